@@ -1,0 +1,53 @@
+# Everything a clone needs: Python 3.11+, make and a package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup lint format test test-unit test-ray demo bench lock clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(STAMP)  ## create .venv from requirements.lock
+
+demo: setup  ## the closed loop on a year of real flights
+	$(BIN)/raymlops demo
+
+lint: setup  ## format, rules, types, import contracts, sizes
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/repo/test_sizes.py
+
+format: setup  ## rewrite the sources in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: lint  ## lint, then every test
+	$(BIN)/python -m pytest
+
+test-unit: setup  ## the tests that need no Ray, in seconds
+	$(BIN)/python -m pytest tests/unit tests/contract tests/repo -m "not ray"
+
+test-ray: setup  ## the tests on one local Ray cluster
+	$(BIN)/python -m pytest tests/ray tests/e2e
+
+bench: setup  ## the figures of docs/benchmarks.md
+	$(BIN)/python -m benchmarks.run
+
+lock:  ## resolve requirements.lock again (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-header --all-extras --group dev pyproject.toml -o requirements.lock
+
+clean:  ## remove what setup and the tools made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,40 @@
+"""What can be set: one module per component, and the loader that reads files and the environment."""
+
+from raymlops.config.clock import ClockConfig
+from raymlops.config.cluster import ClusterConfig, FastSettings
+from raymlops.config.control import (
+    ControlConfig,
+    HealthConfig,
+    RetrainConfig,
+    TrialConfig,
+    TriggersConfig,
+    WindowCount,
+)
+from raymlops.config.features import FeaturesConfig
+from raymlops.config.loader import load_config
+from raymlops.config.metadata import MetadataConfig
+from raymlops.config.monitoring import DriftConfig, MonitoringConfig, PerformanceConfig, QualityConfig
+from raymlops.config.platform import PlatformConfig
+from raymlops.config.serving import EventLogConfig, ServingConfig
+
+__all__ = [
+    "ClockConfig",
+    "ClusterConfig",
+    "ControlConfig",
+    "DriftConfig",
+    "EventLogConfig",
+    "FastSettings",
+    "FeaturesConfig",
+    "HealthConfig",
+    "MetadataConfig",
+    "MonitoringConfig",
+    "PerformanceConfig",
+    "PlatformConfig",
+    "QualityConfig",
+    "RetrainConfig",
+    "ServingConfig",
+    "TrialConfig",
+    "TriggersConfig",
+    "WindowCount",
+    "load_config",
+]

@@ -1,0 +1,51 @@
+"""The Ray cluster the platform runs on."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from raymlops.config.section import Section, Span
+from raymlops.config.section import parse_duration as _d
+
+__all__ = ["ClusterConfig", "FastSettings"]
+
+
+class FastSettings(Section):
+    """Settings of Ray Serve that cost nothing and are fast; they hold for a cluster from its start."""
+
+    ha_proxy: bool = True
+    """Put HAProxy in front of the replicas."""
+    throughput_optimized: bool = True
+    """Run user code on the replica's own event loop, and buffer its request log."""
+    ha_proxy_threads: int = Field(1, ge=1, le=64)
+    """Threads of HAProxy; one per two cores."""
+    min_draining: Span = _d("2s")
+    """How long a replica that is being stopped is kept for requests under way; Ray's own default is 30s."""
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables that ``ray start --head`` must see."""
+        return {
+            "RAY_SERVE_ENABLE_HA_PROXY": str(int(self.ha_proxy)),
+            "RAY_SERVE_THROUGHPUT_OPTIMIZED": str(int(self.throughput_optimized)),
+            "RAY_SERVE_HAPROXY_NBTHREAD": str(self.ha_proxy_threads),
+            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": f"{self.min_draining.total_seconds():g}",
+        }
+
+
+class ClusterConfig(Section):
+    """Where Ray runs, and what the platform may use of it."""
+
+    address: str | None = Field(None, min_length=1)
+    """``host:port`` of a running cluster to attach to; null starts a local head."""
+    num_cpus: int | None = Field(None, ge=1)
+    """Logical CPUs of the local head; null takes the machine's."""
+    object_store_bytes: int = Field(1 << 30, ge=75 << 20)
+    """Memory of the local head's object store."""
+    start_timeout: Span = _d("90s")
+    """Deadline, on the wall clock, for the local head to be up."""
+    call_timeout: Span = _d("60s")
+    """Deadline, on the wall clock, of one call to a control actor, its restarts included."""
+    free_cpus_timeout: Span = _d("60s")
+    """How long a run waits for free CPUs before it gives up with an error that names what holds them."""
+    fast: FastSettings = FastSettings()
+    """Serve settings of the local head."""

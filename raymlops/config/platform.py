@@ -1,0 +1,46 @@
+"""The whole configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from raymlops.config.clock import ClockConfig
+from raymlops.config.cluster import ClusterConfig
+from raymlops.config.control import ControlConfig
+from raymlops.config.features import FeaturesConfig
+from raymlops.config.metadata import MetadataConfig
+from raymlops.config.monitoring import MonitoringConfig
+from raymlops.config.section import Section
+from raymlops.config.serving import ServingConfig
+
+__all__ = ["PlatformConfig"]
+
+
+class PlatformConfig(Section):
+    """Everything that can be set. Frozen, and picklable: it travels to the actors as it is."""
+
+    home: Path = Path("~/.raymlops")
+    """Directory that holds all state; ``~`` is expanded."""
+    environment: str = Field("dev", pattern=r"^[a-z][a-z0-9_-]*$")
+    """Name of the environment: the overlay that was read, and where bundles are deployed."""
+    cluster: ClusterConfig = ClusterConfig()
+    """The Ray cluster."""
+    clock: ClockConfig = ClockConfig()
+    """Where time comes from."""
+    metadata: MetadataConfig = MetadataConfig()
+    """Runs, versions, plans, ledger."""
+    features: FeaturesConfig = FeaturesConfig()
+    """The feature store."""
+    serving: ServingConfig = ServingConfig()
+    """The prediction service."""
+    monitoring: MonitoringConfig = MonitoringConfig()
+    """Windows, drift and performance."""
+    control: ControlConfig = ControlConfig()
+    """Retraining and rollout."""
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()

@@ -1,0 +1,92 @@
+"""What every section of the configuration is made of."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+
+__all__ = ["Duration", "Section", "Share", "Span", "parse_duration", "render_duration"]
+
+_UNITS = {
+    "us": timedelta(microseconds=1),
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
+_PART = re.compile(r"(\d+)(us|ms|s|m|h|d|w)")
+
+
+class Section(BaseModel):
+    """A frozen part of the configuration; an unknown name is an error, never ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read a duration: whole numbers with a unit, largest first or not, as in ``7d``, ``1h30m``, ``250ms``.
+
+    Raises:
+        ValueError: ``text`` is something else.
+    """
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"must be whole numbers with a unit of {', '.join(_UNITS)}, as in 7d or 1h30m")
+    return sum((int(number) * _UNITS[unit] for number, unit in parts), timedelta())
+
+
+def render_duration(duration: timedelta) -> str:
+    """The shortest text that ``parse_duration`` reads as ``duration``."""
+    parts, rest = [], duration
+    for unit, length in reversed(_UNITS.items()):
+        number, rest = divmod(rest, length)
+        if number:
+            parts.append(f"{number}{unit}")
+    return "".join(parts) or "0s"
+
+
+def _to_timedelta(value: object) -> object:
+    if isinstance(value, str):
+        return parse_duration(value)
+    if isinstance(value, timedelta):
+        return value
+    raise ValueError("must carry its unit, as in 7d or 1h30m")
+
+
+def _not_negative(value: timedelta) -> timedelta:
+    if value < timedelta():
+        raise ValueError("must not be negative")
+    return value
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta():
+        raise ValueError("must be longer than 0s")
+    return value
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_to_timedelta),
+    AfterValidator(_not_negative),
+    PlainSerializer(render_duration, return_type=str, when_used="json"),
+]
+"""A length of time, zero included; in a file, text such as ``7d`` or ``1h30m``."""
+
+Span = Annotated[Duration, AfterValidator(_positive)]
+"""A ``Duration`` longer than zero."""
+
+
+def _share(value: float) -> float:
+    if not 0.0 <= value <= 1.0:
+        raise ValueError("must lie between 0 and 1")
+    return value
+
+
+Share = Annotated[float, AfterValidator(_share)]
+"""A fraction, 0 to 1."""

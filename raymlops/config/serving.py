@@ -1,0 +1,46 @@
+"""The prediction service."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from raymlops.config.section import Section, Span
+from raymlops.config.section import parse_duration as _d
+
+__all__ = ["EventLogConfig", "ServingConfig"]
+
+
+class EventLogConfig(Section):
+    """How prediction events travel from a replica to the monitor."""
+
+    flush_every: Span = _d("500ms")
+    """Longest time an event waits in a replica; what a killed replica may lose."""
+    flush_rows: int = Field(500, ge=1)
+    """As many events are sent at once, before the time is up."""
+    buffer_rows: int = Field(50_000, ge=1)
+    """Events a replica holds while the monitor is away; beyond that they are dropped, and counted."""
+
+
+class ServingConfig(Section):
+    """The HTTP port and what stands behind it."""
+
+    host: str = Field("127.0.0.1", min_length=1)
+    """Address the port is bound to."""
+    port: int = Field(8000, ge=1, le=65535)
+    """The one HTTP port."""
+    replicas: int = Field(1, ge=1)
+    """Replicas of an endpoint where the deployment names no number."""
+    replica_cpus: float = Field(0.25, gt=0)
+    """Logical CPUs that one replica holds."""
+    body_limit_bytes: int = Field(16 << 20, ge=1024)
+    """Largest request body; beyond it the answer is 413."""
+    deadline: Span = _d("10s")
+    """Longest time, on the wall clock, a request may take; beyond it the answer is 504."""
+    swap_timeout: Span = _d("60s")
+    """Deadline, on the wall clock, for every replica to load and serve a new plan."""
+    plan_poll_every: Span = _d("1s")
+    """How often a replica asks for a newer plan, besides being told."""
+    shadow_queue_rows: int = Field(1_000, ge=1)
+    """Rows that wait for a shadow; beyond that they are dropped, and counted."""
+    events: EventLogConfig = EventLogConfig()
+    """The way of prediction events to the monitor."""

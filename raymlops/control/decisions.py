@@ -1,0 +1,188 @@
+"""What the controller decides: values, named in the imperative, that the ledger keeps and the actuator carries out."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from raymlops.records.ledger import LedgerEntry
+from raymlops.records.plans import Trial
+from raymlops.records.record import Instant, Record
+
+__all__ = [
+    "Abandon",
+    "Block",
+    "Decision",
+    "FailRun",
+    "Pause",
+    "PlanDecision",
+    "Promote",
+    "Refuse",
+    "Resume",
+    "RollBack",
+    "StartRetraining",
+    "StartTrial",
+    "decision_of",
+]
+
+KEY_PREFIX = "control/"
+"""How the key of every entry begins that the controller wrote."""
+
+
+class Decision(Record):
+    """One decision about one model. Its ledger entry holds all of it, so that a restarted controller can go on."""
+
+    action: ClassVar[str] = ""
+    model: str
+    at: Instant
+    """When it was decided; what follows from it carries this instant, also when it is carried out again."""
+    reason: str
+    facts: dict[str, Any] = {}
+    """JSON values it rested on."""
+
+    @property
+    def key(self) -> str:
+        """Idempotency key: the same decision on the same occasion has the same key."""
+        return f"{KEY_PREFIX}{self.model}/{self.action}/{self.occasion_key()}"
+
+    def occasion_key(self) -> str:
+        """What tells this decision from others of its kind."""
+        raise NotImplementedError
+
+    def evidence(self) -> dict[str, Any]:
+        """What the ledger entry holds besides subject, action and reason."""
+        return self.model_dump(mode="json", exclude={"model", "reason"})
+
+
+class StartRetraining(Decision):
+    """Start a run that trains a candidate."""
+
+    action: ClassVar[str] = "retrain"
+    run_id: str
+    """Derived from model, occasion and attempt: starting it twice starts one run."""
+    occasion: str
+    """What gave the occasion: the end of the newest closed window, or a date of the schedule."""
+    champion: int
+    """Version that serves, against which the candidate is to be evaluated."""
+    triggers: tuple[str, ...]
+    """Names of the triggers that fired."""
+    attempt: int = 1
+
+    def occasion_key(self) -> str:
+        return f"{self.occasion}/{self.attempt}"
+
+
+class PlanDecision(Decision):
+    """A decision that replaces the serving plan."""
+
+    plan: int
+    """Number of the plan it was decided on. It takes effect as the next number, or not at all."""
+    version: int
+    """The version it is about."""
+
+    def occasion_key(self) -> str:
+        return f"{self.version}@{self.plan}"
+
+
+class StartTrial(PlanDecision):
+    """Try ``version`` beside the champion."""
+
+    action: ClassVar[str] = "start_trial"
+    trial: Trial
+    run_id: str
+    """Run that produced the version."""
+
+
+class Promote(PlanDecision):
+    """Make ``version`` the champion, and the champion the backup."""
+
+    action: ClassVar[str] = "promote"
+    previous: int
+
+
+class RollBack(PlanDecision):
+    """Take ``version`` out of service: end its trial, or let the backup take its place as champion."""
+
+    action: ClassVar[str] = "roll_back"
+    to: int
+    """The champion afterwards."""
+    cause: Literal["trial", "health"]
+
+
+class Refuse(Decision):
+    """Leave what a run produced aside."""
+
+    action: ClassVar[str] = "refuse"
+    run_id: str
+    version: int | None = None
+    rejection: bool = True
+    """Whether it counts as a retraining that did not help, which makes the next one wait longer."""
+
+    def occasion_key(self) -> str:
+        return self.run_id
+
+
+class FailRun(Decision):
+    """Note that a retraining's run failed or was canceled."""
+
+    action: ClassVar[str] = "run_failed"
+    run_id: str
+    final: bool
+    """Whether no further attempt follows."""
+
+    def occasion_key(self) -> str:
+        return self.run_id
+
+
+class Block(Decision):
+    """Start no retraining though a trigger fired, for the data is broken."""
+
+    action: ClassVar[str] = "block"
+    occasion: str
+
+    def occasion_key(self) -> str:
+        return self.occasion
+
+
+class Abandon(Decision):
+    """Give up a decision that was recorded and could not be carried out."""
+
+    action: ClassVar[str] = "abandon"
+    decision: str
+    """Key of the decision given up."""
+    superseded: bool
+    """Whether somebody else changed the plan first; it is decided again then."""
+    final: bool = True
+    """Whether no further attempt of a retraining follows."""
+
+    def occasion_key(self) -> str:
+        return self.decision.removeprefix(KEY_PREFIX)
+
+
+class Pause(Decision):
+    """Decide nothing about the model from here on."""
+
+    action: ClassVar[str] = "pause"
+    count: int
+    """How often the model was paused or resumed before."""
+
+    def occasion_key(self) -> str:
+        return str(self.count)
+
+
+class Resume(Pause):
+    """Decide again."""
+
+    action: ClassVar[str] = "resume"
+
+
+_KINDS: dict[str, type[Decision]] = {
+    kind.action: kind
+    for kind in (StartRetraining, StartTrial, Promote, RollBack, Refuse, FailRun, Block, Abandon, Pause, Resume)
+}
+
+
+def decision_of(entry: LedgerEntry) -> Decision | None:
+    """The decision that ``entry`` records; ``None`` where somebody else than the controller wrote it."""
+    if not entry.key.startswith(KEY_PREFIX):
+        return None
+    return _KINDS[entry.action].model_validate({**entry.evidence, "model": entry.subject, "reason": entry.reason})

@@ -1,0 +1,127 @@
+"""Declared search spaces, sampled by a seed.
+
+A space is family -> parameter -> range, as project.yaml holds it. A range is a constant or one of::
+
+    {uniform: [0.5, 1.0]}   {log_uniform: [0.01, 0.3]}   {int: [3, 9]}   {log_int: [1, 64]}   {choice: [1, null]}
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import numpy as np
+
+from raymlops.errors import ConfigError
+from raymlops.experiments.estimators import FAMILIES, FIXED
+from raymlops.experiments.task import FloatArray
+from raymlops.experiments.trial import ParameterValue, TrialSpec
+
+__all__ = ["SearchSpace"]
+
+_KINDS = ("uniform", "log_uniform", "int", "log_int", "choice")
+
+
+class SearchSpace:
+    """Families with the ranges of their parameters. Immutable.
+
+    Args:
+        families: Family -> parameter -> constant or range.
+
+    Raises:
+        ConfigError: No family, an unknown one, or a range that is none.
+    """
+
+    def __init__(self, families: Mapping[str, Mapping[str, object]]) -> None:
+        if not families:
+            raise ConfigError("a search space must have at least one family, got none")
+        for family, ranges in families.items():
+            if family not in FAMILIES:
+                raise ConfigError(f"family must be one of {sorted(FAMILIES)}, got {family!r}", family=family)
+            for name, declared in ranges.items():
+                _check(family, name, declared)
+        self._families = {family: dict(ranges) for family, ranges in families.items()}
+
+    def sample(
+        self, seed: int, n: int, *, warm: Sequence[tuple[str, Mapping[str, ParameterValue]]] = ()
+    ) -> list[TrialSpec]:
+        """Draw trials, the families in turn.
+
+        The draws of one family form a Latin hypercube: each range is cut into as many equal parts as there are draws
+        and every part is drawn from once, which covers a space better than independent draws do.
+
+        Args:
+            seed: Equal seeds give equal trials; it also seeds each trial's estimator.
+            n: Number of sampled trials; at least the number of families if each is to be tried.
+            warm: (family, parameters) to try besides, first.
+
+        Returns:
+            The warm starts and then ``n`` sampled trials, numbered from 0.
+
+        Raises:
+            ConfigError: ``n`` is negative, or there is nothing to try.
+        """
+        if n < 0 or n + len(warm) == 0:
+            raise ConfigError(f"a search needs at least one trial, got n = {n} and {len(warm)} warm starts")
+        specs = [
+            TrialSpec(number=number, family=family, params=dict(params), seed=seed, origin="champion")
+            for number, (family, params) in enumerate(warm)
+        ]
+        names = list(self._families)
+        draws = {
+            family: iter(self._draw(family, np.random.default_rng([seed, place]), len(range(place, n, len(names)))))
+            for place, family in enumerate(names)
+        }
+        for turn in range(n):
+            family = names[turn % len(names)]
+            specs.append(TrialSpec(number=len(specs), family=family, params=next(draws[family]), seed=seed))
+        return specs
+
+    def _draw(self, family: str, rng: np.random.Generator, n: int) -> list[dict[str, ParameterValue]]:
+        columns: dict[str, list[ParameterValue]] = {}
+        for name in sorted(self._families[family]):
+            declared = self._families[family][name]
+            if not isinstance(declared, Mapping):
+                columns[name] = [cast("ParameterValue", declared)] * n
+                continue
+            places = (rng.permutation(n) + rng.random(n)) / max(n, 1)
+            columns[name] = _at(declared, places)
+        return [{name: values[index] for name, values in columns.items()} for index in range(n)]
+
+
+def _at(declared: Mapping[str, object], places: FloatArray) -> list[ParameterValue]:
+    """The values of a range at ``places``, each in [0, 1)."""
+    ((kind, raw),) = declared.items()
+    bounds = cast("Sequence[ParameterValue]", raw)
+    if kind == "choice":
+        return [bounds[int(place * len(bounds))] for place in places]
+    low, high = float(cast("float", bounds[0])), float(cast("float", bounds[1]))
+    if kind == "uniform":
+        return [min(high, low + float(place) * (high - low)) for place in places]
+    if kind == "log_uniform":
+        return [min(high, max(low, low * (high / low) ** float(place))) for place in places]
+    if kind == "int":
+        return [int(low + math.floor(place * (high - low + 1))) for place in places]
+    return [int(min(high, math.floor(low * ((high + 1) / low) ** float(place)))) for place in places]
+
+
+def _check(family: str, name: str, declared: object) -> None:
+    where = f"parameter {name!r} of family {family!r}"
+    if name in FIXED:
+        raise ConfigError(f"{where} is set by the platform", family=family, parameter=name)
+    if declared is None or isinstance(declared, str | int | float | bool):
+        return
+    if not isinstance(declared, Mapping) or len(declared) != 1 or next(iter(declared)) not in _KINDS:
+        raise ConfigError(f"{where} must be a constant or one of {_KINDS}, got {declared!r}", parameter=name)
+    ((kind, bounds),) = declared.items()
+    if not isinstance(bounds, list | tuple) or not bounds:
+        raise ConfigError(f"{where}: {kind} takes a list, got {bounds!r}", parameter=name)
+    if kind == "choice":
+        return
+    numbers = [b for b in bounds if isinstance(b, int | float) and not isinstance(b, bool) and math.isfinite(b)]
+    whole = all(float(b).is_integer() for b in numbers)
+    if len(bounds) != 2 or len(numbers) != 2 or numbers[0] > numbers[1] or (kind.endswith("int") and not whole):
+        raise ConfigError(f"{where}: {kind} takes [low, high] with low <= high, got {bounds!r}", parameter=name)
+    if kind.startswith("log") and numbers[0] <= 0:
+        raise ConfigError(f"{where}: {kind} takes a low above 0, got {numbers[0]}", parameter=name)

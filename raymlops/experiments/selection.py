@@ -1,0 +1,25 @@
+"""The choice among trials."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from raymlops.errors import NoViableModel
+from raymlops.experiments.task import LearningTask
+from raymlops.experiments.trial import TrialResult
+
+__all__ = ["select"]
+
+
+def select(results: Sequence[TrialResult], task: LearningTask) -> TrialResult:
+    """The trial with the lowest metric; of equal ones the lowest number, whoever finished first.
+
+    Raises:
+        NoViableModel: No trial came to a finite metric; the message holds the first errors, the context all of them.
+    """
+    viable = [r for r in results if r.error is None and math.isfinite(r.metrics.get(task.metric, math.nan))]
+    if not viable:
+        errors = [f"trial {r.spec.number} ({r.spec.family}): {r.error or f'{task.metric} not finite'}" for r in results]
+        raise NoViableModel(f"none of {len(results)} trials is viable: {'; '.join(errors[:3])}", errors=errors)
+    return min(viable, key=lambda r: (r.metrics[task.metric], r.spec.number))

@@ -1,0 +1,28 @@
+"""Runs, artifacts, lineage, model versions, aliases, plans, windows, deployments and the ledger.
+
+``MlflowProjection`` lives in ``raymlops.metadata.mlflow``: only who asks for it pays for importing MLflow.
+"""
+
+from raymlops.metadata.protocols import (
+    ArtifactStore,
+    DeploymentStore,
+    Ledger,
+    Metadata,
+    ModelRegistry,
+    PlanStore,
+    RunStore,
+    WindowStore,
+)
+from raymlops.metadata.service import MetadataService
+
+__all__ = [
+    "ArtifactStore",
+    "DeploymentStore",
+    "Ledger",
+    "Metadata",
+    "MetadataService",
+    "ModelRegistry",
+    "PlanStore",
+    "RunStore",
+    "WindowStore",
+]

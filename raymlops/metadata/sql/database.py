@@ -1,0 +1,158 @@
+"""The one place where the metadata store touches its database."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, make_url, select, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from raymlops.errors import ConfigError, StorageError
+from raymlops.metadata.sql.schema import SCHEMA_VERSION, ledger_head, schema_info, tables
+from raymlops.records.ledger import GENESIS
+
+__all__ = ["Database"]
+
+_WRITE = "raymlops_write"
+_ADVISORY_LOCK = 0x7261796D
+"""Taken by every write on PostgreSQL, as SQLite's single writer lock is there."""
+
+
+class Database:
+    """Transactions on the metadata database; every backend error leaves here as a ``StorageError`` naming the file.
+
+    Thread-safe. Writes are serialised: in this process by a lock, between processes by the database, so that what a
+    write has read still holds when it commits. Reads see one snapshot and wait for nobody. A write is on disk when its
+    block ends (SQLite: WAL with ``synchronous=FULL``).
+
+    Args:
+        url: SQLAlchemy URL (``sqlite:///FILE`` or ``postgresql+psycopg://...``), or the path of an SQLite file.
+        lock_timeout_s: How long a write waits for another writer.
+
+    Raises:
+        ConfigError: The URL is malformed, names no file, or the schema is not this version's.
+        StorageError: The database cannot be opened.
+    """
+
+    def __init__(self, url: str | Path, *, lock_timeout_s: float = 5.0) -> None:
+        self._url = _parse(url)
+        self.name = self._url.database if self._is_sqlite else self._url.render_as_string(hide_password=True)
+        self._lock_timeout_s = lock_timeout_s
+        self._lock = threading.Lock()
+        with self._errors():
+            self._engine = self._open()
+            try:
+                self._initialise()
+            except BaseException:
+                self._engine.dispose()
+                raise
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that is the only writer; committed, durably, where the block ends without an error."""
+        if not self._lock.acquire(timeout=self._lock_timeout_s):
+            raise StorageError(f"{self.name}: database is locked: waited {self._lock_timeout_s} s for another thread")
+        try:
+            with self._errors(), self._connect(write=True) as connection, connection.begin():
+                if not self._is_sqlite:
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+                yield connection
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one snapshot."""
+        with self._errors(), self._connect(write=False) as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        """Close every connection; what is asked afterwards opens new ones."""
+        self._engine.dispose()
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return self._url.get_backend_name() == "sqlite"
+
+    def _connect(self, *, write: bool) -> Connection:
+        if self._is_sqlite:
+            return self._engine.connect().execution_options(**{_WRITE: write})
+        # A writer must see what was committed while it waited for the lock; a reader must not.
+        level: Any = "READ COMMITTED" if write else "REPEATABLE READ"
+        return self._engine.connect().execution_options(isolation_level=level)
+
+    def _open(self) -> Engine:
+        if not self._is_sqlite:
+            milliseconds = int(self._lock_timeout_s * 1000)
+            options = f"-c lock_timeout={milliseconds}"
+            return create_engine(self._url, pool_pre_ping=True, connect_args={"options": options, "connect_timeout": 5})
+        Path(str(self._url.database)).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(self._url, connect_args={"timeout": self._lock_timeout_s})
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+
+    def _initialise(self) -> None:
+        with self.read() as connection:
+            found = _schema_version(connection)
+        if found is None:
+            with self.write() as connection:
+                # Another process may have been first: it held the lock then, so look again.
+                found = _schema_version(connection)
+                if found is None:
+                    tables.create_all(connection)
+                    connection.execute(insert(ledger_head).values(id=1, count=0, hash=GENESIS))
+                    connection.execute(insert(schema_info).values(version=SCHEMA_VERSION))
+                    found = SCHEMA_VERSION
+        if found != SCHEMA_VERSION:
+            raise ConfigError(
+                f"{self.name}: schema version must be {SCHEMA_VERSION}, got {found}: written by another RayMLOps",
+                expected=SCHEMA_VERSION,
+                found=found,
+            )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            raise StorageError(f"{self.name}: {error.orig}", database=self.name) from error
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            raise StorageError(f"{self.name}: {error}", database=self.name) from error
+
+
+def _parse(url: str | Path) -> URL:
+    if isinstance(url, Path):
+        return URL.create("sqlite", database=str(url.expanduser()))
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ConfigError(f"metadata url must be an SQLAlchemy URL or a path, got {url!r}") from error
+    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+        raise ConfigError(f"metadata url must name sqlite or postgresql, got {parsed.get_backend_name()!r}")
+    if parsed.get_backend_name() == "sqlite" and parsed.database in {None, "", ":memory:"}:
+        raise ConfigError(f"metadata url must name a file, got {url!r}: each thread would see a database of its own")
+    return parsed
+
+
+def _schema_version(connection: Connection) -> int | None:
+    if not inspect(connection).has_table(schema_info.name):
+        return None
+    return connection.execute(select(schema_info.c.version)).scalar_one_or_none()
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # The driver's own transactions begin too late to guard a read-then-write; _begin_sqlite opens them instead.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get(_WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -1,0 +1,77 @@
+"""Bundles and where they are deployed."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, Select, insert, select
+
+from raymlops.errors import NotFoundError
+from raymlops.metadata.sql.schema import bundles, deployments
+from raymlops.metadata.sql.store import SqlStore, decode, encode
+from raymlops.records.bundles import BundleManifest, Deployment
+
+__all__ = ["SqlDeploymentStore"]
+
+
+class SqlDeploymentStore(SqlStore):
+    """``DeploymentStore`` in SQL."""
+
+    def put_bundle(self, manifest: BundleManifest) -> BundleManifest:
+        body = encode(manifest)
+        with self._database.write() as connection:
+            stored = _find_bundle(connection, manifest.digest)
+            if stored is not None:
+                return stored
+            values = {"digest": manifest.digest, "pipeline": manifest.project.name, "body": body}
+            connection.execute(insert(bundles).values(**values))
+            return decode(BundleManifest, body)
+
+    def get_bundle(self, digest: str) -> BundleManifest:
+        with self._database.read() as connection:
+            return _get_bundle(connection, digest)
+
+    def list_bundles(self, pipeline: str | None = None) -> list[BundleManifest]:
+        wanted = select(bundles.c.body).order_by(bundles.c.sequence)
+        if pipeline is not None:
+            wanted = wanted.where(bundles.c.pipeline == pipeline)
+        with self._database.read() as connection:
+            return [decode(BundleManifest, body) for body in connection.execute(wanted).scalars()]
+
+    def put_deployment(self, deployment: Deployment) -> Deployment:
+        body = encode(deployment)
+        with self._database.write() as connection:
+            pipeline = _get_bundle(connection, deployment.bundle).project.name
+            last = connection.execute(_newest(deployment.environment, pipeline)).scalar()
+            if last == body:
+                return deployment
+            values = {"environment": deployment.environment, "pipeline": pipeline, "bundle": deployment.bundle}
+            connection.execute(insert(deployments).values(**values, body=body))
+            return deployment
+
+    def find_deployment(self, environment: str, pipeline: str | None = None) -> Deployment | None:
+        with self._database.read() as connection:
+            body = connection.execute(_newest(environment, pipeline)).scalar()
+        return None if body is None else decode(Deployment, body)
+
+    def list_deployments(self, environment: str, pipeline: str | None = None) -> list[Deployment]:
+        with self._database.read() as connection:
+            bodies = connection.execute(_newest(environment, pipeline)).scalars()
+            return [decode(Deployment, body) for body in bodies]
+
+
+def _newest(environment: str, pipeline: str | None) -> Select[str]:
+    wanted = select(deployments.c.body).where(deployments.c.environment == environment)
+    if pipeline is not None:
+        wanted = wanted.where(deployments.c.pipeline == pipeline)
+    return wanted.order_by(deployments.c.sequence.desc())
+
+
+def _find_bundle(connection: Connection, digest: str) -> BundleManifest | None:
+    body = connection.execute(select(bundles.c.body).where(bundles.c.digest == digest)).scalar_one_or_none()
+    return None if body is None else decode(BundleManifest, body)
+
+
+def _get_bundle(connection: Connection, digest: str) -> BundleManifest:
+    manifest = _find_bundle(connection, digest)
+    if manifest is None:
+        raise NotFoundError(f"bundle {digest!r} does not exist", digest=digest)
+    return manifest

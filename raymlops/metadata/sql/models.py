@@ -1,0 +1,173 @@
+"""Model versions, their states and their aliases."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
+
+from raymlops.clock import from_us, to_us
+from raymlops.errors import DataError, InvalidTransition, ModelVersionNotFound, StaleWrite
+from raymlops.metadata.sql.schema import alias_changes, model_versions, state_changes
+from raymlops.metadata.sql.store import SqlStore, decode, encode
+from raymlops.records.models import AliasChange, ModelState, ModelVersion, StateChange
+
+__all__ = ["SqlModelRegistry"]
+
+
+class SqlModelRegistry(SqlStore):
+    """``ModelRegistry`` in SQL."""
+
+    def register_version(self, draft: ModelVersion, *, key: str) -> ModelVersion:
+        if draft.version != 0 or draft.state is not ModelState.CANDIDATE:
+            raise DataError(
+                f"model {draft.name!r}: a draft must have version 0 and state candidate, "
+                f"got version {draft.version} and state {draft.state}"
+            )
+        with self._database.write() as connection:
+            of_model = model_versions.c.name == draft.name
+            first = select(model_versions.c.body).where(of_model, model_versions.c.key == key)
+            stored = connection.execute(first).scalar_one_or_none()
+            if stored is not None:
+                return decode(ModelVersion, stored)
+            newest = connection.execute(select(func.max(model_versions.c.version)).where(of_model)).scalar_one()
+            version = draft.model_copy(update={"version": (newest or 0) + 1})
+            body = encode(version)
+            values = {"name": version.name, "version": version.version, "key": key, "body": body}
+            connection.execute(insert(model_versions).values(**values))
+            return decode(ModelVersion, body)
+
+    def get_version(self, name: str, version: int) -> ModelVersion:
+        with self._database.read() as connection:
+            return _get_version(connection, name, version)
+
+    def list_versions(self, name: str) -> list[ModelVersion]:
+        wanted = select(model_versions.c.body).where(model_versions.c.name == name).order_by(model_versions.c.version)
+        with self._database.read() as connection:
+            return [decode(ModelVersion, body) for body in connection.execute(wanted).scalars()]
+
+    def list_models(self) -> list[str]:
+        with self._database.read() as connection:
+            return sorted(connection.execute(select(model_versions.c.name).distinct()).scalars())
+
+    def set_state(self, name: str, version: int, state: ModelState, *, reason: str) -> ModelVersion:
+        state = _known_state(state)
+        with self._database.write() as connection:
+            stored = _get_version(connection, name, version)
+            if stored.state is state:
+                return stored
+            if state is ModelState.CANDIDATE:
+                raise InvalidTransition(
+                    f"model {name!r} version {version} is {stored.state}: it cannot become a candidate again"
+                )
+            changed = stored.model_copy(update={"state": state})
+            _put_version(connection, changed)
+            change = {"name": name, "version": version, "state": str(state), "previous": str(stored.state)}
+            at_us = to_us(self._clock.now())
+            connection.execute(insert(state_changes).values(**change, reason=reason, at_us=at_us))
+            return changed
+
+    def state_history(self, name: str, version: int) -> list[StateChange]:
+        columns = state_changes.c
+        wanted = select(columns.state, columns.previous, columns.reason, columns.at_us)
+        wanted = wanted.where(columns.name == name, columns.version == version).order_by(columns.sequence)
+        with self._database.read() as connection:
+            _get_version(connection, name, version)
+            return [
+                StateChange(
+                    name=name,
+                    version=version,
+                    state=ModelState(state),
+                    previous=ModelState(previous),
+                    reason=reason,
+                    at=from_us(at_us),
+                )
+                for state, previous, reason, at_us in connection.execute(wanted)
+            ]
+
+    def set_mlflow_uri(self, name: str, version: int, uri: str | None) -> ModelVersion:
+        with self._database.write() as connection:
+            changed = _get_version(connection, name, version).model_copy(update={"mlflow_uri": uri})
+            _put_version(connection, changed)
+            return changed
+
+    def set_alias(
+        self, name: str, alias: str, version: int | None, *, expected: int | None, reason: str
+    ) -> AliasChange:
+        with self._database.write() as connection:
+            if version is not None:
+                _get_version(connection, name, version)
+            last = _last_change(connection, name, alias)
+            present = None if last is None else last.version
+            if last is not None and (last.version, last.previous) == (version, expected):
+                return last
+            if present != expected:
+                raise StaleWrite(
+                    f"alias {alias!r} of model {name!r} must be at version {expected}, is at {present}",
+                    expected=expected,
+                    found=present,
+                )
+            if last is not None and present == version:
+                return last
+            change = AliasChange(
+                name=name, alias=alias, version=version, previous=present, reason=reason, at=self._clock.now()
+            )
+            values = change.model_dump(exclude={"at"})
+            connection.execute(insert(alias_changes).values(**values, at_us=to_us(change.at)))
+            return change
+
+    def aliases(self, name: str) -> dict[str, int]:
+        newest = select(func.max(alias_changes.c.sequence)).where(alias_changes.c.name == name)
+        newest = newest.group_by(alias_changes.c.alias)
+        wanted = _select_changes().where(alias_changes.c.sequence.in_(newest)).order_by(alias_changes.c.alias)
+        with self._database.read() as connection:
+            changes = [_to_change(row) for row in connection.execute(wanted)]
+        return {change.alias: change.version for change in changes if change.version is not None}
+
+    def alias_history(self, name: str) -> list[AliasChange]:
+        wanted = _select_changes().where(alias_changes.c.name == name).order_by(alias_changes.c.sequence)
+        with self._database.read() as connection:
+            return [_to_change(row) for row in connection.execute(wanted)]
+
+    def serving_at(self, name: str, when: datetime) -> int | None:
+        with self._database.read() as connection:
+            last = _last_change(connection, name, "champion", until_us=to_us(when))
+        return None if last is None else last.version
+
+
+def _known_state(state: ModelState | str) -> ModelState:
+    try:
+        return ModelState(state)
+    except ValueError as error:
+        raise DataError(f"state must be one of {[str(known) for known in ModelState]}, got {state!r}") from error
+
+
+def _get_version(connection: Connection, name: str, version: int) -> ModelVersion:
+    wanted = select(model_versions.c.body).where(model_versions.c.name == name, model_versions.c.version == version)
+    body = connection.execute(wanted).scalar_one_or_none()
+    if body is None:
+        raise ModelVersionNotFound.of(name, version)
+    return decode(ModelVersion, body)
+
+
+def _put_version(connection: Connection, version: ModelVersion) -> None:
+    of_version = (model_versions.c.name == version.name, model_versions.c.version == version.version)
+    connection.execute(update(model_versions).where(*of_version).values(body=encode(version)))
+
+
+def _select_changes() -> Select[str, str, int | None, int | None, str, int]:
+    columns = alias_changes.c
+    return select(columns.name, columns.alias, columns.version, columns.previous, columns.reason, columns.at_us)
+
+
+def _to_change(row: Row[str, str, int | None, int | None, str, int]) -> AliasChange:
+    name, alias, version, previous, reason, at_us = row
+    return AliasChange(name=name, alias=alias, version=version, previous=previous, reason=reason, at=from_us(at_us))
+
+
+def _last_change(connection: Connection, name: str, alias: str, until_us: int | None = None) -> AliasChange | None:
+    wanted = _select_changes().where(alias_changes.c.name == name, alias_changes.c.alias == alias)
+    if until_us is not None:
+        wanted = wanted.where(alias_changes.c.at_us <= until_us)
+    row = connection.execute(wanted.order_by(alias_changes.c.sequence.desc()).limit(1)).first()
+    return None if row is None else _to_change(row)

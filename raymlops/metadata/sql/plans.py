@@ -1,0 +1,59 @@
+"""Serving plans."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, func, insert, select
+
+from raymlops.errors import DeploymentNotFound, StaleWrite
+from raymlops.metadata.sql.schema import plans
+from raymlops.metadata.sql.store import SqlStore, decode, encode, same
+from raymlops.records.plans import ServingPlan
+
+__all__ = ["SqlPlanStore"]
+
+
+class SqlPlanStore(SqlStore):
+    """``PlanStore`` in SQL."""
+
+    def put_plan(self, plan: ServingPlan) -> ServingPlan:
+        body = encode(plan)
+        with self._database.write() as connection:
+            present = select(plans.c.body).where(plans.c.model == plan.model, plans.c.number == plan.number)
+            stored = connection.execute(present).scalar_one_or_none()
+            if stored is not None and same(decode(ServingPlan, stored), plan):
+                return plan
+            latest = _latest_number(connection, plan.model)
+            if plan.number != latest + 1:
+                raise StaleWrite(
+                    f"plan of model {plan.model!r} must have number {latest + 1}, got {plan.number}",
+                    latest=latest,
+                    number=plan.number,
+                )
+            connection.execute(insert(plans).values(model=plan.model, number=plan.number, body=body))
+            return plan
+
+    def find_plan(self, model: str) -> ServingPlan | None:
+        wanted = select(plans.c.body).where(plans.c.model == model).order_by(plans.c.number.desc()).limit(1)
+        with self._database.read() as connection:
+            body = connection.execute(wanted).scalar_one_or_none()
+        return None if body is None else decode(ServingPlan, body)
+
+    def get_plan(self, model: str) -> ServingPlan:
+        plan = self.find_plan(model)
+        if plan is None:
+            raise DeploymentNotFound.of(model)
+        return plan
+
+    def plan_numbers(self) -> dict[str, int]:
+        wanted = select(plans.c.model, func.max(plans.c.number)).group_by(plans.c.model).order_by(plans.c.model)
+        with self._database.read() as connection:
+            return {model: number for model, number in connection.execute(wanted)}
+
+    def list_plans(self, model: str) -> list[ServingPlan]:
+        wanted = select(plans.c.body).where(plans.c.model == model).order_by(plans.c.number)
+        with self._database.read() as connection:
+            return [decode(ServingPlan, body) for body in connection.execute(wanted).scalars()]
+
+
+def _latest_number(connection: Connection, model: str) -> int:
+    return connection.execute(select(func.max(plans.c.number)).where(plans.c.model == model)).scalar_one() or 0

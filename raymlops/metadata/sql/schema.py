@@ -1,0 +1,188 @@
+"""The tables. A record is stored as its JSON, beside the columns that queries need."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "alias_changes",
+    "artifact_events",
+    "artifacts",
+    "bundles",
+    "deployments",
+    "ledger_entries",
+    "ledger_head",
+    "model_versions",
+    "plans",
+    "run_steps",
+    "runs",
+    "schema_info",
+    "state_changes",
+    "tables",
+    "windows",
+]
+
+SCHEMA_VERSION = 1
+
+tables = MetaData()
+
+_Sequence = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite counts up only a column of exactly this type."""
+
+schema_info = Table("schema_info", tables, Column("version", Integer, primary_key=True, autoincrement=False))
+
+runs = Table(
+    "runs",
+    tables,
+    Column("sequence", _Sequence, primary_key=True),
+    Column("id", String, unique=True, nullable=False),
+    Column("pipeline", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("runs_newest", "created_us", "sequence"),
+    Index("runs_by_pipeline", "pipeline", "created_us", "sequence"),
+    Index("runs_by_status", "status", "created_us", "sequence"),
+)
+
+run_steps = Table(
+    "run_steps",
+    tables,
+    Column("sequence", _Sequence, primary_key=True),
+    Column("run_id", ForeignKey("runs.id"), nullable=False),
+    Column("step", String, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    UniqueConstraint("run_id", "step", "attempt"),
+)
+
+artifacts = Table(
+    "artifacts",
+    tables,
+    Column("sequence", _Sequence, primary_key=True),
+    Column("digest", String, unique=True, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+artifact_events = Table(
+    "artifact_events",
+    tables,
+    Column("sequence", _Sequence, primary_key=True),
+    Column("run_id", ForeignKey("runs.id"), nullable=False),
+    Column("step", String, nullable=False),
+    Column("digest", ForeignKey("artifacts.digest"), nullable=False),
+    Column("direction", String, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    UniqueConstraint("run_id", "step", "direction", "digest"),
+    Index("artifact_events_by_digest", "digest", "direction"),
+)
+
+model_versions = Table(
+    "model_versions",
+    tables,
+    Column("name", String, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("key", String, nullable=False),
+    Column("body", Text, nullable=False),
+    UniqueConstraint("name", "key"),
+)
+
+state_changes = Table(
+    "state_changes",
+    tables,
+    Column("sequence", _Sequence, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("state", String, nullable=False),
+    Column("previous", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Index("state_changes_of_version", "name", "version", "sequence"),
+)
+
+alias_changes = Table(
+    "alias_changes",
+    tables,
+    Column("sequence", _Sequence, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("alias", String, nullable=False),
+    Column("version", Integer),
+    Column("previous", Integer),
+    Column("reason", Text, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Index("alias_changes_of_alias", "name", "alias", "sequence"),
+)
+
+plans = Table(
+    "plans",
+    tables,
+    Column("model", String, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("body", Text, nullable=False),
+)
+
+ledger_entries = Table(
+    "ledger_entries",
+    tables,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("key", String, unique=True, nullable=False),
+    Column("previous_hash", String, nullable=False),
+    Column("hash", String, nullable=False),
+    Index("ledger_by_subject", "subject", "sequence"),
+)
+
+ledger_head = Table(
+    "ledger_head",
+    tables,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("count", BigInteger, nullable=False),
+    Column("hash", String, nullable=False),
+)
+
+windows = Table(
+    "windows",
+    tables,
+    Column("model", String, primary_key=True),
+    Column("start_us", BigInteger, primary_key=True, autoincrement=False),
+    Column("body", Text, nullable=False),
+    Column("profile", LargeBinary, nullable=False),
+)
+
+bundles = Table(
+    "bundles",
+    tables,
+    Column("sequence", _Sequence, primary_key=True),
+    Column("digest", String, unique=True, nullable=False),
+    Column("pipeline", String, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+deployments = Table(
+    "deployments",
+    tables,
+    Column("sequence", _Sequence, primary_key=True),
+    Column("environment", String, nullable=False),
+    Column("pipeline", String, nullable=False),
+    Column("bundle", ForeignKey("bundles.digest"), nullable=False),
+    Column("body", Text, nullable=False),
+    Index("deployments_of_environment", "environment", "pipeline", "sequence"),
+)

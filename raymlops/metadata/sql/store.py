@@ -1,0 +1,59 @@
+"""What the stores of all entities share."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
+
+from raymlops.clock import Clock
+from raymlops.errors import DataError, StorageError
+from raymlops.metadata.sql.database import Database
+from raymlops.records.record import Record
+
+__all__ = ["SqlStore", "decode", "encode", "same"]
+
+R = TypeVar("R", bound=Record)
+
+
+class SqlStore:
+    """A store of one entity. Holds no state of its own: any number of threads and processes may share the database.
+
+    Args:
+        database: Where the entity lives.
+        clock: Gives the instants of changes.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+
+def encode(record: Record, *, exclude: set[str] | None = None) -> str:
+    """The JSON form a record is stored in.
+
+    Raises:
+        DataError: A field holds something that JSON has no form for.
+    """
+    try:
+        return record.model_dump_json(exclude=exclude)
+    except (PydanticSerializationError, UnicodeEncodeError) as error:
+        raise DataError(f"{type(record).__name__} must hold JSON values only: {error}") from error
+
+
+def decode(cls: type[R], body: str) -> R:
+    """The record stored as ``body``.
+
+    Raises:
+        StorageError: The stored form is not a ``cls``.
+    """
+    try:
+        return cls.model_validate_json(body)
+    except ValidationError as error:
+        raise StorageError(f"stored {cls.__name__} cannot be read: {error}") from error
+
+
+def same(one: Record, other: Record) -> bool:
+    """Whether two records are stored alike: NaN equals NaN, a tuple the list it is read back as."""
+    return encode(one) == encode(other)

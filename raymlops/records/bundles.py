@@ -1,0 +1,52 @@
+"""What delivery builds and deploys."""
+
+from __future__ import annotations
+
+from raymlops.records.record import Instant, Record
+
+__all__ = ["BundleManifest", "Deployment", "ProjectSpec"]
+
+
+class ProjectSpec(Record):
+    """``project.yaml`` of a user's project: what it is called and where its parts are."""
+
+    name: str
+    """Name of the pipeline; ``runs.start(NAME)`` runs it."""
+    model: str
+    definitions: str
+    """``module:name`` of the sequence of feature definitions."""
+    service: str
+    """Feature service the model is trained and served on."""
+    spine: str
+    """``module:function``: ``(reader, start, end) -> Table`` of keys, ``event_time``, ``label`` and request-time fields."""
+    task: str = "classifier"
+    metric: str = "log_loss"
+    request_columns: tuple[str, ...] = ()
+    """Spine columns that are model inputs as they are, in order; the service's features follow."""
+    training: dict[str, object] = {}
+    """Parameters of the training pipeline, overridden by those of a run."""
+
+
+class BundleManifest(Record):
+    """An immutable, tested build of a project."""
+
+    digest: str
+    """Hex SHA-256 over the archive, the project and the lock."""
+    project: ProjectSpec
+    archive_sha256: str
+    files: dict[str, str]
+    """Path in the archive -> hex SHA-256."""
+    lock_sha256: str
+    """SHA-256 over the installed distributions it was tested with."""
+    tests: dict[str, int]
+    """``passed``, ``failed``, ``skipped``."""
+    built_at: Instant
+
+
+class Deployment(Record):
+    """A bundle that is live in an environment."""
+
+    environment: str
+    bundle: str
+    at: Instant
+    reason: str = ""

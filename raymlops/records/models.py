@@ -1,0 +1,96 @@
+"""Model versions and what is known about them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from raymlops.records.record import Instant, Record
+
+__all__ = ["AliasChange", "ColumnSpec", "ModelManifest", "ModelState", "ModelVersion", "Signature", "StateChange"]
+
+
+class ColumnSpec(Record):
+    """One input column of a model."""
+
+    name: str
+    dtype: str
+    """Open Inference Protocol datatype: ``FP64``, ``FP32``, ``INT64``, ``BOOL``, ``BYTES`` ..."""
+
+
+class Signature(Record):
+    """What a model takes and gives."""
+
+    task: Literal["classifier", "regressor"]
+    inputs: tuple[ColumnSpec, ...]
+    """In the order the model was fitted on."""
+    classes: tuple[str | int | float | bool, ...] = ()
+    """Labels of the classes, in the order of the ``probability`` columns; empty for a regressor."""
+
+
+class ModelManifest(Record):
+    """The files of a packaged model. Its digest is the model's identity."""
+
+    flavor: Literal["xgboost", "sklearn"]
+    signature: Signature
+    files: dict[str, str]
+    """Relative path -> hex SHA-256."""
+    libraries: dict[str, str]
+    """Library -> version that wrote the files."""
+
+
+class ModelState(StrEnum):
+    """Where a version stands."""
+
+    CANDIDATE = "candidate"
+    STAGING = "staging"
+    PRODUCTION = "production"
+    ARCHIVED = "archived"
+
+
+class ModelVersion(Record):
+    """One immutable version of a model; only ``state`` changes, with a reason, through the registry."""
+
+    name: str
+    version: int
+    """1, 2, 3 ... without gaps."""
+    state: ModelState = ModelState.CANDIDATE
+    path: str
+    """Directory that holds the packaged files."""
+    manifest: ModelManifest
+    digest: str
+    """Hex SHA-256 of the manifest's canonical JSON."""
+    metrics: dict[str, float] = {}
+    run_id: str | None = None
+    training_set: str | None = None
+    """Digest of the training-set manifest."""
+    table_versions: dict[str, int] = {}
+    """Table -> Delta version the training set was built from."""
+    bundle: str | None = None
+    """Digest of the bundle whose code trained it."""
+    parameters: dict[str, str | int | float | bool | None] = {}
+    mlflow_uri: str | None = None
+    created_at: Instant
+
+
+class AliasChange(Record):
+    """One entry of an alias's history."""
+
+    name: str
+    alias: str
+    """``champion`` or ``backup``."""
+    version: int | None
+    previous: int | None
+    reason: str
+    at: Instant
+
+
+class StateChange(Record):
+    """One entry of a version's history of states."""
+
+    name: str
+    version: int
+    state: ModelState
+    previous: ModelState
+    reason: str
+    at: Instant

@@ -1,0 +1,1 @@
+"""The only package that imports Ray: it hosts the cores as actors, replicas and jobs, and carries decisions out."""

@@ -1,0 +1,102 @@
+"""Remote actors, seen as the Protocols they implement."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+
+from raymlops.errors import RaymlopsError, UnavailableError
+
+__all__ = ["NAMESPACE", "ActorProxy", "AsyncActorProxy"]
+
+NAMESPACE = "raymlops"
+"""Ray namespace of all control actors."""
+
+
+def _handle_of(name: str) -> ActorHandle:
+    try:
+        return ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError as error:
+        raise UnavailableError(f"the {name} actor is not running: start the platform with `raymlops up`") from error
+
+
+def _domain_error(error: RayTaskError) -> BaseException:
+    """The error as the actor raised it; Ray's own wrapper where it is not one of ours."""
+    cause = error.cause
+    return cause if isinstance(cause, RaymlopsError) else error
+
+
+class ActorProxy:
+    """Forwards method calls to a named actor and waits for the answers.
+
+    An actor that died is restarted by Ray, which sends the calls in flight again: every method of a control actor is
+    idempotent. Cast it to the Protocol it stands for. Thread-safe; pickles by the actor's name.
+
+    Args:
+        name: The actor's name in ``NAMESPACE``.
+        timeout_s: Deadline of one call, restarts included.
+
+    Raises:
+        UnavailableError: There is no such actor, or it did not answer before the deadline.
+    """
+
+    def __init__(self, name: str, timeout_s: float = 60.0) -> None:
+        self._name = name
+        self._timeout_s = timeout_s
+        self._handle = _handle_of(name)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (ActorProxy, (self._name, self._timeout_s))
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        if method.startswith("_"):
+            raise AttributeError(method)
+        remote = getattr(self._handle, method)
+
+        def call(*args: object, **kwargs: object) -> Any:
+            try:
+                return ray.get(remote.remote(*args, **kwargs), timeout=self._timeout_s)
+            except GetTimeoutError as error:
+                message = f"the {self._name} actor did not answer {method} within {self._timeout_s:g} s"
+                raise UnavailableError(message) from error
+            except RayActorError as error:
+                raise UnavailableError(f"the {self._name} actor died during {method}: {error}") from error
+            except RayTaskError as error:
+                raise _domain_error(error) from error
+
+        return call
+
+
+class AsyncActorProxy:
+    """``ActorProxy`` for an event loop: methods are awaited, nothing blocks.
+
+    The handle is looked up at each use where the last call failed, so that a proxy outlives its actor.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._handle: ActorHandle | None = None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (AsyncActorProxy, (self._name,))
+
+    def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
+        if method.startswith("_"):
+            raise AttributeError(method)
+
+        async def call(*args: object, **kwargs: object) -> Any:
+            if self._handle is None:
+                self._handle = _handle_of(self._name)
+            try:
+                return await getattr(self._handle, method).remote(*args, **kwargs)
+            except RayActorError as error:
+                self._handle = None
+                raise UnavailableError(f"the {self._name} actor died during {method}: {error}") from error
+            except RayTaskError as error:
+                raise _domain_error(error) from error
+
+        return call

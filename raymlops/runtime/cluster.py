@@ -1,0 +1,282 @@
+"""The Ray cluster: start a local head with the fast settings, attach to a running one, stop what was started."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+import ray
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled, without stubs
+
+from raymlops.config.platform import PlatformConfig
+from raymlops.errors import ConfigError, UnavailableError
+from raymlops.runtime.clients import NAMESPACE
+
+__all__ = ["ClusterInfo", "attach", "find_running", "require_disk", "require_free_port", "start_local", "stop_local"]
+
+_MARKER = "RAYMLOPS_CLUSTER"
+"""Environment variable that processes of a cluster we started inherit: one of the signs they are found by."""
+
+_MIN_FREE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class ClusterInfo:
+    """A cluster this machine started, as noted in ``RAYMLOPS_HOME/cluster.json``."""
+
+    cluster_id: str
+    address: str
+    dashboard_url: str
+    http_port: int
+    ray_version: str
+    python: str
+    head_pid: int
+    started_at_s: float
+    """Seconds since 1970: processes older than this are none of ours, whatever their number."""
+
+
+def require_free_port(host: str, port: int, what: str) -> None:
+    """Refuse a port that somebody listens on.
+
+    Raises:
+        ConfigError: The port is taken.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            hint = "choose another with --port or RAYMLOPS_SERVING__PORT"
+            raise ConfigError(f"{what} port {port} on {host} is taken: {hint}", port=port) from error
+
+
+def require_disk(home: Path) -> None:
+    """Refuse a home that cannot be written, or whose disk is nearly full.
+
+    Raises:
+        ConfigError: The directory is not writable, or less than 1 GiB is free.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        probe = home / f".probe-{os.getpid()}"
+        probe.write_bytes(b"\0" * 4096)
+        probe.unlink()
+        free_bytes = shutil.disk_usage(home).free
+    except OSError as error:
+        raise ConfigError(f"RAYMLOPS_HOME {home} cannot be written: {error.strerror}") from error
+    if free_bytes < _MIN_FREE_BYTES:
+        raise ConfigError(f"RAYMLOPS_HOME {home} has {free_bytes >> 20} MiB free, the platform needs 1024 MiB")
+
+
+def start_local(config: PlatformConfig) -> ClusterInfo:
+    """Start a head on this machine, bound to loopback, with token authentication and the fast serving settings.
+
+    The token (0600), the head's output and ``cluster.json`` are kept in the home.
+
+    Raises:
+        ConfigError: Port taken, disk full, home not writable: nothing was started.
+        UnavailableError: The head did not come up; what was started is stopped again.
+    """
+    home, http = config.home, config.serving
+    require_disk(home)
+    require_free_port(http.host, http.port, "HTTP")
+    cluster_id = secrets.token_hex(4)
+    gcs_port, dashboard_port, client_port, metrics_port, stats_port, fallback_port = _free_ports(6)
+    runtime_dir = Path("/tmp/ray") / f"rml-{cluster_id}"  # noqa: S108 - unix sockets need a short path
+    runtime_dir.mkdir(parents=True, mode=0o700)
+    environment = {
+        **os.environ,
+        **_auth_environment(home),
+        _MARKER: cluster_id,
+        "RAYMLOPS_HOME": str(home),
+        **config.cluster.fast.environment(),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(runtime_dir / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(runtime_dir / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(runtime_dir / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(runtime_dir),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(runtime_dir / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
+    command += [
+        f"--num-cpus={config.cluster.num_cpus or os.cpu_count() or 1}",
+        "--node-ip-address=127.0.0.1",
+        f"--port={gcs_port}",
+    ]
+    command += [
+        "--dashboard-host=127.0.0.1",
+        f"--dashboard-port={dashboard_port}",
+        f"--ray-client-server-port={client_port}",
+    ]
+    command += [f"--object-store-memory={config.cluster.object_store_bytes}"]
+    log_path = home / "cluster.log"
+    with log_path.open("wb") as log:
+        head = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments
+            command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    info = ClusterInfo(
+        cluster_id=cluster_id,
+        address=f"127.0.0.1:{gcs_port}",
+        dashboard_url=f"http://127.0.0.1:{dashboard_port}",
+        http_port=http.port,
+        ray_version=ray.__version__,
+        python=".".join(map(str, sys.version_info[:3])),
+        head_pid=head.pid,
+        started_at_s=time.time(),
+    )
+    _write_private(home / "cluster.json", json.dumps(asdict(info)))
+    try:
+        _await_head(head, log_path, config.cluster.start_timeout.total_seconds())
+    except BaseException:
+        stop_local(home)
+        raise
+    return info
+
+
+def _await_head(head: subprocess.Popen[bytes], log_path: Path, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while b"Ray runtime started" not in log_path.read_bytes():
+        if head.poll() is not None:
+            last = log_path.read_text(errors="replace").strip().splitlines()[-1:] or ["no output"]
+            raise UnavailableError(f"the Ray head exited with {head.returncode}: {last[0]} (see {log_path})")
+        if time.monotonic() > deadline:
+            raise UnavailableError(f"the Ray head was not up within {timeout_s:g} s (see {log_path})")
+        time.sleep(0.05)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago, all different."""
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file only its owner can read, all of it or nothing."""
+    draft = path.with_suffix(".tmp")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    draft.replace(path)
+
+
+def _auth_environment(home: Path) -> dict[str, str]:
+    token_path = home / "auth_token"
+    if not token_path.exists():
+        _write_private(token_path, secrets.token_hex(32))
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token_path)}
+
+
+def _noted(home: Path) -> ClusterInfo | None:
+    path = home / "cluster.json"
+    try:
+        return ClusterInfo(**json.loads(path.read_text()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path} is not readable: {error}; remove it") from error
+
+
+def find_running(home: Path) -> ClusterInfo | None:
+    """The cluster noted in ``home``, if its head still runs."""
+    info = _noted(home)
+    if info is None or not psutil.pid_exists(info.head_pid):
+        return None
+    return info if _is_ours(psutil.Process(info.head_pid), info) else None
+
+
+def attach(address: str, home: Path | None = None) -> None:
+    """Connect this process to a cluster as a driver.
+
+    Args:
+        address: The GCS address, ``host:port``.
+        home: Where the token is kept, for a cluster that was started here.
+
+    Raises:
+        ConfigError: Another Ray or Python version runs there.
+        UnavailableError: Nobody answers there.
+    """
+    if ray.is_initialized():
+        return
+    if home is not None:
+        os.environ.update(_auth_environment(home))
+        # Ray reads these when it is imported, and offers no public way to read them again.
+        Config.initialize("")
+        AuthenticationTokenLoader.instance().reset_cache()
+    # A driver's handles need a router loop of their own, whatever the cluster's replicas do (facts-ray.md).
+    os.environ.pop("RAY_SERVE_THROUGHPUT_OPTIMIZED", None)
+    try:
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
+    except RuntimeError as error:
+        if "ersion" in str(error):
+            raise ConfigError(
+                f"the cluster at {address} runs other versions: {' '.join(str(error).split())}"
+            ) from error
+        raise UnavailableError(f"no Ray cluster answers at {address}: {error}") from error
+    except (ConnectionError, ValueError) as error:
+        raise UnavailableError(f"no Ray cluster answers at {address}: {error}") from error
+
+
+def _is_ours(process: psutil.Process, info: ClusterInfo) -> bool:
+    """Whether ``process`` belongs to the cluster: its session is the head's, or it inherited the marker.
+
+    Ray's agents overwrite their environment by their title, and job drivers open sessions of their own: each sign alone
+    misses some.
+    """
+    try:
+        if process.create_time() < info.started_at_s - 1.0:
+            return False
+        if os.getsid(process.pid) == info.head_pid:
+            return True
+        return process.environ().get(_MARKER) == info.cluster_id
+    except (psutil.Error, ProcessLookupError, PermissionError):
+        return False
+
+
+def stop_local(home: Path, timeout_s: float = 20.0) -> int:
+    """Stop every process of the cluster noted in ``home``; a second call finds nothing to do.
+
+    Control actors keep their state on disk, so they are not asked. Processes are found by the marker they inherited,
+    so a head that died first leaves no orphan behind.
+
+    Returns:
+        How many processes were stopped.
+
+    Raises:
+        UnavailableError: Some would not go within ``timeout_s``.
+    """
+    path = home / "cluster.json"
+    info = _noted(home)
+    if info is None:
+        return 0
+    deadline = time.monotonic() + timeout_s
+    stopped: set[int] = set()
+    me = os.getpid()
+    while processes := [one for one in psutil.process_iter() if one.pid != me and _is_ours(one, info)]:
+        if time.monotonic() > deadline:
+            raise UnavailableError(f"{len(processes)} processes of the cluster did not stop within {timeout_s:g} s")
+        for process in processes:
+            stopped.add(process.pid)
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(processes, timeout=1.0)
+    path.unlink(missing_ok=True)
+    shutil.rmtree(Path("/tmp/ray") / f"rml-{info.cluster_id}", ignore_errors=True)  # noqa: S108
+    return len(stopped)

@@ -1,0 +1,134 @@
+"""Pipeline runs as Ray Jobs: submit once, watch, bring an orphaned run to its end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import ray
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+from raymlops.clock import Clock
+from raymlops.errors import UnavailableError
+from raymlops.records.runs import Run, RunStatus
+
+__all__ = ["JobRunner", "RunRecords"]
+
+_FINAL = {JobStatus.STOPPED, JobStatus.SUCCEEDED, JobStatus.FAILED}
+
+
+class RunRecords(Protocol):
+    """What the runner needs of the metadata store."""
+
+    def get_run(self, run_id: str) -> Run:
+        """The run."""
+        ...
+
+    def update_run(self, run_id: str, **changes: object) -> Run:
+        """Change fields of a run."""
+        ...
+
+
+class JobRunner:
+    """Submits runs to the cluster's job service and watches them. Stateless: the run's id is the job's id.
+
+    Args:
+        home: ``RAYMLOPS_HOME``, where bundles are and where the runs' logs are kept.
+        runs: The run records.
+        clock: Stamps the end of runs that died without a word.
+    """
+
+    def __init__(self, home: Path, runs: RunRecords, clock: Clock) -> None:
+        self._home = home
+        self._runs = runs
+        self._clock = clock
+        self._client: JobSubmissionClient | None = None
+
+    @property
+    def _jobs(self) -> JobSubmissionClient:
+        if self._client is None:
+            self._client = JobSubmissionClient(ray.get_runtime_context().gcs_address)
+        return self._client
+
+    def submit(self, run: Run) -> str:
+        """Start the job of a run; a second call for the same run finds it started.
+
+        Returns:
+            The job's id.
+
+        Raises:
+            UnavailableError: The job service does not answer.
+        """
+        if run.bundle is None:
+            raise ValueError(f"run {run.id} names no bundle to run from")
+        archive = self._home / "bundles" / run.bundle / "bundle.zip"
+        if self._status(run.id) is None:
+            try:
+                self._jobs.submit_job(
+                    entrypoint=f"{sys.executable} -m raymlops.cli.train --run {run.id}",
+                    submission_id=run.id,
+                    runtime_env={"working_dir": str(archive), "env_vars": {"RAYMLOPS_HOME": str(self._home)}},
+                    metadata={"pipeline": run.pipeline, "bundle": run.bundle},
+                )
+            except (RuntimeError, ConnectionError) as error:
+                if self._status(run.id) is None:
+                    raise UnavailableError(f"run {run.id} could not be submitted: {error}") from error
+        return run.id
+
+    def _status(self, run_id: str) -> JobStatus | None:
+        try:
+            return self._jobs.get_job_status(run_id)
+        except RuntimeError as error:
+            if "does not exist" in str(error):
+                return None
+            raise UnavailableError(f"the job service does not answer: {error}") from error
+
+    def reconcile(self, run: Run) -> Run:
+        """Bring a run to its end whose job ended without saying so (killed, crashed, never started)."""
+        if run.status.final:
+            return run
+        status = self._status(run.id)
+        if status is None and run.status == RunStatus.PENDING:
+            return run
+        if status is not None and status not in _FINAL:
+            return run
+        latest = self._runs.get_run(run.id)
+        if latest.status.final:
+            return latest
+        told = "the job is unknown to the cluster" if status is None else self._jobs.get_job_info(run.id).message
+        changes = {"status": RunStatus.FAILED, "ended_at": self._clock.now(), "error": f"the job ended: {told}"}
+        return self._runs.update_run(run.id, **changes)
+
+    def wait(self, run_id: str, timeout_s: float, on_poll: Callable[[Run], None] | None = None) -> Run:
+        """Wait until a run is final.
+
+        Raises:
+            UnavailableError: It is not, after ``timeout_s``.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            run = self.reconcile(self._runs.get_run(run_id))
+            if on_poll is not None:
+                on_poll(run)
+            if run.status.final:
+                self.keep_logs(run_id)
+                return run
+            if time.monotonic() > deadline:
+                raise UnavailableError(f"run {run_id} is still {run.status} after {timeout_s:g} s")
+            time.sleep(0.1)
+
+    def keep_logs(self, run_id: str) -> Path:
+        """Copy the job's output into the home, where it outlives the cluster."""
+        path = self._home / "runs" / run_id / "driver.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self._jobs.get_job_logs(run_id))
+        return path
+
+    def stop(self, run_id: str) -> None:
+        """Ask the job of a run to stop; one that is not running is left alone."""
+        status = self._status(run_id)
+        if status is not None and status not in _FINAL:
+            self._jobs.stop_job(run_id)

@@ -1,0 +1,133 @@
+"""Prediction events: what is known about one answered request, and its Arrow form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from raymlops.serving.protocols import Columns, Outputs
+from raymlops.serving.schema import InputSchema
+
+__all__ = ["EVENT_SCHEMA", "PredictionEvent", "to_tables"]
+
+_INSTANT = pa.timestamp("us", tz="UTC")
+
+EVENT_SCHEMA = pa.schema(
+    [
+        pa.field("request_id", pa.string(), nullable=False),
+        pa.field("row", pa.int32(), nullable=False),
+        pa.field("event_time", _INSTANT, nullable=False),
+        pa.field("served_at", _INSTANT, nullable=False),
+        pa.field("version", pa.int32(), nullable=False),
+        pa.field("role", pa.string(), nullable=False),
+        pa.field("latency_us", pa.int64(), nullable=False),
+        pa.field("fallback", pa.string()),
+        pa.field("error", pa.string()),
+        pa.field("missing", pa.int32(), nullable=False),
+        pa.field("score", pa.float64()),
+        pa.field("label_predicted", pa.string()),
+    ]
+)
+"""The columns every model's events begin with; one column per model input follows, float64 or string."""
+
+
+class PredictionEvent(NamedTuple):
+    """One request of N rows. It keeps references only: nothing is converted while somebody waits.
+
+    Attributes:
+        request_id: What labels refer to.
+        schema: Whose inputs are logged.
+        columns: The inputs, each of length N.
+        event_times_us: N instants the prediction is made for.
+        served_at_us: When it was answered, by the platform's clock.
+        version: That answered, or failed to.
+        role: ``champion``, ``canary``, ``shadow`` or ``backup``.
+        latency_us: Real time from arrival to answer.
+        outputs: ``None`` where nobody could answer.
+        fallback: Why another than the chosen version answered: ``canary 7: timeout ...``.
+        error: Why nobody could.
+        missing: N numbers of missing feature columns; ``None`` where no features were joined.
+    """
+
+    request_id: str
+    schema: InputSchema
+    columns: Columns
+    event_times_us: Sequence[int]
+    served_at_us: int
+    version: int
+    role: str
+    latency_us: int
+    outputs: Outputs | None
+    fallback: str | None = None
+    error: str | None = None
+    missing: Sequence[int] | None = None
+
+    @property
+    def rows(self) -> int:
+        """N."""
+        return len(self.event_times_us)
+
+
+def to_tables(events: Sequence[PredictionEvent]) -> list[pa.Table]:
+    """The events as tables, in order: one, or as many as the models' inputs changed on the way."""
+    return [_to_table(list(group)) for _, group in groupby(events, key=_inputs_of)]
+
+
+def _inputs_of(event: PredictionEvent) -> tuple[tuple[str, ...], frozenset[str]]:
+    return event.schema.names, event.schema.texts
+
+
+def _to_table(events: list[PredictionEvent]) -> pa.Table:
+    counts = np.array([event.rows for event in events])
+    arrays = [
+        _repeated([event.request_id for event in events], counts, pa.string()),
+        pa.array(np.concatenate([np.arange(count, dtype=np.int32) for count in counts])),
+        pa.array([at for event in events for at in event.event_times_us], type=pa.int64()).cast(_INSTANT),
+        _repeated([event.served_at_us for event in events], counts, pa.int64()).cast(_INSTANT),
+        _repeated([event.version for event in events], counts, pa.int32()),
+        _repeated([event.role for event in events], counts, pa.string()),
+        _repeated([event.latency_us for event in events], counts, pa.int64()),
+        _repeated([event.fallback for event in events], counts, pa.string()),
+        _repeated([event.error for event in events], counts, pa.string()),
+        pa.array([count for event in events for count in event.missing or [0] * event.rows], type=pa.int32()),
+        pa.array(np.concatenate([_scores(event) for event in events]), from_pandas=True),
+        pa.array([label for event in events for label in _labels(event)], type=pa.string()),
+    ]
+    schema = EVENT_SCHEMA
+    for name in events[0].schema.names:
+        array = _input([event.columns[name] for event in events], name in events[0].schema.texts)
+        arrays.append(array)
+        schema = schema.append(pa.field(name, array.type))
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _repeated(values: list[Any], counts: npt.NDArray[np.int64], dtype: pa.DataType) -> pa.Array:
+    array = pa.array(values, type=dtype)
+    return array if (counts == 1).all() else array.take(pa.array(np.repeat(np.arange(len(counts)), counts)))
+
+
+def _input(parts: list[npt.NDArray[Any]], text: bool) -> pa.Array:
+    if text:
+        return pa.array([value for part in parts for value in part], type=pa.string())
+    return pa.array(np.concatenate(parts).astype(np.float64), from_pandas=True)
+
+
+def _scores(event: PredictionEvent) -> npt.NDArray[np.float64]:
+    if event.outputs is None:
+        return np.full(event.rows, np.nan)
+    if "value" in event.outputs:
+        return event.outputs["value"].astype(np.float64)
+    probability = event.outputs["probability"]
+    score: npt.NDArray[np.float64] = probability[:, 1] if probability.shape[1] == 2 else probability.max(axis=1)
+    return score.astype(np.float64)
+
+
+def _labels(event: PredictionEvent) -> list[str | None]:
+    if event.outputs is None or "label" not in event.outputs:
+        return [None] * event.rows
+    return [str(label) for label in event.outputs["label"].tolist()]

@@ -1,0 +1,274 @@
+"""Loaded models: columns in, named outputs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from raymlops.errors import DataError, ModelLoadFailed, SchemaMismatch
+from raymlops.records.models import Signature
+from raymlops.serving.datatypes import TEXT
+from raymlops.serving.protocols import Columns, Outputs
+from raymlops.serving.schema import InputSchema, labels_array
+
+__all__ = ["BrokenModel", "Model", "SklearnModel", "XgboostModel", "columns_of"]
+
+Array = npt.NDArray[Any]
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class Model(Protocol):
+    """A loaded model. Immutable: many threads may predict at once."""
+
+    @property
+    def schema(self) -> InputSchema:
+        """What it takes and gives, compiled."""
+        ...
+
+    @property
+    def signature(self) -> Signature:
+        """What it takes and gives."""
+        ...
+
+    def predict(self, columns: Columns) -> Outputs:
+        """Predict N rows.
+
+        Args:
+            columns: At least the input columns; numbers (NaN is missing) or ``str | None`` objects, each of length N.
+
+        Returns:
+            A classifier's ``label`` [N] and ``probability`` [N, classes], or a regressor's ``value`` [N]; float64.
+
+        Raises:
+            SchemaMismatch: An input column is not there.
+            DataError: A number is infinite, or so large that it is as a 32-bit float.
+        """
+        ...
+
+    def importances(self) -> dict[str, float]:
+        """Input column -> relative importance, summing to 1; empty where the estimator knows none."""
+        ...
+
+
+class _Scored:
+    """What all flavors share: from columns to a matrix, and from scores to outputs."""
+
+    def __init__(self, signature: Signature) -> None:
+        self._schema = InputSchema(signature)
+        self._labels = labels_array(signature)
+        self._binary = len(signature.classes) == 2
+
+    @property
+    def schema(self) -> InputSchema:
+        return self._schema
+
+    @property
+    def signature(self) -> Signature:
+        return self._schema.signature
+
+    def _outputs(self, scores: Array) -> Outputs:
+        """Outputs from what the estimator answers: [N, classes], P(class 1) [N], or values [N]."""
+        if self.signature.task == "regressor":
+            return {"value": scores.astype(np.float64, copy=False)}
+        if scores.ndim == 1:
+            probability = np.empty((len(scores), 2))
+            probability[:, 1] = scores
+            np.subtract(1.0, probability[:, 1], out=probability[:, 0])
+        else:
+            probability = scores.astype(np.float64, copy=False)
+        return {"label": self._labels[probability.argmax(axis=1)], "probability": probability}
+
+    def _fill(self, matrix: Array, columns: Columns, encoders: Mapping[int, Mapping[str | None, float]]) -> None:
+        """Write the inputs into ``matrix``, text by its encoder, and check that they are in range."""
+        try:
+            with np.errstate(over="ignore"):
+                for position, name in enumerate(self._schema.names):
+                    values = columns[name]
+                    encoder = encoders.get(position) if encoders else None
+                    matrix[:, position] = (
+                        values if encoder is None else [encoder.get(value, np.nan) for value in values]
+                    )
+        except KeyError as error:
+            raise SchemaMismatch(f"input {error} is missing", column=str(error)) from error
+        _check_range(matrix, self._schema.names)
+
+
+class XgboostModel(_Scored):
+    """A booster, predicted in place on one thread.
+
+    Args:
+        booster: Takes the inputs in signature order.
+        signature: Text inputs are the booster's categories; a category it never saw is missing.
+    """
+
+    def __init__(self, booster: Any, signature: Signature) -> None:
+        super().__init__(signature)
+        booster.set_param({"nthread": 1})
+        self._booster = booster
+        self._encoders = _encoders(booster, self._schema)
+        self._width = len(self._schema.names)
+
+    def predict(self, columns: Columns) -> Outputs:
+        first = columns.get(self._schema.names[0])
+        matrix = np.empty((0 if first is None else len(first), self._width), dtype=np.float32)
+        self._fill(matrix, columns, self._encoders)
+        # the matrix has the width by construction, and validation costs as much as a tree
+        return self._outputs(self._booster.inplace_predict(matrix, validate_features=False))
+
+    def importances(self) -> dict[str, float]:
+        gains = self._booster.get_score(importance_type="total_gain")
+        keys = self._booster.feature_names or [f"f{index}" for index in range(self._width)]
+        return _shares(self._schema.names, [float(gains.get(key, 0.0)) for key in keys])
+
+
+class SklearnModel(_Scored):
+    """A scikit-learn estimator or pipeline.
+
+    Args:
+        estimator: Fitted; takes a matrix, or a frame where it was fitted on one.
+        signature: What it takes and gives.
+    """
+
+    def __init__(self, estimator: Any, signature: Signature) -> None:
+        from threadpoolctl import ThreadpoolController
+
+        super().__init__(signature)
+        self._estimator = estimator
+        self._score = _scorer(estimator, signature)
+        self._framed = hasattr(estimator, "feature_names_in_") or bool(self._schema.texts)
+        # OpenMP would wake a team of threads for every row
+        self._threads = ThreadpoolController()
+
+    def predict(self, columns: Columns) -> Outputs:
+        inputs = self._frame(columns) if self._framed else self._matrix(columns)
+        with self._threads.limit(limits=1):
+            return self._outputs(self._score(inputs))
+
+    def importances(self) -> dict[str, float]:
+        last = self._estimator[-1] if hasattr(self._estimator, "steps") else self._estimator
+        values = getattr(last, "feature_importances_", None)
+        if values is None and hasattr(last, "coef_"):
+            values = np.abs(np.atleast_2d(last.coef_)).mean(axis=0)
+        if values is None or len(values) != len(self._schema.names):
+            return {}
+        return _shares(self._schema.names, [float(value) for value in values])
+
+    def _matrix(self, columns: Columns) -> Array:
+        first = columns.get(self._schema.names[0])
+        matrix = np.empty((0 if first is None else len(first), len(self._schema.names)))
+        self._fill(matrix, columns, {})
+        return matrix
+
+    def _frame(self, columns: Columns) -> Any:
+        import pandas as pd
+
+        missing = [name for name in self._schema.names if name not in columns]
+        if missing:
+            raise SchemaMismatch(f"inputs {missing} are missing", columns=missing)
+        numbers = [name for name in self._schema.names if name not in self._schema.texts]
+        if numbers:
+            _check_range(np.column_stack([columns[name] for name in numbers]), numbers)
+        return pd.DataFrame({name: columns[name] for name in self._schema.names})
+
+
+class BrokenModel(_Scored):
+    """Stands for a version whose files cannot be loaded, so that its backup answers.
+
+    Args:
+        signature: What the version would take and give.
+        error: Why it is broken; raised by each prediction.
+    """
+
+    def __init__(self, signature: Signature, error: ModelLoadFailed) -> None:
+        super().__init__(signature)
+        self.error = error
+
+    def predict(self, columns: Columns) -> Outputs:
+        raise ModelLoadFailed(str(self.error), **self.error.context)
+
+    def importances(self) -> dict[str, float]:
+        return {}
+
+
+def columns_of(table: pa.Table, signature: Signature) -> dict[str, Array]:
+    """The input columns of a table, as ``Model.predict`` takes them.
+
+    Raises:
+        SchemaMismatch: A column is not there, or of another kind.
+    """
+    columns: dict[str, Array] = {}
+    for spec in signature.inputs:
+        if spec.name not in table.column_names:
+            raise SchemaMismatch(f"input {spec.name!r} is not a column of the table", column=spec.name)
+        column = table.column(spec.name)
+        try:
+            if spec.dtype == TEXT:
+                values = np.empty(len(column), dtype=object)
+                values[:] = column.cast(pa.string()).to_pylist()
+            else:
+                column = column.cast(pa.uint8()) if pa.types.is_boolean(column.type) else column
+                values = np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+        except pa.ArrowException as error:
+            message = f"input {spec.name!r} must be {spec.dtype}, got {column.type}"
+            raise SchemaMismatch(message, column=spec.name) from error
+        columns[spec.name] = values
+    return columns
+
+
+def _check_range(matrix: Array, names: Sequence[str]) -> None:
+    """Refuse infinities and what is one as a 32-bit float, which is what trees hold."""
+    too_large = np.abs(matrix) > _LARGEST
+    if too_large.any():
+        bad = [name for name, is_bad in zip(names, too_large.any(axis=0), strict=True) if is_bad]
+        raise DataError(f"inputs {bad} must be finite 32-bit floats, or missing", columns=bad)
+
+
+def _encoders(booster: Any, schema: InputSchema) -> dict[int, dict[str | None, float]]:
+    """Place of a text input -> its category's code."""
+    if not schema.texts:
+        return {}
+    categories = [values for _, values in booster.get_categories(export_to_arrow=True).to_arrow()]
+    encoders = {}
+    for name in sorted(schema.texts):
+        position = schema.position[name]
+        if position >= len(categories) or categories[position] is None:
+            raise SchemaMismatch(f"input {name!r} is text, but the model holds no categories for it", column=name)
+        known = categories[position].to_pylist()
+        encoders[position] = {value: float(code) for code, value in enumerate(known)}
+    return encoders
+
+
+def _scorer(estimator: Any, signature: Signature) -> Callable[[Any], Array]:
+    from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
+
+    forests = (RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, ExtraTreesRegressor)
+    if type(estimator) in forests and estimator.n_outputs_ == 1 and not hasattr(estimator, "feature_names_in_"):
+        return _forest_scorer(estimator, signature)
+    method = estimator.predict_proba if signature.task == "classifier" else estimator.predict
+    scorer: Callable[[Any], Array] = method
+    return scorer
+
+
+def _forest_scorer(estimator: Any, signature: Signature) -> Callable[[Any], Array]:
+    """The mean over the trees, without the job scheduler that makes one row cost as much as ten thousand."""
+    trees = [member.tree_ for member in estimator.estimators_]
+
+    def score(matrix: Array) -> Array:
+        single = matrix.astype(np.float32)
+        total: Array = trees[0].predict(single)
+        for tree in trees[1:]:
+            total = total + tree.predict(single)
+        mean: Array = total / len(trees)
+        return mean if signature.task == "classifier" else mean.reshape(len(matrix))
+
+    return score
+
+
+def _shares(names: Sequence[str], values: Sequence[float]) -> dict[str, float]:
+    total = sum(values)
+    return {name: value / total if total > 0 else 0.0 for name, value in zip(names, values, strict=True)}

@@ -1,0 +1,199 @@
+"""Models on disk: native formats, no pickle, and no byte parsed whose hash is not the manifest's.
+
+A model directory holds the model (``model.ubj`` or ``model.skops``), ``example.arrow`` (a few input rows),
+``expected.json`` (what the model answers for them) and ``manifest.json``. Loading predicts the example, which warms the
+model up, and compares: a library that reads the file in another way is found out before the first request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+
+from raymlops.errors import AlreadyRegistered, DataError, ModelLoadFailed, RaymlopsError, SchemaMismatch, StorageError
+from raymlops.records.models import ColumnSpec, ModelManifest, Signature
+from raymlops.records.record import sha256_of
+from raymlops.serving.datatypes import datatype_of_arrow
+from raymlops.serving.estimators import Flavor, describe, dump, native_scores, parse
+from raymlops.serving.events import EVENT_SCHEMA
+from raymlops.serving.model import Model, SklearnModel, XgboostModel, columns_of
+from raymlops.serving.protocols import Outputs
+
+__all__ = ["load_model", "save_model"]
+
+EXAMPLE, EXPECTED, MANIFEST = "example.arrow", "expected.json", "manifest.json"
+EXAMPLE_ROWS = 16
+TOLERANCE = 1e-5
+
+
+def save_model(directory: Path, estimator: Any, *, example: pa.Table) -> ModelManifest:
+    """Package a fitted estimator; the directory appears whole or not at all.
+
+    Args:
+        directory: Must not be there yet, but for a repeat that gives the same bytes.
+        estimator: An XGBoost booster, classifier or regressor, or a scikit-learn estimator or pipeline.
+        example: At least one row of the model's inputs; gives the signature.
+
+    Returns:
+        The manifest; ``sha256_of`` it is the model's digest.
+
+    Raises:
+        SchemaMismatch: The example does not fit the estimator.
+        DataError: The estimator cannot be packaged or served.
+        AlreadyRegistered: The directory holds something else.
+        StorageError: It cannot be written.
+    """
+    if not example.num_rows:
+        raise SchemaMismatch("example must hold at least one row")
+    description = describe(estimator, example.column_names)
+    reserved = sorted(set(EVENT_SCHEMA.names).intersection(description.inputs))
+    if reserved:
+        raise SchemaMismatch(f"inputs {reserved} have names that prediction events use: rename them", columns=reserved)
+    example = example.select(list(description.inputs)).slice(0, EXAMPLE_ROWS)
+    signature = Signature(
+        task=description.task,
+        inputs=tuple(ColumnSpec(name=f.name, dtype=datatype_of_arrow(f.name, f.type)) for f in example.schema),
+        classes=description.classes,
+    )
+    name, content = dump(estimator, description.flavor)
+    columns = columns_of(example, signature)
+    expected = _model(content, description.flavor, signature).predict(columns)
+    if not _agree(expected, native_scores(estimator, description.task, columns)):
+        raise DataError("the packaged model must answer the example as the estimator does, and does not")
+    contents = {name: content, EXAMPLE: _to_ipc(example), EXPECTED: _to_json(expected)}
+    manifest = ModelManifest(
+        flavor=description.flavor,
+        signature=signature,
+        files={name: _sha256(content) for name, content in sorted(contents.items())},
+        libraries={name: version(name) for name in description.libraries},
+    )
+    _write(Path(directory), {**contents, MANIFEST: manifest.model_dump_json(indent=2).encode()}, manifest)
+    return manifest
+
+
+def load_model(directory: Path, manifest: ModelManifest, digest: str) -> Model:
+    """Load a packaged model, verified and warm.
+
+    Args:
+        directory: What ``save_model`` wrote.
+        manifest: From the registry, not from the directory.
+        digest: The model's identity, from the registry.
+
+    Raises:
+        ModelLoadFailed: The manifest is not the digest's, a file is missing, altered or not readable, or the model
+            does not answer its example as it did when it was packaged.
+    """
+    if sha256_of(manifest) != digest:
+        raise ModelLoadFailed(f"manifest of {directory} must have the digest {digest}, got {sha256_of(manifest)}")
+    contents = {name: _verified(Path(directory) / name, expected) for name, expected in manifest.files.items()}
+    names = [name for name in contents if name.startswith("model.")]
+    if len(names) != 1 or not {EXAMPLE, EXPECTED} <= contents.keys():
+        raise ModelLoadFailed(f"manifest of {directory} must list a model, {EXAMPLE} and {EXPECTED}")
+    try:
+        model = _model(contents[names[0]], manifest.flavor, manifest.signature)
+        example = columns_of(pa.ipc.open_file(contents[EXAMPLE]).read_all(), manifest.signature)
+        answer = model.predict(example)
+        expected = np.array(orjson.loads(contents[EXPECTED]), dtype=np.float64)
+    except ModelLoadFailed as error:
+        raise ModelLoadFailed(f"{directory / names[0]}: {error}") from error
+    except (RaymlopsError, pa.ArrowException, ValueError, TypeError, AttributeError) as error:
+        raise ModelLoadFailed(f"{directory} does not answer its example: {type(error).__name__}: {error}") from error
+    if not _agree(answer, expected):
+        raise ModelLoadFailed(
+            f"{directory} must answer its example as when it was packaged with {manifest.libraries}, and does not"
+        )
+    return model
+
+
+def _model(content: bytes, flavor: Flavor, signature: Signature) -> Model:
+    loaded = parse(content, flavor)
+    return XgboostModel(loaded, signature) if flavor == "xgboost" else SklearnModel(loaded, signature)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _verified(path: Path, expected: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelLoadFailed(f"{path} cannot be read: {error.strerror}", path=str(path)) from error
+    if _sha256(content) != expected:
+        raise ModelLoadFailed(f"{path} must have the SHA-256 {expected}, got {_sha256(content)}", path=str(path))
+    return content
+
+
+def _to_ipc(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _to_json(outputs: Outputs) -> bytes:
+    numbers = outputs["value"] if "value" in outputs else outputs["probability"]
+    return orjson.dumps(numbers.tolist())
+
+
+def _agree(answer: Outputs, scores: npt.NDArray[Any]) -> bool:
+    """Whether the numbers agree; ``label`` follows from them, and may flip on a tie."""
+    got = answer["value"] if "value" in answer else answer["probability"]
+    if scores.ndim < got.ndim:
+        got = got[:, 1]
+    return got.shape == scores.shape and bool(
+        np.allclose(got, scores, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+    )
+
+
+def _write(directory: Path, contents: Mapping[str, bytes], manifest: ModelManifest) -> None:
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+        try:
+            for name, content in contents.items():
+                _write_file(scratch / name, content)
+            scratch.chmod(0o755)
+            _sync(scratch)
+            scratch.rename(directory)
+            _sync(directory.parent)
+        except OSError:
+            shutil.rmtree(scratch, ignore_errors=True)
+            if directory.is_dir() and any(directory.iterdir()):
+                _accept_repeat(directory, manifest)
+                return
+            raise
+    except OSError as error:
+        raise StorageError(f"{directory} cannot be written: {error}", path=str(directory)) from error
+
+
+def _accept_repeat(directory: Path, manifest: ModelManifest) -> None:
+    path = directory / MANIFEST
+    if not path.is_file() or path.read_bytes() != manifest.model_dump_json(indent=2).encode():
+        raise AlreadyRegistered(f"{directory} must be empty or hold this very model", path=str(directory))
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

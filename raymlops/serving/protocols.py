@@ -1,0 +1,142 @@
+"""What serving needs of the rest; the runtime hands it in, other packages fit it structurally."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from raymlops.records.models import ModelVersion
+
+__all__ = [
+    "CandidateClient",
+    "Candidates",
+    "Columns",
+    "EventSink",
+    "FeaturePlans",
+    "LabelSink",
+    "ModelVersions",
+    "OnlineFeatures",
+    "OnlineRows",
+    "Outputs",
+    "PlanNumbers",
+]
+
+Columns = Mapping[str, npt.NDArray[Any]]
+"""Model inputs, each of length N: numbers (NaN is missing) or an object array of ``str | None``."""
+
+Outputs = dict[str, npt.NDArray[Any]]
+"""What a model answers: ``label`` [N] and ``probability`` [N, classes], or ``value`` [N]."""
+
+
+class ModelVersions(Protocol):
+    """Where versions are looked up. Called off the event loop; may block."""
+
+    def get_version(self, name: str, version: int) -> ModelVersion:
+        """The version's record.
+
+        Raises:
+            ModelVersionNotFound: There is no such version.
+        """
+        ...
+
+
+class OnlineRows(Protocol):
+    """Features of N rows."""
+
+    @property
+    def columns(self) -> Mapping[str, Sequence[float | int | str | None]]:
+        """Feature column -> N values; ``None`` where missing."""
+        ...
+
+    @property
+    def missing(self) -> Sequence[Sequence[str]]:
+        """Per row, the feature columns whose view had no valid row."""
+        ...
+
+
+class OnlineFeatures(Protocol):
+    """The compiled online join of one feature service. Lock-free; called on the event loop, so it must not block."""
+
+    @property
+    def request_columns(self) -> Sequence[str]:
+        """Entity keys that each row must hold."""
+        ...
+
+    @property
+    def feature_columns(self) -> Sequence[str]:
+        """Columns that ``read`` answers."""
+        ...
+
+    def read(self, rows: Sequence[Mapping[str, object]], at_us: Sequence[int]) -> OnlineRows:
+        """Join the features of N rows, each as of its own instant.
+
+        Args:
+            rows: N rows that hold the request columns, and maybe more.
+            at_us: N instants, microseconds since 1970.
+
+        Raises:
+            DataError: A key has the wrong type.
+            StorageError: The online store is not readable.
+        """
+        ...
+
+
+class FeaturePlans(Protocol):
+    """Compiles online joins. Called off the event loop; may block."""
+
+    def plan(self, service: str) -> OnlineFeatures:
+        """The join of a feature service, ``NAME`` or ``NAME@VERSION``.
+
+        Raises:
+            FeatureViewNotFound: There is no such service.
+        """
+        ...
+
+
+class CandidateClient(Protocol):
+    """A version on trial, in a process of its own."""
+
+    async def infer(self, columns: Columns, deadline_s: float) -> Outputs:
+        """Ask the candidate; whatever it raises counts against it. Cancelled when the deadline is over."""
+        ...
+
+
+class Candidates(Protocol):
+    """Where versions on trial are reached. Called off the event loop; may block."""
+
+    def client(self, model: str, version: int) -> CandidateClient:
+        """The client of one version on trial; it need not be up yet."""
+        ...
+
+
+class EventSink(Protocol):
+    """Where prediction events go, usually the monitor."""
+
+    async def send(self, model: str, table: pa.Table, batch_id: str) -> None:
+        """Store a batch; returns once it is durable. A batch id that was stored before is acknowledged again."""
+        ...
+
+
+class LabelSink(Protocol):
+    """Where labels go, usually the monitor."""
+
+    async def record(self, model: str, table: pa.Table, batch_id: str) -> int:
+        """Store labels; returns how many rows, once they are durable. Idempotent by batch id."""
+        ...
+
+
+class PlanNumbers(Protocol):
+    """Which models have an endpoint."""
+
+    async def plan_numbers(self) -> Mapping[str, int]:
+        """Model -> number of its newest plan."""
+        ...
+
+
+def rows_of(columns: Columns) -> int:
+    """N of columns that are all of length N."""
+    return len(next(iter(columns.values()), np.empty(0)))

@@ -1,0 +1,106 @@
+"""A model's signature, compiled once for the requests to come."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raymlops.errors import DataError
+from raymlops.records.models import Signature
+from raymlops.serving.datatypes import NUMBERS, TEXT, is_float, is_integer
+
+__all__ = ["InputSchema"]
+
+Array = npt.NDArray[Any]
+
+
+class InputSchema:
+    """What a model takes and gives, in the forms that requests need. Immutable.
+
+    Attributes:
+        signature: What it was compiled from.
+        names: Input columns, in signature order.
+        datatypes: Input column -> datatype.
+        position: Input column -> place in ``names``.
+        texts: The input columns that are text.
+        outputs: Names of the outputs.
+        class_names: The classes as text, as events hold them; empty for a regressor.
+    """
+
+    __slots__ = ("class_names", "datatypes", "names", "outputs", "position", "signature", "texts")
+
+    def __init__(self, signature: Signature) -> None:
+        self.signature = signature
+        self.names = tuple(column.name for column in signature.inputs)
+        self.datatypes = {column.name: column.dtype for column in signature.inputs}
+        self.position = {name: index for index, name in enumerate(self.names)}
+        self.texts = frozenset(name for name, datatype in self.datatypes.items() if datatype == TEXT)
+        self.outputs = ("label", "probability") if signature.task == "classifier" else ("value",)
+        self.class_names = tuple(str(value) for value in signature.classes)
+
+    def input_metadata(self) -> list[dict[str, Any]]:
+        """The model metadata's ``inputs``."""
+        return [{"name": name, "datatype": self.datatypes[name], "shape": [-1]} for name in self.names]
+
+    def output_metadata(self) -> list[dict[str, Any]]:
+        """The model metadata's ``outputs``."""
+        if self.signature.task == "regressor":
+            return [{"name": "value", "datatype": "FP64", "shape": [-1]}]
+        label = datatype_of_label(self.signature)
+        return [
+            {"name": "label", "datatype": label, "shape": [-1]},
+            {"name": "probability", "datatype": "FP64", "shape": [-1, len(self.signature.classes)]},
+        ]
+
+    def check_column(self, name: str, datatype: str, values: Array) -> Array:
+        """``values`` as a model input, given the datatype they were sent as.
+
+        A float column takes any number; an integer column takes floats that are whole or missing, and a bool column
+        numbers that are 0, 1 or missing: that is how a missing value is said, and how one tensor holds all columns.
+
+        Raises:
+            DataError: The model input is of another kind.
+        """
+        wanted = self.datatypes[name]
+        if datatype == wanted:
+            return values
+        if wanted == TEXT or datatype == TEXT:
+            raise DataError(f"input {name!r} must be {wanted}, got {datatype}", column=name)
+        if is_float(wanted) and datatype != "BOOL":
+            return values
+        if is_integer(wanted) and (is_integer(datatype) or (is_float(datatype) and _whole(values))):
+            return values
+        if wanted == "BOOL" and _zero_or_one(values):
+            return values
+        raise DataError(f"input {name!r} must be {wanted}, got {datatype} that is not", column=name)
+
+
+def datatype_of_label(signature: Signature) -> str:
+    """The datatype of a classifier's ``label``."""
+    kinds = {type(value) for value in signature.classes}
+    if kinds == {bool}:
+        return "BOOL"
+    if kinds == {int}:
+        return "INT64"
+    return "FP64" if kinds <= {int, float} else TEXT
+
+
+def labels_array(signature: Signature) -> Array:
+    """The classes as an array of the label's type, to be indexed by class number."""
+    datatype = datatype_of_label(signature)
+    if datatype == TEXT:
+        array = np.empty(len(signature.classes), dtype=object)
+        array[:] = [str(value) for value in signature.classes]
+        return array
+    return np.array(signature.classes, dtype=NUMBERS[datatype])
+
+
+def _whole(values: Array) -> bool:
+    present = values[~np.isnan(values)]
+    return bool((present == np.floor(present)).all())
+
+
+def _zero_or_one(values: Array) -> bool:
+    return bool(((values == 0) | (values == 1) | (values != values)).all())

@@ -1,0 +1,156 @@
+"""What the standard steps are given, and how they reach the user's project."""
+
+from __future__ import annotations
+
+import importlib
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import pyarrow as pa
+
+from raymlops.clock import Clock
+from raymlops.errors import ConfigError
+from raymlops.experiments import Tuner
+from raymlops.pipelines import RunLog
+from raymlops.records.bundles import ProjectSpec
+from raymlops.records.features import TrainingSetManifest
+from raymlops.records.models import ModelVersion
+
+__all__ = [
+    "EVENT_TIME",
+    "LABEL",
+    "LABEL_TIME",
+    "SpineFunction",
+    "TrainingContext",
+    "TrainingMetadata",
+    "TrainingReader",
+    "TrainingSet",
+    "VersionedTables",
+    "spine_function",
+]
+
+EVENT_TIME = "event_time"
+"""Spine column: the instant a prediction would have been asked for."""
+LABEL = "label"
+"""Spine column: what was to be predicted; null where it is not known yet."""
+LABEL_TIME = "label_time"
+"""Spine column that may be there: the instant the label became known. It is never a model input."""
+
+
+class TrainingSet(Protocol):
+    """A point-in-time join, done."""
+
+    @property
+    def manifest(self) -> TrainingSetManifest:
+        """What it is made of."""
+        ...
+
+    def table(self) -> pa.Table:
+        """The spine's rows and columns, then a column per feature."""
+        ...
+
+
+class VersionedTables(Protocol):
+    """What a spine function reads from."""
+
+    def table(self, view: str, version: int | None = None) -> pa.Table:
+        """Rows of a view's table, at a version of the table; the newest by default."""
+        ...
+
+
+class TrainingReader(VersionedTables, Protocol):
+    """What the steps read of a feature store: ``features.FeatureReader`` fits it."""
+
+    def training_set(
+        self,
+        service: str,
+        spine: pa.Table,
+        *,
+        name: str,
+        knowledge_cutoff: bool = False,
+        table_versions: Mapping[str, int] | None = None,
+    ) -> TrainingSet:
+        """Join the features of a service to a spine, each as of its row's time."""
+        ...
+
+    def table_versions(self) -> dict[str, int]:
+        """Newest version of every table."""
+        ...
+
+
+class TrainingMetadata(RunLog, Protocol):
+    """What the steps need of a metadata store: ``metadata.MetadataService`` fits it."""
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """Alias -> version."""
+        ...
+
+    def get_version(self, name: str, version: int) -> ModelVersion:
+        """One version of a model."""
+        ...
+
+    def register_version(self, draft: ModelVersion, *, key: str) -> ModelVersion:
+        """Number and store a version; a known key gives the version first registered with it."""
+        ...
+
+
+SpineFunction = Callable[[VersionedTables, datetime, datetime], pa.Table]
+"""``(reader, start, end)`` -> the rows with ``start <= event_time < end``: keys, ``event_time``, ``label``, request-time
+fields. It must read tables by ``reader`` alone."""
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """Everything a training run touches.
+
+    Args:
+        home: ``RAYMLOPS_HOME``; artifacts go to ``artifacts/``, models to ``models/``.
+        reader: The feature store.
+        metadata: Runs, artifacts and models.
+        tuner: Where trials run.
+        clock: Tells when the run starts.
+        project: What is trained.
+        run_id: Identifies the run; a known one is resumed.
+        work: Directory for what need not last; made where it is not there.
+        bundle: Digest of the bundle that the run's code comes from.
+    """
+
+    home: Path
+    reader: TrainingReader
+    metadata: TrainingMetadata
+    tuner: Tuner
+    clock: Clock
+    project: ProjectSpec
+    run_id: str
+    work: Path
+    bundle: str | None = None
+
+    def scratch(self, name: str) -> Path:
+        """A path below ``work`` that is not taken, in a directory that is there."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        return self.work / f"{name}-{uuid.uuid4().hex[:12]}"
+
+
+def spine_function(path: str) -> SpineFunction:
+    """Import the project's spine function.
+
+    Args:
+        path: ``module:function``.
+
+    Raises:
+        ConfigError: There is no such module or function; what it raised on import is the cause.
+    """
+    module, separator, name = path.partition(":")
+    if not separator or not module or not name:
+        raise ConfigError(f"spine must be 'module:function', got {path!r}", spine=path)
+    try:
+        found: Any = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"spine {path!r} cannot be imported: {error}", spine=path) from error
+    if not callable(found):
+        raise ConfigError(f"spine {path!r} must be a function, got {type(found).__name__}", spine=path)
+    return cast("SpineFunction", found)

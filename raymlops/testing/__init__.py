@@ -1,0 +1,1 @@
+"""Shipped fakes, and contract suites that every backend of a Protocol must pass."""

@@ -1,0 +1,259 @@
+"""Contract suites of the metadata Protocols.
+
+A backend's test module subclasses a suite (or all, by ``MetadataContract``) and gives two fixtures: ``metadata``, an
+empty store, and ``clock``, the ``ManualClock`` or ``ReplayClock`` it reads.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from raymlops.errors import (
+    DataError,
+    DeploymentNotFound,
+    InvalidTransition,
+    ModelVersionNotFound,
+    NotFoundError,
+    StaleWrite,
+)
+from raymlops.metadata.protocols import (
+    DeploymentStore,
+    Ledger,
+    ModelRegistry,
+    PlanStore,
+    WindowStore,
+)
+from raymlops.records.bundles import Deployment
+from raymlops.records.ledger import GENESIS
+from raymlops.records.models import ModelState
+from raymlops.testing.metadata_examples import (
+    EPOCH,
+    HOUR,
+    MovableClock,
+    example_bundle,
+    example_draft,
+    example_plan,
+    example_window,
+)
+from raymlops.testing.metadata_runs import ArtifactStoreContract, RunStoreContract
+
+__all__ = [
+    "ArtifactStoreContract",
+    "DeploymentStoreContract",
+    "LedgerContract",
+    "MetadataContract",
+    "ModelRegistryContract",
+    "PlanStoreContract",
+    "RunStoreContract",
+    "WindowStoreContract",
+]
+
+
+class ModelRegistryContract:
+    """What every ``ModelRegistry`` does."""
+
+    def test_versions_count_up_per_model_and_by_key(self, metadata: ModelRegistry) -> None:
+        first = metadata.register_version(example_draft(), key="run-1")
+        assert first.version == 1
+        assert metadata.register_version(example_draft(), key="run-2").version == 2
+        assert metadata.register_version(example_draft("other"), key="run-1").version == 1
+        again = metadata.register_version(example_draft().model_copy(update={"path": "/elsewhere"}), key="run-1")
+        assert again.model_dump_json() == first.model_dump_json()
+        assert [version.version for version in metadata.list_versions("churn")] == [1, 2]
+        assert metadata.list_models() == ["churn", "other"]
+        assert metadata.list_versions("ghost") == []
+
+    def test_a_draft_has_no_number_and_is_a_candidate(self, metadata: ModelRegistry) -> None:
+        for change in ({"version": 1}, {"state": ModelState.PRODUCTION}):
+            with pytest.raises(DataError, match="draft"):
+                metadata.register_version(example_draft().model_copy(update=change), key="k")
+
+    def test_states_change_with_reasons(self, metadata: ModelRegistry, clock: MovableClock) -> None:
+        metadata.register_version(example_draft(), key="k")
+        for state in (ModelState.STAGING, ModelState.STAGING, ModelState.PRODUCTION, ModelState.ARCHIVED):
+            clock.advance_to(clock.now() + HOUR)
+            assert metadata.set_state("churn", 1, state, reason=f"to {state}").state is state
+        history = metadata.state_history("churn", 1)
+        assert [(change.previous, change.state) for change in history] == [
+            (ModelState.CANDIDATE, ModelState.STAGING),
+            (ModelState.STAGING, ModelState.PRODUCTION),
+            (ModelState.PRODUCTION, ModelState.ARCHIVED),
+        ]
+        assert history[0].reason == "to staging"
+        with pytest.raises(InvalidTransition, match="candidate"):
+            metadata.set_state("churn", 1, ModelState.CANDIDATE, reason="no")
+        with pytest.raises(DataError, match="odd"):
+            metadata.set_state("churn", 1, "odd", reason="no")  # type: ignore[arg-type]  # that is the test
+        assert metadata.get_version("churn", 1).state is ModelState.ARCHIVED
+
+    def test_aliases_move_by_compare_and_set(self, metadata: ModelRegistry, clock: MovableClock) -> None:
+        for key in ("a", "b"):
+            metadata.register_version(example_draft(), key=key)
+        first = metadata.set_alias("churn", "champion", 1, expected=None, reason="first")
+        clock.advance_to(EPOCH + HOUR)
+        assert metadata.set_alias("churn", "champion", 1, expected=None, reason="again") == first
+        with pytest.raises(StaleWrite, match="champion"):
+            metadata.set_alias("churn", "champion", 2, expected=None, reason="late")
+        second = metadata.set_alias("churn", "champion", 2, expected=1, reason="better")
+        assert metadata.set_alias("churn", "champion", 2, expected=2, reason="no change") == second
+        assert metadata.aliases("churn") == {"champion": 2}
+        assert metadata.set_alias("churn", "champion", None, expected=2, reason="off").version is None
+        assert metadata.aliases("churn") == {}
+        assert [change.version for change in metadata.alias_history("churn")] == [1, 2, None]
+
+    def test_who_served_at_an_instant_is_known(self, metadata: ModelRegistry, clock: MovableClock) -> None:
+        for version in (1, 2):
+            metadata.register_version(example_draft(), key=str(version))
+            clock.advance_to(EPOCH + version * HOUR)
+            metadata.set_alias("churn", "champion", version, expected=version - 1 or None, reason="next")
+            metadata.set_alias("churn", "backup", 1, expected=None if version == 1 else 1, reason="same")
+        minute = timedelta(minutes=1)
+        assert metadata.serving_at("churn", EPOCH + HOUR - minute) is None
+        assert metadata.serving_at("churn", EPOCH + HOUR) == 1
+        assert metadata.serving_at("churn", EPOCH + 2 * HOUR - minute) == 1
+        assert metadata.serving_at("churn", EPOCH + 9 * HOUR) == 2
+        assert metadata.serving_at("ghost", EPOCH) is None
+
+    def test_unknown_versions_are_named(self, metadata: ModelRegistry) -> None:
+        for call in (
+            lambda: metadata.get_version("ghost", 1),
+            lambda: metadata.set_state("ghost", 1, ModelState.STAGING, reason=""),
+            lambda: metadata.state_history("ghost", 1),
+            lambda: metadata.set_mlflow_uri("ghost", 1, "x"),
+            lambda: metadata.set_alias("ghost", "champion", 1, expected=None, reason=""),
+        ):
+            with pytest.raises(ModelVersionNotFound, match="'ghost' version 1"):
+                call()
+
+    def test_where_mlflow_holds_it_is_noted(self, metadata: ModelRegistry) -> None:
+        metadata.register_version(example_draft(), key="k")
+        assert metadata.set_mlflow_uri("churn", 1, "models:/churn/1").mlflow_uri == "models:/churn/1"
+        assert metadata.get_version("churn", 1).mlflow_uri == "models:/churn/1"
+
+
+class PlanStoreContract:
+    """What every ``PlanStore`` does."""
+
+    def test_plans_are_numbered_without_gaps(self, metadata: PlanStore) -> None:
+        assert metadata.find_plan("churn") is None
+        with pytest.raises(DeploymentNotFound, match="churn"):
+            metadata.get_plan("churn")
+        first, second = example_plan(1), example_plan(2, champion=2)
+        for plan in (first, second, second, first):
+            assert metadata.put_plan(plan) == plan
+        metadata.put_plan(example_plan(1, model="other"))
+        assert metadata.get_plan("churn") == second == metadata.find_plan("churn")
+        assert metadata.list_plans("churn") == [first, second]
+        assert metadata.plan_numbers() == {"churn": 2, "other": 1}
+
+    @pytest.mark.parametrize("number", [0, 1, 3])
+    def test_any_other_number_is_stale(self, metadata: PlanStore, number: int) -> None:
+        metadata.put_plan(example_plan(1))
+        with pytest.raises(StaleWrite, match="must have number 2"):
+            metadata.put_plan(example_plan(number, champion=9))
+        assert metadata.list_plans("churn") == [example_plan(1)]
+
+
+class LedgerContract:
+    """What every ``Ledger`` does."""
+
+    def test_entries_are_chained_and_ordered(self, metadata: Ledger, clock: MovableClock) -> None:
+        assert metadata.verify_ledger() == 0
+        evidence = {"rows": (1, 2), "at": EPOCH, "auc": float("nan"), "text": "ü\u0000"}
+        first = metadata.append_entry("churn", "retrain", "drift", evidence, key="1")
+        clock.advance_to(EPOCH + HOUR)
+        second = metadata.append_entry("other", "deploy", "", key="2")
+        assert (first.sequence, first.at, first.previous_hash) == (1, EPOCH, GENESIS)
+        assert (second.sequence, second.at, second.previous_hash) == (2, EPOCH + HOUR, first.hash)
+        assert metadata.entries() == [first, second]
+        assert metadata.entries("other") == [second] == metadata.entries(after=1)
+        assert metadata.entries("churn")[0].evidence["rows"] == [1, 2]
+        assert metadata.verify_ledger() == 2
+
+    def test_a_key_is_appended_once(self, metadata: Ledger, clock: MovableClock) -> None:
+        first = metadata.append_entry("churn", "retrain", "drift", key="1")
+        clock.advance_to(EPOCH + HOUR)
+        assert metadata.append_entry("churn", "promote", "other", {"x": 1}, key="1") == first
+        assert metadata.verify_ledger() == 1
+
+    def test_what_has_no_json_form_is_refused(self, metadata: Ledger) -> None:
+        for evidence in ({"x": object()}, {"x": {1: 2}}, {"x": 2**70}, {"x": "\ud800"}):
+            with pytest.raises(DataError, match="'1'"):
+                metadata.append_entry("churn", "retrain", "drift", evidence, key="1")
+        with pytest.raises(DataError, match="'1'"):
+            metadata.append_entry("\ud800", "retrain", "drift", key="1")
+        assert metadata.entries() == []
+
+
+class WindowStoreContract:
+    """What every ``WindowStore`` does."""
+
+    def test_windows_are_replaced_listed_and_bounded(self, metadata: WindowStore) -> None:
+        for hour in (2, 0, 1):
+            metadata.put_window(example_window(start=EPOCH + hour * HOUR), bytes([hour]))
+        metadata.put_window(example_window(start=EPOCH + HOUR, rows=99), b"\x00late")
+        metadata.put_window(example_window("other"), b"")
+        windows = metadata.list_windows("churn")
+        assert [window.start for window in windows] == [EPOCH, EPOCH + HOUR, EPOCH + 2 * HOUR]
+        assert [window.rows for window in windows] == [10, 99, 10]
+        inner = metadata.list_windows("churn", EPOCH + HOUR, EPOCH + 2 * HOUR)
+        assert [window.start for window in inner] == [EPOCH + HOUR]
+        assert metadata.get_profile("churn", EPOCH + HOUR) == b"\x00late"
+        assert metadata.get_profile("other", EPOCH) == b""
+
+    def test_a_metric_without_value_is_read_back(self, metadata: WindowStore) -> None:
+        metadata.put_window(example_window(), b"")
+        (window,) = metadata.list_windows("churn")
+        assert window.model_dump_json() == example_window().model_dump_json()
+
+    def test_an_unknown_window_is_named(self, metadata: WindowStore) -> None:
+        with pytest.raises(NotFoundError, match="churn"):
+            metadata.get_profile("churn", EPOCH)
+
+
+class DeploymentStoreContract:
+    """What every ``DeploymentStore`` does."""
+
+    def test_the_first_manifest_of_a_digest_stays(self, metadata: DeploymentStore) -> None:
+        first = metadata.put_bundle(example_bundle())
+        assert metadata.put_bundle(example_bundle().model_copy(update={"built_at": EPOCH + HOUR})) == first
+        assert metadata.get_bundle("b" * 64) == first
+        other = metadata.put_bundle(example_bundle("c" * 64, "other"))
+        assert metadata.list_bundles() == [first, other]
+        assert metadata.list_bundles("other") == [other]
+        with pytest.raises(NotFoundError, match="ghost"):
+            metadata.get_bundle("ghost")
+
+    def test_the_latest_deployment_is_found(self, metadata: DeploymentStore) -> None:
+        for digest, pipeline in (("b", "flights"), ("c", "flights"), ("d", "other")):
+            metadata.put_bundle(example_bundle(digest, pipeline))
+        deployments = [
+            Deployment(environment="dev", bundle=digest, at=EPOCH + hour * HOUR)
+            for hour, digest in enumerate(("b", "c", "b", "d"))
+        ]
+        for deployment in deployments:
+            assert metadata.put_deployment(deployment) == deployment
+            assert metadata.put_deployment(deployment) == deployment
+        assert metadata.find_deployment("dev", "flights") == deployments[2]
+        assert metadata.find_deployment("dev") == deployments[3]
+        assert metadata.find_deployment("prod") is None
+        assert metadata.list_deployments("dev") == deployments[::-1]
+        assert metadata.list_deployments("dev", "other") == deployments[3:]
+
+    def test_only_a_known_bundle_is_deployed(self, metadata: DeploymentStore) -> None:
+        with pytest.raises(NotFoundError, match="ghost"):
+            metadata.put_deployment(Deployment(environment="dev", bundle="ghost", at=EPOCH))
+
+
+class MetadataContract(
+    RunStoreContract,
+    ArtifactStoreContract,
+    ModelRegistryContract,
+    PlanStoreContract,
+    LedgerContract,
+    WindowStoreContract,
+    DeploymentStoreContract,
+):
+    """What every whole metadata store does."""
