@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+from raymlops.errors import LedgerBroken
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.plans import Trial
 from raymlops.records.record import Instant, Record
@@ -182,7 +183,14 @@ _KINDS: dict[str, type[Decision]] = {
 
 
 def decision_of(entry: LedgerEntry) -> Decision | None:
-    """The decision that ``entry`` records; ``None`` where somebody else than the controller wrote it."""
+    """The decision that ``entry`` records; ``None`` where somebody else than the controller wrote it.
+
+    Raises:
+        LedgerBroken: The controller wrote it, and its action is unknown.
+    """
     if not entry.key.startswith(KEY_PREFIX):
         return None
-    return _KINDS[entry.action].model_validate({**entry.evidence, "model": entry.subject, "reason": entry.reason})
+    kind = _KINDS.get(entry.action)
+    if kind is None:
+        raise LedgerBroken(f"entry {entry.sequence} is the controller's, and its action is unknown: {entry.action!r}")
+    return kind.model_validate({**entry.evidence, "model": entry.subject, "reason": entry.reason})

@@ -92,11 +92,9 @@ class RetrainPolicy:
     def cooldown(self, rejections: int) -> timedelta:
         """Least time between two starts after so many rejections in a row."""
         limits = self._limits
-        if limits.backoff_factor == 1 or rejections == 0:
-            return limits.cooldown
-        # Logarithms first: the power overflows long before anybody gives up.
-        grown = min(limits.backoff_factor ** min(rejections, 64), limits.backoff_max / timedelta(microseconds=1))
-        return max(limits.cooldown, min(limits.cooldown * grown, limits.backoff_max))
+        # The exponent is bounded, for the power would overflow long before anybody gives up.
+        grown_s = limits.cooldown.total_seconds() * limits.backoff_factor ** min(rejections, 64)
+        return max(limits.cooldown, timedelta(seconds=min(grown_s, limits.backoff_max.total_seconds())))
 
     def _weigh(self, request: RetrainRequest, fired: Sequence[Fired]) -> tuple[RetrainOutcome, str]:
         limits, reason = self._limits, "; ".join(each.reason for each in fired)

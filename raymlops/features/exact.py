@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LARGEST", "Digits", "digits_of", "digits_of_squares", "deviation", "mean", "total"]
+__all__ = ["LARGEST", "Digits", "deviation", "digits_of", "digits_of_squares", "mean", "total"]
 
 LARGEST = 1e100
 """Largest magnitude that may be summed; its square still leaves room for any number of rows."""

@@ -15,7 +15,17 @@ from raymlops.errors import DataError, SchemaMismatch
 from raymlops.features.definitions import DType, FeatureView, Field
 from raymlops.features.exact import LARGEST
 
-__all__ = ["INSTANT", "arrow_type", "check_columns", "check_values", "conform", "instants_us", "key_column", "typed"]
+__all__ = [
+    "INSTANT",
+    "arrow_type",
+    "check_columns",
+    "check_summable",
+    "check_values",
+    "conform",
+    "instants_us",
+    "key_column",
+    "typed",
+]
 
 INSTANT = pa.timestamp("us", tz="UTC")
 
@@ -27,6 +37,7 @@ _TYPES: dict[DType, Any] = {
     "timestamp": INSTANT,
 }
 _ROWS_NAMED = 10
+_WITHIN = f"must lie within {-LARGEST:g} and {LARGEST:g}"
 
 Mask = npt.NDArray[np.bool_]
 
@@ -179,12 +190,31 @@ def check_values(view: FeatureView, table: Any) -> None:
         raise DataError(f"view {view.name!r}: " + "; ".join(parts), view=view.name, problems=problems)
 
 
+def check_summable(view: FeatureView, table: Any) -> None:
+    """Doubles that windows are computed from must be finite and not absurd; the rest of the rules is for ingests.
+
+    Raises:
+        DataError: some row breaks the rule.
+    """
+    problems = []
+    for name in sorted({aggregate.field for aggregate in view.aggregates}):
+        if view.field(name).dtype == "float64":
+            broken = _mask(_too_large(table[name]))
+            if broken.any():
+                problems.append(f"{name!r} {_WITHIN}, broken by {_rows(broken)}")
+    if problems:
+        raise DataError(f"view {view.name!r}: " + "; ".join(problems), view=view.name, problems=problems)
+
+
+def _too_large(values: Any) -> Any:
+    return pc.greater(pc.abs(values), LARGEST)
+
+
 def _check_field(column: Field, values: Any, note: Callable[[str, str, Mask], None]) -> None:
     if not column.nullable:
         note(column.name, "must not be null", _mask(pc.is_null(values)))
     if column.dtype == "float64":
-        rule = f"must lie within {-LARGEST:g} and {LARGEST:g}"
-        note(column.name, rule, _mask(pc.greater(pc.abs(values), LARGEST)))
+        note(column.name, _WITHIN, _mask(_too_large(values)))
     if column.ge is not None:
         note(column.name, f"must be at least {column.ge}", _mask(pc.less(values, column.ge)))
     if column.le is not None:

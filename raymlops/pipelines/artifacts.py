@@ -22,7 +22,7 @@ import pyarrow as pa
 from raymlops.errors import DataError, NotFoundError, StorageError
 from raymlops.records.record import Record, canonical_json, sha256_of
 
-__all__ = ["ArtifactRef", "ArtifactKind", "ArtifactStore"]
+__all__ = ["ArtifactKind", "ArtifactRef", "ArtifactStore", "sync"]
 
 ArtifactKind = Literal["arrow", "json", "bytes", "directory"]
 
@@ -147,7 +147,7 @@ def _write(kind: ArtifactKind, value: Any, aside: Path) -> str:
         aside.write_bytes(value)
     else:
         raise DataError(f"a bytes artifact must be bytes, got {type(value).__name__}")
-    _sync(aside)
+    sync(aside)
     return _digest(aside)
 
 
@@ -161,7 +161,7 @@ def _copy(value: Any, aside: Path) -> str:
     shutil.copytree(source, aside)
     for path in aside.rglob("*"):
         if path.is_file():
-            _sync(path)
+            sync(path)
     return _digest(aside)
 
 
@@ -172,7 +172,8 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Force a file or the entries of a directory onto the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

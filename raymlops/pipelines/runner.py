@@ -221,7 +221,9 @@ class PipelineRunner:
             self._failed(execution, left, "the process ended before the step did")
         return self._attempt(execution, step, inputs, key, attempt), StepStatus.SUCCEEDED, reason
 
-    def _find(self, execution: _Execution, step: Step, inputs: Mapping[str, ArtifactRef]) -> tuple[str, Hit | None, str]:
+    def _find(
+        self, execution: _Execution, step: Step, inputs: Mapping[str, ArtifactRef]
+    ) -> tuple[str, Hit | None, str]:
         """The execution's key, its outputs where it is done, and why or why not."""
         parameters = {name: execution.parameters[name] for name in step.parameters}
         digests = {argument: artifact.digest for argument, artifact in inputs.items()}
@@ -237,7 +239,9 @@ class PipelineRunner:
                 self._cache.put(own, hit.outputs, halted=hit.halted)
         return own, hit, reason
 
-    def _attempt(self, execution: _Execution, step: Step, inputs: Mapping[str, ArtifactRef], key: str, first: int) -> Hit:
+    def _attempt(
+        self, execution: _Execution, step: Step, inputs: Mapping[str, ArtifactRef], key: str, first: int
+    ) -> Hit:
         run_id, last = execution.run.id, first + step.attempts - 1
         parameters = {name: execution.parameters[name] for name in step.parameters}
         for attempt in range(first, last + 1):
@@ -258,7 +262,9 @@ class PipelineRunner:
             return hit
         raise AssertionError("the last attempt returns or raises")
 
-    def _execute(self, step: Step, context: Any, inputs: Mapping[str, ArtifactRef], parameters: Mapping[str, Any]) -> Hit:
+    def _execute(
+        self, step: Step, context: Any, inputs: Mapping[str, ArtifactRef], parameters: Mapping[str, Any]
+    ) -> Hit:
         values = {argument: self._artifacts.get(artifact) for argument, artifact in inputs.items()}
         returned = step.function(context, **values, **parameters)
         if isinstance(returned, Halt):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ApplicationStatus
 
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
@@ -55,7 +57,7 @@ class PlanRecords(Protocol):
         ...
 
     def append_entry(
-        self, subject: str, action: str, reason: str, evidence: dict[str, Any], *, key: str
+        self, subject: str, action: str, reason: str, evidence: Mapping[str, Any], *, key: str
     ) -> LedgerEntry:
         """Append to the ledger."""
         ...
@@ -66,7 +68,7 @@ class EndpointOperator:
 
     A plan is committed only when every replica has loaded and warmed what is new in it, so a model that does not load
     changes nothing. After the commit the swap is one reference per replica; a replica that misses the broadcast finds
-    the plan by its poll or at its start. Every method may be repeated after a crash: what is done already is found done.
+    the plan by its poll or at its start. Every method may be repeated after a crash: what is done is found done.
 
     Args:
         config: The platform's configuration.
@@ -78,8 +80,6 @@ class EndpointOperator:
         self._config = config
         self._metadata = metadata
         self._clock = clock
-        self.last_swap_ms: float | None = None
-        """Duration of the newest swap over all replicas, once everything was loaded."""
 
     def deploy(
         self, name: str, version: int, *, service: str | None, replicas: int, reason: str = "deployed"
@@ -94,19 +94,19 @@ class EndpointOperator:
         self._metadata.get_version(name, version)
         current = self._metadata.find_plan(name)
         backup = None if current is None or current.champion == version else current.champion
-        plan = self._next(
-            name, current, champion=version, backup=backup, service=service, replicas=replicas, reason=reason
+        trial = None if current is None or current.champion != version else current.trial
+        plan = ServingPlan(
+            model=name,
+            number=1 if current is None else current.number + 1,
+            champion=version,
+            backup=backup,
+            trial=trial,
+            service=service,
+            replicas=replicas,
+            reason=reason,
+            created_at=self._clock.now(),
         )
-        if current is None or not _is_running(name):
-            plan = self._metadata.put_plan(plan)
-            self._run_application(plan)
-        elif replicas != current.replicas:
-            plan = self._commit(plan)
-            self._run_application(plan)
-        else:
-            plan = self._commit(plan)
-        self._settle(plan, "deploy", reason)
-        return plan
+        return self._on_demand(plan, "deploy")
 
     def start_trial(
         self, name: str, version: int, *, mode: Literal["canary", "shadow"], weight: float, reason: str
@@ -125,23 +125,16 @@ class EndpointOperator:
             raise InvalidTransition(f"version {current.trial.version} of {name} is on trial, {version} has to wait")
         deadline_ms = self._config.control.trial.deadline.total_seconds() * 1000
         trial = Trial(version=version, mode=mode, weight=weight, deadline_ms=deadline_ms)
-        self._run(replica.candidate_application(self._config, name, version), _candidate(name, version), None)
-        if current.trial != trial:
-            current = self._commit(self._next(name, current, trial=trial, reason=reason))
-        self._metadata.set_state(name, version, ModelState.STAGING, reason=reason)
-        self._record(current, "start_trial", reason)
-        return current
+        return self._on_demand(self._next(current, reason, trial=trial), "start_trial")
 
     def promote(self, name: str, version: int, *, reason: str) -> ServingPlan:
         """Make ``version`` the champion and the present champion its backup."""
         current = self._metadata.get_plan(name)
-        if current.champion != version:
-            current = self._commit(
-                self._next(name, current, champion=version, backup=current.champion, trial=None, reason=reason)
-            )
-        self._settle(current, "promote", reason)
-        serve.delete(_candidate(name, version), _blocking=False)
-        return current
+        self._metadata.get_version(name, version)
+        if current.champion == version:
+            return self.carry_out(current)
+        promoted = self._next(current, reason, champion=version, backup=current.champion, trial=None)
+        return self._on_demand(promoted, "promote")
 
     def rollback(self, name: str, *, reason: str) -> ServingPlan:
         """End a trial; without one, put the backup back in the champion's place.
@@ -151,52 +144,87 @@ class EndpointOperator:
         """
         current = self._metadata.get_plan(name)
         if current.trial is not None:
-            failed = current.trial.version
-            plan = self._commit(self._next(name, current, trial=None, reason=reason))
-            serve.delete(_candidate(name, failed), _blocking=False)
-        elif current.backup is not None:
-            failed = current.champion
-            plan = self._commit(self._next(name, current, champion=current.backup, backup=None, reason=reason))
-        else:
+            return self._on_demand(self._next(current, reason, trial=None), "roll_back")
+        if current.backup is None:
             raise InvalidTransition(f"{name} has neither a trial to end nor a backup to fall back to")
-        self._metadata.set_state(name, failed, ModelState.ARCHIVED, reason=reason)
-        self._settle(plan, "roll_back", reason)
+        return self._on_demand(self._next(current, reason, champion=current.backup, backup=None), "roll_back")
+
+    def carry_out(self, plan: ServingPlan) -> ServingPlan:
+        """Commit ``plan`` and bring replicas, candidates, aliases and states in line with it.
+
+        Args:
+            plan: The newest plan's successor, or the newest plan itself: then whatever lags behind follows.
+
+        Raises:
+            StaleWrite: Somebody else wrote a plan first.
+            SwapFailed: A replica could not load what is new; nothing was committed.
+            DeploymentError: An application did not come up.
+        """
+        before = self._metadata.find_plan(plan.model)
+        running = _running_applications()
+        if plan.trial is not None and _candidate(plan.model, plan.trial.version) not in running:
+            self._run(
+                replica.candidate_application(self._config, plan.model, plan.trial.version),
+                _candidate(plan.model, plan.trial.version),
+                None,
+            )
+        if _application(plan.model) not in running:
+            plan = self._metadata.put_plan(plan)
+            self._run_endpoint(plan)
+        else:
+            plan = self._swap(plan)
+            if before is not None and before.replicas != plan.replicas:
+                self._run_endpoint(plan)
+        self._settle(plan, before)
+        for name in running:
+            if name.startswith(f"candidate-{plan.model}-") and name != _trial_application(plan):
+                serve.delete(name, _blocking=False)
         return plan
 
     def flush(self, name: str) -> int:
         """Have every replica hand its prediction events over; returns how many were handed over."""
         return sum(self._broadcast(name, "flush"))
 
-    def _next(self, name: str, current: ServingPlan | None, **changes: object) -> ServingPlan:
-        number = 1 if current is None else current.number + 1
-        kept = {} if current is None else current.model_dump()
-        return ServingPlan.model_validate(
-            {**kept, "model": name, "number": number, "created_at": self._clock.now(), **changes}
+    def _on_demand(self, plan: ServingPlan, action: str) -> ServingPlan:
+        """Carry out what a user asked for, and write down that it was a user."""
+        plan = self.carry_out(plan)
+        evidence = plan.model_dump(mode="json", exclude={"created_at", "reason"})
+        self._metadata.append_entry(
+            plan.model, action, plan.reason, evidence, key=f"user/{plan.model}/{action}/{plan.number}"
         )
+        return plan
 
-    def _commit(self, plan: ServingPlan) -> ServingPlan:
+    def _next(self, current: ServingPlan, reason: str, **changes: object) -> ServingPlan:
+        following = {"number": current.number + 1, "created_at": self._clock.now(), "reason": reason}
+        return current.model_copy(update={**following, **changes})
+
+    def _swap(self, plan: ServingPlan) -> ServingPlan:
         """Prepare on every replica, write the plan down, swap on every replica."""
         self._broadcast(plan.model, "prepare", plan.model_dump_json())
         plan = self._metadata.put_plan(plan)
         started = time.perf_counter()
         self._broadcast(plan.model, "swap", plan.number)
-        self.last_swap_ms = (time.perf_counter() - started) * 1000
+        swap_ms = round((time.perf_counter() - started) * 1000, 3)
+        self._metadata.append_entry(
+            plan.model,
+            "swap",
+            f"plan {plan.number} is served by every replica",
+            {"plan": plan.number, "champion": plan.champion, "swap_ms": swap_ms},
+            key=f"swap/{plan.model}/{plan.number}",
+        )
         return plan
 
     def _broadcast(self, name: str, method: str, *args: object) -> list[Any]:
+        timeout_s = self._config.serving.swap_timeout.total_seconds()
         try:
-            return list(_handle(name).broadcast(method, *args).results(timeout_s=self._timeout_s))
-        except RaymlopsError:
-            raise
+            return list(_handle(name).broadcast(method, *args).results(timeout_s=timeout_s))
         except (RayError, RayServeException, TimeoutError) as error:
             cause = getattr(error, "cause", error)
+            if isinstance(cause, RaymlopsError):
+                raise cause from error
             raise SwapFailed(f"{method} of {name} did not reach every replica: {cause}", name=name) from error
 
-    @property
-    def _timeout_s(self) -> float:
-        return self._config.serving.swap_timeout.total_seconds()
-
-    def _run_application(self, plan: ServingPlan) -> None:
+    def _run_endpoint(self, plan: ServingPlan) -> None:
         application = replica.model_application(self._config, plan.model, plan.replicas)
         self._run(application, _application(plan.model), f"/v2/models/{plan.model}")
 
@@ -206,20 +234,24 @@ class EndpointOperator:
         except (RuntimeError, TimeoutError) as error:
             raise DeploymentError(f"application {name} did not come up: {error}", name=name) from error
 
-    def _settle(self, plan: ServingPlan, action: str, reason: str) -> None:
-        """Bring aliases, states and the ledger in line with the committed plan."""
-        before = self._metadata.aliases(plan.model)
+    def _settle(self, plan: ServingPlan, before: ServingPlan | None) -> None:
+        """Let aliases and version states follow the committed plan."""
+        aliases = self._metadata.aliases(plan.model)
         for alias, version in (("champion", plan.champion), ("backup", plan.backup)):
-            if before.get(alias) != version:
-                self._metadata.set_alias(plan.model, alias, version, expected=before.get(alias), reason=reason)
-        self._metadata.set_state(plan.model, plan.champion, ModelState.PRODUCTION, reason=reason)
-        self._record(plan, action, reason)
+            if aliases.get(alias) != version:
+                self._metadata.set_alias(plan.model, alias, version, expected=aliases.get(alias), reason=plan.reason)
+        self._metadata.set_state(plan.model, plan.champion, ModelState.PRODUCTION, reason=plan.reason)
+        if plan.trial is not None:
+            self._metadata.set_state(plan.model, plan.trial.version, ModelState.STAGING, reason=plan.reason)
+        for version in _versions(before) - _versions(plan):
+            self._metadata.set_state(plan.model, version, ModelState.ARCHIVED, reason=plan.reason)
 
-    def _record(self, plan: ServingPlan, action: str, reason: str) -> None:
-        evidence = plan.model_dump(mode="json", exclude={"created_at", "reason"})
-        self._metadata.append_entry(
-            plan.model, f"plan_{action}", reason, evidence, key=f"plan/{plan.model}/{plan.number}/{action}"
-        )
+
+def _versions(plan: ServingPlan | None) -> set[int]:
+    if plan is None:
+        return set()
+    trial = None if plan.trial is None else plan.trial.version
+    return {version for version in (plan.champion, plan.backup, trial) if version is not None}
 
 
 def _application(model: str) -> str:
@@ -230,9 +262,15 @@ def _candidate(model: str, version: int) -> str:
     return f"candidate-{model}-{version}"
 
 
+def _trial_application(plan: ServingPlan) -> str | None:
+    return None if plan.trial is None else _candidate(plan.model, plan.trial.version)
+
+
 def _handle(model: str) -> DeploymentHandle:
     return serve.get_app_handle(_application(model))
 
 
-def _is_running(model: str) -> bool:
-    return _application(model) in serve.status().applications
+def _running_applications() -> set[str]:
+    """Applications that serve or start to; one that is being deleted is none of them."""
+    gone = {ApplicationStatus.DELETING, ApplicationStatus.NOT_STARTED, ApplicationStatus.DEPLOY_FAILED}
+    return {name for name, seen in serve.status().applications.items() if seen.status not in gone}

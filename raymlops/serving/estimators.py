@@ -20,6 +20,7 @@ Task = Literal["classifier", "regressor"]
 
 TRUSTED_TYPES = frozenset(
     {
+        "numpy.dtype",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "sklearn.tree._tree.Tree",
         "xgboost.core.Booster",

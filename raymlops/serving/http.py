@@ -17,10 +17,12 @@ from raymlops.errors import (
     UnavailableError,
 )
 
-__all__ = ["JSON", "HttpReply", "HttpRequest", "error_reply", "json_reply", "raw_reply", "status_of"]
+__all__ = ["JSON", "HttpReply", "HttpRequest", "error_reply", "json_reply", "raw_reply", "reply_to", "status_of"]
 
 JSON = "application/json"
 """Exactly this: KServe's client compares the header with ``==``."""
+
+_LONGEST_MESSAGE = 1000
 
 _STATUSES: tuple[tuple[type[BaseException], int], ...] = (
     (DataError, 400),
@@ -73,8 +75,8 @@ def json_reply(value: object, status: int = 200) -> HttpReply:
 
 def error_reply(status: int, message: str, **headers: str) -> HttpReply:
     """``{"error": message}``; further headers by keyword, ``_`` for ``-``."""
-    # a message may quote what was sent, and JSON has no form for a lone surrogate
-    text = message.encode("utf-8", "replace").decode()
+    # a message may quote what was sent: of any length, and with lone surrogates, which JSON has no form for
+    text = message[:_LONGEST_MESSAGE].encode("utf-8", "replace").decode()
     extra = {name.replace("_", "-"): value for name, value in headers.items()}
     return HttpReply(status, {**_JSON_HEADERS, **extra}, orjson.dumps({"error": text}))
 

@@ -142,7 +142,7 @@ class SklearnModel(_Scored):
         self._score = _scorer(estimator, signature)
         self._framed = hasattr(estimator, "feature_names_in_") or bool(self._schema.texts)
         # OpenMP would wake a team of threads for every row
-        self._threads = ThreadpoolController()
+        self._threads = ThreadpoolController().select(user_api="openmp")
 
     def predict(self, columns: Columns) -> Outputs:
         inputs = self._frame(columns) if self._framed else self._matrix(columns)

@@ -9,20 +9,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import ValidationError
 
-from raymlops.clock import from_us, to_us
-from raymlops.errors import DataError, SchemaMismatch
+from raymlops.errors import ConfigError, DataError, SchemaMismatch
 from raymlops.experiments import LearningTask
+from raymlops.experiments.task import is_numeric
 from raymlops.pipelines import Halt
 from raymlops.pipelines.fingerprint import code_digest
 from raymlops.records.bundles import ProjectSpec
 from raymlops.steps.context import EVENT_TIME, LABEL, LABEL_TIME, TrainingContext, VersionedTables, spine_function
 from raymlops.steps.outcome import blocked
+from raymlops.steps.split import event_times_us, holdout_start
 
 __all__ = ["PinnedReader", "extract", "pin"]
 
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY_US = 86_400_000_000
+_MAX_CLASSES = 1000
 _INSTANT = pa.timestamp("us", tz="UTC")
 
 
@@ -96,14 +98,7 @@ def extract(
     )
     frame = training_set.table()
     features = tuple(name for name in frame.column_names if name not in rows.column_names)
-    inputs = (*spec.request_columns, *features)
-    kind = "regressor" if spec.task == "regressor" else "classifier"
-    task = LearningTask(kind=kind, inputs=inputs, metric=spec.metric, classes=_classes(frame, kind))  # type: ignore[arg-type]
-    return {
-        "frame": frame,
-        "manifest": training_set.manifest,
-        "task": task,
-    }
+    return {"frame": frame, "training_set": training_set.manifest, "task": _task(spec, features, frame)}
 
 
 def _labelled(spine: pa.Table, spec: ProjectSpec, start: datetime, as_of: datetime) -> pa.Table:
@@ -133,15 +128,30 @@ def _labelled(spine: pa.Table, spec: ProjectSpec, start: datetime, as_of: dateti
 
 def _sampled(rows: pa.Table, holdout_days: float, max_rows: int | None, seed: int) -> pa.Table:
     """At most ``max_rows`` of the rows before the holdout, and the holdout, in their order."""
-    times = rows[EVENT_TIME].cast(pa.int64()).to_numpy()
-    older = int(np.searchsorted(times, times[-1] - int(holdout_days * _DAY_US), side="right"))
+    older = holdout_start(event_times_us(rows), holdout_days)
     if max_rows is None or older <= max_rows:
         return rows
     chosen = np.sort(np.random.default_rng(seed).choice(older, size=max_rows, replace=False))
     return rows.take(pa.array(np.concatenate([chosen, np.arange(older, rows.num_rows)])))
 
 
-def _classes(frame: pa.Table, kind: str) -> int:
-    """How many classes the labels say there are; bad labels are found by the validation."""
-    highest = pc.max(frame[LABEL].cast(pa.float64(), safe=False)).as_py() if kind == "classifier" else None
-    return max(2, int(highest) + 1) if highest is not None and 0 <= highest < 1000 else 2
+def _task(spec: ProjectSpec, features: tuple[str, ...], frame: pa.Table) -> LearningTask:
+    """What is learned. Labels tell the number of classes; bad ones are found by the validation.
+
+    Raises:
+        ConfigError: Task, metric or columns of the project do not go together.
+    """
+    values = frame[LABEL]
+    highest = pc.max(values.cast(pa.float64(), safe=False)).as_py() if is_numeric(values.type) else None
+    classes = max(2, int(highest) + 1) if highest is not None and 0 <= highest < _MAX_CLASSES else 2
+    declared = {
+        "kind": spec.task,
+        "metric": spec.metric,
+        "inputs": (*spec.request_columns, *features),
+        "classes": classes,
+    }
+    try:
+        return LearningTask.model_validate(declared)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc'])) or 'task'}: {e['msg']}" for e in error.errors()]
+        raise ConfigError(f"project {spec.name!r}: {'; '.join(problems)}") from error

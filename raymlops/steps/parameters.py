@@ -14,8 +14,6 @@ from raymlops.records.record import Instant
 
 __all__ = ["QualityRules", "TrainingParameters", "training_parameters"]
 
-_Share = Field(ge=0.0, le=1.0)
-
 
 class _Parameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -90,6 +88,8 @@ class TrainingParameters(_Parameters):
     """Refuse where the candidate is significantly worse by more than this on a slice; ``None`` only reports."""
     refit: bool = True
     """Fit the accepted candidate's parameters anew on all rows, the holdout included."""
+    monitor_window_days: float | None = Field(7.0, gt=0.0)
+    """Length of the monitoring windows that the model's reference is calibrated for."""
     infra_timeout_s: float = Field(120.0, gt=0.0)
     quality: QualityRules = QualityRules()
 
@@ -118,5 +118,7 @@ def training_parameters(project: ProjectSpec, overrides: Mapping[str, Any]) -> T
     try:
         return TrainingParameters.model_validate(merged)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc'])) or 'parameters'}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
+        problems = [
+            f"{'.'.join(map(str, e['loc'])) or 'parameters'}: {e['msg']}, got {e['input']!r}" for e in error.errors()
+        ]
         raise ConfigError(f"training parameters of {project.name!r}: {'; '.join(problems)}") from error

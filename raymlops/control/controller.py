@@ -1,0 +1,183 @@
+"""The reconcile loop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from raymlops.clock import Clock
+from raymlops.config.control import ControlConfig
+from raymlops.control import plans as plan_history
+from raymlops.control.decisions import Abandon, Decision, Pause, PlanDecision, Resume, RollBack, StartRetraining, decision_of
+from raymlops.control.plans import Progress
+from raymlops.control.policies import RetrainVerdict
+from raymlops.control.ports import Actuator, Ledger, Observer
+from raymlops.control.rollout import Look, Observation, Rollout, decide, retrain_verdict
+from raymlops.errors import RaymlopsError, StaleWrite
+from raymlops.records.ledger import LedgerEntry
+from raymlops.records.plans import ServingPlan, Trial
+from raymlops.records.record import Record
+
+__all__ = ["ALL_MODELS", "ControlStatus", "Controller", "Phase"]
+
+ALL_MODELS = "*"
+"""Subject of the ledger entries that pause and resume the loop for all models."""
+
+_MAX_TURNS = 16
+"""Decisions about one model in one step; more would be two rules that undo each other."""
+
+_log = logging.getLogger(__name__)
+
+
+class Phase(StrEnum):
+    """What is under way for a model."""
+
+    SERVING = "serving"
+    RETRAINING = "retraining"
+    ON_TRIAL = "on_trial"
+    PAUSED = "paused"
+
+
+class ControlStatus(Record):
+    """What the controller sees of one model, as of its last turn."""
+
+    model: str
+    phase: Phase
+    champion: int
+    champion_since: datetime
+    backup: int | None
+    trial: Trial | None
+    run_id: str | None
+    """A run under way."""
+    verdict: RetrainVerdict
+    """What the retraining policy says about the champion's windows."""
+    problem: str | None = None
+    """Why the last turn came to no end; it is taken up again by the next one."""
+
+
+class Controller:
+    """Keeps every deployed model right: observes, decides, records, acts.
+
+    Owns nothing but the order of these four: the decision is in the ledger before anything is done about it, so that
+    a controller that was killed at any point goes on where it was. What was recorded last and may not be carried out
+    is carried out again; keys, run ids and plan numbers make that happen once. Thread-safe; steps run one at a time,
+    and the other methods do not wait for them.
+
+    Args:
+        clock: The only source of time.
+        ledger: Where decisions are recorded, and read from at the start.
+        observer: Shows the platform.
+        actuator: Carries decisions out.
+        config: Triggers, limits and levels.
+    """
+
+    def __init__(
+        self, *, clock: Clock, ledger: Ledger, observer: Observer, actuator: Actuator, config: ControlConfig
+    ) -> None:
+        self._clock = clock
+        self._ledger = ledger
+        self._observer = observer
+        self._actuator = actuator
+        self._config = config
+        self._lock = threading.Lock()
+        self._sequence = 0
+        self._rollouts: dict[str, Rollout] = {}
+        self._carried_out: dict[str, str] = {}
+        self._tries: dict[str, int] = {}
+        self._looks: dict[tuple[str, str], tuple[datetime, datetime]] = {}
+        self._statuses: dict[str, ControlStatus] = {}
+        self._problems: dict[str, str] = {}
+
+    def step(self) -> list[Decision]:
+        """Take turns until there is nothing left to decide now.
+
+        Trouble with one model does not keep the others waiting: it is logged, shown by ``status``, and tried again by
+        the next step.
+
+        Returns:
+            The decisions made, in order; all of them are recorded, and carried out unless there was trouble.
+
+        Raises:
+            StorageError: The list of models could not be read.
+            UnavailableError: Likewise.
+        """
+        decisions: list[Decision] = []
+        with self._lock:
+            for model in self._observer.models():
+                try:
+                    self._step_model(model, decisions)
+                except RaymlopsError as error:
+                    self._problems[model] = f"{type(error).__name__}: {error}"
+                    _log.warning("control of %s is held up: %s", model, self._problems[model])
+                else:
+                    self._problems.pop(model, None)
+        return decisions
+
+    def status(self) -> list[ControlStatus]:
+        """What the last step saw, by model."""
+        return [
+            status.model_copy(update={"problem": self._problems.get(model)})
+            for model, status in sorted(self._statuses.items())
+        ]
+
+    def pause(self, model: str | None = None, *, reason: str) -> LedgerEntry:
+        """Stop deciding about ``model``, or about all. What was recorded before is still carried out.
+
+        Pausing what is paused changes nothing.
+        """
+        return self._switch(Pause, model, reason)
+
+    def resume(self, model: str | None = None, *, reason: str) -> LedgerEntry:
+        """Decide again. A model stays paused while all are."""
+        return self._switch(Resume, model, reason)
+
+    def _switch(self, kind: type[Pause], model: str | None, reason: str) -> LedgerEntry:
+        subject = model or ALL_MODELS
+        switches = [e for e in self._ledger.entries(subject) if e.action in {Pause.action, Resume.action}]
+        if switches and switches[-1].action == kind.action:
+            return switches[-1]
+        return self._record(kind(model=subject, at=self._clock.now(), reason=reason, count=len(switches)))
+
+    def _step_model(self, model: str, decisions: list[Decision]) -> None:
+        for _ in range(_MAX_TURNS):
+            self._catch_up()
+            state = self._state(model)
+            seen = Observation(
+                model=model,
+                now=self._clock.now(),
+                plans=self._observer.plans(model),
+                runs=self._observer.runs(model),
+                windows=(),
+            )
+            decision, done = self._finish(state, seen)
+            if not done:
+                continue
+            if decision is None:
+                seen = self._look(seen, state)
+                self._statuses[model] = self._describe(state, seen)
+                decision = decide(state, seen, self._config)
+                self._remember_looks(seen)
+            if decision is None:
+                return
+            self._record(decision)
+            decisions.append(decision)
+
+    def _catch_up(self) -> None:
+        """Fold what the ledger holds beyond what was folded, whoever wrote it."""
+        for entry in self._ledger.entries(after=self._sequence):
+            decision = decision_of(entry)
+            if decision is not None:
+                self._rollouts[entry.subject] = self._rollouts.get(entry.subject, Rollout()).apply(decision)
+            self._sequence = entry.sequence
+
+    def _state(self, model: str) -> Rollout:
+        state = self._rollouts.get(model, Rollout())
+        everything = self._rollouts.get(ALL_MODELS, Rollout())
+        return replace(state, paused=state.paused or everything.paused or not self._config.enabled)
+
+    def _record(self, decision: Decision) -> LedgerEntry:
+        return self._ledger.append_entry(
+            decision.model, decision.action, decision.reason, decision.evidence(), key=decision.key
+        )

@@ -1,0 +1,82 @@
+"""Label requests: what turned out to be true, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+
+from raymlops.errors import DataError
+from raymlops.records.models import Signature
+from raymlops.serving.instances import parse_instant
+from raymlops.serving.open_inference import check_id
+from raymlops.serving.tensors import parse_json
+
+__all__ = ["decode_labels"]
+
+_INSTANT = pa.timestamp("us", tz="UTC")
+_REQUIRED = frozenset({"request_id", "label"})
+_KNOWN = frozenset({"request_id", "row", "label", "event_time"})
+_LARGEST_ROW = 2**31 - 1
+
+
+def decode_labels(
+    body: bytes, headers: Mapping[str, str], signature: Signature, now_us: int
+) -> tuple[pa.Table, str]:
+    """Read ``{"labels": [{"request_id", "row", "label", "event_time"}]}``.
+
+    Args:
+        body: As sent; ``row`` is 0 and ``event_time`` is now where they are left out.
+        headers: ``idempotency-key`` names the batch, so that the caller may send it again.
+        signature: A classifier's label is one of its classes, a regressor's a number.
+        now_us: The clock; the latest an ``event_time`` may be.
+
+    Returns:
+        A table of request_id, row, label (float64, or string where the classes are text) and event_time; the batch id.
+
+    Raises:
+        DataError: Anything is wrong with it; the message names what.
+    """
+    document = parse_json(body)
+    labels = document.get("labels")
+    if document.keys() != {"labels"} or type(labels) is not list or not labels:
+        raise DataError("the body must hold 'labels', a list of at least one object, and nothing else")
+    is_text = any(type(value) is str for value in signature.classes)
+    rows = [_row(index, item, signature, now_us) for index, item in enumerate(labels)]
+    ids, numbers, values, instants = (list(column) for column in zip(*rows, strict=True))
+    table = pa.table(
+        {
+            "request_id": pa.array(ids, type=pa.string()),
+            "row": pa.array(numbers, type=pa.int32()),
+            "label": pa.array(values, type=pa.string() if is_text else pa.float64()),
+            "event_time": pa.array(instants, type=pa.int64()).cast(_INSTANT),
+        }
+    )
+    return table, check_id(headers.get("idempotency-key")) or uuid4().hex
+
+
+def _row(index: int, item: object, signature: Signature, now_us: int) -> tuple[str, int, Any, int]:
+    if type(item) is not dict or not _REQUIRED <= item.keys() <= _KNOWN:
+        raise DataError(f"label {index} must be an object of 'request_id', 'label', and maybe 'row' and 'event_time'")
+    request_id = check_id(item["request_id"])
+    if request_id is None:
+        raise DataError(f"label {index}: 'request_id' must not be empty")
+    row = item.get("row", 0)
+    if type(row) is not int or not 0 <= row <= _LARGEST_ROW:
+        raise DataError(f"label {index}: 'row' must be an integer of at least 0")
+    at = parse_instant(item["event_time"], "event_time") if "event_time" in item else now_us
+    if at > now_us:
+        raise DataError(f"label {index}: 'event_time' must not be later than the platform's clock")
+    return request_id, row, _label(index, item["label"], signature), at
+
+
+def _label(index: int, value: object, signature: Signature) -> str | float:
+    if signature.task == "regressor":
+        if type(value) not in (int, float):
+            raise DataError(f"label {index}: 'label' must be a number")
+        return float(value)  # type: ignore[arg-type]
+    if not any(type(value) is type(known) and value == known for known in signature.classes):
+        raise DataError(f"label {index}: 'label' must be one of the classes {list(signature.classes)}")
+    return value if isinstance(value, str) else float(value)  # type: ignore[arg-type]

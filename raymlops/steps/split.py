@@ -1,0 +1,102 @@
+"""Split rows by time: what is fitted on lies before what selects, and that before what judges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raymlops.experiments import LearningTask, target
+from raymlops.experiments.task import IntArray
+from raymlops.pipelines import Halt
+from raymlops.steps.context import EVENT_TIME
+from raymlops.steps.outcome import blocked
+
+__all__ = ["Parts", "event_times_us", "holdout_start", "split", "split_places"]
+
+_DAY_US = 86_400_000_000
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Places of the parts in a table in order of time.
+
+    Args:
+        validation: First row that selects; the rows before it are fitted on.
+        holdout: First row that judges.
+        rows: Rows in all.
+    """
+
+    validation: int
+    holdout: int
+    rows: int
+
+    def train(self, frame: pa.Table) -> pa.Table:
+        """The rows that trials are fitted on."""
+        return frame.slice(0, self.validation)
+
+    def valid(self, frame: pa.Table) -> pa.Table:
+        """The rows that select among trials."""
+        return frame.slice(self.validation, self.holdout - self.validation)
+
+    def before_holdout(self, frame: pa.Table) -> pa.Table:
+        """Both of these: what the winner is fitted on."""
+        return frame.slice(0, self.holdout)
+
+    def judged(self, frame: pa.Table) -> pa.Table:
+        """The holdout."""
+        return frame.slice(self.holdout)
+
+
+def event_times_us(frame: pa.Table) -> IntArray:
+    """Event times in microseconds since 1970."""
+    return np.asarray(frame[EVENT_TIME].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy(), dtype=np.int64)
+
+
+def holdout_start(times_us: IntArray, holdout_days: float) -> int:
+    """Place of the first row that is less than ``holdout_days`` older than the newest; 0 of no rows."""
+    if not len(times_us):
+        return 0
+    return int(np.searchsorted(times_us, times_us[-1] - int(holdout_days * _DAY_US), side="right"))
+
+
+def split_places(times_us: IntArray, holdout_days: float, validation_share: float) -> Parts:
+    """Where to cut rows in order of time; rows of one instant are never parted."""
+    holdout = holdout_start(times_us, holdout_days)
+    wanted = int(holdout * (1.0 - validation_share))
+    validation = (
+        int(np.searchsorted(times_us[:holdout], times_us[wanted], side="left")) if wanted < holdout else holdout
+    )
+    return Parts(validation=validation, holdout=holdout, rows=len(times_us))
+
+
+def split(
+    context: object,
+    *,
+    frame: pa.Table,
+    task: Mapping[str, Any],
+    report: Mapping[str, Any],
+    holdout_days: float,
+    validation_share: float,
+) -> Mapping[str, Any] | Halt:
+    """Cut the rows; blocked where a part comes out empty, or a class has no row to be learned from."""
+    del context, report
+    times = event_times_us(frame)
+    parts = split_places(times, holdout_days, validation_share)
+    sizes = {
+        "train": parts.validation,
+        "validation": parts.holdout - parts.validation,
+        "holdout": parts.rows - parts.holdout,
+    }
+    empty = [name for name, rows in sizes.items() if rows == 0]
+    if empty:
+        return blocked([f"empty: the split into {sizes} leaves no rows for {empty}"])
+    learned = LearningTask.model_validate(task)
+    if learned.kind == "classifier":
+        seen = np.bincount(target(parts.train(frame), learned).astype(np.int64), minlength=learned.classes)
+        if (seen == 0).any():
+            return blocked([f"label: classes {np.flatnonzero(seen == 0).tolist()} have no training row"])
+    return {"parts": {"validation": parts.validation, "holdout": parts.holdout, "rows": parts.rows}}
