@@ -13,6 +13,7 @@ Example::
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
 from raymlops.records.bundles import BundleManifest, Deployment
-from raymlops.records.features import ConsistencyReport, IngestReceipt, MaterializeReceipt
+from raymlops.records.features import ApplyReport, ConsistencyReport, IngestReceipt, MaterializeReceipt
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import AliasChange, ModelVersion
 from raymlops.records.plans import ServingPlan
@@ -31,22 +32,24 @@ from raymlops.records.runs import Run, RunStatus
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from raymlops.control.decisions import Decision
-    from raymlops.features import TrainingSet
-    from raymlops.features.catalog import ApplyReport
-    from raymlops.features.definitions import Definition
+    from raymlops.control import Backtested, ControlStatus, Decision
+    from raymlops.features import Definition, TrainingSet
     from raymlops.monitoring import MonitorReport
     from raymlops.runtime.services import Services
 
 __all__ = ["Platform", "connect"]
 
 
-def connect(address: str | None = None, config: PlatformConfig | Path | str | None = None) -> Platform:
+def connect(
+    address: str | None = None, config: PlatformConfig | Path | str | None = None, *, start: bool = True
+) -> Platform:
     """Attach to the platform, or start one on this machine.
 
     Args:
         address: ``host:port`` of a Ray cluster; left out, the cluster noted in the home, or a new one.
-        config: The configuration, or the file that holds it; left out, the defaults and ``RAYMLOPS_*``.
+        config: The configuration, or the file that holds it; left out, the defaults and ``RAYMLOPS_*``. A platform
+            that runs keeps the one it was started with.
+        start: Whether to start a platform where none runs.
 
     Returns:
         The platform, a context manager; ``close`` stops what this call started.
@@ -55,11 +58,11 @@ def connect(address: str | None = None, config: PlatformConfig | Path | str | No
         ConfigError: A port is taken, the disk is full, versions differ: nothing is left running.
         UnavailableError: The cluster does not answer, or did not come up in time.
     """
-    settings = config if isinstance(config, PlatformConfig) else load_config(Path(config) if config else None)
+    settings = config if isinstance(config, PlatformConfig) else load_config(config)
     from raymlops.runtime.services import Services
     from raymlops.runtime.session import open_session
 
-    return Platform(Services.of(open_session(settings, address)))
+    return Platform(Services.of(open_session(settings, address, start=start)))
 
 
 class Platform:
@@ -75,13 +78,16 @@ class Platform:
         control: Decisions.
         delivery: Bundles and environments.
         ledger: What was done, and why.
+        url: Where the platform answers HTTP.
+        lacking: Fast settings that the cluster, which somebody else started, does not have.
     """
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self.config = services.config
         self.clock = services.clock
-        self.url = services.url
+        self.url = services.session.url
+        self.lacking = services.session.lacking
         self.features = _Features(services)
         self.models = _Models(services)
         self.endpoints = _Endpoints(services)
@@ -102,11 +108,11 @@ class Platform:
 
     def close(self) -> None:
         """Disconnect, and stop what ``connect`` started."""
-        self._services.close()
+        self._services.session.close()
 
     def detach(self) -> None:
         """Disconnect, and leave running what ``connect`` started."""
-        self._services.detach()
+        self._services.session.detach()
 
     def __enter__(self) -> Self:
         return self
@@ -129,7 +135,7 @@ class _Features(_Subject):
 
     def push(self, view: str, table: pa.Table, *, ingest_id: str | None = None) -> IngestReceipt:
         """Ingest, and materialise every view that reads the table."""
-        return self._services.store.push(view, table, ingest_id=ingest_id)
+        return self._services.store.push(view, table, ingest_id=ingest_id or uuid.uuid4().hex)
 
     def materialize(self, view: str | None = None) -> list[MaterializeReceipt]:
         """Bring the online store up to the newest table versions, of one view or of all."""
@@ -139,15 +145,21 @@ class _Features(_Subject):
         """The features of N entities as of ``at`` (now), in their order; the TTL rule is the offline one."""
         return self._services.reader.online(service, entities, at)
 
-    def training_set(
-        self, service: str, spine: pa.Table, *, name: str, knowledge_cutoff: bool = False
-    ) -> TrainingSet:
+    def training_set(self, service: str, spine: pa.Table, *, name: str, knowledge_cutoff: bool = False) -> TrainingSet:
         """A point-in-time training set, pinned to the present table versions."""
         return self._services.reader.training_set(service, spine, name=name, knowledge_cutoff=knowledge_cutoff)
 
+    def table(self, view: str, version: int | None = None) -> pa.Table:
+        """Rows of a view's table, at a version of the table; the newest by default."""
+        return self._services.reader.table(view, version)
+
     def audit(self, service: str) -> ConsistencyReport:
-        """Recompute what was served, at its serving time, and compare."""
+        """Recompute what the models on a service were given, as of then, and compare value by value."""
         return self._services.audit(service)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """What is applied, sorted by kind and name."""
+        return self._services.describe_features()
 
 
 class _Models(_Subject):
@@ -179,13 +191,20 @@ class _Models(_Subject):
         """One version."""
         return self._services.metadata.get_version(name, version)
 
-    def history(self, name: str) -> list[AliasChange]:
+    def history(self, name: str) -> Sequence[AliasChange]:
         """Every change of the aliases ``champion`` and ``backup``, oldest first."""
         return self._services.metadata.alias_history(name)
 
     def serving_at(self, name: str, when: datetime) -> int | None:
         """The version that was champion at an instant."""
         return self._services.metadata.serving_at(name, when)
+
+    def rescore(self, name: str, version: int) -> dict[str, float]:
+        """What a version would have answered to everything that was asked of the model: request id -> score.
+
+        Requests of one row only; of several events of a request, the last one counts.
+        """
+        return self._services.rescore(name, version)
 
     def lineage(self, name: str, version: int) -> dict[str, Any]:
         """The run, bundle, training set, table versions and parameters behind a version."""
@@ -246,7 +265,17 @@ class _Runs(_Subject):
         timeout_s: float = 3600.0,
     ) -> Run:
         """Run the deployed bundle of a pipeline as a Ray Job."""
-        return self._services.runs.start(pipeline, dict(parameters or {}), reason, timeout_s if wait else None)
+        return self._services.runs.start(
+            pipeline, dict(parameters or {}), reason, timeout_s=timeout_s if wait else None
+        )
+
+    def wait(self, run_id: str, *, timeout_s: float = 3600.0) -> Run:
+        """Wait for the end of a run.
+
+        Raises:
+            UnavailableError: It has not ended after ``timeout_s``.
+        """
+        return self._services.jobs.wait(run_id, timeout_s)
 
     def list(self, pipeline: str | None = None, status: RunStatus | str | None = None) -> list[Run]:
         """Runs, newest first."""
@@ -271,16 +300,24 @@ class _Runs(_Subject):
 
 class _Control(_Subject):
     def step(self) -> list[Decision]:
-        """One turn of the reconcile loop, now."""
+        """One turn of the reconcile loop, now: closes the windows that are due, then decides and acts."""
         return self._services.controller.step()
 
-    def pause(self, reason: str = "on demand") -> None:
-        """Decide nothing more, until resumed."""
-        self._services.controller.pause(reason)
+    def status(self) -> list[ControlStatus]:
+        """What the last turn saw, by model."""
+        return self._services.controller.status()
 
-    def resume(self, reason: str = "on demand") -> None:
+    def pause(self, model: str | None = None, *, reason: str = "on demand") -> LedgerEntry:
+        """Decide nothing more about a model, or about all, until resumed."""
+        return self._services.controller.pause(model, reason=reason)
+
+    def resume(self, model: str | None = None, *, reason: str = "on demand") -> LedgerEntry:
         """Decide again."""
-        self._services.controller.resume(reason)
+        return self._services.controller.resume(model, reason=reason)
+
+    def backtest(self, model: str) -> list[Backtested]:
+        """When the configured policy would have retrained, over the stored windows."""
+        return self._services.backtest(model)
 
 
 class _Delivery(_Subject):
@@ -295,6 +332,14 @@ class _Delivery(_Subject):
     def deploy(self, bundle: str, environment: str | None = None, *, reason: str = "") -> Deployment:
         """Make a bundle what an environment runs."""
         return self._services.delivery.deploy(bundle, environment, reason)
+
+    def approve(self, bundle: str, environment: str | None = None, *, by: str) -> LedgerEntry:
+        """Record that somebody approves a bundle for an environment."""
+        return self._services.delivery.approve(bundle, environment, by)
+
+    def environments(self) -> list[Deployment]:
+        """What is live, by environment and pipeline."""
+        return self._services.delivery.environments()
 
 
 class _Ledger(_Subject):

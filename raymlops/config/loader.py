@@ -63,7 +63,9 @@ def load_config(
     environment = environment or variables.get(f"{PREFIX}ENV") or None
     named = environment or draft.values.get("environment")
     if named is not None:
-        draft.merge(_read_overlay(file, named, required=environment is not None), f"env/{named}.yaml")
+        overlay = _overlay_of(file, named)
+        if environment is not None or overlay.exists():
+            draft.merge(_read_yaml(overlay), str(overlay))
         draft.merge({"environment": named}, "environment")
     for name, dotted in _variables(variables):
         draft.merge(_nested(dotted, _read_scalar(name, variables[name])), name)
@@ -137,13 +139,10 @@ def _find_file(path: Path | str | None, variables: Mapping[str, str]) -> Path | 
     return _DEFAULT_FILE if _DEFAULT_FILE.exists() else None
 
 
-def _read_overlay(file: Path | None, name: object, *, required: bool) -> dict[str, Any]:
+def _overlay_of(file: Path | None, name: object) -> Path:
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
         raise ConfigError(f"environment must be a name of lower-case letters, digits, - and _, got {name!r}")
-    overlay = (file.parent if file else _DEFAULT_FILE.parent) / "env" / f"{name}.yaml"
-    if not required and not overlay.exists():
-        return {}
-    return _read_yaml(overlay)
+    return (file or _DEFAULT_FILE).parent / "env" / f"{name}.yaml"
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -155,7 +154,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}", path=str(path)) from error
     if document is None:
         return {}
-    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
+    if not isinstance(document, dict):
         raise ConfigError(f"{path}: must hold a mapping of settings, got {type(document).__name__}", path=str(path))
     return document
 
@@ -196,12 +195,14 @@ def _plain(value: object) -> object:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """A ``SafeLoader`` that refuses a key given twice."""
+    """A ``SafeLoader`` that refuses a key given twice, and one that is no text."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[object] = set()
+        seen: set[str] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} names no setting", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
             seen.add(key)

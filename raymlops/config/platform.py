@@ -21,8 +21,8 @@ __all__ = ["PlatformConfig"]
 class PlatformConfig(Section):
     """Everything that can be set. Frozen, and picklable: it travels to the actors as it is."""
 
-    home: Path = Path("~/.raymlops")
-    """Directory that holds all state; ``~`` is expanded."""
+    home: Path = Field(default_factory=lambda: Path.home() / ".raymlops")
+    """Directory that holds all state, ``~/.raymlops`` by default; ``~`` is expanded."""
     environment: str = Field("dev", pattern=r"^[a-z][a-z0-9_-]*$")
     """Name of the environment: the overlay that was read, and where bundles are deployed."""
     cluster: ClusterConfig = ClusterConfig()

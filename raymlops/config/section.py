@@ -25,7 +25,7 @@ _PART = re.compile(r"(\d+)(us|ms|s|m|h|d|w)")
 class Section(BaseModel):
     """A frozen part of the configuration; an unknown name is an error, never ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def parse_duration(text: str) -> timedelta:

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from raymlops.clock import Clock
 from raymlops.config.control import ControlConfig
 from raymlops.control import plans as plan_history
-from raymlops.control.decisions import Abandon, Decision, Pause, PlanDecision, Resume, RollBack, StartRetraining, decision_of
+from raymlops.control.decisions import (
+    Abandon,
+    Decision,
+    Pause,
+    PlanDecision,
+    Resume,
+    RollBack,
+    StartRetraining,
+    decision_of,
+)
 from raymlops.control.plans import Progress
 from raymlops.control.policies import RetrainVerdict
 from raymlops.control.ports import Actuator, Ledger, Observer
 from raymlops.control.rollout import Look, Observation, Rollout, decide, retrain_verdict
-from raymlops.errors import RaymlopsError, StaleWrite
+from raymlops.errors import DeploymentError, RaymlopsError, StaleWrite
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.plans import ServingPlan, Trial
-from raymlops.records.record import Record
+from raymlops.records.record import Instant, Record
 
 __all__ = ["ALL_MODELS", "ControlStatus", "Controller", "Phase"]
 
@@ -27,6 +38,9 @@ ALL_MODELS = "*"
 
 _MAX_TURNS = 16
 """Decisions about one model in one step; more would be two rules that undo each other."""
+
+_DEPLOY_ATTEMPTS = 3
+"""How often a plan is tried that does not come up; a replica that is being restarted is no reason to give up."""
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +60,7 @@ class ControlStatus(Record):
     model: str
     phase: Phase
     champion: int
-    champion_since: datetime
+    champion_since: Instant
     backup: int | None
     trial: Trial | None
     run_id: str | None
@@ -143,22 +157,15 @@ class Controller:
     def _step_model(self, model: str, decisions: list[Decision]) -> None:
         for _ in range(_MAX_TURNS):
             self._catch_up()
-            state = self._state(model)
-            seen = Observation(
-                model=model,
-                now=self._clock.now(),
-                plans=self._observer.plans(model),
-                runs=self._observer.runs(model),
-                windows=(),
-            )
-            decision, done = self._finish(state, seen)
-            if not done:
-                continue
-            if decision is None:
-                seen = self._look(seen, state)
-                self._statuses[model] = self._describe(state, seen)
-                decision = decide(state, seen, self._config)
-                self._remember_looks(seen)
+            state, seen = self._state(model), self._observe(model)
+            self._statuses[model] = self._describe(state, seen)
+            pending = state.pending
+            if pending is not None and self._carried_out.get(model) != pending.key:
+                decision: Decision | None = self._carry_out(pending, seen)
+                if decision is None:
+                    continue
+            else:
+                decision = self._decide(state, seen)
             if decision is None:
                 return
             self._record(decision)
@@ -180,4 +187,118 @@ class Controller:
     def _record(self, decision: Decision) -> LedgerEntry:
         return self._ledger.append_entry(
             decision.model, decision.action, decision.reason, decision.evidence(), key=decision.key
+        )
+
+    def _carry_out(self, pending: PlanDecision | StartRetraining, seen: Observation) -> Abandon | None:
+        """Carry out what was recorded last; an ``Abandon`` where that is not to be."""
+        model = pending.model
+        try:
+            if isinstance(pending, StartRetraining):
+                self._actuator.start_run(pending)
+            elif not self._serve(pending, seen.plans):
+                return self._abandon(pending, "somebody else changed the plan first", superseded=True)
+        except StaleWrite:
+            raise
+        except RaymlopsError as error:
+            tries = self._tries[model] = self._tries.get(model, 0) + 1
+            # A version that must go is never kept for being hard to remove.
+            limit = _DEPLOY_ATTEMPTS if isinstance(error, DeploymentError) else self._config.act_attempts
+            again = tries < limit and (error.retryable or isinstance(error, DeploymentError))
+            if again or isinstance(pending, RollBack):
+                raise
+            self._tries.pop(model)
+            return self._abandon(pending, f"{type(error).__name__}: {error}", superseded=False)
+        self._tries.pop(model, None)
+        self._carried_out[model] = pending.key
+        return None
+
+    def _serve(self, pending: PlanDecision, plans: Sequence[ServingPlan]) -> bool:
+        """Bring the plan that ``pending`` asks for into service; ``False`` where another one came first."""
+        match plan_history.progress(pending, plans):
+            case Progress.SUPERSEDED:
+                return False
+            case Progress.OPEN | Progress.CURRENT:
+                base = next(plan for plan in reversed(plans) if plan.number == pending.plan)
+                self._actuator.serve(plan_history.next_plan(base, pending), pending)
+        return True
+
+    def _abandon(self, pending: PlanDecision | StartRetraining, reason: str, *, superseded: bool) -> Abandon:
+        attempts = pending.attempt if isinstance(pending, StartRetraining) else self._config.retrain.max_attempts
+        return Abandon(
+            model=pending.model,
+            at=self._clock.now(),
+            reason=reason,
+            decision=pending.key,
+            superseded=superseded,
+            final=attempts >= self._config.retrain.max_attempts,
+        )
+
+    def _decide(self, state: Rollout, seen: Observation) -> Decision | None:
+        if state.paused:
+            return None
+        trial_look, health_look = self._look_at_trial(seen), self._look_at_health(seen)
+        decision = decide(state, replace(seen, trial_look=trial_look, health_look=health_look), self._config)
+        if decision is None:
+            for look in (trial_look, health_look):
+                if look is not None:
+                    self._looks[seen.model, look.kind] = look.since, look.at
+        return decision
+
+    def _observe(self, model: str) -> Observation:
+        plans = self._observer.plans(model)
+        return Observation(
+            model=model,
+            now=self._clock.now(),
+            plans=plans,
+            runs=self._observer.runs(model),
+            windows=self._observer.windows(model, plan_history.champion_since(plans)),
+        )
+
+    def _look_at_trial(self, seen: Observation) -> Look | None:
+        if seen.plan.trial is None:
+            return None
+        config = self._config.trial
+        since = plan_history.trial_since(seen.plans)
+        at = self._due(seen, "trial", since, config.look_every)
+        if at is None:
+            return None
+        evidence = self._observer.trial_evidence(
+            seen.plan, since=since, until=at, labelled_until=max(since, at - config.label_delay)
+        )
+        return Look(kind="trial", since=since, at=at, trial=evidence)
+
+    def _look_at_health(self, seen: Observation) -> Look | None:
+        if seen.plan.backup is None:
+            return None
+        config = self._config.health
+        since = plan_history.champion_since(seen.plans)
+        at = self._due(seen, "health", since, config.look_every)
+        if at is None:
+            return None
+        health = self._observer.health(seen.plan, since=max(since, at - config.window), until=at)
+        return Look(kind="health", since=since, at=at, health=health)
+
+    def _due(self, seen: Observation, kind: str, since: datetime, every: timedelta) -> datetime | None:
+        """The newest instant of the grid ``since + n * every`` that nobody looked at yet."""
+        at = since + (seen.now - since) // every * every
+        return at if at > since and self._looks.get((seen.model, kind)) != (since, at) else None
+
+    def _describe(self, state: Rollout, seen: Observation) -> ControlStatus:
+        plan = seen.plan
+        run_id = next((run.id for run in seen.runs if not run.status.final), None)
+        if state.paused:
+            phase = Phase.PAUSED
+        elif plan.trial is not None:
+            phase = Phase.ON_TRIAL
+        else:
+            phase = Phase.SERVING if run_id is None and state.open_retraining is None else Phase.RETRAINING
+        return ControlStatus(
+            model=seen.model,
+            phase=phase,
+            champion=plan.champion,
+            champion_since=plan_history.champion_since(seen.plans),
+            backup=plan.backup,
+            trial=plan.trial,
+            run_id=run_id,
+            verdict=retrain_verdict(state, seen, self._config),
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
 from raymlops.errors import LedgerBroken
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.plans import Trial
@@ -37,7 +39,7 @@ class Decision(Record):
     at: Instant
     """When it was decided; what follows from it carries this instant, also when it is carried out again."""
     reason: str
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = Field(default_factory=dict)
     """JSON values it rested on."""
 
     @property

@@ -13,9 +13,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import DataError
-from raymlops.records.record import Record
+from raymlops.records.record import Instant, Record
 
-__all__ = ["Arm", "Health", "Losses", "Rescore", "Task", "TrialEvidence", "gather_evidence", "gather_health"]
+__all__ = [
+    "Arm",
+    "Health",
+    "Losses",
+    "Rescore",
+    "Task",
+    "TrialEvidence",
+    "TrialScope",
+    "gather_evidence",
+    "gather_health",
+]
 
 Task = Literal["binary", "multiclass", "regressor"]
 """Decides the loss per row: log loss, 0-1 loss, squared error."""
@@ -97,18 +107,27 @@ def gather_health(events: pa.Table, *, since: datetime, until: datetime) -> Heal
     return Health(rows=int(np.sum(champion | backup)), faults=int(np.sum(broken | backup)))
 
 
+class TrialScope(Record):
+    """Which rows a trial is summed up over, and how."""
+
+    candidate: int
+    """Version on trial."""
+    champion: int
+    """Version it is compared with."""
+    since: Instant
+    """Start of the trial."""
+    until: Instant
+    """Counts what was served before this."""
+    labelled_until: Instant | None = None
+    """Losses count only what was served before this; ``None`` is ``until``."""
+    task: Task = "binary"
+    """Decides the loss."""
+    positive: str | None = None
+    """The label that a binary ``score`` is the probability of; ``None``: labels are numbers, 0 or 1."""
+
+
 def gather_evidence(
-    events: pa.Table,
-    labels: pa.Table,
-    *,
-    candidate: int,
-    champion: int,
-    task: Task,
-    since: datetime,
-    until: datetime,
-    labelled_until: datetime | None = None,
-    positive: str | None = None,
-    rescore: Rescore | None = None,
+    events: pa.Table, labels: pa.Table, scope: TrialScope, rescore: Rescore | None = None
 ) -> TrialEvidence:
     """Sum up a trial.
 
@@ -119,23 +138,19 @@ def gather_evidence(
         events: Prediction events of the model: ``request_id``, ``row``, ``served_at``, ``version``, ``role``,
             ``fallback``, ``error``, ``score``, ``label_predicted``, and the model's inputs for ``rescore``.
         labels: ``request_id``, ``row``, ``label``, in the order they came.
-        candidate: Version on trial.
-        champion: Version it is compared with.
-        task: Decides the loss.
-        since: Start of the trial.
-        until: Counts what was served before this.
-        labelled_until: Losses count only what was served before this; ``None`` is ``until``.
-        positive: The label that a binary ``score`` is the probability of; ``None``: labels are numbers, 0 or 1.
+        scope: Which rows, and how.
         rescore: Where given, a labelled row is also scored by the version that did not answer it, so that the two
             are compared on the same rows, which takes far fewer of them. Not for ``multiclass``.
 
     Raises:
         DataError: A label has no number where the task needs one.
     """
-    rows = _Rows.of(_with_labels(_served_within(events, since, until), labels), task, positive)
+    candidate, champion = scope.candidate, scope.champion
+    served = _served_within(events, scope.since, scope.until)
+    rows = _Rows.of(_with_labels(served, labels), scope.task, scope.positive)
     labelled = ~np.isnan(rows.losses)
-    if labelled_until is not None:
-        labelled &= _mask(pc.less(rows.table["served_at"], pa.scalar(labelled_until)))
+    if scope.labelled_until is not None:
+        labelled &= _mask(pc.less(rows.table["served_at"], pa.scalar(scope.labelled_until)))
     by_candidate = rows.answered_by(candidate, "canary", "shadow")
     own = rows.answered_by(champion, "champion")
     faults = rows.candidate_faults()
@@ -185,7 +200,9 @@ class _Rows:
 
     def answered_by(self, version: int, *roles: str) -> _Mask:
         """The rows that ``version`` answered in one of ``roles`` by its turn, not for another that failed."""
-        in_role = np.any([_is(self.table, "role", role) for role in roles], axis=0)
+        in_role = np.zeros(len(self.table), dtype=np.bool_)
+        for role in roles:
+            in_role |= _is(self.table, "role", role)
         return in_role & _is(self.table, "version", version) & ~self.broken & ~self.fell_back
 
     def candidate_faults(self) -> _Mask:
@@ -207,7 +224,10 @@ def _shadowed(rows: _Rows, by_candidate: _Mask, own: _Mask) -> Losses | None:
 def _rescored(rows: _Rows, labelled: _Mask, candidate: int, champion: int, rescore: Rescore) -> Losses:
     """Pairs of an answer given and the answer the other version gives to the same inputs."""
     differences = []
-    turns: tuple[tuple[int, str, int, float], ...] = ((candidate, "canary", champion, 1.0), (champion, "champion", candidate, -1.0))
+    turns: tuple[tuple[int, str, int, float], ...] = (
+        (candidate, "canary", champion, 1.0),
+        (champion, "champion", candidate, -1.0),
+    )
     for version, role, other, sign in turns:
         answered = rows.answered_by(version, role) & labelled
         if not answered.any():

@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from pydantic import Field
 from scipy import special
 
 from raymlops.config.control import HealthConfig, TrialConfig
@@ -34,7 +35,7 @@ class Judgement(Record):
 
     verdict: Verdict
     reason: str
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = Field(default_factory=dict)
 
 
 def judge(evidence: TrialEvidence, *, started_at: datetime, look_at: datetime, config: TrialConfig) -> Judgement:
@@ -63,7 +64,9 @@ def judge(evidence: TrialEvidence, *, started_at: datetime, look_at: datetime, c
         return _judgement(Verdict.ROLL_BACK, f"failed on {candidate.faults} of {candidate.rows} rows", facts)
     difference = comparison.get("difference")
     if difference is not None and difference > comparison["reach"]:
-        reason = f"loss is worse by {difference:.4f} ± {comparison['reach']:.4f} over {comparison['compared_rows']} rows"
+        reason = (
+            f"loss is worse by {difference:.4f} ± {comparison['reach']:.4f} over {comparison['compared_rows']} rows"
+        )
         return _judgement(Verdict.ROLL_BACK, reason, facts)
     enough = candidate.losses.rows >= config.min_labelled_rows and difference is not None
     if enough and difference is not None and difference <= config.tolerance * comparison["champion_loss"]:
@@ -123,7 +126,9 @@ def _compare(evidence: TrialEvidence, config: TrialConfig) -> dict[str, Any]:
     """The figures of the comparison; empty where there is too little to compare."""
     candidate, champion, paired = evidence.candidate.losses, evidence.champion.losses, evidence.paired
     if paired is not None and paired.rows >= config.min_labelled_rows:
-        return _figures(paired.mean, paired.mean_variance, paired.rows, _paired_level(champion, candidate, paired), config)
+        return _figures(
+            paired.mean, paired.mean_variance, paired.rows, _paired_level(champion, candidate, paired), config
+        )
     if min(candidate.rows, champion.rows) < config.min_labelled_rows:
         return {}
     difference, variance = candidate.mean - champion.mean, candidate.mean_variance + champion.mean_variance

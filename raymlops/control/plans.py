@@ -85,5 +85,8 @@ def versions_seen(plans: Sequence[ServingPlan]) -> frozenset[int]:
     seen = set[int]()
     for plan in plans:
         seen.add(plan.champion)
-        seen.update(version for version in (plan.backup, plan.trial and plan.trial.version) if version is not None)
+        if plan.backup is not None:
+            seen.add(plan.backup)
+        if plan.trial is not None:
+            seen.add(plan.trial.version)
     return frozenset(seen)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from raymlops.config.control import ControlConfig
 from raymlops.control import plans as plan_history
@@ -122,9 +122,13 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Look:
-    """One look at live traffic: the instant it was due, and what it showed."""
+    """One look at live traffic, and what it showed."""
 
+    kind: Literal["trial", "health"]
+    since: datetime
+    """Start of the trial, or of the champion's time."""
     at: datetime
+    """When the look was due."""
     trial: TrialEvidence | None = None
     health: Health | None = None
 
@@ -164,13 +168,8 @@ def decide(state: Rollout, seen: Observation, config: ControlConfig) -> Decision
     if seen.plan.trial is not None:
         return _judge_trial(state, seen, seen.plan.trial, config)
     concluded = _conclude_run(state, seen, config)
-    if concluded is not None:
-        return concluded
-    if state.open_retraining is not None or any(not run.status.final for run in seen.runs):
-        return None
-    if state.retry is not None and state.retry.champion == seen.plan.champion:
-        return _attempt_again(state.retry, seen)
-    return _retrain(state, seen, config)
+    under_way = state.open_retraining is not None or any(not run.status.final for run in seen.runs)
+    return concluded if concluded is not None or under_way else _retrain(state, seen, config)
 
 
 def retrain_verdict(state: Rollout, seen: Observation, config: ControlConfig) -> RetrainVerdict:
@@ -272,23 +271,18 @@ def _conclude_run(state: Rollout, seen: Observation, config: ControlConfig) -> D
 def _conclude_candidate(
     run: Run, attempt: StartRetraining | None, seen: Observation, config: ControlConfig
 ) -> Decision | None:
-    version, served = run.result.get("version"), plan_history.versions_seen(seen.plans)
+    version, newest = _version(run), max(plan.champion for plan in seen.plans)
     facts = {"run_id": run.id, **_figures(run)}
-    if not isinstance(version, int):
-        if attempt is None:
-            return None
-        reason = f"run named no version of its candidate, got {version!r}"
-        return Refuse(model=seen.model, at=seen.now, reason=reason, facts=facts, run_id=run.id)
-    if version in served:
-        if attempt is None:
-            return None
-        reason = f"version {version} was deployed or tried by hand"
-        return _set_aside(run, version, reason, seen)
-    if version < max(served):
-        # Trained before the endpoint was first deployed: its owner chose another version then.
-        if attempt is None and version < seen.plans[0].champion:
-            return None
-        return _set_aside(run, version, f"version {version} is older than version {max(served)}", seen)
+    stale = None
+    if version is None:
+        stale = f"run named no version of its candidate, got {run.result.get('version')!r}"
+    elif version in plan_history.versions_seen(seen.plans):
+        stale = f"version {version} was deployed or tried by hand"
+    elif version < newest:
+        stale = f"version {version} is older than version {newest}, which became champion since"
+    if stale is not None or version is None:
+        # Somebody else's run: what became of its version is their choice, and told by the plans.
+        return None if attempt is None else _set_aside(run, stale or "", seen)
     settings = config.trial
     trial = Trial(
         version=version,
@@ -308,21 +302,25 @@ def _conclude_candidate(
     )
 
 
-def _set_aside(run: Run, version: int, reason: str, seen: Observation) -> Refuse:
-    return Refuse(model=seen.model, at=seen.now, reason=reason, run_id=run.id, version=version, rejection=False)
+def _set_aside(run: Run, reason: str, seen: Observation) -> Refuse:
+    return Refuse(model=seen.model, at=seen.now, reason=reason, run_id=run.id, version=_version(run), rejection=False)
+
+
+def _version(run: Run) -> int | None:
+    version = run.result.get("version")
+    return version if isinstance(version, int) else None
 
 
 def _refuse(run: Run, attempt: StartRetraining | None, seen: Observation) -> Refuse | None:
     if attempt is None and run.created_at < seen.plans[0].created_at:
         return None
-    version = run.result.get("version")
     return Refuse(
         model=seen.model,
         at=seen.now,
         reason=f"{run.result['outcome']}: {run.result.get('reason') or 'no reason given'}",
         facts={"outcome": run.result["outcome"], **_figures(run)},
         run_id=run.id,
-        version=version if isinstance(version, int) else None,
+        version=_version(run),
         rejection=attempt is not None and run.result["outcome"] == "refused",
     )
 
@@ -332,8 +330,7 @@ def _figures(run: Run) -> dict[str, Any]:
 
 
 def _newest_first(run: Run) -> tuple[int, float, str]:
-    version = run.result.get("version")
-    return (-version if isinstance(version, int) else 0, -run.created_at.timestamp(), run.id)
+    return (-(_version(run) or 0), -run.created_at.timestamp(), run.id)
 
 
 def _attempt_again(failed: StartRetraining, seen: Observation) -> StartRetraining:
@@ -349,6 +346,8 @@ def _attempt_again(failed: StartRetraining, seen: Observation) -> StartRetrainin
 
 
 def _retrain(state: Rollout, seen: Observation, config: ControlConfig) -> Decision | None:
+    if state.retry is not None and state.retry.champion == seen.plan.champion:
+        return _attempt_again(state.retry, seen)
     verdict = retrain_verdict(state, seen, config)
     facts = {"fired": [each.model_dump(mode="json") for each in verdict.fired], "labelled_rows": verdict.labelled_rows}
     if verdict.outcome is RetrainOutcome.BLOCK:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from pydantic import Field
+
 from raymlops.config.control import TriggersConfig, WindowCount
 from raymlops.records.record import Record
 from raymlops.records.windows import WindowRecord
@@ -19,7 +21,7 @@ class Fired(Record):
     trigger: str
     """``performance``, ``drift``, ``max_age`` or ``new_labelled_rows``."""
     reason: str
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = Field(default_factory=dict)
 
 
 def find_fired(
@@ -54,7 +56,9 @@ def _performance(windows: Sequence[WindowRecord], count: WindowCount | None) -> 
     if flagged is None or count is None:
         return None
     newest = flagged[-1]
-    reason = f"champion degraded in {len(flagged)} of the last {count.of} windows: {newest.degraded_reason or 'see metrics'}"
+    reason = (
+        f"champion degraded in {len(flagged)} of the last {count.of} windows: {newest.degraded_reason or 'see metrics'}"
+    )
     realised = newest.performance.get(newest.champion)
     facts = {
         "windows": _ends(flagged),

@@ -170,7 +170,7 @@ def verdict(
     if not all(math.isfinite(value) for value in (difference.mean, difference.low, difference.high)):
         raise DataError(f"a comparison must be finite, got {difference}")
     if rule in {"better", "absolute"}:
-        passed, bar = difference.high < -tolerance, f"upper bound below {-tolerance:.4g}"
+        passed, bar = difference.high < -tolerance, f"upper bound below {0.0 - tolerance:.4g}"
     elif rule == "not_worse":
         passed, bar = difference.mean <= tolerance, f"mean at most {tolerance:.4g}"
     else:

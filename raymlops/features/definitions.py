@@ -264,6 +264,13 @@ class FeatureView:
         """The same view with its entity in place of the entity's name; ``entities`` must hold it."""
         return replace(self, entity=entities[self.entity]) if isinstance(self.entity, str) else self
 
+    def narrowed(self, features: Collection[str]) -> FeatureView:
+        """The same view with only some features, and the fields that their aggregates need."""
+        aggregates = tuple(aggregate for aggregate in self.aggregates if aggregate.name in features)
+        needed = {aggregate.field for aggregate in aggregates} | set(features)
+        fields = tuple(column for column in self.fields if column.name in needed)
+        return replace(self, fields=fields, aggregates=aggregates)
+
     @cached_property
     def digest(self) -> str:
         """Hex SHA-256 of all that determines values."""

@@ -24,6 +24,7 @@ LARGEST = 1e100
 _BITS = 32
 _BASE = 2.0**_BITS
 _MASK = 2**_BITS - 1
+_EXACT = 2**53
 _LOWEST = -33  # 2 ** (32 * -33) is the last place that a double can hold as a unit; smaller parts count as 0
 _SPLIT = 134_217_729.0  # 2**27 + 1, Veltkamp
 _NEGLIGIBLE = 2.0**-98  # of the terms of a difference in double-double arithmetic
@@ -111,6 +112,8 @@ def total(sums: Sequence[Any], lowest: int) -> tuple[Any, Any]:
     Returns:
         The nearest double but for rare half-way cases, and what is left.
     """
+    if len(sums) == 1 and type(sums[0]) is int and -_EXACT < sums[0] < _EXACT:
+        return sums[0] * 2.0 ** (_BITS * lowest), 0.0  # what the rest gives too, sooner
     sign = 1 - 2 * (_carried(sums)[-1] < 0)
     digits = _carried([digit * sign for digit in sums])
     digits.append(digits[-1] >> _BITS)

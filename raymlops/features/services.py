@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from dataclasses import field as dataclass_field
 from functools import cached_property
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 from raymlops.errors import ConfigError
-from raymlops.features.definitions import Entity, FeatureView, Field, without_description
+from raymlops.features.definitions import DType, Entity, FeatureView, Field, without_description
 from raymlops.features.naming import check_column, check_name, check_unique, check_version, column_name, parse_feature
 from raymlops.records.record import sha256_of
 
@@ -66,6 +67,7 @@ class OnDemandView:
             every row by itself. Numbers come as float64 (missing: NaN), text as object (missing: ``None``),
             timestamps as datetime64[us] (missing: NaT).
         version: A changed definition, or function, needs a new one.
+        request_types: Types of the request columns that are not float64.
     """
 
     name: str
@@ -73,6 +75,7 @@ class OnDemandView:
     fields: Sequence[Field]
     function: str
     version: int = 1
+    request_types: Mapping[str, DType] = dataclass_field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         check_name("on-demand view", self.name)
@@ -88,6 +91,11 @@ class OnDemandView:
             check_column(owner, name)
         for reference in self.feature_inputs:
             parse_feature(reference)
+        object.__setattr__(self, "request_types", dict(self.request_types))
+        for name, dtype in self.request_types.items():
+            if name not in self.request_inputs or dtype not in get_args(DType):
+                rule = f"request_types must give one of {get_args(DType)} for a plain input"
+                raise ConfigError(f"{owner}: {rule}, got {name!r}: {dtype!r}")
         if _FUNCTION.fullmatch(self.function) is None:
             raise ConfigError(f"{owner}: function must be module:function, got {self.function!r}")
 

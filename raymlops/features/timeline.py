@@ -16,7 +16,7 @@ from raymlops.features.definitions import FeatureView
 from raymlops.features.keys import UNKNOWN, group_rows
 from raymlops.features.schema import instants_us
 
-__all__ = ["NEVER_CREATED", "SEQUENCE", "Moments", "Timeline", "created_us", "total_order"]
+__all__ = ["NEVER_CREATED", "SEQUENCE", "Moments", "Timeline", "created_us", "total_order", "with_event_time"]
 
 SEQUENCE = "_seq"
 """Column of a table that holds the order in which its rows arrived."""
@@ -148,6 +148,14 @@ def created_us(view: FeatureView, table: Any) -> Ints:
         return np.full(table.num_rows, NEVER_CREATED)
     microseconds: Ints = pc.fill_null(table[view.created_at].cast(pa.int64()), int(NEVER_CREATED)).to_numpy()
     return microseconds
+
+
+def with_event_time(view: FeatureView, rows: Any, sequence: Ints) -> tuple[Any, Ints]:
+    """Rows of a stored table without those that lack the view's event time, as a nullable field of its source may."""
+    if not rows[view.event_time].null_count:
+        return rows, sequence
+    timed = pc.is_valid(rows[view.event_time]).combine_chunks()
+    return rows.filter(timed), sequence[timed.to_numpy(zero_copy_only=False)]
 
 
 def total_order(columns: list[Ints]) -> Ints:

@@ -361,6 +361,10 @@ class DeploymentStore(Protocol):
         """The latest deployment in an environment, of one pipeline or any; ``None`` where there is none."""
         ...
 
+    def list_live_deployments(self) -> list[Deployment]:
+        """The latest deployment of each pipeline in each environment, by environment, then pipeline."""
+        ...
+
     def list_deployments(self, environment: str, pipeline: str | None = None) -> list[Deployment]:
         """Deployments in an environment, of one pipeline or all, newest first."""
         ...

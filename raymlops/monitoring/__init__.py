@@ -1,5 +1,23 @@
 """Profiles, drift, realised performance and reports: what a model does after it ships."""
 
-from raymlops.monitoring.profile import Profile, Reference
+from raymlops.monitoring.drift import DriftReport, DriftRule
+from raymlops.monitoring.error_stream import ErrorStream
+from raymlops.monitoring.ports import EventTables, WindowMetadata
+from raymlops.monitoring.profile import REFERENCE_FILE, SCORE_COLUMN, Profile
+from raymlops.monitoring.reference import Reference
+from raymlops.monitoring.report import MonitorReport
+from raymlops.monitoring.service import MonitorService
 
-__all__ = ["Profile", "Reference"]
+__all__ = [
+    "REFERENCE_FILE",
+    "SCORE_COLUMN",
+    "DriftReport",
+    "DriftRule",
+    "ErrorStream",
+    "EventTables",
+    "MonitorReport",
+    "MonitorService",
+    "Profile",
+    "Reference",
+    "WindowMetadata",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -82,7 +83,7 @@ class ColumnBins:
         return self._categorical_slots(texts)
 
     def _numeric_slots(self, values: NDArray[np.float64]) -> Slots:
-        slots = np.searchsorted(np.asarray(self.edges), values, side="left").astype(np.intp)
+        slots: Slots = np.searchsorted(np.asarray(self.edges), values, side="left").astype(np.intp)
         slots[np.isinf(values)] = self.size - 2
         slots[np.isnan(values)] = self.size - 1
         return slots
@@ -90,7 +91,7 @@ class ColumnBins:
     def _categorical_slots(self, texts: pa.Array) -> Slots:
         known = pa.array([*self.categories, *self.others], type=pa.string())
         found = pc.fill_null(pc.index_in(texts, value_set=known), -1).to_numpy(zero_copy_only=False)
-        slots = np.minimum(found, len(self.categories)).astype(np.intp)
+        slots: Slots = np.minimum(found, len(self.categories)).astype(np.intp)
         slots[found < 0] = len(self.categories) + 1
         slots[texts.is_null().to_numpy(zero_copy_only=False)] = self.size - 1
         return slots
@@ -102,6 +103,14 @@ class ColumnBins:
             DataError: The column's type is of another kind.
         """
         return np.bincount(self.slots(column), minlength=self.size).astype(np.int64)
+
+    def spread(self, column: pa.ChunkedArray) -> tuple[float, float] | None:
+        """Smallest and largest finite number of the column; ``None`` where there is none or it holds no numbers."""
+        if self.kind != "numeric" or pa.types.is_null(column.type):
+            return None
+        values = _floats(column)
+        finite = values[np.isfinite(values)]
+        return (float(finite.min()), float(finite.max())) if finite.size else None
 
     def labels(self) -> list[str]:
         """What each bin holds, for people."""
@@ -193,22 +202,30 @@ def _edges(values: NDArray[np.float64]) -> tuple[float, ...]:
     ordered = np.sort(values)
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     distinct, frequency = ordered[starts], np.diff(np.r_[starts, ordered.size])
-    below = np.nextafter(distinct[0], -np.inf)
+    below = _just_below(distinct[:1])
     if distinct.size <= MAX_ATOMS:
-        return tuple(np.r_[below, distinct].tolist())
+        edges = np.r_[below, distinct]
+        return tuple(edges[np.isfinite(edges)].tolist())
     heavy = distinct[frequency * NUMERIC_BINS >= values.size]
     rest = ordered[~np.isin(ordered, heavy)]
     quantiles = np.linspace(0, 1, max(3, round(NUMERIC_BINS * rest.size / values.size)) + 1)[1:-1]
     inner = np.quantile(rest, quantiles, method="lower") if rest.size else np.empty(0)
-    edges = np.unique(np.r_[below, inner, np.nextafter(heavy, -np.inf), heavy, distinct[-1]])
+    edges = np.unique(np.r_[below, inner, _just_below(heavy), heavy, distinct[-1]])
     return tuple(edges[np.isfinite(edges)].tolist())
+
+
+def _just_below(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):  # below the smallest number lies -inf, which is no edge
+        return np.asarray(np.nextafter(values, -np.inf))
 
 
 def _fit_categories(texts: pa.Array) -> ColumnBins:
     counted = pc.value_counts(texts.drop_null())
-    pairs = zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
+    counts = counted.field("counts").to_pylist()
+    pairs = zip(counted.field("values").to_pylist(), counts, strict=True)
     ranked = [value for value, _ in sorted(pairs, key=lambda pair: (-pair[1], pair[0]))]
-    if len(ranked) > MAX_KNOWN_CATEGORIES:
+    # Where most values occur once, most of the next window's will never have been seen: names, not categories.
+    if len(ranked) > MAX_KNOWN_CATEGORIES or 2 * counts.count(1) > max(sum(counts), 2 * TOP_CATEGORIES):
         return ColumnBins(kind="identifier")
     return ColumnBins(
         kind="categorical", categories=tuple(ranked[:TOP_CATEGORIES]), others=tuple(ranked[TOP_CATEGORIES:])
@@ -231,4 +248,4 @@ def _texts(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _interval(low: float, high: float) -> str:
-    return f"{high:.4g}" if np.nextafter(high, -np.inf) == low else f"{low:.4g} – {high:.4g}"
+    return f"{high:.4g}" if math.nextafter(high, -math.inf) == low else f"{low:.4g} to {high:.4g}"

@@ -15,11 +15,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 from raymlops.monitoring.divergence import Evidence, location_evidence, shape_evidence, share_evidence
 
-__all__ = ["BlockNull", "fit_block_nulls", "gather_evidence", "row_blocks"]
+__all__ = [
+    "BlockNull",
+    "block_table",
+    "critical_statistic",
+    "fit_block_nulls",
+    "gather_evidence",
+    "p_value",
+    "row_blocks",
+]
 
 MIN_BLOCK_ROWS = 50
 MIN_BLOCKS = 4
@@ -53,7 +61,7 @@ class BlockNull:
     def at(self, rows: int, growth: float) -> float:
         """Dispersion of a window of ``rows`` rows; ``growth`` is the power by which it rises with the rows."""
         power = 1.0 if self.by_time else growth
-        return 1 + (self.dispersion - 1) * (rows / self.rows) ** power
+        return 1.0 + (self.dispersion - 1.0) * math.pow(rows / self.rows, power)
 
     def to_list(self) -> list[Any]:
         """JSON values to rebuild it from, in the order of the attributes."""
@@ -76,15 +84,15 @@ def p_value(evidence: Evidence, rows: int, nulls: Sequence[BlockNull]) -> float:
     law = _law(evidence, rows, nulls)
     scaled = evidence.statistic / (law.dispersion * evidence.freedom)
     if law.blocks is None:
-        return float(stats.chi2.sf(scaled * evidence.freedom, evidence.freedom))
-    return float(stats.f.sf(scaled, law.freedom, law.freedom * (law.blocks - 1)))
+        return float(special.chdtrc(evidence.freedom, scaled * evidence.freedom))
+    return float(special.fdtrc(law.freedom, law.freedom * (law.blocks - 1), scaled))
 
 
 def critical_statistic(evidence: Evidence, rows: int, nulls: Sequence[BlockNull], p: float) -> float:
     """The statistic at which ``p_value`` is ``p``."""
     law = _law(evidence, rows, nulls)
     if law.blocks is None:
-        return float(stats.chi2.isf(p, evidence.freedom))
+        return float(special.chdtri(evidence.freedom, p))
     return float(stats.f.isf(p, law.freedom, law.freedom * (law.blocks - 1))) * law.dispersion * evidence.freedom
 
 
@@ -126,25 +134,32 @@ def row_blocks(rows: int) -> list[NDArray[np.intp]]:
     return numbers
 
 
-def fit_block_nulls(
-    slots: NDArray[np.intp], size: int, blocks: NDArray[np.intp], *, ordered: bool, by_time: bool
-) -> list[BlockNull]:
-    """Dispersion of each test on one column.
+def block_table(slots: NDArray[np.intp], size: int, blocks: NDArray[np.intp]) -> Counts:
+    """Counts per block, one row each; blocks of fewer than ``MIN_BLOCK_ROWS`` rows are left out.
 
     Args:
         slots: Slot of each of the N rows.
         size: Length of the column's counts.
         blocks: Block number of each row, -1 for rows that belong to no whole block.
+    """
+    number = int(blocks.max(initial=-1)) + 1
+    inside = blocks >= 0
+    table = np.bincount(blocks[inside] * size + slots[inside], minlength=number * size).reshape(number, size)
+    kept: Counts = table[table.sum(axis=1) >= MIN_BLOCK_ROWS].astype(np.int64)
+    return kept
+
+
+def fit_block_nulls(table: Counts, *, ordered: bool, by_time: bool) -> list[BlockNull]:
+    """Dispersion of each test on one column.
+
+    Args:
+        table: Counts per block.
         ordered: Whether the column's bins are ordered.
         by_time: Whether blocks were cut by time.
 
     Returns:
         One entry per test that enough blocks allow.
     """
-    number = int(blocks.max(initial=-1)) + 1
-    inside = blocks >= 0
-    table = np.bincount(blocks[inside] * size + slots[inside], minlength=number * size).reshape(number, size)
-    table = table[table.sum(axis=1) >= MIN_BLOCK_ROWS].astype(np.int64)
     if len(table) < MIN_BLOCKS:
         return []
     whole = table.sum(axis=0)
@@ -154,9 +169,7 @@ def fit_block_nulls(
             by_test.setdefault(evidence.test, []).append(evidence)
     rows = float(table.sum() / len(table))
     return [
-        _block_null(test, rows, found, by_time=by_time)
-        for test, found in by_test.items()
-        if len(found) >= MIN_BLOCKS
+        _block_null(test, rows, found, by_time=by_time) for test, found in by_test.items() if len(found) >= MIN_BLOCKS
     ]
 
 
@@ -164,7 +177,7 @@ def _block_null(test: str, rows: float, found: Sequence[Evidence], *, by_time: b
     statistics = np.array([evidence.statistic for evidence in found])
     freedom = sum(evidence.freedom for evidence in found)
     total = float(statistics.sum())
-    if stats.chi2.sf(total, freedom) >= DOUBT:
+    if special.chdtrc(freedom, total) >= DOUBT:
         return BlockNull(test, rows, len(found), 1.0, freedom / len(found), by_time)
     # Satterthwaite: the chi-square law with this mean and this spread has so many degrees of freedom.
     shown = 2 * float(statistics.mean()) ** 2 / max(float(statistics.var(ddof=1)), 1e-12)

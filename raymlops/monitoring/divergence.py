@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 __all__ = ["Evidence", "js_distance", "location_evidence", "pool", "shape_evidence", "share_evidence"]
 
@@ -63,12 +63,13 @@ def pool(reference: NDArray[np.int64], window: NDArray[np.int64]) -> NDArray[np.
     together = reference + window
     smaller = min(reference.sum(), window.sum()) / max(1, together.sum())
     groups = np.zeros(together.size, dtype=np.intp)
-    group, held = 0, 0.0
-    for index, count in enumerate(together * smaller):
-        if held >= MIN_EXPECTED and together[index:].sum() * smaller >= MIN_EXPECTED:
+    expected = (together * smaller).tolist()
+    group, held, left = 0, 0.0, sum(expected)
+    for index, count in enumerate(expected):
+        if held >= MIN_EXPECTED and left >= MIN_EXPECTED:
             group, held = group + 1, 0.0
         groups[index] = group
-        held += count
+        held, left = held + count, left - count
     return groups
 
 
@@ -85,7 +86,7 @@ def shape_evidence(reference: NDArray[np.int64], window: NDArray[np.int64]) -> E
     return Evidence("shape", statistic, size - 1, js_distance(reference, window))
 
 
-def _power_divergence(observed: Floats, expected: Floats) -> float:
+def _power_divergence(observed: NDArray[np.float64 | np.int64], expected: Floats) -> float:
     ratio = (observed / expected) ** CRESSIE_READ - 1
     return float(2 / (CRESSIE_READ * (CRESSIE_READ + 1)) * np.sum(observed * ratio))
 
@@ -115,9 +116,9 @@ def share_evidence(reference: tuple[int, int], window: tuple[int, int]) -> Evide
     expected = np.outer(rows, columns) / table.sum()
     effect = js_distance(table[0], table[1])
     if expected.min() >= MIN_EXPECTED:
-        statistic = sum(_power_divergence(table[i].astype(float), expected[i]) for i in (0, 1))
+        statistic = sum(_power_divergence(table[i], expected[i]) for i in (0, 1))
     else:
-        law = stats.hypergeom(int(table.sum()), int(columns[0]), int(rows[1]))
-        tail = min(law.cdf(window[0]), law.sf(window[0] - 1))
-        statistic = float(stats.chi2.isf(min(1.0, 2 * float(tail)), 1))
+        law = int(table.sum()), int(columns[0]), int(rows[1])
+        tail = min(stats.hypergeom.cdf(window[0], *law), stats.hypergeom.sf(window[0] - 1, *law))
+        statistic = float(special.chdtri(1, min(1.0, 2 * float(tail))))
     return Evidence("missing", statistic, 1, effect)

@@ -50,10 +50,10 @@ class ErrorStream:
         >>> stream.update([0, 0, 0, 1] * 500)
         []
         >>> stream.update([1, 1, 1, 0] * 500)
-        [2047]
+        [2031]
     """
 
-    def __init__(self, *, threshold: float = 5.0, stride: int = 16, min_rows: int = 32) -> None:
+    def __init__(self, *, threshold: float = 4.5, stride: int = 16, min_rows: int = 32) -> None:
         for name, value in (("threshold", threshold), ("stride", stride), ("min_rows", min_rows)):
             if not value > 0:
                 raise ConfigError(f"{name} must be positive, got {value}")
@@ -107,9 +107,7 @@ class ErrorStream:
             if len(level) <= BUCKETS_PER_LEVEL:
                 return
             first, second = level.pop(0), level.pop(0)
-            carry = _Bucket(
-                first.rows + second.rows, first.total + second.total, first.squares + second.squares
-            )
+            carry = _Bucket(first.rows + second.rows, first.total + second.total, first.squares + second.squares)
         assert carry is not None
         self._levels.append([carry])
 

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from raymlops.records.record import Instant, Record
 
-__all__ = ["ConsistencyReport", "FeatureConsistency", "IngestReceipt", "MaterializeReceipt", "TrainingSetManifest"]
+__all__ = [
+    "ApplyReport",
+    "ConsistencyReport",
+    "FeatureConsistency",
+    "IngestReceipt",
+    "MaterializeReceipt",
+    "TrainingSetManifest",
+]
+
+
+class ApplyReport(Record):
+    """Answer to an apply: which definitions, by kind and ``NAME`` or ``NAME@VERSION``, were new."""
+
+    added: tuple[str, ...]
+    unchanged: tuple[str, ...]
 
 
 class IngestReceipt(Record):

@@ -10,8 +10,9 @@ from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from raymlops.errors import RaymlopsError, UnavailableError
+from raymlops.runtime.names import PROJECTOR
 
-__all__ = ["NAMESPACE", "ActorProxy", "AsyncActorProxy"]
+__all__ = ["NAMESPACE", "ActorProxy", "AsyncActorProxy", "wake_projector"]
 
 NAMESPACE = "raymlops"
 """Ray namespace of all control actors."""
@@ -100,3 +101,12 @@ class AsyncActorProxy:
                 raise _domain_error(error) from error
 
         return call
+
+
+def wake_projector() -> None:
+    """Have MLflow brought up to date, some time soon; nothing where there is no projector."""
+    try:
+        projector = ray.get_actor(PROJECTOR, namespace=NAMESPACE)
+    except ValueError:
+        return
+    projector.sync.remote()

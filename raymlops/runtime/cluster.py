@@ -22,7 +22,17 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, UnavailableError
 from raymlops.runtime.clients import NAMESPACE
 
-__all__ = ["ClusterInfo", "attach", "find_running", "require_disk", "require_free_port", "start_local", "stop_local"]
+__all__ = [
+    "ClusterInfo",
+    "attach",
+    "find_running",
+    "note_config",
+    "require_disk",
+    "require_free_port",
+    "running_config",
+    "start_local",
+    "stop_local",
+]
 
 _MARKER = "RAYMLOPS_CLUSTER"
 """Environment variable that processes of a cluster we started inherit: one of the signs they are found by."""
@@ -139,6 +149,7 @@ def start_local(config: PlatformConfig) -> ClusterInfo:
         head_pid=head.pid,
         started_at_s=time.time(),
     )
+    note_config(config)
     _write_private(home / "cluster.json", json.dumps(asdict(info)))
     try:
         _await_head(head, log_path, config.cluster.start_timeout.total_seconds())
@@ -182,6 +193,24 @@ def _auth_environment(home: Path) -> dict[str, str]:
     if not token_path.exists():
         _write_private(token_path, secrets.token_hex(32))
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token_path)}
+
+
+def note_config(config: PlatformConfig) -> None:
+    """Keep the configuration the platform was started with, for whoever joins later."""
+    _write_private(config.home / "platform.json", config.model_dump_json())
+
+
+def running_config(home: Path) -> PlatformConfig:
+    """The configuration the platform in ``home`` was started with.
+
+    Raises:
+        ConfigError: There is none, or it is not readable.
+    """
+    path = home / "platform.json"
+    try:
+        return PlatformConfig.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} is not readable: {error}") from error
 
 
 def _noted(home: Path) -> ClusterInfo | None:

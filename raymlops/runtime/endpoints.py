@@ -182,7 +182,7 @@ class EndpointOperator:
         return plan
 
     def flush(self, name: str) -> int:
-        """Have every replica hand its prediction events over; returns how many were handed over."""
+        """Have every replica hand its prediction events over; returns how many rows still wait."""
         return sum(self._broadcast(name, "flush"))
 
     def _on_demand(self, plan: ServingPlan, action: str) -> ServingPlan:

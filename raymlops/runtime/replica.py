@@ -1,1 +1,214 @@
-"""The Serve deployments: a model's endpoint, a candidate on trial, the gateway."""
+"""The Serve deployments: a model's endpoint, a candidate on trial, the gateway. Shells around the serving cores."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+import raymlops
+from raymlops.config.platform import PlatformConfig
+from raymlops.errors import RaymlopsError
+from raymlops.features import FeatureReader
+from raymlops.metadata import Metadata
+from raymlops.records.plans import ServingPlan
+from raymlops.runtime.clients import ActorProxy, AsyncActorProxy
+from raymlops.runtime.clocks import build_clock
+from raymlops.runtime.names import METADATA, MONITOR
+from raymlops.serving.endpoint import Endpoint
+from raymlops.serving.event_log import EventLog
+from raymlops.serving.gateway import Gateway
+from raymlops.serving.http import HttpReply, HttpRequest
+from raymlops.serving.loader import Loader, Serving, load_version
+from raymlops.serving.protocols import CandidateClient, Columns, Outputs
+
+__all__ = ["candidate_application", "gateway_application", "model_application", "start_serving"]
+
+_log = logging.getLogger(__name__)
+_MAX_ONGOING = 1000
+"""Above what the endpoint sheds at by itself, so that it is the endpoint that answers 429."""
+
+
+async def _read(request: Request, limit: int) -> HttpRequest:
+    """The request as the cores see it; a body is read no further than one byte over the limit."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            break
+    headers = {name: value for name, value in request.headers.items()}
+    return HttpRequest(request.method, request.scope["path"], headers, bytes(body))
+
+
+def _response(reply: HttpReply) -> Response:
+    return Response(reply.body, reply.status, dict(reply.headers))
+
+
+class _MonitorSink:
+    """Hands events and labels to the monitor actor."""
+
+    def __init__(self) -> None:
+        self._monitor = AsyncActorProxy(MONITOR)
+
+    async def send(self, model: str, table: pa.Table, batch_id: str) -> None:
+        await self._monitor.record_events(model, table, batch_id)
+
+    async def record(self, model: str, table: pa.Table, batch_id: str) -> int:
+        return int(await self._monitor.record_labels(model, table, batch_id))
+
+
+class _CandidateHandle:
+    """Reaches a candidate by its deployment's handle, which is looked up at the first request."""
+
+    def __init__(self, model: str, version: int) -> None:
+        self._application = f"candidate-{model}-{version}"
+        self._handle: DeploymentHandle | None = None
+
+    async def infer(self, columns: Columns, deadline_s: float) -> Outputs:
+        del deadline_s  # whoever asks cancels when it is over, and so the call
+        handle = self._handle
+        if handle is None:
+            handle = self._handle = await asyncio.to_thread(serve.get_app_handle, self._application)
+        return cast("Outputs", await handle.infer.remote(dict(columns)))
+
+
+class _Candidates:
+    def client(self, model: str, version: int) -> CandidateClient:
+        return _CandidateHandle(model, version)
+
+
+class ModelReplica:
+    """One replica of a model's endpoint.
+
+    It serves the plan the store holds when it starts, the plans it is told to swap to, and those its poll finds: a
+    replica that started late or missed a broadcast is stale for no longer than a poll.
+    """
+
+    async def __init__(self, model: str, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
+        self._model = model
+        self._limit = config.serving.body_limit_bytes
+        self._metadata = cast("Metadata", ActorProxy(METADATA))
+        self._poll_s = config.serving.plan_poll_every.total_seconds()
+        sink = _MonitorSink()
+        clock = build_clock(config)
+        loader = Loader(self._metadata, FeatureReader(config.home / "features", clock=clock), _Candidates())
+        self._endpoint = Endpoint(
+            model,
+            loader,
+            clock=clock,
+            config=config.serving,
+            events=EventLog(model, sink, config.serving.events),
+            labels=sink,
+        )
+        self._prepared: dict[int, Serving] = {}
+        await self._refresh()
+        self._endpoint.start()
+        self._polling = asyncio.get_running_loop().create_task(self._poll())
+
+    async def __call__(self, request: Request) -> Response:
+        try:
+            return _response(await self._endpoint.handle(await _read(request, self._limit)))
+        except ClientDisconnect:
+            return Response(status_code=499)
+
+    async def prepare(self, plan_json: str) -> int:
+        """Load and warm what a plan needs, off the request path; nothing changes for callers."""
+        plan = ServingPlan.model_validate_json(plan_json)
+        self._prepared = {plan.number: await asyncio.to_thread(self._endpoint.load, plan)}
+        return plan.number
+
+    async def swap(self, number: int) -> int:
+        """Serve a prepared plan; a replica that did not prepare it takes it from the store."""
+        serving = self._prepared.pop(number, None)
+        if serving is not None:
+            self._endpoint.swap(serving)
+        elif self._endpoint.number < number:
+            await self._refresh()
+        return self._endpoint.number
+
+    async def flush(self) -> int:
+        """Send all prediction events; returns how many rows still wait."""
+        return await self._endpoint.flush()
+
+    async def stats(self) -> dict[str, Any]:
+        """Figures of this replica since its start."""
+        stats = self._endpoint.stats
+        return {**stats._asdict(), "events": None if stats.events is None else stats.events._asdict()}
+
+    async def _refresh(self) -> None:
+        plan = await asyncio.to_thread(self._metadata.get_plan, self._model)
+        if plan.number > self._endpoint.number:
+            self._endpoint.swap(await asyncio.to_thread(self._endpoint.load, plan))
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(self._poll_s)
+            try:
+                await self._refresh()
+            except RaymlopsError as error:
+                _log.warning("plan of %s could not be read, serving on: %s", self._model, error)
+
+    async def __del__(self) -> None:  # Serve awaits it at a graceful stop
+        self._polling.cancel()
+        await self._endpoint.stop()
+
+
+class CandidateReplica:
+    """One version on trial, in a process of its own."""
+
+    def __init__(self, model: str, version: int) -> None:
+        self._loaded = load_version(cast("Metadata", ActorProxy(METADATA)), model, version)
+
+    async def infer(self, columns: dict[str, np.ndarray[Any, Any]]) -> Outputs:
+        """Predict N rows."""
+        return self._loaded.model.predict(columns)
+
+
+class GatewayReplica:
+    """What no endpoint answers."""
+
+    def __init__(self, config: PlatformConfig) -> None:
+        self._limit = config.serving.body_limit_bytes
+        self._gateway = Gateway(raymlops.__version__, cast("Any", AsyncActorProxy(METADATA)))
+
+    async def __call__(self, request: Request) -> Response:
+        try:
+            return _response(await self._gateway.handle(await _read(request, self._limit)))
+        except ClientDisconnect:
+            return Response(status_code=499)
+
+
+def _deployment(kind: type, replicas: int, cpus: float) -> serve.Deployment:
+    options = {"num_cpus": cpus, "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}}}
+    return serve.deployment(kind).options(
+        name=kind.__name__, num_replicas=replicas, max_ongoing_requests=_MAX_ONGOING, ray_actor_options=options
+    )
+
+
+def model_application(config: PlatformConfig, model: str, replicas: int) -> serve.Application:
+    """The endpoint of one model."""
+    return _deployment(ModelReplica, replicas, config.serving.replica_cpus).bind(model, config)
+
+
+def candidate_application(config: PlatformConfig, model: str, version: int) -> serve.Application:
+    """One version on trial; it has no route and is reached by handle."""
+    return _deployment(CandidateReplica, 1, config.serving.replica_cpus).bind(model, version)
+
+
+def gateway_application(config: PlatformConfig) -> serve.Application:
+    """Server metadata, health and API description."""
+    return _deployment(GatewayReplica, 1, 0.0).bind(config)
+
+
+def start_serving(config: PlatformConfig) -> None:
+    """Start Serve on the configured port, and the gateway; a repeat finds them running."""
+    serve.start(http_options={"host": config.serving.host, "port": config.serving.port})
+    if "gateway" not in serve.status().applications:
+        serve.run(gateway_application(config), name="gateway", route_prefix="/")

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Self, cast
+from typing import Self, cast
 
 import pyarrow as pa
 
-from raymlops.config.platform import PlatformConfig
-from raymlops.delivery import build_bundle, deploy, verify_bundle
-from raymlops.errors import ConfigError, ModelVersionNotFound
-from raymlops.features import FeatureReader, FeatureStore, TrainingSet
+from raymlops.control import Backtested, RetrainPolicy, backtest
+from raymlops.features import FeatureReader, FeatureStore
 from raymlops.metadata import Metadata
-from raymlops.monitoring import MonitorService, Reference
-from raymlops.records.bundles import BundleManifest, Deployment
-from raymlops.records.features import ConsistencyReport
-from raymlops.records.models import ModelVersion
-from raymlops.records.runs import Run
-from raymlops.runtime.actors import CONTROLLER, FEATURES, METADATA, MONITOR, ControllerService, build_clock
+from raymlops.monitoring import MonitorService
+from raymlops.runtime.actors import ControllerService
+from raymlops.runtime.actuator import Rescorer
 from raymlops.runtime.clients import ActorProxy
+from raymlops.runtime.clocks import build_clock
 from raymlops.runtime.endpoints import EndpointOperator
+from raymlops.runtime.event_tables import DeltaEventTables
 from raymlops.runtime.jobs import JobRunner
+from raymlops.runtime.names import CONTROLLER, FEATURES, METADATA, MONITOR
+from raymlops.runtime.operators import DeliveryOperator, ModelOperator, RunOperator
 from raymlops.runtime.session import Session
-from raymlops.serving.model_files import save_model
 
 __all__ = ["Services"]
 
@@ -38,21 +33,21 @@ class Services:
     """
 
     def __init__(self, session: Session) -> None:
-        self._session = session
-        self.config: PlatformConfig = session.config
-        self.url = session.url
-        self.clock = build_clock(session.config)
-        timeout_s = session.config.cluster.call_timeout.total_seconds()
+        self.session = session
+        self.config = config = session.config
+        self.clock = build_clock(config)
+        timeout_s = config.cluster.call_timeout.total_seconds()
         self.metadata = cast("Metadata", ActorProxy(METADATA, timeout_s))
         self.store = cast("FeatureStore", ActorProxy(FEATURES, timeout_s))
         self.monitor = cast("MonitorService", ActorProxy(MONITOR, timeout_s))
-        self.controller = cast("ControllerService", ActorProxy(CONTROLLER, timeout_s))
-        self.reader = FeatureReader(self.config.home / "features")
-        self.endpoints = EndpointOperator(self.config, self.metadata, self.clock)
-        self.jobs = JobRunner(self.config.home, self.metadata, self.clock)
-        self.models = ModelOperator(self)
-        self.runs = RunOperator(self)
-        self.delivery = DeliveryOperator(self)
+        # a turn of the loop may load models on every replica and start deployments
+        self.controller = cast("ControllerService", ActorProxy(CONTROLLER, 10 * timeout_s))
+        self.reader = FeatureReader(config.home / "features", clock=self.clock)
+        self.endpoints = EndpointOperator(config, self.metadata, self.clock)
+        self.jobs = JobRunner(config.home, self.metadata, self.clock)
+        self.models = ModelOperator(config.home, self.metadata, self.clock)
+        self.runs = RunOperator(config, self.metadata, self.jobs, self.clock)
+        self.delivery = DeliveryOperator(config, self.metadata, self.clock)
 
     @classmethod
     def of(cls, session: Session) -> Self:
@@ -63,18 +58,20 @@ class Services:
             session.close()
             raise
 
-    def close(self) -> None:
-        """Close the session."""
-        self._session.close()
-
-    def detach(self) -> None:
-        """Leave the cluster running."""
-        self._session.detach()
-
     def record_labels(self, name: str, table: pa.Table) -> int:
         """Hand labels to the monitor."""
         return self.monitor.record_labels(name, table, uuid.uuid4().hex)
 
-    def audit(self, service: str) -> ConsistencyReport:
-        """Recompute what a service's models were served."""
-        raise NotImplementedError(service)
+    def backtest(self, model: str) -> list[Backtested]:
+        """The configured policy over the model's stored windows."""
+        policy = RetrainPolicy(self.config.control)
+        windows = self.metadata.list_windows(model)
+        return backtest(windows, policy, label_delay=self.config.monitoring.label_delay)
+
+    def rescore(self, name: str, version: int) -> dict[str, float]:
+        """Scores of a version for the inputs of every logged request."""
+        events = DeltaEventTables(self.config.home / "monitor").read(f"predictions/{name}", None, None, "served_at")
+        if not events.num_rows:
+            return {}
+        scores = Rescorer(self.metadata).of(name)(version, events)
+        return dict(zip(events["request_id"].to_pylist(), scores.tolist(), strict=True))

@@ -6,10 +6,9 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 
 import ray
-from ray import serve
 
 from raymlops.config.platform import PlatformConfig
-from raymlops.errors import ConfigError
+from raymlops.errors import ConfigError, UnavailableError
 from raymlops.runtime import actors, cluster, replica
 
 __all__ = ["Session", "open_session"]
@@ -48,36 +47,25 @@ class Session:
         self.close()
 
 
-def open_session(config: PlatformConfig, address: str | None = None) -> Session:
+def open_session(config: PlatformConfig, address: str | None = None, *, start: bool = True) -> Session:
     """Attach to the cluster at ``address``, or to the one noted in the home, or start one.
+
+    Args:
+        config: The platform's configuration; a platform that runs in the same home keeps its own.
+        address: A cluster that somebody else started.
+        start: Whether to start a cluster where none is.
 
     Raises:
         ConfigError: A port is taken, the disk is full, versions differ: nothing is left running.
-        UnavailableError: The cluster does not answer, or did not come up in time.
+        UnavailableError: The cluster does not answer, did not come up in time, or there is none to attach to.
     """
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    address = address or config.cluster.address
-    if address is not None:
-        cluster.require_disk(config.home)
-        cluster.attach(address)
-        session = Session(config, owner=False, lacking=_lacking())
-    elif (running := cluster.find_running(config.home)) is not None:
-        if running.ray_version != ray.__version__:
-            raise ConfigError(f"the running cluster has Ray {running.ray_version}, this is {ray.__version__}")
-        cluster.attach(running.address, config.home)
-        session = Session(config, owner=False)
-    else:
-        cluster.stop_local(config.home)
-        session = Session(config, owner=True)
-        started = cluster.start_local(config)
-        try:
-            cluster.attach(started.address, config.home)
-        except BaseException:
-            session.close()
-            raise
+    session = _connect(config, address or config.cluster.address, start=start)
+    if not session.owner and address is None:
+        return session
     pool = ThreadPoolExecutor(2)
     try:
-        waiting = [pool.submit(actors.start_control_plane, config), pool.submit(replica.start_serving, config)]
+        waiting = [pool.submit(step, session.config) for step in (actors.start_control_plane, replica.start_serving)]
         for one in waiting:
             one.result()
     except BaseException:
@@ -89,7 +77,32 @@ def open_session(config: PlatformConfig, address: str | None = None) -> Session:
     return session
 
 
-@ray.remote(num_cpus=0)
+def _connect(config: PlatformConfig, address: str | None, *, start: bool) -> Session:
+    """A session whose control plane may still have to be started."""
+    if address is not None:
+        cluster.require_disk(config.home)
+        cluster.attach(address)
+        cluster.note_config(config)
+        return Session(config, owner=False, lacking=_lacking())
+    running = cluster.find_running(config.home)
+    if running is not None:
+        if running.ray_version != ray.__version__:
+            raise ConfigError(f"the running cluster has Ray {running.ray_version}, this is {ray.__version__}")
+        cluster.attach(running.address, config.home)
+        return Session(cluster.running_config(config.home), owner=False)
+    if not start:
+        raise UnavailableError(f"no platform runs in {config.home}: start one with `raymlops up`")
+    cluster.stop_local(config.home)
+    session = Session(config, owner=True)
+    try:
+        started = cluster.start_local(config)
+        cluster.attach(started.address, config.home)
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
 def _environment(names: tuple[str, ...]) -> list[str]:
     import os
 
@@ -98,9 +111,4 @@ def _environment(names: tuple[str, ...]) -> list[str]:
 
 def _lacking() -> tuple[str, ...]:
     """The fast settings that the cluster's own processes do not have."""
-    return tuple(ray.get(_environment.remote(_FAST_SETTINGS), timeout=60.0))
-
-
-def is_serving(model: str) -> bool:
-    """Whether the model's endpoint has a running application."""
-    return f"model-{model}" in serve.status().applications
+    return tuple(ray.get(ray.remote(num_cpus=0)(_environment).remote(_FAST_SETTINGS), timeout=60.0))

@@ -1,0 +1,58 @@
+"""Prediction services: models on disk, the wire protocol, trials, and the endpoint that joins them.
+
+Nothing here knows Ray or a web framework: a shell turns its requests into ``HttpRequest``, awaits ``Endpoint.handle``
+or ``Gateway.handle``, and sends the ``HttpReply``.
+"""
+
+from raymlops.serving.endpoint import Endpoint, EndpointStats
+from raymlops.serving.event_log import EventLog, EventLogStats
+from raymlops.serving.events import EVENT_SCHEMA, PredictionEvent
+from raymlops.serving.gateway import Gateway
+from raymlops.serving.http import HttpReply, HttpRequest
+from raymlops.serving.loader import Loaded, Loader, Serving, load_version
+from raymlops.serving.model import Model, columns_of
+from raymlops.serving.model_files import load_model, save_model
+from raymlops.serving.openapi import openapi_document
+from raymlops.serving.protocols import (
+    CandidateClient,
+    Candidates,
+    EventSink,
+    FeaturePlans,
+    LabelSink,
+    ModelVersions,
+    OnlineFeatures,
+    OnlineRows,
+    PlanNumbers,
+)
+from raymlops.serving.router import choose
+
+__all__ = [
+    "EVENT_SCHEMA",
+    "CandidateClient",
+    "Candidates",
+    "Endpoint",
+    "EndpointStats",
+    "EventLog",
+    "EventLogStats",
+    "EventSink",
+    "FeaturePlans",
+    "Gateway",
+    "HttpReply",
+    "HttpRequest",
+    "LabelSink",
+    "Loaded",
+    "Loader",
+    "Model",
+    "ModelVersions",
+    "OnlineFeatures",
+    "OnlineRows",
+    "PlanNumbers",
+    "PredictionEvent",
+    "Serving",
+    "choose",
+    "columns_of",
+    "load_model",
+    "load_version",
+    "openapi_document",
+    "save_model",
+]

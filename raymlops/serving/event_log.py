@@ -19,6 +19,8 @@ __all__ = ["EventLog", "EventLogStats"]
 
 SEND_TIMEOUT_S = 30.0
 RETRY_S = (0.05, 0.2, 1.0, 2.0)
+LARGEST_BATCH = 10
+"""A batch after an outage holds at most so many times ``flush_rows``, and one event more."""
 ATTEMPTS = 5
 """Tries of a batch that the sink refuses, rather than fails to take: sending it again cannot help for long."""
 
@@ -37,10 +39,11 @@ class EventLogStats(NamedTuple):
 class _Batch:
     """Events under one id, which they keep until they are acknowledged."""
 
-    __slots__ = ("attempts", "events", "id", "rows", "tables")
+    __slots__ = ("attempts", "events", "id", "number", "rows", "tables")
 
-    def __init__(self, batch_id: str, events: list[PredictionEvent]) -> None:
-        self.id = batch_id
+    def __init__(self, name: str, number: int, events: list[PredictionEvent]) -> None:
+        self.number = number
+        self.id = f"{name}-{number}"
         self.events = events
         self.rows = sum(event.rows for event in events)
         self.tables: list[tuple[str, pa.Table]] | None = None
@@ -52,7 +55,7 @@ class EventLog:
 
     All methods belong to one event loop. ``record`` never waits: where the buffer is full, the event is dropped and
     counted. A batch that the sink fails to take, or is silent about, is sent again under the same id until it is
-    acknowledged; one that it refuses (an error that says that a retry is in vain) is dropped after some tries, and counted.
+    acknowledged. One that it refuses, by an error that is not ``retryable``, is dropped after some tries, and counted.
 
     Args:
         model: Whose events they are.
@@ -71,7 +74,7 @@ class EventLog:
         self._pending: list[PredictionEvent] = []
         self._pending_rows = 0
         self._batches: deque[_Batch] = deque()
-        self._batch_number = 0
+        self._next_number = 0
         self._recorded = self._acknowledged = self._dropped = 0
         self._wake = asyncio.Event()
         self._sending = asyncio.Lock()
@@ -107,14 +110,15 @@ class EventLog:
             deadline_s: Longest real time to try.
 
         Returns:
-            How many rows still wait: 0 where all are acknowledged or, refused, counted as dropped.
+            How many of them still wait: 0 where all are acknowledged or, refused, counted as dropped.
         """
+        end = self._next_number + len(self._pending)
         try:
             async with asyncio.timeout(deadline_s):
-                await self._send_until_empty()
+                await self._send_waiting()
         except TimeoutError:
-            _log.warning("%d rows of events of %s still wait after %g s", self.stats.waiting, self._model, deadline_s)
-        return self.stats.waiting
+            _log.warning("events of %s still wait after %g s", self._model, deadline_s)
+        return sum(batch.rows for batch in self._batches if batch.number < end)
 
     async def stop(self, deadline_s: float = 10.0) -> int:
         """End the background work, flush, and count as dropped what could not be sent.
@@ -126,7 +130,8 @@ class EventLog:
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
-        lost = await self.flush(deadline_s)
+        await self.flush(deadline_s)
+        lost = self.stats.waiting
         self._dropped += lost
         self._pending, self._pending_rows = [], 0
         self._batches.clear()
@@ -141,11 +146,13 @@ class EventLog:
             except TimeoutError:
                 pass
             self._wake.clear()
-            await self._send_until_empty()
+            await self._send_waiting()
 
-    async def _send_until_empty(self) -> None:
-        failures = 0
-        while self._pending or self._batches:
+    async def _send_waiting(self) -> None:
+        """Send what waits now; what is recorded meanwhile waits for the next turn."""
+        self._cut()
+        end, failures = self._next_number, 0
+        while self._batches and self._batches[0].number < end:
             async with self._sending:
                 sent = await self._send_first()
             failures = 0 if sent else failures + 1
@@ -154,8 +161,6 @@ class EventLog:
 
     async def _send_first(self) -> bool:
         """Send the oldest batch; whether to go on at once."""
-        if not self._batches:
-            self._cut()
         if not self._batches:
             return True
         batch = self._batches[0]
@@ -177,8 +182,8 @@ class EventLog:
 
     def _failed(self, batch: _Batch, error: Exception) -> bool:
         batch.attempts += 1
-        refused = isinstance(error, RaymlopsError) and not error.retryable
-        if (refused or batch.tables is None) and batch.attempts >= ATTEMPTS:
+        failed = error.retryable if isinstance(error, RaymlopsError) else isinstance(error, OSError)
+        if not failed and batch.attempts >= ATTEMPTS:
             _log.error("dropped %d rows of events of %s: %r", batch.rows, self._model, error)
             self._dropped += batch.rows
             self._batches.popleft()
@@ -188,8 +193,20 @@ class EventLog:
         return False
 
     def _cut(self) -> None:
-        """Make a batch of what is pending; from here on it has its id."""
-        if self._pending:
-            self._batches.append(_Batch(f"{self._name}-{self._batch_number}", self._pending))
-            self._batch_number += 1
-            self._pending, self._pending_rows = [], 0
+        """Make batches of what is pending; from here on they have their ids."""
+        limit = self._config.flush_rows * LARGEST_BATCH
+        part: list[PredictionEvent] = []
+        rows = 0
+        for event in self._pending:
+            part.append(event)
+            rows += event.rows
+            if rows >= limit:
+                self._append(part)
+                part, rows = [], 0
+        if part:
+            self._append(part)
+        self._pending, self._pending_rows = [], 0
+
+    def _append(self, events: list[PredictionEvent]) -> None:
+        self._batches.append(_Batch(self._name, self._next_number, events))
+        self._next_number += 1

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from raymlops.clock import to_us
 from raymlops.errors import DataError, DeploymentError
+from raymlops.records.models import Signature
 from raymlops.serving.datatypes import TEXT, is_float
 from raymlops.serving.open_inference import check_id
 from raymlops.serving.protocols import OnlineFeatures
@@ -19,7 +20,12 @@ from raymlops.serving.tensors import parse_json
 
 __all__ = ["InstanceSchema", "PredictRequest", "parse_instant"]
 
-_KEYS = frozenset({str, int})
+MAX_INSTANCES = 1000
+"""Joined on the event loop: more would keep everybody else waiting."""
+
+_SCALARS: frozenset[type] = frozenset({str, int, float, bool, type(None)})
+"""What an entity key or an input of an on-demand view may be here; the join knows their types, and refuses the rest."""
+
 _TOP = frozenset({"instances", "parameters", "id"})
 _ACCEPTED: dict[str, tuple[str, frozenset[type]]] = {
     "float": ("a number or null", frozenset({int, float, type(None)})),
@@ -53,20 +59,22 @@ class InstanceSchema:
     Args:
         schema: Of the champion; its inputs that are no features are request-time fields.
         online: Joins the features; ``None`` where the plan has no feature service: then every input is a field.
+        others: Signatures of the backup and the version on trial: features that only they take are joined, too.
     """
 
-    def __init__(self, schema: InputSchema, online: OnlineFeatures | None) -> None:
+    def __init__(self, schema: InputSchema, online: OnlineFeatures | None, others: Sequence[Signature] = ()) -> None:
         self._online = online
         self.keys = tuple(online.request_columns) if online is not None else ()
-        """Entity keys: a string or an integer each."""
+        """What the join needs: entity keys, and request-time inputs of on-demand views."""
         features = tuple(online.feature_columns) if online is not None else ()
         self.fields = tuple(name for name in schema.names if name not in set(features))
         """Request-time fields: inputs of the model that are no features."""
         self._fields = [(name, *_accepted(schema.datatypes[name])) for name in self.fields]
         self._required = frozenset((*self.keys, *self.fields))
         self._texts = schema.texts
-        self._numbers = tuple(name for name in features if schema.datatypes.get(name, TEXT) != TEXT)
-        self._others = tuple(name for name in features if schema.datatypes.get(name, TEXT) == TEXT)
+        wanted = {column.name: column.dtype for other in others for column in other.inputs} | schema.datatypes
+        self._numbers = tuple(name for name in features if wanted.get(name, TEXT) != TEXT)
+        self._text_features = tuple(name for name in features if wanted.get(name) == TEXT)
 
     def decode(self, body: bytes, now_us: int) -> PredictRequest:
         """Read a predict request and join its features.
@@ -85,6 +93,8 @@ class InstanceSchema:
         instances = document.get("instances")
         if type(instances) is not list or not instances:
             raise DataError("'instances' must be a list of at least one object")
+        if len(instances) > MAX_INSTANCES:
+            raise DataError(f"'instances' must hold at most {MAX_INSTANCES}, got {len(instances)}")
         for index, instance in enumerate(instances):
             if type(instance) is not dict or instance.keys() != self._required:
                 self._refuse_instance(index, instance)
@@ -108,7 +118,7 @@ class InstanceSchema:
     def _request_columns(self, instances: list[dict[str, Any]]) -> dict[str, npt.NDArray[Any]]:
         for name in self.keys:
             values = [instance[name] for instance in instances]
-            _check_types(name, values, "a string or an integer", _KEYS)
+            _check_types(name, values, "a string, a number, a bool or null", _SCALARS)
         columns: dict[str, npt.NDArray[Any]] = {}
         for name, rule, accepted in self._fields:
             values = [instance[name] for instance in instances]
@@ -117,7 +127,7 @@ class InstanceSchema:
         return columns
 
     def _feature_columns(self, values: Any) -> dict[str, npt.NDArray[Any]]:
-        columns = {name: _objects(values[name]) for name in self._others}
+        columns = {name: _objects(values[name]) for name in self._text_features}
         if not self._numbers:
             return columns
         try:

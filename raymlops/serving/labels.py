@@ -22,9 +22,7 @@ _KNOWN = frozenset({"request_id", "row", "label", "event_time"})
 _LARGEST_ROW = 2**31 - 1
 
 
-def decode_labels(
-    body: bytes, headers: Mapping[str, str], signature: Signature, now_us: int
-) -> tuple[pa.Table, str]:
+def decode_labels(body: bytes, headers: Mapping[str, str], signature: Signature, now_us: int) -> tuple[pa.Table, str]:
     """Read ``{"labels": [{"request_id", "row", "label", "event_time"}]}``.
 
     Args:

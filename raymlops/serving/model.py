@@ -188,7 +188,7 @@ class BrokenModel(_Scored):
         super().__init__(signature)
         self.error = error
 
-    def predict(self, columns: Columns) -> Outputs:
+    def predict(self, columns: Columns) -> Outputs:  # noqa: ARG002 (the Protocol's)
         raise ModelLoadFailed(str(self.error), **self.error.context)
 
     def importances(self) -> dict[str, float]:
@@ -224,7 +224,7 @@ def _check_range(matrix: Array, names: Sequence[str]) -> None:
     """Refuse infinities and what is one as a 32-bit float, which is what trees hold."""
     too_large = np.abs(matrix) > _LARGEST
     if too_large.any():
-        bad = [name for name, is_bad in zip(names, too_large.any(axis=0), strict=True) if is_bad]
+        bad = [names[position] for position in np.flatnonzero(too_large.any(axis=0)).tolist()]
         raise DataError(f"inputs {bad} must be finite 32-bit floats, or missing", columns=bad)
 
 
@@ -244,7 +244,12 @@ def _encoders(booster: Any, schema: InputSchema) -> dict[int, dict[str | None, f
 
 
 def _scorer(estimator: Any, signature: Signature) -> Callable[[Any], Array]:
-    from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
+    from sklearn.ensemble import (
+        ExtraTreesClassifier,
+        ExtraTreesRegressor,
+        RandomForestClassifier,
+        RandomForestRegressor,
+    )
 
     forests = (RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, ExtraTreesRegressor)
     if type(estimator) in forests and estimator.n_outputs_ == 1 and not hasattr(estimator, "feature_names_in_"):

@@ -152,9 +152,7 @@ def _agree(answer: Outputs, scores: npt.NDArray[Any]) -> bool:
     got = answer["value"] if "value" in answer else answer["probability"]
     if scores.ndim < got.ndim:
         got = got[:, 1]
-    return got.shape == scores.shape and bool(
-        np.allclose(got, scores, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
-    )
+    return got.shape == scores.shape and bool(np.allclose(got, scores, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True))
 
 
 def _write(directory: Path, contents: Mapping[str, bytes], manifest: ModelManifest) -> None:

@@ -28,6 +28,8 @@ BINARY_HEADER = "inference-header-content-length"
 
 FEATURES = "features"
 MAX_ID_CHARS = 256
+MAX_ROWS = 50_000
+"""Predicted on the event loop: more would keep everybody else waiting."""
 
 Array = npt.NDArray[Any]
 
@@ -72,6 +74,8 @@ def decode_infer(body: bytes, headers: Mapping[str, str], schema: InputSchema) -
     parameters = _object(document.get("parameters"), "parameters")
     tensors = _tensors(document.get("inputs"), binary_part)
     columns, rows = _columns(tensors, schema)
+    if not 1 <= rows <= MAX_ROWS:
+        raise DataError(f"inputs must hold 1 to {MAX_ROWS} rows, got {rows}")
     binary = parameters.get("binary_data_output", False)
     if type(binary) is not bool:
         raise DataError("parameter 'binary_data_output' must be a bool")
@@ -154,14 +158,13 @@ def _tensors(value: object, binary_part: memoryview) -> list[_Tensor]:
     for item in value:
         if type(item) is not dict:
             raise DataError("'inputs' must hold objects")
-        name, datatype, shape = item.get("name"), item.get("datatype"), item.get("shape")
+        name, datatype = item.get("name"), item.get("datatype")
         if type(name) is not str:
             raise DataError("a tensor's 'name' must be a string")
         if type(datatype) is not str or (datatype not in NUMBERS and datatype != TEXT):
             known = ", ".join((*NUMBERS, TEXT))
             raise DataError(f"tensor {name!r}: datatype must be one of {known}, got {datatype!r}", tensor=name)
-        if type(shape) is not list or any(type(size) is not int or size < 0 for size in shape):
-            raise DataError(f"tensor {name!r}: shape must be a list of integers of at least 0", tensor=name)
+        shape = _shape(name, item.get("shape"))
         size = _object(item["parameters"], "parameters").get("binary_data_size") if "parameters" in item else None
         if size is None:
             values = decode_json(name, datatype, shape, item.get("data"))
@@ -173,6 +176,16 @@ def _tensors(value: object, binary_part: memoryview) -> list[_Tensor]:
     if offset != len(binary_part):
         raise DataError(f"the binary part must hold {offset} bytes, as the tensors say, got {len(binary_part)}")
     return tensors
+
+
+def _shape(name: str, shape: object) -> list[int]:
+    if type(shape) is list:
+        for size in shape:
+            if type(size) is not int or size < 0:
+                break
+        else:
+            return shape
+    raise DataError(f"tensor {name!r}: shape must be a list of integers of at least 0", tensor=name)
 
 
 def _end(name: str, size: object, offset: int, binary_part: memoryview, item: dict[str, Any]) -> int:
@@ -204,16 +217,14 @@ def _columns(tensors: list[_Tensor], schema: InputSchema) -> tuple[dict[str, Arr
     if len(columns) != len(schema.names):
         missing = [name for name in schema.names if name not in columns]
         raise DataError(f"inputs {missing} are missing", columns=missing)
-    if rows < 1:
-        raise DataError("inputs must hold at least one row")
     return columns, rows
 
 
 def _columns_of_matrix(tensor: _Tensor, schema: InputSchema) -> tuple[dict[str, Array], int]:
     _, datatype, shape, values = tensor
     width = len(schema.names)
-    if len(shape) != 2 or shape[1] != width or shape[0] < 1:
-        raise DataError(f"input {FEATURES!r} must have shape [n, {width}] of at least one row, got {shape}")
+    if len(shape) != 2 or shape[1] != width:
+        raise DataError(f"input {FEATURES!r} must have shape [n, {width}], got {shape}")
     matrix = np.ascontiguousarray(values.reshape(shape).T)
     return {name: schema.check_column(name, datatype, matrix[i]) for i, name in enumerate(schema.names)}, shape[0]
 

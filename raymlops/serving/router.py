@@ -15,7 +15,8 @@ _BITS = 53
 def fraction(key: str, salt: str) -> float:
     """A number in [0, 1) that looks uniform over keys and is the same everywhere."""
     digest = blake2b(f"{salt}\0{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") >> (64 - _BITS)) / 2**_BITS
+    bits = int.from_bytes(digest, "big") >> (64 - _BITS)
+    return bits / float(1 << _BITS)
 
 
 def choose(plan: ServingPlan, key: str) -> Role:

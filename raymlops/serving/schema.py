@@ -66,7 +66,7 @@ class InputSchema:
         wanted = self.datatypes[name]
         if datatype == wanted:
             return values
-        if wanted == TEXT or datatype == TEXT:
+        if TEXT in (wanted, datatype):
             raise DataError(f"input {name!r} must be {wanted}, got {datatype}", column=name)
         if is_float(wanted) and datatype != "BOOL":
             return values
@@ -103,4 +103,4 @@ def _whole(values: Array) -> bool:
 
 
 def _zero_or_one(values: Array) -> bool:
-    return bool(((values == 0) | (values == 1) | (values != values)).all())
+    return bool(((values == 0) | (values == 1) | np.isnan(values)).all())

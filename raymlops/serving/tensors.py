@@ -1,8 +1,8 @@
 """Tensors of the Open Inference Protocol: JSON data and raw bytes to numpy, and back.
 
 JSON has no NaN and no infinity. Here ``null`` is NaN (a missing value) in any numeric tensor, and ``"NaN"``,
-``"Infinity"`` and ``"-Infinity"`` are read in floating tensors, as are the bare words that Python clients write. Answers
-write NaN as ``null`` and the infinities as strings.
+``"Infinity"`` and ``"-Infinity"`` are read in floating tensors, as are the bare words that Python clients write.
+Answers write NaN as ``null`` and the infinities as strings.
 """
 
 from __future__ import annotations
@@ -26,14 +26,13 @@ __all__ = ["decode_binary", "decode_json", "encode_binary", "encode_json", "pars
 Array = npt.NDArray[Any]
 
 _LENGTH = struct.Struct("<I")
+_ONE = ([1], [1, 1])
 _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-_INTEGERS = frozenset({int, type(None)})
-_FLOATS = frozenset({int, float, str, type(None)})
-_PLAIN = frozenset({int, float})
-_ALLOWED: dict[str, frozenset[type]] = {
-    name: frozenset({bool, type(None)}) if name == "BOOL" else _FLOATS if is_float(name) else _INTEGERS
-    for name in NUMBERS
-}
+_BOOLS: frozenset[type] = frozenset({bool, type(None)})
+_INTEGERS: frozenset[type] = frozenset({int, type(None)})
+_FLOATS: frozenset[type] = frozenset({int, float, str, type(None)})
+_PLAIN: frozenset[type] = frozenset({int, float})
+_ALLOWED = {name: _BOOLS if name == "BOOL" else _FLOATS if is_float(name) else _INTEGERS for name in NUMBERS}
 _WORDS = {type(None): "null", bool: "a bool", int: "an integer", float: "a float", str: "a string", dict: "an object"}
 
 
@@ -79,6 +78,8 @@ def decode_json(name: str, datatype: str, shape: Sequence[int], data: object) ->
     Raises:
         DataError: ``data`` has another shape, or an element of another type or out of range.
     """
+    if datatype == "FP64" and shape in _ONE and type(data) is list and len(data) == 1 and type(data[0]) is float:
+        return np.array(data)  # one row of one column: what most requests are made of
     values = _flatten(name, shape, data)
     kinds = set(map(type, values))
     if datatype == TEXT:
@@ -165,7 +166,8 @@ def decode_binary(name: str, datatype: str, shape: Sequence[int], raw: memoryvie
             tensor=name,
         )
     if datatype == "BOOL":
-        return np.frombuffer(raw, dtype=np.uint8) != 0
+        bools: Array = np.frombuffer(raw, dtype=np.uint8) != 0
+        return bools
     return np.frombuffer(raw, dtype=dtype).copy()
 
 

@@ -11,54 +11,45 @@ import numpy as np
 import pyarrow as pa
 
 from raymlops.clock import to_us
-from raymlops.experiments import (
-    Comparison,
-    LearningTask,
-    Resampling,
-    Rule,
-    constant_predictions,
-    metrics,
-    target,
-    time_blocks,
-    verdict,
-)
+from raymlops.experiments import Rule, constant_predictions, metrics, target, time_blocks, verdict
 from raymlops.experiments import compare as compare_predictions
 from raymlops.experiments.task import FloatArray
 from raymlops.pipelines import Halt
 from raymlops.records.models import ModelVersion
+from raymlops.records.record import Record
 from raymlops.serving.model_files import load_model
 from raymlops.steps.context import TrainingContext
-from raymlops.steps.evaluate import slice_columns
+from raymlops.steps.evaluate import Judging
 from raymlops.steps.outcome import refused
 from raymlops.steps.served import load_packaged, predictions_of
 from raymlops.steps.split import Parts, event_times_us
 
-__all__ = ["TRAINED_UNTIL", "compare"]
+__all__ = ["TRAINED_UNTIL", "Gate", "compare"]
 
 TRAINED_UNTIL = "trained_until"
 """Parameter of a model version: event time of the newest row it was fitted on."""
+
+
+class Gate(Record):
+    """What a candidate must reach; see ``experiments.verdict``."""
+
+    rule: Rule = "not_worse"
+    tolerance: float = 0.0
+    slice_tolerance: float | None = None
+    min_rows: int = 100
+    """Rows that the champion has not seen, to compare on them alone."""
 
 
 def compare(
     context: TrainingContext,
     *,
     frame: pa.Table,
-    parts: Mapping[str, int],
-    task: Mapping[str, Any],
+    parts: Mapping[str, Any],
     model: Path,
-    manifest: Mapping[str, Any],
     pin: Mapping[str, Any],
     evaluation: Mapping[str, Any],
-    seed: int,
-    confidence: float,
-    bootstrap_rounds: int,
-    block_hours: float,
-    slices: list[str],
-    slice_min_rows: int,
-    slice_tolerance: float | None,
-    rule: Rule,
-    tolerance: float,
-    min_rows: int,
+    judging: Mapping[str, Any],
+    gate: Mapping[str, Any],
 ) -> Mapping[str, Any] | Halt:
     """Compare on the same rows, pairwise; refused where the rule does not hold.
 
@@ -68,39 +59,58 @@ def compare(
     Raises:
         ModelLoadFailed: The champion's files are missing or altered.
     """
-    learned, places = LearningTask.model_validate(task), Parts(**parts)
-    rows, found = places.judged(frame), {"champion": None, "seen_rows": 0}
-    measured = evaluation["holdout"]["metrics"]
-    champion = None if rule == "absolute" else pin["champion"]
+    known, how, asked = Parts.model_validate(parts), Judging.model_validate(judging), Gate.model_validate(gate)
+    task, rows, seen = known.task, known.judged(frame), 0
+    dossier = {"metrics": evaluation["holdout"]["metrics"], "evaluation": evaluation}
+    champion = None if asked.rule == "absolute" else pin["champion"]
+    rule: Rule = "absolute" if champion is None else asked.rule
+    other: FloatArray
     if champion is None:
-        rule = "absolute"
-        other = constant_predictions(target(places.before_holdout(frame), learned), rows.num_rows, learned)
+        other = constant_predictions(target(known.before_holdout(frame), task), rows.num_rows, task)
     else:
         version = context.metadata.get_version(context.project.model, champion)
-        lacking = [c.name for c in version.manifest.signature.inputs if c.name not in frame.column_names]
-        if lacking:
-            return refused(f"champion {champion} takes {lacking}, which this training set lacks", metrics=measured)
-        rows, seen = _unseen(rows, version, min_rows)
-        found = {"champion": champion, "seen_rows": seen}
+        problem = _incomparable(version, frame, known)
+        if problem:
+            return refused(f"champion {champion} cannot be compared with: {problem}", dossier)
+        rows, seen = _unseen(rows, version, asked.min_rows)
         other = predictions_of(load_model(Path(version.path), version.manifest, version.digest), rows)
-    labels = target(rows, learned)
-    resampling = Resampling(rounds=bootstrap_rounds, confidence=confidence, block_hours=block_hours, seed=seed)
+    labels = target(rows, task)
     compared = compare_predictions(
         labels,
-        predictions_of(load_packaged(model, manifest), rows),
+        predictions_of(load_packaged(model), rows),
         other,
-        task=learned,
-        blocks=time_blocks(event_times_us(rows), resampling),
-        resampling=resampling,
-        slices=slice_columns(rows, slices),
-        slice_min_rows=slice_min_rows,
+        task=task,
+        blocks=time_blocks(event_times_us(rows), how),
+        resampling=how,
+        slices=how.columns(rows),
+        slice_min_rows=how.slice_min_rows,
     )
-    passed, reason = verdict(compared, rule=rule, tolerance=tolerance, slice_tolerance=slice_tolerance)
-    record = _record(compared, rule=rule, passed=passed, reason=reason, **found)
-    theirs = {} if champion is None else metrics(labels, other, learned)
-    if not passed:
-        return refused(reason, metrics=measured, champion_metrics=theirs, comparison=record)
-    return {"comparison": {"reason": reason, "champion_metrics": theirs, "comparison": record}}
+    passed, reason = verdict(compared, rule=rule, tolerance=asked.tolerance, slice_tolerance=asked.slice_tolerance)
+    if seen:
+        reason += f"; the champion was fitted on {seen} of these rows"
+    found = {
+        "against": "baseline" if champion is None else "champion",
+        "champion": champion,
+        "rule": rule,
+        "passed": passed,
+        "champion_seen_rows": seen,
+        **compared.model_dump(mode="json"),
+    }
+    dossier |= {"champion_metrics": {} if champion is None else metrics(labels, other, task), "comparison": found}
+    return {"dossier": {**dossier, "reason": reason}} if passed else refused(reason, dossier)
+
+
+def _incomparable(version: ModelVersion, frame: pa.Table, parts: Parts) -> str:
+    """Why a version cannot predict these rows, if so."""
+    signature = version.manifest.signature
+    lacking = [column.name for column in signature.inputs if column.name not in frame.column_names]
+    if lacking:
+        return f"it takes {lacking}, which this training set lacks"
+    if signature.task != parts.task.kind or (
+        parts.task.kind == "classifier" and len(signature.classes) != parts.task.classes
+    ):
+        return f"it is a {signature.task} of {len(signature.classes)} classes"
+    return ""
 
 
 def _unseen(rows: pa.Table, version: ModelVersion, min_rows: int) -> tuple[pa.Table, int]:
@@ -112,23 +122,3 @@ def _unseen(rows: pa.Table, version: ModelVersion, min_rows: int) -> tuple[pa.Ta
     if rows.num_rows - seen < min_rows:
         return rows, seen
     return rows.slice(seen), 0
-
-
-def _record(
-    compared: Comparison, *, rule: str, passed: bool, reason: str, champion: int | None, seen_rows: int
-) -> dict[str, Any]:
-    return {
-        "against": "baseline" if champion is None else "champion",
-        "champion": champion,
-        "rule": rule,
-        "passed": passed,
-        "reason": reason,
-        "rows": compared.rows,
-        "candidate_loss": compared.candidate_loss,
-        "champion_loss": compared.champion_loss,
-        "difference": compared.difference.mean,
-        "difference_low": compared.difference.low,
-        "difference_high": compared.difference.high,
-        "champion_seen_rows": seen_rows,
-        "slices": {name: interval.model_dump() for name, interval in compared.slices.items()},
-    }

@@ -77,10 +77,6 @@ class TrainingReader(VersionedTables, Protocol):
         """Join the features of a service to a spine, each as of its row's time."""
         ...
 
-    def table_versions(self) -> dict[str, int]:
-        """Newest version of every table."""
-        ...
-
 
 class TrainingMetadata(RunLog, Protocol):
     """What the steps need of a metadata store: ``metadata.MetadataService`` fits it."""
@@ -99,8 +95,8 @@ class TrainingMetadata(RunLog, Protocol):
 
 
 SpineFunction = Callable[[VersionedTables, datetime, datetime], pa.Table]
-"""``(reader, start, end)`` -> the rows with ``start <= event_time < end``: keys, ``event_time``, ``label``, request-time
-fields. It must read tables by ``reader`` alone."""
+"""``(reader, start, end)`` -> the rows with ``start <= event_time < end``: keys, ``event_time``, ``label``, and what a
+request holds. It must read tables by ``reader`` alone."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +104,9 @@ class TrainingContext:
     """Everything a training run touches.
 
     Args:
-        home: ``RAYMLOPS_HOME``; artifacts go to ``artifacts/``, models to ``models/``.
-        reader: The feature store.
+        home: ``RAYMLOPS_HOME``; the feature store is in ``features/``, artifacts go to ``artifacts/``, models to
+            ``models/``.
+        reader: Reads the feature store.
         metadata: Runs, artifacts and models.
         tuner: Where trials run.
         clock: Tells when the run starts.

@@ -9,77 +9,63 @@ from typing import Any
 import pyarrow as pa
 
 from raymlops.errors import ConfigError
-from raymlops.experiments import (
-    LearningTask,
-    Resampling,
-    constant_predictions,
-    metrics,
-    score,
-    target,
-    time_blocks,
-)
+from raymlops.experiments import Resampling, constant_predictions, metrics, score, target, time_blocks
 from raymlops.experiments import evaluate as evaluate_predictions
 from raymlops.steps.served import load_packaged, predictions_of
 from raymlops.steps.split import Parts, event_times_us
 
-__all__ = ["evaluate", "slice_columns"]
+__all__ = ["Judging", "evaluate"]
+
+
+class Judging(Resampling):
+    """How intervals are drawn, and which slices are looked at."""
+
+    slices: tuple[str, ...] = ()
+    """Columns whose values are judged apart."""
+    slice_min_rows: int = 200
+
+    def columns(self, table: pa.Table) -> dict[str, pa.ChunkedArray]:
+        """The columns to slice by.
+
+        Raises:
+            ConfigError: A name is not a column.
+        """
+        unknown = [name for name in self.slices if name not in table.column_names]
+        if unknown:
+            raise ConfigError(f"slices {unknown} are not columns of the training set: {table.column_names}")
+        return {name: table[name] for name in self.slices}
 
 
 def evaluate(
-    context: object,
-    *,
-    frame: pa.Table,
-    parts: Mapping[str, int],
-    task: Mapping[str, Any],
-    model: Path,
-    manifest: Mapping[str, Any],
-    seed: int,
-    confidence: float,
-    bootstrap_rounds: int,
-    block_hours: float,
-    slices: list[str],
-    slice_min_rows: int,
+    context: object, *, frame: pa.Table, parts: Mapping[str, Any], model: Path, judging: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """Metrics on both sets of rows; intervals, calibration and slices on the holdout; the constant baseline beside them.
+    """Metrics on both; intervals, calibration, slices and the constant baseline on the holdout.
 
     Raises:
         ConfigError: A slice is not a column.
     """
     del context
-    learned, places = LearningTask.model_validate(task), Parts(**parts)
-    fitted, judged = places.before_holdout(frame), places.judged(frame)
-    packaged = load_packaged(model, manifest)
-    fitted_labels, labels = target(fitted, learned), target(judged, learned)
+    known, how = Parts.model_validate(parts), Judging.model_validate(judging)
+    task, fitted, judged = known.task, known.before_holdout(frame), known.judged(frame)
+    packaged = load_packaged(model)
+    fitted_labels, labels = target(fitted, task), target(judged, task)
     predictions = predictions_of(packaged, judged)
-    resampling = Resampling(rounds=bootstrap_rounds, confidence=confidence, block_hours=block_hours, seed=seed)
     evaluation = evaluate_predictions(
         labels,
         predictions,
-        task=learned,
-        blocks=time_blocks(event_times_us(judged), resampling),
-        resampling=resampling,
-        slices=slice_columns(judged, slices),
-        slice_min_rows=slice_min_rows,
+        task=task,
+        blocks=time_blocks(event_times_us(judged), how),
+        resampling=how,
+        slices=how.columns(judged),
+        slice_min_rows=how.slice_min_rows,
     )
-    constant = constant_predictions(fitted_labels, judged.num_rows, learned)
+    constant = constant_predictions(fitted_labels, judged.num_rows, task)
     return {
         "evaluation": {
-            "train": metrics(fitted_labels, predictions_of(packaged, fitted), learned),
+            "train": metrics(fitted_labels, predictions_of(packaged, fitted), task),
             "train_rows": fitted.num_rows,
             "holdout": evaluation,
-            "baseline": metrics(labels, constant, learned),
+            "baseline": metrics(labels, constant, task),
         },
-        "scores": pa.table({"score": score(predictions, learned)}),
+        "scores": pa.table({"score": score(predictions, task)}),
     }
-
-
-def slice_columns(table: pa.Table, names: list[str]) -> dict[str, pa.ChunkedArray]:
-    """The columns to slice by.
-
-    Raises:
-        ConfigError: A name is not a column.
-    """
-    unknown = [name for name in names if name not in table.column_names]
-    if unknown:
-        raise ConfigError(f"slices {unknown} are not columns of the training set: {table.column_names}")
-    return {name: table[name] for name in names}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import ValidationError
 
-from raymlops.errors import ConfigError, DataError, SchemaMismatch
+from raymlops.errors import ConfigError, FeatureViewNotFound, NotEnoughRows, SchemaMismatch
 from raymlops.experiments import LearningTask
 from raymlops.experiments.task import is_numeric
+from raymlops.features.catalog import Catalog
+from raymlops.features.delta import DeltaTables
+from raymlops.features.layout import catalog_path, tables_path
 from raymlops.pipelines import Halt
 from raymlops.pipelines.fingerprint import code_digest
 from raymlops.records.bundles import ProjectSpec
 from raymlops.steps.context import EVENT_TIME, LABEL, LABEL_TIME, TrainingContext, VersionedTables, spine_function
 from raymlops.steps.outcome import blocked
-from raymlops.steps.split import event_times_us, holdout_start
+from raymlops.steps.split import Window, event_times_us, holdout_start
 
-__all__ = ["PinnedReader", "extract", "pin"]
+__all__ = ["PinnedReader", "extract", "pin", "pinned_tables"]
 
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_CLASSES = 1000
@@ -33,69 +37,106 @@ class PinnedReader:
 
     Args:
         reader: Reads any version.
-        versions: Table -> version; tables that are not in it cannot be read.
+        pins: What ``pinned_tables`` gave.
     """
 
-    def __init__(self, reader: VersionedTables, versions: Mapping[str, int]) -> None:
+    def __init__(self, reader: VersionedTables, pins: Mapping[str, Any]) -> None:
         self._reader = reader
-        self._versions = dict(versions)
+        self._pins = pins
 
     def table(self, view: str, version: int | None = None) -> pa.Table:
         """Rows of a view's table, at the fixed version unless another is asked for.
 
         Raises:
-            DataError: The table had no version when the run started.
+            FeatureViewNotFound: The view was not applied when the run started.
+            NotEnoughRows: Its table had no rows then.
         """
-        fixed = self._versions.get(view)
-        if version is None and fixed is None:
-            raise DataError(f"table of view {view!r} had no rows when the run started", view=view)
-        return self._reader.table(view, fixed if version is None else version)
+        known = self._pins["views"].get(view)
+        if known is None:
+            raise FeatureViewNotFound(f"view {view!r} was not applied when the run started", view=view)
+        fixed = self._pins["table_versions"].get(known["table"]) if version is None else version
+        if fixed is None:
+            raise NotEnoughRows(
+                f"table {known['table']!r} of view {view!r} had no rows when the run started", view=view
+            )
+        return self._reader.table(known["ref"], fixed)
+
+
+def pinned_tables(root: Path, service: str) -> dict[str, Any]:
+    """The present state of a feature store, as JSON values.
+
+    Args:
+        root: Directory of the store.
+        service: Name of the service that will be trained on.
+
+    Returns:
+        ``views`` (name or reference -> ``ref`` and ``table``), ``table_versions`` (table -> version, of those that have
+        rows), ``service`` (its reference) and ``service_tables``.
+
+    Raises:
+        FeatureViewNotFound: The service is not applied.
+    """
+    state, tables = Catalog(catalog_path(root)).state(), DeltaTables(tables_path(root))
+    resolved = state.resolve(service)
+    newest = {name: state.view(name) for name in {ref.rpartition("@")[0] for ref in state.views}}
+    views = {**newest, **{ref: applied.view for ref, applied in state.views.items()}}
+    places = {name: {"ref": view.ref, "table": state.table_of(view)} for name, view in views.items()}
+    present = sorted({place["table"] for place in places.values() if tables.exists(place["table"])})
+    return {
+        "views": places,
+        "table_versions": {table: tables.version(table) for table in present},
+        "service": resolved.service.ref,
+        "service_tables": sorted({view.table for view in resolved.views}),
+    }
 
 
 def pin(context: TrainingContext, *, as_of: str | None) -> Mapping[str, Any]:
-    """Fix the instant, the table versions and the champion: all that may change while the run is under way."""
+    """Fix all that may change while the run is under way: the instant, the tables, the champion and the project's code.
+
+    Raises:
+        ConfigError: The spine cannot be imported.
+        FeatureViewNotFound: The project's service is not applied.
+    """
     instant = context.clock.now() if as_of is None else datetime.fromisoformat(as_of)
-    spine = spine_function(context.project.spine)
     return {
         "pin": {
             "as_of": instant.astimezone(UTC).isoformat(),
-            "table_versions": context.reader.table_versions(),
+            **pinned_tables(context.home / "features", context.project.service),
             "champion": context.metadata.aliases(context.project.model).get("champion"),
-            "project_code": code_digest(spine),
+            "project_code": code_digest(spine_function(context.project.spine)),
         }
     }
 
 
 def extract(
-    context: TrainingContext,
-    *,
-    pin: Mapping[str, Any],
-    project: Mapping[str, Any],
-    train_window_days: float | None,
-    holdout_days: float,
-    max_rows: int | None,
-    seed: int,
-    knowledge_cutoff: bool,
+    context: TrainingContext, *, pin: Mapping[str, Any], project: Mapping[str, Any], window: Mapping[str, Any]
 ) -> Mapping[str, Any] | Halt:
     """Build the training set: labelled rows in order of time, with their features as of then."""
-    spec = ProjectSpec.model_validate(project)
+    spec, asked = ProjectSpec.model_validate(project), Window.model_validate(window)
     as_of = datetime.fromisoformat(pin["as_of"])
-    start = _BEGINNING if train_window_days is None else as_of - timedelta(days=train_window_days)
-    spine = spine_function(spec.spine)(PinnedReader(context.reader, pin["table_versions"]), start, as_of)
+    start = _BEGINNING if asked.train_window_days is None else as_of - timedelta(days=asked.train_window_days)
+    versions = {name: pin["table_versions"].get(name) for name in pin["service_tables"]}
+    empty = sorted(name for name, version in versions.items() if version is None)
+    if empty:
+        return blocked([f"empty: tables {empty} have no rows"])
     try:
-        rows = _labelled(spine, spec, start, as_of)
+        rows = _labelled(
+            spine_function(spec.spine)(PinnedReader(context.reader, pin), start, as_of), spec, start, as_of
+        )
+        if not rows.num_rows:
+            return blocked([f"empty: no labelled rows from {start.isoformat()} to {as_of.isoformat()}"])
+        rows = _sampled(rows, asked)
+        training_set = context.reader.training_set(
+            pin["service"],
+            rows,
+            name=spec.name,
+            knowledge_cutoff=asked.knowledge_cutoff,
+            table_versions=versions,
+        )
     except SchemaMismatch as error:
         return blocked([f"schema skew: {error}"])
-    if not rows.num_rows:
-        return blocked([f"empty: no labelled rows from {start.isoformat()} to {as_of.isoformat()}"])
-    rows = _sampled(rows, holdout_days, max_rows, seed)
-    training_set = context.reader.training_set(
-        spec.service,
-        rows,
-        name=f"{spec.name}-{context.run_id}",
-        knowledge_cutoff=knowledge_cutoff,
-        table_versions=pin["table_versions"],
-    )
+    except NotEnoughRows as error:
+        return blocked([f"empty: {error}"])
     frame = training_set.table()
     features = tuple(name for name in frame.column_names if name not in rows.column_names)
     return {"frame": frame, "training_set": training_set.manifest, "task": _task(spec, features, frame)}
@@ -126,12 +167,12 @@ def _labelled(spine: pa.Table, spec: ProjectSpec, start: datetime, as_of: dateti
     return rows.take(pc.sort_indices(rows, sort_keys=[(EVENT_TIME, "ascending")]))
 
 
-def _sampled(rows: pa.Table, holdout_days: float, max_rows: int | None, seed: int) -> pa.Table:
+def _sampled(rows: pa.Table, window: Window) -> pa.Table:
     """At most ``max_rows`` of the rows before the holdout, and the holdout, in their order."""
-    older = holdout_start(event_times_us(rows), holdout_days)
-    if max_rows is None or older <= max_rows:
+    older = holdout_start(event_times_us(rows), window.holdout_days)
+    if window.max_rows is None or older <= window.max_rows:
         return rows
-    chosen = np.sort(np.random.default_rng(seed).choice(older, size=max_rows, replace=False))
+    chosen = np.sort(np.random.default_rng(window.seed).choice(older, size=window.max_rows, replace=False))
     return rows.take(pa.array(np.concatenate([chosen, np.arange(older, rows.num_rows)])))
 
 

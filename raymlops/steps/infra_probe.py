@@ -1,4 +1,4 @@
-"""The throw-away process of ``validate_infra``: ``python -m raymlops.steps.infra_probe DIRECTORY``.
+"""The throw-away process of ``validate_infra``: ``python -m raymlops.steps.infra_probe PACKAGE WORK``.
 
 Loads the packaged model as a replica does, sends the probe rows through the codec of the Open Inference Protocol, and
 compares the answers with what the estimator said when it was fitted.
@@ -16,11 +16,9 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
-from raymlops.records.models import ModelManifest
-from raymlops.records.record import sha256_of
 from raymlops.serving.model import Model
-from raymlops.serving.model_files import load_model
 from raymlops.serving.open_inference import decode_infer, encode_infer
+from raymlops.steps.served import EXPECTED, load_packaged
 
 __all__ = ["main", "probe"]
 
@@ -29,36 +27,37 @@ _RTOL, _ATOL = 1e-4, 1e-5
 _SINGLE_ROWS = 20
 
 
-def probe(directory: Path) -> dict[str, Any]:
+def probe(package: Path, probes: pa.Table) -> dict[str, Any]:
     """Load, ask, compare.
 
     Args:
-        directory: Holds ``request.json`` and ``probes.arrow``.
+        package: Directory of the packaged model.
+        probes: Model inputs, and the estimator's own answers.
 
     Returns:
         ``problem``, empty where all is well; ``load_s``, ``one_row_ms`` (median) and ``rows``.
+
+    Raises:
+        RaymlopsError: The model cannot be loaded, or does not take the rows.
     """
-    request = orjson.loads((directory / "request.json").read_bytes())
-    manifest = ModelManifest.model_validate(request["manifest"])
-    with pa.memory_map(str(directory / "probes.arrow")) as source:
-        rows = pa.ipc.open_file(source).read_all()
     started = time.perf_counter()
-    model = load_model(Path(request["model"]), manifest, sha256_of(manifest))
+    model = load_packaged(package)
     load_s = time.perf_counter() - started
-    expected = np.asarray(request["expected"], dtype=np.float64)
-    problem = _difference("a batch", _ask(model, rows), expected)
+    names = [name for name in probes.column_names if name.startswith(EXPECTED)]
+    expected = np.column_stack([probes[name].to_numpy() for name in names])
+    problem = _difference("a batch", _ask(model, probes), expected)
     seconds = []
-    for place in range(max(0, rows.num_rows - _SINGLE_ROWS), rows.num_rows):
+    for place in range(max(0, probes.num_rows - _SINGLE_ROWS), probes.num_rows):
         started = time.perf_counter()
-        answer = _ask(model, rows.slice(place, 1))
+        answer = _ask(model, probes.slice(place, 1))
         seconds.append(time.perf_counter() - started)
         problem = problem or _difference(f"row {place} alone", answer, expected[place : place + 1])
     one_row_ms = 1000.0 * float(np.median(seconds))
-    return {"problem": problem, "load_s": load_s, "one_row_ms": one_row_ms, "rows": rows.num_rows}
+    return {"problem": problem, "load_s": load_s, "one_row_ms": one_row_ms, "rows": probes.num_rows}
 
 
 def _ask(model: Model, rows: pa.Table) -> npt.NDArray[np.float64]:
-    """Predictions as a caller over HTTP reads them."""
+    """Predictions [rows, outputs] as a caller over HTTP reads them."""
     inputs = [
         {"name": c.name, "datatype": c.dtype, "shape": [rows.num_rows], "data": rows[c.name].to_pylist()}
         for c in model.signature.inputs
@@ -67,7 +66,7 @@ def _ask(model: Model, rows: pa.Table) -> npt.NDArray[np.float64]:
     body, _ = encode_infer({}, model.predict(asked.columns), asked)
     wanted = "probability" if model.signature.task == "classifier" else "value"
     tensor = next(tensor for tensor in orjson.loads(body)["outputs"] if tensor["name"] == wanted)
-    return np.asarray(tensor["data"], dtype=np.float64).reshape(tensor["shape"])
+    return np.asarray(tensor["data"], dtype=np.float64).reshape(rows.num_rows, -1)
 
 
 def _difference(what: str, got: npt.NDArray[np.float64], expected: npt.NDArray[np.float64]) -> str:
@@ -79,9 +78,11 @@ def _difference(what: str, got: npt.NDArray[np.float64], expected: npt.NDArray[n
 
 
 def main(arguments: list[str]) -> int:
-    """Probe the directory named by the only argument; the findings go to ``findings.json`` in it."""
-    directory = Path(arguments[0])
-    (directory / "findings.json").write_bytes(orjson.dumps(probe(directory)))
+    """Probe a package with ``probes.arrow`` of a directory; the findings go to ``findings.json`` in it."""
+    package, work = map(Path, arguments)
+    with pa.memory_map(str(work / "probes.arrow")) as source:
+        probes = pa.ipc.open_file(source).read_all()
+    (work / "findings.json").write_bytes(orjson.dumps(probe(package, probes)))
     return 0
 
 

@@ -2,6 +2,9 @@
 
 ``candidate``: a version is registered. ``refused``: a model was trained and is not good enough, or not servable.
 ``blocked``: the data is not fit to be trained on. A fault of the platform is none of these, but an error.
+
+From the comparison on, the evidence travels from step to step as one ``dossier``: JSON values to which each step adds
+what it found.
 """
 
 from __future__ import annotations
@@ -15,42 +18,27 @@ __all__ = ["blocked", "outcome", "refused"]
 
 
 def outcome(
-    kind: str,
-    reason: str,
-    *,
-    version: int | None = None,
-    metrics: Mapping[str, float] | None = None,
-    champion_metrics: Mapping[str, float] | None = None,
-    comparison: Mapping[str, Any] | None = None,
-    **more: Any,
+    kind: str, reason: str, dossier: Mapping[str, Any], *, version: int | None = None, **more: Any
 ) -> dict[str, Any]:
-    """A run's result, with the same keys whatever the outcome.
+    """A run's result, with the same first keys whatever the outcome.
 
     Args:
         kind: ``candidate``, ``refused`` or ``blocked``.
         reason: Why, for people.
+        dossier: ``metrics`` of the candidate on the holdout, ``champion_metrics`` and the ``comparison`` of the two, as
+            far as there are any.
         version: The version registered.
-        metrics: The candidate's, on the holdout.
-        champion_metrics: The champion's, on the same rows.
-        comparison: Of the two.
         more: Further JSON values.
     """
-    return {
-        "outcome": kind,
-        "version": version,
-        "reason": reason,
-        "metrics": dict(metrics or {}),
-        "champion_metrics": dict(champion_metrics or {}),
-        "comparison": dict(comparison or {}),
-        **more,
-    }
+    found = {name: dict(dossier.get(name, {})) for name in ("metrics", "champion_metrics", "comparison")}
+    return {"outcome": kind, "version": version, "reason": reason, **found, **more}
 
 
 def blocked(reasons: Sequence[str]) -> Halt:
     """End the run: the data is not fit to be trained on."""
-    return Halt(outcome("blocked", "; ".join(reasons), problems=list(reasons)))
+    return Halt(outcome("blocked", "; ".join(reasons), {}, problems=list(reasons)))
 
 
-def refused(reason: str, **more: Any) -> Halt:
+def refused(reason: str, dossier: Mapping[str, Any]) -> Halt:
     """End the run: the model is not good enough, or cannot be served."""
-    return Halt(outcome("refused", reason, **more))
+    return Halt(outcome("refused", reason, dossier))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -112,9 +112,11 @@ def training_parameters(project: ProjectSpec, overrides: Mapping[str, Any]) -> T
         ConfigError: A parameter is not known, or its value is not allowed.
     """
     merged: dict[str, Any] = {**project.training, **overrides}
-    layers = [layer["quality"] for layer in (project.training, overrides) if isinstance(layer.get("quality"), Mapping)]
-    if layers:
-        merged["quality"] = {name: value for layer in layers for name, value in dict(layer).items()}
+    layers = [layer.get("quality", {}) for layer in (project.training, overrides)]
+    if all(isinstance(layer, Mapping) for layer in layers):
+        merged["quality"] = {
+            name: value for layer in layers for name, value in cast("Mapping[str, Any]", layer).items()
+        }
     try:
         return TrainingParameters.model_validate(merged)
     except ValidationError as error:

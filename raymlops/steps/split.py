@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,27 +11,36 @@ import pyarrow as pa
 from raymlops.experiments import LearningTask, target
 from raymlops.experiments.task import IntArray
 from raymlops.pipelines import Halt
+from raymlops.records.record import Record
 from raymlops.steps.context import EVENT_TIME
 from raymlops.steps.outcome import blocked
 
-__all__ = ["Parts", "event_times_us", "holdout_start", "split", "split_places"]
+__all__ = ["Parts", "Window", "event_times_us", "holdout_start", "split", "split_places"]
 
 _DAY_US = 86_400_000_000
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Places of the parts in a table in order of time.
+class Window(Record):
+    """Which rows a run uses, and for what; see ``steps.parameters.TrainingParameters``."""
 
-    Args:
-        validation: First row that selects; the rows before it are fitted on.
-        holdout: First row that judges.
-        rows: Rows in all.
-    """
+    train_window_days: float | None = None
+    holdout_days: float = 14.0
+    validation_share: float = 0.2
+    max_rows: int | None = None
+    seed: int = 0
+    knowledge_cutoff: bool = False
 
+
+class Parts(Record):
+    """What is learned, and from which rows of a table in order of time."""
+
+    task: LearningTask
     validation: int
+    """Place of the first row that selects; the rows before it are fitted on."""
     holdout: int
+    """Place of the first row that judges."""
     rows: int
+    """Rows in all."""
 
     def train(self, frame: pa.Table) -> pa.Table:
         """The rows that trials are fitted on."""
@@ -63,14 +71,13 @@ def holdout_start(times_us: IntArray, holdout_days: float) -> int:
     return int(np.searchsorted(times_us, times_us[-1] - int(holdout_days * _DAY_US), side="right"))
 
 
-def split_places(times_us: IntArray, holdout_days: float, validation_share: float) -> Parts:
-    """Where to cut rows in order of time; rows of one instant are never parted."""
+def split_places(times_us: IntArray, holdout_days: float, validation_share: float) -> tuple[int, int]:
+    """Where validation and holdout begin, in rows in order of time; rows of one instant are never parted."""
     holdout = holdout_start(times_us, holdout_days)
     wanted = int(holdout * (1.0 - validation_share))
-    validation = (
-        int(np.searchsorted(times_us[:holdout], times_us[wanted], side="left")) if wanted < holdout else holdout
-    )
-    return Parts(validation=validation, holdout=holdout, rows=len(times_us))
+    if wanted >= holdout:
+        return holdout, holdout
+    return int(np.searchsorted(times_us[:holdout], times_us[wanted], side="left")), holdout
 
 
 def split(
@@ -79,24 +86,20 @@ def split(
     frame: pa.Table,
     task: Mapping[str, Any],
     report: Mapping[str, Any],
-    holdout_days: float,
-    validation_share: float,
+    window: Mapping[str, Any],
 ) -> Mapping[str, Any] | Halt:
     """Cut the rows; blocked where a part comes out empty, or a class has no row to be learned from."""
     del context, report
-    times = event_times_us(frame)
-    parts = split_places(times, holdout_days, validation_share)
-    sizes = {
-        "train": parts.validation,
-        "validation": parts.holdout - parts.validation,
-        "holdout": parts.rows - parts.holdout,
-    }
+    asked = Window.model_validate(window)
+    validation, holdout = split_places(event_times_us(frame), asked.holdout_days, asked.validation_share)
+    sizes = {"train": validation, "validation": holdout - validation, "holdout": frame.num_rows - holdout}
     empty = [name for name, rows in sizes.items() if rows == 0]
     if empty:
         return blocked([f"empty: the split into {sizes} leaves no rows for {empty}"])
     learned = LearningTask.model_validate(task)
+    parts = Parts(task=learned, validation=validation, holdout=holdout, rows=frame.num_rows)
     if learned.kind == "classifier":
         seen = np.bincount(target(parts.train(frame), learned).astype(np.int64), minlength=learned.classes)
         if (seen == 0).any():
             return blocked([f"label: classes {np.flatnonzero(seen == 0).tolist()} have no training row"])
-    return {"parts": {"validation": parts.validation, "holdout": parts.holdout, "rows": parts.rows}}
+    return {"parts": parts}

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raymlops.experiments import LearningTask, constant_predictions, loss, metrics, target
+from raymlops.clock import from_us
+from raymlops.experiments import constant_predictions, loss, metrics, target
 from raymlops.pipelines import Halt
 from raymlops.steps.context import TrainingContext
+from raymlops.steps.fitting import fit_and_package, probe_rows
 from raymlops.steps.outcome import refused
-from raymlops.steps.served import fit_and_package, load_packaged, predictions_of, probe_rows
-from raymlops.steps.split import Parts
+from raymlops.steps.served import load_packaged, predictions_of
+from raymlops.steps.split import Parts, event_times_us
 
 __all__ = ["refit_winner", "train"]
 
@@ -22,35 +24,24 @@ _SLACK = 1.02
 
 
 def train(
-    context: TrainingContext,
-    *,
-    frame: pa.Table,
-    parts: Mapping[str, int],
-    task: Mapping[str, Any],
-    winner: Mapping[str, Any],
-    seed: int,
+    context: TrainingContext, *, frame: pa.Table, parts: Mapping[str, Any], winner: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     """Fit the winner's parameters on the training and validation rows."""
-    learned = LearningTask.model_validate(task)
-    probes = probe_rows(frame, learned.inputs)
-    rows = Parts(**parts).before_holdout(frame)
-    return {"probes": probes, **fit_and_package(context, rows, learned, winner, seed=seed, probes=probes)}
+    known = Parts.model_validate(parts)
+    return fit_and_package(
+        context, known.before_holdout(frame), known.task, winner, probe_rows(frame, known.task.inputs)
+    )
 
 
 def refit_winner(
     context: TrainingContext,
     *,
     frame: pa.Table,
-    parts: Mapping[str, int],
-    task: Mapping[str, Any],
+    parts: Mapping[str, Any],
     winner: Mapping[str, Any],
     model: Path,
-    manifest: Mapping[str, Any],
-    expected: list[Any],
     probes: pa.Table,
-    evaluation: Mapping[str, Any],
-    comparison: Mapping[str, Any],
-    seed: int,
+    dossier: Mapping[str, Any],
     refit: bool,
 ) -> Mapping[str, Any] | Halt:
     """Fit the accepted parameters on all rows, and check that nothing went wrong on the way.
@@ -58,25 +49,28 @@ def refit_winner(
     No rows are left to judge the new model by: the holdout's metrics stay those of the model before. What can be
     asked is that, on the rows it has seen, it is no worse than the model that had seen fewer of them.
     """
+    known = Parts.model_validate(parts)
+    task, times = known.task, event_times_us(frame)
+    rows = known.rows if refit else known.holdout
+    fitted = {
+        "refit": refit,
+        "rows": rows,
+        "trained_until": from_us(int(times[rows - 1])).isoformat(),
+        "holdout_from": from_us(int(times[known.holdout])).isoformat(),
+    }
     if not refit:
-        rows = Parts(**parts).holdout
-        kept = {"model": model, "manifest": manifest, "expected": expected}
-        return {**kept, "refit": {"refit": False, "rows": rows, "metrics": evaluation["train"]}}
-    learned = LearningTask.model_validate(task)
-    labels = target(frame, learned)
-    fitted = fit_and_package(context, frame, learned, winner, seed=seed, probes=probes)
-    packaged = load_packaged(fitted["model"], fitted["manifest"].model_dump(mode="json"))
-    predictions = predictions_of(packaged, frame)
-    own = float(np.mean(loss(labels, predictions, learned)))
-    before = float(np.mean(loss(labels, predictions_of(load_packaged(model, manifest), frame), learned)))
-    constant = float(np.mean(loss(labels, constant_predictions(labels, len(labels), learned), learned)))
+        return {"model": model, "probes": probes, "dossier": {**dossier, "winner": winner, "fitted": fitted}}
+    labels = target(frame, task)
+    made = fit_and_package(context, frame, task, winner, probes)
+    predictions = predictions_of(load_packaged(made["model"]), frame)
+    own = float(np.mean(loss(labels, predictions, task)))
+    before = float(np.mean(loss(labels, predictions_of(load_packaged(model), frame), task)))
+    constant = float(np.mean(loss(labels, constant_predictions(labels, len(labels), task), task)))
     if not own <= min(before * _SLACK, constant):
         return refused(
             f"refit is not sane: loss {own:.4f} on its own rows, {before:.4f} before it had seen all of them, "
             f"{constant:.4f} of the constant baseline",
-            metrics=evaluation["holdout"]["metrics"],
-            champion_metrics=comparison["champion_metrics"],
-            comparison=comparison["comparison"],
+            dossier,
         )
-    record = {"refit": True, "rows": frame.num_rows, "metrics": metrics(labels, predictions, learned)}
-    return {**fitted, "refit": {**record, "loss": own, "loss_before": before}}
+    fitted |= {"metrics": metrics(labels, predictions, task), "loss": own, "loss_before": before}
+    return {**made, "dossier": {**dossier, "winner": winner, "fitted": fitted}}

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
+
+from pydantic import BaseModel
 
 from raymlops.pipelines import Pipeline, PipelineResult, PipelineRunner, Step
 from raymlops.records.bundles import ProjectSpec
-from raymlops.steps.compare import compare
+from raymlops.steps.compare import Gate, compare
 from raymlops.steps.context import TrainingContext
-from raymlops.steps.evaluate import evaluate
+from raymlops.steps.evaluate import Judging, evaluate
 from raymlops.steps.extract import extract, pin
-from raymlops.steps.parameters import training_parameters
+from raymlops.steps.package import package
+from raymlops.steps.parameters import TrainingParameters, training_parameters
 from raymlops.steps.register import register
-from raymlops.steps.split import split
+from raymlops.steps.split import Window, split
 from raymlops.steps.train import refit_winner, train
 from raymlops.steps.tune import tune
 from raymlops.steps.validate_data import validate_data
@@ -23,8 +27,8 @@ __all__ = ["train_project", "training_pipeline"]
 
 _LIBRARIES = ("numpy", "polars", "pyarrow", "scikit-learn", "scipy", "xgboost")
 _FRAME = {"frame": "extract.frame", "task": "extract.task"}
-_PARTS = {**_FRAME, "parts": "split.parts"}
-_INTERVALS = ("seed", "confidence", "bootstrap_rounds", "block_hours", "slices", "slice_min_rows")
+_PARTS = {"frame": "extract.frame", "parts": "split.parts"}
+_PIN = {"pin": "pin.pin"}
 
 
 def train_project(
@@ -43,10 +47,10 @@ def train_project(
         resume_of: Id of a failed run to take over finished steps from.
 
     Returns:
-        ``outcome`` (``candidate``, ``refused`` or ``blocked``), ``version``, ``reason``, ``metrics`` (on the holdout, of
-        the model before it was refitted), ``champion_metrics``, ``comparison``, and more for a candidate. Besides what
-        the run's record holds: ``trials`` (``number``, ``family``, ``origin``, ``params``, ``metrics``, ``status``,
-        ``error``, ``seconds``) and ``steps`` (``step``, ``status``, ``reason``, ``seconds``; none of a run that had
+        ``outcome`` (``candidate``, ``refused``, ``blocked``), ``version``, ``reason``, ``metrics`` (on the holdout; of
+        the model before the refit), ``champion_metrics``, ``comparison``, and more for a candidate. Besides what
+        is in the run's record: ``trials`` (``number``, ``family``, ``origin``, ``params``, ``metrics``, ``status``,
+        ``error``, ``seconds``) and ``steps`` (``step``, ``status``, ``reason``, ``seconds``; none where the run had
         succeeded before).
 
     Raises:
@@ -55,107 +59,110 @@ def train_project(
         RaymlopsError: What else a step raised; the run is then recorded as failed.
     """
     project = context.project
-    values = training_parameters(project, parameters or {}).model_dump(mode="json")
-    values["min_rows"] = values["quality"]["min_holdout_rows"]
     runner = PipelineRunner(context.home / "artifacts", context.metadata, context.clock)
     done = runner.run(
         training_pipeline(project),
-        {**values, "project": project.model_dump(mode="json")},
+        _step_parameters(project, training_parameters(project, parameters or {})),
         run_id=context.run_id,
         context=context,
         reason=reason,
         bundle=context.bundle,
         resume_of=resume_of,
     )
-    return {**done.result, "trials": _trials(runner, done), "steps": [vars(step) for step in done.steps]}
+    return {**done.result, "trials": _trials(runner, done), "steps": [asdict(step) for step in done.steps]}
 
 
 def training_pipeline(project: ProjectSpec) -> Pipeline:
     """The steps, in reading order."""
-    judged = {**_PARTS, "model": "train.model", "manifest": "train.manifest"}
-    accepted = {"evaluation": "evaluate.evaluation", "comparison": "compare.comparison"}
-    probed = {"probes": "train.probes", "model": "refit.model", "manifest": "refit.manifest", **accepted}
-    steps = (
-        Step("pin", pin, {"pin": "json"}, parameters=("as_of",), deterministic=False),
-        Step(
-            "extract",
-            extract,
-            {"frame": "arrow", "training_set": "json", "task": "json"},
-            {"pin": "pin.pin"},
-            ("project", "train_window_days", "holdout_days", "max_rows", "seed", "knowledge_cutoff"),
+    judged = {**_PARTS, "model": "train.model"}
+    return Pipeline(
+        project.name,
+        (
+            Step("pin", pin, {"pin": "json"}, parameters=("as_of",), deterministic=False),
+            Step(
+                "extract",
+                extract,
+                {"frame": "arrow", "training_set": "json", "task": "json"},
+                _PIN,
+                ("project", "window"),
+            ),
+            Step(
+                "validate_data", validate_data, {"report": "json"}, {**_FRAME, **_PIN}, ("project", "window", "quality")
+            ),
+            Step("split", split, {"parts": "json"}, {**_FRAME, "report": "validate_data.report"}, ("window",)),
+            Step("tune", tune, {"trials": "json", "winner": "json"}, {**_PARTS, **_PIN}, ("search", "trials", "seed")),
+            Step("train", train, {"model": "directory", "probes": "arrow"}, {**_PARTS, "winner": "tune.winner"}),
+            Step("evaluate", evaluate, {"evaluation": "json", "scores": "arrow"}, judged, ("judging",)),
+            Step(
+                "compare",
+                compare,
+                {"dossier": "json"},
+                {**judged, **_PIN, "evaluation": "evaluate.evaluation"},
+                ("judging", "gate"),
+            ),
+            Step(
+                "refit",
+                refit_winner,
+                {"model": "directory", "probes": "arrow", "dossier": "json"},
+                {**judged, "winner": "tune.winner", "probes": "train.probes", "dossier": "compare.dossier"},
+                ("refit",),
+            ),
+            Step(
+                "package",
+                package,
+                {"package": "directory"},
+                {**_PARTS, "model": "refit.model", "dossier": "refit.dossier", "scores": "evaluate.scores"},
+                ("monitor_window_days",),
+            ),
+            Step(
+                "validate_infra",
+                validate_infra,
+                {"dossier": "json"},
+                {"package": "package.package", "probes": "refit.probes", "dossier": "refit.dossier"},
+                ("infra_timeout_s",),
+                deterministic=False,
+            ),
+            Step(
+                "register",
+                register,
+                {"result": "json"},
+                {
+                    **_PIN,
+                    "package": "package.package",
+                    "training_set": "extract.training_set",
+                    "dossier": "validate_infra.dossier",
+                },
+                ("project",),
+                deterministic=False,
+            ),
         ),
-        Step(
-            "validate_data",
-            validate_data,
-            {"report": "json"},
-            {**_FRAME, "pin": "pin.pin"},
-            ("project", "holdout_days", "quality"),
-        ),
-        Step(
-            "split",
-            split,
-            {"parts": "json"},
-            {**_FRAME, "report": "validate_data.report"},
-            ("holdout_days", "validation_share"),
-        ),
-        Step(
-            "tune",
-            tune,
-            {"trials": "json", "winner": "json"},
-            {**_PARTS, "pin": "pin.pin"},
-            ("search", "trials", "seed"),
-        ),
-        Step(
-            "train",
-            train,
-            {"probes": "arrow", "model": "directory", "manifest": "json", "expected": "json"},
-            {**_PARTS, "winner": "tune.winner"},
-            ("seed",),
-        ),
-        Step("evaluate", evaluate, {"evaluation": "json", "scores": "arrow"}, judged, _INTERVALS),
-        Step(
-            "compare",
-            compare,
-            {"comparison": "json"},
-            {**judged, "pin": "pin.pin", "evaluation": "evaluate.evaluation"},
-            (*_INTERVALS, "slice_tolerance", "rule", "tolerance", "min_rows"),
-        ),
-        Step(
-            "refit",
-            refit_winner,
-            {"model": "directory", "manifest": "json", "expected": "json", "refit": "json"},
-            {**judged, "winner": "tune.winner", "probes": "train.probes", "expected": "train.expected", **accepted},
-            ("seed", "refit"),
-        ),
-        Step(
-            "validate_infra",
-            validate_infra,
-            {"infra": "json"},
-            {**probed, "expected": "refit.expected"},
-            ("infra_timeout_s",),
-            deterministic=False,
-        ),
-        Step(
-            "register",
-            register,
-            {"result": "json"},
-            {
-                **_PARTS,
-                **accepted,
-                "pin": "pin.pin",
-                "training_set": "extract.training_set",
-                "winner": "tune.winner",
-                "refit": "refit.refit",
-                "infra": "validate_infra.infra",
-                "model": "refit.model",
-                "manifest": "refit.manifest",
-                "scores": "evaluate.scores",
-            },
-            ("seed", "monitor_window_days"),
-            deterministic=False,
-        ),
+        result="register.result",
+        libraries=_LIBRARIES,
     )
-    return Pipeline(project.name, steps, "register.result", _LIBRARIES)
+
+
+def _step_parameters(project: ProjectSpec, values: TrainingParameters) -> dict[str, Any]:
+    """What the steps take, grouped so that a change touches the cache of those alone that it concerns."""
+    given = values.model_dump(mode="json")
+    own = ("as_of", "search", "trials", "seed", "refit", "monitor_window_days", "infra_timeout_s", "quality")
+    judging = Judging(
+        rounds=values.bootstrap_rounds,
+        confidence=values.confidence,
+        block_hours=values.block_hours,
+        seed=values.seed,
+        slices=values.slices,
+        slice_min_rows=values.slice_min_rows,
+    )
+    gate = Gate(
+        rule=values.rule,
+        tolerance=values.tolerance,
+        slice_tolerance=values.slice_tolerance,
+        min_rows=values.quality.min_holdout_rows,
+    )
+    window = {name: given[name] for name in Window.model_fields}
+    groups = {"project": project, "window": window, "judging": judging, "gate": gate}
+    jsonable = {name: g.model_dump(mode="json") if isinstance(g, BaseModel) else g for name, g in groups.items()}
+    return {**{name: given[name] for name in own}, **jsonable}
 
 
 def _trials(runner: PipelineRunner, done: PipelineResult) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from raymlops.experiments import LearningTask, SearchSpace, TrialResult, TrialSpec, estimators, select
+from raymlops.experiments import SearchSpace, TrialResult, TrialSpec, estimators, select
 from raymlops.experiments.trial import ParameterValue
 from raymlops.records.models import ModelVersion
 from raymlops.steps.context import TrainingContext
@@ -23,8 +23,7 @@ def tune(
     context: TrainingContext,
     *,
     frame: pa.Table,
-    parts: Mapping[str, int],
-    task: Mapping[str, Any],
+    parts: Mapping[str, Any],
     pin: Mapping[str, Any],
     search: Mapping[str, Mapping[str, Any]],
     trials: int,
@@ -38,16 +37,16 @@ def tune(
         ConfigError: A trial has parameters that its family does not have.
         NoViableModel: Every trial failed.
     """
-    learned, places = LearningTask.model_validate(task), Parts(**parts)
+    known = Parts.model_validate(parts)
     warm = []
     if pin["champion"] is not None:
         warm = _parameters(context.metadata.get_version(context.project.model, pin["champion"]))
     specs = SearchSpace(search).sample(seed, trials, warm=warm)
     for spec in specs:
-        estimators.build(spec.family, spec.params, seed=spec.seed, task=learned)
+        estimators.build(spec.family, spec.params, seed=spec.seed, task=known.task)
     name = f"{context.project.name}-{context.run_id}"
-    results = context.tuner.search(specs, places.train(frame), places.valid(frame), task=learned, name=name)
-    best = select(results, learned)
+    results = context.tuner.search(specs, known.train(frame), known.valid(frame), task=known.task, name=name)
+    best = select(results, known.task)
     return {
         "trials": [trial_values(result) for result in results],
         "winner": {
@@ -55,13 +54,14 @@ def tune(
             "origin": best.spec.origin,
             "family": best.spec.family,
             "params": best.fitted_params,
+            "seed": best.spec.seed,
             "metrics": best.metrics,
         },
     }
 
 
 def trial_values(result: TrialResult) -> dict[str, Any]:
-    """A trial as JSON values: ``number``, ``family``, ``origin``, ``params``, ``metrics``, ``status``, ``error``, ``seconds``."""
+    """A trial as JSON values."""
     spec: TrialSpec = result.spec
     return {
         "number": spec.number,

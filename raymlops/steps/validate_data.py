@@ -34,7 +34,7 @@ def validate_data(
     task: Mapping[str, Any],
     pin: Mapping[str, Any],
     project: Mapping[str, Any],
-    holdout_days: float,
+    window: Mapping[str, Any],
     quality: Mapping[str, Any],
 ) -> Mapping[str, Any] | Halt:
     """Check schema, amount, age, missing shares, frozen features, duplicates and labels."""
@@ -44,7 +44,7 @@ def validate_data(
     if problems:
         return blocked(problems)
     times = event_times_us(frame)
-    holdout = holdout_start(times, holdout_days)
+    holdout = holdout_start(times, window["holdout_days"])
     problems = _amount(times, holdout, datetime.fromisoformat(pin["as_of"]), rules)
     if problems:
         return blocked(problems)
@@ -165,8 +165,7 @@ def _labels(
 
 def _duplicate_share(frame: pa.Table) -> float:
     """Share of rows that repeat an earlier one in every column."""
-    if not frame.num_rows:
-        return 0.0
+    rows: int = frame.num_rows
     distinct = pl.from_arrow(frame, rechunk=False)
     assert isinstance(distinct, pl.DataFrame)
-    return 1.0 - distinct.n_unique() / frame.num_rows
+    return 1.0 - distinct.n_unique() / rows if rows else 0.0

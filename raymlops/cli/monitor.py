@@ -1,0 +1,45 @@
+"""``raymlops monitor ...``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Windows, drift and performance.")
+
+
+@app.command()
+@one_line_errors
+def report(
+    name: str,
+    html: Annotated[Path | None, typer.Option(help="Write a self-contained page here.")] = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """The report of a model: in the terminal, as JSON, or as a page."""
+    with platform(config) as connected:
+        found = connected.monitor.report(name)
+    if html is not None:
+        html.write_text(found.html())
+        console.print(f"written to {html}")
+    if json:
+        show_json(found.to_dict())
+    elif html is None:
+        rows = [
+            {
+                "window": window.start.date(),
+                "champion": window.champion,
+                "rows": window.rows,
+                "quality": window.quality,
+                "drifted": ", ".join(name for name, column in window.columns.items() if column.drifted) or "-",
+                "degraded": window.degraded_reason or "-",
+            }
+            for window in found.windows
+        ]
+        show(rows, ["window", "champion", "rows", "quality", "drifted", "degraded"], as_json=False)

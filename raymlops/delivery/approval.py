@@ -1,0 +1,61 @@
+"""Who has approved which bundle for which environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from raymlops.errors import DataError
+from raymlops.records.bundles import BundleManifest
+from raymlops.records.ledger import LedgerEntry
+
+__all__ = ["APPROVALS_REQUIRED", "ApprovalLedger", "approve_bundle", "approvers", "ledger_subject"]
+
+APPROVALS_REQUIRED: Mapping[str, int] = {"prod": 1}
+"""Environment -> people who must have approved a bundle before it is deployed there; none where it is not named."""
+
+_APPROVE = "approve_bundle"
+
+
+class ApprovalLedger(Protocol):
+    """Where approvals are kept: ``metadata.Ledger`` fits it."""
+
+    def append_entry(
+        self, subject: str, action: str, reason: str, evidence: Mapping[str, object] | None = None, *, key: str
+    ) -> LedgerEntry:
+        """Append an entry; a known key answers the first entry with it."""
+        ...
+
+    def entries(self, subject: str | None = None, after: int = 0) -> list[LedgerEntry]:
+        """Entries of one subject, in order."""
+        ...
+
+
+def ledger_subject(digest: str) -> str:
+    """The subject of a bundle's ledger entries."""
+    return f"bundle:{digest}"
+
+
+def approve_bundle(
+    manifest: BundleManifest, environment: str, by: str, ledger: ApprovalLedger, reason: str = ""
+) -> LedgerEntry:
+    """Record that a person approves a bundle for an environment; once is enough.
+
+    Raises:
+        DataError: Nobody, or no environment, is named.
+    """
+    if not by.strip() or not environment.strip():
+        raise DataError(f"an approval must name a person and an environment, got {by!r} and {environment!r}")
+    return ledger.append_entry(
+        ledger_subject(manifest.digest),
+        _APPROVE,
+        reason or f"approved for {environment} by {by}",
+        {"bundle": manifest.digest, "environment": environment, "by": by, "pipeline": manifest.project.name},
+        key=f"{_APPROVE}:{environment}:{manifest.digest}:{by}",
+    )
+
+
+def approvers(digest: str, environment: str, ledger: ApprovalLedger) -> list[str]:
+    """Who has approved a bundle for an environment, sorted."""
+    approvals = (entry.evidence for entry in ledger.entries(ledger_subject(digest)) if entry.action == _APPROVE)
+    return sorted({str(evidence["by"]) for evidence in approvals if evidence["environment"] == environment})

@@ -1,0 +1,128 @@
+"""Building a bundle: source in, tested and immutable directory out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from raymlops.clock import Clock
+from raymlops.delivery.archive import pack, unpack
+from raymlops.delivery.lock import installed_lock
+from raymlops.delivery.project import PROJECT_FILE, SourceFile, collect_files, parse_project, read_project
+from raymlops.delivery.suite import SuiteReport, run_suite
+from raymlops.delivery.verify import ARCHIVE, LOCK, MANIFEST, TESTS, bundle_digest, verify_bundle
+from raymlops.errors import DeploymentError, StorageError
+from raymlops.records.bundles import BundleManifest
+from raymlops.records.record import sha256_of
+
+__all__ = ["build_bundle"]
+
+
+def build_bundle(
+    project_dir: Path | str, bundles_root: Path | str, clock: Clock, *, test_timeout_s: float = 300.0
+) -> BundleManifest:
+    """Test a project and make it a bundle: ``bundles_root/DIGEST`` with archive, lock, manifest and test output.
+
+    The tests run on a copy of exactly the files that are shipped. Equal files, in an equal environment, are one bundle:
+    where it is there already it is verified, not built again. The directory appears whole or not at all; several
+    processes may build at once.
+
+    Args:
+        project_dir: Holds ``project.yaml``, the code and its tests.
+        bundles_root: Holds the bundles; made where it is not there.
+        clock: Tells when it was built.
+        test_timeout_s: How long the tests may take.
+
+    Raises:
+        ConfigError: ``project.yaml`` or a file of the project is wrong.
+        DeploymentError: A test failed, none passed, or the tests took too long; or what is there under the digest is
+            not what was built.
+        StorageError: A file cannot be read or written; the message names it.
+    """
+    root = Path(bundles_root)
+    try:
+        read_project(Path(project_dir))
+        files = collect_files(Path(project_dir))
+        root.mkdir(parents=True, exist_ok=True)
+        return _build(files, root, clock, test_timeout_s)
+    except OSError as error:
+        raise StorageError(f"{error.filename or root}: {error.strerror or error}", path=str(root)) from error
+
+
+def _build(files: Mapping[str, SourceFile], root: Path, clock: Clock, test_timeout_s: float) -> BundleManifest:
+    project = parse_project(files[PROJECT_FILE].content, PROJECT_FILE)
+    archive, lock = pack(files), installed_lock()
+    digest = bundle_digest(sha256_of(archive), project, sha256_of(lock))
+    target = root / digest
+    if target.exists():
+        return verify_bundle(target)
+    report = _tested(files, test_timeout_s)
+    if not report.green:
+        log = root / "rejected" / f"{digest}.txt"
+        log.parent.mkdir(exist_ok=True)
+        log.write_text(report.output)
+        raise DeploymentError(
+            f"project {project.name!r}: its tests must pass, got: {report.summary}; see {log}",
+            project=project.name,
+            log=str(log),
+            tests=report.counts,
+        )
+    manifest = BundleManifest(
+        digest=digest,
+        project=project,
+        archive_sha256=sha256_of(archive),
+        files={name: sha256_of(file.content) for name, file in files.items()},
+        lock_sha256=sha256_of(lock),
+        tests=report.counts,
+        built_at=clock.now(),
+    )
+    content = {
+        ARCHIVE: archive,
+        LOCK: lock,
+        TESTS: report.output.encode(),
+        MANIFEST: manifest.model_dump_json(indent=2).encode(),
+    }
+    _publish(content, target)
+    return verify_bundle(target)
+
+
+def _tested(files: Mapping[str, SourceFile], timeout_s: float) -> SuiteReport:
+    # Outside of bundles_root, whose parents may hold a pytest configuration that is not the project's.
+    with tempfile.TemporaryDirectory(prefix="raymlops-build-") as scratch:
+        directory = Path(scratch) / "project"
+        directory.mkdir()
+        unpack(files, directory)
+        return run_suite(directory, Path(scratch) / "home", timeout_s=timeout_s)
+
+
+def _publish(content: Mapping[str, bytes], target: Path) -> None:
+    staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=".building-"))
+    try:
+        for name, data in content.items():
+            with (staging / name).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            (staging / name).chmod(0o444)
+        staging.chmod(0o755)
+        _sync(staging)
+        try:
+            staging.rename(target)
+        except OSError:
+            # Another process built the same bundle meanwhile; the caller verifies what is there.
+            if not target.exists():
+                raise
+        _sync(target.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

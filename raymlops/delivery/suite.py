@@ -1,0 +1,96 @@
+"""Running a project's own tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from raymlops.errors import ConfigError
+
+__all__ = ["SuiteReport", "run_suite"]
+
+_OUTCOMES = {"passed": "passed", "failed": "failed", "error": "failed", "errors": "failed", "skipped": "skipped"}
+_SUMMARY = re.compile(r"\b\d+ (?:passed|failed|errors?|skipped)\b")
+
+
+class SuiteReport(NamedTuple):
+    """What came of a run of the tests."""
+
+    green: bool
+    """All tests passed, and there was at least one."""
+    counts: dict[str, int]
+    """``passed``, ``failed`` (errors included), ``skipped``."""
+    output: str
+    summary: str
+    """One line."""
+
+
+def run_suite(directory: Path, home: Path, *, timeout_s: float) -> SuiteReport:
+    """Run pytest in a project's directory, in a process group of its own that does not outlive the call.
+
+    Args:
+        directory: The project; first on the tests' import path.
+        home: ``RAYMLOPS_HOME`` of the tests, so that they cannot touch the platform's.
+        timeout_s: After this the tests are killed, and count as failed.
+
+    Raises:
+        ConfigError: pytest is not installed.
+    """
+    if importlib.util.find_spec("pytest") is None:
+        raise ConfigError("building a bundle runs its tests: pytest must be installed")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no"]
+    # A build may itself run under pytest, whose settings are not the project's.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment = {**inherited, "PYTHONDONTWRITEBYTECODE": "1", "RAYMLOPS_HOME": str(home)}
+    # A file, not a pipe: a stray child of a killed test would hold a pipe open for ever.
+    with tempfile.TemporaryFile() as sink:
+        exit_code = _run(command, directory, environment, sink, timeout_s)
+        sink.seek(0)
+        output = sink.read().decode(errors="replace")
+    if exit_code is None:
+        return SuiteReport(False, _counts(""), output, f"killed after {timeout_s:g} s")
+    lines = output.strip().splitlines() or ["no output"]
+    # The project's code may print after pytest's last line.
+    summary = next((line for line in reversed(lines) if _SUMMARY.search(line)), lines[-1])
+    counts = _counts(summary)
+    green = exit_code == 0 and counts["failed"] == 0 < counts["passed"]
+    return SuiteReport(green, counts, output, f"{summary.strip('= ')} (exit code {exit_code})")
+
+
+def _run(
+    command: list[str], directory: Path, environment: dict[str, str], sink: IO[bytes], timeout_s: float
+) -> int | None:
+    """The exit code, ``None`` where the time was up."""
+    process = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments; the tests are the user's own code
+        command,
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=sink,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        return process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _counts(summary: str) -> dict[str, int]:
+    counts = dict.fromkeys(_OUTCOMES.values(), 0)
+    for number, word in re.findall(r"(\d+) (\w+)", summary):
+        if word in _OUTCOMES:
+            counts[_OUTCOMES[word]] += int(number)
+    return counts

@@ -1,0 +1,88 @@
+"""Checking that a bundle is what was built and tested."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from raymlops.delivery.project import PROJECT_FILE, parse_project
+from raymlops.errors import ConfigError, DeploymentError, NotFoundError
+from raymlops.records.bundles import BundleManifest, ProjectSpec
+from raymlops.records.record import sha256_of
+
+__all__ = ["ARCHIVE", "LOCK", "MANIFEST", "TESTS", "bundle_digest", "verify_bundle"]
+
+ARCHIVE, LOCK, MANIFEST, TESTS = "bundle.zip", "lock.txt", "manifest.json", "tests.txt"
+
+
+def bundle_digest(archive_sha256: str, project: ProjectSpec, lock_sha256: str) -> str:
+    """The identity of a bundle: its files, what they say of themselves, and the packages they were tested with."""
+    return sha256_of({"archive": archive_sha256, "project": project, "lock": lock_sha256})
+
+
+def verify_bundle(directory: Path | str) -> BundleManifest:
+    """Compute every hash of a bundle again.
+
+    Returns:
+        Its manifest.
+
+    Raises:
+        NotFoundError: There is no such bundle.
+        DeploymentError: Something is missing, altered or added, or its tests were not green; the message names the
+            file.
+    """
+    place = Path(directory)
+    if not place.is_dir():
+        raise NotFoundError(f"bundle {place.name!r} does not exist in {place.parent}", digest=place.name)
+    try:
+        manifest = BundleManifest.model_validate_json(_read(place / MANIFEST))
+    except ValidationError as error:
+        raise _altered(place / MANIFEST, f"must be a bundle's manifest: {error.error_count()} faults") from error
+    _check_archive(place / ARCHIVE, manifest)
+    _expect(place / LOCK, manifest.lock_sha256, sha256_of(_read(place / LOCK)))
+    digest = bundle_digest(manifest.archive_sha256, manifest.project, manifest.lock_sha256)
+    _expect(place / MANIFEST, digest, manifest.digest)
+    _expect(place, digest, place.name)
+    if manifest.tests.get("failed") != 0 or manifest.tests.get("passed", 0) < 1:
+        raise _altered(place / MANIFEST, f"its tests must be green, got {manifest.tests}")
+    return manifest
+
+
+def _check_archive(file: Path, manifest: BundleManifest) -> None:
+    content = _read(file)
+    _expect(file, manifest.archive_sha256, sha256_of(content))
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            found = {name: archive.read(name) for name in archive.namelist()}
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise _altered(file, f"must be a zip archive: {error}") from error
+    if found.keys() != manifest.files.keys():
+        difference = sorted(found.keys() ^ manifest.files.keys())
+        raise _altered(file, f"must hold the files of the manifest, differs in {difference}")
+    for name, data in found.items():
+        _expect(file / name, manifest.files[name], sha256_of(data))
+    try:
+        project = parse_project(found.get(PROJECT_FILE, b""), str(file / PROJECT_FILE))
+    except ConfigError as error:
+        raise _altered(file / PROJECT_FILE, str(error)) from error
+    if project != manifest.project:
+        raise _altered(file / PROJECT_FILE, "must say what the manifest says of the project")
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise _altered(file, f"a bundle must have it: {error.strerror}") from error
+
+
+def _expect(file: Path, expected: str, found: str) -> None:
+    if expected != found:
+        raise _altered(file, f"must have digest {expected}, got {found}")
+
+
+def _altered(file: Path, what: str) -> DeploymentError:
+    return DeploymentError(f"{file}: {what}", path=str(file))

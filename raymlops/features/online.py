@@ -1,0 +1,128 @@
+"""The online store: bytes per view and entity, replaced together with how far a view has been materialised."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["NOWHERE", "InMemoryOnlineStore", "OnlineStore", "Snapshot", "ViewUpdate", "Watermark", "address"]
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """How far a view is materialised: all rows of its table up to here are in the online store."""
+
+    table_version: int
+    sequence: int
+    """``_seq`` of the last row."""
+
+
+@dataclass(frozen=True)
+class ViewUpdate:
+    """New runs of one view, and the watermark they bring it to."""
+
+    view: str
+    """``NAME@VERSION``."""
+    watermark: Watermark
+    runs: Mapping[bytes, bytes]
+    """Encoded key -> run."""
+
+
+NOWHERE = b"\x00"
+"""An address that no run has: a view's name starts with a letter."""
+
+
+def address(view: str, key: bytes) -> bytes:
+    """Where the run of a key in view ``NAME@VERSION`` is kept."""
+    return b"%b\x00%b" % (view.encode(), key)
+
+
+class Snapshot(Protocol):
+    """One consistent state of the store. The memory it hands out is valid until the snapshot is closed."""
+
+    def get_many(self, addresses: Sequence[bytes]) -> list[memoryview | None]:
+        """Read runs.
+
+        Args:
+            addresses: N addresses, made by ``address``; duplicates allowed.
+
+        Returns:
+            N runs, in the order of ``addresses``; ``None`` where there is none.
+        """
+        ...
+
+
+class OnlineStore(Protocol):
+    """Runs by address. One writer; any number of readers, which see all of a commit or nothing of it.
+
+    Thread-safe. A commit is on disk before it returns, where the store has a disk.
+    """
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """Open the state of the last commit.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+        ...
+
+    def watermark(self, view: str) -> Watermark | None:
+        """How far a view is materialised; ``None`` if it never was.
+
+        Args:
+            view: ``NAME@VERSION``.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+        ...
+
+    def commit(self, updates: Sequence[ViewUpdate]) -> None:
+        """Replace runs and watermarks of several views, all or nothing.
+
+        Raises:
+            StorageError: nothing was written; the message names the file.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what the store holds; it must not be used any more."""
+        ...
+
+
+class _InMemorySnapshot:
+    def __init__(self, runs: Mapping[bytes, bytes]) -> None:
+        self._runs = runs
+
+    def get_many(self, addresses: Sequence[bytes]) -> list[memoryview | None]:
+        found = map(self._runs.get, addresses)
+        return [None if run is None else memoryview(run) for run in found]
+
+
+class InMemoryOnlineStore:
+    """Keeps all in this process; a commit copies the directory of runs, so that snapshots stay as they are."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs: Mapping[bytes, bytes] = {}
+        self._watermarks: dict[str, Watermark] = {}
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        return nullcontext(_InMemorySnapshot(self._runs))
+
+    def watermark(self, view: str) -> Watermark | None:
+        return self._watermarks.get(view)
+
+    def commit(self, updates: Sequence[ViewUpdate]) -> None:
+        with self._lock:
+            runs = dict(self._runs)
+            for update in updates:
+                runs.update({address(update.view, key): run for key, run in update.runs.items()})
+            self._runs = runs
+            self._watermarks = self._watermarks | {update.view: update.watermark for update in updates}
+
+    def close(self) -> None:
+        self._runs = {}

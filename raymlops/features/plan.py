@@ -1,0 +1,155 @@
+"""Online plans: a feature service compiled for reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from raymlops.errors import ConfigError, DataError
+from raymlops.features.applied import ResolvedService, ResolvedView
+from raymlops.features.definitions import DType
+from raymlops.features.keys import key_of_row
+from raymlops.features.naming import column_name
+from raymlops.features.on_demand import OnDemandFunction
+from raymlops.features.online import NOWHERE, OnlineStore, address
+from raymlops.features.run_reader import Value, ViewReader
+from raymlops.features.schema import INSTANT, arrow_type, check_columns, typed
+
+__all__ = ["KeyTypes", "OnlinePlan", "OnlineRows"]
+
+KeyTypes = Callable[[ResolvedView], "tuple[type, ...] | None"]
+"""Tells ``int`` or ``str`` for each key of a view; ``None`` as long as its table has no rows."""
+
+
+@dataclass(frozen=True)
+class OnlineRows:
+    """Features of some requests."""
+
+    columns: dict[str, list[Value]]
+    """Column name ``VIEW__FIELD`` -> one value per request; timestamps as microseconds since 1970."""
+    event_times_us: dict[str, list[int | None]]
+    """View -> per request the event time of the row its fields are from; ``None`` without a valid one."""
+    missing: list[list[str]]
+    """Per request the feature columns whose view had no valid row."""
+
+
+class _PlannedView:
+    """One view of a plan."""
+
+    def __init__(self, resolved: ResolvedView, key_types: KeyTypes) -> None:
+        view = resolved.view
+        if not view.online:
+            raise ConfigError(f"view {view.ref!r} is not kept online", view=view.name)
+        self.name = view.name
+        self.columns = [column_name(view.name, feature) for feature in resolved.features]
+        self.reader = ViewReader(view, resolved.features)
+        self._resolved = resolved
+        self._keys = view.keys
+        self._key_types = key_types
+        self._types: tuple[type, ...] | None = None
+        self._prefix = address(view.ref, b"")
+
+    def address_of(self, row: Mapping[str, object]) -> bytes | None:
+        """Where the row's entity is kept; ``None`` if its key has a null."""
+        if self._types is None:
+            self._types = self._key_types(self._resolved)
+        key = key_of_row(row, self._keys, self._types or (), f"view {self.name!r}")
+        return None if key is None else self._prefix + key
+
+
+class OnlinePlan:
+    """Reads the features of one service, as of given instants, in this process.
+
+    Immutable but for what it learns once; any number of threads may share it.
+
+    Args:
+        service: The service.
+        store: The online store.
+        key_types: Tells the types of a view's keys.
+
+    Raises:
+        ConfigError: a view of the service is not kept online, or an on-demand function cannot be imported.
+    """
+
+    def __init__(self, service: ResolvedService, store: OnlineStore, key_types: KeyTypes) -> None:
+        self._store = store
+        self._views = [_PlannedView(resolved, key_types) for resolved in service.views]
+        self._on_demand = [OnDemandFunction(view) for view in service.on_demand]
+        self._types: Mapping[str, DType] = service.columns
+        self._fetched: dict[str, DType] = {
+            column_name(resolved.view.name, feature): resolved.view.dtype_of(feature)
+            for resolved in service.views
+            for feature in resolved.features
+        }
+        self.feature_columns: tuple[str, ...] = tuple(service.columns)
+        """``VIEW__FIELD`` in the service's order."""
+        keys = [key for resolved in service.views for key in resolved.view.keys]
+        inputs = [name for function in self._on_demand for name in function.view.request_inputs]
+        self.request_columns: tuple[str, ...] = tuple(dict.fromkeys([*keys, *inputs]))
+        """What a request row must have: the keys of the views, and what on-demand views need."""
+        wanted = set(self.feature_columns)
+        self._shown = [[column for column in view.columns if column in wanted] for view in self._views]
+
+    def read(self, rows: Sequence[Mapping[str, object]], at_us: Sequence[int]) -> OnlineRows:
+        """Read the features of N requests from one state of the store.
+
+        Args:
+            rows: N mappings that have the ``request_columns``; a null key has no row.
+            at_us: N instants, microseconds since 1970. No event after it influences a value.
+
+        Raises:
+            SchemaMismatch: a request lacks a column.
+            DataError: a value has the wrong type, or an instant lies before the history that is kept.
+            StorageError: the store cannot be read.
+        """
+        count = len(rows)
+        columns: dict[str, list[Value]] = {}
+        times: dict[str, list[int | None]] = {}
+        missing: list[list[str]] = [[] for _ in range(count)]
+        with self._store.snapshot() as snapshot:
+            for view, shown in zip(self._views, self._shown, strict=True):
+                addresses = [view.address_of(row) for row in rows]
+                runs = snapshot.get_many([NOWHERE if found is None else found for found in addresses])
+                read = view.reader.read
+                answers = [read(run, at) for run, at in zip(runs, at_us, strict=True)]
+                times[view.name] = [event_us for _, event_us in answers]
+                columns.update(
+                    zip(view.columns, map(list, zip(*[values for values, _ in answers], strict=True)), strict=False)
+                )
+                for row, (_, event_us) in enumerate(answers):
+                    if event_us is None:
+                        missing[row] += shown
+        if self._on_demand:
+            self._compute(rows, columns)
+        return OnlineRows({name: columns.get(name, []) for name in self.feature_columns}, times, missing)
+
+    def _compute(self, rows: Sequence[Mapping[str, object]], columns: dict[str, list[Value]]) -> None:
+        fetched = {name: _array(columns.get(name, []), dtype) for name, dtype in self._fetched.items()}
+        for function in self._on_demand:
+            request = {name: _request_column(function, rows, name) for name in function.view.request_inputs}
+            for name, column in function.compute({**fetched, **request}, len(rows)).items():
+                plain = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
+                columns[name] = plain.to_pylist()
+
+    def table(self, rows: OnlineRows) -> Any:
+        """The features as a table."""
+        return pa.table({name: _array(rows.columns[name], dtype) for name, dtype in self._types.items()})
+
+
+def _array(values: Sequence[Value], dtype: DType) -> Any:
+    if dtype == "timestamp":
+        return pa.array(values, pa.int64()).cast(INSTANT)
+    return pa.array(values, arrow_type(dtype))
+
+
+def _request_column(function: OnDemandFunction, rows: Sequence[Mapping[str, object]], name: str) -> Any:
+    for row in rows:
+        check_columns("request", row, [name])
+    try:
+        column = pa.array([row[name] for row in rows])
+    except pa.ArrowException as error:
+        raise DataError(f"request: column {name!r} must hold one type: {error}", column=name) from error
+    return typed("request", name, column, function.request_type(name))

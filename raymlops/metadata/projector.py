@@ -1,0 +1,77 @@
+"""Keeps MLflow in step with the metadata store."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from raymlops.metadata.mlflow import MlflowProjection
+from raymlops.metadata.protocols import Metadata
+from raymlops.records.runs import RunStatus
+
+__all__ = ["Projector"]
+
+_log = logging.getLogger(__name__)
+
+
+class Projector:
+    """Projects what changed since it last looked; after a restart, or into an empty MLflow, everything.
+
+    Thread-safe; one sync runs at a time.
+
+    Args:
+        metadata: The truth.
+        projection: Where it is shown.
+        trials_of: Run id -> its trials, each with ``params``, ``metrics`` and ``status``; none where there were none.
+    """
+
+    def __init__(
+        self,
+        metadata: Metadata,
+        projection: MlflowProjection,
+        trials_of: Callable[[str], Sequence[Mapping[str, Any]]],
+    ) -> None:
+        self._metadata = metadata
+        self._projection = projection
+        self._trials_of = trials_of
+        self._lock = threading.Lock()
+        self._runs: dict[str, RunStatus] = {}
+        self._aliases: dict[tuple[str, str], int] = {}
+
+    def sync(self) -> int:
+        """Bring MLflow up to date.
+
+        Returns:
+            How many runs, versions and aliases were written.
+
+        Raises:
+            StorageError: MLflow fails; what was written stays, and the next sync goes on.
+        """
+        with self._lock:
+            return self._sync_runs() + sum(self._sync_model(name) for name in self._metadata.list_models())
+
+    def _sync_runs(self) -> int:
+        written = 0
+        for run in reversed(self._metadata.list_runs()):
+            if self._runs.get(run.id) != run.status:
+                self._projection.project_run(run, self._trials_of(run.id))
+                self._runs[run.id] = run.status
+                written += 1
+        return written
+
+    def _sync_model(self, name: str) -> int:
+        written = 0
+        for version in self._metadata.list_versions(name):
+            if version.mlflow_uri is None:
+                uri = self._projection.project_version(version, Path(version.path))
+                self._metadata.set_mlflow_uri(name, version.version, uri)
+                written += 1
+        for alias, number in self._metadata.aliases(name).items():
+            if self._aliases.get((name, alias)) != number:
+                self._projection.set_alias(name, alias, number)
+                self._aliases[name, alias] = number
+                written += 1
+        return written

@@ -1,0 +1,101 @@
+"""Is the data broken? Apart from whether it has moved: broken data must not be trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from raymlops.config.monitoring import QualityConfig
+from raymlops.monitoring.profile import Profile
+from raymlops.monitoring.reference import Reference
+
+__all__ = ["Quality", "judge_quality"]
+
+Verdict = Literal["ok", "warn", "block"]
+Finding = tuple[Verdict, str]
+
+MIN_FROZEN_ROWS = 50
+MIN_VARIETY = 3
+WARN_DUPLICATE_SHARE = 0.01
+BLOCK_DUPLICATE_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Verdict over one window's data, and why, the worst first."""
+
+    verdict: Verdict = "ok"
+    reasons: tuple[str, ...] = ()
+
+
+def judge_quality(
+    rows: int,
+    duplicates: int,
+    reference: Reference | None,
+    profile: Profile | None,
+    config: QualityConfig,
+    *,
+    min_rows: int,
+    reference_problem: str = "",
+) -> Quality:
+    """Judge one window's data.
+
+    Args:
+        rows: Rows answered in the window.
+        duplicates: Of these, rows whose request id and row number had been seen before.
+        reference: The champion's, where it has one.
+        profile: The window's, on the reference's bins.
+        config: What counts as broken.
+        min_rows: Shares of fewer rows than this are not judged.
+        reference_problem: Why there is no reference.
+    """
+    findings: list[Finding] = []
+    if rows < config.min_rows:
+        findings.append(
+            ("block", f"{rows} predictions, fewer than the {config.min_rows} expected: the traffic stopped")
+        )
+    if rows and duplicates / rows > WARN_DUPLICATE_SHARE:
+        verdict: Verdict = "block" if duplicates / rows > BLOCK_DUPLICATE_SHARE else "warn"
+        findings.append((verdict, f"{duplicates / rows:.1%} of the predictions repeat a request id and row"))
+    if reference is None:
+        findings.append(("warn", f"drift is not judged: {reference_problem or 'the champion has no reference'}"))
+    elif profile is not None and rows:
+        findings.extend(_schema(profile))
+        if rows >= min_rows:
+            for name in reference.columns:
+                if name not in profile.problems:
+                    findings.extend(_column(name, reference, profile, config))
+    order = ("block", "warn", "ok")
+    findings.sort(key=lambda finding: order.index(finding[0]))
+    return Quality(findings[0][0] if findings else "ok", tuple(reason for _, reason in findings))
+
+
+def _schema(profile: Profile) -> Iterator[Finding]:
+    for name, problem in profile.problems.items():
+        yield "block", f"{name}: {problem}"
+    if profile.new_columns:
+        yield "warn", f"new columns: {', '.join(profile.new_columns)}"
+
+
+def _column(name: str, reference: Reference, profile: Profile, config: QualityConfig) -> Iterator[Finding]:
+    before, after = reference.counts(name), profile.counts[name]
+    for slot, what in ((-1, "missing"), (-2, "infinite")):
+        was, now = float(before[slot]) / max(1, before.sum()), float(after[slot]) / max(1, after.sum())
+        if now - was > config.warn_missing_share:
+            verdict: Verdict = "block" if now - was > config.block_missing_share else "warn"
+            yield verdict, f"{name}: {now:.1%} of the values are {what}, {was:.1%} in the reference"
+    bins = reference.bins(name)
+    present = max(1, int(after[:-2].sum()))
+    if bins.kind == "categorical":
+        unseen = float(after[bins.bins - 1]) / present
+        if unseen > config.warn_unseen_share:
+            verdict = "block" if unseen > config.block_unseen_share else "warn"
+            yield verdict, f"{name}: {unseen:.1%} of the values are categories never seen before"
+    elif bins.kind == "numeric" and bins.edges:
+        # Never blocks: a season may leave the reference's range as a whole, and that is drift, not breakage.
+        outside = float(after[0] + after[bins.bins - 1]) / present
+        if outside > config.warn_unseen_share:
+            yield "warn", f"{name}: {outside:.1%} of the values lie outside the reference's range"
+    if present >= MIN_FROZEN_ROWS and reference.variety(name) >= MIN_VARIETY and profile.constant(name, bins):
+        yield "block", f"{name}: frozen: all {present} values are equal"

@@ -1,0 +1,11 @@
+"""Names of the control actors."""
+
+from __future__ import annotations
+
+__all__ = ["CONTROLLER", "FEATURES", "METADATA", "MONITOR", "PROJECTOR"]
+
+METADATA = "metadata"
+FEATURES = "features"
+MONITOR = "monitor"
+CONTROLLER = "controller"
+PROJECTOR = "projector"

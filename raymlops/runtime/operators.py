@@ -1,0 +1,199 @@
+"""What the facade does about runs, models and bundles, on the stores and the cluster."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from raymlops.clock import Clock
+from raymlops.config.platform import PlatformConfig
+from raymlops.delivery import approve_bundle, build_bundle, deploy_bundle, verify_bundle
+from raymlops.errors import ConfigError, NotFoundError
+from raymlops.features import TrainingSet
+from raymlops.metadata import Metadata
+from raymlops.monitoring import REFERENCE_FILE, Reference
+from raymlops.records.bundles import BundleManifest, Deployment
+from raymlops.records.ledger import LedgerEntry
+from raymlops.records.models import ModelVersion
+from raymlops.records.record import sha256_of
+from raymlops.records.runs import Run
+from raymlops.runtime.jobs import JobRunner
+from raymlops.serving.model_files import save_model
+
+__all__ = ["DeliveryOperator", "ModelOperator", "RunOperator"]
+
+
+class ModelOperator:
+    """Registers models that were fitted elsewhere, and tells what is behind a version."""
+
+    def __init__(self, home: Path, metadata: Metadata, clock: Clock) -> None:
+        self._home = home
+        self._metadata = metadata
+        self._clock = clock
+
+    def register(
+        self,
+        name: str,
+        estimator: object,
+        example: pa.Table,
+        metrics: dict[str, float],
+        training_set: TrainingSet | None,
+    ) -> ModelVersion:
+        """Package, then register; the same model with the same metrics and training set is the same version."""
+        directory = self._home / "models" / name / f".draft-{uuid.uuid4().hex}"
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            manifest = save_model(directory, estimator, example=example)
+            manifest_of_rows = None if training_set is None else training_set.manifest
+            if training_set is not None:
+                rows = training_set.table().select([column.name for column in manifest.signature.inputs])
+                (directory / REFERENCE_FILE).write_bytes(Reference.fit(rows).dumps())
+            digest = sha256_of(manifest)
+            trained_on = None if manifest_of_rows is None else manifest_of_rows.digest
+            key = sha256_of({"model": digest, "metrics": metrics, "training_set": trained_on})
+            place = directory.parent / key[:16]
+            if not place.exists():
+                directory.rename(place)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+        draft = ModelVersion(
+            name=name,
+            version=0,
+            path=str(place),
+            manifest=manifest,
+            digest=digest,
+            metrics=metrics,
+            training_set=trained_on,
+            table_versions={} if manifest_of_rows is None else manifest_of_rows.table_versions,
+            created_at=self._clock.now(),
+        )
+        return self._metadata.register_version(draft, key=key)
+
+    def lineage(self, name: str, version: int) -> dict[str, Any]:
+        """What a version was made of and by, as JSON values."""
+        found = self._metadata.get_version(name, version)
+        run = None if found.run_id is None else self._metadata.get_run(found.run_id)
+        return {
+            "model": name,
+            "version": version,
+            "digest": found.digest,
+            "training_set": found.training_set,
+            "table_versions": found.table_versions,
+            "bundle": found.bundle,
+            "parameters": found.parameters,
+            "run": None if run is None else run.model_dump(mode="json", include={"id", "pipeline", "reason", "steps"}),
+            "mlflow": found.mlflow_uri,
+        }
+
+
+class RunOperator:
+    """Starts runs from the deployed bundle and watches them."""
+
+    def __init__(self, config: PlatformConfig, metadata: Metadata, jobs: JobRunner, clock: Clock) -> None:
+        self._config = config
+        self._metadata = metadata
+        self._jobs = jobs
+        self._clock = clock
+
+    def start(
+        self,
+        pipeline: str,
+        parameters: dict[str, Any],
+        reason: str,
+        *,
+        run_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Run:
+        """Record and submit a run; wait for its end where there is a timeout.
+
+        Raises:
+            NotFoundError: No bundle of the pipeline is deployed.
+        """
+        deployment = self._metadata.find_deployment(self._config.environment, pipeline)
+        if deployment is None:
+            where = f"environment {self._config.environment!r}"
+            raise NotFoundError(f"no bundle of pipeline {pipeline!r} is deployed in {where}: build and deploy one")
+        run = Run(
+            id=run_id or f"{pipeline}-{uuid.uuid4().hex[:12]}",
+            pipeline=pipeline,
+            parameters=parameters,
+            reason=reason,
+            bundle=deployment.bundle,
+            created_at=self._clock.now(),
+        )
+        run = self._metadata.create_run(run)
+        if not run.status.final:
+            self._jobs.submit(run)
+        return run if timeout_s is None else self._jobs.wait(run.id, timeout_s)
+
+    def resume(self, run_id: str, timeout_s: float | None) -> Run:
+        """Start a new run of the same bundle and parameters that takes over the finished steps of ``run_id``."""
+        failed = self._metadata.get_run(run_id)
+        if not failed.status.final:
+            raise ConfigError(f"run {run_id} is {failed.status}: only a run that ended can be resumed")
+        run = failed.model_copy(
+            update={
+                "id": f"{failed.pipeline}-{uuid.uuid4().hex[:12]}",
+                "parameters": {**failed.parameters, "resume_of": run_id},
+                "reason": f"resumes {run_id}",
+                "created_at": self._clock.now(),
+            }
+        )
+        fresh = Run.model_validate(
+            run.model_dump(include={"id", "pipeline", "parameters", "reason", "bundle", "created_at"})
+        )
+        self._jobs.submit(self._metadata.create_run(fresh))
+        return fresh if timeout_s is None else self._jobs.wait(fresh.id, timeout_s)
+
+    def compare(self, run_ids: Sequence[str]) -> pa.Table:
+        """One row per run: status, reason, outcome, metrics."""
+        rows = []
+        for run in map(self._metadata.get_run, run_ids):
+            metrics = {f"metrics.{name}": value for name, value in run.result.get("metrics", {}).items()}
+            known = {name: run.result.get(name) for name in ("outcome", "version", "family")}
+            rows.append({"id": run.id, "status": str(run.status), "reason": run.reason, **known, **metrics})
+        return pa.Table.from_pylist(rows)
+
+    def logs(self, run_id: str) -> str:
+        """What the run's job printed."""
+        self._metadata.get_run(run_id)
+        return self._jobs.keep_logs(run_id).read_text()
+
+
+class DeliveryOperator:
+    """Builds, verifies and deploys bundles."""
+
+    def __init__(self, config: PlatformConfig, metadata: Metadata, clock: Clock) -> None:
+        self._config = config
+        self._metadata = metadata
+        self._clock = clock
+        self._root = config.home / "bundles"
+
+    def build(self, project: Path) -> BundleManifest:
+        """Test and build a project, and record the bundle."""
+        return self._metadata.put_bundle(build_bundle(project, self._root, self._clock))
+
+    def verify(self, digest: str) -> BundleManifest:
+        """Check the hashes of a bundle."""
+        return verify_bundle(self._root / digest)
+
+    def deploy(self, digest: str, environment: str | None, reason: str) -> Deployment:
+        """Make a bundle live in an environment."""
+        manifest = self.verify(digest)
+        return deploy_bundle(manifest, environment or self._config.environment, self._metadata, self._clock, reason)
+
+    def approve(self, digest: str, environment: str | None, by: str) -> LedgerEntry:
+        """Record an approval."""
+        return approve_bundle(self.verify(digest), environment or self._config.environment, by, self._metadata)
+
+    def environments(self) -> list[Deployment]:
+        """The newest deployment of every pipeline in every environment that has one."""
+        pipelines = sorted({bundle.project.name for bundle in self._metadata.list_bundles()})
+        names = sorted({self._config.environment, "dev", "staging", "prod"})
+        found = (self._metadata.find_deployment(name, pipeline) for name in names for pipeline in pipelines)
+        return [deployment for deployment in found if deployment is not None]

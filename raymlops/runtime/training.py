@@ -1,0 +1,79 @@
+"""One training run, inside its Ray Job."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+from raymlops.config.platform import PlatformConfig
+from raymlops.errors import ConfigError, RaymlopsError
+from raymlops.features import FeatureReader
+from raymlops.metadata import Metadata
+from raymlops.records.runs import Run, RunStatus
+from raymlops.runtime import cluster
+from raymlops.runtime.clients import ActorProxy, wake_projector
+from raymlops.runtime.clocks import build_clock
+from raymlops.runtime.names import METADATA
+from raymlops.runtime.trial_log import write_trials
+from raymlops.runtime.tuning import RayTuner
+from raymlops.steps.context import TrainingContext
+from raymlops.steps.training import train_project
+
+__all__ = ["execute_run"]
+
+
+def execute_run(run_id: str) -> int:
+    """Run the pipeline of a recorded run in this process, which is a driver on the cluster.
+
+    Returns:
+        The process's exit code: 0 where the run came to an outcome, also to a refusal.
+    """
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(name)s %(message)s")
+    home = Path(os.environ["RAYMLOPS_HOME"])
+    config = cluster.running_config(home)
+    cluster.attach("auto")
+    metadata = cast("Metadata", ActorProxy(METADATA, config.cluster.call_timeout.total_seconds()))
+    run = metadata.get_run(run_id)
+    try:
+        result = _train(config, metadata, run)
+    except RaymlopsError as error:
+        _fail(config, metadata, run_id, error)
+        logging.exception("run %s failed", run_id)
+        return 1
+    write_trials(home, run_id, result["trials"])
+    logging.info("run %s: %s: %s", run_id, result["outcome"], result["reason"])
+    wake_projector()
+    return 0
+
+
+def _train(config: PlatformConfig, metadata: Metadata, run: Run) -> dict[str, Any]:
+    if run.bundle is None:
+        raise ConfigError(f"run {run.id} names no bundle to run from")
+    work = config.home / "runs" / run.id
+    timeout_s = config.cluster.free_cpus_timeout.total_seconds()
+    clock = build_clock(config)
+    context = TrainingContext(
+        home=config.home,
+        reader=FeatureReader(config.home / "features", clock=clock),
+        metadata=metadata,
+        tuner=RayTuner(work / "tune", free_cpus_timeout_s=timeout_s),
+        clock=clock,
+        project=metadata.get_bundle(run.bundle).project,
+        run_id=run.id,
+        work=work,
+        bundle=run.bundle,
+    )
+    resumed = run.parameters.get("resume_of")
+    overrides = {name: value for name, value in run.parameters.items() if name != "resume_of"}
+    return train_project(context, overrides, reason=run.reason, resume_of=resumed)
+
+
+def _fail(config: PlatformConfig, metadata: Metadata, run_id: str, error: RaymlopsError) -> None:
+    """Record a failure that came before the pipeline could record it."""
+    if not metadata.get_run(run_id).status.final:
+        now = build_clock(config).now()
+        message = f"{type(error).__name__}: {error}"
+        metadata.update_run(run_id, status=RunStatus.FAILED, error=message, ended_at=now)

@@ -1,0 +1,34 @@
+"""The trials of a run, kept in its directory for whoever shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from raymlops.records.record import canonical_json
+
+__all__ = ["read_trials", "write_trials"]
+
+
+def _path(home: Path, run_id: str) -> Path:
+    return home / "runs" / run_id / "trials.json"
+
+
+def write_trials(home: Path, run_id: str, trials: Sequence[Mapping[str, Any]]) -> None:
+    """Write them, all or none."""
+    path = _path(home, run_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".tmp")
+    draft.write_bytes(canonical_json(list(trials)))
+    draft.replace(path)
+
+
+def read_trials(home: Path, run_id: str) -> list[dict[str, Any]]:
+    """Read them; none where the run did not come as far as its search."""
+    try:
+        return list(orjson.loads(_path(home, run_id).read_bytes()))
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,176 @@
+"""Who answers a query, and what happens when that one cannot."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from raymlops.clock import Clock, to_us
+from raymlops.errors import DataError, DeploymentError
+from raymlops.records.plans import Role
+from raymlops.serving.event_log import EventLog
+from raymlops.serving.events import PredictionEvent
+from raymlops.serving.loader import Loaded, Serving
+from raymlops.serving.protocols import Columns, Outputs
+from raymlops.serving.router import choose
+from raymlops.serving.trials import ShadowJob, ShadowQueue, ask, check_outputs
+
+__all__ = ["Answer", "Answerer", "Query"]
+
+CANARY_SHARE = 0.8
+"""Of the request's deadline: what is left must do for the champion."""
+
+_log = logging.getLogger(__name__)
+
+
+class Query(NamedTuple):
+    """N rows to be answered under one serving.
+
+    Attributes:
+        serving: What was served when the request arrived.
+        pinned: The version the caller named; nobody else answers for it.
+        request_id: What labels refer to.
+        key: Decides who takes part in a trial: the sticky key or the request id.
+        columns: Each of length N.
+        at_us: N instants the prediction is made for.
+        started_ns: ``time.perf_counter_ns`` at arrival.
+        missing: Per row, the feature columns that had no valid value; ``None`` where no features were joined.
+    """
+
+    serving: Serving
+    pinned: Loaded | None
+    request_id: str
+    key: str
+    columns: Columns
+    at_us: Sequence[int]
+    started_ns: int
+    missing: Sequence[Sequence[str]] | None = None
+
+    @property
+    def rows(self) -> int:
+        """N."""
+        return len(self.at_us)
+
+
+class Answer(NamedTuple):
+    """Outputs and whose they are; ``fallback`` says why they are not the chosen version's."""
+
+    version: int
+    role: Role
+    outputs: Outputs
+    fallback: str | None = None
+
+
+class Answerer:
+    """Answers queries and records what happened. All methods belong to one event loop.
+
+    Args:
+        clock: Dates the events.
+        events: Takes the events; ``None`` records nothing.
+        shadow: Takes copies for a shadow.
+        deadline_s: Longest real time from arrival to answer.
+    """
+
+    def __init__(self, clock: Clock, events: EventLog | None, shadow: ShadowQueue, deadline_s: float) -> None:
+        self._clock = clock
+        self._events = events
+        self._shadow = shadow
+        self._deadline_s = deadline_s
+
+    async def answer(self, query: Query) -> Answer:
+        """Answer by the chosen version: the candidate on trial, else the champion, else the backup.
+
+        Raises:
+            DataError: The inputs are out of range.
+            DeploymentError: Nobody could answer.
+            TimeoutError: The answer came after the deadline.
+        """
+        serving = query.serving
+        trial = serving.plan.trial
+        role: Role = "champion" if trial is None or query.pinned is not None else choose(serving.plan, query.key)
+        reason = None
+        if role == "canary" and trial is not None and serving.candidate is not None:
+            deadline_s = min(trial.deadline_ms / 1000, self._deadline_s * CANARY_SHARE)
+            try:
+                outputs = await ask(serving.candidate, query.columns, query.rows, deadline_s)
+            except DeploymentError as error:
+                reason = f"canary {trial.version}: {error}"
+            else:
+                return self._finish(query, Answer(trial.version, "canary", outputs))
+        if role == "shadow":
+            self._copy(query)
+        return self._finish(query, self._in_process(query, reason))
+
+    def _in_process(self, query: Query, reason: str | None) -> Answer:
+        serving = query.serving
+        first = query.pinned or serving.champion
+        chosen: list[tuple[Role, Loaded]] = [(serving.role_of(first.version), first)]
+        if query.pinned is None and serving.backup is not None:
+            chosen.append(("backup", serving.backup))
+        reasons = [reason] if reason is not None else []
+        for position, (role, loaded) in enumerate(chosen):
+            try:
+                outputs = loaded.model.predict(query.columns)
+                check_outputs(outputs, query.rows)
+                return Answer(loaded.version, role, outputs, "; ".join(reasons) or None)
+            except Exception as error:
+                if isinstance(error, DataError) and position == 0:
+                    raise
+                _log.warning("%s %d of %s failed: %r", role, loaded.version, loaded.model_name, error)
+                reasons.append(f"{role} {loaded.version}: {type(error).__name__}: {str(error)[:200]}")
+        self._record(query, first.version, chosen[0][0], None, error="; ".join(reasons))
+        versions = " and ".join(f"{role} {loaded.version}" for role, loaded in chosen)
+        raise DeploymentError(f"model {serving.plan.model!r} cannot answer: {versions} failed")
+
+    def _finish(self, query: Query, answer: Answer) -> Answer:
+        if time.perf_counter_ns() - query.started_ns > self._deadline_s * 1e9:
+            error = f"deadline: no answer within {self._deadline_s:g} s"
+            self._record(query, answer.version, answer.role, None, error=error)
+            raise TimeoutError(error)
+        self._record(query, answer.version, answer.role, answer.outputs, fallback=answer.fallback)
+        return answer
+
+    def _copy(self, query: Query) -> None:
+        """Hand the query to the shadow, whose answer becomes an event and nothing else."""
+        trial, candidate = query.serving.plan.trial, query.serving.candidate
+        if trial is None or candidate is None:
+            return
+
+        def done(outputs: Outputs | None, error: str | None, latency_us: int) -> None:
+            self._record(query, trial.version, "shadow", outputs, error=error, latency_us=latency_us)
+
+        self._shadow.offer(ShadowJob(candidate, query.columns, query.rows, trial.deadline_ms / 1000, done))
+
+    def _record(
+        self,
+        query: Query,
+        version: int,
+        role: Role,
+        outputs: Outputs | None,
+        *,
+        fallback: str | None = None,
+        error: str | None = None,
+        latency_us: int | None = None,
+    ) -> None:
+        if self._events is None:
+            return
+        if latency_us is None:
+            latency_us = (time.perf_counter_ns() - query.started_ns) // 1000
+        self._events.record(
+            PredictionEvent(
+                request_id=query.request_id,
+                schema=(query.pinned or query.serving.champion).model.schema,
+                columns=query.columns,
+                event_times_us=query.at_us,
+                served_at_us=to_us(self._clock.now()),
+                version=version,
+                role=role,
+                latency_us=latency_us,
+                outputs=outputs,
+                fallback=fallback,
+                error=error,
+                missing=None if query.missing is None else [len(names) for names in query.missing],
+            )
+        )

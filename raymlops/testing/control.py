@@ -1,0 +1,185 @@
+"""Fakes of what the controller needs, all in memory, and a way to kill it between any two of their steps."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from raymlops.clock import Clock
+from raymlops.control.decisions import PlanDecision, StartRetraining
+from raymlops.control.evidence import Arm, Health, TrialEvidence
+from raymlops.errors import StaleWrite
+from raymlops.records.ledger import GENESIS, LedgerEntry
+from raymlops.records.plans import ServingPlan
+from raymlops.records.runs import Run
+from raymlops.records.windows import WindowRecord
+
+__all__ = ["CrashSwitch", "FakeActuator", "FakeObserver", "InMemoryLedger", "SimulatedCrash"]
+
+
+class SimulatedCrash(BaseException):
+    """Stands for SIGKILL: nobody catches it but the test, which builds the killed object anew."""
+
+
+class CrashSwitch:
+    """Kills at a chosen one of the points that fakes pass.
+
+    Args:
+        at: Number of the point, counted from 1; ``None`` never kills.
+    """
+
+    def __init__(self, at: int | None = None) -> None:
+        self.at = at
+        self.passed: list[str] = []
+        """Names of the points that were passed."""
+
+    def __call__(self, point: str) -> None:
+        self.passed.append(point)
+        if len(self.passed) == self.at:
+            raise SimulatedCrash(point)
+
+
+class InMemoryLedger:
+    """A ``Ledger`` without a disk: hash-chained and idempotent by key."""
+
+    def __init__(self, clock: Clock, pass_point: Callable[[str], None] = lambda _: None) -> None:
+        self._clock = clock
+        self._pass = pass_point
+        self._lock = threading.Lock()
+        self._entries: list[LedgerEntry] = []
+
+    def append_entry(
+        self, subject: str, action: str, reason: str, evidence: Mapping[str, Any], *, key: str
+    ) -> LedgerEntry:
+        self._pass(f"before recording {action}")
+        with self._lock:
+            found = next((entry for entry in self._entries if entry.key == key), None)
+            if found is None:
+                found = LedgerEntry(
+                    sequence=len(self._entries) + 1,
+                    at=self._clock.now(),
+                    subject=subject,
+                    action=action,
+                    reason=reason,
+                    evidence=dict(evidence),
+                    key=key,
+                    previous_hash=self._entries[-1].hash if self._entries else GENESIS,
+                    hash="",
+                )
+                found = found.model_copy(update={"hash": found.expected_hash()})
+                self._entries.append(found)
+        self._pass(f"after recording {action}")
+        return found
+
+    def entries(self, subject: str | None = None, after: int = 0) -> list[LedgerEntry]:
+        with self._lock:
+            return [e for e in self._entries if e.sequence > after and subject in {None, e.subject}]
+
+
+class FakeObserver:
+    """An ``Observer`` of what a test sets up; every attribute may be changed at any time."""
+
+    def __init__(self) -> None:
+        self.plans_of: dict[str, list[ServingPlan]] = {}
+        self.runs_of: dict[str, dict[str, Run]] = {}
+        self.windows_of: dict[str, list[WindowRecord]] = {}
+        self.evidence: list[tuple[datetime, TrialEvidence]] = []
+        """What every trial shows to looks that are due after an instant; until then, what it showed before."""
+        self.sickness: list[tuple[datetime, Health]] = []
+        """How every champion does, likewise."""
+        self.trouble: Exception | None = None
+        """Raised instead of plans."""
+
+    def models(self) -> Sequence[str]:
+        return sorted(self.plans_of)
+
+    def plans(self, model: str) -> Sequence[ServingPlan]:
+        if self.trouble is not None:
+            raise self.trouble
+        return list(self.plans_of[model])
+
+    def runs(self, model: str) -> Sequence[Run]:
+        return list(self.runs_of.get(model, {}).values())
+
+    def windows(self, model: str, since: datetime) -> Sequence[WindowRecord]:
+        return [window for window in self.windows_of.get(model, []) if window.end > since]
+
+    def trial_evidence(
+        self,
+        plan: ServingPlan,  # noqa: ARG002 - the same for every trial
+        *,
+        since: datetime,  # noqa: ARG002
+        until: datetime,
+        labelled_until: datetime,  # noqa: ARG002
+    ) -> TrialEvidence:
+        shown = [evidence for at, evidence in self.evidence if at < until]
+        return shown[-1] if shown else TrialEvidence(candidate=Arm(), champion=Arm())
+
+    def health(self, plan: ServingPlan, *, since: datetime, until: datetime) -> Health:  # noqa: ARG002 - likewise
+        shown = [health for at, health in self.sickness if at < until]
+        return shown[-1] if shown else Health(rows=0, faults=0)
+
+    def put_plan(self, plan: ServingPlan) -> None:
+        """Make ``plan`` the newest; an equal repeat is accepted.
+
+        Raises:
+            StaleWrite: Its number is not the next one.
+        """
+        plans = self.plans_of.setdefault(plan.model, [])
+        if plans and plans[-1] == plan:
+            return
+        if plan.number != len(plans) + 1:
+            raise StaleWrite(f"plan of {plan.model} must have number {len(plans) + 1}, got {plan.number}")
+        plans.append(plan)
+
+    def put_run(self, model: str, run: Run) -> None:
+        """Add or replace a run."""
+        self.runs_of.setdefault(model, {})[run.id] = run
+
+
+class FakeActuator:
+    """An ``Actuator`` that changes what a ``FakeObserver`` shows, in several steps like a real one.
+
+    Args:
+        observer: What is changed.
+        clock: Stamps runs.
+        pass_point: Called before, between and after the steps.
+    """
+
+    def __init__(
+        self, observer: FakeObserver, clock: Clock, pass_point: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._observer = observer
+        self._clock = clock
+        self._pass = pass_point
+        self.jobs: list[str] = []
+        """Runs that were really started, in order."""
+        self.champion_alias: dict[str, int] = {}
+        """Follows the plan, one step behind it."""
+        self.errors: list[Exception] = []
+        """Raised by the next calls, one each, before they do anything."""
+
+    def start_run(self, decision: StartRetraining) -> None:
+        self._raise_next()
+        self._pass("before creating the run")
+        if decision.run_id not in self._observer.runs_of.get(decision.model, {}):
+            run = Run(id=decision.run_id, pipeline=decision.model, reason=decision.reason, created_at=self._clock.now())
+            self._observer.put_run(decision.model, run)
+        self._pass("before submitting the job")
+        if decision.run_id not in self.jobs:
+            self.jobs.append(decision.run_id)
+        self._pass("after submitting the job")
+
+    def serve(self, plan: ServingPlan, decision: PlanDecision) -> None:
+        self._raise_next()
+        self._pass(f"before the plan of {decision.action}")
+        self._observer.put_plan(plan)
+        self._pass(f"before the alias of {decision.action}")
+        self.champion_alias[plan.model] = plan.champion
+        self._pass(f"after {decision.action}")
+
+    def _raise_next(self) -> None:
+        if self.errors:
+            raise self.errors.pop(0)

@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from raymlops.config import ClusterConfig, FastSettings
+
+
+def test_fast_settings_as_variables() -> None:
+    assert ClusterConfig().fast.environment() == {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+    }
+    assert FastSettings(ha_proxy=False).environment()["RAY_SERVE_ENABLE_HA_PROXY"] == "0"

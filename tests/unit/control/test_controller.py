@@ -1,0 +1,343 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from raymlops.config import ControlConfig
+from raymlops.control import Phase, Promote, StartRetraining, StartTrial
+from raymlops.errors import ConfigError, ModelLoadFailed, StaleWrite, StorageError, SwapFailed, UnavailableError
+from raymlops.records.record import canonical_json
+from raymlops.testing.control import CrashSwitch, SimulatedCrash
+from raymlops.testing.control_examples import DAY, START, example_arm, example_evidence, example_plan
+from raymlops.testing.control_world import ControlWorld
+
+HOUR = DAY / 24
+NOTHING = example_arm(rows=0, labelled=0)
+
+
+@pytest.fixture
+def world() -> ControlWorld:
+    return ControlWorld()
+
+
+def reach_trial(world: ControlWorld) -> None:
+    world.close_window(drifted=True)
+    world.step()
+    world.finish_runs("candidate")
+    world.step()
+    assert world.plans[-1].trial is not None
+
+
+def test_from_drift_to_a_new_champion(world: ControlWorld) -> None:
+    world.close_window()
+    assert world.step() == []
+    world.close_window(drifted=True)
+    (retrain,) = world.step()
+    assert isinstance(retrain, StartRetraining)
+    assert world.actuator.jobs == [retrain.run_id] == ["m-20130306T000000Z"]
+    assert world.step() == []
+    world.finish_runs("candidate")
+    (trial,) = world.step()
+    assert isinstance(trial, StartTrial)
+    assert world.plans[-1].trial == trial.trial
+    world.show("good")
+    assert world.step() == []
+    world.advance(HOUR)
+    (promote,) = world.step()
+    assert isinstance(promote, Promote)
+    assert (world.plans[-1].champion, world.plans[-1].backup, world.plans[-1].trial) == (2, 1, None)
+    assert world.actuator.champion_alias == {"m": 2}
+    assert world.actions == ["retrain", "start_trial", "promote"]
+    world.close_window()
+    assert world.step() == []
+
+
+def test_a_bad_canary_is_rolled_back(world: ControlWorld) -> None:
+    reach_trial(world)
+    world.show("bad")
+    world.advance(HOUR)
+    world.step()
+    assert (world.plans[-1].champion, world.plans[-1].trial) == (1, None)
+    assert world.actions == ["retrain", "start_trial", "roll_back"]
+
+
+def test_a_failing_champion_gives_way_to_its_backup(world: ControlWorld) -> None:
+    world.user_promote()
+    world.sicken(60)
+    assert world.step() == []
+    world.advance(HOUR)
+    world.step()
+    assert (world.plans[-1].champion, world.plans[-1].backup) == (1, None)
+    world.advance(HOUR)
+    assert world.step() == []
+
+
+def test_evidence_is_gathered_once_per_look(world: ControlWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    reach_trial(world)
+    asked = []
+    monkeypatch.setattr(
+        type(world.observer), "trial_evidence", lambda _, __, **until: asked.append(until) or example_evidence(NOTHING)
+    )
+    world.step()
+    world.advance(HOUR / 2)
+    world.step()
+    assert asked == []
+    world.advance(HOUR)
+    since = world.plans[-1].created_at
+    for _ in range(3):
+        world.step()
+    assert asked == [{"since": since, "until": since + HOUR, "labelled_until": since + HOUR}]
+
+
+def test_a_users_trial_and_promotion_fit_in(world: ControlWorld) -> None:
+    world.user_trial()
+    world.show("good")
+    world.step()
+    world.user_promote()
+    world.advance(HOUR)
+    assert world.step() == []
+    assert world.plans[-1].champion == 2
+    world.user_trial()
+    world.show("bad")
+    world.advance(HOUR)
+    world.step()
+    assert world.actions == ["roll_back"]
+
+
+def test_a_users_run_holds_back_a_retraining_and_its_candidate_goes_on_trial(world: ControlWorld) -> None:
+    world.start_user_run()
+    world.close_window(drifted=True)
+    assert world.step() == []
+    world.finish_runs("candidate")
+    world.step()
+    assert world.actions == ["start_trial"]
+
+
+class TestTrouble:
+    def test_is_shown_and_taken_up_again(self, world: ControlWorld, caplog: pytest.LogCaptureFixture) -> None:
+        world.close_window(drifted=True)
+        world.actuator.errors = [UnavailableError("no job service")]
+        with caplog.at_level(logging.WARNING):
+            (decision,) = world.step()
+        assert isinstance(decision, StartRetraining)
+        assert world.actuator.jobs == []
+        (status,) = world.controller.status()
+        assert status.problem == "UnavailableError: no job service"
+        assert "no job service" in caplog.text
+        assert world.step() == []
+        assert world.actuator.jobs == [decision.run_id]
+        assert world.controller.status()[0].problem is None
+
+    def test_with_one_model_does_not_hold_up_another(self, world: ControlWorld) -> None:
+        world.observer.plans_of["a"] = [example_plan(model="a")]
+        world.observer.windows_of["a"] = [*world.observer.windows_of.get("m", [])]
+        world.close_window(drifted=True)
+        window = world.observer.windows_of["m"][0].model_copy(update={"model": "a"})
+        world.observer.windows_of["a"] = [window]
+        world.actuator.errors = [UnavailableError("not now")]
+        assert [decision.model for decision in world.step()] == ["a", "m"]
+        assert world.actuator.jobs == ["m-20130305T000000Z"]
+        assert [status.problem is None for status in world.controller.status()] == [False, True]
+
+    def test_that_lasts_ends_in_giving_up(self, world: ControlWorld) -> None:
+        world.close_window(drifted=True)
+        world.actuator.errors = [UnavailableError("no job service")] * 2
+        world.step()
+        world.step()
+        assert world.actions == ["retrain", "abandon", "retrain"]
+        assert world.actuator.jobs == ["m-20130305T000000Z-2"]
+
+    def test_that_cannot_pass_gives_up_at_once(self, world: ControlWorld) -> None:
+        world.close_window(drifted=True)
+        world.actuator.errors = [ConfigError("no bundle is deployed")] * 2
+        world.step()
+        assert world.actions == ["retrain", "abandon", "retrain", "abandon"]
+        assert world.ledger.entries()[-1].reason == "ConfigError: no bundle is deployed"
+        assert world.step() == []
+        assert world.actuator.jobs == []
+
+    @pytest.mark.parametrize("error", [ModelLoadFailed("bad file"), SwapFailed("one replica is gone")])
+    def test_a_trial_that_does_not_come_up_is_tried_a_few_times(self, world: ControlWorld, error: Exception) -> None:
+        world.close_window(drifted=True)
+        world.step()
+        world.finish_runs("candidate")
+        world.actuator.errors = [error] * 3
+        for expected in ("start_trial", "start_trial", "abandon"):
+            world.step()
+            assert world.actions[-1] == expected
+        assert world.step() == []
+        assert len(world.plans) == 1
+
+    def test_a_promotion_that_does_not_come_up_ends_the_trial(self, world: ControlWorld) -> None:
+        reach_trial(world)
+        world.show("good")
+        world.advance(HOUR)
+        world.actuator.errors = [ModelLoadFailed("bad file")] * 3
+        for _ in range(3):
+            world.step()
+        assert world.actions[-3:] == ["promote", "abandon", "roll_back"]
+        assert (world.plans[-1].champion, world.plans[-1].trial) == (1, None)
+
+    def test_a_rollback_is_never_given_up(self, world: ControlWorld) -> None:
+        reach_trial(world)
+        world.show("bad")
+        world.advance(HOUR)
+        world.actuator.errors = [
+            SwapFailed("gone"),
+            StorageError("full"),
+            ConfigError("odd"),
+            UnavailableError("x"),
+        ] * 3
+        for _ in range(12):
+            world.step()
+            assert world.plans[-1].trial is not None
+        world.step()
+        assert world.plans[-1].trial is None
+        assert world.actions[-1] == "roll_back"
+
+    def test_a_plan_changed_by_somebody_else_supersedes(self, world: ControlWorld) -> None:
+        world.close_window(drifted=True)
+        world.step()
+        world.finish_runs("candidate")
+        world.actuator.errors = [StaleWrite("somebody was first")]
+        world.step()
+        assert world.controller.status()[0].problem == "StaleWrite: somebody was first"
+        world.serve(replicas=2)
+        world.step()
+        assert world.actions == ["retrain", "start_trial", "abandon", "start_trial"]
+        assert (world.plans[-1].number, world.plans[-1].replicas) == (3, 2)
+        assert world.plans[-1].trial is not None
+
+    def test_without_the_list_of_models_there_is_no_step(
+        self, world: ControlWorld, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(_: object) -> list[str]:
+            raise UnavailableError("metadata is restarting")
+
+        monkeypatch.setattr(type(world.observer), "models", fail)
+        with pytest.raises(UnavailableError):
+            world.step()
+
+    def test_a_store_in_trouble(self, world: ControlWorld) -> None:
+        world.observer.trouble = StorageError("locked")
+        assert world.step() == []
+        assert world.controller.status() == []
+        world.observer.trouble = None
+        world.close_window(drifted=True)
+        assert world.actions == []
+        assert len(world.step()) == 1
+
+
+class TestRestart:
+    def test_goes_on_with_a_decision_that_was_recorded_only(self) -> None:
+        world = ControlWorld(CrashSwitch(at=2))
+        world.close_window(drifted=True)
+        with pytest.raises(SimulatedCrash, match="after recording retrain"):
+            world.controller.step()
+        assert world.actuator.jobs == []
+        world.restart()
+        assert world.step() == []
+        assert world.actuator.jobs == ["m-20130305T000000Z"]
+
+    def test_finishes_a_plan_that_is_half_way_there(self, world: ControlWorld) -> None:
+        reach_trial(world)
+        world.show("good")
+        world.advance(HOUR)
+        passed = len(world.switch.passed)
+        world.switch.at = passed + 4
+        with pytest.raises(SimulatedCrash, match="before the alias of promote"):
+            world.controller.step()
+        assert (world.plans[-1].champion, world.actuator.champion_alias["m"]) == (2, 1)
+        world.restart()
+        assert world.step() == []
+        assert world.actuator.champion_alias["m"] == 2
+        assert [plan.champion for plan in world.plans] == [1, 1, 2]
+
+    def test_leaves_a_plan_alone_that_was_replaced_meanwhile(self, world: ControlWorld) -> None:
+        reach_trial(world)
+        world.user_rollback()
+        world.restart()
+        assert world.step() == []
+        assert [plan.trial is None for plan in world.plans] == [True, False, True]
+
+    def test_drops_a_plan_that_was_never_put_and_overtaken(self) -> None:
+        world = ControlWorld()
+        world.close_window(drifted=True)
+        world.step()
+        world.finish_runs("candidate")
+        world.switch.at = len(world.switch.passed) + 3
+        with pytest.raises(SimulatedCrash, match="before the plan of start_trial"):
+            world.controller.step()
+        world.user_promote()
+        world.restart()
+        world.step()
+        assert world.actions == ["retrain", "start_trial", "abandon", "refuse"]
+        assert world.ledger.entries()[-1].reason == "version 2 is older than version 3, which became champion since"
+
+
+class TestPause:
+    def test_and_resume(self, world: ControlWorld) -> None:
+        first = world.controller.pause("m", reason="investigating")
+        assert world.controller.pause("m", reason="again") == first
+        world.close_window(drifted=True)
+        assert world.step() == []
+        assert world.controller.status()[0].phase is Phase.PAUSED
+        assert world.controller.resume("m", reason="done").action == "resume"
+        assert len(world.step()) == 1
+        assert world.actions == ["pause", "resume", "retrain"]
+
+    def test_of_all_models_holds_for_each(self, world: ControlWorld) -> None:
+        world.controller.pause(reason="maintenance")
+        world.controller.resume("m", reason="not this one")
+        world.close_window(drifted=True)
+        assert world.step() == []
+        world.controller.resume(reason="over")
+        assert len(world.step()) == 1
+
+    def test_outlives_the_controller(self, world: ControlWorld) -> None:
+        world.controller.pause("m", reason="x")
+        world.restart()
+        world.close_window(drifted=True)
+        assert world.step() == []
+
+    def test_does_not_leave_a_recorded_decision_half_done(self, world: ControlWorld) -> None:
+        world.close_window(drifted=True)
+        world.actuator.errors = [UnavailableError("not now")]
+        world.step()
+        world.controller.pause("m", reason="x")
+        world.step()
+        assert len(world.actuator.jobs) == 1
+
+    def test_disabled_it_only_watches(self) -> None:
+        world = ControlWorld(config=ControlConfig(enabled=False))
+        world.close_window(drifted=True)
+        assert world.step() == []
+        assert world.controller.status()[0].phase is Phase.PAUSED
+
+
+def test_status_tells_what_is_under_way(world: ControlWorld) -> None:
+    assert world.controller.status() == []
+    world.step()
+    (status,) = world.controller.status()
+    assert (status.phase, status.champion, status.champion_since) == (Phase.SERVING, 1, START)
+    world.close_window(drifted=True)
+    world.step()
+    (status,) = world.controller.status()
+    assert (status.phase, status.run_id) == (Phase.RETRAINING, "m-20130305T000000Z")
+    world.finish_runs("candidate")
+    world.step()
+    (status,) = world.controller.status()
+    assert (status.phase, status.trial) == (Phase.ON_TRIAL, world.plans[-1].trial)
+    assert status.verdict.fired[0].trigger == "drift"
+
+
+def test_the_ledger_holds_only_what_has_a_json_form(world: ControlWorld) -> None:
+    reach_trial(world)
+    world.show("good")
+    world.advance(HOUR)
+    world.step()
+    for entry in world.ledger.entries():
+        canonical_json(entry.evidence)
+        assert entry.hash == entry.expected_hash()
+        assert entry.evidence["at"] == entry.at.isoformat().replace("+00:00", "Z")

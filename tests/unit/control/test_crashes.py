@@ -1,0 +1,199 @@
+"""Laws of the rollout, crashes between any two of its steps included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from raymlops.control import PlanDecision, Promote, RollBack, StartRetraining, StartTrial, decision_of
+from raymlops.control.plans import Progress, next_plan, progress
+from raymlops.errors import ModelLoadFailed, SwapFailed, UnavailableError
+from raymlops.records.runs import RunStatus
+from raymlops.testing.control import CrashSwitch, SimulatedCrash
+from raymlops.testing.control_examples import DAY
+from raymlops.testing.control_world import ControlWorld
+
+Event = Callable[[ControlWorld], object]
+
+OUTCOMES = st.sampled_from(
+    ["candidate", "candidate", "candidate", "refused", "blocked", "failed", "canceled", "nothing"]
+)
+SHOWN = st.sampled_from(["nothing", "good", "good", "bad", "faulty"])
+
+EVENTS: st.SearchStrategy[Event] = st.one_of(
+    st.builds(
+        lambda drifted, quality: lambda world: world.close_window(drifted=drifted, quality=quality),
+        st.sampled_from([True, True, False]),
+        st.sampled_from(["ok", "ok", "ok", "block"]),
+    ),
+    st.builds(lambda outcome: lambda world: world.finish_runs(outcome), OUTCOMES),
+    st.builds(lambda shown: lambda world: world.show(shown), SHOWN),
+    st.builds(lambda hours: lambda world: world.advance(hours * DAY / 24), st.sampled_from([1, 5, 200])),
+    st.builds(lambda faults: lambda world: world.sicken(faults), st.sampled_from([0, 0, 80])),
+    st.sampled_from(
+        [
+            ControlWorld.user_trial,
+            ControlWorld.user_promote,
+            ControlWorld.user_rollback,
+            ControlWorld.start_user_run,
+            lambda world: world.controller.pause("m", reason="x"),
+            lambda world: world.controller.resume("m", reason="x"),
+            lambda world: world.controller.resume("m", reason="x"),
+            lambda world: world.restart(),
+        ]
+    ),
+)
+
+
+def play(events: list[Event], crash_at: int | None = None) -> ControlWorld:
+    """A loop from drift to a promotion, then ``events``; a step after each; one crash at most."""
+    world = ControlWorld(CrashSwitch(crash_at))
+    loop: list[Event] = [
+        lambda world: world.close_window(drifted=True),
+        lambda world: world.finish_runs("candidate"),
+        lambda world: world.show("good"),
+        lambda world: world.advance(DAY / 24),
+    ]
+    for event in [*loop, *events]:
+        try:
+            event(world)
+        except SimulatedCrash:
+            world.restart()
+            event(world)
+        world.step()
+    return world
+
+
+@settings(max_examples=150, deadline=None)
+@given(events=st.lists(EVENTS, max_size=12), part=st.floats(0, 1, exclude_max=True))
+def test_a_crash_changes_nothing_in_the_end(events: list[Event], part: float) -> None:
+    calm = play(events)
+    points = len(calm.switch.passed)
+    crashed = play(events, crash_at=1 + int(part * points))
+    assert crashed.ledger.entries() == calm.ledger.entries()
+    assert crashed.plans == calm.plans
+    assert crashed.actuator.jobs == calm.actuator.jobs
+    assert crashed.actuator.champion_alias == calm.actuator.champion_alias
+
+
+def test_every_point_of_one_loop_may_crash() -> None:
+    calm = play([])
+    assert calm.actions == ["retrain", "start_trial", "promote"]
+    assert len(calm.switch.passed) == 15
+    for at in range(1, 16):
+        crashed = play([], crash_at=at)
+        assert crashed.ledger.entries() == calm.ledger.entries()
+        assert (crashed.plans, crashed.actuator.jobs) == (calm.plans, calm.actuator.jobs)
+
+
+class RolloutMachine(RuleBasedStateMachine):
+    """Users, runs, windows, time and crashes in any order: also between a crash and the restart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = ControlWorld()
+        self.down = False
+
+    @precondition(lambda self: not self.down)
+    @rule(crash_in=st.sampled_from([None, None, 1, 2, 3, 4, 5, 6, 8, 11]))
+    def step(self, crash_in: int | None) -> None:
+        world = self.world
+        world.switch.at = None if crash_in is None else len(world.switch.passed) + crash_in
+        try:
+            decisions = world.controller.step()
+        except SimulatedCrash:
+            self.down = True
+            return
+        finally:
+            world.switch.at = None
+        assert len(decisions) < 10
+        if world.controller.status()[0].problem is None:
+            self.check_settled()
+
+    @precondition(lambda self: self.down)
+    @rule()
+    def come_back(self) -> None:
+        self.world.restart()
+        self.down = False
+
+    @precondition(lambda self: not self.down)
+    @rule(error=st.sampled_from([UnavailableError("x"), SwapFailed("x"), ModelLoadFailed("x")]))
+    def trouble(self, error: Exception) -> None:
+        self.world.actuator.errors.append(error)
+
+    @rule(event=EVENTS)
+    def happen(self, event: Event) -> None:
+        event(self.world)
+
+    def check_settled(self) -> None:
+        """After a step without trouble, nothing is left to do: a fresh controller at the same instant agrees."""
+        world = self.world
+        entries, plans, jobs = world.ledger.entries(), list(world.plans), list(world.actuator.jobs)
+        world.restart()
+        assert world.controller.step() == []
+        assert world.ledger.entries() == entries
+        assert (world.plans, world.actuator.jobs) == (plans, jobs)
+        assert world.actuator.champion_alias["m"] == plans[-1].champion
+
+    @invariant()
+    def every_job_was_decided_once(self) -> None:
+        jobs = self.world.actuator.jobs
+        decided = [d.run_id for d in self.decisions() if isinstance(d, StartRetraining)]
+        assert len(set(jobs)) == len(jobs)
+        assert set(jobs) <= set(decided)
+        assert len(set(decided)) == len(decided)
+
+    @invariant()
+    def one_retraining_at_a_time(self) -> None:
+        runs = self.world.observer.runs("m")
+        own = set(self.world.actuator.jobs)
+        assert sum(run.id in own and run.status in {RunStatus.PENDING, RunStatus.RUNNING} for run in runs) <= 1
+
+    @invariant()
+    def every_plan_is_by_hand_or_follows_one_decision(self) -> None:
+        plans = {plan.number: plan for plan in self.world.plans}
+        followed = []
+        for decision in self.decisions():
+            if not isinstance(decision, PlanDecision):
+                continue
+            base = plans[decision.plan]
+            trial = base.trial and base.trial.version
+            if isinstance(decision, StartTrial):
+                assert trial is None
+                assert decision.version not in {base.champion, base.backup}
+            elif isinstance(decision, Promote):
+                assert (trial, base.champion) == (decision.version, decision.previous)
+            elif isinstance(decision, RollBack):
+                assert decision.version == (trial if decision.cause == "trial" else base.champion)
+                assert decision.to == (base.champion if decision.cause == "trial" else base.backup)
+            if progress(decision, self.world.plans) in {Progress.CURRENT, Progress.REPLACED}:
+                followed.append(decision.plan + 1)
+                assert plans[decision.plan + 1] == next_plan(base, decision)
+        by_hand = [number for number, plan in plans.items() if plan.reason in {"", "by hand"}]
+        assert sorted(followed + by_hand) == sorted(plans)
+
+    def decisions(self) -> list[object]:
+        return [decision_of(entry) for entry in self.world.ledger.entries()]
+
+    def teardown(self) -> None:
+        """Whatever happened, it ends: time passes, runs end, and nothing is left on trial or under way."""
+        world = self.world
+        world.restart()
+        world.actuator.errors.clear()
+        world.controller.resume("m", reason="end")
+        for _ in range(6):
+            world.step()
+            world.finish_runs("refused")
+            world.show("nothing")
+            world.sicken(0)
+            world.advance(8 * DAY)
+        assert world.step() == []
+        assert world.plans[-1].trial is None
+        self.check_settled()
+
+
+RolloutMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestRolloutMachine = RolloutMachine.TestCase

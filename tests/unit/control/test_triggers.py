@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from raymlops.config import TriggersConfig, WindowCount
+from raymlops.control.triggers import find_fired
+from raymlops.testing.control_examples import DAY, START, example_window
+
+OFF = TriggersConfig(performance=None, drift=None)
+TWO_OF_THREE = WindowCount(n=2, of=3)
+
+
+@pytest.mark.parametrize(
+    ("flags", "fires"),
+    [
+        ("", False),
+        ("x", False),
+        ("xx", True),
+        ("x.x", True),
+        ("x..x", False),
+        ("xx.", False),
+        ("xxx", True),
+        (".xx", True),
+        ("xx..x", False),
+        ("x.xb", True),
+        ("xb", False),
+        ("xbbbx", True),
+        ("xxb", True),
+    ],
+)
+@pytest.mark.parametrize("trigger", ["performance", "drift"])
+def test_n_of_m_windows_with_the_newest_sound_one_flagged(trigger: str, flags: str, fires: bool) -> None:
+    field = {"performance": "degraded", "drift": "drifted"}[trigger]
+    windows = [
+        example_window(day, **{field: flag != "."}, quality="block" if flag == "b" else "ok")
+        for day, flag in enumerate(flags)
+    ]
+    config = OFF.model_copy(update={trigger: TWO_OF_THREE})
+    fired = find_fired(windows, champion_since=START, now=START + 9 * DAY, config=config)
+    assert [each.trigger for each in fired] == ([trigger] if fires else [])
+
+
+def test_reasons_name_what_was_seen() -> None:
+    windows = [
+        example_window(0, drifted=True),
+        example_window(1, drifted=True, degraded=True, degraded_reason="log_loss 0.6"),
+    ]
+    config = TriggersConfig(performance=WindowCount(n=1, of=1), drift=TWO_OF_THREE)
+    performance, drift = find_fired(windows, champion_since=START, now=START, config=config)
+    assert performance.reason == "champion degraded in 1 of the last 1 windows: log_loss 0.6"
+    assert performance.facts["metrics"] == {"log_loss": 0.5}
+    assert drift.reason == "drift in 2 of the last 3 windows, most of all in wind"
+    assert drift.facts == {
+        "windows": [window.end.isoformat() for window in windows],
+        "scores": {"wind": 0.4},
+    }
+
+
+@pytest.mark.parametrize(("age", "fires"), [(6 * DAY, False), (7 * DAY, True), (8 * DAY, True)])
+def test_age(age: timedelta, fires: bool) -> None:
+    config = OFF.model_copy(update={"max_age": 7 * DAY})
+    assert bool(find_fired([], champion_since=START, now=START + age, config=config)) is fires
+
+
+@pytest.mark.parametrize(("rows", "fires"), [(999, False), (1000, True)])
+def test_new_labelled_rows_count_sound_windows(rows: int, fires: bool) -> None:
+    windows = [example_window(0, labelled=rows - 1), example_window(1, quality="block"), example_window(2, labelled=1)]
+    config = OFF.model_copy(update={"new_labelled_rows": 1000})
+    assert bool(find_fired(windows, champion_since=START, now=START, config=config)) is fires

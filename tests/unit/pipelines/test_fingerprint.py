@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raymlops.errors import ConfigError
+from raymlops.pipelines import Step
+from raymlops.pipelines.fingerprint import _sources_digest, code_digest, environment_digest, execution_key
+
+
+def _function(context: object, **_: Any) -> dict[str, Any]:
+    return {}
+
+
+def _key(parameters: Any = None, inputs: Any = None, *, run_id: str = "r", env: str = "e", **fields: Any) -> str:
+    step = Step(**{"name": "a", "function": _function, "outputs": {"x": "json"}, **fields})
+    return execution_key(step, parameters or {}, inputs or {}, environment=env, run_id=run_id)
+
+
+def test_the_key_follows_all_that_an_outcome_depends_on() -> None:
+    keys = [
+        _key(),
+        _key(name="b"),
+        _key(function=_key),
+        _key({"seed": 1}),
+        _key({"seed": 2}),
+        _key({"seed": "1"}),
+        _key({"see": "d1"}),
+        _key(None, {"frame": "d1"}),
+        _key(None, {"frame": "d2"}),
+        _key(env="f"),
+        _key(outputs={"x": "bytes"}),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert _key({"a": 1, "b": 2}) == _key({"b": 2, "a": 1})
+
+
+def test_a_run_takes_over_from_another_only_what_is_deterministic() -> None:
+    assert _key(run_id="r1") == _key(run_id="r2")
+    assert _key(run_id="r1", deterministic=False) != _key(run_id="r2", deterministic=False)
+    assert _key(run_id="r1", deterministic=False) == _key(run_id="r1", deterministic=False)
+
+
+@given(st.dictionaries(st.text(max_size=4), st.text(max_size=4), min_size=1, max_size=3))
+def test_names_and_values_are_not_mixed_up(parameters: dict[str, str]) -> None:
+    glued = {"".join(name + value for name, value in parameters.items()): ""}
+    assert (_key(parameters) == _key(glued)) is (parameters == glued)
+
+
+def test_a_parameter_that_is_no_json_is_refused() -> None:
+    with pytest.raises(ConfigError, match="JSON values"):
+        _key({"f": object()})
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[tuple[Path, ModuleType]]:
+    """A user's package of two modules, of which the first holds the step."""
+    root = tmp_path / "fingerprinted"
+    (root / "inner").mkdir(parents=True)
+    (root / "__init__.py").write_text("")
+    (root / "steps.py").write_text("def step(context):\n    return {}\n")
+    (root / "inner" / "helper.py").write_text("X = 1\n")
+    for name, file in (("fingerprinted", root / "__init__.py"), ("fingerprinted.steps", root / "steps.py")):
+        spec = importlib.util.spec_from_file_location(
+            name, file, submodule_search_locations=[str(root)] if name == "fingerprinted" else None
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    yield root, sys.modules["fingerprinted.steps"]
+    del sys.modules["fingerprinted"], sys.modules["fingerprinted.steps"]
+
+
+def test_the_code_of_a_step_is_its_whole_package(project: tuple[Path, ModuleType]) -> None:
+    root, module = project
+    before = code_digest(module.step)
+    (root / "inner" / "helper.py").write_text("X = 2\n")
+    assert code_digest(module.step) == before
+    _sources_digest.cache_clear()
+    assert code_digest(module.step) != before
+
+
+def test_a_function_without_a_file_has_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("typed_in")
+    exec("def step(context):\n    return {}\n", module.__dict__)
+    monkeypatch.setitem(sys.modules, "typed_in", module)
+    with pytest.raises(ConfigError, match="must be defined in a file"):
+        code_digest(module.step)
+
+
+def test_the_environment_is_the_versions() -> None:
+    assert environment_digest(["numpy"]) == environment_digest(["numpy"])
+    assert environment_digest(["numpy"]) != environment_digest(["numpy", "pyarrow"])
+    with pytest.raises(ConfigError, match="'no-such-library' is not installed"):
+        environment_digest(["no-such-library"])

@@ -1,0 +1,323 @@
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from raymlops.errors import AlreadyRegistered, DataError, ModelLoadFailed, SchemaMismatch, StorageError
+from raymlops.records.models import ModelManifest
+from raymlops.records.record import sha256_of
+from raymlops.serving.model import columns_of
+from raymlops.serving.model_files import load_model, save_model
+
+RNG = np.random.default_rng(3)
+INPUTS = RNG.normal(size=(300, 3))
+INPUTS[::7, 1] = np.nan
+CLASSES = (INPUTS[:, 0] > 0).astype(int)
+VALUES = INPUTS[:, 0] * 3 + 1
+EXAMPLE = pa.table({name: pa.array(INPUTS[:40, i], from_pandas=True) for i, name in enumerate("abc")})
+
+
+def _xgboost_classifier() -> Any:
+    import xgboost
+
+    return xgboost.XGBClassifier(n_estimators=5, max_depth=2, n_jobs=1).fit(INPUTS, CLASSES)
+
+
+def _stopped_early() -> Any:
+    import xgboost
+
+    estimator = xgboost.XGBClassifier(n_estimators=60, learning_rate=1, max_depth=4, n_jobs=1, early_stopping_rounds=2)
+    noise = RNG.integers(0, 2, 300)
+    estimator.fit(INPUTS[:200], noise[:200], eval_set=[(INPUTS[200:], noise[200:])], verbose=False)
+    assert estimator.best_iteration + 1 < estimator.get_booster().num_boosted_rounds()
+    return estimator
+
+
+def _booster() -> Any:
+    import xgboost
+
+    parameters = {"objective": "reg:squarederror", "nthread": 1, "max_depth": 2}
+    return xgboost.train(parameters, xgboost.DMatrix(INPUTS, VALUES), num_boost_round=5)
+
+
+def _multi_class() -> Any:
+    import xgboost
+
+    return xgboost.XGBClassifier(n_estimators=3, max_depth=2, n_jobs=1).fit(INPUTS, CLASSES + (INPUTS[:, 2] > 1))
+
+
+def _sklearn(name: str, target: Any) -> Any:
+    from sklearn import ensemble, impute, linear_model, pipeline, preprocessing
+
+    estimator: Any
+    if name == "linear":
+        last = linear_model.LogisticRegression() if target is CLASSES else linear_model.Ridge()
+        estimator = pipeline.make_pipeline(impute.SimpleImputer(), preprocessing.StandardScaler(), last)
+    else:
+        options = {"max_iter": 3} if name.startswith("Hist") else {"n_estimators": 5}
+        estimator = getattr(ensemble, name)(random_state=0, **options)
+    return estimator.fit(INPUTS, target)
+
+
+ESTIMATORS = {
+    "xgboost": _xgboost_classifier,
+    "xgboost stopped early": _stopped_early,
+    "xgboost booster": _booster,
+    "xgboost of three classes": _multi_class,
+    "boosting": lambda: _sklearn("HistGradientBoostingClassifier", CLASSES),
+    "boosting regressor": lambda: _sklearn("HistGradientBoostingRegressor", VALUES),
+    "forest": lambda: _sklearn("RandomForestClassifier", CLASSES),
+    "forest regressor": lambda: _sklearn("ExtraTreesRegressor", VALUES),
+    "pipeline": lambda: _sklearn("linear", CLASSES),
+    "pipeline regressor": lambda: _sklearn("linear", VALUES),
+}
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_a_loaded_model_answers_as_the_estimator(name: str, tmp_path: Path) -> None:
+    estimator = ESTIMATORS[name]()
+    manifest = save_model(tmp_path / "m", estimator, example=EXAMPLE)
+    model = load_model(tmp_path / "m", manifest, sha256_of(manifest))
+    columns = {column: INPUTS[:, i] for i, column in enumerate("abc")}
+    outputs = model.predict(columns)
+    if manifest.signature.task == "classifier":
+        np.testing.assert_allclose(outputs["probability"], estimator.predict_proba(INPUTS), atol=1e-6)
+        np.testing.assert_array_equal(outputs["label"], estimator.predict(INPUTS))
+        assert manifest.signature.classes == tuple(range(outputs["probability"].shape[1]))
+    else:
+        inputs = INPUTS
+        if name == "xgboost booster":
+            import xgboost
+
+            inputs = xgboost.DMatrix(INPUTS)
+        np.testing.assert_allclose(outputs["value"], estimator.predict(inputs), rtol=1e-6)
+        assert outputs["value"].dtype == np.float64
+    one = model.predict({column: values[:1] for column, values in columns.items()})
+    for output, values in one.items():
+        np.testing.assert_allclose(values, outputs[output][:1], rtol=1e-6)
+
+
+def test_classes_keep_their_values(tmp_path: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    filled = np.nan_to_num(INPUTS)
+    for number, classes in enumerate((("late", "on time"), (True, False), (10, 20))):
+        labels = np.array(classes)[CLASSES]
+        estimator = LogisticRegression().fit(filled, labels)
+        manifest = save_model(
+            tmp_path / str(number), estimator, example=EXAMPLE.filter(pa.compute.field("b").is_valid())
+        )
+        assert manifest.signature.classes == tuple(sorted(classes))
+        model = load_model(tmp_path / str(number), manifest, sha256_of(manifest))
+        predicted = model.predict({column: filled[:, i] for i, column in enumerate("abc")})["label"]
+        assert predicted.tolist() == estimator.predict(filled).tolist()
+
+
+def test_text_inputs_of_xgboost_are_its_categories(tmp_path: Path) -> None:
+    import pandas as pd
+    import xgboost
+
+    carrier = pd.Series(RNG.choice(["AA", "UA", "DL"], 300), dtype="category")
+    frame = pd.DataFrame({"a": INPUTS[:, 0], "carrier": carrier})
+    estimator = xgboost.XGBClassifier(n_estimators=5, enable_categorical=True, n_jobs=1, max_cat_to_onehot=1)
+    estimator.fit(frame, carrier == "AA")
+    example = pa.table({"a": INPUTS[:20, 0], "carrier": carrier.astype(str).to_list()[:20]})
+    manifest = save_model(tmp_path / "m", estimator, example=example)
+    assert [column.dtype for column in manifest.signature.inputs] == ["FP64", "BYTES"]
+    model = load_model(tmp_path / "m", manifest, sha256_of(manifest))
+    columns = {"a": INPUTS[:, 0], "carrier": np.array(carrier.astype(str), dtype=object)}
+    np.testing.assert_allclose(model.predict(columns)["probability"], estimator.predict_proba(frame), atol=1e-6)
+    unseen = model.predict({"a": np.zeros(2), "carrier": np.array(["XX", None], dtype=object)})["probability"]
+    np.testing.assert_array_equal(unseen[0], unseen[1])
+
+
+def test_text_inputs_of_a_pipeline(tmp_path: Path) -> None:
+    import pandas as pd
+    from sklearn.compose import make_column_transformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    frame = pd.DataFrame({"a": INPUTS[:, 0], "carrier": RNG.choice(["AA", "UA"], 300)})
+    encoder = make_column_transformer((OneHotEncoder(), ["carrier"]), remainder="passthrough")
+    estimator = make_pipeline(encoder, LogisticRegression()).fit(frame, CLASSES)
+    manifest = save_model(tmp_path / "m", estimator, example=pa.Table.from_pandas(frame[["carrier", "a"]][:9]))
+    assert [column.name for column in manifest.signature.inputs] == ["a", "carrier"]
+    model = load_model(tmp_path / "m", manifest, sha256_of(manifest))
+    columns = columns_of(pa.Table.from_pandas(frame), manifest.signature)
+    np.testing.assert_allclose(model.predict(columns)["probability"], estimator.predict_proba(frame))
+
+
+@pytest.fixture
+def saved(tmp_path: Path, model_root: Path, manifests: dict[int, ModelManifest]) -> Path:
+    shutil.copytree(model_root / "1", tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+@pytest.mark.parametrize("name", ["model.ubj", "example.arrow", "expected.json"])
+@pytest.mark.parametrize("harm", ["truncate", "flip", "remove", "empty"])
+def test_a_harmed_file_is_refused(saved: Path, manifests: dict[int, ModelManifest], name: str, harm: str) -> None:
+    path = saved / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink()
+    if harm != "remove":
+        path.write_bytes({"truncate": path_content(content)[:-1], "flip": bytes(content), "empty": b""}[harm])
+    with pytest.raises(ModelLoadFailed, match=name):
+        load_model(saved, manifests[1], sha256_of(manifests[1]))
+
+
+def path_content(content: bytearray) -> bytes:
+    whole = bytearray(content)
+    whole[len(whole) // 2] ^= 1
+    return bytes(whole)
+
+
+def test_a_manifest_of_another_digest_is_refused(saved: Path, manifests: dict[int, ModelManifest]) -> None:
+    with pytest.raises(ModelLoadFailed, match="digest"):
+        load_model(saved, manifests[1], sha256_of(manifests[2]))
+
+
+def test_what_hashes_right_and_reads_wrong_is_refused(tmp_path: Path, manifests: dict[int, ModelManifest]) -> None:
+    from raymlops.serving.model_files import _sha256
+
+    contents = {"model.ubj": b"not a booster", "example.arrow": b"", "expected.json": b"[]"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    manifest = manifests[1].model_copy(update={"files": {name: _sha256(content) for name, content in contents.items()}})
+    with pytest.raises(ModelLoadFailed, match=r"model\.ubj: the xgboost file cannot be read"):
+        load_model(tmp_path, manifest, sha256_of(manifest))
+    bare = manifest.model_copy(update={"files": {}})
+    with pytest.raises(ModelLoadFailed, match="must list a model"):
+        load_model(tmp_path, bare, sha256_of(bare))
+
+
+def test_a_model_that_answers_otherwise_than_when_it_was_packaged_is_refused(
+    saved: Path, manifests: dict[int, ModelManifest]
+) -> None:
+    from raymlops.serving.model_files import _sha256
+
+    wrong = b"[" + b",".join([b"[0.5,0.5]"] * 16) + b"]"
+    (saved / "expected.json").write_bytes(wrong)
+    manifest = manifests[1].model_copy(
+        update={"files": manifests[1].files | {"expected.json": _sha256(wrong)}},
+    )
+    with pytest.raises(ModelLoadFailed, match="must answer its example"):
+        load_model(saved, manifest, sha256_of(manifest))
+
+
+def test_an_untrusted_type_is_refused_on_both_sides(tmp_path: Path) -> None:
+    import skops.io
+    from sklearn.linear_model import LinearRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    from raymlops.serving.estimators import parse
+
+    estimator = make_pipeline(FunctionTransformer(path_content), LinearRegression())
+    estimator.steps[-1][1].fit(np.nan_to_num(INPUTS), VALUES)
+    estimator.n_features_in_ = 3 if not hasattr(estimator, "n_features_in_") else estimator.n_features_in_
+    with pytest.raises(ModelLoadFailed, match=r"trusted types only.*path_content"):
+        parse(skops.io.dumps(estimator), "sklearn")
+
+
+@pytest.mark.parametrize(
+    ("example", "message"),
+    [
+        (EXAMPLE.slice(0, 0), "at least one row"),
+        (EXAMPLE.drop_columns(["a"]), "3 columns, got 2"),
+        (EXAMPLE.rename_columns(["a", "b", "b"]), "each column once"),
+        (EXAMPLE.rename_columns(["a", "b", "version"]), "prediction events use"),
+        (EXAMPLE.set_column(0, "a", pa.array([b"x"] * 40)), "must be a number, a bool or a string"),
+        (EXAMPLE.set_column(0, "a", pa.array(["x"] * 40)), "no categories"),
+    ],
+)
+def test_an_example_that_does_not_fit_is_refused(example: pa.Table, message: str, tmp_path: Path) -> None:
+    with pytest.raises(SchemaMismatch, match=message):
+        save_model(tmp_path / "m", _xgboost_classifier(), example=example)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_named_inputs_must_be_the_examples(tmp_path: Path) -> None:
+    import pandas as pd
+    import xgboost
+
+    frame = pd.DataFrame(INPUTS, columns=["x", "y", "z"])
+    with pytest.raises(SchemaMismatch, match="must have the columns"):
+        save_model(tmp_path / "m", xgboost.XGBClassifier(n_estimators=1).fit(frame, CLASSES), example=EXAMPLE)
+
+
+def _unserved() -> dict[str, Any]:
+    import xgboost
+    from sklearn.cluster import KMeans
+    from sklearn.linear_model import LinearRegression
+    from sklearn.svm import LinearSVC
+
+    filled = np.nan_to_num(INPUTS)
+    return {
+        "must be fitted": LinearRegression(),
+        "estimator must be fitted": xgboost.XGBClassifier(),
+        "must be a classifier or regressor": KMeans(n_clusters=2),
+        "got str": "a model",
+        "predict_proba": LinearSVC().fit(filled, CLASSES),
+        "missing must be NaN": xgboost.XGBClassifier(n_estimators=1, missing=-1).fit(filled, CLASSES),
+        "objective must be": xgboost.XGBRanker(n_estimators=1).fit(filled, CLASSES, qid=np.zeros(300)).get_booster(),
+    }
+
+
+@pytest.mark.parametrize("message", list(_unserved()))
+def test_an_estimator_that_is_not_served_is_refused(message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        save_model(tmp_path / "m", _unserved()[message], example=EXAMPLE)
+
+
+def test_a_repeat_is_accepted_and_anything_else_is_not(tmp_path: Path) -> None:
+    estimator = _xgboost_classifier()
+    manifest = save_model(tmp_path / "m", estimator, example=EXAMPLE)
+    assert save_model(tmp_path / "m", estimator, example=EXAMPLE) == manifest
+    with pytest.raises(AlreadyRegistered, match="must be empty"):
+        save_model(tmp_path / "m", _booster(), example=EXAMPLE)
+    assert load_model(tmp_path / "m", manifest, sha256_of(manifest)).signature == manifest.signature
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="file/m"):
+        save_model(tmp_path / "file" / "m", _xgboost_classifier(), example=EXAMPLE)
+
+
+def _save_and_die(directory: Path, estimator: Any, step: int) -> None:
+    import os
+
+    from raymlops.serving import model_files
+
+    real, calls = model_files._sync, 0
+
+    def die(path: Path) -> None:
+        nonlocal calls
+        if calls == step:
+            os._exit(9)
+        calls += 1
+        real(path)
+
+    model_files._sync = die
+    model_files.save_model(directory, estimator, example=EXAMPLE)
+
+
+@pytest.mark.parametrize(("step", "is_there"), [(0, False), (1, True)])
+def test_a_kill_leaves_all_or_nothing(step: int, is_there: bool, tmp_path: Path) -> None:
+    estimator = _booster()
+    process = multiprocessing.get_context("fork").Process(target=_save_and_die, args=(tmp_path / "m", estimator, step))
+    process.start()
+    process.join(30)
+    assert process.exitcode == 9
+    assert (tmp_path / "m").exists() == is_there
+    manifest = save_model(tmp_path / "m", estimator, example=EXAMPLE)
+    assert load_model(tmp_path / "m", manifest, sha256_of(manifest)).signature.task == "regressor"

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from raymlops.errors import ConfigError, UnavailableError
+from raymlops.experiments import InProcessTuner, TrialResult
+from raymlops.monitoring import Reference
+from raymlops.records.runs import RunStatus
+from raymlops.serving.model import columns_of
+from raymlops.serving.model_files import load_model
+from raymlops.steps import TrainingContext, train_project, training_pipeline
+
+STEPS = [
+    *("pin", "extract", "validate_data", "split", "tune", "train", "evaluate", "compare", "refit", "package"),
+    *("validate_infra", "register"),
+]
+XGBOOST = {"xgboost": {"n_estimators": 40, "max_depth": {"int": [2, 3]}, "learning_rate": 0.2}}
+NO_GOOD = {"logistic": {"C": 1e-9}}
+
+
+class DyingTuner:
+    """Stands for a cluster that goes away in mid-search."""
+
+    def search(self, specs: Any, train: Any, valid: Any, *, task: Any, name: str) -> list[TrialResult]:
+        raise ConnectionResetError("the cluster is gone")
+
+
+class FlakyTuner(InProcessTuner):
+    """Answers at the second call."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def search(self, *arguments: Any, **named: Any) -> list[TrialResult]:
+        self.calls += 1
+        if self.calls == 1:
+            raise UnavailableError("no free CPU")
+        return super().search(*arguments, **named)
+
+
+def test_the_pipeline_is_the_standard_one(context: TrainingContext) -> None:
+    assert [step.name for step in training_pipeline(context.project).order] == STEPS
+
+
+def test_a_first_run_registers_a_version_that_can_be_served(next_context: TrainingContext) -> None:
+    got = train_project(replace(next_context, run_id="run-1"))
+    assert got["outcome"] == "candidate"
+    assert got["version"] == 1
+    assert got["comparison"]["against"] == "baseline"
+    assert got["champion_metrics"] == {}
+    assert got["metrics"]["log_loss"] < got["baseline_metrics"]["log_loss"] - 0.05
+    assert set(got["comparison"]["slices"]) == {f"shop={shop}" for shop in range(8)}
+    assert {trial["family"] for trial in got["trials"]} == {"xgboost", "logistic"}
+    assert got["infra"]["rows"] == 65
+    version = next_context.metadata.get_version("toy", 1)
+    assert (version.run_id, version.bundle, version.training_set) == ("run-1", "b" * 64, got["training_set"])
+    assert version.metrics["log_loss"] == got["metrics"]["log_loss"]
+    assert version.metrics["log_loss_low"] < version.metrics["log_loss"] < version.metrics["log_loss_high"]
+    assert version.metrics["train_log_loss"] > 0
+    assert version.table_versions.keys() == {"loads"}
+    model = load_model(Path(version.path), version.manifest, version.digest)
+    assert [column.name for column in model.signature.inputs] == ["size", "hour", "loads__load", "loads__noise"]
+    row = pa.table({"size": [5, 1], "hour": [3, 3], "loads__load": [1.0, -1.0], "loads__noise": [0.0, 0.0]})
+    late, early = model.predict(columns_of(row, model.signature))["probability"][:, 1]
+    assert late > 0.6 > 0.4 > early
+    reference = Reference.load(Path(version.path) / "reference.bin")
+    assert set(reference.columns) == {"size", "hour", "loads__load", "loads__noise", "score"}
+    run = next_context.metadata.get_run("run-1")
+    assert (run.status, run.reason, run.bundle) == (RunStatus.SUCCEEDED, "first", "b" * 64)
+    assert run.result["version"] == 1
+    assert [step.step for step in run.steps] == STEPS
+
+
+def test_the_same_run_again_is_the_same_version(next_context: TrainingContext) -> None:
+    again = train_project(replace(next_context, run_id="run-1"))
+    assert again["version"] == 1
+    assert again["steps"] == []
+    assert len(again["trials"]) == 2
+    assert len(next_context.metadata.list_versions("toy")) == 1
+
+
+def test_two_homes_come_to_the_same_model(context: TrainingContext, tmp_path: Path, filled_home: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "features").symlink_to(filled_home / "features")
+    got = [
+        train_project(run, {"search": XGBOOST, "trials": 1})
+        for run in (context, replace(context, home=other, run_id="run-2", work=other / "work"))
+    ]
+    assert {step["status"] for step in got[1]["steps"]} == {"succeeded"}
+    assert got[0]["model_digest"] == got[1]["model_digest"]
+    assert got[0]["metrics"] == got[1]["metrics"]
+    first, second = (Path(version.path) for version in context.metadata.list_versions("toy"))
+    assert first.name == second.name
+    assert first != second
+
+
+def test_the_world_turns_and_a_better_candidate_comes_of_it(
+    next_context: TrainingContext, pass_days: Callable[..., None]
+) -> None:
+    pass_days(60, 9, 450, seed=3, flipped=True)
+    asked = {"holdout_days": 6.0, "train_window_days": 9.5, "rule": "better", "block_hours": 0, "trials": 1}
+    got = train_project(next_context, {**asked, "quality": {"min_rows": 300}})
+    assert got["outcome"] == "candidate", got["reason"]
+    assert got["version"] == 2
+    assert got["comparison"]["champion"] == 1
+    assert got["comparison"]["champion_seen_rows"] == 0
+    assert got["metrics"]["log_loss"] < got["champion_metrics"]["log_loss"]
+    assert [trial["origin"] for trial in got["trials"]] == ["champion", "sampled"]
+    assert next_context.metadata.get_version("toy", 2).parameters["champion"] == 1
+
+
+def test_a_candidate_that_is_worse_is_refused_and_not_registered(
+    next_context: TrainingContext, pass_days: Callable[..., None]
+) -> None:
+    pass_days(60, 14, 900)
+    asked = {"search": NO_GOOD, "trials": 1, "train_window_days": 13.0, "rule": "better"}
+    got = train_project(next_context, asked)
+    assert got["outcome"] == "refused"
+    assert got["version"] is None
+    assert "the champion's" in got["reason"]
+    assert got["champion_metrics"]["log_loss"] > 0
+    assert len(next_context.metadata.list_versions("toy")) == 1
+    run = next_context.metadata.get_run("run-2")
+    assert run.status is RunStatus.SUCCEEDED
+    assert run.result["outcome"] == "refused"
+
+
+def test_a_model_no_better_than_the_base_rate_is_refused(context: TrainingContext) -> None:
+    got = train_project(context, {"search": NO_GOOD, "trials": 1})
+    assert got["outcome"] == "refused"
+    assert "constant baseline" in got["reason"]
+    assert context.metadata.list_versions("toy") == []
+
+
+def test_bad_data_blocks_the_run_with_its_reasons(context: TrainingContext) -> None:
+    got = train_project(context, {"quality": {"min_rows": 10**6, "min_holdout_rows": 10**6}})
+    assert got["outcome"] == "blocked"
+    assert len(got["problems"]) == 2
+    assert got["trials"] == []
+    assert context.metadata.get_run("run-1").result["outcome"] == "blocked"
+
+
+def test_a_run_whose_cluster_goes_away_fails_and_is_resumed_from_there(context: TrainingContext) -> None:
+    asked = {"search": NO_GOOD, "trials": 1}
+    with pytest.raises(ConnectionResetError):
+        train_project(replace(context, tuner=DyingTuner()), asked)
+    assert context.metadata.get_run("run-1").status is RunStatus.FAILED
+    got = train_project(replace(context, run_id="run-2"), asked, resume_of="run-1")
+    assert got["outcome"] == "refused"
+    assert [step["status"] for step in got["steps"][:5]] == ["cached"] * 4 + ["succeeded"]
+
+
+def test_no_free_cpu_is_tried_again(context: TrainingContext) -> None:
+    tuner = FlakyTuner()
+    assert train_project(replace(context, tuner=tuner), {"search": NO_GOOD, "trials": 1})["outcome"] == "refused"
+    assert tuner.calls == 2
+
+
+def test_a_parameter_that_is_not_known_stops_before_anything_is_recorded(context: TrainingContext) -> None:
+    with pytest.raises(ConfigError, match="trails"):
+        train_project(context, {"trails": 3})
+    assert context.metadata.list_runs() == []
+
+
+def test_lineage_leads_from_the_package_to_the_training_set(next_context: TrainingContext) -> None:
+    steps = {step.step: step for step in next_context.metadata.get_run("run-1").steps}
+    lineage = next_context.metadata.lineage_of(steps["package"].outputs["package"])
+    found = {artifact.digest for artifact in lineage.artifacts}
+    assert {steps["extract"].outputs["frame"], steps["tune"].outputs["winner"]} <= found
