@@ -30,6 +30,8 @@ class PerformanceConfig(Section):
 
     margin: float = Field(0.05, ge=0)
     """Relative loss of the metric that is accepted."""
+    calibration_margin: float = Field(0.05, ge=0)
+    """Difference between the mean probability and the share of positives that is accepted, however significant."""
     significance: float = Field(0.05, gt=0, lt=1)
     """Level of the one-sided test that the margin is exceeded."""
     min_labelled_rows: int = Field(200, ge=1)

@@ -44,7 +44,7 @@ class SearchSpace:
         self._families = {family: dict(ranges) for family, ranges in families.items()}
 
     def sample(
-        self, seed: int, n: int, *, warm: Sequence[tuple[str, Mapping[str, ParameterValue]]] = ()
+        self, seed: int, n: int, *, draw: int = 0, warm: Sequence[tuple[str, Mapping[str, ParameterValue]]] = ()
     ) -> list[TrialSpec]:
         """Draw trials, the families in turn.
 
@@ -54,6 +54,7 @@ class SearchSpace:
         Args:
             seed: Equal seeds give equal trials; it also seeds each trial's estimator.
             n: Number of sampled trials; at least the number of families if each is to be tried.
+            draw: Another draw gives other parameters by the same seed, so that a loop does not try the same again.
             warm: (family, parameters) to try besides, first.
 
         Returns:
@@ -70,7 +71,9 @@ class SearchSpace:
         ]
         names = list(self._families)
         draws = {
-            family: iter(self._draw(family, np.random.default_rng([seed, place]), len(range(place, n, len(names)))))
+            family: iter(
+                self._draw(family, np.random.default_rng([seed, draw, place]), len(range(place, n, len(names))))
+            )
             for place, family in enumerate(names)
         }
         for turn in range(n):

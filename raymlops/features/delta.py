@@ -68,6 +68,9 @@ class DeltaTables:
                 if version is not None:
                     return version, True
                 table = _in_schema(name, table, handle)
+            untyped = [field.name for field in table.schema if pa.types.is_null(field.type)]
+            if untyped:
+                raise SchemaMismatch(f"table {name!r}: columns {untyped} must have a type, got null", columns=untyped)
             version = 0 if handle is None else handle.version() + 1
             first = self._sequence_after(name, handle)
             numbered = table.append_column(SEQUENCE, pa.array(np.arange(first, first + table.num_rows)))

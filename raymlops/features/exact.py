@@ -73,7 +73,7 @@ def digits_of(values: Floats) -> Digits:
     _, exponent = np.frexp(values)
     top = (exponent.astype(np.int64) - 1) // _BITS
     lowest = max(int(top.min()) - 2, _LOWEST)
-    rows = np.zeros((int(top.max()) - lowest + 1, len(values)), np.int64)
+    rows = np.zeros((max(int(top.max()), lowest) - lowest + 1, len(values)), np.int64)
     columns = np.arange(len(values))
     rest = np.ldexp(values, -_BITS * top)
     for place in (top, top - 1, top - 2):  # 53 bits touch three digits at most
@@ -144,12 +144,13 @@ def deviation(sums: Sequence[Any], lowest: int, squares: Sequence[Any], squares_
     Returns:
         The deviation; 0 where it is below the resolution of the arithmetic.
     """
-    scaled = _times(*total(squares, squares_lowest), count * 1.0)
+    number = count * 1.0
+    scaled = _times(*total(squares, squares_lowest), number)
     squared = _squared(*total(sums, lowest))
     high, error = _sum(scaled[0], -squared[0])
     difference = high + (error + (scaled[1] - squared[1]))
     difference = difference * (difference > scaled[0] * _NEGLIGIBLE)
-    return np.sqrt(difference) / count
+    return np.sqrt(difference / (number * number))
 
 
 def _carried(digits: Sequence[Any]) -> list[Any]:

@@ -107,9 +107,11 @@ def _numpy(column: Any) -> npt.NDArray[Any]:
 
 def _arrow(owner: str, name: str, values: npt.NDArray[Any], dtype: DType) -> Any:
     try:
+        if values.dtype.kind == "M":
+            values = values.astype("datetime64[us]")
         column = pa.array(values, from_pandas=True)
         if dtype == "timestamp" and pa.types.is_timestamp(column.type):
-            return column.cast(pa.timestamp("us")).cast(INSTANT)
+            return column.cast(INSTANT)
         return column.cast(arrow_type(dtype))
     except pa.ArrowException as error:
         raise DataError(f"{owner}: column {name!r} must be {dtype}, got {values.dtype}: {error}") from error

@@ -17,6 +17,7 @@ from raymlops.features.catalog import Catalog
 from raymlops.features.delta import DeltaTables
 from raymlops.features.layout import catalog_path, online_path, tables_path, training_sets_path
 from raymlops.features.lmdb import LmdbOnlineStore
+from raymlops.features.naming import parse_reference
 from raymlops.features.online import OnlineStore
 from raymlops.features.plan import OnlinePlan
 from raymlops.features.schema import check_columns
@@ -59,9 +60,9 @@ class FeatureReader:
         """All that is applied: entities, views, on-demand views, services; each kind by name and version."""
         state = self._catalog.state()
         found: list[Definition] = [state.entities[name] for name in sorted(state.entities)]
-        found += sorted((applied.view for applied in state.views.values()), key=lambda v: (v.name, v.version))
-        found += sorted((applied.view for applied in state.on_demand.values()), key=lambda v: (v.name, v.version))
-        found += sorted((applied.service for applied in state.services.values()), key=lambda s: (s.name, s.version))
+        found += [state.views[ref].view for ref in sorted(state.views, key=parse_reference)]
+        found += [state.on_demand[ref].view for ref in sorted(state.on_demand, key=parse_reference)]
+        found += [state.services[ref].service for ref in sorted(state.services, key=parse_reference)]
         return found
 
     def plan(self, service: str) -> OnlinePlan:

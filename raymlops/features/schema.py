@@ -36,6 +36,7 @@ _TYPES: dict[DType, Any] = {
     "string": pa.string(),
     "timestamp": INSTANT,
 }
+_KEY_DTYPES: tuple[DType, ...] = ("int64", "string")
 _ROWS_NAMED = 10
 _WITHIN = f"must lie within {-LARGEST:g} and {LARGEST:g}"
 
@@ -91,15 +92,21 @@ def _is_text(given: Any) -> bool:
     return bool(types.is_string(given) or types.is_large_string(given) or types.is_string_view(given))
 
 
-def key_column(owner: str, name: str, column: Any) -> Any:
+def key_column(owner: str, name: str, column: Any, *, stored: bool = False) -> Any:
     """A key column as int64 or string.
+
+    Args:
+        owner: Whom an error names.
+        name: Name of the column.
+        column: The column.
+        stored: Whether the type is to last; a column of nulls alone then has none.
 
     Raises:
         SchemaMismatch: it is neither integers nor strings.
     """
     given = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    for dtype in ("int64", "string"):
-        if _fits(given, dtype):
+    for dtype in _KEY_DTYPES:
+        if _fits(given, dtype) and not (stored and pa.types.is_null(given)):
             return typed(owner, name, column, dtype)
     raise SchemaMismatch(f"{owner}: key {name!r} must be integers or strings, got {given}", column=name, got=str(given))
 
@@ -141,7 +148,7 @@ def conform(view: FeatureView, table: Any, *, created_at: datetime | None = None
         view: The view; its keys must be known.
         table: Rows of the view's table.
         created_at: Fills the view's created-at column where the table lacks it.
-        exact: Refuse columns the view does not declare, instead of leaving them out.
+        exact: For rows to be stored: refuse columns the view does not declare, and keys without a type.
 
     Raises:
         SchemaMismatch: a column is missing, unknown, there twice, or has another type.
@@ -160,7 +167,7 @@ def conform(view: FeatureView, table: Any, *, created_at: datetime | None = None
         if name in declared:
             columns[name] = typed(owner, name, table[name], declared[name])
         elif name in view.keys:
-            columns[name] = key_column(owner, name, table[name])
+            columns[name] = key_column(owner, name, table[name], stored=exact)
         else:
             columns[name] = typed(owner, name, table[name], "timestamp")
     return pa.table(columns)

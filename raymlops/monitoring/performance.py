@@ -90,7 +90,7 @@ def find_degradation(performance: Performance | None, reference: Mapping[str, fl
     """Why the champion counts as degraded, empty where it does not.
 
     It is where its loss lies above the reference's by more than the margin, by a one-sided test, or where its mean
-    probability misses the share of positives by more than the margin, by the 95% interval.
+    probability misses the share of positives: by more than ``calibration_margin``, and significantly at 95%.
     """
     if performance is None or performance.labelled_rows < config.min_labelled_rows:
         return ""
@@ -100,11 +100,12 @@ def find_degradation(performance: Performance | None, reference: Mapping[str, fl
         if (reason := _worse(metric, sign, performance, reference, config))
     ]
     low, high = performance.intervals.get("calibration_bias", (0.0, 0.0))
-    if low > config.margin or high < -config.margin:
+    bias = performance.metrics.get("calibration_bias", 0.0)
+    if abs(bias) > config.calibration_margin and not low <= 0 <= high:
         reasons.append(
             f"mean probability {performance.metrics['mean_probability']:.3f} misses the positive share "
-            f"{performance.metrics['positive_share']:.3f} by more than {config.margin:g} (95% interval "
-            f"{low:+.3f} to {high:+.3f})"
+            f"{performance.metrics['positive_share']:.3f} by more than {config.calibration_margin:g} "
+            f"(95% interval {low:+.3f} to {high:+.3f})"
         )
     return "; ".join(reasons)
 

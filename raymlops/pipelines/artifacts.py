@@ -22,7 +22,7 @@ import pyarrow as pa
 from raymlops.errors import DataError, NotFoundError, StorageError
 from raymlops.records.record import Record, canonical_json, sha256_of
 
-__all__ = ["ArtifactKind", "ArtifactRef", "ArtifactStore", "sync"]
+__all__ = ["ArtifactKind", "ArtifactRef", "ArtifactStore", "content_digest", "sync"]
 
 ArtifactKind = Literal["arrow", "json", "bytes", "directory"]
 
@@ -96,7 +96,7 @@ class ArtifactStore:
         if not path.exists() or path.is_dir() != (artifact.kind == "directory"):
             return False
         with _storage(path):
-            return _digest(path) == artifact.digest
+            return content_digest(path) == artifact.digest
 
     def path(self, artifact: ArtifactRef) -> Path:
         """Where it is, or would be."""
@@ -148,7 +148,7 @@ def _write(kind: ArtifactKind, value: Any, aside: Path) -> str:
     else:
         raise DataError(f"a bytes artifact must be bytes, got {type(value).__name__}")
     sync(aside)
-    return _digest(aside)
+    return content_digest(aside)
 
 
 def _copy(value: Any, aside: Path) -> str:
@@ -162,14 +162,15 @@ def _copy(value: Any, aside: Path) -> str:
     for path in aside.rglob("*"):
         if path.is_file():
             sync(path)
-    return _digest(aside)
+    return content_digest(aside)
 
 
-def _digest(path: Path) -> str:
+def content_digest(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes, or of a directory's list of files and digests."""
     if path.is_dir():
-        return sha256_of({str(p.relative_to(path)): _digest(p) for p in sorted(path.rglob("*")) if p.is_file()})
+        return sha256_of({str(p.relative_to(path)): content_digest(p) for p in sorted(path.rglob("*")) if p.is_file()})
     with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+        return hashlib.filecontent_digest(content, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:

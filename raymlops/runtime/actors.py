@@ -33,6 +33,7 @@ from raymlops.runtime.jobs import JobRunner
 from raymlops.runtime.names import CONTROLLER, FEATURES, METADATA, MONITOR, PROJECTOR
 from raymlops.runtime.operators import RunOperator
 from raymlops.runtime.trial_log import read_trials
+from raymlops.serving.estimators import TRUSTED_TYPES
 from raymlops.serving.events import EVENT_SCHEMA
 
 __all__ = ["ControllerService", "start_control_plane"]
@@ -63,7 +64,7 @@ class _MonitorActor(MonitorService):
 class _ProjectorActor(Projector):
     def __init__(self, config: PlatformConfig) -> None:
         uri = config.metadata.mlflow_uri or f"sqlite:///{config.home / 'mlflow.db'}"
-        projection = MlflowProjection(uri, config.home / "mlflow-artifacts")
+        projection = MlflowProjection(uri, config.home / "mlflow-artifacts", trusted=TRUSTED_TYPES)
         super().__init__(cast("Metadata", ActorProxy(METADATA)), projection, partial(read_trials, config.home))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from importlib.metadata import version
 from typing import Any, cast
 
 import numpy as np
@@ -13,7 +14,6 @@ from ray.serve.handle import DeploymentHandle
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-import raymlops
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import RaymlopsError
 from raymlops.features import FeatureReader
@@ -176,7 +176,7 @@ class GatewayReplica:
 
     def __init__(self, config: PlatformConfig) -> None:
         self._limit = config.serving.body_limit_bytes
-        self._gateway = Gateway(raymlops.__version__, cast("Any", AsyncActorProxy(METADATA)))
+        self._gateway = Gateway(version("raymlops"), cast("Any", AsyncActorProxy(METADATA)))
 
     async def __call__(self, request: Request) -> Response:
         try:

@@ -75,6 +75,12 @@ def _label(index: int, value: object, signature: Signature) -> str | float:
         if type(value) not in (int, float):
             raise DataError(f"label {index}: 'label' must be a number")
         return float(value)  # type: ignore[arg-type]
-    if not any(type(value) is type(known) and value == known for known in signature.classes):
+    if not any(_same(value, known) for known in signature.classes):
         raise DataError(f"label {index}: 'label' must be one of the classes {list(signature.classes)}")
     return value if isinstance(value, str) else float(value)  # type: ignore[arg-type]
+
+
+def _same(value: object, known: str | int | float | bool) -> bool:
+    """Whether a label names a class: 1.0 is 1, but neither is true or "1"."""
+    numbers = (int, float)
+    return value == known and (type(value) is type(known) or (type(value) in numbers and type(known) in numbers))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -127,9 +128,14 @@ class TrainingContext:
     bundle: str | None = None
 
     def scratch(self, name: str) -> Path:
-        """A path below ``work`` that is not taken, in a directory that is there."""
-        self.work.mkdir(parents=True, exist_ok=True)
-        return self.work / f"{name}-{uuid.uuid4().hex[:12]}"
+        """A path that is not taken, in a directory that is there, until the run ends."""
+        place = self.work / "scratch"
+        place.mkdir(parents=True, exist_ok=True)
+        return place / f"{name}-{uuid.uuid4().hex[:12]}"
+
+    def clear_scratch(self) -> None:
+        """Remove all scratch paths."""
+        shutil.rmtree(self.work / "scratch", ignore_errors=True)
 
 
 def spine_function(path: str) -> SpineFunction:

@@ -8,15 +8,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from raymlops.experiments.task import numeric
 from raymlops.monitoring import REFERENCE_FILE, SCORE_COLUMN, Reference
 from raymlops.steps.context import EVENT_TIME, TrainingContext
+from raymlops.steps.served import load_packaged
 from raymlops.steps.split import Parts
 
-__all__ = ["package", "reference_of"]
+__all__ = ["package"]
 
 
 def package(
@@ -32,31 +32,27 @@ def package(
     """The model's directory with ``reference.bin`` beside the model."""
     known = Parts.model_validate(parts)
     window = None if monitor_window_days is None else timedelta(days=monitor_window_days)
-    rows = frame.slice(0, dossier["fitted"]["rows"])
-    reference = reference_of(rows, known.task.inputs, scores["score"], known.holdout, window)
+    inputs = _reference_of_inputs(
+        frame.slice(0, dossier["fitted"]["rows"]),
+        known.task.inputs,
+        window=window,
+        importances=load_packaged(model).importances(),
+    )
+    # only the holdout has scores of rows that the model had not seen; others would look surer than what is to come
+    judged = scores.append_column(EVENT_TIME, known.judged(frame)[EVENT_TIME]).rename_columns(
+        [SCORE_COLUMN, EVENT_TIME]
+    )
+    reference = inputs.joined(Reference.fit(judged, event_time=EVENT_TIME, window=window))
     directory = context.scratch("package")
     shutil.copytree(model, directory)
     (directory / REFERENCE_FILE).write_bytes(reference.dumps())
     return {"package": directory}
 
 
-def reference_of(
-    rows: pa.Table, inputs: tuple[str, ...], scores: pa.ChunkedArray, holdout: int, window: timedelta | None
+def _reference_of_inputs(
+    rows: pa.Table, inputs: tuple[str, ...], *, window: timedelta | None, importances: Mapping[str, float]
 ) -> Reference:
-    """What the model's inputs and its own predictions look like.
-
-    Only for the holdout are there predictions for rows that the model had not seen; others would look surer than what
-    is to come. They are repeated backwards over the older rows, which keeps their distribution and their order.
-
-    Args:
-        rows: What the model was fitted on, in order of time.
-        inputs: Its inputs.
-        scores: Predictions for the holdout.
-        holdout: Place of the holdout's first row, were it in ``rows``.
-        window: Length of the windows that will be compared.
-    """
+    """What the inputs look like in the rows that the model was fitted on, as numbers, which is how events hold them."""
     columns = {name: pa.array(numeric(rows[name], name), from_pandas=True) for name in inputs}
-    known = scores.to_numpy()
-    columns[SCORE_COLUMN] = pa.array(known[(np.arange(rows.num_rows) - holdout) % len(known)])
-    columns[EVENT_TIME] = rows[EVENT_TIME]
-    return Reference.fit(pa.table(columns), event_time=EVENT_TIME, window=window)
+    table = pa.table({**columns, EVENT_TIME: rows[EVENT_TIME]})
+    return Reference.fit(table, event_time=EVENT_TIME, window=window, importances=importances)

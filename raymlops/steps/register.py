@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from raymlops.errors import StorageError
-from raymlops.pipelines.artifacts import sync
+from raymlops.pipelines.artifacts import content_digest, sync
 from raymlops.records.features import TrainingSetManifest
 from raymlops.records.models import ModelVersion
 from raymlops.records.record import sha256_of
@@ -100,7 +100,9 @@ def _publish(package: Path, models: Path) -> Path:
     try:
         models.mkdir(parents=True, exist_ok=True)
         if place.exists():
-            return place
+            if content_digest(place) == package.name:
+                return place
+            place.rename(aside.with_suffix(".broken"))
         shutil.copytree(package, aside)
         for path in [*aside.rglob("*"), aside]:
             sync(path)

@@ -60,15 +60,19 @@ def train_project(
     """
     project = context.project
     runner = PipelineRunner(context.home / "artifacts", context.metadata, context.clock)
-    done = runner.run(
-        training_pipeline(project),
-        _step_parameters(project, training_parameters(project, parameters or {})),
-        run_id=context.run_id,
-        context=context,
-        reason=reason,
-        bundle=context.bundle,
-        resume_of=resume_of,
-    )
+    pipeline = training_pipeline(project)
+    try:
+        done = runner.run(
+            pipeline,
+            _step_parameters(project, training_parameters(project, parameters or {})),
+            run_id=context.run_id,
+            context=context,
+            reason=reason,
+            bundle=context.bundle,
+            resume_of=resume_of,
+        )
+    finally:
+        context.clear_scratch()
     return {**done.result, "trials": _trials(runner, done), "steps": [asdict(step) for step in done.steps]}
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from raymlops.experiments import SearchSpace, TrialResult, TrialSpec, estimators, select
 from raymlops.experiments.trial import ParameterValue
 from raymlops.records.models import ModelVersion
+from raymlops.records.record import sha256_of
 from raymlops.steps.context import TrainingContext
 from raymlops.steps.split import Parts
 
@@ -31,7 +32,8 @@ def tune(
 ) -> Mapping[str, Any]:
     """Find the family and parameters that do best on the validation rows.
 
-    The champion's own are always tried: what it knows is not to be lost by a search that is not lucky.
+    The champion's own are always tried: what it knows is not to be lost by a search that is not lucky. The others are
+    drawn by the seed and the instant, so that each run of a loop tries new ones, and the same ones when it is replayed.
 
     Raises:
         ConfigError: A trial has parameters that its family does not have.
@@ -41,7 +43,8 @@ def tune(
     warm = []
     if pin["champion"] is not None:
         warm = _parameters(context.metadata.get_version(context.project.model, pin["champion"]))
-    specs = SearchSpace(search).sample(seed, trials, warm=warm)
+    draw = int(sha256_of(pin["as_of"])[:8], 16)
+    specs = SearchSpace(search).sample(seed, trials, draw=draw, warm=warm)
     for spec in specs:
         estimators.build(spec.family, spec.params, seed=spec.seed, task=known.task)
     name = f"{context.project.name}-{context.run_id}"

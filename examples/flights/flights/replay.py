@@ -106,6 +106,7 @@ class Replay:
                 end = min(start + self._step, week.end)
                 await self._replay(week, start, end, [q for q in questions if start <= q.at < end])
                 start = end
+            await asyncio.to_thread(self._platform.endpoints.flush, MODEL)
             yield week
 
     def _draw(self, week: WeekResult) -> list[Question]:

@@ -1,16 +1,25 @@
-"""The demo's page: one file, with its plots in it."""
+"""The demo's page: the monitor's report, with the model never retrained beside the loop and every decision below."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from flights.replay import MODEL
 from flights.story import Story
 
 __all__ = ["write_report"]
 
+NEVER = "v1, never retrained"
+LOOP = "the loop, as its callers saw it"
+
 
 def write_report(story: Story, path: Path) -> Path:
-    """Write the page; returns its path."""
+    """Write one self-contained page; returns its path."""
+    lines = {
+        LOOP: tuple((week.start, week.loop) for week in story.figures),
+        NEVER: tuple((week.start, week.frozen) for week in story.figures),
+    }
+    report = story.platform.monitor.report(MODEL).beside(story.decisions(), lines)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(story.platform.monitor.report("flight-delay").html())
+    path.write_text(report.html())
     return path

@@ -129,6 +129,14 @@ class TestTrouble:
         assert world.actuator.jobs == [decision.run_id]
         assert world.controller.status()[0].problem is None
 
+    def test_is_shown_by_a_controller_that_just_restarted(self, world: ControlWorld) -> None:
+        world.close_window(drifted=True)
+        world.actuator.errors = [UnavailableError("x")] * 2
+        world.step()
+        world.restart()
+        world.step()
+        assert world.controller.status()[0].problem == "UnavailableError: x"
+
     def test_with_one_model_does_not_hold_up_another(self, world: ControlWorld) -> None:
         world.observer.plans_of["a"] = [example_plan(model="a")]
         world.observer.windows_of["a"] = [*world.observer.windows_of.get("m", [])]

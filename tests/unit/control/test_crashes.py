@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from raymlops.control import PlanDecision, Promote, RollBack, StartRetraining, StartTrial, decision_of
+from raymlops.control import Abandon, PlanDecision, Promote, RollBack, StartRetraining, StartTrial, decision_of
 from raymlops.control.plans import Progress, next_plan, progress
 from raymlops.errors import ModelLoadFailed, SwapFailed, UnavailableError
 from raymlops.records.runs import RunStatus
@@ -124,6 +124,15 @@ class RolloutMachine(RuleBasedStateMachine):
     def trouble(self, error: Exception) -> None:
         self.world.actuator.errors.append(error)
 
+    @precondition(lambda self: not self.down)
+    @rule(shown=SHOWN)
+    def train_a_candidate(self, shown: str) -> None:
+        """The common way to a trial, so that the rest is tried there too."""
+        self.world.close_window(drifted=True)
+        self.world.controller.step()
+        self.world.finish_runs("candidate")
+        self.world.show(shown)
+
     @rule(event=EVENTS)
     def happen(self, event: Event) -> None:
         event(self.world)
@@ -137,6 +146,10 @@ class RolloutMachine(RuleBasedStateMachine):
         assert world.ledger.entries() == entries
         assert (world.plans, world.actuator.jobs) == (plans, jobs)
         assert world.actuator.champion_alias["m"] == plans[-1].champion
+        given_up = {decision.decision for decision in self.decisions() if isinstance(decision, Abandon)}
+        for decision in self.decisions():
+            if isinstance(decision, PlanDecision) and decision.key not in given_up:
+                assert progress(decision, plans) in {Progress.CURRENT, Progress.REPLACED}
 
     @invariant()
     def every_job_was_decided_once(self) -> None:

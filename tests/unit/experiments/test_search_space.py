@@ -58,6 +58,12 @@ def test_seeds_matter() -> None:
     assert space.sample(0, 4) != space.sample(1, 4)
 
 
+def test_another_draw_gives_other_parameters_by_the_same_seed() -> None:
+    first, second = (SearchSpace(FAMILIES).sample(7, 4, draw=draw) for draw in (0, 1))
+    assert [spec.seed for spec in first] == [spec.seed for spec in second]
+    assert all(one.params != other.params for one, other in zip(first, second, strict=True))
+
+
 @pytest.mark.parametrize(
     ("families", "rule"),
     [

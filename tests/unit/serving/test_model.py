@@ -27,7 +27,9 @@ def columns(helpers: Any, manifests: dict[int, ModelManifest]) -> dict[str, Any]
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 1e300])
 def test_numbers_beyond_32_bits_are_refused(model: Model, columns: dict[str, Any], value: float) -> None:
-    columns["weather__wind"][3] = value
+    wind = columns["weather__wind"].copy()
+    wind[3] = value
+    columns["weather__wind"] = wind
     with pytest.raises(DataError, match=r"\['weather__wind'\] must be finite"):
         model.predict(columns)
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from raymlops.errors import AlreadyRegistered, DataError, ModelLoadFailed, SchemaMismatch, StorageError
 from raymlops.records.models import ModelManifest
 from raymlops.records.record import sha256_of
+from raymlops.serving import model_files
 from raymlops.serving.model import columns_of
 from raymlops.serving.model_files import load_model, save_model
 
@@ -164,19 +164,14 @@ def saved(tmp_path: Path, model_root: Path, manifests: dict[int, ModelManifest])
 @pytest.mark.parametrize("harm", ["truncate", "flip", "remove", "empty"])
 def test_a_harmed_file_is_refused(saved: Path, manifests: dict[int, ModelManifest], name: str, harm: str) -> None:
     path = saved / name
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    content = path.read_bytes()
+    middle = len(content) // 2
     path.unlink()
     if harm != "remove":
-        path.write_bytes({"truncate": path_content(content)[:-1], "flip": bytes(content), "empty": b""}[harm])
+        flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        path.write_bytes({"truncate": content[:-1], "flip": flipped, "empty": b""}[harm])
     with pytest.raises(ModelLoadFailed, match=name):
         load_model(saved, manifests[1], sha256_of(manifests[1]))
-
-
-def path_content(content: bytearray) -> bytes:
-    whole = bytearray(content)
-    whole[len(whole) // 2] ^= 1
-    return bytes(whole)
 
 
 def test_a_manifest_of_another_digest_is_refused(saved: Path, manifests: dict[int, ModelManifest]) -> None:
@@ -185,12 +180,12 @@ def test_a_manifest_of_another_digest_is_refused(saved: Path, manifests: dict[in
 
 
 def test_what_hashes_right_and_reads_wrong_is_refused(tmp_path: Path, manifests: dict[int, ModelManifest]) -> None:
-    from raymlops.serving.model_files import _sha256
-
     contents = {"model.ubj": b"not a booster", "example.arrow": b"", "expected.json": b"[]"}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    manifest = manifests[1].model_copy(update={"files": {name: _sha256(content) for name, content in contents.items()}})
+    manifest = manifests[1].model_copy(
+        update={"files": {name: model_files._sha256(content) for name, content in contents.items()}}
+    )
     with pytest.raises(ModelLoadFailed, match=r"model\.ubj: the xgboost file cannot be read"):
         load_model(tmp_path, manifest, sha256_of(manifest))
     bare = manifest.model_copy(update={"files": {}})
@@ -201,12 +196,10 @@ def test_what_hashes_right_and_reads_wrong_is_refused(tmp_path: Path, manifests:
 def test_a_model_that_answers_otherwise_than_when_it_was_packaged_is_refused(
     saved: Path, manifests: dict[int, ModelManifest]
 ) -> None:
-    from raymlops.serving.model_files import _sha256
-
     wrong = b"[" + b",".join([b"[0.5,0.5]"] * 16) + b"]"
     (saved / "expected.json").write_bytes(wrong)
     manifest = manifests[1].model_copy(
-        update={"files": manifests[1].files | {"expected.json": _sha256(wrong)}},
+        update={"files": manifests[1].files | {"expected.json": model_files._sha256(wrong)}},
     )
     with pytest.raises(ModelLoadFailed, match="must answer its example"):
         load_model(saved, manifest, sha256_of(manifest))
@@ -220,11 +213,15 @@ def test_an_untrusted_type_is_refused_on_both_sides(tmp_path: Path) -> None:
 
     from raymlops.serving.estimators import parse
 
-    estimator = make_pipeline(FunctionTransformer(path_content), LinearRegression())
-    estimator.steps[-1][1].fit(np.nan_to_num(INPUTS), VALUES)
-    estimator.n_features_in_ = 3 if not hasattr(estimator, "n_features_in_") else estimator.n_features_in_
-    with pytest.raises(ModelLoadFailed, match=r"trusted types only.*path_content"):
+    estimator = make_pipeline(FunctionTransformer(_untrusted), LinearRegression()).fit(INPUTS, VALUES)
+    with pytest.raises(DataError, match=r"trusted types only, got .*_untrusted"):
+        save_model(tmp_path / "m", estimator, example=EXAMPLE)
+    with pytest.raises(ModelLoadFailed, match=r"trusted types only, got .*_untrusted"):
         parse(skops.io.dumps(estimator), "sklearn")
+
+
+def _untrusted(values: Any) -> Any:
+    return np.nan_to_num(values)
 
 
 @pytest.mark.parametrize(
@@ -293,31 +290,26 @@ def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         save_model(tmp_path / "file" / "m", _xgboost_classifier(), example=EXAMPLE)
 
 
-def _save_and_die(directory: Path, estimator: Any, step: int) -> None:
-    import os
-
-    from raymlops.serving import model_files
-
-    real, calls = model_files._sync, 0
-
-    def die(path: Path) -> None:
-        nonlocal calls
-        if calls == step:
-            os._exit(9)
-        calls += 1
-        real(path)
-
-    model_files._sync = die
-    model_files.save_model(directory, estimator, example=EXAMPLE)
+class SimulatedKill(BaseException):
+    """No code of ours catches it."""
 
 
 @pytest.mark.parametrize(("step", "is_there"), [(0, False), (1, True)])
-def test_a_kill_leaves_all_or_nothing(step: int, is_there: bool, tmp_path: Path) -> None:
+def test_a_kill_leaves_all_or_nothing(
+    step: int, is_there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+
+    def sync(path: Path) -> None:
+        if len(synced) == step:
+            raise SimulatedKill
+        synced.append(path)
+
     estimator = _booster()
-    process = multiprocessing.get_context("fork").Process(target=_save_and_die, args=(tmp_path / "m", estimator, step))
-    process.start()
-    process.join(30)
-    assert process.exitcode == 9
+    with monkeypatch.context() as patch:
+        patch.setattr(model_files, "_sync", sync)
+        with pytest.raises(SimulatedKill):
+            save_model(tmp_path / "m", estimator, example=EXAMPLE)
     assert (tmp_path / "m").exists() == is_there
     manifest = save_model(tmp_path / "m", estimator, example=EXAMPLE)
     assert load_model(tmp_path / "m", manifest, sha256_of(manifest)).signature.task == "regressor"

@@ -14,11 +14,13 @@ import pyarrow as pa
 import pytest
 
 from raymlops.clock import ManualClock
-from raymlops.experiments import InProcessTuner
+from raymlops.experiments import InProcessTuner, LearningTask
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field
 from raymlops.metadata import MetadataService
 from raymlops.records.bundles import ProjectSpec
 from raymlops.steps import TrainingContext, train_project
+from raymlops.steps.split import Parts
+from raymlops.steps.train import train
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 DAYS = 60
@@ -186,6 +188,50 @@ def add_days(context: TrainingContext, first_day: float, days: float, rows: int,
     store.close()
     assert isinstance(context.clock, ManualClock)
     context.clock.advance_to(START + timedelta(days=first_day + days, hours=3))
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> TrainingContext:
+    """A context for steps that touch nothing but the disk; what they must not touch is not there."""
+    nothing: Any = None
+    clock = ManualClock(START + timedelta(days=DAYS))
+    work = tmp_path / "work"
+    return TrainingContext(tmp_path, nothing, nothing, nothing, clock, PROJECT, "run-1", work, "b" * 64)
+
+
+@pytest.fixture
+def frame() -> pa.Table:
+    """1,200 rows over thirty days; ``x`` tells much about the label, ``y`` nothing, and 5% of both are missing."""
+    rng = np.random.default_rng(11)
+    values = rng.normal(size=(1200, 2))
+    label = rng.random(1200) < 1 / (1 + np.exp(-2 * values[:, 0]))
+    values[rng.random(values.shape) < 0.05] = np.nan
+    columns = {
+        "event_time": instants(np.sort(rng.uniform(0, 30, 1200))),
+        "label": pa.array(label.astype(np.int64)),
+        "day": pa.array(rng.integers(0, 7, 1200)),
+        "v__x": pa.array(values[:, 0], from_pandas=True),
+        "v__y": pa.array(values[:, 1], from_pandas=True),
+    }
+    return pa.table(columns)
+
+
+@pytest.fixture
+def parts() -> dict[str, Any]:
+    """Parts of ``frame``: 700 rows to fit on, 200 to select by, 300 to judge by."""
+    task = LearningTask(inputs=("day", "v__x", "v__y"))
+    return Parts(task=task, validation=700, holdout=900, rows=1200).model_dump(mode="json")
+
+
+@pytest.fixture
+def winner() -> dict[str, Any]:
+    return {"trial": 0, "origin": "sampled", "family": "logistic", "params": {"C": 1.0}, "seed": 0}
+
+
+@pytest.fixture
+def trained(bare: TrainingContext, frame: pa.Table, parts: dict[str, Any], winner: dict[str, Any]) -> dict[str, Any]:
+    """``model`` and ``probes`` of a model fitted on the rows of ``frame`` before the holdout."""
+    return dict(train(bare, frame=frame, parts=parts, winner=winner))
 
 
 @pytest.fixture

@@ -89,16 +89,15 @@ def test_two_homes_come_to_the_same_model(context: TrainingContext, tmp_path: Pa
     other = tmp_path / "other"
     other.mkdir()
     (other / "features").symlink_to(filled_home / "features")
-    got = [
-        train_project(run, {"search": XGBOOST, "trials": 1})
-        for run in (context, replace(context, home=other, run_id="run-2", work=other / "work"))
-    ]
-    assert {step["status"] for step in got[1]["steps"]} == {"succeeded"}
-    assert got[0]["model_digest"] == got[1]["model_digest"]
-    assert got[0]["metrics"] == got[1]["metrics"]
-    first, second = (Path(version.path) for version in context.metadata.list_versions("toy"))
-    assert first.name == second.name
-    assert first != second
+    asked = {"search": XGBOOST, "trials": 1, "rule": "better", "tolerance": 100.0}
+    first = train_project(context, asked)
+    second = train_project(replace(context, home=other, run_id="run-2", work=other / "work"), asked)
+    assert {step["status"] for step in second["steps"]} == {"succeeded"}
+    assert first["reason"] == second["reason"]
+    assert first["metrics"] == second["metrics"]
+    outputs = [{s.step: s.outputs for s in context.metadata.get_run(run).steps} for run in ("run-1", "run-2")]
+    for step in ("split", "train", "evaluate"):
+        assert outputs[0][step] == outputs[1][step]
 
 
 def test_the_world_turns_and_a_better_candidate_comes_of_it(
@@ -114,6 +113,7 @@ def test_the_world_turns_and_a_better_candidate_comes_of_it(
     assert got["metrics"]["log_loss"] < got["champion_metrics"]["log_loss"]
     assert [trial["origin"] for trial in got["trials"]] == ["champion", "sampled"]
     assert next_context.metadata.get_version("toy", 2).parameters["champion"] == 1
+    assert list(next_context.work.iterdir()) == [], "nothing is left in the run's directory"
 
 
 def test_a_candidate_that_is_worse_is_refused_and_not_registered(

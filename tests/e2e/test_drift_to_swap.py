@@ -1,0 +1,125 @@
+"""The product's story in one file: twelve weeks of real flights, with processes killed on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from raymlops.platform import Platform
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(540)]
+
+WEEKS = 12
+PER_WEEK = 350
+BAD_AFTER, KILL_METADATA_AFTER, KILL_CONTROLLER_AFTER = 10, 2, 3
+
+
+def _kill_actor(class_name: str) -> None:
+    """SIGKILL the process of a control actor, as the kernel would when memory runs out."""
+    found = [p for p in psutil.process_iter(["name", "cmdline"]) if class_name in " ".join(p.info["cmdline"] or ())]
+    assert len(found) == 1, f"one process of {class_name} runs, got {found}"
+    os.kill(found[0].pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def story(platform: Platform, flights_project: Path) -> Any:
+    from flights.bad_candidate import start_bad_trial
+    from flights.client import PredictionClient
+    from flights.demo import deploy_project, feed_history, train_first
+    from flights.replay import MODEL, Replay
+    from flights.story import Story
+    from raymlops.runtime.clocks import build_clock
+
+    bundle = deploy_project(platform, flights_project)
+    feed_history(platform)
+    story = Story(platform, train_first(platform, seed=7), bundle)
+
+    async def replay() -> None:
+        async with PredictionClient(platform.url, MODEL) as client:
+            replayed = Replay(platform, build_clock(platform.config), client, per_week=PER_WEEK, seed=7)
+            story.tally, story.late_of = client.tally, replayed.late_of
+            async for week in replayed.weeks(WEEKS):
+                story.add(week)
+                if week.number == KILL_METADATA_AFTER:
+                    _kill_actor("_MetadataActor")
+                if week.number == KILL_CONTROLLER_AFTER:
+                    _kill_actor("ControllerService")
+                if week.number == BAD_AFTER:
+                    story.bad_version = await asyncio.to_thread(start_bad_trial, platform, 7)
+
+    asyncio.run(replay())
+    story.finish()
+    return story
+
+
+def test_no_request_fails_though_processes_are_killed_and_models_swapped(story: Any) -> None:
+    assert story.tally.failures == []
+    assert story.tally.failed == 0
+    assert sum(len(week.answers) for week in story.weeks) == WEEKS * PER_WEEK
+
+
+def test_drift_starts_a_retraining_from_the_deployed_bundle(story: Any) -> None:
+    retrainings = [entry for entry in story.decisions() if entry.action == "retrain"]
+    assert any("drift" in entry.evidence["triggers"] for entry in retrainings)
+    for entry in retrainings:
+        run = story.platform.runs.get(entry.evidence["run_id"])
+        assert run.bundle == story.bundle
+        assert run.status.final
+
+
+def test_a_better_candidate_goes_through_a_canary_and_is_promoted(story: Any) -> None:
+    actions = [entry.action for entry in story.decisions()]
+    promoted = actions.index("promote")
+    assert "start_trial" in actions[:promoted]
+    champion = story.platform.endpoints.plan("flight-delay").champion
+    assert champion > 1
+    assert story.platform.models.get("flight-delay", champion).state == "production"
+
+
+def test_the_bad_candidate_is_rolled_back(story: Any) -> None:
+    rolled_back = [entry.evidence["version"] for entry in story.decisions() if entry.action == "roll_back"]
+    assert story.bad_version in rolled_back
+    assert story.platform.models.get("flight-delay", story.bad_version).state == "archived"
+
+
+def test_the_served_probabilities_are_those_of_the_versions_that_claim_them(story: Any) -> None:
+    """No answer mixes two versions: each is recomputed by the version it names, from the logged inputs."""
+    versions = {answer.version for week in story.weeks for answer in week.answers}
+    recomputed = {version: story.platform.models.rescore("flight-delay", version) for version in versions}
+    for week in story.weeks:
+        for answer in week.answers:
+            assert answer.probability == pytest.approx(recomputed[answer.version][answer.flight_id], abs=1e-6)
+
+
+def test_what_was_served_is_what_the_tables_say(story: Any) -> None:
+    report = story.platform.features.audit("flight_delay")
+    assert report.rows >= WEEKS * PER_WEEK
+    assert report.consistent, {name: found for name, found in report.features.items() if found.mismatch}
+
+
+def test_lineage_leads_from_the_champion_to_tables_bundle_and_run(story: Any) -> None:
+    champion = story.platform.endpoints.plan("flight-delay").champion
+    lineage = story.platform.models.lineage("flight-delay", champion)
+    assert lineage["bundle"] == story.bundle
+    assert {"flights", "weather"} <= lineage["table_versions"].keys()
+    assert lineage["run"]["id"]
+
+
+def test_the_ledger_holds(story: Any) -> None:
+    assert story.platform.ledger.verify() == len(story.platform.ledger.entries())
+
+
+def test_the_page_shows_it(story: Any, tmp_path: Path) -> None:
+    from flights.report import write_report
+
+    page = write_report(story, tmp_path / "demo.html").read_text()
+    assert "never retrained" in page
+    assert "roll back" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")

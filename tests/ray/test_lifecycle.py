@@ -1,0 +1,112 @@
+"""Starting, refusing to start, and stopping: nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from raymlops.config.platform import PlatformConfig
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
+
+CLI = [sys.executable, "-m", "raymlops.cli.main"]
+
+
+def _environment(home: Path, port: int) -> dict[str, str]:
+    return {**os.environ, "RAYMLOPS_HOME": str(home), "RAYMLOPS_SERVING__PORT": str(port)}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _of_session(leader: int) -> list[int]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+def test_a_taken_port_is_one_line_and_nothing_is_started(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [*CLI, "up"], env=_environment(tmp_path, port), capture_output=True, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines() == [
+        f"error: HTTP port {port} on 127.0.0.1 is taken: choose another with --port or RAYMLOPS_SERVING__PORT"
+    ]
+    assert not (tmp_path / "cluster.json").exists()
+
+
+def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = subprocess.run(
+        [*CLI, "up"],
+        env=_environment(tmp_path / "file" / "home", _free_port()),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "cannot be written" in done.stderr
+
+
+def test_another_ray_version_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    from raymlops.errors import ConfigError
+    from raymlops.runtime import cluster
+    from raymlops.runtime.session import open_session
+
+    me = psutil.Process()
+    info = cluster.ClusterInfo(
+        "0", "127.0.0.1:1", "http://127.0.0.1:1", 1, "2.59.0", "3.11.0", me.pid, me.create_time()
+    )
+    (tmp_path / "cluster.json").write_text(json.dumps(vars(info)))
+    os.environ["RAYMLOPS_CLUSTER"] = "0"
+    try:
+        if cluster.find_running(tmp_path) is None:
+            pytest.skip("this process's environment is not readable")
+        with pytest.raises(ConfigError, match="has Ray 2.59.0"):
+            open_session(PlatformConfig(home=tmp_path))
+    finally:
+        del os.environ["RAYMLOPS_CLUSTER"]
+
+
+@pytest.mark.parametrize("after", ["start", "head"])
+def test_ctrl_c_leaves_no_process(tmp_path: Path, after: str) -> None:
+    """Interrupted right at the start, and once the head is up."""
+    started = subprocess.Popen(
+        [*CLI, "up"], env=_environment(tmp_path, _free_port()), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    note, log = tmp_path / "cluster.json", tmp_path / "cluster.log"
+    deadline = time.monotonic() + 60
+    while not note.exists() or (after == "head" and b"Ray runtime started" not in log.read_bytes()):
+        assert time.monotonic() < deadline
+        assert started.poll() is None
+        time.sleep(0.02)
+    leader = json.loads(note.read_text())["head_pid"]
+    started.send_signal(signal.SIGINT)
+    started.communicate(timeout=90)
+    assert started.returncode != 0
+    assert _of_session(leader) == []
+    assert not note.exists()

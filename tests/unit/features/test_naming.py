@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+from raymlops.errors import ConfigError
+from raymlops.features.naming import check_name, column_name, parse_feature, parse_reference
+
+
+def test_references() -> None:
+    assert parse_reference("sales") == ("sales", None)
+    assert parse_reference("sales@12") == ("sales", 12)
+    assert parse_feature("sales:amount") == ("sales", None, "amount")
+    assert parse_feature("sales@2:mean_1h") == ("sales", 2, "mean_1h")
+    assert column_name("sales", "amount") == "sales__amount"
+
+
+@pytest.mark.parametrize("wrong", ["", "sales@", "sales@0", "@1", "sales:amount", "sales@1@2", "sa les"])
+def test_wrong_references(wrong: str) -> None:
+    with pytest.raises(ConfigError, match="must be NAME or NAME@VERSION"):
+        parse_reference(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["", "sales", "sales:", ":amount", "sales:amount:x", "sales@x:amount"])
+def test_wrong_features(wrong: str) -> None:
+    with pytest.raises(ConfigError, match="must be VIEW:FIELD"):
+        parse_feature(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["a__b", "_a", "a_", "a-b", "1a", "a b", "", "a/b", None])
+def test_a_name_keeps_columns_unambiguous(wrong: object) -> None:
+    with pytest.raises(ConfigError, match="name must be made of"):
+        check_name("view", wrong)

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raymlops.monitoring import MonitorReport
+from raymlops.monitoring.report import main_metric
+from raymlops.records.ledger import LedgerEntry
+from raymlops.records.windows import ColumnDrift, Performance, WindowRecord
+
+START = datetime(2013, 1, 7, tzinfo=UTC)
+WEEK = timedelta(days=7)
+
+
+@pytest.fixture
+def report(world: Any) -> MonitorReport:
+    world.register(1)
+    world.register(2, shift=0.8)
+    monitor = world.monitor()
+    for week in range(6):
+        events = world.events(week, 400, shift=0.8 if week > 1 else 0.0, version=2 if week > 3 else 1)
+        monitor.record_events("m", events, f"e{week}")
+        monitor.record_labels("m", world.labels(events, flip=0.3 if week == 3 else 0.0), f"l{week}")
+    monitor.close_windows("m", START + 7 * WEEK)
+    found: MonitorReport = monitor.report("m")
+    return found
+
+
+def entry(number: int, reason: str) -> LedgerEntry:
+    return LedgerEntry(
+        sequence=number, at=START + number * WEEK, subject="m", action="retrain", reason=reason, key=str(number),
+        previous_hash="", hash="",
+    )  # fmt: skip
+
+
+def test_the_report_is_json(report: MonitorReport) -> None:
+    values = json.loads(json.dumps(report.to_dict()))
+    assert values["model"] == "m"
+    assert len(values["windows"]) == 6
+    assert values["windows"][2]["columns"]["x"]["drifted"] is True
+    assert values["distributions"][0]["column"] in {"x", "score"}
+
+
+def test_a_part_of_the_windows_can_be_asked_for(world: Any, report: MonitorReport) -> None:
+    part = world.monitor().report("m", start=START + WEEK, end=START + 3 * WEEK)
+    assert [window.start for window in part.windows] == [START + WEEK, START + 2 * WEEK]
+    assert part.windows == report.windows[1:3]
+
+
+def test_distributions_are_shares(report: MonitorReport) -> None:
+    for distribution in report.distributions:
+        assert sum(distribution.reference) == pytest.approx(1)
+        assert sum(distribution.window) == pytest.approx(1)
+        assert len(distribution.labels) == len(distribution.reference) == len(distribution.window)
+
+
+def test_the_page_needs_nothing_else(report: MonitorReport) -> None:
+    page = report.html()
+    assert page.startswith("<!doctype html>")
+    for outside in ("http://", "https://", "<script", "<link", "@import", "url("):
+        assert outside not in page
+    assert page.count("<svg") == page.count("</svg>") >= 4
+    assert "significantly worse than the reference" in page
+    assert "0-1-champion-0" not in page  # no request, no row of data
+
+
+def test_decisions_and_comparisons_are_shown(report: MonitorReport) -> None:
+    page = report.beside(
+        [entry(1, "log loss is <b>worse</b>")], {"never retrained": [(w.start, 0.7) for w in report.windows]}
+    ).html()
+    assert "never retrained" in page
+    assert "&lt;b&gt;worse&lt;/b&gt;" in page
+    assert "What was decided" in page
+    assert "What was decided" not in report.html()
+
+
+def test_hostile_names_are_escaped() -> None:
+    bad = '<img src=x onerror="alert(1)">'
+    column = ColumnDrift(score=0.4, threshold=0.1, p_value=0.0, drifted=True, problem=bad, importance=1.0)
+    window = WindowRecord(
+        model=bad, start=START, end=START + WEEK, champion=1, rows=5, columns={bad: column}, quality="block",
+        quality_reasons=(bad,), degraded=True, degraded_reason=bad,
+    )  # fmt: skip
+    page = MonitorReport(bad, START, (window,)).html()
+    assert "<img" not in page
+
+
+def windows(number: int, columns: int) -> tuple[WindowRecord, ...]:
+    rng = np.random.default_rng(0)
+    return tuple(
+        WindowRecord(
+            model="wide",
+            start=START + week * WEEK,
+            end=START + (week + 1) * WEEK,
+            champion=1,
+            rows=1000,
+            columns={
+                f"column_{i}": ColumnDrift(score=float(rng.random()), threshold=0.5, p_value=0.5, drifted=False)
+                for i in range(columns)
+            },
+            performance={1: Performance(rows=1000, labelled_rows=0, metrics={})},
+        )
+        for week in range(number)
+    )
+
+
+def test_a_wide_model_has_a_small_page() -> None:
+    page = MonitorReport("wide", START, windows(52, 200)).html()
+    assert len(page) < 1_000_000
+    assert "160 calmer columns are not shown" in page
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_short_histories_have_a_page(number: int) -> None:
+    assert "no values in this period" in MonitorReport("short", START, windows(number, 2)).html()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "main"), [({"rmse": 1.0, "mae": 1.0}, "rmse"), ({"accuracy": 0.5}, "accuracy"), ({}, None)]
+)
+def test_each_task_has_a_main_metric(metrics: dict[str, float], main: str | None) -> None:
+    performance = Performance(rows=9, labelled_rows=9, metrics=metrics)
+    window = windows(1, 1)[0].model_copy(update={"performance": {1: performance}})
+    assert main_metric([window]) == main
+    assert MonitorReport("m", START, (window,)).html()
+
+
+def test_the_report_travels(report: MonitorReport, make_world: Callable[..., Any]) -> None:
+    import pickle
+
+    assert pickle.loads(pickle.dumps(report)) == report

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from raymlops.errors import ConfigError
+from raymlops.experiments import metrics, target
+from raymlops.steps.evaluate import Judging, evaluate
+from raymlops.steps.served import load_packaged, predictions_of
+from raymlops.steps.split import Parts
+
+
+def _evaluate(frame: pa.Table, parts: Any, trained: Any, **how: Any) -> Any:
+    judging = Judging(**how).model_dump(mode="json")
+    return evaluate(None, frame=frame, parts=parts, model=trained["model"], judging=judging)
+
+
+def test_each_set_of_rows_has_its_own_metrics(frame: pa.Table, parts: Any, trained: Any) -> None:
+    got = _evaluate(frame, parts, trained, slices=("day",), slice_min_rows=30)
+    evaluation, known = got["evaluation"], Parts.model_validate(parts)
+    model = load_packaged(trained["model"])
+    for name, rows in (("train", frame.slice(0, 900)), ("holdout", frame.slice(900))):
+        expected = metrics(target(rows, known.task), predictions_of(model, rows), known.task)
+        found = evaluation["train"] if name == "train" else evaluation["holdout"].metrics
+        assert found == expected
+    assert evaluation["train_rows"] == 900
+    assert evaluation["baseline"]["log_loss"] == pytest.approx(0.693, abs=0.01)
+    assert evaluation["holdout"].metrics["log_loss"] < 0.6
+    assert {s.column for s in evaluation["holdout"].slices} == {"day"}
+    assert got["scores"]["score"].to_numpy() == pytest.approx(predictions_of(model, frame.slice(900))[:, 1])
+
+
+def test_a_slice_that_is_no_column_is_an_error(frame: pa.Table, parts: Any, trained: Any) -> None:
+    with pytest.raises(ConfigError, match=r"slices \['carrier'\]"):
+        _evaluate(frame, parts, trained, slices=("carrier",))

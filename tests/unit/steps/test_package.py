@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from raymlops.monitoring import Reference
+from raymlops.steps import TrainingContext
+from raymlops.steps.package import package
+from raymlops.steps.served import load_packaged
+
+INPUTS = ("day", "v__x", "v__y")
+
+
+@pytest.fixture
+def packaged(bare: TrainingContext, frame: pa.Table, parts: Any, trained: dict[str, Any]) -> Path:
+    """A package of a model with scores drawn by Beta(2, 5) for its holdout."""
+    made = package(
+        bare,
+        frame=frame,
+        parts=parts,
+        model=trained["model"],
+        scores=pa.table({"score": np.random.default_rng(0).beta(2, 5, 300)}),
+        dossier={"fitted": {"rows": 1200}},
+        monitor_window_days=7.0,
+    )
+    return Path(made["package"])
+
+
+def test_a_package_is_the_model_and_its_reference(packaged: Path) -> None:
+    assert load_packaged(packaged).signature.task == "classifier"
+    reference = Reference.load(packaged / "reference.bin")
+    assert reference.rows == 1200
+    assert set(reference.columns) == {*INPUTS, "score"}
+    assert reference.skipped == {}
+
+
+def test_each_column_is_known_by_the_rows_it_has(packaged: Path) -> None:
+    reference = Reference.load(packaged / "reference.bin")
+    assert reference.counts("score").sum() == 300
+    assert reference.counts("day").sum() == 1200
+    assert reference.counts("v__x")[-1] == pytest.approx(60, abs=25), "missing values are counted"
+
+
+def test_drift_of_the_scores_is_told_from_chance(packaged: Path, frame: pa.Table) -> None:
+    reference, rng = Reference.load(packaged / "reference.bin"), np.random.default_rng(1)
+    window = frame.slice(600)
+    drifted = {
+        name: reference.compare(reference.profile(window.append_column("score", pa.array(scores))))
+        for name, scores in (("same", rng.beta(2, 5, 600)), ("moved", rng.beta(5, 2, 600)))
+    }
+    assert not drifted["same"].columns["score"].drifted
+    assert drifted["moved"].columns["score"].drifted
+    assert drifted["same"].columns["v__x"].importance > drifted["same"].columns["v__y"].importance

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from raymlops.pipelines import Halt
+from raymlops.steps import TrainingContext
+from raymlops.steps.served import load_packaged, predictions_of
+from raymlops.steps.train import refit_winner
+
+DOSSIER = {"metrics": {"log_loss": 0.5}, "champion_metrics": {}, "comparison": {}, "reason": "better"}
+
+
+def _refit(bare: TrainingContext, frame: pa.Table, parts: Any, winner: Any, trained: Any, *, refit: bool = True) -> Any:
+    return refit_winner(
+        bare,
+        frame=frame,
+        parts=parts,
+        winner=winner,
+        model=trained["model"],
+        probes=trained["probes"],
+        dossier=DOSSIER,
+        refit=refit,
+    )
+
+
+def test_the_package_answers_as_the_estimator_did(trained: dict[str, Any]) -> None:
+    probes = trained["probes"]
+    assert probes.num_rows == 65
+    assert probes.slice(64).select(["day", "v__x", "v__y"]).to_pylist() == [{"day": None, "v__x": None, "v__y": None}]
+    got = predictions_of(load_packaged(trained["model"]), probes)
+    expected = np.column_stack([probes["expected.0"], probes["expected.1"]])
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_a_refit_has_seen_all_rows(
+    bare: TrainingContext, frame: pa.Table, parts: Any, winner: Any, trained: dict[str, Any]
+) -> None:
+    got = _refit(bare, frame, parts, winner, trained)
+    fitted = got["dossier"]["fitted"]
+    assert fitted["refit"] is True
+    assert fitted["rows"] == 1200
+    assert fitted["trained_until"] == frame["event_time"][-1].as_py().isoformat()
+    assert fitted["holdout_from"] == frame["event_time"][900].as_py().isoformat()
+    assert fitted["loss"] <= fitted["loss_before"]
+    assert got["model"] != trained["model"]
+    assert got["dossier"]["metrics"] == DOSSIER["metrics"]
+    assert not got["probes"].equals(trained["probes"])
+
+
+def test_without_a_refit_the_model_stays_what_was_judged(
+    bare: TrainingContext, frame: pa.Table, parts: Any, winner: Any, trained: dict[str, Any]
+) -> None:
+    got = _refit(bare, frame, parts, winner, trained, refit=False)
+    assert got["model"] == trained["model"]
+    assert got["probes"] is trained["probes"]
+    assert got["dossier"]["fitted"]["rows"] == 900
+    assert got["dossier"]["fitted"]["trained_until"] == frame["event_time"][899].as_py().isoformat()
+
+
+@pytest.mark.parametrize("spoil", ["worse than before", "worse than nothing"])
+def test_a_refit_that_went_wrong_is_refused(
+    bare: TrainingContext, frame: pa.Table, parts: Any, winner: Any, trained: dict[str, Any], spoil: str
+) -> None:
+    if spoil == "worse than before":
+        winner = {**winner, "params": {"C": 1e-4}}
+    else:
+        # the model before is as bad, so that the constant baseline alone tells
+        winner = {**winner, "family": "random_forest", "params": {"n_estimators": 1, "max_depth": 1}, "seed": 1}
+        noise = np.random.default_rng(0).integers(0, 2, 1200)
+        frame = frame.set_column(1, "label", pa.array(noise))
+        winner = {**winner, "family": "logistic", "params": {"C": 1e-12, "fit_intercept": False}}
+        frame = frame.set_column(1, "label", pa.array((np.arange(1200) % 10 == 0).astype(np.int64)))
+    got = _refit(bare, frame, parts, winner, trained)
+    assert isinstance(got, Halt)
+    assert got.result["outcome"] == "refused"
+    assert got.result["reason"].startswith("refit is not sane")
+    assert got.result["metrics"] == DOSSIER["metrics"]
