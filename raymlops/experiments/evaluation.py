@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field
 
 from raymlops.errors import ConfigError, DataError
 from raymlops.experiments.bootstrap import Interval, Resampling, mean_intervals
@@ -47,7 +48,7 @@ class Evaluation(Record):
 
     rows: int
     metrics: dict[str, float]
-    intervals: dict[str, tuple[float, float]] = {}
+    intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
     calibration: tuple[CalibrationBin, ...] = ()
     """Ten bins of equal rows by predicted probability; empty unless there are two classes."""
     slices: tuple[SliceEvaluation, ...] = ()
@@ -60,7 +61,7 @@ class Comparison(Record):
     candidate_loss: float
     champion_loss: float
     difference: Interval
-    slices: dict[str, Interval] = {}
+    slices: dict[str, Interval] = Field(default_factory=dict)
     """``COLUMN=VALUE`` -> the difference over those rows."""
 
 

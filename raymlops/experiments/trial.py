@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import pyarrow as pa
+from pydantic import Field
 
 from raymlops.experiments import estimators
 from raymlops.experiments.metrics import metrics
@@ -24,7 +25,7 @@ class TrialSpec(Record):
     number: int
     """0, 1, 2 ... without gaps in a search; identifies the trial."""
     family: str
-    params: dict[str, ParameterValue] = {}
+    params: dict[str, ParameterValue] = Field(default_factory=dict)
     seed: int = 0
     origin: str = "sampled"
     """``sampled``, or ``champion`` for a warm start."""
@@ -34,7 +35,7 @@ class TrialResult(Record):
     """What came of a trial."""
 
     spec: TrialSpec
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float] = Field(default_factory=dict)
     """On the validation rows; empty where the trial failed."""
     seconds: float = 0.0
     """Wall time."""

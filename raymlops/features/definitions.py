@@ -40,6 +40,12 @@ _FUNCTION_DTYPES: Mapping[str, Collection[str]] = {
     "min": _ORDERED,
     "max": _ORDERED,
 }
+_ALLOWED_KINDS: Mapping[str, tuple[type, ...]] = {
+    "int64": (int,),
+    "float64": (int, float),
+    "bool": (bool,),
+    "string": (str,),
+}
 _LONGEST = timedelta(days=365_250)
 
 
@@ -79,7 +85,7 @@ class Field:
         nullable: Whether values may be missing.
         ge: Smallest value allowed.
         le: Largest value allowed.
-        allowed: The only values allowed.
+        allowed: The only values allowed; not for timestamps.
         description: For people.
     """
 
@@ -95,14 +101,22 @@ class Field:
         check_column("field", self.name)
         if self.dtype not in get_args(DType):
             raise ConfigError(f"field {self.name!r}: dtype must be one of {get_args(DType)}, got {self.dtype!r}")
-        if self.allowed is not None:
-            object.__setattr__(self, "allowed", tuple(self.allowed))
-        if (self.ge is not None or self.le is not None) and self.dtype not in _NUMERIC:
-            raise ConfigError(f"field {self.name!r}: ge and le need an int64 or float64, got {self.dtype!r}")
+        for bound in ("ge", "le"):
+            limit = getattr(self, bound)
+            if limit is not None and self.dtype not in _NUMERIC:
+                raise ConfigError(f"field {self.name!r}: {bound} needs an int64 or float64, got {self.dtype!r}")
+            if limit is not None:
+                object.__setattr__(self, bound, float(limit))
         if self.ge is not None and self.le is not None and self.ge > self.le:
             raise ConfigError(f"field {self.name!r}: ge must not exceed le, got {self.ge} > {self.le}")
-        if self.allowed is not None and self.dtype == "timestamp":
-            raise ConfigError(f"field {self.name!r}: allowed does not apply to a timestamp, got {self.allowed!r}")
+        if self.allowed is not None:
+            object.__setattr__(self, "allowed", tuple(self._allowed(value) for value in self.allowed))
+
+    def _allowed(self, value: Scalar) -> Scalar:
+        kinds = _ALLOWED_KINDS.get(self.dtype, ())
+        if isinstance(value, kinds) and (self.dtype == "bool") == isinstance(value, bool):
+            return float(value) if self.dtype == "float64" else value
+        raise ConfigError(f"field {self.name!r}: allowed must hold values of {self.dtype}, got {value!r}")
 
 
 @dataclass(frozen=True)

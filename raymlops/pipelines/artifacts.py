@@ -170,7 +170,7 @@ def content_digest(path: Path) -> str:
     if path.is_dir():
         return sha256_of({str(p.relative_to(path)): content_digest(p) for p in sorted(path.rglob("*")) if p.is_file()})
     with path.open("rb") as content:
-        return hashlib.filecontent_digest(content, "sha256").hexdigest()
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:

@@ -7,13 +7,15 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raymlops.control.evidence import Task
 from raymlops.features.delta import DeltaTables
 from raymlops.metadata import Metadata
 
-__all__ = ["ControlEvents", "DeltaEventTables"]
+__all__ = ["ControlEvents", "DeltaEventTables", "served_rows"]
 
 
 class DeltaEventTables:
@@ -82,3 +84,16 @@ def _label_text(label: str | int | float | bool) -> str:
     from raymlops.monitoring.labels import label_text
 
     return label_text(label)
+
+
+def served_rows(events: pa.Table) -> pa.Table:
+    """The events whose features were joined online, with the keys they were joined by as columns.
+
+    An event is dated with the instant it was asked about, so that the audit recomputes the features as of then. A
+    shadow was given what the champion was: its events are left out.
+    """
+    joined = events.filter(pc.and_(pc.is_valid(events["entity"]), pc.not_equal(events["role"], "shadow")))
+    keys = pa.Table.from_pylist([orjson.loads(entity) for entity in joined["entity"].to_pylist()])
+    for name in keys.column_names:
+        joined = joined.append_column(name, keys[name]) if name not in joined.column_names else joined
+    return joined

@@ -8,15 +8,16 @@ from typing import Self, cast
 import pyarrow as pa
 
 from raymlops.control import Backtested, RetrainPolicy, backtest
-from raymlops.features import FeatureReader, FeatureStore
+from raymlops.features import FeatureReader, FeatureStore, audit
 from raymlops.metadata import Metadata
 from raymlops.monitoring import MonitorService
+from raymlops.records.features import ConsistencyReport
 from raymlops.runtime.actors import ControllerService
 from raymlops.runtime.actuator import Rescorer
 from raymlops.runtime.clients import ActorProxy
 from raymlops.runtime.clocks import build_clock
 from raymlops.runtime.endpoints import EndpointOperator
-from raymlops.runtime.event_tables import DeltaEventTables
+from raymlops.runtime.event_tables import DeltaEventTables, served_rows
 from raymlops.runtime.jobs import JobRunner
 from raymlops.runtime.names import CONTROLLER, FEATURES, METADATA, MONITOR
 from raymlops.runtime.operators import DeliveryOperator, ModelOperator, RunOperator
@@ -61,6 +62,25 @@ class Services:
     def record_labels(self, name: str, table: pa.Table) -> int:
         """Hand labels to the monitor."""
         return self.monitor.record_labels(name, table, uuid.uuid4().hex)
+
+    def audit(self, service: str) -> ConsistencyReport:
+        """Recompute what every model on a service was given, as of then, and compare value by value."""
+        ref = self.reader.service(service).ref
+        tables = DeltaEventTables(self.config.home / "monitor")
+        parts = []
+        for model in self.metadata.plan_numbers():
+            plan = self.metadata.get_plan(model)
+            if plan.service is not None and self.reader.service(plan.service).ref == ref:
+                events = tables.read(f"predictions/{model}", None, None, "served_at")
+                parts += [served_rows(events)] if events.num_rows else []
+        served = pa.concat_tables(parts, promote_options="default") if parts else None
+        if served is None or not served.num_rows:
+            return ConsistencyReport(service=ref, rows=0, features={})
+        return audit(ref, served, self.reader)
+
+    def describe_features(self) -> list[dict[str, Any]]:
+        """What is applied, sorted by kind and name."""
+        return self.reader.describe()
 
     def backtest(self, model: str) -> list[Backtested]:
         """The configured policy over the model's stored windows."""

@@ -37,6 +37,7 @@ class Query(NamedTuple):
         at_us: N instants the prediction is made for.
         started_ns: ``time.perf_counter_ns`` at arrival.
         missing: Per row, the feature columns that had no valid value; ``None`` where no features were joined.
+        entities: Per row, the keys they were joined by, as JSON.
     """
 
     serving: Serving
@@ -47,6 +48,7 @@ class Query(NamedTuple):
     at_us: Sequence[int]
     started_ns: int
     missing: Sequence[Sequence[str]] | None = None
+    entities: Sequence[str] = ()
 
     @property
     def rows(self) -> int:
@@ -172,5 +174,6 @@ class Answerer:
                 fallback=fallback,
                 error=error,
                 missing=None if query.missing is None else [len(names) for names in query.missing],
+                entities=query.entities,
             )
         )

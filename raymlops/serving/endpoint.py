@@ -284,6 +284,7 @@ class Endpoint:
                 predict.at_us,
                 call.started_ns,
                 predict.missing,
+                predict.entities,
             )
         )
         head = self._head(answer.version, request_id, {"role": answer.role, "missing": predict.missing})

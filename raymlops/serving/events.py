@@ -31,6 +31,7 @@ EVENT_SCHEMA = pa.schema(
         pa.field("missing", pa.int32(), nullable=False),
         pa.field("score", pa.float64()),
         pa.field("label_predicted", pa.string()),
+        pa.field("entity", pa.string()),
     ]
 )
 """The columns every model's events begin with; one column per model input follows, float64 or string."""
@@ -52,6 +53,7 @@ class PredictionEvent(NamedTuple):
         fallback: Why another than the chosen version answered: ``canary 7: timeout ...``.
         error: Why nobody could.
         missing: N numbers of missing feature columns; ``None`` where no features were joined.
+        entities: N JSON objects, the keys the features were joined by; none where no features were joined.
     """
 
     request_id: str
@@ -66,6 +68,7 @@ class PredictionEvent(NamedTuple):
     fallback: str | None = None
     error: str | None = None
     missing: Sequence[int] | None = None
+    entities: Sequence[str] = ()
 
     @property
     def rows(self) -> int:
@@ -97,6 +100,7 @@ def _to_table(events: list[PredictionEvent]) -> pa.Table:
         pa.array([count for event in events for count in event.missing or [0] * event.rows], type=pa.int32()),
         pa.array(np.concatenate([_scores(event) for event in events]), from_pandas=True),
         pa.array([label for event in events for label in _labels(event)], type=pa.string()),
+        pa.array([entity for event in events for entity in event.entities or [None] * event.rows], type=pa.string()),
     ]
     schema = EVENT_SCHEMA
     for name in events[0].schema.names:

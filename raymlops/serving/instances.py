@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from raymlops.clock import to_us
 from raymlops.errors import DataError, DeploymentError
@@ -44,6 +45,7 @@ class PredictRequest(NamedTuple):
         rows: N, at least 1.
         at_us: N instants the prediction is made for.
         missing: Per row, the feature columns that had no valid value.
+        entities: Per row, the keys the features were joined by, as a JSON object; none where none were joined.
     """
 
     id: str | None
@@ -51,6 +53,7 @@ class PredictRequest(NamedTuple):
     rows: int
     at_us: list[int]
     missing: Sequence[Sequence[str]]
+    entities: Sequence[str] = ()
 
 
 class InstanceSchema:
@@ -101,11 +104,13 @@ class InstanceSchema:
         at_us = _instants(document.get("parameters"), len(instances), now_us)
         columns = self._request_columns(instances)
         missing: Sequence[Sequence[str]] = ()
+        entities: Sequence[str] = ()
         if self._online is not None:
             rows = self._online.read(instances, at_us)
             missing = rows.missing
+            entities = [orjson.dumps({key: row[key] for key in self.keys}).decode() for row in instances]
             columns.update(self._feature_columns(rows.columns))
-        return PredictRequest(check_id(document.get("id")), columns, len(instances), at_us, missing)
+        return PredictRequest(check_id(document.get("id")), columns, len(instances), at_us, missing, entities)
 
     def _refuse_instance(self, index: int, instance: object) -> None:
         if type(instance) is not dict:

@@ -72,12 +72,13 @@ def _row(index: int, item: object, signature: Signature, now_us: int) -> tuple[s
 
 def _label(index: int, value: object, signature: Signature) -> str | float:
     if signature.task == "regressor":
-        if type(value) not in (int, float):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise DataError(f"label {index}: 'label' must be a number")
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
     if not any(_same(value, known) for known in signature.classes):
         raise DataError(f"label {index}: 'label' must be one of the classes {list(signature.classes)}")
-    return value if isinstance(value, str) else float(value)  # type: ignore[arg-type]
+    assert isinstance(value, str | int | float)
+    return value if isinstance(value, str) else float(value)
 
 
 def _same(value: object, known: str | int | float | bool) -> bool:

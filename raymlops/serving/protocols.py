@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
@@ -135,8 +134,3 @@ class PlanNumbers(Protocol):
     async def plan_numbers(self) -> Mapping[str, int]:
         """Model -> number of its newest plan."""
         ...
-
-
-def rows_of(columns: Columns) -> int:
-    """N of columns that are all of length N."""
-    return len(next(iter(columns.values()), np.empty(0)))

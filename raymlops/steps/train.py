@@ -21,6 +21,8 @@ from raymlops.steps.split import Parts, event_times_us
 __all__ = ["refit_winner", "train"]
 
 _SLACK = 1.02
+_CHECKED_ROWS = 20_000
+"""Evenly spread; more would tell nothing new about a model that went wrong."""
 
 
 def train(
@@ -60,11 +62,12 @@ def refit_winner(
     }
     if not refit:
         return {"model": model, "probes": probes, "dossier": {**dossier, "winner": winner, "fitted": fitted}}
-    labels = target(frame, task)
     made = fit_and_package(context, frame, task, winner, probes)
-    predictions = predictions_of(load_packaged(made["model"]), frame)
+    sample = frame.take(pa.array(np.arange(0, frame.num_rows, -(-frame.num_rows // _CHECKED_ROWS))))
+    labels = target(sample, task)
+    predictions = predictions_of(load_packaged(made["model"]), sample)
     own = float(np.mean(loss(labels, predictions, task)))
-    before = float(np.mean(loss(labels, predictions_of(load_packaged(model), frame), task)))
+    before = float(np.mean(loss(labels, predictions_of(load_packaged(model), sample), task)))
     constant = float(np.mean(loss(labels, constant_predictions(labels, len(labels), task), task)))
     if not own <= min(before * _SLACK, constant):
         return refused(
@@ -72,5 +75,11 @@ def refit_winner(
             f"{constant:.4f} of the constant baseline",
             dossier,
         )
-    fitted |= {"metrics": metrics(labels, predictions, task), "loss": own, "loss_before": before}
+    checked = {
+        "rows": sample.num_rows,
+        "loss": own,
+        "loss_before": before,
+        "metrics": metrics(labels, predictions, task),
+    }
+    fitted["checked"] = checked
     return {**made, "dossier": {**dossier, "winner": winner, "fitted": fitted}}

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from raymlops.pipelines import Pipeline, PipelineResult, PipelineRunner, Step
+from raymlops.pipelines.artifacts import ArtifactKind
 from raymlops.records.bundles import ProjectSpec
 from raymlops.steps.compare import Gate, compare
 from raymlops.steps.context import TrainingContext
@@ -78,70 +79,45 @@ def train_project(
 
 def training_pipeline(project: ProjectSpec) -> Pipeline:
     """The steps, in reading order."""
+    steps = (*_data_steps(), *_model_steps(), *_release_steps())
+    return Pipeline(project.name, steps, result="register.result", libraries=_LIBRARIES)
+
+
+def _data_steps() -> tuple[Step, ...]:
+    """From the feature store to rows that are fit to be trained on."""
+    extracted: dict[str, ArtifactKind] = {"frame": "arrow", "training_set": "json", "task": "json"}
+    return (
+        Step("pin", pin, {"pin": "json"}, parameters=("as_of",), deterministic=False),
+        Step("extract", extract, extracted, _PIN, ("project", "window")),
+        Step("validate_data", validate_data, {"report": "json"}, {**_FRAME, **_PIN}, ("project", "window", "quality")),
+        Step("split", split, {"parts": "json"}, {**_FRAME, "report": "validate_data.report"}, ("window",)),
+    )
+
+
+def _model_steps() -> tuple[Step, ...]:
+    """From there to a model that has been compared with the champion."""
     judged = {**_PARTS, "model": "train.model"}
-    return Pipeline(
-        project.name,
-        (
-            Step("pin", pin, {"pin": "json"}, parameters=("as_of",), deterministic=False),
-            Step(
-                "extract",
-                extract,
-                {"frame": "arrow", "training_set": "json", "task": "json"},
-                _PIN,
-                ("project", "window"),
-            ),
-            Step(
-                "validate_data", validate_data, {"report": "json"}, {**_FRAME, **_PIN}, ("project", "window", "quality")
-            ),
-            Step("split", split, {"parts": "json"}, {**_FRAME, "report": "validate_data.report"}, ("window",)),
-            Step("tune", tune, {"trials": "json", "winner": "json"}, {**_PARTS, **_PIN}, ("search", "trials", "seed")),
-            Step("train", train, {"model": "directory", "probes": "arrow"}, {**_PARTS, "winner": "tune.winner"}),
-            Step("evaluate", evaluate, {"evaluation": "json", "scores": "arrow"}, judged, ("judging",)),
-            Step(
-                "compare",
-                compare,
-                {"dossier": "json"},
-                {**judged, **_PIN, "evaluation": "evaluate.evaluation"},
-                ("judging", "gate"),
-            ),
-            Step(
-                "refit",
-                refit_winner,
-                {"model": "directory", "probes": "arrow", "dossier": "json"},
-                {**judged, "winner": "tune.winner", "probes": "train.probes", "dossier": "compare.dossier"},
-                ("refit",),
-            ),
-            Step(
-                "package",
-                package,
-                {"package": "directory"},
-                {**_PARTS, "model": "refit.model", "dossier": "refit.dossier", "scores": "evaluate.scores"},
-                ("monitor_window_days",),
-            ),
-            Step(
-                "validate_infra",
-                validate_infra,
-                {"dossier": "json"},
-                {"package": "package.package", "probes": "refit.probes", "dossier": "refit.dossier"},
-                ("infra_timeout_s",),
-                deterministic=False,
-            ),
-            Step(
-                "register",
-                register,
-                {"result": "json"},
-                {
-                    **_PIN,
-                    "package": "package.package",
-                    "training_set": "extract.training_set",
-                    "dossier": "validate_infra.dossier",
-                },
-                ("project",),
-                deterministic=False,
-            ),
-        ),
-        result="register.result",
-        libraries=_LIBRARIES,
+    compared = {**judged, **_PIN, "evaluation": "evaluate.evaluation"}
+    return (
+        Step("tune", tune, {"trials": "json", "winner": "json"}, {**_PARTS, **_PIN}, ("search", "trials", "seed")),
+        Step("train", train, {"model": "directory", "probes": "arrow"}, {**_PARTS, "winner": "tune.winner"}),
+        Step("evaluate", evaluate, {"evaluation": "json", "scores": "arrow"}, judged, ("judging",)),
+        Step("compare", compare, {"dossier": "json"}, compared, ("judging", "gate")),
+    )
+
+
+def _release_steps() -> tuple[Step, ...]:
+    """From there to a registered version that can be served."""
+    accepted = {"model": "train.model", "probes": "train.probes", "winner": "tune.winner", "dossier": "compare.dossier"}
+    refitted: dict[str, ArtifactKind] = {"model": "directory", "probes": "arrow", "dossier": "json"}
+    packed = {"model": "refit.model", "dossier": "refit.dossier", "scores": "evaluate.scores"}
+    probed = {"package": "package.package", "probes": "refit.probes", "dossier": "refit.dossier"}
+    proven = {"package": "package.package", "training_set": "extract.training_set", "dossier": "validate_infra.dossier"}
+    return (
+        Step("refit", refit_winner, refitted, {**_PARTS, **accepted}, ("refit",)),
+        Step("package", package, {"package": "directory"}, {**_PARTS, **packed}, ("monitor_window_days",)),
+        Step("validate_infra", validate_infra, {"dossier": "json"}, probed, ("infra_timeout_s",), deterministic=False),
+        Step("register", register, {"result": "json"}, {**_PIN, **proven}, ("project",), deterministic=False),
     )
 
 

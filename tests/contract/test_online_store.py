@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from raymlops.features.lmdb import LmdbOnlineStore
-from raymlops.features.online import InMemoryOnlineStore, OnlineStore
+from raymlops.features.online import InMemoryOnlineStore, OnlineStore, ViewUpdate, Watermark, address
 from raymlops.testing.online_store import DurableOnlineStoreContract, OnlineStoreContract
 
 
@@ -39,3 +41,27 @@ class TestLmdb(OnlineStoreContract, DurableOnlineStoreContract):
             return opened[-1]
 
         return again
+
+
+def test_another_process_sees_an_lmdb_commit_at_once(tmp_path: Path) -> None:
+    writer = LmdbOnlineStore(tmp_path / "o.lmdb", writable=True)
+    program = (
+        "import sys, pathlib\n"
+        "from raymlops.features.lmdb import LmdbOnlineStore\n"
+        "store = LmdbOnlineStore(pathlib.Path(sys.argv[1]))\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "with store.snapshot() as snapshot:\n"
+        "    run = snapshot.get_many([bytes.fromhex(sys.argv[2])])[0]\n"
+        "    print(bytes(run).decode(), store.watermark('v@1').sequence)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "o.lmdb"), address("v@1", b"a").hex()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        writer.commit([ViewUpdate("v@1", Watermark(1, 1), {b"a": b"run"})])
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "run 1\n"
+    writer.close()

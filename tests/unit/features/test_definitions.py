@@ -33,9 +33,12 @@ def test_entities_take_one_key_or_several_or_none() -> None:
         (lambda: Entity("e", ["k", "k"]), "names must be unique, got 'k' more than once"),
         (lambda: Entity("e", ["_seq"]), "must be text that does not start with '_', got '_seq'"),
         (lambda: Field("x", "float32"), "dtype must be one of"),  # type: ignore[arg-type]
-        (lambda: Field("x", "string", ge=1), "ge and le need an int64 or float64, got 'string'"),
-        (lambda: Field("x", "int64", ge=2, le=1), "ge must not exceed le, got 2 > 1"),
-        (lambda: Field("x", "timestamp", allowed=[1]), "allowed does not apply to a timestamp"),
+        (lambda: Field("x", "string", ge=1), "ge needs an int64 or float64, got 'string'"),
+        (lambda: Field("x", "int64", ge=2, le=1), "ge must not exceed le, got 2.0 > 1.0"),
+        (lambda: Field("x", "timestamp", allowed=[1]), "allowed must hold values of timestamp, got 1"),
+        (lambda: Field("x", "int64", allowed=[1, True]), "allowed must hold values of int64, got True"),
+        (lambda: Field("x", "int64", allowed=[1.5]), "allowed must hold values of int64, got 1.5"),
+        (lambda: Field("x", "bool", allowed=[1]), "allowed must hold values of bool, got 1"),
         (lambda: WindowAggregate("a", "median", "x", HOUR), "function must be one of"),  # type: ignore[arg-type]
         (lambda: WindowAggregate("a", "sum", "x", timedelta(0)), "window must be a timedelta above 0"),
         (lambda: WindowAggregate("a", "sum", "x", 3600), "got 3600"),  # type: ignore[arg-type]

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,23 @@ def chance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-(1.2 * x + 0.6 * y - 1.0)))
 
 
+def draw(rng: np.random.Generator, rows: int, shift: float) -> dict[str, Any]:
+    """Inputs of the model; ``shift`` moves ``x``."""
+    return {
+        "x": rng.normal(shift, 1, rows),
+        "y": rng.normal(0, 1, rows),
+        "kind": pa.array([f"k{i}" for i in rng.integers(0, 6, rows)]),
+    }
+
+
+@cache
+def fitted(shift: float) -> bytes:
+    """The stored reference of a model made from inputs moved by ``shift``."""
+    inputs = draw(np.random.default_rng(4), 4000, shift)
+    table = pa.table({**inputs, "score": chance(inputs["x"], inputs["y"])})
+    return Reference.fit(table, importances={"x": 3.0, "y": 2.0, "kind": 1.0}).dumps()
+
+
 @dataclass
 class World:
     """A model, its traffic and its monitor."""
@@ -110,13 +128,6 @@ class World:
     def monitor(self) -> MonitorService:
         return MonitorService(self.tables, self.metadata, self.clock, self.config)
 
-    def inputs(self, rows: int, shift: float = 0.0) -> dict[str, Any]:
-        return {
-            "x": self.rng.normal(shift, 1, rows),
-            "y": self.rng.normal(0, 1, rows),
-            "kind": pa.array([f"k{i}" for i in self.rng.integers(0, 6, rows)]),
-        }
-
     def register(
         self,
         version: int,
@@ -128,11 +139,8 @@ class World:
     ) -> ModelVersion:
         directory = self.home / str(version)
         directory.mkdir(parents=True)
-        inputs = self.inputs(4000, shift)
         if reference:
-            table = pa.table({**inputs, "score": chance(inputs["x"], inputs["y"])})
-            importances = {"x": 3.0, "y": 2.0, "kind": 1.0}
-            Reference.fit(table, importances=importances).save(directory / REFERENCE_FILE)
+            (directory / REFERENCE_FILE).write_bytes(fitted(shift))
         columns = (("x", "FP64"), ("y", "FP64"), ("kind", "BYTES"))
         found = ModelVersion(
             name="m",
@@ -158,7 +166,7 @@ class World:
 
     def events(self, week: int, rows: int = 1000, *, version: int = 1, role: str = "champion", **more: Any) -> pa.Table:
         """One window's prediction events; ``shift`` moves ``x``."""
-        inputs = self.inputs(rows, more.pop("shift", 0.0))
+        inputs = draw(self.rng, rows, more.pop("shift", 0.0))
         times = [START + week * WEEK + WEEK * ((i + 0.5) / rows) for i in range(rows)]
         columns = {
             "request_id": [f"{week}-{version}-{role}-{i}" for i in range(rows)],

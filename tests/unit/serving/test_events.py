@@ -38,7 +38,12 @@ def event(helpers: Any, request_id: str, rows: int, **changes: Any) -> Predictio
 
 
 def test_rows_of_events(helpers: Any) -> None:
-    (table,) = to_tables([event(helpers, "a", 1, missing=[2]), event(helpers, "b", 2, fallback="canary 5: NaN")])
+    (table,) = to_tables(
+        [
+            event(helpers, "a", 1, missing=[2], entities=['{"tail":"N1"}']),
+            event(helpers, "b", 2, fallback="canary 5: NaN"),
+        ]
+    )
     assert table.schema.names == [*EVENT_SCHEMA.names, "wind", "carrier"]
     assert table.schema.field("wind").type == pa.float64()
     rows = table.to_pylist()
@@ -48,6 +53,7 @@ def test_rows_of_events(helpers: Any) -> None:
     assert [row["wind"] for row in rows] == [1.5, 1.5, None]
     assert [row["carrier"] for row in rows] == ["AA", "AA", None]
     assert [row["missing"] for row in rows] == [2, 0, 0]
+    assert [row["entity"] for row in rows] == ['{"tail":"N1"}', None, None]
     assert [row["fallback"] for row in rows] == [None, "canary 5: NaN", "canary 5: NaN"]
     assert rows[0] | {"wind": None} == {
         "request_id": "a",
@@ -62,6 +68,7 @@ def test_rows_of_events(helpers: Any) -> None:
         "missing": 2,
         "score": 0.75,
         "label_predicted": "1",
+        "entity": '{"tail":"N1"}',
         "wind": None,
         "carrier": "AA",
     }

@@ -236,7 +236,7 @@ def test_outputs_are_filtered_and_each_has_its_form() -> None:
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=12,
+    max_leaves=8,
 )
 DATATYPES = st.sampled_from(["FP16", "FP32", "FP64", "INT8", "INT64", "UINT64", "BOOL", "BYTES", "X"]) | JSON
 FUZZED_TENSOR = st.fixed_dictionaries(
@@ -266,20 +266,20 @@ def _only_data_errors(content: bytes, headers: dict[str, str]) -> None:
 
 
 @given(FUZZED | JSON, st.none() | st.integers(-5, 5), st.binary(max_size=40))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_fuzzed_documents_give_a_request_or_a_data_error(document: Any, shift: int | None, tail: bytes) -> None:
     text = orjson.dumps(document)
     _only_data_errors(text + tail, {} if shift is None else {BINARY_HEADER: str(len(text) + shift)})
 
 
 @given(st.binary(max_size=60), st.none() | st.text(max_size=5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_fuzzed_bytes_give_a_data_error(content: bytes, header: str | None) -> None:
     _only_data_errors(content, {} if header is None else {BINARY_HEADER: header})
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_mutated_request_gives_a_request_or_a_data_error(data: st.DataObject) -> None:
     content = bytearray(orjson.dumps(body(id="r", outputs=[{"name": "label"}])))
     for _ in range(data.draw(st.integers(1, 3))):

@@ -18,7 +18,7 @@ INTEGERS = [name for name in NUMBERS if "INT" in name]
 
 
 @given(st.sampled_from(sorted(NUMBERS)).flatmap(lambda name: hnp.arrays(NUMBERS[name], hnp.array_shapes(max_dims=2))))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_every_number_survives_json_and_bytes(array: np.ndarray) -> None:
     datatype = next(name for name, dtype in NUMBERS.items() if dtype == array.dtype)
     shape = list(array.shape)
@@ -30,7 +30,7 @@ def test_every_number_survives_json_and_bytes(array: np.ndarray) -> None:
 
 
 @given(st.lists(st.text(max_size=20), max_size=8))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_every_text_survives_json_and_bytes(texts: list[str]) -> None:
     array = np.empty(len(texts), dtype=object)
     array[:] = texts
