@@ -223,9 +223,9 @@ def _check_field(column: Field, values: Any, note: Callable[[str, str, Mask], No
     if column.dtype == "float64":
         note(column.name, _WITHIN, _mask(_too_large(values)))
     if column.ge is not None:
-        note(column.name, f"must be at least {column.ge}", _mask(pc.less(values, column.ge)))
+        note(column.name, f"must be at least {column.ge:g}", _mask(pc.less(values, column.ge)))
     if column.le is not None:
-        note(column.name, f"must be at most {column.le}", _mask(pc.greater(values, column.le)))
+        note(column.name, f"must be at most {column.le:g}", _mask(pc.greater(values, column.le)))
     if column.allowed is not None:
         known = pa.array(column.allowed).cast(_TYPES[column.dtype])
         outside = pc.and_(pc.is_valid(values), pc.invert(pc.is_in(values, value_set=known)))

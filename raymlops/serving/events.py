@@ -100,7 +100,7 @@ def _to_table(events: list[PredictionEvent]) -> pa.Table:
         pa.array([count for event in events for count in event.missing or [0] * event.rows], type=pa.int32()),
         pa.array(np.concatenate([_scores(event) for event in events]), from_pandas=True),
         pa.array([label for event in events for label in _labels(event)], type=pa.string()),
-        pa.array([entity for event in events for entity in event.entities or [None] * event.rows], type=pa.string()),
+        pa.array([entity for event in events for entity in _entities(event)], type=pa.string()),
     ]
     schema = EVENT_SCHEMA
     for name in events[0].schema.names:
@@ -108,6 +108,10 @@ def _to_table(events: list[PredictionEvent]) -> pa.Table:
         arrays.append(array)
         schema = schema.append(pa.field(name, array.type))
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _entities(event: PredictionEvent) -> Sequence[str | None]:
+    return event.entities or [None] * event.rows
 
 
 def _repeated(values: list[Any], counts: npt.NDArray[np.int64], dtype: pa.DataType) -> pa.Array:

@@ -11,16 +11,14 @@ import pytest
 
 @contextmanager
 def _ray_forbidden() -> Iterator[None]:
-    missing = object()
-    before = sys.modules.get("ray", missing)
-    sys.modules["ray"] = None  # type: ignore[assignment]  # how Python is told that an import must fail
+    # None is how Python is told that an import must fail; a submodule that is loaded would be found without its parent.
+    loaded = {name: module for name, module in sys.modules.items() if name == "ray" or name.startswith("ray.")}
+    sys.modules.update(dict.fromkeys(["ray", *loaded]))  # type: ignore[arg-type]
     try:
         yield
     finally:
-        if before is missing:
-            del sys.modules["ray"]
-        else:
-            sys.modules["ray"] = before  # type: ignore[assignment]
+        del sys.modules["ray"]
+        sys.modules.update(loaded)
 
 
 @pytest.fixture(autouse=True)

@@ -67,7 +67,7 @@ def play(events: list[Event], crash_at: int | None = None) -> ControlWorld:
     return world
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(events=st.lists(EVENTS, max_size=12), part=st.floats(0, 1, exclude_max=True))
 def test_a_crash_changes_nothing_in_the_end(events: list[Event], part: float) -> None:
     calm = play(events)
@@ -208,5 +208,5 @@ class RolloutMachine(RuleBasedStateMachine):
         self.check_settled()
 
 
-RolloutMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+RolloutMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 TestRolloutMachine = RolloutMachine.TestCase

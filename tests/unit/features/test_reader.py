@@ -88,8 +88,8 @@ def test_plans_are_compiled_once_per_version(store: FeatureStore, reader: Featur
 
 def test_definitions_are_listed_by_kind_and_name(store: FeatureStore, reader: FeatureReader) -> None:
     computed = OnDemandView("od", ["v:x"], [Field("z", "float64")], "m:f")
-    second = FeatureView("v", Entity("e", ["k"]), [Field("x", "float64")], version=2)
-    tenth = FeatureView("v", Entity("e", ["k"]), [Field("x", "float64")], version=10)
+    second = FeatureView("v", Entity("e", ["k"]), VIEW.fields, version=2)
+    tenth = FeatureView("v", Entity("e", ["k"]), VIEW.fields, version=10)
     store.apply(SERVICE, computed, VIEW, OTHER, tenth, second)
     names = [getattr(found, "ref", found.name) for found in reader.definitions()]
     assert names == ["e", "o@1", "v@1", "v@2", "v@10", "od@1", "s@1"]
@@ -120,6 +120,6 @@ def test_pinned_versions_may_name_tables_of_other_services(store: FeatureStore, 
     assert pinned.manifest.table_versions == {"v": 0}
     with pytest.raises(ConfigError, match=r"must name tables of applied views, got \['nothing'\]"):
         reader.training_set("s", spine, name="x", table_versions={"nothing": 0})
+    store.apply(FeatureService("both", ["v:x", "o:y"]))
     with pytest.raises(NotFoundError, match="table 'o' does not exist"):
-        store.apply(FeatureService("both", ["v:x", "o:y"]))
         reader.training_set("both", spine, name="x")

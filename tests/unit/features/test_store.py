@@ -210,7 +210,7 @@ def test_a_view_may_be_timed_by_a_field_of_its_source(store: FeatureStore, reade
 
 
 def test_bad_rows_are_refused_and_nothing_is_stored(store: FeatureStore, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"'amount' must be at least 0.0, broken by 1 rows, first \[1\]"):
+    with pytest.raises(DataError, match=r"'amount' must be at least 0, broken by 1 rows, first \[1\]"):
         store.push("sales", sales((0, 1.0), (0, -1.0)), ingest_id="one")
     with pytest.raises(SchemaMismatch, match=r"columns .*more.* are not declared"):
         store.ingest("sales", sales((0, 1.0)).append_column("more", pa.array([1])))

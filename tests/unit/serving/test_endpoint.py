@@ -99,6 +99,7 @@ async def test_predict_joins_features(service: Any, models: dict[int, Model], he
     columns = dict(zip(helpers.INPUTS, np.array(values), strict=True))
     assert document["outputs"][1]["data"] == models[1].predict(columns)["probability"].ravel().tolist()
     events = await events_of(service)
+    assert [event["entity"] for event in events] == ['{"origin":"JFK"}', '{"origin":"EWR"}']
     assert [(event["row"], event["missing"], event["weather__wind"]) for event in events] == [
         (0, 0, 10.0),
         (1, 2, None),
