@@ -26,7 +26,7 @@ from raymlops.control.plans import Progress
 from raymlops.control.policies import RetrainVerdict
 from raymlops.control.ports import Actuator, Ledger, Observer
 from raymlops.control.rollout import Look, Observation, Rollout, decide, retrain_verdict
-from raymlops.errors import DeploymentError, RaymlopsError, StaleWrite
+from raymlops.errors import DeploymentError, InvalidTransition, RaymlopsError, StaleWrite
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.records.record import Instant, Record
@@ -149,7 +149,7 @@ class Controller:
 
     def _switch(self, kind: type[Pause], model: str | None, reason: str) -> LedgerEntry:
         subject = model or ALL_MODELS
-        switches = [e for e in self._ledger.entries(subject) if e.action in {Pause.action, Resume.action}]
+        switches = [entry for entry in self._ledger.entries(subject) if isinstance(decision_of(entry), Pause)]
         if switches and switches[-1].action == kind.action:
             return switches[-1]
         return self._record(kind(model=subject, at=self._clock.now(), reason=reason, count=len(switches)))
@@ -168,7 +168,8 @@ class Controller:
                 decision = self._decide(state, seen)
             if decision is None:
                 return
-            self._record(decision)
+            if self._record(decision).sequence <= self._sequence:
+                raise InvalidTransition(f"decision {decision.key} was taken before and is over", key=decision.key)
             decisions.append(decision)
 
     def _catch_up(self) -> None:
@@ -194,7 +195,8 @@ class Controller:
         model = pending.model
         try:
             if isinstance(pending, StartRetraining):
-                self._actuator.start_run(pending)
+                if not any(run.id == pending.run_id and run.status.final for run in seen.runs):
+                    self._actuator.start_run(pending)
             elif not self._serve(pending, seen.plans):
                 return self._abandon(pending, "somebody else changed the plan first", superseded=True)
         except StaleWrite:

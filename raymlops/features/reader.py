@@ -211,6 +211,31 @@ class FeatureReader:
         table, _ = join_service(resolved, plain, self._tables, versions, knowledge_cutoff=False)
         return table.select(list(resolved.columns))
 
+    def describe(self) -> list[dict[str, Any]]:
+        """What is applied, entities first, then views and services, each kind by name: plain values for people."""
+        state = self._catalog.state()
+        entities = [
+            {"kind": "entity", "name": name, "version": None, "fields": list(entity.keys)}
+            for name, entity in sorted(state.entities.items())
+        ]
+        views = [
+            {
+                "kind": "view",
+                "name": view.name,
+                "version": view.version,
+                "entity": view.entity if isinstance(view.entity, str) else view.entity.name,
+                "fields": list(view.feature_names),
+                "owner": view.owner,
+                "description": view.description,
+            }
+            for view in (applied.view for _, applied in sorted(state.views.items()))
+        ]
+        services = [
+            {"kind": "service", "name": service.name, "version": service.version, "fields": list(service.features)}
+            for service in (applied.service for _, applied in sorted(state.services.items()))
+        ]
+        return [*entities, *views, *services]
+
     def manifest(self, digest: str) -> TrainingSetManifest:
         """A manifest written by ``training_set``.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from raymlops.records.record import Instant, Record
 
 __all__ = ["Artifact", "ArtifactEvent", "Direction", "Lineage"]
@@ -19,7 +21,7 @@ class Artifact(Record):
     kind: str
     """``table``, ``training_set``, ``model``, ``report``, ``json`` ..."""
     uri: str
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = Field(default_factory=dict)
     created_at: Instant
     """When it was first recorded."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from raymlops.records.record import Instant, Record
 
 __all__ = ["BundleManifest", "Deployment", "ProjectSpec"]
@@ -18,12 +20,12 @@ class ProjectSpec(Record):
     service: str
     """Feature service the model is trained and served on."""
     spine: str
-    """``module:function``: ``(reader, start, end) -> Table`` of keys, ``event_time``, ``label`` and request-time fields."""
+    """``module:function``: ``(reader, start, end)`` to keys, ``event_time``, ``label`` and request-time fields."""
     task: str = "classifier"
     metric: str = "log_loss"
     request_columns: tuple[str, ...] = ()
     """Spine columns that are model inputs as they are, in order; the service's features follow."""
-    training: dict[str, object] = {}
+    training: dict[str, object] = Field(default_factory=dict)
     """Parameters of the training pipeline, overridden by those of a run."""
 
 

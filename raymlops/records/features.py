@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from raymlops.records.record import Instant, Record
 
 __all__ = [
@@ -55,7 +57,7 @@ class TrainingSetManifest(Record):
     code_digest: str
     knowledge_cutoff: bool
     rows: int
-    late_rows: dict[str, int] = {}
+    late_rows: dict[str, int] = Field(default_factory=dict)
     """View -> spine rows whose chosen row was created after the spine row's time."""
     created_at: Instant
     digest: str

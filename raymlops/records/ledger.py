@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from raymlops.records.record import Instant, Record, sha256_of
 
 __all__ = ["GENESIS", "LedgerEntry"]
@@ -23,7 +25,7 @@ class LedgerEntry(Record):
     action: str
     """``retrain``, ``start_trial``, ``promote``, ``roll_back``, ``refuse``, ``deploy``, ``register`` ..."""
     reason: str
-    evidence: dict[str, Any] = {}
+    evidence: dict[str, Any] = Field(default_factory=dict)
     """JSON values the decision rested on."""
     key: str
     """Idempotency key: a second append with the same key returns the first entry."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
+from pydantic import Field
+
 from raymlops.records.record import Instant, Record
 
 __all__ = ["AliasChange", "ColumnSpec", "ModelManifest", "ModelState", "ModelVersion", "Signature", "StateChange"]
@@ -60,15 +62,15 @@ class ModelVersion(Record):
     manifest: ModelManifest
     digest: str
     """Hex SHA-256 of the manifest's canonical JSON."""
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float] = Field(default_factory=dict)
     run_id: str | None = None
     training_set: str | None = None
     """Digest of the training-set manifest."""
-    table_versions: dict[str, int] = {}
+    table_versions: dict[str, int] = Field(default_factory=dict)
     """Table -> Delta version the training set was built from."""
     bundle: str | None = None
     """Digest of the bundle whose code trained it."""
-    parameters: dict[str, str | int | float | bool | None] = {}
+    parameters: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
     mlflow_uri: str | None = None
     created_at: Instant
 

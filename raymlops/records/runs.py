@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
+from pydantic import Field
+
 from raymlops.records.record import Instant, Record
 
 __all__ = ["Run", "RunStatus", "StepRun", "StepStatus"]
@@ -44,7 +46,7 @@ class StepRun(Record):
     started_at: Instant
     ended_at: Instant | None = None
     attempt: int = 1
-    outputs: dict[str, str] = {}
+    outputs: dict[str, str] = Field(default_factory=dict)
     """Output name -> digest of the artifact."""
     error: str | None = None
 
@@ -55,7 +57,7 @@ class Run(Record):
     id: str
     pipeline: str
     status: RunStatus = RunStatus.PENDING
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
     reason: str = "on-demand"
     bundle: str | None = None
     """Digest of the bundle it runs from."""
@@ -63,6 +65,6 @@ class Run(Record):
     created_at: Instant
     ended_at: Instant | None = None
     steps: tuple[StepRun, ...] = ()
-    result: dict[str, Any] = {}
+    result: dict[str, Any] = Field(default_factory=dict)
     """What the pipeline returned: ``version``, ``blessed``, ``reason``, ``metrics`` ..."""
     error: str | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from raymlops.records.record import Instant, Record
 
 __all__ = ["ColumnDrift", "Performance", "WindowRecord"]
@@ -30,7 +32,7 @@ class Performance(Record):
     labelled_rows: int
     metrics: dict[str, float]
     """``log_loss``, ``auc``, ``brier``, ``mean_probability``, ``positive_share`` | ``mae``, ``rmse`` ..."""
-    intervals: dict[str, tuple[float, float]] = {}
+    intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
     """95% intervals of some of the metrics."""
 
 
@@ -56,11 +58,11 @@ class WindowRecord(Record):
     """``ok``, ``warn`` or ``block``."""
     quality_reasons: tuple[str, ...] = ()
     drifted: bool = False
-    columns: dict[str, ColumnDrift] = {}
+    columns: dict[str, ColumnDrift] = Field(default_factory=dict)
     prediction_drift: ColumnDrift | None = None
-    performance: dict[int, Performance] = {}
+    performance: dict[int, Performance] = Field(default_factory=dict)
     """Model version -> performance of what it answered."""
-    reference_metrics: dict[str, float] = {}
+    reference_metrics: dict[str, float] = Field(default_factory=dict)
     """The champion's metrics on the holdout it was registered with."""
     degraded: bool = False
     """Whether the champion is significantly worse than its reference."""

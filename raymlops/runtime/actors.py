@@ -64,7 +64,7 @@ class _MonitorActor(MonitorService):
 class _ProjectorActor(Projector):
     def __init__(self, config: PlatformConfig) -> None:
         uri = config.metadata.mlflow_uri or f"sqlite:///{config.home / 'mlflow.db'}"
-        projection = MlflowProjection(uri, config.home / "mlflow-artifacts", trusted=TRUSTED_TYPES)
+        projection = MlflowProjection(uri, config.home / "mlflow-artifacts", trusted=sorted(TRUSTED_TYPES))
         super().__init__(cast("Metadata", ActorProxy(METADATA)), projection, partial(read_trials, config.home))
 
 

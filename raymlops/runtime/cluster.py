@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -101,39 +102,9 @@ def start_local(config: PlatformConfig) -> ClusterInfo:
     require_disk(home)
     require_free_port(http.host, http.port, "HTTP")
     cluster_id = secrets.token_hex(4)
-    gcs_port, dashboard_port, client_port, metrics_port, stats_port, fallback_port = _free_ports(6)
-    runtime_dir = Path("/tmp/ray") / f"rml-{cluster_id}"  # noqa: S108 - unix sockets need a short path
-    runtime_dir.mkdir(parents=True, mode=0o700)
-    environment = {
-        **os.environ,
-        **_auth_environment(home),
-        _MARKER: cluster_id,
-        "RAYMLOPS_HOME": str(home),
-        **config.cluster.fast.environment(),
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(runtime_dir / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(runtime_dir / "admin.sock"),
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(runtime_dir / "metrics.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(runtime_dir),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(runtime_dir / "server-state"),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
-        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
-    command += [
-        f"--num-cpus={config.cluster.num_cpus or os.cpu_count() or 1}",
-        "--node-ip-address=127.0.0.1",
-        f"--port={gcs_port}",
-    ]
-    command += [
-        "--dashboard-host=127.0.0.1",
-        f"--dashboard-port={dashboard_port}",
-        f"--ray-client-server-port={client_port}",
-    ]
-    command += [f"--object-store-memory={config.cluster.object_store_bytes}"]
+    gcs_port, dashboard_port, *other_ports = _free_ports(6)
+    command = _head_command(config, gcs_port, dashboard_port, other_ports[0])
+    environment = _head_environment(config, cluster_id, other_ports[1:])
     log_path = home / "cluster.log"
     with log_path.open("wb") as log:
         head = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments
@@ -157,6 +128,48 @@ def start_local(config: PlatformConfig) -> ClusterInfo:
         stop_local(home)
         raise
     return info
+
+
+def _head_command(config: PlatformConfig, gcs_port: int, dashboard_port: int, client_port: int) -> list[str]:
+    options = {
+        "num-cpus": config.cluster.num_cpus or os.cpu_count() or 1,
+        "node-ip-address": "127.0.0.1",
+        "port": gcs_port,
+        "dashboard-host": "127.0.0.1",
+        "dashboard-port": dashboard_port,
+        "ray-client-server-port": client_port,
+        "object-store-memory": config.cluster.object_store_bytes,
+    }
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    return [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats", *flags]
+
+
+def _head_environment(config: PlatformConfig, cluster_id: str, ports: Sequence[int]) -> dict[str, str]:
+    """What every process of the cluster inherits; ``ports`` are HAProxy's metrics and statistics and the fallback's."""
+    sockets = _runtime_dir(cluster_id)
+    sockets.mkdir(parents=True, mode=0o700)
+    return {
+        **os.environ,
+        **_auth_environment(config.home),
+        **config.cluster.fast.environment(),
+        _MARKER: cluster_id,
+        "RAYMLOPS_HOME": str(config.home),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(sockets / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(sockets / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(sockets / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(sockets),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(sockets / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports[0]),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(ports[1]),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports[2]),
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def _runtime_dir(cluster_id: str) -> Path:
+    return Path("/tmp/ray") / f"rml-{cluster_id}"  # noqa: S108 - unix sockets need a short path
 
 
 def _await_head(head: subprocess.Popen[bytes], log_path: Path, timeout_s: float) -> None:
@@ -307,5 +320,5 @@ def stop_local(home: Path, timeout_s: float = 20.0) -> int:
                 process.kill()
         psutil.wait_procs(processes, timeout=1.0)
     path.unlink(missing_ok=True)
-    shutil.rmtree(Path("/tmp/ray") / f"rml-{info.cluster_id}", ignore_errors=True)  # noqa: S108
+    shutil.rmtree(_runtime_dir(info.cluster_id), ignore_errors=True)
     return len(stopped)

@@ -73,9 +73,9 @@ class _CandidateHandle:
 
     async def infer(self, columns: Columns, deadline_s: float) -> Outputs:
         del deadline_s  # whoever asks cancels when it is over, and so the call
-        handle = self._handle
-        if handle is None:
-            handle = self._handle = await asyncio.to_thread(serve.get_app_handle, self._application)
+        if self._handle is None:
+            self._handle = await asyncio.to_thread(serve.get_app_handle, self._application)
+        handle: Any = self._handle
         return cast("Outputs", await handle.infer.remote(dict(columns)))
 
 

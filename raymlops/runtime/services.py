@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import pyarrow as pa
 

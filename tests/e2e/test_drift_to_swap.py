@@ -35,6 +35,7 @@ def story(platform: Platform, flights_project: Path) -> Any:
     from flights.demo import deploy_project, feed_history, train_first
     from flights.replay import MODEL, Replay
     from flights.story import Story
+
     from raymlops.runtime.clocks import build_clock
 
     bundle = deploy_project(platform, flights_project)

@@ -63,7 +63,11 @@ def test_inference_names_the_version_that_answered(url: str, versions: tuple[int
         ("/infer", b"", 400),
         ("/infer", b'{"inputs": []}', 400),
         ("/infer", b'{"inputs": [{"name": "features", "shape": [1, 2], "datatype": "FP64", "data": [1, 2]}]}', 400),
-        ("/infer", b'{"inputs": [{"name": "features", "shape": [1, 3], "datatype": "FP64", "data": ["x", 1, 2]}]}', 400),
+        (
+            "/infer",
+            b'{"inputs": [{"name": "features", "shape": [1, 3], "datatype": "FP64", "data": ["x", 1, 2]}]}',
+            400,
+        ),
         ("/predict", b'{"instances": [{"a": 1.0}]}', 400),
         ("/predict", b'{"instances": [{"a": 1.0, "b": "text", "c": 2.0}]}', 400),
         ("/labels", b'{"labels": [{"request_id": "x"}]}', 400),
@@ -88,7 +92,9 @@ def test_the_server_says_who_it_is(platform: Platform, versions: tuple[int, int]
     assert requests.get(f"{platform.url}/v2", timeout=10).json()["name"] == "raymlops"
     assert requests.get(f"{platform.url}/v2/health/live", timeout=10).json() == {"live": True}
     assert requests.get(f"{platform.url}/v2/health/ready", timeout=10).json() == {"ready": True}
-    assert "/v2/models/{model}/infer" in "".join(requests.get(f"{platform.url}/openapi.json", timeout=10).json()["paths"])
+    assert "/v2/models/{model}/infer" in "".join(
+        requests.get(f"{platform.url}/openapi.json", timeout=10).json()["paths"]
+    )
 
 
 async def _ask_until(url: str, done: asyncio.Event, answers: list[tuple[int, Any]]) -> None:
@@ -121,7 +127,9 @@ def _replicas() -> Iterator[psutil.Process]:
             yield process
 
 
-def test_a_killed_replica_comes_back_with_the_present_plan(platform: Platform, url: str, versions: tuple[int, int]) -> None:
+def test_a_killed_replica_comes_back_with_the_present_plan(
+    platform: Platform, url: str, versions: tuple[int, int]
+) -> None:
     plan = platform.endpoints.promote(MODEL, versions[1])
     victims = list(_replicas())
     assert victims

@@ -86,7 +86,7 @@ def test_another_ray_version_is_refused_before_anything_is_started(tmp_path: Pat
     try:
         if cluster.find_running(tmp_path) is None:
             pytest.skip("this process's environment is not readable")
-        with pytest.raises(ConfigError, match="has Ray 2.59.0"):
+        with pytest.raises(ConfigError, match=r"has Ray 2\.59\.0"):
             open_session(PlatformConfig(home=tmp_path))
     finally:
         del os.environ["RAYMLOPS_CLUSTER"]

@@ -227,6 +227,14 @@ class TestTrouble:
         with pytest.raises(UnavailableError):
             world.step()
 
+    def test_a_key_that_was_used_up_is_no_endless_loop(self, world: ControlWorld) -> None:
+        world.close_window(drifted=True)
+        world.step()
+        world.controller._rollouts.clear()  # never happens: it forgets what it folded, and the run is gone too
+        world.observer.runs_of.clear()
+        assert world.step() == []
+        assert "was taken before and is over" in (world.controller.status()[0].problem or "")
+
     def test_a_store_in_trouble(self, world: ControlWorld) -> None:
         world.observer.trouble = StorageError("locked")
         assert world.step() == []
@@ -247,6 +255,15 @@ class TestRestart:
         world.restart()
         assert world.step() == []
         assert world.actuator.jobs == ["m-20130305T000000Z"]
+
+    def test_does_not_start_a_run_again_that_ended(self, world: ControlWorld) -> None:
+        world.close_window(drifted=True)
+        world.step()
+        world.finish_runs("failed")
+        world.actuator.jobs.clear()
+        world.restart()
+        world.step()
+        assert world.actuator.jobs == ["m-20130305T000000Z-2"]
 
     def test_finishes_a_plan_that_is_half_way_there(self, world: ControlWorld) -> None:
         reach_trial(world)
@@ -294,6 +311,11 @@ class TestPause:
         assert world.controller.resume("m", reason="done").action == "resume"
         assert len(world.step()) == 1
         assert world.actions == ["pause", "resume", "retrain"]
+
+    def test_is_not_what_others_write_under_that_name(self, world: ControlWorld) -> None:
+        world.ledger.append_entry("m", "pause", "of something else", {}, key="user/1")
+        world.controller.pause("m", reason="x")
+        assert world.actions == ["pause", "pause"]
 
     def test_of_all_models_holds_for_each(self, world: ControlWorld) -> None:
         world.controller.pause(reason="maintenance")
