@@ -17,6 +17,24 @@ def test_different_keys_have_different_bytes(left: list[int | str], right: list[
     assert (encode_key(left) == encode_key(right)) == (left == right)
 
 
+def test_the_parts_of_a_key_cannot_be_mistaken_for_others() -> None:
+    keys: list[list[int | str]] = [
+        ["a", "b"],
+        ["asb"],
+        ["as1:b"],
+        ["a", "bs"],
+        ["1"],
+        [1],
+        [1, 1],
+        [11],
+        ["i1:"],
+        [""],
+        ["", ""],
+        [],
+    ]
+    assert len({encode_key(key) for key in keys}) == len(keys)
+
+
 def test_long_keys_are_hashed_and_still_differ() -> None:
     long = "x" * 10_000
     encoded = {

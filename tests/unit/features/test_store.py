@@ -94,6 +94,13 @@ def test_a_push_is_readable_when_it_returns(store: FeatureStore, reader: Feature
     assert online(reader, 0, shop="c", city="oslo") == (None, None)
 
 
+def test_a_push_may_be_empty(store: FeatureStore, reader: FeatureReader) -> None:
+    assert store.push("sales", sales(), ingest_id="none").rows == 0
+    store.push("sales", sales((0, 1.0)), ingest_id="some")
+    store.push("sales", sales(), ingest_id="none again")
+    assert online(reader) == (1.0, 1.0)
+
+
 def test_p29_an_older_row_does_not_replace_a_newer_one(store: FeatureStore, reader: FeatureReader) -> None:
     store.push("sales", sales((0, 2.0)), ingest_id="new")
     store.push("sales", sales((-5, 1.0)), ingest_id="old")

@@ -101,12 +101,14 @@ def test_the_digest_tells_training_sets_apart(store: FeatureStore, reader: Featu
 
 
 def test_rows_known_later_than_asked_are_counted_or_cut_off(store: FeatureStore, reader: FeatureReader) -> None:
-    store.ingest("v", rows((-HOUR / 4, 2.0, HOUR)), ingest_id="late")
+    store.ingest("v", rows((-HOUR / 3, 2.0, timedelta(0))), ingest_id="just in time")
+    assert reader.training_set("s", spine(), name="x").manifest.late_rows == {"v": 0}
+    store.ingest("v", rows((-HOUR / 4, 4.0, HOUR)), ingest_id="late")
     built = reader.training_set("s", spine(), name="x")
-    assert (built.table()["v__x"].to_pylist(), built.manifest.late_rows) == ([2.0, None], {"v": 1})
+    assert (built.table()["v__x"].to_pylist(), built.manifest.late_rows) == ([4.0, None], {"v": 1})
     cut = reader.training_set("s", spine(), name="x", knowledge_cutoff=True)
-    assert (cut.table()["v__x"].to_pylist(), cut.manifest.late_rows) == ([1.0, None], {"v": 0})
-    assert cut.table()["v__n"].to_pylist() == [1, 0]
+    assert (cut.table()["v__x"].to_pylist(), cut.manifest.late_rows) == ([2.0, None], {"v": 0})
+    assert cut.table()["v__n"].to_pylist() == [2, 0]
     store.ingest("w", pa.table({"k": ["a"], "event_time": pa.array([T], INSTANT), "y": [1]}), ingest_id="w")
     with pytest.raises(ConfigError, match="view 'w': knowledge_cutoff needs created_at"):
         reader.training_set("both", spine(), name="x", knowledge_cutoff=True)
