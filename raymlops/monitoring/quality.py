@@ -19,6 +19,8 @@ MIN_FROZEN_ROWS = 50
 MIN_VARIETY = 3
 WARN_DUPLICATE_SHARE = 0.01
 BLOCK_DUPLICATE_SHARE = 0.5
+RESTING_SHARE = 0.5
+"""Share of the reference in one bin from which on a window that stays there is no fault by itself."""
 
 
 @dataclass(frozen=True)
@@ -98,4 +100,6 @@ def _column(name: str, reference: Reference, profile: Profile, config: QualityCo
         if outside > config.warn_unseen_share:
             yield "warn", f"{name}: {outside:.1%} of the values lie outside the reference's range"
     if present >= MIN_FROZEN_ROWS and reference.variety(name) >= MIN_VARIETY and profile.constant(name, bins):
-        yield "block", f"{name}: frozen: all {present} values are equal"
+        usual = reference.counts(name)[int(profile.counts[name].argmax())] / max(int(reference.counts(name).sum()), 1)
+        # a column that rests at one value most of the time, as visibility does, may well do so for a whole window
+        yield "warn" if usual >= RESTING_SHARE else "block", f"{name}: frozen: all {present} values are equal"

@@ -91,7 +91,10 @@ class Rescorer:
 
         def rescore(version: int, events: pa.Table) -> npt.NDArray[np.float64]:
             loaded = self._load(model, version)
-            inputs = events.select([column.name for column in loaded.signature.inputs])
+            names = [column.name for column in loaded.signature.inputs]
+            if not set(names) <= set(events.column_names):
+                return np.full(events.num_rows, np.nan)  # it takes inputs that were not logged for the others
+            inputs = events.select(names)
             outputs = loaded.predict(columns_of(inputs, loaded.signature))
             if "value" in outputs:
                 return np.asarray(outputs["value"], dtype=np.float64)

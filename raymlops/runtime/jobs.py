@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -30,6 +31,10 @@ class RunRecords(Protocol):
     def update_run(self, run_id: str, **changes: object) -> Run:
         """Change fields of a run."""
         ...
+
+
+logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.WARNING)
+"""It tells every upload of a bundle."""
 
 
 class JobRunner:

@@ -59,7 +59,7 @@ def _train(config: PlatformConfig, metadata: Metadata, run: Run) -> dict[str, An
         home=config.home,
         reader=FeatureReader(config.home / "features", clock=clock),
         metadata=metadata,
-        tuner=RayTuner(work / "tune", free_cpus_timeout_s=timeout_s),
+        tuner=RayTuner(work / "tune", free_cpus_timeout_s=timeout_s, cpus_per_trial=config.cluster.trial_cpus),
         clock=clock,
         project=metadata.get_bundle(run.bundle).project,
         run_id=run.id,

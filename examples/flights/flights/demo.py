@@ -133,7 +133,7 @@ async def _replay(
 ) -> None:
     async with PredictionClient(platform.url, MODEL) as client:
         replay = Replay(platform, clock, client, per_week=per_week, seed=seed)
-        story.tally, story.late_of = client.tally, replay.late_of
+        story.tally, story.late_of, story.takeovers_s = client.tally, replay.late_of, replay.takeovers_s
         with view.live(story):
             async for week in replay.weeks(weeks):
                 story.add(week)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,9 +17,10 @@ import pyarrow.compute as pc
 from flights import sources
 from flights.client import Answer, PredictionClient, Question
 from raymlops.clock import ReplayClock
+from raymlops.control import Promote, StartRetraining, StartTrial
 
 if TYPE_CHECKING:
-    from raymlops.control.decisions import Decision
+    from raymlops.control import Decision
     from raymlops.platform import Platform
 
 __all__ = ["MODEL", "START", "TRAINED_UNTIL", "Replay", "WeekResult", "between", "log_loss"]
@@ -93,6 +95,10 @@ class Replay:
         self._seed = seed
         self._step = step
         self._asked: set[str] = set()
+        self._decided_s: dict[str, float] = {}
+        self._run_of: dict[int, str] = {}
+        self.takeovers_s: list[float] = []
+        """Real seconds from each decision to retrain to the new champion's first answer."""
         self.late_of: dict[str, float] = {}
         """Flight -> whether it was late, for the flights asked about that landed."""
 
@@ -130,7 +136,19 @@ class Replay:
         self._clock.advance_to(end)
         turn = asyncio.create_task(asyncio.to_thread(self._platform.control.step))
         week.answers += await self._ask_during(turn, questions[held:])
-        week.decisions += await turn
+        self._note(await turn, week)
+
+    def _note(self, decisions: Sequence[Decision], week: WeekResult) -> None:
+        """Keep the decisions, and how long a retraining took to take effect."""
+        week.decisions += decisions
+        for decision in decisions:
+            match decision:
+                case StartRetraining():
+                    self._decided_s[decision.run_id] = time.monotonic()
+                case StartTrial():
+                    self._run_of[decision.version] = decision.run_id
+                case Promote() if decision.version in self._run_of:
+                    self.takeovers_s.append(time.monotonic() - self._decided_s[self._run_of[decision.version]])
 
     async def _ask_during(self, turn: asyncio.Task[Any], questions: Sequence[Question]) -> list[Answer]:
         """Ask the last flights of a step one by one while the loop turns, so that no swap happens in silence."""

@@ -17,7 +17,7 @@ from raymlops.records.windows import WindowRecord
 if TYPE_CHECKING:
     from raymlops.platform import Platform
 
-__all__ = ["Retraining", "Story", "WeekFigures"]
+__all__ = ["Story", "WeekFigures"]
 
 
 @dataclass
@@ -31,15 +31,6 @@ class WeekFigures:
     frozen: float
     versions: dict[int, int]
     """Version -> flights it answered."""
-
-
-@dataclass(frozen=True)
-class Retraining:
-    """From a decision to what came of it; seconds are real."""
-
-    run: Run
-    outcome: str
-    seconds_to_champion: float | None
 
 
 @dataclass
@@ -59,7 +50,7 @@ class Story:
     bad_version: int | None = None
     loop_seconds: float = 0.0
     total_seconds: float = 0.0
-    decided_at_s: dict[str, float] = field(default_factory=dict)
+    takeovers_s: list[float] = field(default_factory=list)
 
     def add(self, week: WeekResult) -> None:
         """Take a replayed week in, and what the platform recorded during it."""
@@ -127,6 +118,7 @@ class Story:
             "refusals": self.count("refuse"),
             "rollbacks": self.count("roll_back"),
             "slowest swap": f"{max(swaps):.1f} ms" if swaps else "-",
+            "decision to new champion": f"{max(self.takeovers_s):.0f} s at most" if self.takeovers_s else "-",
             "the loop took": f"{self.loop_seconds:.0f} s",
             "all of it took": f"{self.total_seconds:.0f} s",
         }

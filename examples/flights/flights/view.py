@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -19,6 +20,7 @@ __all__ = ["View"]
 
 _ROWS = 12
 _SHOWN_DECISIONS = 6
+_PLAIN: dict[str, Any] = {"highlight": False, "soft_wrap": True}
 
 
 class View:
@@ -38,7 +40,8 @@ class View:
     def stage(self, what: str) -> Iterator[None]:
         """Say what is being done, and how long it took."""
         started = time.monotonic()
-        self._console.print(f"[dim]…[/dim] {what}", end="\n" if not self._console.is_terminal else "\r")
+        if self._console.is_terminal:
+            self._console.print(f"[dim]…[/dim] {what}", end="\r")
         yield
         self._console.print(f"[green]✓[/green] {what} [dim]({time.monotonic() - started:.1f} s)[/dim]")
 
@@ -57,10 +60,19 @@ class View:
         if self._live is not None:
             self._live.update(self._render(story))
             return
+        # a week's window is closed, and its labels are in, a day into the next one
+        if len(story.weeks) > 1:
+            self._line(story, len(story.weeks) - 2)
         for entry in story.decisions()[self._printed :]:
-            self._console.print(f"  {entry.at:%Y-%m-%d}  {entry.action}: {entry.reason}", highlight=False)
+            self._console.print(f"    {entry.at:%Y-%m-%d} {entry.action}: {entry.reason}", **_PLAIN)
         self._printed = len(story.decisions())
-        self._console.print("  ".join(self._cells(story, -1)), highlight=False)
+        if len(story.weeks) == self._weeks:
+            self._line(story, self._weeks - 1)
+
+    def _line(self, story: Story, index: int) -> None:
+        week, first, flights, loss, champion, drifted, degraded = self._cells(story, index)
+        text = f"week {week} from {first}: {flights} flights, log loss {loss}, {champion}, drifted {drifted}"
+        self._console.print(f"{text}, degraded: {degraded}", **_PLAIN)
 
     def _render(self, story: Story) -> Group:
         table = Table("week", "from", "flights", "log loss", "champion", "drifted", "degraded", box=None)
@@ -99,5 +111,5 @@ class View:
         self._console.print()
         self._console.print(table)
         for failure in story.tally.failures:
-            self._console.print(f"[red]failed:[/red] {failure}", highlight=False)
-        self._console.print(f"\nreport: {page}")
+            self._console.print(f"[red]failed:[/red] {failure}", **_PLAIN)
+        self._console.print(f"\nreport: {page}", **_PLAIN)

@@ -67,6 +67,16 @@ def test_a_column_that_is_constant_by_nature_is_not_frozen() -> None:
     assert judge(table(month=np.full(1000, 2))).verdict == "ok"
 
 
+def test_a_column_that_mostly_rests_at_one_value_may_rest_for_a_window() -> None:
+    """As visibility does, which is ten miles in a week without fog: worth a look, no reason to stop training."""
+    visibility = np.where(RNG.random(4000) < 0.55, 10.0, RNG.uniform(0, 9, 4000))
+    reference = Reference.fit(pa.table({"visibility": visibility}))
+    window = reference.profile(pa.table({"visibility": np.full(1000, 10.0)}))
+    found = judge_quality(1000, 0, reference, window, QualityConfig(), min_rows=30)
+    assert found.verdict == "warn"
+    assert found.reasons[0].startswith("visibility: frozen")
+
+
 def test_few_rows_are_not_judged_by_their_shares() -> None:
     assert judge(table(20, x=np.full(20, np.nan))).verdict == "ok"
 
