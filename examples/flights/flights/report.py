@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flights.replay import MODEL
 from flights.story import Story
+from raymlops.records.record import canonical_json
 
 __all__ = ["write_report"]
 
@@ -14,7 +15,7 @@ LOOP = "the loop, as its callers saw it"
 
 
 def write_report(story: Story, path: Path) -> Path:
-    """Write one self-contained page; returns its path."""
+    """Write one self-contained page, and its figures as JSON beside it; returns the page's path."""
     lines = {
         LOOP: tuple((week.start, week.loop) for week in story.figures),
         NEVER: tuple((week.start, week.frozen) for week in story.figures),
@@ -22,4 +23,5 @@ def write_report(story: Story, path: Path) -> Path:
     report = story.platform.monitor.report(MODEL).beside(story.decisions(), lines)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(report.html())
+    path.with_suffix(".json").write_bytes(canonical_json({"summary": story.summary(), **report.to_dict()}))
     return path

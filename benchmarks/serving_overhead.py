@@ -1,0 +1,86 @@
+"""What the endpoint adds to a model: in-process requests beside the bare XGBoost call, in one run."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from xgboost import XGBClassifier
+
+from raymlops.records.models import ModelVersion
+from raymlops.records.plans import ServingPlan
+from raymlops.records.record import sha256_of
+from raymlops.serving.endpoint import Endpoint
+from raymlops.serving.http import HttpRequest
+from raymlops.serving.loader import Loader
+from raymlops.serving.model_files import save_model
+
+COLUMNS, TREES, REQUESTS, ROUNDS = 20, 100, 500, 7
+
+
+class _Versions:
+    def __init__(self, version: ModelVersion) -> None:
+        self._version = version
+
+    def get_version(self, name: str, version: int) -> ModelVersion:
+        """The one version there is."""
+        assert (name, version) == (self._version.name, self._version.version)
+        return self._version
+
+
+def measure() -> dict[str, Any]:
+    """Median microseconds per request of the bare model and of the endpoint, and their ratio."""
+    rows = np.random.default_rng(0).normal(size=(4000, COLUMNS))
+    model = XGBClassifier(n_estimators=TREES, n_jobs=1).fit(rows, rows[:, 0] + rows[:, 1] > 0)
+    names = [f"c{number}" for number in range(COLUMNS)]
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = save_model(
+            Path(folder) / "model", model, example=pa.table(dict(zip(names, rows[:8].T, strict=True)))
+        )
+        now = datetime.now(UTC)
+        version = ModelVersion(
+            name="m",
+            version=1,
+            path=str(Path(folder) / "model"),
+            manifest=manifest,
+            digest=sha256_of(manifest),
+            created_at=now,
+        )
+        endpoint = Endpoint("m", Loader(_Versions(version)))
+        endpoint.swap(endpoint.load(ServingPlan(model="m", number=1, champion=1, created_at=now)))
+    booster, row = model.get_booster(), rows[:1].astype(np.float32)
+    body = orjson.dumps(
+        {"inputs": [{"name": "features", "shape": [1, COLUMNS], "datatype": "FP64", "data": rows[0].tolist()}]}
+    )
+    request = HttpRequest("POST", "/v2/models/m/infer", {}, body)
+
+    async def bare() -> None:
+        booster.inplace_predict(row)
+
+    async def served() -> None:
+        reply = await endpoint.handle(request)
+        assert reply.status == 200
+
+    bare_us, served_us = asyncio.run(_compare(bare, served))
+    return {"model_us": bare_us, "endpoint_us": served_us, "ratio": round(served_us / bare_us, 2)}
+
+
+async def _compare(*calls: Callable[[], Awaitable[None]]) -> list[float]:
+    """Median microseconds of each, measured in turns."""
+    found: list[list[float]] = [[] for _ in calls]
+    for _ in range(ROUNDS):
+        for times, call in zip(found, calls, strict=True):
+            started = time.perf_counter()
+            for _ in range(REQUESTS):
+                await call()
+            times.append((time.perf_counter() - started) / REQUESTS * 1e6)
+    return [round(statistics.median(times), 1) for times in found]

@@ -1,0 +1,1 @@
+"""Entry points of Ray Jobs: arguments, one call, an exit code."""

@@ -1,0 +1,99 @@
+"""Parts of the platform on a real cluster: proxies, Tune, runs, the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pytest
+
+from raymlops.errors import ModelVersionNotFound, NotFoundError, StaleWrite, UnavailableError
+
+if TYPE_CHECKING:
+    from raymlops.platform import Platform
+
+pytestmark = pytest.mark.ray
+
+
+def test_domain_errors_cross_the_hop_as_they_were_raised(platform: Platform) -> None:
+    with pytest.raises(ModelVersionNotFound) as caught:
+        platform.models.get("nobody", 3)
+    assert caught.value.context == {"name": "nobody", "version": 3}
+
+
+def test_an_actor_that_is_not_there_is_unavailable(platform: Platform) -> None:
+    from raymlops.runtime.clients import ActorProxy
+
+    with pytest.raises(UnavailableError, match="the nobody actor is not running"):
+        ActorProxy("nobody")
+
+
+def test_two_that_write_the_same_plan_number_are_told(platform: Platform) -> None:
+    from raymlops.records.plans import ServingPlan
+    from raymlops.runtime.clients import ActorProxy
+
+    metadata: Any = ActorProxy("metadata")
+    plan = ServingPlan(model="contended", number=1, champion=1, created_at=platform.clock.now())
+    metadata.put_plan(plan)
+    with pytest.raises(StaleWrite):
+        metadata.put_plan(plan.model_copy(update={"champion": 2}))
+
+
+def test_a_pipeline_without_a_bundle_is_named(platform: Platform) -> None:
+    with pytest.raises(NotFoundError, match="no bundle of pipeline 'nothing' is deployed"):
+        platform.runs.start("nothing")
+
+
+def test_tune_gives_the_results_of_one_process(platform: Platform, tmp_path: Path) -> None:
+    from raymlops.experiments.task import LearningTask
+    from raymlops.experiments.trial import InProcessTuner, TrialSpec
+    from raymlops.runtime.tuning import RayTuner
+
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(600, 3))
+    table = pa.table({**dict(zip("abc", rows.T, strict=True)), "label": (rows.sum(axis=1) > 0).astype(float)})
+    specs = [
+        TrialSpec(number=0, family="xgboost", params={"n_estimators": 10}),
+        TrialSpec(number=1, family="logistic"),
+        TrialSpec(number=2, family="xgboost", params={"max_depth": -5}),
+    ]
+    task = LearningTask(inputs=("a", "b", "c"))
+    here = InProcessTuner().search(specs, table[:400], table[400:], task=task, name="here")
+    there = RayTuner(tmp_path, cpus_per_trial=0.5).search(specs, table[:400], table[400:], task=task, name="there")
+    assert [result.metrics for result in there] == [result.metrics for result in here]
+    assert there[2].error is not None
+
+
+def test_a_search_gives_up_where_no_cpu_gets_free(platform: Platform) -> None:
+    from raymlops.runtime.tuning import await_free_cpus
+
+    with pytest.raises(UnavailableError, match=r"64 CPUs were not free within 0\.1 s"):
+        await_free_cpus(64, 0.1)
+
+
+def _cli(platform: Platform, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "RAYMLOPS_HOME": str(platform.config.home)}
+    command = [sys.executable, "-m", "raymlops.cli.main", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_command_line_joins_the_running_platform(platform: Platform, tmp_path: Path) -> None:
+    definitions = tmp_path / "definitions.py"
+    definitions.write_text(
+        "from raymlops.features import Entity, FeatureView, Field\n"
+        "shop = Entity('shop', ['shop_id'])\n"
+        "sales = FeatureView('sales', shop, [Field('amount', 'float64')])\n"
+    )
+    applied = _cli(platform, "apply", str(definitions), "--json")
+    assert applied.returncode == 0, applied.stderr
+    assert orjson.loads(applied.stdout)["added"] == ["entity shop", "view sales@1"]
+    described = _cli(platform, "features", "describe", "--json")
+    assert {"shop", "sales"} <= {row["name"] for row in orjson.loads(described.stdout)}
+    unknown = _cli(platform, "models", "show", "nobody", "1")
+    assert (unknown.returncode, unknown.stderr) == (1, "error: model 'nobody' version 1 does not exist\n")
