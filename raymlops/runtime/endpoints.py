@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, Protocol
 
 from ray import serve
@@ -80,6 +81,7 @@ class EndpointOperator:
         self._config = config
         self._metadata = metadata
         self._clock = clock
+        self._threads = ThreadPoolExecutor(2, "broadcast")
 
     def deploy(
         self, name: str, version: int, *, service: str | None, replicas: int, reason: str = "deployed"
@@ -216,8 +218,13 @@ class EndpointOperator:
 
     def _broadcast(self, name: str, method: str, *args: object) -> list[Any]:
         timeout_s = self._config.serving.swap_timeout.total_seconds()
-        try:
+
+        def broadcast() -> list[Any]:
             return list(_handle(name).broadcast(method, *args).results(timeout_s=timeout_s))
+
+        try:
+            # in a thread, for Ray refuses to wait where an event loop runs, as it does in a notebook
+            return self._threads.submit(broadcast).result()
         except (RayError, RayServeException, TimeoutError) as error:
             cause = getattr(error, "cause", error)
             if isinstance(cause, RaymlopsError):

@@ -139,7 +139,7 @@ async def _replay(
                 story.add(week)
                 view.update(story)
                 if week.number == _BAD_CANDIDATE_WEEK:
-                    story.bad_version = start_bad_trial(platform, seed)
+                    story.bad_version = await asyncio.to_thread(start_bad_trial, platform, seed)
 
 
 def _clear(home: Path) -> None:
