@@ -18,6 +18,7 @@ from raymlops.records.runs import Run, RunStatus
 
 __all__ = ["JobRunner", "RunRecords"]
 
+_POLL_S = 0.25
 _FINAL = {JobStatus.STOPPED, JobStatus.SUCCEEDED, JobStatus.FAILED}
 
 
@@ -123,7 +124,7 @@ class JobRunner:
                 return run
             if time.monotonic() > deadline:
                 raise UnavailableError(f"run {run_id} is still {run.status} after {timeout_s:g} s")
-            time.sleep(0.1)
+            time.sleep(_POLL_S)
 
     def keep_logs(self, run_id: str) -> Path:
         """Copy the job's output into the home, where it outlives the cluster."""

@@ -46,7 +46,6 @@ FIRST_RUN: dict[str, Any] = {
 """The first search looks wider than a retraining does: two families, eight draws."""
 
 _BAD_CANDIDATE_WEEK = 30
-_SETTLE = timedelta(days=1)
 
 
 def configure(project: Path, home: Path, port: int) -> PlatformConfig:

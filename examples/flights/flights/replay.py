@@ -86,7 +86,7 @@ class Replay:
         *,
         per_week: int | None,
         seed: int,
-        step: timedelta = timedelta(days=1),
+        step: timedelta = timedelta(days=2),
     ) -> None:
         self._platform = platform
         self._clock = clock
