@@ -24,3 +24,7 @@ app.add_typer(delivery.app, name="delivery")
 def main() -> None:
     """Entry point of the ``raymlops`` script."""
     app()
+
+
+if __name__ == "__main__":
+    main()

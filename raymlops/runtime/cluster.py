@@ -39,6 +39,8 @@ _MARKER = "RAYMLOPS_CLUSTER"
 """Environment variable that processes of a cluster we started inherit: one of the signs they are found by."""
 
 _MIN_FREE_BYTES = 1 << 30
+_STARTED: dict[str, subprocess.Popen[bytes]] = {}
+"""Heads this process started, by cluster: kept to be waited for."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ def start_local(config: PlatformConfig) -> ClusterInfo:
         head = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments
             command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
+    _STARTED[cluster_id] = head
     info = ClusterInfo(
         cluster_id=cluster_id,
         address=f"127.0.0.1:{gcs_port}",
@@ -230,9 +233,9 @@ def _noted(home: Path) -> ClusterInfo | None:
     path = home / "cluster.json"
     try:
         return ClusterInfo(**json.loads(path.read_text()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"{path} is not readable: {error}; remove it") from error
 
 
@@ -319,6 +322,8 @@ def stop_local(home: Path, timeout_s: float = 20.0) -> int:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(processes, timeout=1.0)
+    if (head := _STARTED.pop(info.cluster_id, None)) is not None:
+        head.wait(timeout_s)
     path.unlink(missing_ok=True)
     shutil.rmtree(_runtime_dir(info.cluster_id), ignore_errors=True)
     return len(stopped)

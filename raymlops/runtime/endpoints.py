@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, Protocol
 
 from ray import serve
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ApplicationStatus
@@ -22,6 +22,9 @@ from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime import replica
 
 __all__ = ["EndpointOperator", "PlanRecords"]
+
+
+_RETRY_S = 0.25
 
 
 class PlanRecords(Protocol):
@@ -217,10 +220,18 @@ class EndpointOperator:
         return plan
 
     def _broadcast(self, name: str, method: str, *args: object) -> list[Any]:
+        """Call a method of every replica; one that dies meanwhile is left to Serve, and the others are asked again."""
         timeout_s = self._config.serving.swap_timeout.total_seconds()
+        deadline = time.monotonic() + timeout_s
 
         def broadcast() -> list[Any]:
-            return list(_handle(name).broadcast(method, *args).results(timeout_s=timeout_s))
+            while True:
+                try:
+                    return list(_handle(name).broadcast(method, *args).results(timeout_s=timeout_s))
+                except RayActorError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(_RETRY_S)
 
         try:
             # in a thread, for Ray refuses to wait where an event loop runs, as it does in a notebook

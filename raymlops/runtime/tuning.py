@@ -44,7 +44,9 @@ def _holders() -> list[str]:
     """Actors that hold CPUs, as ``class: cpus``."""
     from ray.util.state import list_actors
 
-    actors = list_actors(filters=[("state", "=", "ALIVE")], detail=True, raise_on_missing_output=False)
+    address = ray.get_runtime_context().gcs_address
+    alive = [("state", "=", "ALIVE")]
+    actors = list_actors(address, filters=alive, detail=True, raise_on_missing_output=False)
     held = {actor.class_name: (actor.required_resources or {}).get("CPU", 0) for actor in actors}
     return [f"{name}: {cpus:g}" for name, cpus in sorted(held.items()) if cpus]
 

@@ -72,24 +72,20 @@ def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert "cannot be written" in done.stderr
 
 
-def test_another_ray_version_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+def test_another_ray_version_is_refused_in_one_line(tmp_path: Path) -> None:
     from raymlops.errors import ConfigError
     from raymlops.runtime import cluster
     from raymlops.runtime.session import open_session
 
-    me = psutil.Process()
-    info = cluster.ClusterInfo(
-        "0", "127.0.0.1:1", "http://127.0.0.1:1", 1, "2.59.0", "3.11.0", me.pid, me.create_time()
-    )
-    (tmp_path / "cluster.json").write_text(json.dumps(vars(info)))
-    os.environ["RAYMLOPS_CLUSTER"] = "0"
+    stand_in = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
     try:
-        if cluster.find_running(tmp_path) is None:
-            pytest.skip("this process's environment is not readable")
-        with pytest.raises(ConfigError, match=r"has Ray 2\.59\.0"):
+        created = psutil.Process(stand_in.pid).create_time()
+        info = cluster.ClusterInfo("0", "127.0.0.1:1", "http://127.0.0.1:1", 1, "2.59.0", "3.11", stand_in.pid, created)
+        (tmp_path / "cluster.json").write_text(json.dumps(vars(info)))
+        with pytest.raises(ConfigError, match=r"the running cluster has Ray 2\.59\.0, this is"):
             open_session(PlatformConfig(home=tmp_path))
     finally:
-        del os.environ["RAYMLOPS_CLUSTER"]
+        stand_in.communicate(b"\n", timeout=10)
 
 
 @pytest.mark.parametrize("after", ["start", "head"])
