@@ -62,7 +62,11 @@ def platform(flights_project: Path, tmp_path_factory: pytest.TempPathFactory) ->
         "home": str(home),
         "serving": {"port": port},
         "monitoring": {"drift": {"min_share": 0.01}},
-        "control": {"triggers": {"drift": {"n": 1, "of": 1}}, "trial": {"min_labelled_rows": 40}},
+        "control": {
+            "triggers": {"drift": {"n": 1, "of": 1}},
+            "retrain": {"min_labelled_rows": 300},
+            "trial": {"min_labelled_rows": 40},
+        },
     }
     config = load_config(flights_project / "platform.yaml", environ={}, overrides=overrides)
     ReplayClock(home / "clock", datetime(2013, 2, 26, 5, tzinfo=UTC))
