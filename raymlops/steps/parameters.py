@@ -59,6 +59,8 @@ class TrainingParameters(_Parameters):
     """Whether features must have been known, and not only true, at the time of a row."""
     trials: int = Field(8, ge=1)
     """Sampled trials; the champion's parameters are tried besides."""
+    search_rows: int | None = Field(None, ge=1)
+    """Trials fit on a sample of so many rows; the winner is always fitted on all."""
     search: dict[str, dict[str, Any]] = {
         "xgboost": {
             "n_estimators": 600,

@@ -99,7 +99,13 @@ def _model_steps() -> tuple[Step, ...]:
     judged = {**_PARTS, "model": "train.model"}
     compared = {**judged, **_PIN, "evaluation": "evaluate.evaluation"}
     return (
-        Step("tune", tune, {"trials": "json", "winner": "json"}, {**_PARTS, **_PIN}, ("search", "trials", "seed")),
+        Step(
+            "tune",
+            tune,
+            {"trials": "json", "winner": "json"},
+            {**_PARTS, **_PIN},
+            ("search", "trials", "search_rows", "seed"),
+        ),
         Step("train", train, {"model": "directory", "probes": "arrow"}, {**_PARTS, "winner": "tune.winner"}),
         Step("evaluate", evaluate, {"evaluation": "json", "scores": "arrow"}, judged, ("judging",)),
         Step("compare", compare, {"dossier": "json"}, compared, ("judging", "gate")),
@@ -124,7 +130,17 @@ def _release_steps() -> tuple[Step, ...]:
 def _step_parameters(project: ProjectSpec, values: TrainingParameters) -> dict[str, Any]:
     """What the steps take, grouped so that a change touches the cache of those alone that it concerns."""
     given = values.model_dump(mode="json")
-    own = ("as_of", "search", "trials", "seed", "refit", "monitor_window_days", "infra_timeout_s", "quality")
+    own = (
+        "as_of",
+        "search",
+        "trials",
+        "search_rows",
+        "seed",
+        "refit",
+        "monitor_window_days",
+        "infra_timeout_s",
+        "quality",
+    )
     judging = Judging(
         rounds=values.bootstrap_rounds,
         confidence=values.confidence,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from raymlops.experiments import SearchSpace, TrialResult, TrialSpec, estimators, select
@@ -29,6 +30,7 @@ def tune(
     search: Mapping[str, Mapping[str, Any]],
     trials: int,
     seed: int,
+    search_rows: int | None = None,
 ) -> Mapping[str, Any]:
     """Find the family and parameters that do best on the validation rows.
 
@@ -48,7 +50,8 @@ def tune(
     for spec in specs:
         estimators.build(spec.family, spec.params, seed=spec.seed, task=known.task)
     name = f"{context.project.name}-{context.run_id}"
-    results = context.tuner.search(specs, known.train(frame), known.valid(frame), task=known.task, name=name)
+    rows = _sampled(known.train(frame), search_rows, seed)
+    results = context.tuner.search(specs, rows, known.valid(frame), task=known.task, name=name)
     best = select(results, known.task)
     return {
         "trials": [trial_values(result) for result in results],
@@ -61,6 +64,13 @@ def tune(
             "metrics": best.metrics,
         },
     }
+
+
+def _sampled(rows: pa.Table, most: int | None, seed: int) -> pa.Table:
+    """At most ``most`` of the rows, in their order: what orders trials well need not be all there is to learn from."""
+    if most is None or rows.num_rows <= most:
+        return rows
+    return rows.take(np.sort(np.random.default_rng(seed).choice(rows.num_rows, size=most, replace=False)))
 
 
 def trial_values(result: TrialResult) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class PredictionClient:
         deadline_s: Of one request.
     """
 
-    def __init__(self, url: str, model: str, *, connections: int = 8, deadline_s: float = 30.0) -> None:
+    def __init__(self, url: str, model: str, *, connections: int = 16, deadline_s: float = 30.0) -> None:
         self._base = f"{url}/v2/models/{model}"
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(total=deadline_s)

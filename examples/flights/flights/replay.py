@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from raymlops.control import Decision
     from raymlops.platform import Platform
 
-__all__ = ["MODEL", "START", "TRAINED_UNTIL", "Replay", "WeekResult", "between", "log_loss"]
+__all__ = ["MODEL", "START", "STEPS", "TRAINED_UNTIL", "Replay", "WeekResult", "between", "log_loss"]
 
 MODEL = "flight-delay"
 START = datetime(2013, 1, 1, 5, tzinfo=UTC)
 """Midnight in New York."""
 TRAINED_UNTIL = START + timedelta(weeks=8)
+STEPS = tuple(timedelta(days=days) for days in (1, 2, 2, 2))
+"""The first step of a week ends when the labels of the week before are in."""
 _ASKED_KEYS = ("origin", "carrier", "dest")
 _TICK = timedelta(microseconds=1)
 _HELD = 10
@@ -75,7 +77,7 @@ class Replay:
         client: Asks and reports.
         per_week: Flights asked about in a week, drawn by ``seed``; ``None`` for all.
         seed: Draws the sample.
-        step: Length of a step.
+        steps: Lengths of a week's steps.
     """
 
     def __init__(
@@ -86,14 +88,14 @@ class Replay:
         *,
         per_week: int | None,
         seed: int,
-        step: timedelta = timedelta(days=2),
+        steps: Sequence[timedelta] = STEPS,
     ) -> None:
         self._platform = platform
         self._clock = clock
         self._client = client
         self._per_week = per_week
         self._seed = seed
-        self._step = step
+        self._steps = steps
         self._asked: set[str] = set()
         self._decided_s: dict[str, float] = {}
         self._run_of: dict[int, str] = {}
@@ -108,8 +110,8 @@ class Replay:
             start = TRAINED_UNTIL + timedelta(weeks=number - 1)
             week = WeekResult(number, start, start + timedelta(weeks=1))
             questions = self._draw(week)
-            while start < week.end:
-                end = min(start + self._step, week.end)
+            for step in self._steps:
+                end = start + step
                 await self._replay(week, start, end, [q for q in questions if start <= q.at < end])
                 start = end
             await asyncio.to_thread(self._platform.endpoints.flush, MODEL)

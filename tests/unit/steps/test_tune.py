@@ -73,3 +73,19 @@ def test_a_parameter_that_a_family_lacks_stops_before_the_search(
 def test_a_search_in_which_all_fails_is_an_error(bare: TrainingContext, frame: pa.Table, parts: dict[str, Any]) -> None:
     with pytest.raises(NoViableModel, match="none of 3 trials"):
         _tune(bare, frame, parts, search={"logistic": {"C": -1.0}})
+
+
+def test_trials_fit_on_a_sample_where_one_is_asked_for(
+    bare: TrainingContext, frame: pa.Table, parts: dict[str, Any]
+) -> None:
+    seen: list[int] = []
+
+    class Counting(InProcessTuner):
+        def search(self, specs: Any, train: pa.Table, valid: pa.Table, **asked: Any) -> Any:
+            seen.append(train.num_rows)
+            return super().search(specs, train, valid, **asked)
+
+    for search_rows in (None, 50):
+        asked = {"pin": {"champion": None, "as_of": "2013-03-01"}, "search": SEARCH, "trials": 1, "seed": 5}
+        tune(replace(bare, tuner=Counting()), frame=frame, parts=parts, **asked, search_rows=search_rows)
+    assert seen[1] == 50 < seen[0]
