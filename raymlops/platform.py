@@ -220,10 +220,16 @@ class _Endpoints(_Subject):
         return self._services.endpoints.deploy(name, version, service=features, replicas=count)
 
     def trial(
-        self, name: str, version: int, *, mode: Literal["canary", "shadow"] = "canary", weight: float = 0.1
+        self,
+        name: str,
+        version: int,
+        *,
+        mode: Literal["canary", "shadow"] = "canary",
+        weight: float = 0.1,
+        reason: str = "on demand",
     ) -> ServingPlan:
-        """Put a version on trial beside the champion."""
-        return self._services.endpoints.start_trial(name, version, mode=mode, weight=weight, reason="on demand")
+        """Put a version on trial beside the champion; the controller judges it like its own."""
+        return self._services.endpoints.start_trial(name, version, mode=mode, weight=weight, reason=reason)
 
     def promote(self, name: str, version: int) -> ServingPlan:
         """Make a version the champion; the champion becomes its backup."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["start_bad_trial"]
 
 _ROWS = 20_000
+REASON = "deliberately bad: the demo fitted it to shuffled labels, to show that it is taken out again"
 
 
 def start_bad_trial(platform: Platform, seed: int) -> int:
@@ -35,7 +36,7 @@ def start_bad_trial(platform: Platform, seed: int) -> int:
     model = XGBClassifier(n_estimators=20, max_depth=8, n_jobs=1, random_state=seed).fit(frame, labels)
     example = pa.table({name: frame[:16, place] for place, name in enumerate(inputs)})
     version = platform.models.register(MODEL, model, example=example).version
-    platform.endpoints.trial(MODEL, version, mode="canary", weight=0.3)
+    platform.endpoints.trial(MODEL, version, mode="canary", weight=0.3, reason=REASON)
     return version
 
 

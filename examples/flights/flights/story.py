@@ -92,12 +92,12 @@ class Story:
         return 1 - self.total("loop") / self.total("frozen")
 
     def decisions(self) -> list[LedgerEntry]:
-        """The controller's entries, oldest first."""
-        return [entry for entry in self.entries if entry.key.startswith("control/")]
+        """What the controller decided, and what was asked of the platform by hand, oldest first."""
+        return [entry for entry in self.entries if entry.key.startswith(("control/", "user/"))]
 
     def count(self, action: str) -> int:
         """How often the controller decided on an action."""
-        return sum(1 for entry in self.decisions() if entry.action == action)
+        return sum(1 for entry in self.decisions() if entry.action == action and entry.key.startswith("control/"))
 
     def swaps_ms(self) -> list[float]:
         """Duration of every swap over all replicas."""
