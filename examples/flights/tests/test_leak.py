@@ -22,7 +22,7 @@ from raymlops.features import FeatureView, point_in_time_join
 
 USED = {reference.partition(":")[0] for reference in SERVICE.features}
 VIEWS = [view for view in DEFINITIONS if isinstance(view, FeatureView) and view.name in USED]
-START = TRAINED_UNTIL - timedelta(days=10)
+START = TRAINED_UNTIL - timedelta(days=8)
 
 
 def _features(asked: pa.Table, landed: pa.Table, weather: pa.Table) -> pa.Table:
@@ -39,7 +39,7 @@ def test_rows_from_after_the_scheduled_departure_leave_no_trace() -> None:
     landed = between(sources.landings(), "event_time", START, TRAINED_UNTIL + timedelta(days=2))
     weather = between(sources.weather(), "event_time", START, TRAINED_UNTIL + timedelta(days=2))
     schedule = between(sources.schedule(), "sched_dep", TRAINED_UNTIL, TRAINED_UNTIL + timedelta(days=1))
-    chosen = np.sort(np.random.default_rng(0).choice(schedule.num_rows, 12, replace=False))
+    chosen = np.sort(np.random.default_rng(0).choice(schedule.num_rows, 6, replace=False))
     asked = schedule.take(chosen).select(["sched_dep", "origin", "carrier", "dest"])
     asked = asked.rename_columns(["event_time", "origin", "carrier", "dest"])
     with_the_future = _features(asked, landed, weather)
