@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
+from raymlops.errors import NotFoundError
 
 __all__ = ["app"]
 
@@ -43,3 +44,18 @@ def report(
             for window in found.windows
         ]
         show(rows, ["window", "champion", "rows", "quality", "drifted", "degraded"], as_json=False)
+
+
+@app.command()
+@one_line_errors
+def profile(name: str, json: JsonOption = False, config: ConfigOption = None) -> None:
+    """The newest closed window, column by column: distance from the reference, threshold, missing values."""
+    with platform(config) as connected:
+        windows = connected.monitor.report(name).windows
+    if not windows:
+        raise NotFoundError(f"no window of model {name!r} has been closed yet")
+    columns = [{"column": column, **drift.model_dump()} for column, drift in windows[-1].columns.items()]
+    if not json:
+        console.print(f"window from {windows[-1].start:%Y-%m-%d %H:%M} to {windows[-1].end:%Y-%m-%d %H:%M} UTC")
+    shown = ["column", "score", "threshold", "p_value", "drifted", "missing_share", "importance"]
+    show(columns, shown, as_json=json)

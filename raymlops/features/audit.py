@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 
 from raymlops.errors import SchemaMismatch
 from raymlops.features.schema import check_columns
+from raymlops.features.service_join import EVENT_TIME
 from raymlops.features.services import FeatureService
-from raymlops.features.training_set import EVENT_TIME
 from raymlops.records.features import ConsistencyReport, FeatureConsistency
 
 __all__ = ["Recompute", "audit"]

@@ -21,8 +21,9 @@ from raymlops.features.naming import parse_reference
 from raymlops.features.online import OnlineStore
 from raymlops.features.plan import OnlinePlan
 from raymlops.features.schema import check_columns
+from raymlops.features.service_join import join_service
 from raymlops.features.services import Definition, FeatureService
-from raymlops.features.training_set import TrainingSet, join_service, read_manifest, read_spine, write_manifest
+from raymlops.features.training_set import TrainingSet, read_manifest, read_spine, write_manifest
 from raymlops.records.features import TrainingSetManifest
 
 __all__ = ["FeatureReader"]

@@ -28,13 +28,12 @@ from raymlops.runtime.actuator import ClusterObserver, RayActuator, Rescorer, pi
 from raymlops.runtime.clients import NAMESPACE, ActorProxy, wake_projector
 from raymlops.runtime.clocks import build_clock
 from raymlops.runtime.endpoints import EndpointOperator
-from raymlops.runtime.event_tables import ControlEvents, DeltaEventTables
+from raymlops.runtime.event_tables import DeltaEventTables
 from raymlops.runtime.jobs import JobRunner
 from raymlops.runtime.names import CONTROLLER, FEATURES, METADATA, MONITOR, PROJECTOR
 from raymlops.runtime.operators import RunOperator
 from raymlops.runtime.trial_log import read_trials
 from raymlops.serving.estimators import TRUSTED_TYPES
-from raymlops.serving.events import EVENT_SCHEMA
 
 __all__ = ["ControllerService", "start_control_plane"]
 
@@ -80,10 +79,11 @@ class ControllerService(Controller):
         clock = build_clock(config)
         jobs = JobRunner(config.home, metadata, clock)
         find_pipeline = pipeline_finder(metadata, config.environment)
-        tables = DeltaEventTables(config.home / "monitor")
+        # reads the monitor's tables in this process: what a trial rests on is too large for a call to the actor
+        events = MonitorService(DeltaEventTables(config.home / "monitor"), metadata, clock, config.monitoring)
         observer = ClusterObserver(
             metadata,
-            ControlEvents(tables, metadata, EVENT_SCHEMA.empty_table),
+            events,
             pipeline_of=find_pipeline,
             window=config.monitoring.window,
             rescore=Rescorer(metadata).of,

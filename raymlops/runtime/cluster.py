@@ -104,9 +104,9 @@ def start_local(config: PlatformConfig) -> ClusterInfo:
     require_disk(home)
     require_free_port(http.host, http.port, "HTTP")
     cluster_id = secrets.token_hex(4)
-    gcs_port, dashboard_port, *other_ports = _free_ports(6)
-    command = _head_command(config, gcs_port, dashboard_port, other_ports[0])
-    environment = _head_environment(config, cluster_id, other_ports[1:])
+    gcs_port, dashboard_port, agent_port, client_port, *other_ports = _free_ports(7)
+    command = _head_command(config, gcs_port, dashboard_port, agent_port, client_port)
+    environment = _head_environment(config, cluster_id, other_ports)
     log_path = home / "cluster.log"
     with log_path.open("wb") as log:
         head = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments
@@ -133,13 +133,17 @@ def start_local(config: PlatformConfig) -> ClusterInfo:
     return info
 
 
-def _head_command(config: PlatformConfig, gcs_port: int, dashboard_port: int, client_port: int) -> list[str]:
+def _head_command(
+    config: PlatformConfig, gcs_port: int, dashboard_port: int, agent_port: int, client_port: int
+) -> list[str]:
     options = {
         "num-cpus": config.cluster.num_cpus or os.cpu_count() or 1,
         "node-ip-address": "127.0.0.1",
         "port": gcs_port,
         "dashboard-host": "127.0.0.1",
         "dashboard-port": dashboard_port,
+        # Ray has one fixed number for it, which a second cluster on the machine does not get: then no job ever starts
+        "dashboard-agent-listen-port": agent_port,
         "ray-client-server-port": client_port,
         "object-store-memory": config.cluster.object_store_bytes,
     }

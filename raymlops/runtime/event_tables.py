@@ -1,9 +1,8 @@
-"""Prediction events and labels in Delta tables, as the monitor and the controller see them."""
+"""Prediction events and labels in Delta tables, as the monitor sees them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -11,11 +10,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raymlops.control.evidence import Task
 from raymlops.features.delta import DeltaTables
-from raymlops.metadata import Metadata
 
-__all__ = ["ControlEvents", "DeltaEventTables", "served_rows"]
+__all__ = ["DeltaEventTables", "served_rows"]
 
 
 class DeltaEventTables:
@@ -44,46 +41,6 @@ class DeltaEventTables:
             if self._tables.exists(f"{name}/{part}")
         ]
         return pa.concat_tables(found, promote_options="default") if found else pa.table({})
-
-
-class ControlEvents:
-    """What the controller reads of the monitor's tables.
-
-    Args:
-        tables: The tables.
-        metadata: Tells what a version's scores mean.
-        empty_events: Gives the schema where nothing was served yet.
-    """
-
-    def __init__(self, tables: DeltaEventTables, metadata: Metadata, empty_events: Callable[[], pa.Table]) -> None:
-        self._tables = tables
-        self._metadata = metadata
-        self._empty_events = empty_events
-
-    def events(self, model: str, since: datetime, until: datetime) -> pa.Table:
-        found = self._tables.read(f"predictions/{model}", since, until, "served_at")
-        return found if found.num_columns else self._empty_events()
-
-    def labels(self, model: str, since: datetime) -> pa.Table:
-        found = self._tables.read(f"labels/{model}", since, None, "event_time")
-        if not found.num_columns:
-            kinds = [("request_id", pa.string()), ("row", pa.int32()), ("label", pa.string())]
-            return pa.schema(kinds).empty_table()
-        return found
-
-    def scoring(self, model: str, version: int) -> tuple[Task, str | None]:
-        signature = self._metadata.get_version(model, version).manifest.signature
-        if signature.task == "regressor":
-            return "regressor", None
-        if len(signature.classes) != 2:
-            return "multiclass", None
-        return "binary", _label_text(signature.classes[1])
-
-
-def _label_text(label: str | int | float | bool) -> str:
-    from raymlops.monitoring.labels import label_text
-
-    return label_text(label)
 
 
 def served_rows(events: pa.Table) -> pa.Table:

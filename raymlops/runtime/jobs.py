@@ -19,6 +19,9 @@ from raymlops.records.runs import Run, RunStatus
 __all__ = ["JobRunner", "RunRecords"]
 
 _POLL_S = 0.25
+_NO_AGENT = "No available agent"
+_AGENT_TIMEOUT_S = 30.0
+"""How long the node's job agent may take to come up after the head has."""
 _FINAL = {JobStatus.STOPPED, JobStatus.SUCCEEDED, JobStatus.FAILED}
 
 
@@ -71,7 +74,8 @@ class JobRunner:
         if run.bundle is None:
             raise ValueError(f"run {run.id} names no bundle to run from")
         archive = self._home / "bundles" / run.bundle / "bundle.zip"
-        if self._status(run.id) is None:
+        deadline = time.monotonic() + _AGENT_TIMEOUT_S
+        while self._status(run.id) is None:
             try:
                 self._jobs.submit_job(
                     entrypoint=f"{sys.executable} -m raymlops.cli.train --run {run.id}",
@@ -80,7 +84,9 @@ class JobRunner:
                     metadata={"pipeline": run.pipeline, "bundle": run.bundle},
                 )
             except (RuntimeError, ConnectionError) as error:
-                if self._status(run.id) is None:
+                if _NO_AGENT in str(error) and time.monotonic() < deadline:
+                    time.sleep(_POLL_S)
+                elif self._status(run.id) is None:
                     raise UnavailableError(f"run {run.id} could not be submitted: {error}") from error
         return run.id
 

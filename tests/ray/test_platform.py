@@ -97,3 +97,31 @@ def test_the_command_line_joins_the_running_platform(platform: Platform, tmp_pat
     assert {"shop", "sales"} <= {row["name"] for row in orjson.loads(described.stdout)}
     unknown = _cli(platform, "models", "show", "nobody", "1")
     assert (unknown.returncode, unknown.stderr) == (1, "error: model 'nobody' version 1 does not exist\n")
+
+
+def test_a_model_without_a_window_is_named(platform: Platform) -> None:
+    profiled = _cli(platform, "monitor", "profile", "nobody")
+    assert (profiled.returncode, profiled.stderr) == (
+        1,
+        "error: no window of model 'nobody' has been closed yet\n",
+    )
+
+
+def test_the_command_line_has_what_the_interface_names() -> None:
+    """The groups and commands that users and acceptance checks call."""
+    from typer.main import get_command
+
+    from raymlops.cli.main import app
+
+    tree: Any = get_command(app)
+    wanted = {
+        "features": "ingest materialize training-set online audit describe",
+        "runs": "start list show logs compare resume",
+        "models": "list show history lineage promote rollback",
+        "monitor": "report profile",
+        "control": "triggers decisions backtest pause resume",
+        "delivery": "build verify deploy approve environments",
+    }
+    assert {"up", "down", "status", "demo", "apply"} <= tree.commands.keys()
+    for group, commands in wanted.items():
+        assert set(commands.split()) <= tree.commands[group].commands.keys(), group
