@@ -169,6 +169,8 @@ class FeatureView:
         version: A changed definition needs a new one.
         aggregates: Numbers over windows of recent rows.
         online: Whether the online store keeps the view.
+        join_keys: Key of the entity -> column of a spine or a request that holds it, where the two are named
+            differently; ``aliased`` makes such views.
     """
 
     name: str
@@ -184,6 +186,7 @@ class FeatureView:
     version: int = 1
     aggregates: Sequence[WindowAggregate] = ()
     online: bool = True
+    join_keys: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         check_name("view", self.name)
@@ -192,6 +195,7 @@ class FeatureView:
         object.__setattr__(self, "fields", tuple(self.fields))
         object.__setattr__(self, "aggregates", tuple(self.aggregates))
         object.__setattr__(self, "tags", dict(self.tags))
+        object.__setattr__(self, "join_keys", dict(self.join_keys))
         for name in (self.event_time, *([] if self.created_at is None else [self.created_at])):
             check_column(owner, name)
         check_unique(owner, (*self._time_columns, *(f.name for f in self.fields)))
@@ -210,6 +214,13 @@ class FeatureView:
             self._check_aggregate(aggregate)
 
     def _check_entity(self, entity: Entity) -> None:
+        owner = f"view {self.name!r}"
+        unknown = sorted(self.join_keys.keys() - set(entity.keys))
+        if unknown:
+            raise ConfigError(f"{owner}: join_keys must rename keys of {entity.name!r}, got {unknown}")
+        for column in self.join_keys.values():
+            check_column(owner, column)
+        check_unique(owner, self.join_columns)
         for key in entity.keys:
             if key in self._time_columns:
                 raise ConfigError(f"view {self.name!r}: a key must not be a time column, got {key!r}")
@@ -247,6 +258,11 @@ class FeatureView:
         return tuple(self.entity.keys)
 
     @property
+    def join_columns(self) -> tuple[str, ...]:
+        """The columns of a spine or a request that hold the keys, in the keys' order."""
+        return tuple(self.join_keys.get(key, key) for key in self.keys)
+
+    @property
     def feature_names(self) -> tuple[str, ...]:
         """Fields, then aggregates."""
         return (*(f.name for f in self.fields), *(a.name for a in self.aggregates))
@@ -278,6 +294,17 @@ class FeatureView:
         """The same view with its entity in place of the entity's name; ``entities`` must hold it."""
         return replace(self, entity=entities[self.entity]) if isinstance(self.entity, str) else self
 
+    def aliased(self, name: str, join_keys: Mapping[str, str], *, version: int = 1) -> FeatureView:
+        """The same table under another name, joined by other columns.
+
+        Args:
+            name: Name of the new view, which reads this one's table.
+            join_keys: Key of the entity -> column of the spine or the request, such as ``{"airport": "origin"}``.
+            version: Version of the new view.
+        """
+        source = self.ref if self.source is None else self.source
+        return replace(self, name=name, source=source, join_keys=join_keys, version=version)
+
     def narrowed(self, features: Collection[str]) -> FeatureView:
         """The same view with only some features, and the fields that their aggregates need."""
         aggregates = tuple(aggregate for aggregate in self.aggregates if aggregate.name in features)
@@ -298,6 +325,7 @@ class FeatureView:
             "version": self.version,
             "aggregates": [{**asdict(a), "window": a.window.total_seconds()} for a in self.aggregates],
             "online": self.online,
+            **({"join_keys": self.join_keys} if self.join_keys else {}),
         }
         return sha256_of({"view": parts})
 

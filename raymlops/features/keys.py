@@ -41,14 +41,17 @@ def group_rows(table: Any, keys: Sequence[str]) -> tuple[Ints, pl.DataFrame]:
     return _numbers(rows, distinct, keys), distinct
 
 
-def match_rows(owner: str, spine: Any, keys: Sequence[str], distinct: pl.DataFrame) -> Ints:
+def match_rows(
+    owner: str, spine: Any, keys: Sequence[str], distinct: pl.DataFrame, *, columns: Sequence[str] | None = None
+) -> Ints:
     """Number the keys of other rows by the same numbers.
 
     Args:
         owner: Whom an error names.
         spine: Rows with the key columns.
-        keys: The key columns.
+        keys: The key columns of ``distinct``.
         distinct: From ``group_rows``.
+        columns: The spine's columns that hold them, in the same order; ``None``: they have the same names.
 
     Returns:
         One number per row, ``UNKNOWN`` where the key is not among ``distinct`` or has a null.
@@ -56,18 +59,19 @@ def match_rows(owner: str, spine: Any, keys: Sequence[str], distinct: pl.DataFra
     Raises:
         SchemaMismatch: a key column is missing, or has strings where the table has integers, or the reverse.
     """
-    check_columns(owner, spine.column_names, keys)
+    named = keys if columns is None else columns
+    check_columns(owner, spine.column_names, named)
     if not keys:
         return np.zeros(spine.num_rows, np.int64)
-    columns = {}
-    for key in keys:
-        column = key_column(owner, key, spine[key])
+    matched = {}
+    for key, name in zip(keys, named, strict=True):
+        column = key_column(owner, name, spine[name])
         want = pa.int64() if distinct.schema[key] == pl.Int64 else pa.string()
-        if column.type != want and spine[key].null_count < spine.num_rows and len(distinct):
-            reason = f"{owner}: key {key!r} must be {want} as in the view's table, got {spine[key].type}"
-            raise SchemaMismatch(reason, column=key)
-        columns[key] = column if column.type == want else pa.nulls(spine.num_rows, want)
-    return _numbers(pl.DataFrame(pa.table(columns)), distinct, keys)
+        if column.type != want and spine[name].null_count < spine.num_rows and len(distinct):
+            reason = f"{owner}: key {name!r} must be {want} as in the view's table, got {spine[name].type}"
+            raise SchemaMismatch(reason, column=name)
+        matched[key] = column if column.type == want else pa.nulls(spine.num_rows, want)
+    return _numbers(pl.DataFrame(pa.table(matched)), distinct, keys)
 
 
 def _numbers(rows: pl.DataFrame, distinct: pl.DataFrame, keys: Sequence[str]) -> Ints:

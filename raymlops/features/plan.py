@@ -47,7 +47,7 @@ class _PlannedView:
         self.columns = [column_name(view.name, feature) for feature in resolved.features]
         self.reader = ViewReader(view, resolved.features)
         self._resolved = resolved
-        self._keys = view.keys
+        self._keys = view.join_columns
         self._key_types = key_types
         self._types: tuple[type, ...] | None = None
         self._prefix = address(view.ref, b"")
@@ -86,7 +86,7 @@ class OnlinePlan:
         }
         self.feature_columns: tuple[str, ...] = tuple(service.columns)
         """``VIEW__FIELD`` in the service's order."""
-        keys = [key for resolved in service.views for key in resolved.view.keys]
+        keys = [key for resolved in service.views for key in resolved.view.join_columns]
         inputs = [name for function in self._on_demand for name in function.view.request_inputs]
         self.request_columns: tuple[str, ...] = tuple(dict.fromkeys([*keys, *inputs]))
         """What a request row must have: the keys of the views, and what on-demand views need."""

@@ -138,7 +138,7 @@ def join_view(
     """
     wanted = view.feature_names if features is None else features
     timeline = Timeline.of(view, rows, sequence, knowledge_cutoff=knowledge_cutoff)
-    keys = match_rows("spine", spine, view.keys, timeline.distinct)
+    keys = match_rows("spine", spine, view.keys, timeline.distinct, columns=view.join_columns)
     asked = np.flatnonzero(keys != UNKNOWN)
     asked = asked[total_order([keys[asked], at_us[asked]])]
     keys, at = keys[asked], at_us[asked]

@@ -55,7 +55,7 @@ def expected_features(
     Args:
         view: The view.
         rows: Its table; ``_seq`` or else the position is the order of arrival.
-        asked: The spine row: keys and ``event_time``.
+        asked: The spine row: the view's join columns and ``event_time``.
         knowledge_cutoff: Whether rows count only once they were created.
 
     Returns:
@@ -65,7 +65,8 @@ def expected_features(
     known = []
     for position, row in enumerate(rows):
         created = row.get(view.created_at) if view.created_at else None
-        same = all(asked[key] is not None and row[key] == asked[key] for key in view.keys)
+        pairs = list(zip(view.keys, view.join_columns, strict=True))
+        same = all(asked[column] is not None and row[key] == asked[column] for key, column in pairs)
         late = knowledge_cutoff and (created is None or created > at)
         if same and not late and row[view.event_time] <= at:
             known.append((row[view.event_time], created or _NEVER, row.get("_seq", position), row))

@@ -221,6 +221,19 @@ def test_p24_p25_two_views_of_one_table_are_independent() -> None:
     assert result["at_dest__temp"].to_pylist() == [2.0, 1.0]
 
 
+def test_p24_one_table_under_two_aliases() -> None:
+    weather = FeatureView("weather", Entity("city", ["city"]), [Field("temp", "float64")])
+    origin, dest = (weather.aliased(f"at_{column}", {"city": column}) for column in ("origin", "dest"))
+    rows = [{"city": "a", "event_time": T - HOUR, "temp": 1.0}, {"city": "b", "event_time": T, "temp": 2.0}]
+    asked = [{"origin": "a", "dest": "b", "event_time": T}, {"origin": "b", "dest": "a", "event_time": T - US}]
+    tables = {name: table_of(weather, rows) for name in ("at_origin", "at_dest")}
+    result = join_every_way(spine_of(asked), [origin, dest], tables)
+    assert result["at_origin__temp"].to_pylist() == [1.0, None]
+    assert result["at_dest__temp"].to_pylist() == [2.0, 1.0]
+    with pytest.raises(ConfigError, match="join_keys must rename keys of 'city', got \\['town'\\]"):
+        weather.aliased("wrong", {"town": "origin"})
+
+
 ALL = FeatureView(
     "all",
     SHOP,
