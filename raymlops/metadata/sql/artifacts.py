@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import cast, get_args
 
 from pydantic import ValidationError
-from sqlalchemy import CTE, Connection, Select, and_, exists, insert, literal, select
+from sqlalchemy import CTE, Connection, Select, and_, bindparam, exists, insert, literal, select
 
 from raymlops.clock import from_us, to_us
 from raymlops.errors import DataError, NotFoundError, RunNotFound
@@ -15,6 +15,20 @@ from raymlops.metadata.sql.store import SqlStore, decode, encode
 from raymlops.records.artifacts import Artifact, ArtifactEvent, Direction, Lineage
 
 __all__ = ["SqlArtifactStore"]
+
+
+def _select_events() -> Select[str, str, str, str, int]:
+    columns = artifact_events.c
+    return select(columns.run_id, columns.step, columns.digest, columns.direction, columns.at_us)
+
+
+_KEY = ("run_id", "step", "digest", "direction")
+# Built once: SQLAlchemy takes longer to put a statement together than SQLite to run it.
+_RUN = select(runs.c.id).where(runs.c.id == bindparam("run_id"))
+_ARTIFACT = select(artifacts.c.body).where(artifacts.c.digest == bindparam("digest"))
+_INSERT_ARTIFACT = insert(artifacts)
+_EVENT = _select_events().where(*(artifact_events.c[name] == bindparam(name) for name in _KEY))
+_INSERT_EVENT = insert(artifact_events)
 
 
 class SqlArtifactStore(SqlStore):
@@ -34,7 +48,7 @@ class SqlArtifactStore(SqlStore):
             stored = _find_artifact(connection, digest)
             if stored is not None:
                 return stored
-            connection.execute(insert(artifacts).values(digest=digest, kind=kind, body=body))
+            connection.execute(_INSERT_ARTIFACT, {"digest": digest, "kind": kind, "body": body})
             return decode(Artifact, body)
 
     def get_artifact(self, digest: str) -> Artifact:
@@ -45,15 +59,14 @@ class SqlArtifactStore(SqlStore):
         if direction not in get_args(Direction):
             raise DataError(f"direction must be one of {get_args(Direction)}, got {direction!r}")
         with self._database.write() as connection:
-            if connection.execute(select(runs.c.id).where(runs.c.id == run_id)).first() is None:
+            if connection.execute(_RUN, {"run_id": run_id}).first() is None:
                 raise RunNotFound(f"run {run_id!r} does not exist", run_id=run_id)
             _get_artifact(connection, digest)
             key = {"run_id": run_id, "step": step, "digest": digest, "direction": direction}
-            known = _select_events().where(*(artifact_events.c[name] == value for name, value in key.items()))
-            if stored := _load_events(connection, known):
+            if stored := _load_events(connection, _EVENT, key):
                 return stored[0]
             at = self._clock.now()
-            connection.execute(insert(artifact_events).values(**key, at_us=to_us(at)))
+            connection.execute(_INSERT_EVENT, {**key, "at_us": to_us(at)})
             return ArtifactEvent(run_id=run_id, step=step, digest=digest, direction=direction, at=at)
 
     def lineage_of(self, digest: str) -> Lineage:
@@ -103,7 +116,7 @@ def _closure(digest: str, *, follow: Direction, to: Direction) -> CTE:
 
 
 def _find_artifact(connection: Connection, digest: str) -> Artifact | None:
-    body = connection.execute(select(artifacts.c.body).where(artifacts.c.digest == digest)).scalar_one_or_none()
+    body = connection.execute(_ARTIFACT, {"digest": digest}).scalar_one_or_none()
     return None if body is None else decode(Artifact, body)
 
 
@@ -114,15 +127,12 @@ def _get_artifact(connection: Connection, digest: str) -> Artifact:
     return artifact
 
 
-def _select_events() -> Select[str, str, str, str, int]:
-    columns = artifact_events.c
-    return select(columns.run_id, columns.step, columns.digest, columns.direction, columns.at_us)
-
-
-def _load_events(connection: Connection, wanted: Select[str, str, str, str, int]) -> list[ArtifactEvent]:
+def _load_events(
+    connection: Connection, wanted: Select[str, str, str, str, int], values: Mapping[str, object] | None = None
+) -> list[ArtifactEvent]:
     return [
         ArtifactEvent(
             run_id=run_id, step=step, digest=digest, direction=cast("Direction", direction), at=from_us(at_us)
         )
-        for run_id, step, digest, direction, at_us in connection.execute(wanted)
+        for run_id, step, digest, direction, at_us in connection.execute(wanted, values or {})
     ]

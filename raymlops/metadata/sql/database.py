@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +12,14 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, in
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from raymlops.errors import ConfigError, StorageError
+from raymlops.metadata.sql.groups import WriteGroup, WriteQueue
 from raymlops.metadata.sql.schema import SCHEMA_VERSION, ledger_head, schema_info, tables
 from raymlops.records.ledger import GENESIS
 
 __all__ = ["Database"]
 
 _WRITE = "raymlops_write"
+_SAVEPOINT = "one_block"
 _ADVISORY_LOCK = 0x7261796D
 """Taken by every write on PostgreSQL, as SQLite's single writer lock is there."""
 
@@ -26,7 +27,7 @@ _ADVISORY_LOCK = 0x7261796D
 class Database:
     """Transactions on the metadata database; every backend error leaves here as a ``StorageError`` naming the file.
 
-    Thread-safe. Writes are serialised: in this process by a lock, between processes by the database, so that what a
+    Thread-safe. Writes are serialised: in this process by a queue, between processes by the database, so that what a
     write has read still holds when it commits. Reads see one snapshot and wait for nobody. A write is on disk when its
     block ends (SQLite: WAL with ``synchronous=FULL``).
 
@@ -43,7 +44,7 @@ class Database:
         self._url = _parse(url)
         self.name = self._url.database if self._is_sqlite else self._url.render_as_string(hide_password=True)
         self._lock_timeout_s = lock_timeout_s
-        self._lock = threading.Lock()
+        self._writers = WriteQueue(self._commit, lock_timeout_s)
         with self._errors():
             self._engine = self._open()
             try:
@@ -54,16 +55,51 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that is the only writer; committed, durably, where the block ends without an error."""
-        if not self._lock.acquire(timeout=self._lock_timeout_s):
+        """A transaction that is the only writer; committed, durably, when the block has ended without an error.
+
+        Threads that write at the same time share a commit, and so one wait for the disk: each runs its block behind a
+        savepoint of one transaction, and the last in line commits for all. A block that fails takes back nothing but
+        itself; where the commit fails, it fails for all of them.
+        """
+        group = self._writers.enter()
+        if group is None:
             raise StorageError(f"{self.name}: database is locked: waited {self._lock_timeout_s} s for another thread")
         try:
-            with self._errors(), self._connect(write=True) as connection, connection.begin():
-                if not self._is_sqlite:
-                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-                yield connection
+            with self._errors():
+                if group.connection is None:
+                    group.connection = self._begin_write()
+                yield from _behind_savepoint(group.connection)
+        except BaseException as error:
+            if group.connection is not None and not _is_open(group.connection):
+                group.error = error  # the database took everybody's work back
+            raise
         finally:
-            self._lock.release()
+            self._writers.leave(group)
+            # also a refusal may rest on what the others wrote
+            group.ended.wait()
+            if group.error is not None:
+                raise StorageError(str(group.error), database=self.name) from group.error
+
+    def _begin_write(self) -> Connection:
+        connection = self._connect(write=True)
+        try:
+            connection.begin()
+            if not self._is_sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _commit(self, group: WriteGroup) -> None:
+        if group.connection is None:
+            return
+        try:
+            with group.connection, self._errors():
+                if group.error is None:
+                    group.connection.commit()
+        except StorageError as error:
+            group.error = error
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -128,6 +164,26 @@ class Database:
             raise StorageError(f"{self.name}: {error.orig}", database=self.name) from error
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise StorageError(f"{self.name}: {error}", database=self.name) from error
+
+
+def _behind_savepoint(connection: Connection) -> Iterator[Connection]:
+    connection.exec_driver_sql(f"SAVEPOINT {_SAVEPOINT}")
+    try:
+        yield connection
+    except BaseException:
+        if _is_open(connection):
+            connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
+            connection.exec_driver_sql(f"RELEASE SAVEPOINT {_SAVEPOINT}")
+        raise
+    connection.exec_driver_sql(f"RELEASE SAVEPOINT {_SAVEPOINT}")
+
+
+def _is_open(connection: Connection) -> bool:
+    """Whether the transaction goes on: SQLite ends it by itself where the disk is full, PostgreSQL with the session."""
+    if connection.closed or connection.invalidated:
+        return False
+    driver: Any = connection.connection.dbapi_connection
+    return bool(driver.in_transaction) if isinstance(driver, sqlite3.Connection) else not driver.closed
 
 
 def _parse(url: str | Path) -> URL:

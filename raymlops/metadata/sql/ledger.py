@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import orjson
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, insert, select, update
 
 from raymlops.clock import from_us, to_us
 from raymlops.errors import DataError, LedgerBroken
@@ -16,6 +16,28 @@ from raymlops.records.ledger import GENESIS, LedgerEntry
 from raymlops.records.record import canonical_json
 
 __all__ = ["SqlLedger"]
+
+
+def _select_entries() -> Select[int, int, str, str, str, str, str, str, str]:
+    columns = ledger_entries.c
+    return select(
+        columns.sequence,
+        columns.at_us,
+        columns.subject,
+        columns.action,
+        columns.reason,
+        columns.evidence,
+        columns.key,
+        columns.previous_hash,
+        columns.hash,
+    )
+
+
+# Built once: SQLAlchemy takes longer to put a statement together than SQLite to run it.
+_ENTRY_BY_KEY = _select_entries().where(ledger_entries.c.key == bindparam("key"))
+_INSERT_ENTRY = insert(ledger_entries)
+_HEAD = select(ledger_head.c.count, ledger_head.c.hash)
+_MOVE_HEAD = update(ledger_head)
 
 
 class SqlLedger(SqlStore):
@@ -30,7 +52,7 @@ class SqlLedger(SqlStore):
     ) -> LedgerEntry:
         values = _json_values(evidence or {}, key)
         with self._database.write() as connection:
-            first = connection.execute(_select_entries().where(ledger_entries.c.key == key)).first()
+            first = connection.execute(_ENTRY_BY_KEY, {"key": key}).first()
             if first is not None:
                 return _to_entry(first)
             count, last_hash = _head(connection)
@@ -46,8 +68,8 @@ class SqlLedger(SqlStore):
                 "hash": "",
             }
             entry = _signed(draft)
-            connection.execute(insert(ledger_entries).values(**_to_row(entry)))
-            connection.execute(update(ledger_head).values(count=entry.sequence, hash=entry.hash))
+            connection.execute(_INSERT_ENTRY, _to_row(entry))
+            connection.execute(_MOVE_HEAD, {"count": entry.sequence, "hash": entry.hash})
             return entry
 
     def entries(self, subject: str | None = None, after: int = 0) -> list[LedgerEntry]:
@@ -97,7 +119,7 @@ def _broken(sequence: int, what: str) -> LedgerBroken:
 
 
 def _head(connection: Connection) -> tuple[int, str]:
-    row = connection.execute(select(ledger_head.c.count, ledger_head.c.hash)).first()
+    row = connection.execute(_HEAD).first()
     if row is None:
         raise LedgerBroken("the ledger's head is missing", sequence=0)
     return row[0], row[1]
@@ -110,21 +132,6 @@ def _json_values(evidence: Mapping[str, object], key: str) -> dict[str, object]:
     except TypeError as error:
         raise DataError(f"evidence of ledger entry {key!r} must be JSON values: {error}") from error
     return values
-
-
-def _select_entries() -> Select[int, int, str, str, str, str, str, str, str]:
-    columns = ledger_entries.c
-    return select(
-        columns.sequence,
-        columns.at_us,
-        columns.subject,
-        columns.action,
-        columns.reason,
-        columns.evidence,
-        columns.key,
-        columns.previous_hash,
-        columns.hash,
-    )
 
 
 def _to_row(entry: LedgerEntry) -> dict[str, object]:
