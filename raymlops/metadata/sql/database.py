@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, make_url, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from raymlops.errors import ConfigError, StorageError
 from raymlops.metadata.sql.groups import WriteGroup, WriteQueue
-from raymlops.metadata.sql.schema import SCHEMA_VERSION, ledger_head, schema_info, tables
-from raymlops.records.ledger import GENESIS
+from raymlops.metadata.sql.schema import REVISION
 
 __all__ = ["Database"]
 
@@ -36,7 +35,7 @@ class Database:
         lock_timeout_s: How long a write waits for another writer.
 
     Raises:
-        ConfigError: The URL is malformed, names no file, or the schema is not this version's.
+        ConfigError: The URL is malformed, names no file, or the schema is of a newer release.
         StorageError: The database cannot be opened.
     """
 
@@ -139,22 +138,22 @@ class Database:
 
     def _initialise(self) -> None:
         with self.read() as connection:
-            found = _schema_version(connection)
-        if found is None:
-            with self.write() as connection:
-                # Another process may have been first: it held the lock then, so look again.
-                found = _schema_version(connection)
-                if found is None:
-                    tables.create_all(connection)
-                    connection.execute(insert(ledger_head).values(id=1, count=0, hash=GENESIS))
-                    connection.execute(insert(schema_info).values(version=SCHEMA_VERSION))
-                    found = SCHEMA_VERSION
-        if found != SCHEMA_VERSION:
-            raise ConfigError(
-                f"{self.name}: schema version must be {SCHEMA_VERSION}, got {found}: written by another RayMLOps",
-                expected=SCHEMA_VERSION,
-                found=found,
-            )
+            found = _revision(connection)
+        if found == REVISION:
+            return
+        from raymlops.metadata.sql.migrations import migrate, revisions  # Alembic, which few starts need
+
+        with self.write() as connection:
+            found = _revision(connection)  # another process may have been first: it held the lock then
+            if found == REVISION:
+                return
+            if found is not None and found not in revisions():
+                raise ConfigError(
+                    f"{self.name}: schema revision must be {REVISION!r}, got {found!r}: written by a newer RayMLOps",
+                    expected=REVISION,
+                    found=found,
+                )
+            migrate(connection, found)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -201,10 +200,11 @@ def _parse(url: str | Path) -> URL:
     return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
 
 
-def _schema_version(connection: Connection) -> int | None:
-    if not inspect(connection).has_table(schema_info.name):
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
         return None
-    return connection.execute(select(schema_info.c.version)).scalar_one_or_none()
+    found: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
+    return found
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:

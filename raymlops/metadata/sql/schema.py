@@ -1,4 +1,4 @@
-"""The tables. A record is stored as its JSON, beside the columns that queries need."""
+"""The tables. A record is stored as its JSON, beside the columns that queries need. A change needs a revision."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 
 __all__ = [
-    "SCHEMA_VERSION",
+    "REVISION",
     "alias_changes",
     "artifact_events",
     "artifacts",
@@ -29,20 +29,18 @@ __all__ = [
     "plans",
     "run_steps",
     "runs",
-    "schema_info",
     "state_changes",
     "tables",
     "windows",
 ]
 
-SCHEMA_VERSION = 1
+REVISION = "0001"
+"""The newest of ``migrations/versions``: what a database must be at."""
 
 tables = MetaData()
 
 _Sequence = BigInteger().with_variant(Integer, "sqlite")
 """SQLite counts up only a column of exactly this type."""
-
-schema_info = Table("schema_info", tables, Column("version", Integer, primary_key=True, autoincrement=False))
 
 runs = Table(
     "runs",

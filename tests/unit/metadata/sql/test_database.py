@@ -158,8 +158,8 @@ def test_a_database_of_another_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "metadata.db"
     MetadataService(path).close()
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE schema_info SET version = 99")
-    with pytest.raises(ConfigError, match="schema version must be 1, got 99"):
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(ConfigError, match=r"revision must be '[0-9]+', got '9999': written by a newer"):
         MetadataService(path)
 
 
