@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import sys
 
-from benchmarks import loop, serving_overhead
+from benchmarks import loop, metadata, serving_overhead
 
-FIGURES = {"loop": loop.measure, "serving_overhead": serving_overhead.measure}
+FIGURES = {
+    "loop": loop.measure,
+    "serving_overhead": serving_overhead.measure,
+    "metadata_writes": metadata.measure_writes,
+    "metadata_queries": metadata.measure_queries,
+}
 
 
 def main(names: list[str]) -> None:
