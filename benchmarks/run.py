@@ -5,10 +5,32 @@ from __future__ import annotations
 import json
 import sys
 
-from benchmarks import loop, metadata, serving_overhead
+from benchmarks import (
+    concept_drift,
+    domain_classifier,
+    drift,
+    estimated_performance,
+    false_alarms,
+    ingest_events,
+    join,
+    join_large,
+    loop,
+    metadata,
+    online,
+    serving_overhead,
+)
 
 FIGURES = {
+    "concept_drift": concept_drift.measure,
+    "domain_classifier": domain_classifier.measure,
+    "drift": drift.measure,
+    "false_alarms": false_alarms.measure,
+    "estimated_performance": estimated_performance.measure,
+    "ingest_events": ingest_events.measure,
+    "join": join.measure,
+    "join_large": join_large.measure,
     "loop": loop.measure,
+    "online": online.measure,
     "serving_overhead": serving_overhead.measure,
     "metadata_writes": metadata.measure_writes,
     "metadata_queries": metadata.measure_queries,

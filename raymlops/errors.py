@@ -21,6 +21,9 @@
     ├─ DeploymentError        a model could not be served
     │  ├─ ModelLoadFailed
     │  └─ SwapFailed
+    ├─ AccessDenied           the caller may not do that
+    │  ├─ Unauthenticated
+    │  └─ Forbidden
     ├─ LedgerBroken           the ledger's hash chain does not hold
     ├─ StorageError           (retryable) a backend failed; raised ``from`` its own error
     └─ UnavailableError       (retryable) a process did not answer in time
@@ -34,6 +37,7 @@ from __future__ import annotations
 from typing import Self
 
 __all__ = [
+    "AccessDenied",
     "AlreadyRegistered",
     "ConfigError",
     "ConflictError",
@@ -41,6 +45,7 @@ __all__ = [
     "DeploymentError",
     "DeploymentNotFound",
     "FeatureViewNotFound",
+    "Forbidden",
     "InvalidTransition",
     "LedgerBroken",
     "ModelLoadFailed",
@@ -55,6 +60,7 @@ __all__ = [
     "StorageError",
     "SwapFailed",
     "TrainingError",
+    "Unauthenticated",
     "UnavailableError",
 ]
 
@@ -162,6 +168,18 @@ class ModelLoadFailed(DeploymentError):
 
 class SwapFailed(DeploymentError):
     """Not every replica took the new plan before the deadline."""
+
+
+class AccessDenied(RaymlopsError):
+    """The caller may not do that."""
+
+
+class Unauthenticated(AccessDenied):
+    """The caller did not show a valid API key."""
+
+
+class Forbidden(AccessDenied):
+    """The caller's API key does not cover this."""
 
 
 class LedgerBroken(RaymlopsError):

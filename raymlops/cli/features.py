@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +9,11 @@ import pyarrow as pa
 import typer
 from pyarrow import csv, parquet
 
+from raymlops.cli import discovery
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
+from raymlops.config.section import parse_duration
 from raymlops.errors import ConfigError
+from raymlops.features.intake import OnInvalid
 
 __all__ = ["app"]
 
@@ -31,15 +33,53 @@ def _read(path: Path) -> pa.Table:
 @one_line_errors
 def ingest(
     view: str,
-    path: _File,
+    path: Annotated[Path, typer.Argument(help="A .parquet or .csv file, or a directory of such files.")],
     ingest_id: Annotated[str | None, typer.Option(help="Repeats with the same id write nothing.")] = None,
+    quarantine: Annotated[bool, typer.Option(help="Put rows that break a rule aside, and append the others.")] = False,
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Append the rows of a file to a view's table."""
+    """Append the rows of a file to a view's table; all at once, however large it is."""
+    on_invalid: OnInvalid = "quarantine" if quarantine else "reject"
     with platform(config) as connected:
-        receipt = connected.features.ingest(view, _read(path), ingest_id=ingest_id)
-    show([receipt], ["table", "table_version", "rows", "rejected", "duplicate"], as_json=json)
+        receipt = connected.features.ingest_file(view, path, ingest_id=ingest_id, on_invalid=on_invalid)
+    show([receipt], ["table", "table_version", "rows", "rejected", "ingest_id", "duplicate"], as_json=json)
+
+
+@app.command()
+@one_line_errors
+def quarantine(
+    view: str,
+    ingest_id: Annotated[str | None, typer.Option(help="Only rows of one ingest.")] = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """List the rows that ingests into a view refused, and why."""
+    with platform(config) as connected:
+        rows = connected.features.quarantine(view, ingest_id)
+    show(rows, ["quarantined_at", "ingest_id", "row", "reasons", "values"], as_json=json)
+
+
+@app.command()
+@one_line_errors
+def vacuum(
+    retention: Annotated[str, typer.Option(help="Versions of this time stay readable, as in 7d or 12h.")] = "7d",
+    apply: Annotated[bool, typer.Option("--apply", help="Remove the files; without it they are only counted.")] = False,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Remove files of tables that no training set pins and nobody reads any more."""
+    try:
+        kept = parse_duration(retention)
+    except ValueError as error:
+        raise ConfigError(f"--retention {error}, got {retention!r}") from error
+    with platform(config) as connected:
+        report = connected.features.vacuum(retention=kept, dry_run=not apply)
+    if json:
+        show_json(report)
+        return
+    show(report.tables, ["table", "files", "size_bytes", "pinned_versions"], as_json=False)
+    console.print(f"{report.files} files, {report.size_bytes} bytes {'removed' if apply else 'would be removed'}")
 
 
 @app.command()
@@ -58,12 +98,13 @@ def materialize(
 def online(
     service: str,
     entities: _File,
-    at: Annotated[datetime | None, typer.Option(help="Instant, with its zone.")] = None,
+    at: Annotated[str | None, typer.Option(help="Instant, with its zone.")] = None,
     config: ConfigOption = None,
 ) -> None:
     """Print the features of the entities in a file, as JSON."""
+    instant = None if at is None else discovery.instant_of(at)
     with platform(config) as connected:
-        show_json(connected.features.online(service, _read(entities), at).to_pylist())
+        show_json(connected.features.online(service, _read(entities), instant).to_pylist())
 
 
 @app.command(name="training-set")
@@ -81,26 +122,22 @@ def training_set(
         built = connected.features.training_set(service, _read(spine), name=name, knowledge_cutoff=knowledge_cutoff)
     parquet.write_table(built.table(), out)
     show_json(built.manifest)
+    for view, rows in built.manifest.late_rows.items():
+        if rows:
+            typer.echo(f"{rows} rows use what {view} learned only after their time: --knowledge-cutoff", err=True)
 
 
 @app.command()
 @one_line_errors
-def audit(service: str, json: JsonOption = False, config: ConfigOption = None) -> None:
-    """Recompute what was served, at its serving time, and compare."""
-    with platform(config) as connected:
-        report = connected.features.audit(service)
-    rows = [{"feature": name, **found.model_dump()} for name, found in report.features.items()]
-    show(rows, ["feature", "mismatch", "missing", "extra"], as_json=json)
-    if not report.consistent:
-        raise typer.Exit(1)
+def nodes(json: JsonOption = False, config: ConfigOption = None) -> None:
+    """How far the online features of each node are, view by view."""
+    from raymlops.runtime.feature_nodes import copies
 
-
-@app.command()
-@one_line_errors
-def describe(json: JsonOption = False, config: ConfigOption = None) -> None:
-    """List views and services with their owners."""
     with platform(config) as connected:
-        rows = connected.features.describe()
-    show(rows, ["kind", "name", "version", "entity", "fields", "owner", "description"], as_json=json)
+        rows = copies(connected.config)
+    show(rows, ["node", "role", "view", "row", "behind_rows", "level_at", "error"], as_json=json)
     if not rows and not json:
-        console.print("nothing is applied yet")
+        console.print("nothing is materialised yet")
+
+
+discovery.add_to(app)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from raymlops.cli import control, definitions, delivery, features, lifecycle, models, monitor, runs
+from raymlops.cli import control, definitions, delivery, features, keys, lifecycle, models, monitor, runs
 
 __all__ = ["app", "main"]
 
@@ -19,6 +19,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(monitor.app, name="monitor")
 app.add_typer(control.app, name="control")
 app.add_typer(delivery.app, name="delivery")
+app.add_typer(keys.app, name="keys")
 
 
 def main() -> None:

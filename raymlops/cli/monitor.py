@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from raymlops.cli.monitor_report import render_alerts, render_report
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
 from raymlops.errors import NotFoundError
 
@@ -27,23 +28,31 @@ def report(
     with platform(config) as connected:
         found = connected.monitor.report(name)
     if html is not None:
-        html.write_text(found.html())
+        html.write_text(found.html(), encoding="utf-8")
         console.print(f"written to {html}")
     if json:
         show_json(found.to_dict())
     elif html is None:
-        rows = [
-            {
-                "window": window.start.date(),
-                "champion": window.champion,
-                "rows": window.rows,
-                "quality": window.quality,
-                "drifted": ", ".join(name for name, column in window.columns.items() if column.drifted) or "-",
-                "degraded": window.degraded_reason or "-",
-            }
-            for window in found.windows
-        ]
-        show(rows, ["window", "champion", "rows", "quality", "drifted", "degraded"], as_json=False)
+        console.print(render_report(found), highlight=False)
+
+
+@app.command()
+@one_line_errors
+def alerts(
+    model: Annotated[str | None, typer.Argument(help="A model; left out, all.")] = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """What somebody should hear about, oldest first, and whether every webhook has it."""
+    with platform(config) as connected:
+        found = connected.monitor.alerts(model)
+        webhooks = connected.config.monitoring.alerts.webhooks
+    if json:
+        show_json(found)
+        return
+    if not webhooks:
+        console.print("no webhook is configured: nobody looks for alerts (monitoring.alerts.webhooks)")
+    console.print(render_alerts(found), highlight=False)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """What can be set: one module per component, and the loader that reads files and the environment."""
 
+from raymlops.config.alerts import AlertsConfig, MetricsConfig, WebhookConfig
 from raymlops.config.clock import ClockConfig
 from raymlops.config.cluster import ClusterConfig, FastSettings
 from raymlops.config.control import (
@@ -18,6 +19,7 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.config.serving import EventLogConfig, ServingConfig
 
 __all__ = [
+    "AlertsConfig",
     "ClockConfig",
     "ClusterConfig",
     "ControlConfig",
@@ -27,6 +29,7 @@ __all__ = [
     "FeaturesConfig",
     "HealthConfig",
     "MetadataConfig",
+    "MetricsConfig",
     "MonitoringConfig",
     "PerformanceConfig",
     "PlatformConfig",
@@ -35,6 +38,7 @@ __all__ = [
     "ServingConfig",
     "TrialConfig",
     "TriggersConfig",
+    "WebhookConfig",
     "WindowCount",
     "load_config",
 ]

@@ -2,19 +2,72 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
-from raymlops.config.section import Duration, Section
+from pydantic import ConfigDict, Field, field_validator
+
+from raymlops.config.section import Duration, Section, Span
 from raymlops.config.section import parse_duration as _d
 
 __all__ = ["FeaturesConfig"]
 
+_SECRETS = ("secret", "token", "password", "access_key", "account_key", "service_account_key", "credential")
+
 
 class FeaturesConfig(Section):
-    """How much of the past the online store keeps at hand."""
+    """Where online features are kept, and how much of the past is at hand."""
 
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    root: str | None = None
+    """Where definitions, tables and training sets are: a directory, or a URI such as ``s3://BUCKET/PREFIX``; null is
+    ``features`` in the home, where the online store is in any case."""
+    storage_options: dict[str, str] = Field(default_factory=dict)
+    """Options of the object store, such as ``AWS_REGION`` or ``AWS_ENDPOINT_URL``. Secrets come from the environment
+    of the processes (``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ...), and stand in no file."""
     history: Duration = _d("0s")
     """How far back an online read may ask (``at``) and still equal the point-in-time join; the longest aggregate
     window is kept on top of it."""
     online_bytes: int = Field(4 << 30, ge=1 << 20)
     """Largest size the online store may grow to; address space, not memory."""
+    join_tasks_from_rows: int = Field(10_000_000, ge=1)
+    """A training set whose spine and tables have as many rows together is joined by tasks on the cluster; a smaller
+    one in the process that asks for it."""
+    join_timeout: Span = _d("1h")
+    """Deadline, on the wall clock, of such a join: waiting for free CPUs counts."""
+    online_store: str = "lmdb"
+    """``lmdb``: a file per node, read in process. Or a Redis or Valkey server that all nodes ask:
+    ``redis://[USER@]HOST:PORT/DB``, ``rediss://...`` with TLS, ``unix:///SOCKET?db=DB``. The password comes from the
+    variable ``RAYMLOPS_REDIS_PASSWORD`` of the processes that connect, and stands in no file."""
+    online_prefix: str = Field("raymlops", pattern=r"^[A-Za-z0-9_.-]+$")
+    """Begins the names of all keys on the server; platforms that share a server have different ones."""
+    copy_every: Span = _d("200ms")
+    """How often a node's copy of the LMDB file asks the writer for news: a push is seen there that much later, plus the
+    time that its rows take."""
+    copy_timeout: Span = _d("60s")
+    """How long a node waits for its copy before it serves a feature service for the first time."""
+
+    def root_in(self, home: Path) -> Path | str:
+        """The root, given the platform's home."""
+        return home / "features" if self.root is None else self.root
+
+    @field_validator("storage_options")
+    @classmethod
+    def _no_secrets(cls, options: dict[str, str]) -> dict[str, str]:
+        secret = sorted(name for name in options if any(part in name.lower() for part in _SECRETS))
+        if secret:
+            raise ValueError(f"must hold no secrets: set {', '.join(secret)} in the environment")
+        return options
+
+    @field_validator("online_store")
+    @classmethod
+    def _known_store(cls, store: str) -> str:
+        if store == "lmdb":
+            return store
+        parts = urlsplit(store)
+        if parts.scheme not in {"redis", "rediss", "unix"}:
+            raise ValueError("must be lmdb or start with redis://, rediss:// or unix://")
+        if parts.password is not None or "password" in parse_qs(parts.query):
+            raise ValueError("must hold no password: set RAYMLOPS_REDIS_PASSWORD")
+        return store

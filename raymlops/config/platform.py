@@ -40,6 +40,11 @@ class PlatformConfig(Section):
     control: ControlConfig = ControlConfig()
     """Retraining and rollout."""
 
+    @property
+    def metadata_url(self) -> str | Path:
+        """The metadata store's database: as configured, or a file in the home."""
+        return self.metadata.url or self.home / "metadata.db"
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 from pydantic import Field
 
 from raymlops.config.section import Section, Span
@@ -28,6 +30,8 @@ class ServingConfig(Section):
     """Address the port is bound to."""
     port: int = Field(8000, ge=1, le=65535)
     """The one HTTP port."""
+    require_keys: bool = False
+    """Whether callers need an API key also on loopback; on any other address they always do."""
     replicas: int = Field(1, ge=1)
     """Replicas of an endpoint where the deployment names no number."""
     replica_cpus: float = Field(0.25, gt=0)
@@ -44,3 +48,15 @@ class ServingConfig(Section):
     """Rows that wait for a shadow; beyond that they are dropped, and counted."""
     events: EventLogConfig = EventLogConfig()
     """The way of prediction events to the monitor."""
+
+    @property
+    def keys_required(self) -> bool:
+        """Whether callers need an API key."""
+        return self.require_keys or not _is_loopback(self.host)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from raymlops.config.control import ControlConfig
-from raymlops.control.triggers import Fired, find_fired, labelled_rows
+from raymlops.control.triggers import Fired, find_distrusted, find_fired, labelled_rows
 from raymlops.records.record import Record
 from raymlops.records.windows import WindowRecord
 
@@ -20,7 +20,7 @@ class RetrainOutcome(StrEnum):
 
     RETRAIN = "retrain"
     BLOCK = "block"
-    """A trigger fired, and the newest data is broken."""
+    """A trigger fired, or would have, and the newest data is broken."""
     HOLD = "hold"
     """A trigger fired, and it is too early, too costly, or there is too little to learn from."""
     QUIET = "quiet"
@@ -72,7 +72,7 @@ class RetrainPolicy:
         """What to do now."""
         fired = find_fired(
             request.windows, champion_since=request.champion_since, now=request.now, config=self._triggers
-        )
+        ) or find_distrusted(request.windows, config=self._triggers)
         if not fired:
             return RetrainVerdict(outcome=RetrainOutcome.QUIET, reason="no trigger fired")
         occasion = self._occasion(request)

@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import Field
 
 from raymlops.config.control import TriggersConfig, WindowCount
+from raymlops.monitoring.alarm import AlarmRule, AlarmState
 from raymlops.records.record import Record
 from raymlops.records.windows import WindowRecord
 
-__all__ = ["Fired", "find_fired", "labelled_rows"]
+__all__ = ["Fired", "find_distrusted", "find_fired", "labelled_rows"]
 
 
 class Fired(Record):
@@ -46,6 +47,24 @@ def find_fired(
     return tuple(each for each in fired if each is not None)
 
 
+def find_distrusted(windows: Sequence[WindowRecord], *, config: TriggersConfig) -> tuple[Fired, ...]:
+    """The triggers that the newest window would fire, were its data not broken: what looks like a worse model is not.
+
+    Args:
+        windows: The champion's closed windows, oldest first.
+        config: Which triggers there are.
+
+    Returns:
+        None where the newest window is sound.
+    """
+    if not windows or windows[-1].quality != "block":
+        return ()
+    newest = windows[-1].model_copy(update={"quality": "ok"})
+    counted = [*(window for window in windows[:-1] if window.quality != "block"), newest]
+    fired = (_performance(counted, config.performance), _drift(counted, config.drift))
+    return tuple(each for each in fired if each is not None)
+
+
 def labelled_rows(windows: Sequence[WindowRecord]) -> int:
     """Labelled rows in ``windows``, over all versions that answered."""
     return sum(part.labelled_rows for window in windows for part in window.performance.values() if part.rows)
@@ -69,10 +88,20 @@ def _performance(windows: Sequence[WindowRecord], count: WindowCount | None) -> 
 
 
 def _drift(windows: Sequence[WindowRecord], count: WindowCount | None) -> Fired | None:
-    flagged = _persistent(windows, count, [window.drifted for window in windows])
-    if flagged is None or count is None:
+    if count is None:
         return None
-    scores = {name: column.score for name, column in flagged[-1].columns.items() if column.drifted}
+    state, rule = AlarmState(), AlarmRule(n=count.n, of=count.of)
+    for window in windows:
+        state = state.after(window, rule)
+    if state.alarm is None:
+        return None
+    flagged = [window for window in windows[-count.of :] if window.drifted]
+    newest = windows[-1].columns
+    scores = {
+        name: newest[name].score
+        for name in state.alarm.columns
+        if name in newest and newest[name].score > rule.clear_level * newest[name].threshold
+    }
     top = dict(sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:5])
     names = ", ".join(top) or "predictions"
     reason = f"drift in {len(flagged)} of the last {count.of} windows, most of all in {names}"

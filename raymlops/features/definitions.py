@@ -13,7 +13,16 @@ from functools import cached_property
 from typing import Literal, TypeAlias, get_args
 
 from raymlops.errors import ConfigError
-from raymlops.features.naming import check_column, check_name, check_unique, check_version, parse_reference
+from raymlops.features.naming import (
+    check_column,
+    check_name,
+    check_text,
+    check_unique,
+    check_version,
+    items_of,
+    mapping_of,
+    parse_reference,
+)
 from raymlops.records.record import sha256_of
 
 __all__ = [
@@ -27,7 +36,7 @@ __all__ = [
 ]
 
 DType: TypeAlias = Literal["int64", "float64", "bool", "string", "timestamp"]
-AggregateFunction: TypeAlias = Literal["count", "sum", "mean", "std", "min", "max", "last"]
+AggregateFunction: TypeAlias = Literal["count", "sum", "mean", "std", "min", "max", "last", "distinct"]
 Scalar: TypeAlias = str | int | float | bool
 
 _NUMERIC = frozenset({"int64", "float64"})
@@ -47,6 +56,7 @@ _ALLOWED_KINDS: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
 }
 _LONGEST = timedelta(days=365_250)
+_FARTHEST = 1e300
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ class Entity:
 
     def __post_init__(self) -> None:
         check_name("entity", self.name)
-        keys = (self.keys,) if isinstance(self.keys, str) else tuple(self.keys)
+        keys = (self.keys,) if isinstance(self.keys, str) else items_of(f"entity {self.name!r}", "keys", self.keys, str)
         object.__setattr__(self, "keys", keys)
         for key in keys:
             check_column(f"entity {self.name!r}", key)
@@ -106,16 +116,31 @@ class Field:
             if limit is not None and self.dtype not in _NUMERIC:
                 raise ConfigError(f"field {self.name!r}: {bound} needs an int64 or float64, got {self.dtype!r}")
             if limit is not None:
-                object.__setattr__(self, bound, float(limit))
+                object.__setattr__(self, bound, self._bound(bound, limit))
         if self.ge is not None and self.le is not None and self.ge > self.le:
             raise ConfigError(f"field {self.name!r}: ge must not exceed le, got {self.ge} > {self.le}")
+        if not isinstance(self.nullable, bool):
+            raise ConfigError(f"field {self.name!r}: nullable must be true or false, got {self.nullable!r}")
+        check_text(f"field {self.name!r}", "description", self.description)
         if self.allowed is not None:
-            object.__setattr__(self, "allowed", tuple(self._allowed(value) for value in self.allowed))
+            values = items_of(f"field {self.name!r}", "allowed", self.allowed, object)
+            if not values:
+                raise ConfigError(f"field {self.name!r}: allowed must not be empty, got {self.allowed!r}")
+            object.__setattr__(self, "allowed", tuple(self._allowed(value) for value in values))
+
+    def _bound(self, name: str, limit: object) -> float:
+        if isinstance(limit, int | float) and not isinstance(limit, bool) and abs(limit) <= _FARTHEST:
+            return float(limit)
+        raise ConfigError(f"field {self.name!r}: {name} must be a finite number, got {limit!r}")
 
     def _allowed(self, value: Scalar) -> Scalar:
         kinds = _ALLOWED_KINDS.get(self.dtype, ())
         if isinstance(value, kinds) and (self.dtype == "bool") == isinstance(value, bool):
-            return float(value) if self.dtype == "float64" else value
+            if isinstance(value, str):
+                check_text(f"field {self.name!r}", "allowed", value)
+                return value
+            if self.dtype == "bool" or abs(value) <= (_FARTHEST if self.dtype == "float64" else 2**63 - 1):
+                return float(value) if self.dtype == "float64" else value
         raise ConfigError(f"field {self.name!r}: allowed must hold values of {self.dtype}, got {value!r}")
 
 
@@ -123,13 +148,13 @@ class Field:
 class WindowAggregate:
     """A number over the recent events of an entity: those with event time in ``(T - window, T]``.
 
-    Missing values are left out; ``count`` counts the values present. Without a value ``count`` is 0, all others are
-    null. Sums are exact before they are rounded once, so that every way to compute them gives the same bits. ``std``
-    is the population's (0 for one event).
+    Missing values are left out; ``count`` counts the values present, ``distinct`` the different ones among them.
+    Without a value these two are 0, all others are null. Sums are exact before they are rounded once, so that every
+    way to compute them gives the same bits. ``std`` is the population's (0 for one event).
 
     Args:
         name: Name of the feature.
-        function: ``count``, ``sum``, ``mean``, ``std``, ``min``, ``max`` or ``last``.
+        function: ``count``, ``sum``, ``mean``, ``std``, ``min``, ``max``, ``last`` or ``distinct``.
         field: Field of the view it is computed from.
         window: Length of the window.
     """
@@ -145,6 +170,11 @@ class WindowAggregate:
             known = get_args(AggregateFunction)
             raise ConfigError(f"aggregate {self.name!r}: function must be one of {known}, got {self.function!r}")
         _check_span(f"aggregate {self.name!r}: window", self.window)
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is a number of values: 0 without any, where others are null."""
+        return self.function in {"count", "distinct"}
 
 
 def _check_span(owner: str, span: object) -> None:
@@ -192,10 +222,16 @@ class FeatureView:
         check_name("view", self.name)
         owner = f"view {self.name!r}"
         check_version(owner, self.version)
-        object.__setattr__(self, "fields", tuple(self.fields))
-        object.__setattr__(self, "aggregates", tuple(self.aggregates))
-        object.__setattr__(self, "tags", dict(self.tags))
-        object.__setattr__(self, "join_keys", dict(self.join_keys))
+        object.__setattr__(self, "fields", items_of(owner, "fields", self.fields, Field))
+        object.__setattr__(self, "aggregates", items_of(owner, "aggregates", self.aggregates, WindowAggregate))
+        object.__setattr__(self, "tags", mapping_of(owner, "tags", self.tags))
+        object.__setattr__(self, "join_keys", mapping_of(owner, "join_keys", self.join_keys))
+        check_text(owner, "owner", self.owner)
+        check_text(owner, "description", self.description)
+        if not isinstance(self.online, bool):
+            raise ConfigError(f"{owner}: online must be true or false, got {self.online!r}")
+        if not isinstance(self.entity, Entity):
+            check_name(f"{owner}: entity", self.entity)
         for name in (self.event_time, *([] if self.created_at is None else [self.created_at])):
             check_column(owner, name)
         check_unique(owner, (*self._time_columns, *(f.name for f in self.fields)))
@@ -287,7 +323,7 @@ class FeatureView:
             if aggregate.name == feature:
                 if aggregate.function in {"min", "max", "last"}:
                     return self.field(aggregate.field).dtype
-                return "int64" if aggregate.function == "count" else "float64"
+                return "int64" if aggregate.counts else "float64"
         return self.field(feature).dtype
 
     def resolved(self, entities: Mapping[str, Entity]) -> FeatureView:

@@ -2,89 +2,133 @@
 
 from __future__ import annotations
 
+import logging
+import random
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from raymlops.errors import NotFoundError, SchemaMismatch, StorageError
+from raymlops.features.files import Root, child, failure, parse_root, storage_options_for
 from raymlops.features.schema import INSTANT
 from raymlops.features.timeline import SEQUENCE
 
-__all__ = ["DeltaTables"]
+__all__ = ["KEEP_LOG", "Appended", "Batches", "DeltaTables"]
+
+_log = logging.getLogger(__name__)
 
 _COMPACT_EVERY = 128
 _COMPACTED_BYTES = 32 << 20
+_ATTEMPTS = 64
+_LONGEST_PAUSE_S = 0.5
+_NUMBERING = "raymlops/sequence"
+"""Application id whose transaction version is the next ``_seq``. Appends that run at the same time both change it,
+which is what makes the later one fail instead of being numbered like the earlier one."""
+_CONFIGURATION = {
+    # A version that a training set pins is read by the log up to it, however old: the log is never cut.
+    "delta.logRetentionDuration": "interval 36500 days",
+    "delta.enableExpiredLogCleanup": "false",
+}
+KEEP_LOG = PostCommitHookProperties(cleanup_expired_logs=False)
+"""What every commit is made with, also to a table that has other settings."""
+
+
+class Batches(Protocol):
+    """Rows that need not fit in memory, to be read as often as an append has to be tried."""
+
+    @property
+    def schema(self) -> Any:
+        """Their Arrow schema."""
+        ...
+
+    @property
+    def num_rows(self) -> int:
+        """How many there are."""
+        ...
+
+    def batches(self) -> Iterator[Any]:
+        """All of them, as record batches in their order."""
+        ...
+
+
+class Appended(NamedTuple):
+    """Where appended rows are."""
+
+    version: int
+    duplicate: bool
+    """Whether rows of this id were there already, and nothing was written."""
+    first_sequence: int | None
+    """``_seq`` of the first row; ``None`` for a duplicate."""
 
 
 class DeltaTables:
-    """Append-only Delta tables under one directory, each with a column ``_seq`` that numbers its rows as they arrived.
+    """Append-only Delta tables under one root, each with a column ``_seq`` that numbers its rows as they arrived.
 
-    Thread-safe. Any process may read; one process at a time may append to a table. An append is one atomic commit:
-    killed at any instant, it is there or not. Every so many appends small files are packed into larger ones, which
-    changes no row and leaves older versions readable.
+    Thread-safe; any process may read, any may append. An append is one atomic commit: killed at any instant, it is
+    there or not. Of appends at the same time one is first, the others are numbered behind it. Every so many appends
+    small files are packed into larger ones, which changes no row and leaves older versions readable.
 
     Args:
-        root: Directory of the tables; made at the first append.
+        root: Directory or URI of the tables; made at the first append.
+        storage_options: Options of the object store; its secrets come from the environment.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Root, storage_options: Mapping[str, str] | None = None) -> None:
+        self._root = parse_root(root)
+        self._options = storage_options_for(self._root, storage_options)
         self._lock = threading.RLock()
         self._handles: dict[str, DeltaTable] = {}
-        self._next_sequence: dict[str, int] = {}
+        self._next_sequence: dict[str, tuple[int, int]] = {}
+        """Table -> version, and the ``_seq`` that comes after its rows."""
+        self._seen: set[str] = set()
+        self._appending: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def exists(self, name: str) -> bool:
-        """Whether anything was ever appended."""
-        return (self._root / name / "_delta_log").is_dir() and DeltaTable.is_deltatable(str(self._root / name))
+        """Whether anything was ever appended.
 
-    def append(self, name: str, table: Any, *, ingest_id: str) -> tuple[int, bool]:
+        Raises:
+            StorageError: the table is there and cannot be read.
+        """
+        with self._lock, self._named(name, "read"):
+            return self._find(name) is not None
+
+    def append(self, name: str, rows: Any, *, ingest_id: str) -> Appended:
         """Append rows in one commit; the first append makes the table.
 
         Args:
             name: Name of the table.
-            table: Rows; the columns and types of the first append are the table's.
+            rows: A table, or ``Batches`` to be streamed; the columns and types of the first append are the table's.
             ingest_id: An append with an id that was there before changes nothing.
-
-        Returns:
-            The version that holds the rows, and whether they were there already.
 
         Raises:
             SchemaMismatch: columns or types are not the table's.
             StorageError: nothing was written.
         """
-        with self._lock, self._named(name, "append"):
-            handle = self._current(name) if self.exists(name) else None
-            if handle is not None:
-                version = handle.transaction_version(ingest_id)
-                if version is not None:
-                    return version, True
-                table = _in_schema(name, table, handle)
-            untyped = [field.name for field in table.schema if pa.types.is_null(field.type)]
-            if untyped:
-                raise SchemaMismatch(f"table {name!r}: columns {untyped} must have a type, got null", columns=untyped)
-            version = 0 if handle is None else handle.version() + 1
-            first = self._sequence_after(name, handle)
-            numbered = table.append_column(SEQUENCE, pa.array(np.arange(first, first + table.num_rows)))
-            (self._root / name).mkdir(parents=True, exist_ok=True)
-            write_deltalake(
-                str(self._root / name) if handle is None else handle,
-                numbered,
-                mode="append",
-                commit_properties=CommitProperties(app_transactions=[Transaction(ingest_id, version)]),
-            )
-            self._next_sequence[name] = first + table.num_rows
-            if version and version % _COMPACT_EVERY == 0 and handle is not None:
-                handle.optimize.compact(target_size=_COMPACTED_BYTES)
-            return version, False
+        if ingest_id == _NUMBERING:
+            raise SchemaMismatch(f"table {name!r}: ingest_id must not be {_NUMBERING!r}, which numbers the rows")
+        untyped = [field.name for field in rows.schema if pa.types.is_null(field.type)]
+        if untyped:
+            raise SchemaMismatch(f"table {name!r}: columns {untyped} must have a type, got null", columns=untyped)
+        with self._lock:
+            appending = self._appending[name]
+        with appending, self._named(name, "append"):
+            for attempt in range(_ATTEMPTS):
+                done = self._try_append(name, rows, ingest_id)
+                if done is not None:
+                    return done
+                # Whoever lost draws lots for when to try again, so that the same do not meet for ever.
+                time.sleep(random.uniform(0, min(_LONGEST_PAUSE_S, 0.005 * 2**attempt)))  # noqa: S311
+            raise StorageError(f"table {name!r}: other writers were faster {_ATTEMPTS} times", table=name)
 
     def version(self, name: str) -> int:
         """The newest version of a table.
@@ -126,6 +170,7 @@ class DeltaTables:
         end: datetime | None = None,
         time_column: str = "event_time",
         after_sequence: int | None = None,
+        until_sequence: int | None = None,
     ) -> Any:
         """Read rows, in the order they arrived.
 
@@ -137,6 +182,7 @@ class DeltaTables:
             end: Only rows with ``time_column`` before it.
             time_column: Column that ``start`` and ``end`` are about.
             after_sequence: Only rows that arrived after this ``_seq``.
+            until_sequence: Only rows that arrived up to this ``_seq``.
 
         Raises:
             NotFoundError: there is no such table, or no such version of it.
@@ -144,32 +190,115 @@ class DeltaTables:
             StorageError: it cannot be read.
         """
         condition = None
-        for bound, rule in ((start, "ge"), (end, "lt"), (after_sequence, "gt")):
+        for bound, rule in ((start, "ge"), (end, "lt"), (after_sequence, "gt"), (until_sequence, "le")):
             if bound is None:
                 continue
-            field = ds.field(SEQUENCE if rule == "gt" else time_column)
-            limit = pa.scalar(bound, pa.int64() if rule == "gt" else INSTANT)
-            term = {"ge": field >= limit, "lt": field < limit, "gt": field > limit}[rule]
+            of_sequence = rule in {"gt", "le"}
+            field = ds.field(SEQUENCE if of_sequence else time_column)
+            limit = pa.scalar(bound, pa.int64() if of_sequence else INSTANT)
+            term = {"ge": field >= limit, "lt": field < limit, "gt": field > limit, "le": field <= limit}[rule]
             condition = term if condition is None else condition & term
-        with self._lock, self._named(name, "read"):
-            handle = self._current(name) if version is None else self._at(name, version)
-            names = _schema_of(handle).names
-            wanted = [column for column in names if column != SEQUENCE] if columns is None else list(columns)
-            missing = [column for column in wanted if column not in names]
-            if missing:
-                raise SchemaMismatch(f"table {name!r}: columns {missing} do not exist, got {names}", columns=missing)
-            dataset = handle.to_pyarrow_dataset()
         with self._named(name, "read"):
+            with self._lock:
+                handle = self._current(name) if version is None else self._at(name, version)
+                names = _schema_of(handle).names
+                wanted = [column for column in names if column != SEQUENCE] if columns is None else list(columns)
+                missing = [column for column in wanted if column not in names]
+                if missing:
+                    raise SchemaMismatch(
+                        f"table {name!r}: columns {missing} do not exist, got {names}", columns=missing
+                    )
+                dataset = handle.to_pyarrow_dataset()
             rows = dataset.to_table(columns=list(dict.fromkeys([*wanted, SEQUENCE])), filter=condition)
         sequence = rows[SEQUENCE].to_numpy()
         if (np.diff(sequence) < 0).any():
             rows = rows.take(pa.array(np.argsort(sequence)))
         return rows.select(wanted)
 
+    @contextmanager
+    def opened(self, name: str, version: int | None = None) -> Iterator[DeltaTable]:
+        """A handle of a table for reading, not shared with others; what fails while it is used is the domain's error.
+
+        Raises:
+            NotFoundError: there is no such table, or no such version of it.
+            StorageError: it cannot be read.
+        """
+        with self._named(name, "read"):
+            with self._lock:
+                newest = self._current(name).version()
+            if version is not None and not 0 <= version <= newest:
+                raise NotFoundError(f"table {name!r}: version must be 0 to {newest}, got {version}", table=name)
+            yield self._open(name, version)
+
+    def _try_append(self, name: str, rows: Any, ingest_id: str) -> Appended | None:
+        """One attempt; ``None``: another writer was faster."""
+        with self._lock:
+            # A table that was there must be there: made anew, it would number its rows from the start.
+            handle = self._current(name) if name in self._seen else self._find(name)
+            version = None if handle is None else handle.transaction_version(ingest_id)
+            if version is not None:
+                return Appended(version, duplicate=True, first_sequence=None)
+            columns = None if handle is None else _columns_in_order(name, rows.schema, handle)
+            first = self._sequence_after(name, handle)
+            if isinstance(rows, pa.Table):
+                numbered = rows.select(columns or rows.column_names)
+                numbered = numbered.append_column(SEQUENCE, pa.array(np.arange(first, first + rows.num_rows)))
+                return self._commit(name, handle, numbered, ingest_id, first, first + rows.num_rows)
+            # A long write holds nobody up: it goes through a handle of its own.
+            handle = None if handle is None else self._open(name, handle.version())
+        numbered = _numbered(rows, columns or rows.schema.names, first)
+        return self._commit(name, handle, numbered, ingest_id, first, first + rows.num_rows)
+
+    def _commit(
+        self, name: str, handle: DeltaTable | None, numbered: Any, ingest_id: str, first: int, following: int
+    ) -> Appended | None:
+        version = 0 if handle is None else handle.version() + 1
+        marks = [Transaction(ingest_id, version), Transaction(_NUMBERING, following)]
+        try:
+            write_deltalake(
+                self._uri(name) if handle is None else handle,
+                numbered,
+                mode="error" if handle is None else "append",
+                configuration=_CONFIGURATION if handle is None else None,
+                storage_options=self._options,
+                commit_properties=CommitProperties(max_commit_retries=0, app_transactions=marks),
+                post_commithook_properties=KEEP_LOG,
+            )
+        except DeltaError as error:
+            with self._lock:
+                self._handles.pop(name, None)
+                lost_the_race = isinstance(error, CommitFailedError) or (handle is None and self._find(name))
+            if not lost_the_race:
+                raise
+            return None
+        with self._lock:
+            self._next_sequence[name] = (version, following)
+            self._seen.add(name)
+        if version and version % _COMPACT_EVERY == 0:
+            self._compact(name)
+        return Appended(version, duplicate=False, first_sequence=first)
+
+    def _compact(self, name: str) -> None:
+        try:
+            self._open(name, None).optimize.compact(target_size=_COMPACTED_BYTES, post_commithook_properties=KEEP_LOG)
+        except CommitFailedError as error:
+            _log.info("table %r is not packed this time, another writer was faster: %s", name, failure(error))
+
+    def _find(self, name: str) -> DeltaTable | None:
+        """The newest state of a table; ``None``: nothing was ever appended."""
+        try:
+            return self._current(name)
+        except TableNotFoundError:
+            return None
+
+    def _uri(self, name: str) -> str:
+        return str(child(self._root, name))
+
     def _current(self, name: str) -> DeltaTable:
         handle = self._handles.get(name)
         if handle is None:
             handle = self._handles[name] = self._open(name, None)
+            self._seen.add(name)
         else:
             handle.update_incremental()
         return handle
@@ -181,45 +310,85 @@ class DeltaTables:
         return self._handles[name] if version == newest else self._open(name, version)
 
     def _open(self, name: str, version: int | None) -> DeltaTable:
-        try:
-            return DeltaTable(str(self._root / name), version=version)
-        except TableNotFoundError as error:
-            raise NotFoundError(f"table {name!r} does not exist: nothing was ingested", table=name) from error
+        return DeltaTable(self._uri(name), version=version, storage_options=self._options)
 
     def _sequence_after(self, name: str, handle: DeltaTable | None) -> int:
         if handle is None:
             return 0
-        known = self._next_sequence.get(name)
-        if known is None:
-            files = pa.table(handle.get_add_actions(flatten=True))
-            newest = files[f"max.{SEQUENCE}"].to_pylist() if files.num_rows else []
-            known = self._next_sequence[name] = max(newest, default=-1) + 1
-        return known
+        version, following = self._next_sequence.get(name, (-1, 0))
+        if version != handle.version():
+            following = handle.transaction_version(_NUMBERING)
+            if following is None:
+                files = pa.table(handle.get_add_actions(flatten=True))
+                newest = files[f"max.{SEQUENCE}"].to_pylist() if files.num_rows else []
+                following = max(newest, default=-1) + 1
+            self._next_sequence[name] = (handle.version(), following)
+        return following
+
+    def _forget(self, name: str) -> None:
+        with self._lock:
+            self._handles.pop(name, None)
+            self._next_sequence.pop(name, None)
 
     @contextmanager
     def _named(self, name: str, action: str) -> Iterator[None]:
         """Turn a failure into the domain's error, and forget what is held in memory about the table."""
+        uri = self._uri(name)
         try:
             yield
-        except (DeltaError, OSError, pa.ArrowInvalid) as error:
-            self._handles.pop(name, None)
-            self._next_sequence.pop(name, None)
-            path = str(self._root / name)
-            raise StorageError(f"table {name!r}: cannot {action} {path}: {error}", table=name, path=path) from error
+        except TableNotFoundError as error:
+            self._forget(name)
+            if name in self._seen:
+                raise _removed(name, action, uri) from error
+            raise NotFoundError(f"table {name!r} does not exist: nothing was ingested", table=name) from error
+        except (DeltaError, OSError, pa.ArrowException) as error:
+            self._forget(name)
+            if self._is_gone(name):
+                raise _removed(name, action, uri) from error
+            reason = f"table {name!r}: cannot {action} {uri}: {failure(error)}"
+            raise StorageError(reason, table=name, path=uri) from error
+
+    def _is_gone(self, name: str) -> bool:
+        try:
+            self._open(name, None)
+        except TableNotFoundError:
+            return name in self._seen
+        except (DeltaError, OSError):
+            return False
+        return False
+
+
+def _removed(name: str, action: str, uri: str) -> StorageError:
+    reason = f"table {name!r}: cannot {action} {uri}/_delta_log: its rows were removed behind the store's back"
+    return StorageError(reason, table=name, path=uri)
 
 
 def _schema_of(handle: DeltaTable) -> Any:
     return pa.schema(handle.schema().to_arrow())
 
 
-def _in_schema(name: str, table: Any, handle: DeltaTable) -> Any:
-    """The rows with their columns in the table's order."""
+def _columns_in_order(name: str, given: Any, handle: DeltaTable) -> list[str]:
+    """The columns of rows to append, in the table's order."""
     have = {field.name: field.type for field in _schema_of(handle) if field.name != SEQUENCE}
-    given = {field.name: field.type for field in table.schema}
-    if given != have:
-        different = sorted(column for column in have.keys() | given.keys() if have.get(column) != given.get(column))
-        pairs = {column: (str(have.get(column)), str(given.get(column))) for column in different}
+    types = {field.name: field.type for field in given}
+    if types != have:
+        different = sorted(column for column in have.keys() | types.keys() if have.get(column) != types.get(column))
+        pairs = {column: (str(have.get(column)), str(types.get(column))) for column in different}
         raise SchemaMismatch(
             f"table {name!r}: columns must be the table's, got (table's, given) {pairs}", columns=pairs
         )
-    return table.select(list(have))
+    return list(have)
+
+
+def _numbered(rows: Batches, columns: Sequence[str], first: int) -> Any:
+    """A stream of the rows with their columns in order and ``_seq``."""
+    schema = pa.schema([*(rows.schema.field(name) for name in columns), pa.field(SEQUENCE, pa.int64())])
+
+    def stream() -> Iterator[Any]:
+        following = first
+        for batch in rows.batches():
+            numbers = pa.array(np.arange(following, following + batch.num_rows))
+            following += batch.num_rows
+            yield pa.RecordBatch.from_arrays([*(batch.column(name) for name in columns), numbers], schema=schema)
+
+    return pa.RecordBatchReader.from_batches(schema, stream())

@@ -15,6 +15,7 @@ import lmdb
 
 from raymlops.errors import StorageError
 from raymlops.features.online import ViewUpdate, Watermark, address
+from raymlops.features.runs import MAGIC
 
 __all__ = ["LmdbOnlineStore"]
 
@@ -22,7 +23,16 @@ _WATERMARK = struct.Struct("<qq")
 _WATERMARK_PREFIX = (
     b"\x00watermark\x00"  # sorts before, and differs from, every address: a view's name starts with a letter
 )
+_LAYOUT = b"\x00layout"
+"""Where it stands in which layout the runs are; behind it, the views that are still to be rebuilt in it."""
+_MAGIC = struct.pack("<I", MAGIC)
+_REBUILT_FROM_THE_START = _WATERMARK.pack(-1, -1)
 _MAX_READERS = 1024
+_READING: dict[str, Any] = {
+    "readonly": True,
+    "create": False,
+    "map_size": 1 << 40,  # address space: whatever the writer's limit is, or becomes
+}
 
 
 @dataclass
@@ -60,19 +70,23 @@ class LmdbOnlineStore:
 
     Several stores of one process on the same file share it: LMDB forbids a process to open a file twice.
 
+    A file of another layout of runs is emptied when it is opened for writing. Its views keep their watermarks, set to
+    before the first row, so that materialising them rebuilds them; until the last of them is complete, nobody can open
+    the file for reading.
+
     Args:
         path: Directory of the file.
         writable: Whether ``commit`` may be called; creates the file. One process at a time.
-        map_bytes: Largest size of the file. Address space, not memory or disk.
+        map_bytes: Size up to which the writer lets the file grow.
 
     Raises:
-        StorageError: the file cannot be opened, or does not exist and ``writable`` is false.
+        StorageError: the file cannot be opened, or ``writable`` is false and it does not exist or is not rebuilt.
     """
 
     _open_files: dict[Path, _SharedFile] = {}  # noqa: RUF012 - shared by all stores of the process on purpose
     _open_lock = threading.Lock()
 
-    def __init__(self, path: Path, *, writable: bool = False, map_bytes: int = 1 << 36) -> None:
+    def __init__(self, path: Path, *, writable: bool = False, map_bytes: int = 4 << 30) -> None:
         self._path = path.resolve()
         self._map_bytes = map_bytes
         with self._open_lock, self._named("open"):
@@ -87,24 +101,47 @@ class LmdbOnlineStore:
         elif writable and not shared.writable:
             shared.environment.close()
             shared.environment, shared.writable = self._open(writable), True
+        elif not writable:
+            self._check_layout(shared.environment)
         shared.users += 1
         return shared
 
     def _open(self, writable: bool) -> Any:
-        path, size = str(self._path), self._map_bytes
-        if not writable:
-            return lmdb.open(
-                path, readonly=True, create=False, map_size=size, max_readers=_MAX_READERS, readahead=False
-            )
-        self._path.mkdir(parents=True, exist_ok=True)
-        environment = lmdb.open(path, metasync=False, map_size=size, max_readers=_MAX_READERS, readahead=False)
-        environment.reader_check()  # frees the slots of readers that were killed
+        path = str(self._path)
+        if writable:
+            self._path.mkdir(parents=True, exist_ok=True)
+        options = {"metasync": False, "map_size": self._map_bytes} if writable else _READING
+        environment = lmdb.open(path, max_readers=_MAX_READERS, readahead=False, **options)
+        try:
+            if writable:
+                environment.reader_check()  # frees the slots of readers that were killed
+                _prepare(environment)
+            else:
+                self._check_layout(environment)
+        except BaseException:
+            environment.close()
+            raise
         return environment
+
+    def _check_layout(self, environment: Any) -> None:
+        with environment.begin() as transaction:
+            record = transaction.get(_LAYOUT)
+            started = record is not None or transaction.stat()["entries"] > 0
+        if started and (record is None or record[: len(_MAGIC)] != _MAGIC):
+            reason = "is of another layout: the writing process rebuilds it when it starts"
+            raise StorageError(f"online store {self._path}: {reason}", path=str(self._path))
+        views = _unfinished(record)
+        if views:
+            reason = f"is being rebuilt from the tables: {sorted(views)} are not complete yet"
+            raise StorageError(f"online store {self._path}: {reason}", path=str(self._path), views=sorted(views))
 
     @contextmanager
     def _named(self, action: str) -> Iterator[None]:
         try:
             yield
+        except lmdb.MapFullError as error:
+            reason = f"is full at {self._map_bytes} bytes: raise features.online_bytes"
+            raise StorageError(f"online store {self._path}: {reason}", path=str(self._path)) from error
         except (lmdb.Error, OSError) as error:
             raise StorageError(f"online store {self._path}: cannot {action}: {error}", path=str(self._path)) from error
 
@@ -129,10 +166,13 @@ class LmdbOnlineStore:
     def commit(self, updates: Sequence[ViewUpdate]) -> None:
         with self._named("write"), self._file.environment.begin(write=True) as transaction:
             for update in updates:
-                for key in sorted(update.runs):
-                    transaction.put(address(update.view, key), update.runs[key])
+                _put_runs(transaction, update)
                 record = _WATERMARK.pack(update.watermark.table_version, update.watermark.sequence)
                 transaction.put(_WATERMARK_PREFIX + update.view.encode(), record)
+            views = _unfinished(transaction.get(_LAYOUT))
+            if views:
+                complete = {update.view for update in updates if update.watermark.table_version >= 0}
+                transaction.put(_LAYOUT, _layout_record(views - complete))
 
     def close(self) -> None:
         with self._open_lock:
@@ -143,3 +183,47 @@ class LmdbOnlineStore:
             if not self._file.users:
                 self._file.environment.close()
                 del self._open_files[self._path]
+
+
+def _prepare(environment: Any) -> None:
+    """Empty a file of another layout, in one transaction."""
+    with environment.begin(write=True) as transaction:
+        record = transaction.get(_LAYOUT)
+        if record is not None and record[: len(_MAGIC)] == _MAGIC:
+            return
+        views = _materialised(transaction)
+        transaction.drop(environment.open_db(txn=transaction), delete=False)
+        for view in views:
+            transaction.put(_WATERMARK_PREFIX + view.encode(), _REBUILT_FROM_THE_START)
+        transaction.put(_LAYOUT, _layout_record(views))
+
+
+def _materialised(transaction: Any) -> set[str]:
+    """The views that have a watermark."""
+    views = set()
+    with transaction.cursor() as cursor:
+        found = cursor.set_range(_WATERMARK_PREFIX)
+        while found and cursor.key().startswith(_WATERMARK_PREFIX):
+            views.add(cursor.key()[len(_WATERMARK_PREFIX) :].decode())
+            found = cursor.next()
+    return views
+
+
+def _layout_record(unfinished: set[str]) -> bytes:
+    return _MAGIC + "\n".join(sorted(unfinished)).encode()
+
+
+def _unfinished(record: bytes | None) -> set[str]:
+    return set((record or _MAGIC)[len(_MAGIC) :].decode().split("\n")) - {""}
+
+
+def _put_runs(transaction: Any, update: ViewUpdate) -> None:
+    if not update.runs:
+        return
+    prefix = address(update.view, b"")
+    keys = sorted(update.runs)
+    with transaction.cursor() as cursor:
+        # What lies behind all that is there fills its pages, and needs no search for its place.
+        behind = not cursor.last() or cursor.key() < prefix + keys[0]
+        items = zip(map(prefix.__add__, keys), map(update.runs.__getitem__, keys), strict=True)
+        cursor.putmulti(items, append=behind)

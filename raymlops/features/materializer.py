@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -15,7 +15,8 @@ from raymlops.errors import StorageError
 from raymlops.features.applied import CatalogState
 from raymlops.features.definitions import FeatureView
 from raymlops.features.online import OnlineStore, ViewUpdate, Watermark, address
-from raymlops.features.runs import Run, RunLayout, runs_of
+from raymlops.features.run_batch import RunBatch, run_batches
+from raymlops.features.runs import RunLayout
 from raymlops.features.timeline import SEQUENCE, with_event_time
 from raymlops.features.validity import span_us
 from raymlops.records.features import MaterializeReceipt
@@ -23,6 +24,11 @@ from raymlops.records.features import MaterializeReceipt
 __all__ = ["Fresh", "Materializer", "Tables"]
 
 Ints = npt.NDArray[np.int64]
+
+_BATCH_BYTES = 128 << 20  # of rows read at once, and of stored runs that are taken apart at once
+_COMMIT_BYTES = 512 << 20  # of runs: where these are long, fewer rows are read at once
+_VALUE_BYTES = 8
+_NOTHING = Watermark(-1, -1)
 
 
 class Tables(Protocol):
@@ -40,8 +46,8 @@ class Tables(Protocol):
         """``_seq`` of the last row; -1 for a table without rows."""
         ...
 
-    def read(self, name: str, *, columns: Sequence[str], after_sequence: int) -> Any:
-        """Rows that arrived after a ``_seq``, in the order they arrived."""
+    def read(self, name: str, *, columns: Sequence[str], after_sequence: int, until_sequence: int) -> Any:
+        """Rows with ``after_sequence < _seq <= until_sequence``, in the order they arrived."""
         ...
 
 
@@ -52,10 +58,18 @@ class Fresh:
     rows: Any
     first_sequence: int
 
+    def between(self, after: int, until: int) -> Any | None:
+        """The rows with ``after < _seq <= until``; ``None`` if some of them are not among these."""
+        first = after + 1 - self.first_sequence
+        if first < 0 or until >= self.first_sequence + self.rows.num_rows:
+            return None
+        return self.rows.slice(first, until - after)
+
 
 class Materializer:
-    """Brings an online store up to the tables. Idempotent: the watermark is committed together with the rows.
+    """Brings an online store up to the tables, in batches of bounded size, each one atomic commit.
 
+    Idempotent: the watermark is committed together with the rows. What is cut off goes on behind the last batch.
     Not thread-safe: one caller at a time.
 
     Args:
@@ -76,7 +90,7 @@ class Materializer:
         """Materialise views; one receipt per view that has rows, by name.
 
         Raises:
-            StorageError: nothing was written for the views of some table.
+            StorageError: the views of some table are not brought up to it; every view stands at its watermark.
         """
         by_table: dict[str, list[FeatureView]] = {}
         for view in views:
@@ -88,50 +102,93 @@ class Materializer:
         return sorted(receipts, key=lambda receipt: receipt.view)
 
     def table(self, table: str, views: Sequence[FeatureView], fresh: Fresh | None) -> list[MaterializeReceipt]:
-        """Materialise the views on one table in one commit.
+        """Materialise the views on one table.
+
+        Views that lag behind the others are brought level first; from there on every batch is one commit for all.
+
+        Args:
+            table: The table.
+            views: Views on it, all kept online.
+            fresh: Its newest rows, where they are at hand.
 
         Raises:
-            StorageError: nothing was written.
+            StorageError: a view is not brought up to the table; every view stands at its watermark.
         """
         target = Watermark(self._tables.version(table), self._tables.last_sequence(table))
-        updates, receipts = [], []
+        rows = dict.fromkeys((view.ref for view in views), 0)
+        marks: dict[str, Watermark] = {}
+        behind = []
         for view in views:
-            reached = self._online.watermark(view.ref)
-            done = -1 if reached is None else reached.sequence
-            if done > target.sequence:
-                reason = (
-                    f"table {table!r} ends at row {target.sequence}, but {view.ref!r} was materialised up to {done}"
+            reached = self._reached(table, view, target)
+            marks[view.ref] = _NOTHING if reached is None else reached
+            if reached is None or reached.sequence < target.sequence:  # even an empty table has to be complete once
+                behind.append(view)
+        share = 1.0
+        while behind:
+            level = min(marks[view.ref].sequence for view in behind)
+            group = [view for view in behind if marks[view.ref].sequence == level]
+            ahead = [marks[view.ref].sequence for view in behind if marks[view.ref].sequence > level]
+            until = min([target.sequence, level + max(int(share * _batch_rows(group)), 1), *ahead])
+            pending, sequence = self._pending(table, group, level, until, fresh)
+            updates = []
+            for view in group:
+                marks[view.ref] = (
+                    target if until == target.sequence else Watermark(marks[view.ref].table_version, until)
                 )
-                raise StorageError(f"{reason}: rows were removed behind the store's back", table=table)
-            rows = 0
-            if reached is None or done < target.sequence:
-                pending, sequence = self._pending(table, view, done, fresh)
-                rows = pending.num_rows
-                updates.append(ViewUpdate(view.ref, target, self._runs(view, pending, sequence)))
-            receipts.append(MaterializeReceipt(view=view.ref, table_version=target.table_version, rows=rows))
-        if updates:
+                rows[view.ref] += len(sequence)
+                parts = self._runs(view, pending, sequence, first=level < 0)
+                updates += [ViewUpdate(view.ref, marks[view.ref], runs) for runs in parts]
             self._online.commit(updates)
-        return receipts
+            written = sum(sum(map(len, update.runs.values())) for update in updates)
+            share = min(share * _COMMIT_BYTES / max(written, 1), 1.0)
+            behind = [view for view in behind if marks[view.ref] is not target]
+        return [
+            MaterializeReceipt(view=view.ref, table_version=target.table_version, rows=rows[view.ref]) for view in views
+        ]
 
-    def _pending(self, table: str, view: FeatureView, done: int, fresh: Fresh | None) -> tuple[Any, Ints]:
-        """Rows of the table that a view does not have online yet, and their order of arrival."""
-        columns = list(view.table_columns)
-        if fresh is not None and fresh.first_sequence == done + 1:
-            return fresh.rows.select(columns), np.arange(done + 1, done + 1 + fresh.rows.num_rows)
-        rows = self._tables.read(table, columns=[*columns, SEQUENCE], after_sequence=done)
+    def _reached(self, table: str, view: FeatureView, target: Watermark) -> Watermark | None:
+        reached = self._online.watermark(view.ref)
+        if reached is not None and reached.sequence > target.sequence:
+            done = reached.sequence
+            reason = f"table {table!r} ends at row {target.sequence}, but {view.ref!r} was materialised up to {done}"
+            raise StorageError(f"{reason}: rows were removed behind the store's back", table=table)
+        return reached
+
+    def _pending(
+        self, table: str, views: Sequence[FeatureView], after: int, until: int, fresh: Fresh | None
+    ) -> tuple[Any, Ints]:
+        """Rows that some views do not have online yet, and their order of arrival."""
+        columns = list(dict.fromkeys(name for view in views for name in view.table_columns))
+        at_hand = None if fresh is None else fresh.between(after, until)
+        if at_hand is not None:
+            return at_hand.select(columns), np.arange(after + 1, until + 1)
+        rows = self._tables.read(table, columns=[*columns, SEQUENCE], after_sequence=after, until_sequence=until)
         return rows.select(columns), rows[SEQUENCE].to_numpy()
 
-    def _runs(self, view: FeatureView, rows: Any, sequence: Ints) -> dict[bytes, bytes]:
+    def _runs(self, view: FeatureView, rows: Any, sequence: Ints, *, first: bool) -> list[dict[bytes, bytes]]:
+        """The new runs of the rows' entities, in parts, keys ascending; at least one part."""
         layout = self._layouts.setdefault(view.ref, RunLayout(view))
-        rows, sequence = with_event_time(view, rows, sequence)
-        newer = dict(runs_of(layout, rows, sequence))
-        now_us = to_us(self._clock.now())
-        runs = {}
+        rows, sequence = with_event_time(view, rows.select(view.table_columns), sequence)
+        now_us, prefix = to_us(self._clock.now()), address(view.ref, b"")
+        parts: list[dict[bytes, bytes]] = []
         with self._online.snapshot() as snapshot:
-            present = snapshot.get_many([address(view.ref, key) for key in newer])
-            for (key, run), blob in zip(newer.items(), present, strict=True):
-                merged: Run = run if blob is None else Run.decode(layout, blob).merged(run)
-                # An event from the future must not push out what is needed to answer for now.
-                horizon = min(int(merged.event[-1]), now_us) - self._history_us
-                runs[key] = merged.trimmed(horizon, layout.window_us).encode(layout)
-        return runs
+            for batch in run_batches(layout, rows, sequence):
+                stored = [] if first else snapshot.get_many([prefix + key for key in batch.keys])
+                for merged in _merged(batch, stored):
+                    parts.append(merged.trimmed(now_us, self._history_us).encode())
+        return parts or [{}]
+
+
+def _merged(batch: RunBatch, stored: Sequence[memoryview | None]) -> Iterator[RunBatch]:
+    """The batch with what is stored; in parts, where that is much."""
+    if len(batch.keys) > 1 and sum(len(run) for run in stored if run is not None) > _BATCH_BYTES:
+        middle = len(batch.keys) // 2
+        yield from _merged(batch.part(0, middle), stored[:middle])
+        yield from _merged(batch.part(middle, len(batch.keys)), stored[middle:])
+    else:
+        yield batch.with_stored(stored)
+
+
+def _batch_rows(views: Sequence[FeatureView]) -> int:
+    columns = {name for view in views for name in view.table_columns}
+    return max(_BATCH_BYTES // (_VALUE_BYTES * (len(columns) + 1)), 1)

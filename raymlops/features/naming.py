@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from raymlops.errors import ConfigError
 
 __all__ = [
     "check_column",
     "check_name",
+    "check_text",
     "check_unique",
     "check_version",
     "column_name",
+    "items_of",
+    "mapping_of",
     "parse_feature",
     "parse_reference",
 ]
@@ -22,6 +26,7 @@ _NAME = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9])*")
 _FEATURE = re.compile(r"(?P<view>[A-Za-z]\w*)(?:@(?P<version>[1-9]\d*))?:(?P<field>[A-Za-z]\w*)")
 _REFERENCE = re.compile(r"(?P<name>[A-Za-z]\w*)(?:@(?P<version>[1-9]\d*))?")
 _RESERVED_PREFIX = "_"
+_LONGEST_NAME = 80
 
 
 def column_name(view: str, feature: str) -> str:
@@ -35,7 +40,7 @@ def parse_reference(reference: str) -> tuple[str, int | None]:
     Raises:
         ConfigError: ``reference`` is neither.
     """
-    match = _REFERENCE.fullmatch(reference)
+    match = _REFERENCE.fullmatch(reference) if isinstance(reference, str) else None
     if match is None:
         raise ConfigError(f"reference must be NAME or NAME@VERSION, got {reference!r}")
     version = match["version"]
@@ -48,7 +53,7 @@ def parse_feature(reference: str) -> tuple[str, int | None, str]:
     Raises:
         ConfigError: ``reference`` is neither.
     """
-    match = _FEATURE.fullmatch(reference)
+    match = _FEATURE.fullmatch(reference) if isinstance(reference, str) else None
     if match is None:
         raise ConfigError(f"feature must be VIEW:FIELD or VIEW@VERSION:FIELD, got {reference!r}")
     version = match["version"]
@@ -64,6 +69,8 @@ def check_name(kind: str, name: object) -> None:
     if not isinstance(name, str) or _NAME.fullmatch(name) is None:
         rule = "letters, digits and single underscores, a letter first"
         raise ConfigError(f"{kind} name must be made of {rule}, got {name!r}", name=name)
+    if len(name) > _LONGEST_NAME:
+        raise ConfigError(f"{kind} name must have at most {_LONGEST_NAME} characters, got {len(name)}", name=name)
 
 
 def check_column(owner: str, name: object) -> None:
@@ -74,6 +81,50 @@ def check_column(owner: str, name: object) -> None:
     """
     if not isinstance(name, str) or not name or name.startswith(_RESERVED_PREFIX):
         raise ConfigError(f"{owner}: a column name must be text that does not start with '_', got {name!r}")
+    check_text(owner, "a column name", name)
+
+
+def check_text(owner: str, what: str, value: object) -> None:
+    """Text must be Unicode that can be written down.
+
+    Raises:
+        ConfigError: the rule is broken.
+    """
+    try:
+        if isinstance(value, str) and value.encode() is not None:
+            return
+    except UnicodeEncodeError:
+        pass
+    raise ConfigError(f"{owner}: {what} must be text, got {value!r}")
+
+
+def items_of(owner: str, what: str, value: Any, kind: type) -> tuple[Any, ...]:
+    """The items of a list or tuple, all of one kind.
+
+    Raises:
+        ConfigError: it is neither, or an item is of another kind.
+    """
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise ConfigError(f"{owner}: {what} must be a list, got {value!r}")
+    items = tuple(value)
+    for item in items:
+        if not isinstance(item, kind):
+            raise ConfigError(f"{owner}: {what} must hold {kind.__name__} only, got {item!r}")
+    return items
+
+
+def mapping_of(owner: str, what: str, value: Any) -> dict[str, Any]:
+    """A mapping of texts to texts, as a dictionary.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{owner}: {what} must be a mapping, got {value!r}")
+    for key, text in value.items():
+        check_text(owner, f"a key of {what}", key)
+        check_text(owner, f"{what}[{key!r}]", text)
+    return dict(value)
 
 
 def check_unique(owner: str, names: Iterable[str]) -> None:

@@ -16,8 +16,9 @@ class Watermark:
     """How far a view is materialised: all rows of its table up to here are in the online store."""
 
     table_version: int
+    """The last version all of whose rows are there; -1 before the first."""
     sequence: int
-    """``_seq`` of the last row."""
+    """``_seq`` of the last row; it may be ahead of the version while a large version is materialised in batches."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class ViewUpdate:
     """``NAME@VERSION``."""
     watermark: Watermark
     runs: Mapping[bytes, bytes]
-    """Encoded key -> run."""
+    """Encoded key -> run. A commit may have several updates of one view, with the same watermark."""
 
 
 NOWHERE = b"\x00"

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 
-from raymlops.errors import ConfigError, DataError
+from raymlops.errors import ConfigError, DataError, SchemaMismatch
 from raymlops.features.applied import ResolvedService, ResolvedView
 from raymlops.features.definitions import DType
-from raymlops.features.keys import key_of_row
 from raymlops.features.naming import column_name
 from raymlops.features.on_demand import OnDemandFunction
-from raymlops.features.online import NOWHERE, OnlineStore, address
+from raymlops.features.online import OnlineStore
+from raymlops.features.online_keys import RequestKeys
 from raymlops.features.run_reader import Value, ViewReader
-from raymlops.features.schema import INSTANT, arrow_type, check_columns, typed
+from raymlops.features.schema import arrow_type, check_columns, typed
 
 __all__ = ["KeyTypes", "OnlinePlan", "OnlineRows"]
 
@@ -47,17 +48,21 @@ class _PlannedView:
         self.columns = [column_name(view.name, feature) for feature in resolved.features]
         self.reader = ViewReader(view, resolved.features)
         self._resolved = resolved
-        self._keys = view.join_columns
         self._key_types = key_types
-        self._types: tuple[type, ...] | None = None
-        self._prefix = address(view.ref, b"")
+        self._keys = self._compiled(())
+        self._typed = False
 
-    def address_of(self, row: Mapping[str, object]) -> bytes | None:
-        """Where the row's entity is kept; ``None`` if its key has a null."""
-        if self._types is None:
-            self._types = self._key_types(self._resolved)
-        key = key_of_row(row, self._keys, self._types or (), f"view {self.name!r}")
-        return None if key is None else self._prefix + key
+    def addresses(self, rows: Sequence[Mapping[str, object]]) -> list[bytes]:
+        """Where the rows' entities are kept."""
+        if not self._typed:
+            types = self._key_types(self._resolved)
+            if types is not None:
+                self._keys, self._typed = self._compiled(types), True
+        return self._keys.addresses(rows)
+
+    def _compiled(self, types: Sequence[type]) -> RequestKeys:
+        view = self._resolved.view
+        return RequestKeys(view.ref, view.join_columns, types, f"view {view.name!r}")
 
 
 class OnlinePlan:
@@ -105,29 +110,24 @@ class OnlinePlan:
             DataError: a value has the wrong type, or an instant lies before the history that is kept.
             StorageError: the store cannot be read.
         """
-        count = len(rows)
         columns: dict[str, list[Value]] = {}
         times: dict[str, list[int | None]] = {}
-        missing: list[list[str]] = [[] for _ in range(count)]
+        missing: list[list[str]] = [[] for _ in rows]
         with self._store.snapshot() as snapshot:
             for view, shown in zip(self._views, self._shown, strict=True):
-                addresses = [view.address_of(row) for row in rows]
-                runs = snapshot.get_many([NOWHERE if found is None else found for found in addresses])
-                read = view.reader.read
-                answers = [read(run, at) for run, at in zip(runs, at_us, strict=True)]
-                times[view.name] = [event_us for _, event_us in answers]
-                columns.update(
-                    zip(view.columns, map(list, zip(*[values for values, _ in answers], strict=True)), strict=False)
-                )
-                for row, (_, event_us) in enumerate(answers):
-                    if event_us is None:
-                        missing[row] += shown
+                values, event_times = view.reader.read(snapshot.get_many(view.addresses(rows)), at_us)
+                columns.update(zip(view.columns, values, strict=True))
+                times[view.name] = event_times
+                if None in event_times:
+                    for row, event_us in enumerate(event_times):
+                        if event_us is None:
+                            missing[row] += shown
         if self._on_demand:
             self._compute(rows, columns)
-        return OnlineRows({name: columns.get(name, []) for name in self.feature_columns}, times, missing)
+        return OnlineRows({name: columns[name] for name in self.feature_columns}, times, missing)
 
     def _compute(self, rows: Sequence[Mapping[str, object]], columns: dict[str, list[Value]]) -> None:
-        fetched = {name: _array(columns.get(name, []), dtype) for name, dtype in self._fetched.items()}
+        fetched = {name: _array(columns[name], dtype) for name, dtype in self._fetched.items()}
         for function in self._on_demand:
             request = {name: _request_column(function, rows, name) for name in function.view.request_inputs}
             for name, column in function.compute({**fetched, **request}, len(rows)).items():
@@ -140,16 +140,19 @@ class OnlinePlan:
 
 
 def _array(values: Sequence[Value], dtype: DType) -> Any:
-    if dtype == "timestamp":
-        return pa.array(values, pa.int64()).cast(INSTANT)
-    return pa.array(values, arrow_type(dtype))
+    return pa.array(values, arrow_type(dtype))  # of instants the microseconds
 
 
 def _request_column(function: OnDemandFunction, rows: Sequence[Mapping[str, object]], name: str) -> Any:
     for row in rows:
         check_columns("request", row, [name])
+    values = [row[name] for row in rows]
+    # Arrow would take a naive instant beside an aware one for UTC.
+    naive = next((value for value in values if isinstance(value, datetime) and value.tzinfo is None), None)
+    if naive is not None:
+        raise SchemaMismatch(f"request: column {name!r} must hold tz-aware instants, got {naive!r}", column=name)
     try:
-        column = pa.array([row[name] for row in rows])
-    except pa.ArrowException as error:
+        column = pa.array(values)
+    except (pa.ArrowException, OverflowError, UnicodeError) as error:
         raise DataError(f"request: column {name!r} must hold one type: {error}", column=name) from error
     return typed("request", name, column, function.request_type(name))

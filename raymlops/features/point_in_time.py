@@ -16,12 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from raymlops.errors import FeatureViewNotFound, SchemaMismatch
+from raymlops.errors import ConfigError, FeatureViewNotFound, SchemaMismatch
+from raymlops.features.arguments import as_table
 from raymlops.features.definitions import FeatureView
 from raymlops.features.keys import UNKNOWN, match_rows
-from raymlops.features.naming import column_name, parse_reference
+from raymlops.features.moments import Moments
+from raymlops.features.naming import column_name, items_of, parse_reference
 from raymlops.features.schema import check_columns, check_summable, conform, instants_us
-from raymlops.features.timeline import SEQUENCE, Timeline, total_order
+from raymlops.features.timeline import SEQUENCE, Timeline
 from raymlops.features.validity import is_valid, span_us
 from raymlops.features.windows import Answers, aggregate_windows, answers_column
 
@@ -67,11 +69,15 @@ def point_in_time_join(
         DataError: a value breaks a constraint, or an instant is missing.
         ConfigError: a view does not know its keys, or has no created-at where one is needed.
     """
+    spine = as_table("spine", spine)
+    views = items_of("point_in_time_join", "views", views, FeatureView)
+    if not isinstance(tables, Mapping):
+        raise ConfigError(f"point_in_time_join: tables must be a mapping, got {type(tables).__name__}")
     check_columns("spine", spine.column_names, [event_time])
     at_us = instants_us("spine", event_time, spine[event_time])
     result = spine
     for view in views:
-        table = _table_of(view, tables)
+        table = as_table(f"view {view.name!r}: its table", _table_of(view, tables))
         sequence = sequence_of(view, table)
         rows = conform(view, table)
         check_summable(view, rows)
@@ -138,28 +144,29 @@ def join_view(
     """
     wanted = view.feature_names if features is None else features
     timeline = Timeline.of(view, rows, sequence, knowledge_cutoff=knowledge_cutoff)
-    keys = match_rows("spine", spine, view.keys, timeline.distinct, columns=view.join_columns)
+    keys = match_rows("spine", spine, timeline.index, view.join_columns)
     asked = np.flatnonzero(keys != UNKNOWN)
-    asked = asked[total_order([keys[asked], at_us[asked]])]
+    asked = asked[Moments(keys[asked], at_us[asked]).order]
     keys, at = keys[asked], at_us[asked]
     chosen = timeline.latest(keys, timeline.known.count_until(keys, at))
     valid = chosen >= 0
     late = 0
     if len(timeline):
-        valid &= is_valid(timeline.event_us[chosen], at, span_us(view.ttl))
-        late = int((valid & (timeline.created_us[chosen] > at)).sum())
+        valid &= is_valid(timeline.event.at(chosen), at, span_us(view.ttl))
+        if view.created_at is not None:
+            late = int((valid & (timeline.created_at(chosen) > at)).sum())
     aggregates = {aggregate.name: aggregate for aggregate in view.aggregates if aggregate.name in wanted}
-    answers = aggregate_windows(timeline, aggregates.values(), keys, at)
+    answers = aggregate_windows(timeline, aggregates.values(), keys, at) if aggregates else {}
     picked = _spread(Answers(chosen, valid), asked, spine.num_rows, valid_elsewhere=False)
-    positions = pa.array(picked.values, mask=~picked.valid)
+    places = timeline.places(picked.values, picked.valid)
     columns = {}
     for name in wanted:
         if name in aggregates:
-            counting = aggregates[name].function == "count"
+            counting = aggregates[name].counts
             answer = _spread(answers[name], asked, spine.num_rows, valid_elsewhere=counting)
             column = answers_column(view, aggregates[name], timeline, answer)
         else:
-            column = timeline.rows[name].take(positions)
+            column = timeline.table[name].take(places)
         columns[column_name(view.name, name)] = column
     return JoinedView(columns, late)
 

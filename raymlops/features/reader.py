@@ -8,23 +8,31 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import numpy as np
+import numpy.typing as npt
 
-from raymlops.clock import Clock, SystemClock, to_us
-from raymlops.errors import ConfigError, DataError
-from raymlops.features.applied import ResolvedView
+from raymlops.clock import Clock, SystemClock
+from raymlops.errors import ConfigError, NotFoundError, StorageError
+from raymlops.features.applied import CatalogState, ResolvedView
+from raymlops.features.arguments import as_table, check_free, check_table_version, instant_us
 from raymlops.features.catalog import Catalog
 from raymlops.features.delta import DeltaTables
-from raymlops.features.layout import catalog_path, online_path, tables_path, training_sets_path
+from raymlops.features.discovery import Discovery
+from raymlops.features.files import Root, open_files, parse_root
+from raymlops.features.knowledge import known_features
+from raymlops.features.layout import catalog_path, local_path, online_path, quarantine_path, tables_path
 from raymlops.features.lmdb import LmdbOnlineStore
-from raymlops.features.naming import parse_reference
-from raymlops.features.online import OnlineStore
+from raymlops.features.naming import check_text, parse_reference
+from raymlops.features.node_copy import DefinitionSource, NodeCopy, key_types_of
+from raymlops.features.online import OnlineStore, Watermark
 from raymlops.features.plan import OnlinePlan
+from raymlops.features.quarantine import quarantined_rows
 from raymlops.features.schema import check_columns
-from raymlops.features.service_join import join_service
+from raymlops.features.service_join import JoinTasks, join_service
 from raymlops.features.services import Definition, FeatureService
-from raymlops.features.training_set import TrainingSet, read_manifest, read_spine, write_manifest
-from raymlops.records.features import TrainingSetManifest
+from raymlops.features.training_set import TrainingSet, TrainingSets, check_content, check_views
+from raymlops.records.discovery import FeatureMatch, ViewStatistics
+from raymlops.records.features import QuarantinedRow, TrainingSetManifest
 
 __all__ = ["FeatureReader"]
 
@@ -35,19 +43,49 @@ class FeatureReader:
     Thread-safe. It sees what the writing process commits, without being told.
 
     Args:
-        root: Directory of the store.
+        root: Directory of the store, or its URI in an object store.
         clock: What ``at=None`` means, and the stamp of training sets.
         online: Another online store than the node's own.
+        copy: Where the online side is read on a node that the writer does not run on.
+        join_tasks: How large training sets are joined; ``None``: in this process, however large.
+        local: Directory of the online store on this node; ``None``: the root, which must then be a directory.
+        storage_options: Options of the object store; its secrets come from the environment.
     """
 
-    def __init__(self, root: Path, *, clock: Clock | None = None, online: OnlineStore | None = None) -> None:
+    def __init__(
+        self,
+        root: Root,
+        *,
+        clock: Clock | None = None,
+        online: OnlineStore | None = None,
+        copy: NodeCopy | None = None,
+        join_tasks: JoinTasks | None = None,
+        local: Path | None = None,
+        storage_options: Mapping[str, str] | None = None,
+    ) -> None:
         self._root = root
+        self._local = local
+        self._training_sets = TrainingSets(root, storage_options)
+        self._join_tasks = join_tasks
         self._clock = SystemClock() if clock is None else clock
-        self._catalog = Catalog(catalog_path(root))
-        self._tables = DeltaTables(tables_path(root))
+        self._catalog: DefinitionSource = Catalog(catalog_path(root), storage_options) if copy is None else copy
+        self._tables = DeltaTables(tables_path(root), storage_options)
+        self._quarantine = DeltaTables(quarantine_path(root), storage_options)
         self._lock = threading.Lock()
         self._store = online
+        self._copy = copy
         self._plans: dict[str, OnlinePlan] = {}
+        self._compiled: tuple[CatalogState | None, dict[str, OnlinePlan]] = (None, {})
+        """Plans by the name they were asked for by, as long as the definitions are these."""
+        self.discovery = Discovery(
+            open_files(parse_root(root), storage_options),
+            self._training_sets,
+            self._catalog,
+            self._tables,
+            self._clock,
+            self._watermark,
+        )
+        """Statistics, freshness, lineage and search."""
 
     def service(self, name: str) -> FeatureService:
         """The service ``NAME@VERSION``, or the newest version of ``NAME``.
@@ -73,21 +111,44 @@ class FeatureReader:
             FeatureViewNotFound: it is not applied.
             ConfigError: it has a view that is not kept online.
             StorageError: the online store does not exist yet, or cannot be opened.
+            UnavailableError: this node's copy of it does not catch up with the writer in time.
         """
-        resolved = self._catalog.state().resolve(service)
+        state = self._catalog.state()
+        compiled_from, compiled = self._compiled
+        if compiled_from is state and service in compiled:
+            return compiled[service]
+        resolved = state.resolve(service)
+        if self._copy is not None and resolved.service.ref not in self._plans:
+            self._copy.await_views(resolved)  # not under the lock: this may take its time
         with self._lock:
             plan = self._plans.get(resolved.service.ref)
             if plan is None:
-                if self._store is None:
-                    self._store = LmdbOnlineStore(online_path(self._root))
-                plan = self._plans[resolved.service.ref] = OnlinePlan(resolved, self._store, self._key_types)
+                plan = OnlinePlan(resolved, self._open_online(), self._key_types)
+                self._plans[resolved.service.ref] = plan
+            if self._compiled[0] is not state:
+                self._compiled = (state, {})
+            self._compiled[1][service] = plan
             return plan
 
+    def _open_online(self) -> OnlineStore:
+        if self._store is None:
+            self._store = (
+                LmdbOnlineStore(online_path(local_path(self._root, self._local)))
+                if self._copy is None
+                else self._copy.open()
+            )
+        return self._store
+
+    def _watermark(self, view: str) -> Watermark | None:
+        with self._lock:
+            return self._open_online().watermark(view)
+
     def _key_types(self, resolved: ResolvedView) -> tuple[type, ...] | None:
+        if self._copy is not None:
+            return self._copy.key_types(resolved)
         if not self._tables.exists(resolved.table):
             return None
-        schema = self._tables.schema(resolved.table)
-        return tuple(int if pa.types.is_integer(schema.field(key).type) else str for key in resolved.view.keys)
+        return key_types_of(resolved, self._tables.schema(resolved.table))
 
     def online(self, service: str, entities: Any, at: datetime | None = None) -> Any:
         """Read features from the online store.
@@ -102,15 +163,15 @@ class FeatureReader:
 
         Raises:
             FeatureViewNotFound: the service is not applied.
-            SchemaMismatch: a column is missing.
+            SchemaMismatch: a column is missing, or has the name of a feature.
             DataError: a value has the wrong type, or ``at`` lies before the history that is kept, or is naive.
             StorageError: the store cannot be read.
         """
         plan = self.plan(service)
+        entities = as_table("entities", entities)
         check_columns("entities", entities.column_names, plan.request_columns)
-        if at is not None and at.tzinfo is None:
-            raise DataError(f"at must be tz-aware, got {at!r}")
-        at_us = to_us(self._clock.now() if at is None else at)
+        check_free("entities", entities.column_names, plan.feature_columns)
+        at_us = instant_us("at", self._clock.now() if at is None else at)
         rows = entities.select(list(plan.request_columns)).to_pylist()
         if not plan.request_columns:
             rows = [{}] * entities.num_rows
@@ -134,7 +195,24 @@ class FeatureReader:
         """
         state = self._catalog.state()
         found = state.view(view)
+        if version is not None:
+            check_table_version(f"view {found.ref!r}", version)
         return self._tables.read(state.table_of(found), version=version, columns=found.table_columns)
+
+    def quarantine(self, view: str, ingest_id: str | None = None) -> list[QuarantinedRow]:
+        """The rows of a view that ingests refused, in the order they came.
+
+        Args:
+            view: ``NAME`` or ``NAME@VERSION``.
+            ingest_id: Only those of one ingest.
+
+        Raises:
+            FeatureViewNotFound: the view is not applied.
+            StorageError: they cannot be read.
+        """
+        state = self._catalog.state()
+        found = state.view(view)
+        return quarantined_rows(self._quarantine, state.table_of(found), found.ref, ingest_id=ingest_id)
 
     def table_versions(self) -> dict[str, int]:
         """The newest version of every table of an applied view into which something was ingested.
@@ -174,18 +252,26 @@ class FeatureReader:
         """
         state = self._catalog.state()
         resolved = state.resolve(service)
+        check_text("training set", "name", name)
+        spine = as_table("spine", spine)
+        if not isinstance(table_versions, Mapping | None):
+            raise ConfigError(f"table_versions must be a mapping, got {table_versions!r}")
         pinned = dict(table_versions or {})
+        for name_of_table, version in pinned.items():
+            check_table_version(f"table_versions[{name_of_table!r}]", version)
         unknown = sorted(pinned.keys() - state.tables())
         if unknown:
             raise ConfigError(f"table_versions must name tables of applied views, got {unknown}", tables=unknown)
         needed = sorted({view.table for view in resolved.views})
         versions = {table: pinned[table] if table in pinned else self._tables.version(table) for table in needed}
-        table, late = join_service(resolved, spine, self._tables, versions, knowledge_cutoff=knowledge_cutoff)
-        manifest = write_manifest(
-            training_sets_path(self._root),
+        table, late = join_service(
+            resolved, spine, self._tables, versions, knowledge_cutoff=knowledge_cutoff, tasks=self._join_tasks
+        )
+        manifest = self._training_sets.write(
             name=name,
             service=resolved,
             spine=spine,
+            table=table,
             table_versions=versions,
             late_rows=late,
             knowledge_cutoff=knowledge_cutoff,
@@ -208,34 +294,40 @@ class FeatureReader:
         """
         resolved = self._catalog.state().resolve(service)
         versions = {view.table: self._tables.version(view.table) for view in resolved.views}
+        spine = as_table("spine", spine)
         plain = spine.select([name for name in spine.column_names if name not in resolved.columns])
         table, _ = join_service(resolved, plain, self._tables, versions, knowledge_cutoff=False)
         return table.select(list(resolved.columns))
 
+    def features_known_at(self, service: str, spine: Any, known_us: npt.NDArray[np.int64]) -> Any:
+        """The features of a service as of each row's ``event_time``, from the rows that were known at another instant.
+
+        Args:
+            service: ``NAME`` or ``NAME@VERSION``.
+            spine: N rows as for ``features_at``.
+            known_us: N instants, microseconds since 1970: rows created later do not count.
+
+        Returns:
+            As ``features_at``, without the features on which no created-at bears.
+
+        Raises:
+            RaymlopsError: as ``training_set`` does.
+        """
+        return known_features(self._catalog.state().resolve(service), spine, known_us, self._tables)
+
     def describe(self) -> list[dict[str, Any]]:
-        """What is applied, entities first, then views and services, each kind by name: plain values for people."""
-        state = self._catalog.state()
-        entities = [
-            {"kind": "entity", "name": name, "version": None, "fields": list(entity.keys)}
-            for name, entity in sorted(state.entities.items())
-        ]
-        views = [
-            {
-                "kind": "view",
-                "name": view.name,
-                "version": view.version,
-                "entity": view.entity if isinstance(view.entity, str) else view.entity.name,
-                "fields": list(view.feature_names),
-                "owner": view.owner,
-                "description": view.description,
-            }
-            for view in (applied.view for _, applied in sorted(state.views.items()))
-        ]
-        services = [
-            {"kind": "service", "name": service.name, "version": service.version, "fields": list(service.features)}
-            for service in (applied.service for _, applied in sorted(state.services.items()))
-        ]
-        return [*entities, *views, *services]
+        """What is applied, entities first, then views, on-demand views and services: plain values for people."""
+        return self.discovery.listing()
+
+    def statistics(self, view: str, version: int | None = None) -> ViewStatistics:
+        """Statistics of a view at a version of its table, as ``Discovery.statistics`` gives them."""
+        return self.discovery.statistics(view, version)
+
+    def search(
+        self, text: str = "", *, tags: Mapping[str, str] | None = None, owner: str | None = None
+    ) -> list[FeatureMatch]:
+        """Definitions by words, tags and owner, as ``Discovery.search`` gives them."""
+        return self.discovery.search(text, tags=tags, owner=owner)
 
     def manifest(self, digest: str) -> TrainingSetManifest:
         """A manifest written by ``training_set``.
@@ -244,22 +336,33 @@ class FeatureReader:
             NotFoundError: there is none with this digest.
             StorageError: it cannot be read.
         """
-        return read_manifest(training_sets_path(self._root), digest)
+        return self._training_sets.manifest(digest)
 
     def rebuild(self, manifest: TrainingSetManifest) -> TrainingSet:
-        """Build a training set again, from the same spine and the same table versions.
+        """Build a training set again, from the same spine and the same table versions, and check that it is the same.
 
         Raises:
-            DataError: the stored spine is not the one of the manifest.
-            RaymlopsError: as ``training_set`` does.
+            DataError: the stored spine, the views or the rows are not those of the manifest. Where other code computed
+                the rows, the message says so; where it computed the same ones, ``TrainingSet.code_changed`` does.
+            StorageError: a table that the manifest pins, or its spine, was removed or cannot be read.
         """
-        return self.training_set(
-            manifest.service,
-            read_spine(manifest),
-            name=manifest.name,
-            knowledge_cutoff=manifest.knowledge_cutoff,
-            table_versions=manifest.table_versions,
-        )
+        resolved = self._catalog.state().resolve(manifest.service)
+        check_views(manifest, resolved)
+        spine = self._training_sets.spine(manifest)
+        try:
+            table, _ = join_service(
+                resolved,
+                spine,
+                self._tables,
+                manifest.table_versions,
+                knowledge_cutoff=manifest.knowledge_cutoff,
+                tasks=self._join_tasks,
+            )
+        except NotFoundError as error:
+            reason = f"training set {manifest.name!r}: what it pins was removed behind the store's back: {error}"
+            raise StorageError(reason, digest=manifest.digest) from error
+        check_content(manifest, table)
+        return TrainingSet(manifest, table)
 
     def close(self) -> None:
         """Release the online store; plans of this reader must not be used any more."""
@@ -268,3 +371,4 @@ class FeatureReader:
                 self._store.close()
                 self._store = None
             self._plans.clear()
+            self._compiled = (None, {})

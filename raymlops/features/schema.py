@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +18,9 @@ from raymlops.features.exact import LARGEST
 
 __all__ = [
     "INSTANT",
+    "NOT_NULL",
+    "FaultTally",
+    "RowFault",
     "arrow_type",
     "check_columns",
     "check_summable",
@@ -24,6 +28,9 @@ __all__ = [
     "conform",
     "instants_us",
     "key_column",
+    "raise_together",
+    "row_faults",
+    "type_fits",
     "typed",
 ]
 
@@ -37,6 +44,7 @@ _TYPES: dict[DType, Any] = {
     "timestamp": INSTANT,
 }
 _KEY_DTYPES: tuple[DType, ...] = ("int64", "string")
+NOT_NULL = "must not be null"
 _ROWS_NAMED = 10
 _WITHIN = f"must lie within {-LARGEST:g} and {LARGEST:g}"
 
@@ -57,7 +65,7 @@ def typed(owner: str, name: str, column: Any, dtype: DType) -> Any:
     given = column.type
     if pa.types.is_dictionary(given):
         column = column.cast(given.value_type)
-    if not _fits(column.type, dtype):
+    if not type_fits(column.type, dtype):
         rule = "a tz-aware timestamp" if dtype == "timestamp" else dtype
         raise SchemaMismatch(f"{owner}: column {name!r} must be {rule}, got {given}", column=name, got=str(given))
     try:
@@ -70,7 +78,8 @@ def typed(owner: str, name: str, column: Any, dtype: DType) -> Any:
     return column
 
 
-def _fits(given: Any, dtype: DType) -> bool:
+def type_fits(given: Any, dtype: DType) -> bool:
+    """Whether a column of an Arrow type can be one of a declared type."""
     types = pa.types
     if types.is_null(given):
         return True
@@ -106,7 +115,7 @@ def key_column(owner: str, name: str, column: Any, *, stored: bool = False) -> A
     """
     given = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     for dtype in _KEY_DTYPES:
-        if _fits(given, dtype) and not (stored and pa.types.is_null(given)):
+        if type_fits(given, dtype) and not (stored and pa.types.is_null(given)):
             return typed(owner, name, column, dtype)
     raise SchemaMismatch(f"{owner}: key {name!r} must be integers or strings, got {given}", column=name, got=str(given))
 
@@ -162,15 +171,58 @@ def conform(view: FeatureView, table: Any, *, created_at: datetime | None = None
     if exact and unknown:
         raise SchemaMismatch(f"{owner}: columns {unknown} are not declared, got {table.column_names}", columns=unknown)
     declared = {column.name: column.dtype for column in view.fields}
-    columns = {}
+    columns, faults = {}, []
     for name in view.table_columns:
-        if name in declared:
-            columns[name] = typed(owner, name, table[name], declared[name])
-        elif name in view.keys:
-            columns[name] = key_column(owner, name, table[name], stored=exact)
-        else:
-            columns[name] = typed(owner, name, table[name], "timestamp")
+        try:
+            if name in view.keys and name not in declared:
+                columns[name] = key_column(owner, name, table[name], stored=exact)
+            else:
+                columns[name] = typed(owner, name, table[name], declared.get(name, "timestamp"))
+        except SchemaMismatch as error:
+            faults.append(error)
+    raise_together(owner, faults)
     return pa.table(columns)
+
+
+def raise_together(owner: str, faults: Sequence[SchemaMismatch]) -> None:
+    """One error for all faults of a table's columns; nothing without any.
+
+    Raises:
+        SchemaMismatch: there is a fault; ``context["columns"]`` names the columns.
+    """
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        message = "; ".join(str(fault).removeprefix(f"{owner}: ") for fault in faults)
+        raise SchemaMismatch(f"{owner}: {message}", columns=[fault.context["column"] for fault in faults])
+
+
+@dataclass(frozen=True)
+class RowFault:
+    """A rule about the values of a column, and the rows of a table that break it."""
+
+    column: str
+    rule: str
+    broken: Mask
+    of_type: bool = False
+    """Whether the rule is that values survive in the declared type."""
+
+
+def row_faults(view: FeatureView, table: Any) -> list[RowFault]:
+    """All constraints on the values of a conforming table that some row breaks."""
+    declared = {column.name for column in view.fields}
+    required = [view.event_time, *(key for key in view.keys if key not in declared)]
+    faults: list[RowFault] = []
+
+    def note(column: str, rule: str, broken: Mask) -> None:
+        if broken.any():
+            faults.append(RowFault(column, rule, broken))
+
+    for name in required:
+        note(name, NOT_NULL, _mask(pc.is_null(table[name])))
+    for column in view.fields:
+        _check_field(column, table[column.name], note)
+    return faults
 
 
 def check_values(view: FeatureView, table: Any) -> None:
@@ -179,22 +231,46 @@ def check_values(view: FeatureView, table: Any) -> None:
     Raises:
         DataError: some row breaks a rule; the message and ``context["problems"]`` name columns, rules and rows.
     """
-    declared = {column.name for column in view.fields}
-    required = [view.event_time, *(key for key in view.keys if key not in declared)]
-    problems: list[dict[str, Any]] = []
+    tally = FaultTally()
+    tally.add(row_faults(view, table), 0)
+    tally.raise_if_any(f"view {view.name!r}", view=view.name)
 
-    def note(column: str, rule: str, broken: Mask) -> None:
-        if broken.any():
-            rows = np.flatnonzero(broken)
-            problems.append({"column": column, "rule": rule, "count": len(rows), "rows": rows[:_ROWS_NAMED].tolist()})
 
-    for name in required:
-        note(name, "must not be null", _mask(pc.is_null(table[name])))
-    for column in view.fields:
-        _check_field(column, table[column.name], note)
-    if problems:
-        parts = [f"{p['column']!r} {p['rule']}, broken by {p['count']} rows, first {p['rows']}" for p in problems]
-        raise DataError(f"view {view.name!r}: " + "; ".join(parts), view=view.name, problems=problems)
+class FaultTally:
+    """Faults of rows that come in several tables: how many rows break each rule, and which are the first."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str], int] = {}
+        self._rows: dict[tuple[str, str], list[int]] = {}
+        self._of_type = False
+
+    def add(self, faults: Iterable[RowFault], first_row: int) -> None:
+        """Count faults of a table whose first row has the number ``first_row``."""
+        for fault in faults:
+            rule = (fault.column, fault.rule)
+            self._of_type |= fault.of_type
+            rows = np.flatnonzero(fault.broken)
+            self._counts[rule] = self._counts.get(rule, 0) + len(rows)
+            named = self._rows.setdefault(rule, [])
+            named += (rows[: _ROWS_NAMED - len(named)] + first_row).tolist()
+
+    def raise_if_any(self, owner: str, **context: object) -> None:
+        """Tell them all.
+
+        Raises:
+            SchemaMismatch: a value does not survive in the declared type.
+            DataError: there is another fault; ``context["problems"]`` has columns, rules, counts and rows.
+        """
+        problems = [
+            {"column": column, "rule": rule, "count": count, "rows": self._rows[column, rule]}
+            for (column, rule), count in self._counts.items()
+        ]
+        if problems:
+            parts = [
+                f"column {p['column']!r} {p['rule']}, broken by {p['count']} rows, first {p['rows']}" for p in problems
+            ]
+            error = SchemaMismatch if self._of_type else DataError
+            raise error(f"{owner}: " + "; ".join(parts), problems=problems, **context)
 
 
 def check_summable(view: FeatureView, table: Any) -> None:
@@ -219,7 +295,7 @@ def _too_large(values: Any) -> Any:
 
 def _check_field(column: Field, values: Any, note: Callable[[str, str, Mask], None]) -> None:
     if not column.nullable:
-        note(column.name, "must not be null", _mask(pc.is_null(values)))
+        note(column.name, NOT_NULL, _mask(pc.is_null(values)))
     if column.dtype == "float64":
         note(column.name, _WITHIN, _mask(_too_large(values)))
     if column.ge is not None:

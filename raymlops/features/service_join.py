@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
-from raymlops.features.applied import ResolvedService
+import numpy as np
+import numpy.typing as npt
+
+from raymlops.features.applied import ResolvedService, ResolvedView
+from raymlops.features.arguments import as_table, check_free
+from raymlops.features.bucketed_join import WantedView, join_in_buckets
+from raymlops.features.bucketed_tables import BlockedTable, blocks_of
+from raymlops.features.bucketed_tasks import TaskPool
 from raymlops.features.delta import DeltaTables
 from raymlops.features.on_demand import OnDemandFunction
-from raymlops.features.point_in_time import append_feature, join_view
+from raymlops.features.point_in_time import JoinedView, append_feature, join_view
 from raymlops.features.schema import check_columns, instants_us, typed
 from raymlops.features.timeline import SEQUENCE, with_event_time
 
-__all__ = ["EVENT_TIME", "join_service"]
+__all__ = ["EVENT_TIME", "JoinTasks", "join_service"]
 
 EVENT_TIME = "event_time"
+
+Ints = npt.NDArray[np.int64]
+Joined: TypeAlias = Mapping[str, JoinedView]
+
+
+@dataclass(frozen=True)
+class JoinTasks:
+    """When a join is cut into tasks, and who runs them.
+
+    Args:
+        pool: Makes the pool of one join.
+        from_rows: Fewer rows than that, of the spine and of the tables together, are joined in the calling process.
+    """
+
+    pool: Callable[[], TaskPool]
+    from_rows: int
 
 
 def join_service(
@@ -24,6 +48,7 @@ def join_service(
     versions: Mapping[str, int],
     *,
     knowledge_cutoff: bool,
+    tasks: JoinTasks | None = None,
 ) -> tuple[Any, dict[str, int]]:
     """Join the features of a service to a spine, from given versions of its tables.
 
@@ -33,23 +58,52 @@ def join_service(
         tables: The tables.
         versions: Table -> version to read.
         knowledge_cutoff: As in ``point_in_time_join``.
+        tasks: How large joins are run; ``None``: all in this process. The result is the same.
 
     Returns:
         The joined table; and per view the spine rows whose chosen row was created after their instant.
 
     Raises:
-        RaymlopsError: as ``point_in_time_join`` and the tables do.
+        RaymlopsError: as ``point_in_time_join`` and the tables do, and the pool of the tasks.
     """
+    spine = as_table("spine", spine)
     check_columns("spine", spine.column_names, [EVENT_TIME])
+    check_free("spine", spine.column_names, service.columns)
     at_us = instants_us("spine", EVENT_TIME, spine[EVENT_TIME])
-    columns: dict[str, Any] = {}
-    late: dict[str, int] = {}
-    rows_of = _read_tables(service, tables, versions)
+    needed = _needed_columns(service)
+    blocked = {} if tasks is None else _blocked_tables(tables, versions, needed)
+    if tasks is not None and spine.num_rows + sum(table.rows for table in blocked.values()) >= tasks.from_rows:
+        with tasks.pool() as pool:
+            joined = _join_as_tasks(service, spine, at_us, blocked, pool, knowledge_cutoff)
+    else:
+        joined = _join_here(service, spine, at_us, tables, versions, needed, knowledge_cutoff)
+    columns = {name: column for each in joined.values() for name, column in each.columns.items()}
+    for definition in service.on_demand:
+        function = OnDemandFunction(definition)
+        request = {name: _request_column(function, spine, name) for name in definition.request_inputs}
+        columns |= function.compute({**columns, **request}, spine.num_rows)
+    result = spine
+    for name in service.columns:
+        result = append_feature(result, name, columns[name])
+    return result, {resolved.view.name: joined[resolved.view.name].late_rows for resolved in service.views}
+
+
+def _join_here(
+    service: ResolvedService,
+    spine: Any,
+    at_us: Ints,
+    tables: DeltaTables,
+    versions: Mapping[str, int],
+    needed: Mapping[str, Sequence[str]],
+    knowledge_cutoff: bool,
+) -> Joined:
+    rows_of = {table: tables.read(table, version=versions[table], columns=columns) for table, columns in needed.items()}
+    joined = {}
     for resolved in service.views:
         view = resolved.view.narrowed(resolved.features)
         rows = rows_of[resolved.table]
         rows, sequence = with_event_time(view, rows, rows[SEQUENCE].to_numpy())
-        joined = join_view(
+        joined[view.name] = join_view(
             spine,
             at_us,
             view,
@@ -58,28 +112,46 @@ def join_service(
             features=resolved.features,
             knowledge_cutoff=knowledge_cutoff,
         )
-        columns |= joined.columns
-        late[view.name] = joined.late_rows
-    for definition in service.on_demand:
-        function = OnDemandFunction(definition)
-        request = {name: _request_column(function, spine, name) for name in definition.request_inputs}
-        columns |= function.compute({**columns, **request}, spine.num_rows)
-    result = spine
-    for name in service.columns:
-        result = append_feature(result, name, columns[name])
-    return result, late
+    return joined
 
 
-def _read_tables(service: ResolvedService, tables: DeltaTables, versions: Mapping[str, int]) -> dict[str, Any]:
-    """What the service's views need of each table, read once."""
+def _join_as_tasks(
+    service: ResolvedService,
+    spine: Any,
+    at_us: Ints,
+    blocked: Mapping[str, BlockedTable],
+    pool: TaskPool,
+    knowledge_cutoff: bool,
+) -> Joined:
+    """Views that read one table by the same keys share its buckets."""
+    together: dict[tuple[str, tuple[str, ...]], list[ResolvedView]] = {}
+    for resolved in service.views:
+        together.setdefault((resolved.table, resolved.view.keys), []).append(resolved)
+    joined: dict[str, JoinedView] = {}
+    for (table, _), views in together.items():
+        wanted = [WantedView(resolved.view, resolved.features) for resolved in views]
+        found = join_in_buckets(pool, spine, at_us, wanted, blocked[table], knowledge_cutoff=knowledge_cutoff)
+        joined |= {each.view.name: result for each, result in zip(wanted, found, strict=True)}
+    return joined
+
+
+def _needed_columns(service: ResolvedService) -> dict[str, list[str]]:
+    """Table -> what the service's views need of it."""
     needed: dict[str, dict[str, None]] = {}
     for resolved in service.views:
         columns = resolved.view.narrowed(resolved.features).table_columns
         needed.setdefault(resolved.table, {}).update(dict.fromkeys(columns))
-    return {
-        table: tables.read(table, version=versions[table], columns=[*columns, SEQUENCE])
-        for table, columns in needed.items()
-    }
+    return {table: [*columns, SEQUENCE] for table, columns in needed.items()}
+
+
+def _blocked_tables(
+    tables: DeltaTables, versions: Mapping[str, int], needed: Mapping[str, Sequence[str]]
+) -> dict[str, BlockedTable]:
+    blocked = {}
+    for table, columns in needed.items():
+        with tables.opened(table, versions[table]) as handle:
+            blocked[table] = blocks_of(table, handle, columns)
+    return blocked
 
 
 def _request_column(function: OnDemandFunction, spine: Any, name: str) -> Any:

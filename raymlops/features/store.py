@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from raymlops.clock import Clock
-from raymlops.errors import ConfigError
+from raymlops.errors import ConfigError, SchemaMismatch
+from raymlops.features.arguments import as_table
 from raymlops.features.catalog import Catalog
 from raymlops.features.delta import DeltaTables
-from raymlops.features.layout import catalog_path, online_path, tables_path
+from raymlops.features.files import Root, open_files
+from raymlops.features.ingester import Ingester
+from raymlops.features.intake import OnInvalid
+from raymlops.features.layout import (
+    catalog_path,
+    local_path,
+    online_path,
+    quarantine_path,
+    staging_path,
+    tables_path,
+)
 from raymlops.features.lmdb import LmdbOnlineStore
 from raymlops.features.materializer import Fresh, Materializer
+from raymlops.features.naming import check_text
 from raymlops.features.online import OnlineStore
-from raymlops.features.schema import check_values, conform
 from raymlops.features.services import Definition
-from raymlops.features.training_set import table_digest
-from raymlops.records.features import ApplyReport, IngestReceipt, MaterializeReceipt
+from raymlops.features.staging import Staging
+from raymlops.features.training_set import TrainingSets, table_digest
+from raymlops.features.vacuum import pinned_versions, vacuum_table
+from raymlops.records.features import ApplyReport, IngestReceipt, MaterializeReceipt, VacuumReport
 
 __all__ = ["FeatureStore"]
+
+_ABANDONED = timedelta(days=1)
+"""Blocks that nobody added to for so long are let go at the next start."""
 
 
 class FeatureStore:
@@ -32,58 +51,153 @@ class FeatureStore:
     process ingested but did not materialise is made up for at the start.
 
     Args:
-        root: Directory of the store; made if need be.
+        root: Directory of the store, made if need be, or its URI in an object store.
         clock: Stamps rows without a created-at, and bounds how much history the online store lets go.
         history: How far back from now online reads stay exact. Beyond it they are refused, where rows were let go.
         online: Another online store than the node's own.
+        local: Directory of what stays on this node; ``None``: the root, which must then be a directory.
+        storage_options: Options of the object store; its secrets come from the environment.
 
     Raises:
         StorageError: the store cannot be opened.
     """
 
     def __init__(
-        self, root: Path, *, clock: Clock, history: timedelta = timedelta(0), online: OnlineStore | None = None
+        self,
+        root: Root,
+        *,
+        clock: Clock,
+        history: timedelta = timedelta(0),
+        online: OnlineStore | None = None,
+        local: Path | None = None,
+        storage_options: Mapping[str, str] | None = None,
     ) -> None:
         if history < timedelta(0):
             raise ConfigError(f"history must not be negative, got {history!r}")
+        local = local_path(root, local)
         self._clock = clock
         self._lock = threading.RLock()
-        self._catalog = Catalog(catalog_path(root))
-        self._tables = DeltaTables(tables_path(root))
-        self._online = LmdbOnlineStore(online_path(root), writable=True) if online is None else online
+        self._catalog = Catalog(catalog_path(root), storage_options)
+        self._tables = DeltaTables(tables_path(root), storage_options)
+        self._quarantine = DeltaTables(quarantine_path(root), storage_options)
+        self._table_files = open_files(tables_path(root), storage_options)
+        self._training_sets = TrainingSets(root, storage_options)
+        self._staging = Staging(staging_path(local))
+        self._ingester = Ingester(self._catalog, self._tables, self._quarantine, clock, staging_path(local))
+        self._online = LmdbOnlineStore(online_path(local), writable=True) if online is None else online
         self._materializer = Materializer(self._tables, self._online, clock, history)
         self._recover()
 
-    def apply(self, *definitions: Definition) -> ApplyReport:
+    def apply(self, *definitions: Definition, dry_run: bool = False) -> ApplyReport:
         """Add definitions, all or none.
+
+        Args:
+            definitions: In any order.
+            dry_run: Write nothing; what would be refused is in the report instead of raised.
 
         Raises:
             AlreadyRegistered: a definition differs from the one of its name and version.
-            ConfigError: a definition refers to what does not fit it.
-            FeatureViewNotFound: a definition refers to what is not applied.
+            FeatureViewNotFound: none does, but one refers to what is not applied.
+            ConfigError: neither, but a definition does not fit what it refers to, or an on-demand function does not do
+                what it must. One error tells every fault of every definition; ``context["faults"]`` lists them.
             StorageError: nothing was written.
         """
         with self._lock:
-            return self._catalog.apply(definitions)
+            return self._catalog.apply(definitions, dry_run=dry_run)
 
-    def ingest(self, view: str, table: Any, *, ingest_id: str | None = None) -> IngestReceipt:
-        """Append rows to the table of a view, all or none.
+    def ingest(
+        self, view: str, table: Any, *, ingest_id: str | None = None, on_invalid: OnInvalid = "reject"
+    ) -> IngestReceipt:
+        """Append rows to the table of a view, all in one commit or none.
 
         Args:
             view: ``NAME`` or ``NAME@VERSION`` of a view that has its own table.
             table: The view's keys, times and fields, and nothing else.
             ingest_id: The same id again changes nothing. ``None``: made from the rows, so that the same rows again
                 change nothing.
+            on_invalid: Where some rows break a rule: ``reject`` all, or ``quarantine`` those and append the others.
 
         Raises:
             FeatureViewNotFound: the view is not applied.
             ConfigError: the view reads another view's table.
-            SchemaMismatch: columns or types are not the declared ones.
-            DataError: rows break a constraint; the message names them.
-            StorageError: nothing was written.
+            SchemaMismatch: columns or types are not the declared ones; the message tells all such faults.
+            DataError: rows break a constraint; the message tells the rules, how many rows break them, and the first.
+            StorageError: nothing was written, or only the quarantine was; repeat.
         """
-        with self._lock:
-            return self._ingest(view, table, ingest_id)[0]
+        return self._ingest(view, table, ingest_id, on_invalid)[0]
+
+    def stage(self, staged: str, number: int, table: Any) -> None:
+        """Hand over a block of rows that do not fit in one call, for ``ingest_staged``.
+
+        Args:
+            staged: 32 hexadecimal digits, new for every ingest.
+            number: Of the block, from 0; the same again replaces it.
+            table: As in ``ingest``.
+
+        Raises:
+            StorageError: it was not kept.
+        """
+        self._staging.put(staged, number, as_table(f"block {number}", table))
+
+    def ingest_staged(
+        self,
+        view: str,
+        staged: str,
+        blocks: int,
+        *,
+        ingest_id: str,
+        on_invalid: OnInvalid = "reject",
+        text: bool = False,
+    ) -> IngestReceipt:
+        """Append all staged blocks to the table of a view, in one commit or none; ``discard`` them afterwards.
+
+        Args:
+            view: As in ``ingest``.
+            staged: As in ``stage``.
+            blocks: How many there are.
+            ingest_id: As in ``ingest``.
+            on_invalid: As in ``ingest``.
+            text: Whether values are texts, to be read as the declared types.
+
+        Raises:
+            RaymlopsError: as ``ingest`` does; ``DataError`` also where a block is missing.
+        """
+        check_text(f"view {view!r}", "ingest_id", ingest_id)
+        tables = self._staging.tables(staged, blocks)
+        return self._ingester.ingest(view, tables, ingest_id=ingest_id, on_invalid=on_invalid, text=text)[0]
+
+    def discard(self, staged: str) -> None:
+        """Let staged blocks go; nothing where there are none."""
+        self._staging.discard(staged)
+
+    def vacuum(self, *, retention: timedelta = timedelta(days=7), dry_run: bool = True) -> VacuumReport:
+        """Remove files that no version needs which training sets are made of or which is still being read.
+
+        Args:
+            retention: Versions that were the newest within this time stay readable, for whoever is reading them or has
+                pinned them for a run that is under way.
+            dry_run: Only tell.
+
+        Raises:
+            ConfigError: the retention is negative.
+            StorageError: a table or a manifest cannot be read, or a pinned version is gone.
+        """
+        if retention < timedelta(0):
+            raise ConfigError(f"retention must not be negative, got {retention!r}")
+        pins = pinned_versions(self._training_sets.manifests())
+        found = tuple(
+            vacuum_table(
+                self._tables,
+                self._table_files,
+                table,
+                pins=pins.get(table, set()),
+                retention=retention,
+                dry_run=dry_run,
+            )
+            for table in sorted(self._catalog.state().tables())
+            if self._tables.exists(table)
+        )
+        return VacuumReport(dry_run=dry_run, retention_s=retention.total_seconds(), tables=found)
 
     def materialize(self, view: str | None = None) -> list[MaterializeReceipt]:
         """Bring the online store up to the newest table versions.
@@ -108,19 +222,20 @@ class FeatureStore:
                     raise ConfigError(f"view {view!r} is not kept online", view=view)
             return self._materializer.views(state, views)
 
-    def push(self, view: str, table: Any, *, ingest_id: str) -> IngestReceipt:
+    def push(self, view: str, table: Any, *, ingest_id: str, on_invalid: OnInvalid = "reject") -> IngestReceipt:
         """Ingest rows and bring all views on their table up to date online, in one commit for all of them.
 
         Args:
             view: As in ``ingest``.
             table: As in ``ingest``.
             ingest_id: As in ``ingest``. A repeat after a crash completes what is missing.
+            on_invalid: As in ``ingest``.
 
         Raises:
             RaymlopsError: as ``ingest`` and ``materialize`` do. After a StorageError the rows may be ingested; repeat.
         """
         with self._lock:
-            receipt, fresh = self._ingest(view, table, ingest_id)
+            receipt, fresh = self._ingest(view, table, ingest_id, on_invalid)
             views = [found for found in self._catalog.state().views_on(receipt.table) if found.online]
             self._materializer.table(receipt.table, views, fresh)
             return receipt
@@ -129,24 +244,22 @@ class FeatureStore:
         """Release the online store; the feature store must not be used any more."""
         self._online.close()
 
-    def _ingest(self, name: str, table: Any, ingest_id: str | None) -> tuple[IngestReceipt, Fresh | None]:
-        state = self._catalog.state()
-        view = state.view(name)
-        if view.source is not None:
-            raise ConfigError(f"view {name!r} reads the table of {view.source!r}: ingest there", view=name)
-        rows = conform(view, table, created_at=self._clock.now(), exact=True)
-        check_values(view, rows)
-        ingest_id = table_digest(table) if ingest_id is None else ingest_id
-        target = state.table_of(view)
-        version, duplicate = self._tables.append(target, rows, ingest_id=ingest_id)
-        receipt = IngestReceipt(
-            table=target, table_version=version, rows=rows.num_rows, ingest_id=ingest_id, duplicate=duplicate
-        )
-        if duplicate:
-            return receipt, None
-        return receipt, Fresh(rows, self._tables.last_sequence(target) + 1 - rows.num_rows)
+    def _ingest(
+        self, view: str, table: Any, ingest_id: str | None, on_invalid: OnInvalid
+    ) -> tuple[IngestReceipt, Fresh | None]:
+        table = as_table(f"view {view!r}: what is ingested", table)
+        if ingest_id is not None:
+            check_text(f"view {view!r}", "ingest_id", ingest_id)
+        if ingest_id is None:
+            try:
+                ingest_id = table_digest(table)
+            except pa.ArrowException as error:
+                reason = f"view {view!r}: what is ingested must have types that can be stored: {error}"
+                raise SchemaMismatch(reason) from error
+        return self._ingester.ingest(view, [table], ingest_id=ingest_id, on_invalid=on_invalid)
 
     def _recover(self) -> None:
+        self._staging.sweep(_ABANDONED)
         state = self._catalog.state()
         views = [applied.view for applied in state.views.values() if applied.view.online]
         self._materializer.views(state, [view for view in views if self._online.watermark(view.ref) is not None])

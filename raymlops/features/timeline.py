@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ import pyarrow.compute as pc
 
 from raymlops.errors import ConfigError
 from raymlops.features.definitions import FeatureView
-from raymlops.features.keys import UNKNOWN, group_rows
+from raymlops.features.keys import UNKNOWN, KeyIndex, group_rows
+from raymlops.features.moments import Moments, total_order
 from raymlops.features.schema import instants_us
 
 __all__ = ["NEVER_CREATED", "SEQUENCE", "Moments", "Timeline", "created_us", "total_order", "with_event_time"]
@@ -24,38 +26,7 @@ SEQUENCE = "_seq"
 NEVER_CREATED = np.iinfo(np.int64).min
 """Stands for a missing created-at: it loses every tie."""
 
-_PACKED_LIMIT = 2**62
-
 Ints = npt.NDArray[np.int64]
-
-
-class Moments:
-    """Instants of keyed rows, sorted by key and instant, to be searched for many keys and instants at once.
-
-    Key and instant are packed into one integer. Where that would overflow, the instants' ranks are packed instead.
-    """
-
-    def __init__(self, keys: Ints, instants_us: Ints) -> None:
-        self._ranked: Ints | None = None
-        if len(keys) and (int(keys[-1]) + 1) * (int(instants_us.max()) - int(instants_us.min()) + 2) > _PACKED_LIMIT:
-            self._ranked = np.unique(instants_us)
-            instants_us = np.searchsorted(self._ranked, instants_us)
-        self._low = int(instants_us.min()) if len(keys) else 0
-        self._high = int(instants_us.max()) if len(keys) else 0
-        self._codes = self._code(keys, instants_us)
-
-    def _code(self, keys: Ints, instants: Ints) -> Ints:
-        return keys * (self._high - self._low + 2) + (instants - (self._low - 1))
-
-    def count_until(self, keys: Ints, at_us: Ints) -> Ints:
-        """Position just after the last row of each key with an instant of at most ``at_us``.
-
-        Fastest where the questions are sorted by key and instant.
-        """
-        if self._ranked is not None:
-            at_us = np.searchsorted(self._ranked, at_us, side="right") - 1
-        within = np.clip(at_us, self._low - 1, self._high)
-        return np.searchsorted(self._codes, self._code(keys, within), side="right")
 
 
 @dataclass(frozen=True)
@@ -64,18 +35,18 @@ class Timeline:
 
     ``event`` and ``known`` count the rows that had happened, and those that were also known, by an instant. They are
     the same but under a knowledge cutoff; then ``known_order`` are the positions of the rows sorted by key and by the
-    instant from which on they may be used.
+    instant from which on they may be used. The table itself stays as it is, ``order`` tells where each row is in it:
+    most columns are never needed in order.
     """
 
-    rows: Any
-    distinct: pl.DataFrame
+    table: Any
+    order: Ints
+    index: KeyIndex
     starts: Ints
-    event_us: Ints
-    created_us: Ints
     event: Moments
     known: Moments
-    known_us: Ints
     known_order: Ints | None
+    _created: Ints | None
 
     @classmethod
     def of(cls, view: FeatureView, table: Any, sequence: Ints | None, *, knowledge_cutoff: bool) -> Timeline:
@@ -92,32 +63,81 @@ class Timeline:
         """
         if knowledge_cutoff and view.created_at is None:
             raise ConfigError(f"view {view.name!r}: knowledge_cutoff needs created_at, got None", view=view.name)
-        keys, distinct = group_rows(table, view.keys)
+        keys, index = group_rows(table, view.keys)
         event = instants_us(f"view {view.name!r}", view.event_time, table[view.event_time])
-        created = created_us(view, table)
+        created = None if view.created_at is None else created_us(view, table)
         usable = keys != UNKNOWN
         if knowledge_cutoff:
             usable &= created != NEVER_CREATED
-        order = total_order([keys, event, created, *([] if sequence is None else [sequence])])
-        order = order[usable[order]]
-        keys, event, created = keys[order], event[order], created[order]
-        moments = Moments(keys, event)
-        known_us = np.maximum(event, created) if knowledge_cutoff else event
-        known_order = total_order([keys, known_us]) if knowledge_cutoff else None
+        columns = [keys, event, *(column for column in (created, sequence) if column is not None)]
+        places = None
+        if not usable.all():
+            places = np.flatnonzero(usable)
+            columns = [column[places] for column in columns]
+        moments = Moments(*columns)
+        sizes = np.bincount(columns[0], minlength=len(index))
+        known = moments
+        if knowledge_cutoff and created is not None:
+            order = moments.order
+            known_us = np.maximum(columns[1], columns[2])[order]
+            known = Moments(columns[0][order], known_us)
         return cls(
-            rows=table.take(pa.array(order)),
-            distinct=distinct,
-            starts=np.searchsorted(keys, np.arange(len(distinct) + 1)),
-            event_us=event,
-            created_us=created,
+            table=table,
+            order=moments.order if places is None else places[moments.order],
+            index=index,
+            starts=np.concatenate([[0], np.cumsum(sizes)]),
             event=moments,
-            known=moments if known_order is None else Moments(keys, known_us[known_order]),
-            known_us=known_us,
-            known_order=known_order,
+            known=known,
+            known_order=known.order if knowledge_cutoff else None,
+            _created=created,
         )
 
+    @cached_property
+    def event_us(self) -> Ints:
+        """Event times of the rows."""
+        return self.event.at(np.arange(len(self)))
+
+    @cached_property
+    def known_us(self) -> Ints:
+        """Instants from which on the rows may be used."""
+        if self.known_order is None:
+            return self.event_us
+        return np.maximum(self.event_us, self.created_us)
+
+    @property
+    def distinct(self) -> pl.DataFrame:
+        """The keys; row ``i`` is the key whose rows begin at ``starts[i]``."""
+        return self.index.distinct
+
+    @cached_property
+    def rows(self) -> Any:
+        """The table's rows, sorted."""
+        return self.table.take(pa.array(self.order))
+
+    @cached_property
+    def created_us(self) -> Ints:
+        """Created-at of the rows, ``NEVER_CREATED`` where there is none."""
+        return self.created_at(np.arange(len(self)))
+
+    def created_at(self, positions: Ints) -> Ints:
+        """``created_us`` of some rows."""
+        if self._created is None:
+            return np.full(len(positions), NEVER_CREATED)
+        created: Ints = self._created[self.order[positions]]
+        return created
+
+    def column(self, name: str) -> Any:
+        """One column of the rows, sorted."""
+        return self.table[name].take(pa.array(self.order))
+
+    def places(self, positions: Ints, valid: npt.NDArray[np.bool_]) -> Any:
+        """Where some rows are in the table, as indices to take; null where ``valid`` is false."""
+        if not len(self):
+            return pa.nulls(len(positions), pa.int64())
+        return pa.array(self.order[positions], mask=~valid)
+
     def __len__(self) -> int:
-        return len(self.event_us)
+        return len(self.order)
 
     def in_known_order(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Values of the rows, the last axis sorted by when the rows became known."""
@@ -156,10 +176,3 @@ def with_event_time(view: FeatureView, rows: Any, sequence: Ints) -> tuple[Any, 
         return rows, sequence
     timed = pc.is_valid(rows[view.event_time]).combine_chunks()
     return rows.filter(timed), sequence[timed.to_numpy(zero_copy_only=False)]
-
-
-def total_order(columns: list[Ints]) -> Ints:
-    """Positions that sort by the columns, the first being the most significant; equal rows keep their order."""
-    frame = pl.DataFrame({str(place): column for place, column in enumerate(columns)})
-    order: Ints = frame.select(pl.arg_sort_by(frame.columns, maintain_order=True).cast(pl.Int64)).to_series().to_numpy()
-    return order

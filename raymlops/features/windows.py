@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.features.definitions import FeatureView, WindowAggregate
+from raymlops.features.distinct import DistinctValues
 from raymlops.features.exact import Digits, deviation, digits_of, digits_of_squares, mean, total
 from raymlops.features.schema import arrow_type
 from raymlops.features.timeline import Timeline
@@ -51,7 +52,7 @@ class _Column:
 
     def __init__(self, timeline: Timeline, name: str) -> None:
         self._timeline = timeline
-        self._column = timeline.rows[name]
+        self._column = timeline.column(name)
 
     @cached_property
     def present(self) -> Mask | None:
@@ -69,6 +70,10 @@ class _Column:
             column = column.cast(pa.int64())
         numbers: npt.NDArray[Any] = pc.fill_null(column, 0).to_numpy()
         return numbers
+
+    @cached_property
+    def distinct(self) -> DistinctValues:
+        return DistinctValues(self._timeline, self._column)
 
     @cached_property
     def digits(self) -> Digits:
@@ -198,7 +203,9 @@ def _answer(aggregate: WindowAggregate, column: _Column, window: _Window, at_us:
     some = counts > 0
     divisor = np.maximum(counts, 1)
     match aggregate.function:
-        case "count":
+        case "count" | "distinct":
+            if aggregate.function == "distinct":
+                counts = column.distinct.count(window.span_us, window.keys, at_us)
             return Answers(counts, np.ones(len(counts), np.bool_))
         case "sum":
             return Answers(total(*column.sums("digits", window))[0], some)
@@ -216,7 +223,6 @@ def _answer(aggregate: WindowAggregate, column: _Column, window: _Window, at_us:
 def answers_column(view: FeatureView, aggregate: WindowAggregate, timeline: Timeline, answers: Answers) -> Any:
     """The answers as an Arrow array of the aggregate's type."""
     if aggregate.function == "last":
-        positions = pa.array(answers.values, mask=~answers.valid)
-        return timeline.rows[aggregate.field].take(positions)
+        return timeline.table[aggregate.field].take(timeline.places(answers.values, answers.valid))
     column = pa.array(answers.values, mask=~answers.valid)
     return column.cast(arrow_type(view.dtype_of(aggregate.name)))

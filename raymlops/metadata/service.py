@@ -6,12 +6,15 @@ from pathlib import Path
 
 from raymlops.clock import Clock, SystemClock
 from raymlops.metadata.protocols import Metadata
+from raymlops.metadata.sql.alerts import SqlAlertStore
 from raymlops.metadata.sql.artifacts import SqlArtifactStore
 from raymlops.metadata.sql.database import Database
 from raymlops.metadata.sql.deployments import SqlDeploymentStore
+from raymlops.metadata.sql.keys import SqlKeyStore
 from raymlops.metadata.sql.ledger import SqlLedger
 from raymlops.metadata.sql.models import SqlModelRegistry
 from raymlops.metadata.sql.plans import SqlPlanStore
+from raymlops.metadata.sql.profiles import SqlProfileStore
 from raymlops.metadata.sql.runs import SqlRunStore
 from raymlops.metadata.sql.windows import SqlWindowStore
 
@@ -25,7 +28,10 @@ class MetadataService(
     SqlPlanStore,
     SqlLedger,
     SqlWindowStore,
+    SqlProfileStore,
     SqlDeploymentStore,
+    SqlKeyStore,
+    SqlAlertStore,
 ):
     """All metadata in one database: what the metadata actor hosts.
 

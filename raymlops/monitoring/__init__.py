@@ -2,6 +2,8 @@
 
 from raymlops.monitoring.drift import DriftReport, DriftRule
 from raymlops.monitoring.error_stream import ErrorStream
+from raymlops.monitoring.estimation import PerformanceEstimator
+from raymlops.monitoring.holdout import HOLDOUT_FILE, Holdout
 from raymlops.monitoring.ports import EventTables, WindowMetadata
 from raymlops.monitoring.profile import REFERENCE_FILE, SCORE_COLUMN, Profile
 from raymlops.monitoring.reference import Reference
@@ -9,14 +11,17 @@ from raymlops.monitoring.report import MonitorReport
 from raymlops.monitoring.service import MonitorService
 
 __all__ = [
+    "HOLDOUT_FILE",
     "REFERENCE_FILE",
     "SCORE_COLUMN",
     "DriftReport",
     "DriftRule",
     "ErrorStream",
     "EventTables",
+    "Holdout",
     "MonitorReport",
     "MonitorService",
+    "PerformanceEstimator",
     "Profile",
     "Reference",
     "WindowMetadata",

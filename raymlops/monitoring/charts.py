@@ -10,10 +10,11 @@ from html import escape
 
 from raymlops.clock import to_us
 
-__all__ = ["Line", "Marker", "bar_pairs", "time_chart", "volume_chart"]
+__all__ = ["Line", "Marker", "Span", "bar_pairs", "strip_chart", "time_chart", "volume_chart"]
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 960, 52, 14, 26, 26
-GRID, TEXT, FAINT = "#e6e8ec", "#5b6472", "#9aa3b0"
+GRID, TEXT, FAINT = "var(--line)", "var(--soft)", "var(--faint)"
+"""Of the page's style sheet, which has them for light and for dark."""
 
 Scale = Callable[[float], float]
 
@@ -50,8 +51,24 @@ class Marker:
     color: str = FAINT
 
 
+@dataclass(frozen=True)
+class Span:
+    """A stretch of time on a strip."""
+
+    start: datetime
+    end: datetime
+    color: str
+    title: str
+    label: str = ""
+
+
 def time_chart(
-    lines: Sequence[Line], span: tuple[datetime, datetime], *, markers: Sequence[Marker] = (), height: int = 260
+    lines: Sequence[Line],
+    span: tuple[datetime, datetime],
+    *,
+    markers: Sequence[Marker] = (),
+    height: int = 260,
+    label: str = "chart over time",
 ) -> str:
     """Lines over time, with bands, ringed alarms and vertical markers."""
     values = [value for line in lines for _, value in line.points if math.isfinite(value)]
@@ -64,7 +81,25 @@ def time_chart(
     parts += [_marker(marker, x, height) for marker in markers if span[0] <= marker.at <= span[1]]
     parts += [_band(line, x, y) for line in lines]
     parts += [_line(line, x, y) for line in lines]
-    return _svg(height, parts, "chart over time")
+    return _svg(height, parts, label)
+
+
+def strip_chart(spans: Sequence[Span], span: tuple[datetime, datetime], label: str) -> str:
+    """Stretches of time in a row, under the time axis of the other charts."""
+    x, height, parts = _time_scale(span), 22, []
+    for one in spans:
+        left, width = x(to_us(one.start)), max(1.0, x(to_us(one.end)) - x(to_us(one.start)) - 1)
+        parts.append(
+            f"<g><title>{escape(one.title)}</title>"
+            f'<rect x="{left:.1f}" y="2" width="{width:.1f}" height="18" rx="2" fill="{escape(one.color)}"/></g>'
+        )
+        if one.label and width > 9 * len(one.label):
+            middle = left + width / 2
+            parts.append(
+                f'<text x="{middle:.1f}" y="15" text-anchor="middle" fill="#fff" font-weight="600">'
+                f"{escape(one.label)}</text>"
+            )
+    return _svg(height, parts, label)
 
 
 def volume_chart(
@@ -82,7 +117,7 @@ def volume_chart(
         bars = "".join(
             f'<rect x="{left:.1f}" y="{y(count):.1f}" width="{width:.1f}" height="{y(0) - y(count):.1f}" '
             f'fill="{color}"/>'
-            for count, color in ((total, "#c9d3e3"), (labelled, "#4c6fa5"))
+            for count, color in ((total, "var(--bar)"), (labelled, "#4c76b8"))
         )
         parts.append(f"<g><title>{escape(title)}</title>{bars}</g>")
     return _svg(height, parts, "predictions per window")
@@ -99,7 +134,7 @@ def bar_pairs(labels: Sequence[str], before: Sequence[float], after: Sequence[fl
         rects = "".join(
             f'<rect x="{left + offset:.1f}" y="{base - share / top * (base - 6):.1f}" width="{bar:.1f}" '
             f'height="{share / top * (base - 6):.1f}" fill="{color}"/>'
-            for share, offset, color in ((was, slot * 0.08, "#c3c9d2"), (now, slot * 0.5, "#d1603d"))
+            for share, offset, color in ((was, slot * 0.08, "var(--bar)"), (now, slot * 0.5, "#d1603d"))
         )
         parts.append(f"<g><title>{escape(label)}: {was:.1%} in the reference, {now:.1%} now</title>{rects}</g>")
     parts.append(f'<line x1="0" x2="{width}" y1="{base}" y2="{base}" stroke="{FAINT}"/>')
@@ -217,7 +252,7 @@ def _line(line: Line, x: Scale, y: Scale) -> str:
         for at, value in run:
             ring = '<circle cx="{0}" cy="{1}" r="6.5" fill="none" stroke="#c0392b" stroke-width="1.8"/>'
             place = f"{x(to_us(at)):.1f}", f"{y(value):.1f}"
-            fill = "#fff" if line.dots_only else line.color
+            fill = "var(--card)" if line.dots_only else line.color
             parts.append(
                 f"<g><title>{escape(line.name)}, {at:%d %b %Y}: {value:.4f}</title>"
                 f'<circle cx="{place[0]}" cy="{place[1]}" r="3" fill="{fill}" stroke="{line.color}"/>'

@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from raymlops.errors import DataError
+from raymlops.monitoring.sketches import KnownValues, hash_texts
 
-__all__ = ["ColumnBins", "bins_from_dict", "column_kind", "fit_bins", "fitted_counts"]
+__all__ = ["ColumnBins", "as_floats", "as_texts", "bins_from_dict", "column_kind", "fit_bins", "fitted_counts"]
 
 Counts = NDArray[np.int64]
 Slots = NDArray[np.intp]
@@ -39,12 +40,14 @@ class ColumnBins:
         categories: Categorical: values that have a bin of their own, the most frequent first; two more bins hold the
             other known values and those never seen.
         others: Categorical: known values without a bin of their own.
+        known: Identifier: which values the reference held, as ``KnownValues`` stores them.
     """
 
     kind: Kind
     edges: tuple[float, ...] = ()
     categories: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    known: str = ""
 
     @property
     def ordered(self) -> bool:
@@ -76,8 +79,8 @@ class ColumnBins:
             wanted = "numbers" if self.kind == "numeric" else "strings"
             raise DataError(f"type changed: the reference holds {wanted}, got {column.type}")
         if self.kind == "numeric":
-            return self._numeric_slots(_floats(column))
-        texts = _texts(column)
+            return self._numeric_slots(as_floats(column))
+        texts = as_texts(column)
         if self.kind == "identifier":
             return np.where(texts.is_null().to_numpy(zero_copy_only=False), self.size - 1, 0).astype(np.intp)
         return self._categorical_slots(texts)
@@ -102,13 +105,24 @@ class ColumnBins:
         Raises:
             DataError: The column's type is of another kind.
         """
+        if self.kind == "numeric" and column_kind(column.type) == "numeric":
+            return self._numeric_counts(as_floats(column))
         return np.bincount(self.slots(column), minlength=self.size).astype(np.int64)
+
+    def _numeric_counts(self, values: NDArray[np.float64]) -> Counts:
+        """The same as by slots; a pass per edge is far quicker than a search per value."""
+        missing = int(np.count_nonzero(np.isnan(values)))
+        positive = int(np.count_nonzero(values == np.inf))
+        infinite = positive + int(np.count_nonzero(values == -np.inf))
+        above = [int(np.count_nonzero(values > edge)) for edge in self.edges]
+        counts = -np.diff([values.size - missing - (infinite - positive), *above, positive])
+        return np.concatenate([counts, [infinite, missing]]).astype(np.int64)
 
     def spread(self, column: pa.ChunkedArray) -> tuple[float, float] | None:
         """Smallest and largest finite number of the column; ``None`` where there is none or it holds no numbers."""
         if self.kind != "numeric" or pa.types.is_null(column.type):
             return None
-        values = _floats(column)
+        values = as_floats(column)
         finite = values[np.isfinite(values)]
         return (float(finite.min()), float(finite.max())) if finite.size else None
 
@@ -125,12 +139,13 @@ class ColumnBins:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values to rebuild it from."""
-        return {
+        values = {
             "kind": self.kind,
             "edges": list(self.edges),
             "categories": list(self.categories),
             "others": list(self.others),
         }
+        return values | {"known": self.known} if self.known else values
 
 
 def bins_from_dict(values: dict[str, Any]) -> ColumnBins:
@@ -140,6 +155,7 @@ def bins_from_dict(values: dict[str, Any]) -> ColumnBins:
         edges=tuple(float(edge) for edge in values["edges"]),
         categories=tuple(values["categories"]),
         others=tuple(values["others"]),
+        known=str(values.get("known", "")),
     )
 
 
@@ -168,9 +184,9 @@ def fit_bins(column: pa.ChunkedArray) -> ColumnBins:
     if kind is None:
         raise DataError(f"column must hold numbers, booleans or strings, got {column.type}")
     if kind == "numeric":
-        values = _floats(column)
+        values = as_floats(column)
         return ColumnBins(kind="numeric", edges=_edges(values[np.isfinite(values)]))
-    return _fit_categories(_texts(column))
+    return _fit_categories(as_texts(column))
 
 
 def fitted_counts(bins: ColumnBins, column: pa.ChunkedArray) -> Counts:
@@ -181,14 +197,14 @@ def fitted_counts(bins: ColumnBins, column: pa.ChunkedArray) -> Counts:
     """
     counts = bins.count(column)
     if bins.kind == "numeric" and bins.bins > 3:
-        values = _floats(column)
+        values = as_floats(column)
         finite = values[np.isfinite(values)]
         for extreme, end, inner in ((finite.min(), 0, 1), (finite.max(), bins.bins - 1, bins.bins - 2)):
             if np.count_nonzero(finite == extreme) == 1:
                 counts[inner] -= 1
                 counts[end] += 1
     elif bins.kind == "categorical":
-        frequency = pc.value_counts(_texts(column).drop_null()).field("counts").to_numpy(zero_copy_only=False)
+        frequency = pc.value_counts(as_texts(column).drop_null()).field("counts").to_numpy(zero_copy_only=False)
         once = min(int((frequency == 1).sum()), int(counts[bins.bins - 2]))
         counts[bins.bins - 2] -= once
         counts[bins.bins - 1] += once
@@ -226,13 +242,13 @@ def _fit_categories(texts: pa.Array) -> ColumnBins:
     ranked = [value for value, _ in sorted(pairs, key=lambda pair: (-pair[1], pair[0]))]
     # Where most values occur once, most of the next window's will never have been seen: names, not categories.
     if len(ranked) > MAX_KNOWN_CATEGORIES or 2 * counts.count(1) > max(sum(counts), 2 * TOP_CATEGORIES):
-        return ColumnBins(kind="identifier")
+        return ColumnBins(kind="identifier", known=KnownValues.fit(hash_texts(texts)).dumps())
     return ColumnBins(
         kind="categorical", categories=tuple(ranked[:TOP_CATEGORIES]), others=tuple(ranked[TOP_CATEGORIES:])
     )
 
 
-def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
+def as_floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
     """The column as float64 with NaN for null."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -242,7 +258,8 @@ def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
     return np.asarray(values, dtype=np.float64)
 
 
-def _texts(column: pa.ChunkedArray) -> pa.Array:
+def as_texts(column: pa.ChunkedArray) -> pa.Array:
+    """The column as one array of strings, null where it is."""
     flat = column.cast(pa.string())
     return flat.combine_chunks() if isinstance(flat, pa.ChunkedArray) else flat
 

@@ -1,59 +1,64 @@
-"""How much more blocks of the reference differ among each other than independent rows would.
+"""How much more stretches of the reference differ among each other than independent rows would.
 
 Rows that follow each other are alike: a week of weather is not a random sample of a year. Where tests take rows for
-independent, every window then looks drifted. So the reference is cut into blocks in its own order, each is tested
-against the rest, and the mean of the statistics over their degrees of freedom is the column's dispersion: 1 for
-independent rows, more for alike neighbours. A window's statistic is divided by it and follows Fisher's F law.
+independent, every window then looks drifted. So the reference is cut into stretches of many lengths in its own order,
+each is tested against the rest, and the mean of the statistics over their degrees of freedom is the column's
+dispersion at that length: 1 for independent rows, more for alike neighbours. A window's statistic is divided by the
+dispersion of stretches about as long, and follows Fisher's F law, for the dispersion is an estimate itself.
+
+Under dispersion a shape statistic is a sum of chi-squares of unequal weight. Its tail lies below that of equal
+weights which are all as heavy as the heaviest (Szekely and Bakirov 2003), so the law has as many degrees of freedom as
+the heaviest eigenvalue of the stretches' residuals goes into their sum.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
-from raymlops.monitoring.divergence import Evidence, location_evidence, shape_evidence, share_evidence
+from raymlops.monitoring.blocks import MIN_BLOCKS
+from raymlops.monitoring.divergence import (
+    Evidence,
+    location_evidence,
+    pool,
+    power_divergence,
+    shape_evidence,
+    share_evidence,
+)
 
-__all__ = [
-    "BlockNull",
-    "block_table",
-    "critical_statistic",
-    "fit_block_nulls",
-    "gather_evidence",
-    "p_value",
-    "row_blocks",
-]
+__all__ = ["BlockNull", "critical_statistic", "fit_block_nulls", "gather_evidence", "p_value"]
 
-MIN_BLOCK_ROWS = 50
-MIN_BLOCKS = 4
-MAX_BLOCKS = 64
-DOUBT = 0.005
+DOUBT = 0.002
 """Dispersion is believed where independent rows would show as much in fewer than this share of columns."""
+NEAR = 2.0
+"""Stretches up to this factor shorter or longer than a window stand for it."""
 
 Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class BlockNull:
-    """Dispersion of one test on one column, measured on blocks of one size.
+    """Dispersion of one test on one column, measured on stretches of one length.
 
     Attributes:
         test: The test's name.
-        rows: Mean rows of a block.
-        blocks: Number of blocks.
-        dispersion: Mean statistic per degree of freedom, 1 or more.
-        freedom: Degrees of freedom that the statistics' spread shows: fewer than the test's where bins move together.
-        by_time: Whether the blocks span as much time as a window does, whatever its rows.
+        rows: Mean rows of a stretch.
+        blocks: Number of stretches that tell independently of each other.
+        dispersion: Mean statistic per degree of freedom; exactly 1 where it is not believed to be more.
+        freedom: Degrees of freedom of the law that bounds the statistic's tail.
+        by_time: Whether the stretches span as much time as a window does, whatever its rows.
     """
 
     test: str
     rows: float
-    blocks: int
+    blocks: float
     dispersion: float
     freedom: float
     by_time: bool = False
@@ -62,6 +67,17 @@ class BlockNull:
         """Dispersion of a window of ``rows`` rows; ``growth`` is the power by which it rises with the rows."""
         power = 1.0 if self.by_time else growth
         return 1.0 + (self.dispersion - 1.0) * math.pow(rows / self.rows, power)
+
+    @property
+    def believed(self) -> bool:
+        """Whether independent rows would hardly show as much."""
+        return self.dispersion > 1.0
+
+    @property
+    def hidden(self) -> float:
+        """The largest dispersion that so few stretches would not have shown."""
+        together = self.freedom * self.blocks
+        return float(special.chdtri(together, DOUBT)) / together
 
     def to_list(self) -> list[Any]:
         """JSON values to rebuild it from, in the order of the attributes."""
@@ -82,10 +98,10 @@ def gather_evidence(reference: Counts, window: Counts, *, ordered: bool) -> list
 def p_value(evidence: Evidence, rows: int, nulls: Sequence[BlockNull]) -> float:
     """The evidence's p-value in a window of ``rows`` rows."""
     law = _law(evidence, rows, nulls)
-    scaled = evidence.statistic / (law.dispersion * evidence.freedom)
     if law.blocks is None:
-        return float(special.chdtrc(evidence.freedom, scaled * evidence.freedom))
-    return float(special.fdtrc(law.freedom, law.freedom * (law.blocks - 1), scaled))
+        return float(special.chdtrc(evidence.freedom, evidence.statistic))
+    scaled = evidence.statistic / (law.dispersion * evidence.freedom)
+    return float(special.fdtrc(law.freedom, law.doubt, scaled))
 
 
 def critical_statistic(evidence: Evidence, rows: int, nulls: Sequence[BlockNull], p: float) -> float:
@@ -93,7 +109,8 @@ def critical_statistic(evidence: Evidence, rows: int, nulls: Sequence[BlockNull]
     law = _law(evidence, rows, nulls)
     if law.blocks is None:
         return float(special.chdtri(evidence.freedom, p))
-    return float(stats.f.isf(p, law.freedom, law.freedom * (law.blocks - 1))) * law.dispersion * evidence.freedom
+    beta = float(special.betaincinv(law.doubt / 2, law.freedom / 2, p))  # the F law's own inverse loses small p
+    return law.doubt * (1 - beta) / (law.freedom * beta) * law.dispersion * evidence.freedom
 
 
 @dataclass(frozen=True)
@@ -102,84 +119,146 @@ class _Law:
 
     dispersion: float = 1.0
     freedom: float = 1.0
-    blocks: int | None = None
+    blocks: float | None = None
+
+    @property
+    def doubt(self) -> float:
+        """Degrees of freedom that the dispersion itself was estimated with."""
+        return self.freedom * max((self.blocks or 0.0) - 1.0, 1.0)
 
 
 def _law(evidence: Evidence, rows: int, nulls: Sequence[BlockNull]) -> _Law:
     mine = sorted((null for null in nulls if null.test == evidence.test), key=lambda null: null.rows)
-    if not mine:
+    shown = [null for null in mine if null.believed]
+    if not shown:
         return _Law()
-    chosen = next((null for null in mine if null.rows >= rows), mine[-1])
-    growth = 1.0
-    if chosen.dispersion <= 1:
-        # Few long blocks show little; what many short ones have shown holds for longer ones at least.
-        shown = [null for null in mine if null.rows < chosen.rows and null.dispersion > 1]
-        if not shown:
+    if shown[0].by_time:
+        return _bounding(shown, [shown[0].at(rows, 1.0)], evidence)
+    near = [null for null in mine if rows / NEAR <= null.rows <= rows * NEAR] or [
+        mine[0] if rows < mine[0].rows else mine[-1]
+    ]
+    believed = [null for null in near if null.believed]
+    if not believed:
+        # Few long stretches show little: what many short ones have shown may hold for longer ones as well.
+        shorter = [null for null in shown if null.rows < rows]
+        if not shorter:
             return _Law()
-        chosen, growth = shown[-1], 0.0
-    elif rows <= chosen.rows:
-        growth = 0.0
-    elif len(mine) > 1 and mine[-2].dispersion > 1:
-        ratio = (mine[-1].dispersion - 1) / (mine[-2].dispersion - 1)
-        growth = float(np.clip(math.log(ratio) / math.log(mine[-1].rows / mine[-2].rows), 0.0, 1.0))
-    return _Law(chosen.at(rows, growth), min(chosen.freedom, evidence.freedom), chosen.blocks)
+        hidden = max(null.hidden for null in near)
+        return _bounding([shorter[-1]], [min(shorter[-1].dispersion, hidden)], evidence)
+    growth = _growth(mine) if rows > mine[-1].rows else 0.0
+    return _bounding(believed, [null.at(max(rows, int(null.rows)), growth) for null in believed], evidence)
 
 
-def row_blocks(rows: int) -> list[NDArray[np.intp]]:
-    """Block number of each row, for block lengths from an eighth of the rows downwards."""
-    numbers, blocks = [], 8
-    while blocks <= MAX_BLOCKS and rows // blocks >= MIN_BLOCK_ROWS:
-        numbers.append((np.arange(rows) * blocks // rows).astype(np.intp))
-        blocks *= 2
-    return numbers
+def _bounding(nulls: Sequence[BlockNull], dispersions: Iterable[float], evidence: Evidence) -> _Law:
+    """The law that no single one of them has a heavier tail than."""
+    freedom = min(*(null.freedom for null in nulls), evidence.freedom)
+    return _Law(max(dispersions), freedom, min(null.blocks for null in nulls))
 
 
-def block_table(slots: NDArray[np.intp], size: int, blocks: NDArray[np.intp]) -> Counts:
-    """Counts per block, one row each; blocks of fewer than ``MIN_BLOCK_ROWS`` rows are left out.
-
-    Args:
-        slots: Slot of each of the N rows.
-        size: Length of the column's counts.
-        blocks: Block number of each row, -1 for rows that belong to no whole block.
-    """
-    number = int(blocks.max(initial=-1)) + 1
-    inside = blocks >= 0
-    table = np.bincount(blocks[inside] * size + slots[inside], minlength=number * size).reshape(number, size)
-    kept: Counts = table[table.sum(axis=1) >= MIN_BLOCK_ROWS].astype(np.int64)
-    return kept
+def _growth(mine: Sequence[BlockNull]) -> float:
+    """Power by which the dispersion rose over the last doubling of the length, 0 to 1."""
+    last = mine[-1]
+    half = [null for null in mine if null.believed and null.rows <= 0.6 * last.rows]
+    if not half or not last.believed:
+        return 1.0 if last.believed else 0.0
+    power = math.log((last.dispersion - 1) / (half[-1].dispersion - 1)) / math.log(last.rows / half[-1].rows)
+    return min(max(power, 0.0), 1.0)
 
 
-def fit_block_nulls(table: Counts, *, ordered: bool, by_time: bool) -> list[BlockNull]:
+def fit_block_nulls(
+    tables: Sequence[Counts], whole: Counts, *, ordered: bool, by_time: bool = False
+) -> list[BlockNull]:
     """Dispersion of each test on one column.
 
     Args:
-        table: Counts per block.
+        tables: Per length, counts of each stretch.
+        whole: Counts of all rows.
         ordered: Whether the column's bins are ordered.
-        by_time: Whether blocks were cut by time.
+        by_time: Whether stretches were cut by time.
 
     Returns:
-        One entry per test that enough blocks allow.
+        One entry per length and test, where enough stretches allow it.
     """
+    found: dict[str, list[BlockNull]] = {}
+    for table in tables:
+        if not len(table):
+            continue
+        rows = float(table.sum(axis=1).mean())
+        blocks = float(whole.sum()) / rows
+        if blocks < MIN_BLOCKS - 0.2:
+            continue
+        tests = [("shape", _shape(table[:, :-1], whole[:-1]))]
+        if ordered:
+            tests.append(("location", _location(table[:, :-2], whole[:-2])))
+        tests.append(("missing", _share(table[:, -1], table[:, :-1].sum(axis=1), whole)))
+        for test, measured in tests:
+            if measured is not None:
+                found.setdefault(test, []).append(_block_null(test, rows, blocks, *measured, by_time=by_time))
+    return [null for nulls in found.values() for null in _independent(nulls)]
+
+
+def _block_null(
+    test: str, rows: float, blocks: float, mean: float, of: float, freedom: float, *, by_time: bool
+) -> BlockNull:
+    """Judge a mean statistic with ``of`` degrees of freedom over ``blocks`` stretches."""
+    if special.chdtrc(of * blocks, mean * blocks) >= DOUBT:
+        return BlockNull(test, rows, blocks, 1.0, of, by_time)
+    return BlockNull(test, rows, blocks, max(1.0 + 1e-9, mean / of), freedom, by_time)
+
+
+def _independent(nulls: Sequence[BlockNull]) -> list[BlockNull]:
+    """Stretches that are alike among each other tell less: longer ones then disperse more than they do."""
+    most, counted = 1.0, []
+    for null in sorted(nulls, key=lambda null: -null.rows):
+        most = max(most, null.dispersion)
+        counted.append(replace(null, blocks=max(2.0, null.blocks * null.dispersion / most)))
+    return counted[::-1]
+
+
+def _shape(table: Counts, whole: Counts) -> tuple[float, float, float] | None:
+    """Mean statistic of the stretches against the rest, its degrees of freedom, and those of its bounding law."""
+    sums = table.sum(axis=1, keepdims=True)
+    table, sums = table[sums[:, 0] > 0], sums[sums[:, 0] > 0]
     if len(table) < MIN_BLOCKS:
-        return []
-    whole = table.sum(axis=0)
-    by_test: dict[str, list[Evidence]] = {}
-    for block in table:
-        for evidence in gather_evidence(whole - block, block, ordered=ordered):
-            by_test.setdefault(evidence.test, []).append(evidence)
-    rows = float(table.sum() / len(table))
-    return [
-        _block_null(test, rows, found, by_time=by_time) for test, found in by_test.items() if len(found) >= MIN_BLOCKS
-    ]
+        return None
+    total = whole.sum()
+    typical = np.rint(whole * (sums.mean() / total)).astype(np.int64)
+    groups = pool(whole - typical, typical)
+    size = int(groups[-1]) + 1
+    if size < 2 or total <= sums.max():
+        return None
+    member = np.eye(size)[groups]
+    share = whole @ member / total
+    inside, expected = table @ member, sums * share
+    outside, rest = whole @ member - inside, (total - sums) * share
+    statistic = power_divergence(inside, expected) + power_divergence(outside, rest)
+    residual = (inside - expected) / np.sqrt(expected) * np.sqrt(total / (total - sums))
+    values = np.linalg.eigvalsh(residual.T @ residual / len(table))
+    freedom = float(values.sum() / values[-1]) if values[-1] > 0 else size - 1.0
+    return float(statistic.mean()), size - 1.0, min(freedom, size - 1.0)
 
 
-def _block_null(test: str, rows: float, found: Sequence[Evidence], *, by_time: bool) -> BlockNull:
-    statistics = np.array([evidence.statistic for evidence in found])
-    freedom = sum(evidence.freedom for evidence in found)
-    total = float(statistics.sum())
-    if special.chdtrc(freedom, total) >= DOUBT:
-        return BlockNull(test, rows, len(found), 1.0, freedom / len(found), by_time)
-    # Satterthwaite: the chi-square law with this mean and this spread has so many degrees of freedom.
-    shown = 2 * float(statistics.mean()) ** 2 / max(float(statistics.var(ddof=1)), 1e-12)
-    shown = min(max(shown, 1.0), freedom / len(found))
-    return BlockNull(test, rows, len(found), max(1.0, total / freedom), shown, by_time)
+def _location(table: Counts, whole: Counts) -> tuple[float, float, float] | None:
+    sums = table.sum(axis=1)
+    table, sums = table[sums > 0], sums[sums > 0]
+    total = int(whole.sum())
+    if len(table) < MIN_BLOCKS or total <= sums.max():
+        return None
+    ranks = np.cumsum(whole) - whole / 2
+    centre = ranks @ whole / total
+    spread = (ranks - centre) ** 2 @ whole / (total - 1)
+    if spread <= 0:
+        return None
+    shift = table @ ranks / sums - centre
+    statistic = shift**2 / (spread * (total - sums) / (sums * total))
+    return float(statistic.mean()), 1.0, 1.0
+
+
+def _share(having: Counts, lacking: Counts, whole: Counts) -> tuple[float, float, float] | None:
+    total, held = int(whole.sum()), int(whole[-1])
+    sums = having + lacking
+    if len(sums) < MIN_BLOCKS or held in (0, total) or total <= sums.max():
+        return None
+    share = held / total
+    statistic = (having - sums * share) ** 2 / (sums * share * (1 - share)) * (total / (total - sums))
+    return float(statistic.mean()), 1.0, 1.0

@@ -16,7 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-__all__ = ["Evidence", "js_distance", "location_evidence", "pool", "shape_evidence", "share_evidence"]
+__all__ = [
+    "Evidence",
+    "js_distance",
+    "location_evidence",
+    "pool",
+    "power_divergence",
+    "shape_evidence",
+    "share_evidence",
+]
 
 MIN_EXPECTED = 5.0
 CRESSIE_READ = 2 / 3
@@ -82,13 +90,14 @@ def shape_evidence(reference: NDArray[np.int64], window: NDArray[np.int64]) -> E
     r = np.bincount(groups, weights=reference, minlength=size)
     w = np.bincount(groups, weights=window, minlength=size)
     together = (r + w) / (r + w).sum()
-    statistic = _power_divergence(r, r.sum() * together) + _power_divergence(w, w.sum() * together)
+    statistic = float(power_divergence(r, r.sum() * together) + power_divergence(w, w.sum() * together))
     return Evidence("shape", statistic, size - 1, js_distance(reference, window))
 
 
-def _power_divergence(observed: NDArray[np.float64 | np.int64], expected: Floats) -> float:
+def power_divergence(observed: NDArray[np.float64 | np.int64], expected: Floats) -> Floats:
+    """Cressie and Read's statistic (1984) of observed against expected counts, over the last axis."""
     ratio = (observed / expected) ** CRESSIE_READ - 1
-    return float(2 / (CRESSIE_READ * (CRESSIE_READ + 1)) * np.sum(observed * ratio))
+    return np.asarray(2 / (CRESSIE_READ * (CRESSIE_READ + 1)) * np.sum(observed * ratio, axis=-1))
 
 
 def location_evidence(reference: NDArray[np.int64], window: NDArray[np.int64]) -> Evidence | None:
@@ -116,7 +125,7 @@ def share_evidence(reference: tuple[int, int], window: tuple[int, int]) -> Evide
     expected = np.outer(rows, columns) / table.sum()
     effect = js_distance(table[0], table[1])
     if expected.min() >= MIN_EXPECTED:
-        statistic = sum(_power_divergence(table[i], expected[i]) for i in (0, 1))
+        statistic = float(power_divergence(table, expected).sum())
     else:
         law = int(table.sum()), int(columns[0]), int(rows[1])
         tail = min(stats.hypergeom.cdf(window[0], *law), stats.hypergeom.sf(window[0] - 1, *law))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-__all__ = ["JoinedLabels", "join_labels", "label_text"]
+__all__ = ["JoinedLabels", "join_labels", "label_number", "label_text"]
 
 KEY = ["request_id", "row"]
 
@@ -20,12 +21,14 @@ class JoinedLabels:
     Attributes:
         labels: The label's text of each of the N events, ``None`` where there is none yet.
         duplicates: Labels replaced by a later one for the same prediction.
+        contradictory: Those of them that said something else than the one that counts.
         unknown: Labels, counted once per prediction, for which there is no event.
     """
 
     labels: list[str | None]
     duplicates: int
     unknown: int
+    contradictory: int = 0
 
 
 def label_text(value: object) -> str:
@@ -38,6 +41,14 @@ def label_text(value: object) -> str:
     return {"true": "1", "false": "0"}.get(text.lower(), text)
 
 
+def label_number(text: str) -> float:
+    """The number that a label's text stands for; NaN where it stands for none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def join_labels(events: pa.Table, labels: pa.Table, known: pa.Table | None = None) -> JoinedLabels:
     """Give each event its label.
 
@@ -46,7 +57,9 @@ def join_labels(events: pa.Table, labels: pa.Table, known: pa.Table | None = Non
         labels: ``request_id``, ``row``, ``label`` (text), in the order they were recorded: the last one wins.
         known: More events that labels may be meant for, beside ``events``.
     """
-    newest = _frame(labels, [*KEY, "label"]).unique(KEY, keep="last", maintain_order=True)
+    recorded = _frame(labels, [*KEY, "label"])
+    newest = recorded.unique(KEY, keep="last", maintain_order=True)
+    compared = recorded.join(newest, on=KEY, suffix="_kept")
     left = _frame(events, KEY)
     joined = left.join(newest, on=KEY, how="left", maintain_order="left")
     everything = left if known is None else pl.concat([left, _frame(known, KEY)])
@@ -55,6 +68,7 @@ def join_labels(events: pa.Table, labels: pa.Table, known: pa.Table | None = Non
         labels=joined["label"].to_list(),
         duplicates=labels.num_rows - newest.height,
         unknown=unknown.height,
+        contradictory=compared.filter(pl.col("label") != pl.col("label_kept")).height,
     )
 
 

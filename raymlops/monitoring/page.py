@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
 
-from raymlops.monitoring.charts import Line, Marker, bar_pairs, time_chart, volume_chart
+from raymlops.monitoring.answers import answer_questions, drift_weight, explain
+from raymlops.monitoring.charts import Line, Marker, Span, bar_pairs, strip_chart, time_chart, volume_chart
+from raymlops.monitoring.heat import heat_rows, plot_data
 from raymlops.monitoring.report import MonitorReport, main_metric
-from raymlops.records.windows import ColumnDrift, WindowRecord
+from raymlops.records.windows import WindowRecord
 
 __all__ = ["render"]
 
-VERSION_COLORS = ("#2f6db3", "#c2571a", "#2e8b57", "#7d4fa8", "#b8860b", "#b03a5b", "#17808a", "#6b6b6b")
-SHOWN_COLUMNS = 40
-HEAT = ((247, 248, 250), (249, 223, 166), (226, 120, 63), (148, 32, 48))
-"""Colours of score over threshold at 0, 1, 2 and 4 and more."""
-
-
-@dataclass(frozen=True)
-class HeatCell:
-    """One column in one window."""
-
-    color: str
-    title: str
-    flagged: bool
-
-
-@dataclass(frozen=True)
-class HeatRow:
-    """One column over all windows."""
-
-    name: str
-    importance: float | None
-    cells: tuple[HeatCell, ...]
-    flagged: int
+VERSION_COLORS = ("#2f6db3", "#b84f14", "#277a4c", "#7d4fa8", "#8a6508", "#b03a5b", "#14747d", "#6b6b6b")
+"""Dark enough for white letters on them, light enough to be seen on a dark page."""
+_QUALITY_COLORS = {"ok": "#277a4c", "warn": "#a87408", "block": "#b3261e"}
 
 
 def render(report: MonitorReport) -> str:
@@ -60,11 +44,25 @@ def render(report: MonitorReport) -> str:
         performance=_performance_chart(report, metric, span),
         calibration=_calibration_chart(windows, span),
         volume=_volume(windows, span),
+        answers=answer_questions(windows),
+        explaining=[one for one in explain(windows) if one.drift.drifted][:10],
+        reigns=_reigns(windows, span),
+        qualities=_qualities(windows, span),
+        coverage=_coverage_chart(windows, span),
+        plots=plot_data(windows) if rows else "",
+        script=Markup(_script()),  # noqa: S704 - a file of this package
+        script_hash=_script_hash(),
+        columns=len(rows) + hidden - any(window.prediction_drift for window in windows),
         heat=rows,
+        most_important=max((row.importance or 0.0 for row in rows), default=0.0) or 1.0,
+        window_length=_length_text(windows),
         hidden=hidden,
         ticks=_ticks(windows),
         bars=[(d, bar_pairs(d.labels, d.reference, d.window)) for d in report.distributions],
         comparisons=list(zip(report.comparisons, _COMPARISON_COLORS * len(report.comparisons), strict=False)),
+        checks=report.estimate_checks,
+        estimates=any(window.estimated for window in windows),
+        segmented=next((window for window in reversed(windows) if window.segments), None),
         table=[_table_row(window, metric) for window in reversed(windows)],
     )
 
@@ -76,6 +74,17 @@ _COMPARISON_COLORS = ("#9aa3b0", "#c7a76c", "#8fb8a5")
 def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(files("raymlops.monitoring").joinpath("page.html.j2").read_text("utf-8"))
+
+
+@cache
+def _script() -> str:
+    return files("raymlops.monitoring").joinpath("page.js").read_text("utf-8")
+
+
+@cache
+def _script_hash() -> str:
+    """What the page's policy names as the only script that may run in it."""
+    return base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode()
 
 
 def version_color(version: int) -> str:
@@ -107,57 +116,6 @@ def summary(windows: Sequence[WindowRecord], metric: str | None) -> list[tuple[s
         (str(broken), "windows with broken data", "bad" if broken else "good"),
     ]
     return tiles
-
-
-def heat_rows(windows: Sequence[WindowRecord]) -> tuple[list[HeatRow], int]:
-    """Columns over windows, the most worrying first, and how many columns are left out; the scores come on top."""
-    importances: dict[str, float | None] = {}
-    for window in windows:
-        importances |= {name: column.importance for name, column in window.columns.items()}
-
-    def worry(name: str) -> float:
-        found = [window.columns[name] for window in windows if name in window.columns]
-        return sum(min(_ratio(column), 4.0) for column in found) * math.sqrt(importances[name] or 0.01)
-
-    ranked = sorted(importances, key=lambda name: (-worry(name), name))
-    rows = [
-        _heat_row(name, importances[name], [window.columns.get(name) for window in windows], windows)
-        for name in ranked[:SHOWN_COLUMNS]
-    ]
-    if any(window.prediction_drift for window in windows):
-        predictions = [window.prediction_drift for window in windows]
-        rows.insert(0, _heat_row("the model's scores", None, predictions, windows))
-    return rows, max(0, len(ranked) - SHOWN_COLUMNS)
-
-
-def _heat_row(
-    name: str, importance: float | None, columns: Sequence[ColumnDrift | None], windows: Sequence[WindowRecord]
-) -> HeatRow:
-    cells = []
-    for column, window in zip(columns, windows, strict=True):
-        when = f"{name}, {window.start:%d %b %Y}"
-        if column is None:
-            cells.append(HeatCell("transparent", f"{when}: not known", False))
-            continue
-        title = f"{when}: score {column.score:.3f}, threshold {column.threshold:.3f}, p {column.p_value:.2g}"
-        title += f", {column.missing_share:.0%} missing" if column.missing_share else ""
-        title += f", {column.test}" if column.drifted else ""
-        title += f", {column.problem}" if column.problem else ""
-        cells.append(HeatCell(heat_color(_ratio(column)), title, column.drifted))
-    return HeatRow(name, importance, tuple(cells), sum(cell.flagged for cell in cells))
-
-
-def heat_color(ratio: float) -> str:
-    """Colour of a score ``ratio`` times its threshold."""
-    place = min(max(ratio, 0.0), 4.0)
-    place = place if place <= 2 else 2 + (place - 2) / 2
-    low = min(int(place), len(HEAT) - 2)
-    mixed = (round(a + (b - a) * (place - low)) for a, b in zip(HEAT[low], HEAT[low + 1], strict=True))
-    return "#" + "".join(f"{part:02x}" for part in mixed)
-
-
-def _ratio(column: ColumnDrift) -> float:
-    return column.score / column.threshold if column.threshold > 0 else 0.0
 
 
 def _champion_mean(windows: Sequence[WindowRecord], metric: str | None) -> float | None:
@@ -202,7 +160,7 @@ def _performance_chart(report: MonitorReport, metric: str | None, span: tuple[da
         )
     ]
     reference = [(_middle(w), w.reference_metrics.get(metric, math.nan)) for w in windows]
-    lines.append(Line("reference", "#5b6472", reference, dashed=True))
+    lines.append(Line("reference", "var(--soft)", reference, dashed=True))
     for version in _versions(windows):
         own = [(w, w.performance[version]) for w in windows if version in w.performance]
         for champion in (True, False):
@@ -222,7 +180,22 @@ def _performance_chart(report: MonitorReport, metric: str | None, span: tuple[da
                         dots_only=not champion,
                     )
                 )
-    return time_chart(lines, span, markers=_changes(windows), height=300)
+        lines += _estimate_lines(windows, version, metric)
+    return time_chart(lines, span, markers=_changes(windows), height=300, label=f"{metric.replace('_', ' ')} over time")
+
+
+def _estimate_lines(windows: Sequence[WindowRecord], version: int, metric: str) -> list[Line]:
+    """What the version's metric was expected to be while it was champion, dashed, with its intervals."""
+    seen = [
+        (_middle(w), w.estimated[version].metrics[metric], w.estimated[version].intervals[metric])
+        for w in windows
+        if w.champion == version and version in w.estimated and metric in w.estimated[version].intervals
+    ]
+    if not seen:
+        return []
+    band = [(at, *interval) for at, _, interval in seen] if len(seen) > 1 else ()
+    points = [(at, value) for at, value, _ in seen]
+    return [Line(f"v{version}, estimated", version_color(version), points, band=band, dashed=True)]
 
 
 def _calibration_chart(windows: Sequence[WindowRecord], span: tuple[datetime, datetime]) -> str:
@@ -232,11 +205,53 @@ def _calibration_chart(windows: Sequence[WindowRecord], span: tuple[datetime, da
         known = [(_middle(w), p) for w, p in champions if score in p.metrics]
         if known:
             lines = [
-                Line("labels", "#2b2f36", [(at, p.metrics[label]) for at, p in known]),
+                Line("labels", "var(--ink)", [(at, p.metrics[label]) for at, p in known]),
                 Line("champion", color, [(at, p.metrics[score]) for at, p in known]),
             ]
-            return time_chart(lines, span, markers=_changes(windows), height=190)
+            return time_chart(
+                lines, span, markers=_changes(windows), height=190, label="mean prediction and mean label"
+            )
     return time_chart([], span)
+
+
+def _reigns(windows: Sequence[WindowRecord], span: tuple[datetime, datetime]) -> str:
+    """Which version was champion when."""
+    spans = [
+        Span(
+            start=(reign := list(group))[0].start,
+            end=reign[-1].end,
+            color=version_color(version),
+            title=f"v{version}: {reign[0].start:%d %b %Y} to {reign[-1].end:%d %b %Y}, {len(reign)} windows",
+            label=f"v{version}",
+        )
+        for version, group in groupby(windows, key=lambda window: window.champion)
+    ]
+    return strip_chart(spans, span, "versions in office")
+
+
+def _qualities(windows: Sequence[WindowRecord], span: tuple[datetime, datetime]) -> str:
+    spans = [
+        Span(
+            window.start,
+            window.end,
+            _QUALITY_COLORS[window.quality],
+            "; ".join([f"{window.start:%d %b %Y}: {window.quality}", *window.quality_reasons[:3]]),
+            "!" if window.quality == "block" else "",
+        )
+        for window in windows
+    ]
+    return strip_chart(spans, span, "verdicts on the data")
+
+
+def _coverage_chart(windows: Sequence[WindowRecord], span: tuple[datetime, datetime]) -> str:
+    answered = [(window, sum(p.rows for p in window.performance.values())) for window in windows]
+    points = [
+        (_middle(window), 100 * sum(p.labelled_rows for p in window.performance.values()) / rows)
+        for window, rows in answered
+        if rows
+    ]
+    line = Line("labelled, %", "#4c76b8", points)
+    return time_chart([line], span, height=130, label="share of the rows that have a label, in percent")
 
 
 def _volume(windows: Sequence[WindowRecord], span: tuple[datetime, datetime]) -> str:
@@ -244,6 +259,14 @@ def _volume(windows: Sequence[WindowRecord], span: tuple[datetime, datetime]) ->
         (w.start, w.end, w.rows, min(w.rows, sum(p.labelled_rows for p in w.performance.values()))) for w in windows
     ]
     return volume_chart(rows, span)
+
+
+def _length_text(windows: Sequence[WindowRecord]) -> str:
+    if not windows:
+        return ""
+    hours = (windows[-1].end - windows[-1].start).total_seconds() / 3600
+    number, unit = (hours / 24, "day") if hours % 24 == 0 else (hours, "hour") if hours >= 1 else (hours * 60, "minute")
+    return f"{number:g} {unit}{'' if number == 1 else 's'}"
 
 
 def _ticks(windows: Sequence[WindowRecord]) -> list[str]:
@@ -262,14 +285,22 @@ def _table_row(window: WindowRecord, metric: str | None) -> dict[str, object]:
     interval = performance.intervals.get(metric or "") if performance else None
     flagged = sorted(
         (name for name, column in window.columns.items() if column.drifted),
-        key=lambda name: -_ratio(window.columns[name]) * ((window.columns[name].importance or 0.0) + 0.01),
+        key=lambda name: (-drift_weight(window.columns[name]), name),
     )
     return {
         "window": window,
         "labelled": performance.labelled_rows if performance else 0,
         "value": "-" if value is None else f"{value:.4f}",
         "interval": "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}",
+        "estimate": _estimate_text(window, metric),
         "reference": f"{window.reference_metrics[metric]:.4f}" if metric in window.reference_metrics else "-",
         "drifted": flagged[:4],
         "more": max(0, len(flagged) - 4),
     }
+
+
+def _estimate_text(window: WindowRecord, metric: str | None) -> str:
+    estimated = window.estimated.get(window.champion)
+    if estimated is None or metric not in estimated.metrics:
+        return "-"
+    return f"{'(' if estimated.problem else ''}{estimated.metrics[metric]:.4f}{')' if estimated.problem else ''}"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import pyarrow as pa
 
+from raymlops.records.features import ConsistencyReport
 from raymlops.records.models import ModelVersion
 from raymlops.records.plans import ServingPlan
-from raymlops.records.windows import WindowRecord
+from raymlops.records.windows import WindowProfile, WindowRecord
 
-__all__ = ["EventTables", "WindowMetadata"]
+__all__ = ["EventTables", "FeatureAudit", "WindowMetadata"]
 
 
 class EventTables(Protocol):
@@ -24,11 +26,61 @@ class EventTables(Protocol):
         """
         ...
 
-    def read(self, name: str, start: datetime | None, end: datetime | None, column: str) -> pa.Table:
+    def read(
+        self,
+        name: str,
+        start: datetime | None,
+        end: datetime | None,
+        column: str,
+        *,
+        after: Mapping[str, int] | None = None,
+        until: Mapping[str, int] | None = None,
+    ) -> pa.Table:
         """The rows for which ``start <= column < end``, in the order they were appended.
+
+        Args:
+            name: Name of the table.
+            start: First instant.
+            end: The instant after the last one.
+            column: Column of instants.
+            after: Only rows that were not there when these marks were taken.
+            until: Only rows that were.
 
         Returns:
             A table without columns where there is no table of this name.
+        """
+        ...
+
+    def marks(self, name: str) -> dict[str, int]:
+        """What is there now, to ask for what comes after; empty where there is no table of this name."""
+        ...
+
+    def maintain(self, name: str, keep_from: datetime | None, span: timedelta) -> None:
+        """Pack small files and remove old rows. Reading and appending go on meanwhile, and no answer changes.
+
+        Args:
+            name: Name of the table.
+            keep_from: Rows that hold this instant or a later one stay; older ones go, in large pieces, once all of a
+                piece are older. ``None`` removes nothing.
+            span: Rows are kept an eighth of it too long at most.
+
+        Raises:
+            StorageError: The table cannot be read or written; what stands is whole.
+        """
+        ...
+
+
+class FeatureAudit(Protocol):
+    """Compares the features that were joined for predictions with what the tables say they were. Thread-safe."""
+
+    def __call__(self, model: str, events: pa.Table, max_rows: int) -> Sequence[ConsistencyReport]:
+        """Recompute the features of at most ``max_rows`` prediction events, drawn by their request ids.
+
+        Returns:
+            One report per feature service that served; none where no features were joined.
+
+        Raises:
+            RaymlopsError: they cannot be recomputed now, or not at all.
         """
         ...
 
@@ -60,4 +112,36 @@ class WindowMetadata(Protocol):
 
     def get_profile(self, model: str, start: datetime) -> bytes:
         """The profile of the window that starts at ``start``; raises ``NotFoundError``."""
+        ...
+
+    def put_profiles(self, model: str, start: datetime, profiles: Sequence[WindowProfile]) -> None:
+        """Store the profiles of one window by version, role and segment, in place of all that it had."""
+        ...
+
+    def list_profiles(
+        self, model: str, start: datetime | None = None, end: datetime | None = None, segment: str | None = None
+    ) -> list[WindowProfile]:
+        """Profiles of windows that start at or after ``start`` and before ``end``, of one segment or all."""
+        ...
+
+    def late_rows(self, model: str, start: datetime | None = None, end: datetime | None = None) -> dict[datetime, int]:
+        """Start of a window -> rows that came after it had closed; windows without any are left out."""
+        ...
+
+    def profile_marks(self, model: str) -> dict[str, int] | None:
+        """How far a model's events have been added to its closed windows; ``None`` where that was never said."""
+        ...
+
+    def add_late_profiles(
+        self,
+        model: str,
+        profiles: Sequence[WindowProfile],
+        marks: Mapping[str, int],
+        previous: Mapping[str, int] | None,
+    ) -> None:
+        """Put profiles of late rows and move the marks, both or neither; raises ``StaleWrite``."""
+        ...
+
+    def drop_profiles(self, model: str, before: datetime) -> int:
+        """Remove the profiles of windows that start before an instant; returns how many."""
         ...

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import orjson
@@ -11,24 +12,63 @@ from numpy.typing import NDArray
 
 from raymlops.errors import ConflictError, DataError
 from raymlops.monitoring.columns import ColumnBins
+from raymlops.monitoring.sketches import DistinctSketch, QuantileSketch
 
-__all__ = ["FORMAT", "REFERENCE_FILE", "SCORE_COLUMN", "Profile", "parse_document"]
+__all__ = [
+    "FORMAT",
+    "LABEL_COLUMN",
+    "REFERENCE_FILE",
+    "SCORE_COLUMN",
+    "IdentifierSketch",
+    "Profile",
+    "parse_document",
+]
 
 FORMAT = 1
-"""Format of stored references and profiles."""
+"""Format of stored references, and of profiles without sketches."""
+SKETCHED_FORMAT = 2
+"""Format of profiles with sketches."""
 REFERENCE_FILE = "reference.bin"
 """Name of a model version's reference, beside its packaged files."""
 SCORE_COLUMN = "score"
 """Column of a model's own predictions, in its reference and in its prediction events."""
+LABEL_COLUMN = "label"
+"""Column of the labels, in a model's reference: texts of classes, or numbers."""
 
 Counts = NDArray[np.int64]
+Sketch = TypeVar("Sketch", QuantileSketch, "IdentifierSketch")
 
 
 @dataclass(frozen=True)
+class IdentifierSketch:
+    """What is kept of a column with too many values for categories. ``a + b`` is exact.
+
+    Attributes:
+        distinct: How many values there are.
+        rows: Rows with a value.
+        unknown: Of these, rows whose value the reference surely never held.
+    """
+
+    distinct: DistinctSketch
+    rows: int
+    unknown: int
+
+    def __add__(self, other: IdentifierSketch) -> IdentifierSketch:
+        """Of both."""
+        return IdentifierSketch(self.distinct + other.distinct, self.rows + other.rows, self.unknown + other.unknown)
+
+    @property
+    def distinct_share(self) -> float:
+        """Distinct values over rows, at most 1; 0 of no rows."""
+        return min(1.0, self.distinct.count / self.rows) if self.rows else 0.0
+
+
+@dataclass(frozen=True, eq=False)
 class Profile:
     """Counts of one window on the bins of one reference: constant size, whatever the rows.
 
-    ``a + b`` is the profile of both windows' rows; it is exact, associative and commutative. Never changed in place.
+    ``a + b`` is the profile of both windows' rows; it is exact, associative and commutative, but for the quantiles,
+    which agree within the error that their sketches state. Never changed in place. Equality is that of the counts.
 
     Attributes:
         reference: Digest of the reference whose bins it counts on.
@@ -37,6 +77,8 @@ class Profile:
         ranges: Numeric column -> smallest and largest finite value; columns without any are left out.
         problems: Column -> what was wrong with it; its values then count as missing.
         new_columns: Columns that the reference does not know.
+        quantiles: Numeric column -> sketch of its finite values; empty where none were asked for.
+        identifiers: Column with too many values for categories -> how many; empty where none were asked for.
     """
 
     reference: str
@@ -45,6 +87,16 @@ class Profile:
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     new_columns: tuple[str, ...] = ()
+    quantiles: dict[str, QuantileSketch] = field(default_factory=dict)
+    identifiers: dict[str, IdentifierSketch] = field(default_factory=dict)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether they count the same; sketches are not looked at."""
+        return isinstance(other, Profile) and self._counted() == other._counted()
+
+    def __hash__(self) -> int:
+        """Of what never differs between equal ones."""
+        return hash((self.reference, self.rows))
 
     def __add__(self, other: Profile) -> Profile:
         """The profile of both.
@@ -70,6 +122,8 @@ class Profile:
             ranges=ranges,
             problems=problems,
             new_columns=tuple(sorted({*self.new_columns, *other.new_columns})),
+            quantiles=_joined(self.quantiles, other.quantiles),
+            identifiers=_joined(self.identifiers, other.identifiers),
         )
 
     def constant(self, column: str, bins: ColumnBins) -> bool:
@@ -80,8 +134,19 @@ class Profile:
         return bins.kind == "categorical" and int(np.count_nonzero(present)) == 1 and bool(present[:-2].any())
 
     def dumps(self) -> bytes:
-        """Bytes to store; equal profiles give equal bytes."""
-        values = {
+        """Bytes to store; equal profiles give equal bytes, but for the sketches of quantiles."""
+        values = self._counted()
+        if self.quantiles or self.identifiers:
+            values["format"] = SKETCHED_FORMAT
+            values["quantiles"] = {name: sketch.dumps() for name, sketch in self.quantiles.items()}
+            values["identifiers"] = {
+                name: [sketch.distinct.dumps(), sketch.rows, sketch.unknown]
+                for name, sketch in self.identifiers.items()
+            }
+        return orjson.dumps(values, option=orjson.OPT_SORT_KEYS)
+
+    def _counted(self) -> dict[str, Any]:
+        return {
             "format": FORMAT,
             "reference": self.reference,
             "rows": self.rows,
@@ -90,7 +155,6 @@ class Profile:
             "problems": self.problems,
             "new_columns": list(self.new_columns),
         }
-        return orjson.dumps(values, option=orjson.OPT_SORT_KEYS)
 
     @classmethod
     def loads(cls, content: bytes) -> Self:
@@ -99,7 +163,7 @@ class Profile:
         Raises:
             DataError: ``content`` is not a profile.
         """
-        values = parse_document(content, "profile")
+        values = parse_document(content, "profile", formats=(FORMAT, SKETCHED_FORMAT))
         try:
             return cls(
                 reference=str(values["reference"]),
@@ -108,13 +172,23 @@ class Profile:
                 ranges={name: (float(low), float(high)) for name, (low, high) in values["ranges"].items()},
                 problems=dict(values["problems"]),
                 new_columns=tuple(values["new_columns"]),
+                quantiles={name: QuantileSketch.loads(text) for name, text in values.get("quantiles", {}).items()},
+                identifiers={
+                    name: IdentifierSketch(DistinctSketch.loads(text), int(rows), int(unknown))
+                    for name, (text, rows, unknown) in values.get("identifiers", {}).items()
+                },
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"profile must have the fields of format {FORMAT}, got {error!r}") from error
+            raise DataError(f"profile must have the fields of format {values['format']}, got {error!r}") from error
 
 
-def parse_document(content: bytes, what: str) -> dict[str, Any]:
-    """Read a stored document of this format.
+def _joined(ours: dict[str, Sketch], theirs: dict[str, Sketch]) -> dict[str, Sketch]:
+    joined = {**theirs, **ours}
+    return joined | {name: ours[name] + theirs[name] for name in ours.keys() & theirs.keys()}
+
+
+def parse_document(content: bytes, what: str, formats: Sequence[int] = (FORMAT,)) -> dict[str, Any]:
+    """Read a stored document of one of these formats.
 
     Raises:
         DataError: ``content`` is something else.
@@ -123,6 +197,7 @@ def parse_document(content: bytes, what: str) -> dict[str, Any]:
         values = orjson.loads(content)
     except orjson.JSONDecodeError as error:
         raise DataError(f"{what} must be JSON, got {len(content)} other bytes") from error
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise DataError(f"{what} must be of format {FORMAT}, got {str(values)[:40]}")
+    if not isinstance(values, dict) or values.get("format") not in formats:
+        known = " or ".join(str(number) for number in formats)
+        raise DataError(f"{what} must be of format {known}, got {str(values)[:40]}")
     return values

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from datetime import timedelta
 
 from raymlops.config.monitoring import QualityConfig
 from raymlops.monitoring.profile import Profile
 from raymlops.monitoring.reference import Reference
+from raymlops.monitoring.traffic import Finding, Traffic, Verdict, judge_traffic
 
-__all__ = ["Quality", "judge_quality"]
+__all__ = ["Quality", "Rows", "judge_quality"]
 
-Verdict = Literal["ok", "warn", "block"]
-Finding = tuple[Verdict, str]
-
-MIN_FROZEN_ROWS = 50
 MIN_VARIETY = 3
-WARN_DUPLICATE_SHARE = 0.01
-BLOCK_DUPLICATE_SHARE = 0.5
 RESTING_SHARE = 0.5
 """Share of the reference in one bin from which on a window that stays there is no fault by itself."""
 
@@ -31,46 +26,66 @@ class Quality:
     reasons: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Rows:
+    """A window's rows, without their values.
+
+    Attributes:
+        answered: Rows answered.
+        duplicates: Of these, rows whose request id and row number had been seen before.
+        silence: From the newest event to the window's end.
+        length: Of the window.
+    """
+
+    answered: int
+    duplicates: int = 0
+    silence: timedelta = timedelta(0)
+    length: timedelta = timedelta(days=1)
+
+
 def judge_quality(
-    rows: int,
-    duplicates: int,
+    rows: Rows,
     reference: Reference | None,
     profile: Profile | None,
     config: QualityConfig,
     *,
     min_rows: int,
     reference_problem: str = "",
+    usual: Sequence[Traffic] = (),
 ) -> Quality:
     """Judge one window's data.
 
     Args:
-        rows: Rows answered in the window.
-        duplicates: Of these, rows whose request id and row number had been seen before.
+        rows: The window's rows.
         reference: The champion's, where it has one.
         profile: The window's, on the reference's bins.
         config: What counts as broken.
         min_rows: Shares of fewer rows than this are not judged.
         reference_problem: Why there is no reference.
+        usual: Traffic of earlier windows like it; none where too few are known.
     """
-    findings: list[Finding] = []
-    if rows < config.min_rows:
-        findings.append(
-            ("block", f"{rows} predictions, fewer than the {config.min_rows} expected: the traffic stopped")
-        )
-    if rows and duplicates / rows > WARN_DUPLICATE_SHARE:
-        verdict: Verdict = "block" if duplicates / rows > BLOCK_DUPLICATE_SHARE else "warn"
-        findings.append((verdict, f"{duplicates / rows:.1%} of the predictions repeat a request id and row"))
+    findings: list[Finding] = [*_traffic(rows, usual, config)]
     if reference is None:
         findings.append(("warn", f"drift is not judged: {reference_problem or 'the champion has no reference'}"))
-    elif profile is not None and rows:
+    elif profile is not None and rows.answered:
         findings.extend(_schema(profile))
-        if rows >= min_rows:
+        if rows.answered >= min_rows:
             for name in reference.columns:
                 if name not in profile.problems:
                     findings.extend(_column(name, reference, profile, config))
     order = ("block", "warn", "ok")
     findings.sort(key=lambda finding: order.index(finding[0]))
     return Quality(findings[0][0] if findings else "ok", tuple(reason for _, reason in findings))
+
+
+def _traffic(rows: Rows, usual: Sequence[Traffic], config: QualityConfig) -> Iterator[Finding]:
+    if rows.answered < config.min_rows:
+        yield "block", f"{rows.answered} predictions, fewer than the {config.min_rows} expected: the traffic stopped"
+    repeated = rows.duplicates / max(1, rows.answered)
+    if repeated > config.warn_duplicate_share:
+        verdict: Verdict = "block" if repeated > config.block_duplicate_share else "warn"
+        yield verdict, f"{repeated:.1%} of the predictions repeat a request id and row"
+    yield from judge_traffic(Traffic(rows.answered, rows.silence), rows.length, usual, config)
 
 
 def _schema(profile: Profile) -> Iterator[Finding]:
@@ -99,7 +114,7 @@ def _column(name: str, reference: Reference, profile: Profile, config: QualityCo
         outside = float(after[0] + after[bins.bins - 1]) / present
         if outside > config.warn_unseen_share:
             yield "warn", f"{name}: {outside:.1%} of the values lie outside the reference's range"
-    if present >= MIN_FROZEN_ROWS and reference.variety(name) >= MIN_VARIETY and profile.constant(name, bins):
+    if present >= config.frozen_rows and reference.variety(name) >= MIN_VARIETY and profile.constant(name, bins):
         usual = reference.counts(name)[int(profile.counts[name].argmax())] / max(int(reference.counts(name).sum()), 1)
         # a column that rests at one value most of the time, as visibility does, may well do so for a whole window
         yield "warn" if usual >= RESTING_SHARE else "block", f"{name}: frozen: all {present} values are equal"

@@ -16,15 +16,20 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from raymlops.errors import ConflictError, DataError, NotEnoughRows, SchemaMismatch, StorageError
+from raymlops.monitoring.blocks import BlockCuts, cut_rows, cut_times
 from raymlops.monitoring.columns import ColumnBins, bins_from_dict, fit_bins, fitted_counts
-from raymlops.monitoring.dispersion import BlockNull, block_table, fit_block_nulls, gather_evidence, row_blocks
-from raymlops.monitoring.drift import DriftReport, DriftRule, judge
+from raymlops.monitoring.dispersion import BlockNull, fit_block_nulls, gather_evidence
+from raymlops.monitoring.drift import CountedColumn, DriftReport, DriftRule, judge
 from raymlops.monitoring.profile import FORMAT, Profile, parse_document
+from raymlops.monitoring.sketched_columns import sketch_columns
 from raymlops.records.record import sha256_of
 
 __all__ = ["Reference"]
 
 Counts = NDArray[np.int64]
+
+SHORTEST_STRETCH = 64
+"""A column's variety is that of stretches of at least this part of the reference."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +97,13 @@ class Reference:
             raise SchemaMismatch(f"columns {absent} are not in the reference table", columns=absent)
         if event_time is not None:
             table = table.sort_by(event_time)
-        blocks, by_time = _blocks(table, event_time, window)
+        cuts = _cuts(table, event_time, window)
         total = sum((importances or {}).values())
         kept, skipped = {}, {}
         for name in wanted:
             share = importances[name] / total if importances and name in importances and total > 0 else None
             try:
-                kept[name] = _fit_column(table.column(name), blocks, by_time=by_time, importance=share)
+                kept[name] = _fit_column(table.column(name), cuts, importance=share)
             except (DataError, pa.ArrowException) as error:
                 skipped[name] = str(error)
         return cls(table.num_rows, kept, skipped)
@@ -160,8 +165,13 @@ class Reference:
         """
         return self._column(column).variety
 
-    def profile(self, table: pa.Table) -> Profile:
-        """Count a window's rows. A column that is dropped or of another type is reported, and counts as missing."""
+    def profile(self, table: pa.Table, *, sketched: bool = False) -> Profile:
+        """Count a window's rows. A column that is dropped or of another type is reported, and counts as missing.
+
+        Args:
+            table: The rows.
+            sketched: Whether quantiles and distinct counts are sketched too, which no test needs.
+        """
         counts, ranges, problems = {}, {}, {}
         for name, column in self._columns.items():
             if name not in table.column_names:
@@ -179,7 +189,9 @@ class Reference:
             counts[name][-1] = table.num_rows
         known = {*self._columns, *self._skipped}
         new = sorted(name for name in table.column_names if name not in known)
-        return Profile(self._digest, table.num_rows, counts, ranges, problems, tuple(new))
+        profile = Profile(self._digest, table.num_rows, counts, ranges, problems, tuple(new))
+        bins = {name: column.bins for name, column in self._columns.items() if name not in problems}
+        return sketch_columns(profile, table, bins) if sketched else profile
 
     def compare(self, profile: Profile, *, rule: DriftRule | None = None) -> DriftReport:
         """Judge a window. The cost does not depend on its rows.
@@ -200,7 +212,8 @@ class Reference:
         problems |= {name: _window_problem(profile.counts[name]) for name in self._columns if name not in problems}
         problems |= profile.problems
         problems = {name: problem for name, problem in problems.items() if problem}
-        judged = judge(evidence, nulls, profile.rows, rule or DriftRule())
+        counted = {name: CountedColumn(c.counts, profile.counts[name], c.bins) for name, c in self._columns.items()}
+        judged = judge(evidence, nulls, profile.rows, rule or DriftRule(), counted)
         columns = {
             name: drift.model_copy(
                 update={
@@ -300,32 +313,27 @@ class Reference:
         }
 
 
-def _blocks(table: pa.Table, event_time: str | None, window: timedelta | None) -> tuple[list[NDArray[np.intp]], bool]:
-    """Block numbers of the rows, per way to cut them; whether they were cut by time."""
+def _cuts(table: pa.Table, event_time: str | None, window: timedelta | None) -> BlockCuts:
+    """Stretches to measure dispersion on: as long as a window where that is known and enough of them fit."""
     if event_time is None or window is None:
-        return row_blocks(table.num_rows), False
+        return cut_rows(table.num_rows)
     column = table.column(event_time)
     if not pa.types.is_timestamp(column.type):
         raise SchemaMismatch(f"column {event_time!r} must hold timestamps, got {column.type}", columns=[event_time])
     if column.null_count:
         raise DataError(f"column {event_time!r} must not be null, got {column.null_count} nulls", columns=[event_time])
     times = column.cast(pa.timestamp("us", tz=column.type.tz)).cast(pa.int64()).to_numpy()
-    length = window // timedelta(microseconds=1)
-    numbers = ((times - times[0]) // length).astype(np.intp)
-    # What is left at the end is no whole window unless it nearly is one.
-    if (times[-1] - times[0]) % length < 0.9 * length:
-        numbers[numbers == numbers[-1]] = -1
-    return [numbers], True
+    return cut_times(times, window // timedelta(microseconds=1)) or cut_rows(table.num_rows)
 
 
-def _fit_column(
-    column: pa.ChunkedArray, blocks: list[NDArray[np.intp]], *, by_time: bool, importance: float | None
-) -> ReferenceColumn:
+def _fit_column(column: pa.ChunkedArray, cuts: BlockCuts, *, importance: float | None) -> ReferenceColumn:
     bins = fit_bins(column)
     slots = bins.slots(column)
-    tables = [block_table(slots, bins.size, numbers) for numbers in blocks]
-    nulls = [null for table in tables for null in fit_block_nulls(table, ordered=bins.ordered, by_time=by_time)]
-    variety = min((int((table[:, :-2] > 0).sum(axis=1).min(initial=bins.size)) for table in tables), default=0)
+    tables = cuts.tables(slots, bins.size)
+    whole = np.bincount(slots, minlength=bins.size)
+    nulls = fit_block_nulls(tables, whole, ordered=bins.ordered, by_time=cuts.by_time)
+    long = [table for table in tables if len(table) and table.sum(axis=1).mean() * SHORTEST_STRETCH >= len(column)]
+    variety = min((int((table[:, :-2] > 0).sum(axis=1).min(initial=bins.size)) for table in long), default=0)
     counts = fitted_counts(bins, column)
     return ReferenceColumn(bins, counts, tuple(nulls), _window_problem(counts, of="reference"), variety, importance)
 

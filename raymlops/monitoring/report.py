@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from raymlops.monitoring.answers import Answer, answer_questions, drift_weight, explain
+from raymlops.monitoring.estimate_checks import EstimateCheck, check_estimates
 from raymlops.monitoring.profile import SCORE_COLUMN, Profile
 from raymlops.monitoring.reference import Reference
 from raymlops.records.ledger import LedgerEntry
-from raymlops.records.windows import ColumnDrift, WindowRecord
+from raymlops.records.windows import WindowRecord
 
 __all__ = ["Distribution", "MonitorReport", "distributions", "main_metric"]
 
@@ -59,6 +60,7 @@ class MonitorReport:
         decisions: What was decided meanwhile, for the page; none unless given.
         comparisons: Name -> ``(window start, main metric)`` of others to plot beside the model, for example of one
             that was never retrained.
+        late_rows: Start of a window -> rows that came after it had closed and are no part of its verdicts.
     """
 
     model: str
@@ -67,6 +69,7 @@ class MonitorReport:
     distributions: tuple[Distribution, ...] = ()
     decisions: tuple[LedgerEntry, ...] = ()
     comparisons: Mapping[str, tuple[tuple[datetime, float], ...]] = field(default_factory=dict)
+    late_rows: Mapping[datetime, int] = field(default_factory=dict)
 
     def beside(
         self,
@@ -77,12 +80,30 @@ class MonitorReport:
         others = {name: tuple(points) for name, points in (comparisons or {}).items()}
         return replace(self, decisions=tuple(decisions), comparisons=others)
 
+    @property
+    def answers(self) -> tuple[Answer, Answer, Answer]:
+        """Is the data broken, has it moved, is the model worse? As of the newest window."""
+        return answer_questions(self.windows)
+
+    @property
+    def estimate_checks(self) -> tuple[EstimateCheck, ...]:
+        """How far estimates made without labels lay from the truth, where it has come."""
+        return check_estimates(self.windows)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
         return {
             "model": self.model,
             "created_at": self.created_at.isoformat(),
+            "answers": [answer.to_dict() for answer in self.answers],
+            "explanation": [column.to_dict() for column in explain(self.windows)],
             "windows": [window.model_dump(mode="json") for window in self.windows],
+            "label_coverage": {
+                window.start.isoformat(): {str(version): p.label_coverage for version, p in window.performance.items()}
+                for window in self.windows
+            },
+            "late_rows": {start.isoformat(): rows for start, rows in self.late_rows.items()},
+            "estimate_checks": [check.to_dict() for check in self.estimate_checks],
             "distributions": [distribution.to_dict() for distribution in self.distributions],
             "decisions": [entry.model_dump(mode="json") for entry in self.decisions],
             "comparisons": {
@@ -91,15 +112,16 @@ class MonitorReport:
         }
 
     def html(self) -> str:
-        """One page that needs nothing else: no network, no script."""
+        """One page that needs nothing else: no network, and no script but its own, which draws plots when asked to."""
         from raymlops.monitoring.page import render
 
         return render(self)
 
 
 def main_metric(windows: Sequence[WindowRecord]) -> str | None:
-    """The metric that performance is plotted by; ``None`` where nothing is labelled."""
+    """The metric that performance is plotted by; ``None`` where nothing is labelled and nothing is estimated."""
     known = {metric for window in windows for p in window.performance.values() for metric in p.metrics}
+    known |= {metric for window in windows for p in window.estimated.values() for metric in p.metrics}
     return next((metric for metric in ("log_loss", "rmse", "accuracy") if metric in known), None)
 
 
@@ -108,7 +130,7 @@ def distributions(window: WindowRecord, reference: Reference, profile: Profile) 
     columns = dict(window.columns)
     if window.prediction_drift is not None:
         columns[SCORE_COLUMN] = window.prediction_drift
-    ranked = sorted(columns, key=lambda name: (-_weight(columns[name]), name))
+    ranked = sorted(columns, key=lambda name: (-drift_weight(columns[name]), name))
     shown = [name for name in ranked if name in profile.counts and profile.counts[name].sum()]
     return tuple(_distribution(name, window, reference, profile) for name in shown[:SHOWN_DISTRIBUTIONS])
 
@@ -125,11 +147,6 @@ def _distribution(name: str, window: WindowRecord, reference: Reference, profile
         reference=tuple(before[index] for index in kept),
         window=tuple(after[index] for index in kept),
     )
-
-
-def _weight(column: ColumnDrift) -> float:
-    ratio = column.score / column.threshold if column.threshold > 0 else 0.0
-    return min(ratio, 10.0) * math.sqrt(column.importance if column.importance is not None else 1.0)
 
 
 def _shares(counts: Sequence[int]) -> tuple[float, ...]:

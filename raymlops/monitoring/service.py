@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from datetime import datetime
-from pathlib import Path
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Literal
 
 import pyarrow as pa
@@ -13,39 +13,27 @@ import pyarrow.compute as pc
 
 from raymlops.clock import Clock, from_us, to_us
 from raymlops.config.monitoring import MonitoringConfig
-from raymlops.errors import DataError, ModelVersionNotFound, SchemaMismatch
+from raymlops.errors import ModelVersionNotFound, RaymlopsError
 from raymlops.monitoring.labels import label_text
-from raymlops.monitoring.ports import EventTables, WindowMetadata
-from raymlops.monitoring.profile import REFERENCE_FILE, SCORE_COLUMN, Profile
-from raymlops.monitoring.reference import Reference
+from raymlops.monitoring.late_labels import LateLabels
+from raymlops.monitoring.ports import EventTables, FeatureAudit, WindowMetadata
+from raymlops.monitoring.profile import Profile
+from raymlops.monitoring.recorded import EVENTS, LABELS, conform
 from raymlops.monitoring.report import Distribution, MonitorReport, distributions
-from raymlops.monitoring.windows import WindowData, last_champion, observe_window
+from raymlops.monitoring.retention import Retention
+from raymlops.monitoring.rollup import PeriodProfile, roll_up
+from raymlops.monitoring.served_features import ServedFeatures
+from raymlops.monitoring.traffic import HISTORY, TrafficHistory
+from raymlops.monitoring.version_estimators import VersionEstimators
+from raymlops.monitoring.version_references import VersionReferences
+from raymlops.monitoring.window_profiles import WindowProfiles
+from raymlops.monitoring.windows import WindowData, last_champion, observe_window, refresh_window
 from raymlops.records.models import ModelVersion
 from raymlops.records.windows import WindowRecord
 
 __all__ = ["MonitorService"]
 
 Scoring = Literal["binary", "multiclass", "regressor"]
-
-_INSTANT = pa.timestamp("us", tz="UTC")
-_EVENTS = pa.schema(
-    [
-        ("request_id", pa.string()),
-        ("row", pa.int32()),
-        ("event_time", _INSTANT),
-        ("served_at", _INSTANT),
-        ("version", pa.int32()),
-        ("role", pa.string()),
-        ("fallback", pa.string()),
-        ("error", pa.string()),
-        (SCORE_COLUMN, pa.float64()),
-        ("label_predicted", pa.string()),
-    ]
-)
-"""The columns of prediction events that the monitor reads itself; the model's inputs are beside them."""
-_LABELS = pa.schema(
-    [("request_id", pa.string()), ("row", pa.int32()), ("label", pa.string()), ("event_time", _INSTANT)]
-)
 
 
 class MonitorService:
@@ -59,20 +47,32 @@ class MonitorService:
         metadata: The registry, the plans and the store of closed windows.
         clock: Dates reports; windows follow the instant that ``close_windows`` is given.
         config: Windows, delays and bars.
+        audit: Compares the features that were joined for a window's predictions with the tables; ``None``: nobody.
     """
 
     def __init__(
-        self, tables: EventTables, metadata: WindowMetadata, clock: Clock, config: MonitoringConfig | None = None
+        self,
+        tables: EventTables,
+        metadata: WindowMetadata,
+        clock: Clock,
+        config: MonitoringConfig | None = None,
+        audit: FeatureAudit | None = None,
     ) -> None:
         self._tables = tables
         self._metadata = metadata
         self._clock = clock
         self._config = config or MonitoringConfig()
+        self._audit = audit
         self._appending = threading.Lock()
         self._closing = threading.Lock()
         self._earliest: dict[str, datetime] = {}
         self._next: dict[str, datetime] = {}
-        self._references: dict[tuple[str, int], Reference] = {}
+        self._references = VersionReferences(metadata)
+        self._profiles = WindowProfiles(tables, metadata, self._references.find, self._config)
+        self._retention = Retention(tables, metadata, self._config)
+        self._traffic: dict[str, TrafficHistory] = {}
+        self._estimators = VersionEstimators()
+        self._late_labels = LateLabels(self._config)
 
     def record_events(self, model: str, table: pa.Table, batch_id: str) -> int:
         """Keep prediction events. A repeat of ``batch_id`` changes nothing.
@@ -90,7 +90,7 @@ class MonitorService:
             DataError: A row has no request id, row number, instant, version or role.
         """
         required = ("request_id", "row", "event_time", "served_at", "version", "role")
-        table = _conform(table, _EVENTS, "prediction events", required)
+        table = conform(table, EVENTS, "prediction events", required)
         with self._appending:
             self._tables.append(_events_name(model), table, ingest_id=batch_id)
             if model in self._earliest and table.num_rows:
@@ -115,40 +115,47 @@ class MonitorService:
         if "label" in table.column_names:
             texts = [None if value is None else label_text(value) for value in table["label"].to_pylist()]
             table = table.set_column(table.column_names.index("label"), "label", pa.array(texts, type=pa.string()))
-        table = _conform(table, _LABELS, "labels", tuple(_LABELS.names)).select(_LABELS.names)
+        table = conform(table, LABELS, "labels", tuple(LABELS.names)).select(LABELS.names)
         with self._appending:
             self._tables.append(_labels_name(model), table, ingest_id=batch_id)
+        self._late_labels.record(model)
         return int(table.num_rows)
 
     def close_windows(self, model: str, now: datetime) -> list[WindowRecord]:
         """Judge every window that ended ``label_delay`` ago or earlier and has not been judged yet.
 
         A window counts the labels that became known before it closes, whatever the instant of the call, so that a
-        repeat after a crash comes to the same record.
+        repeat after a crash comes to the same record. For ``late_labels`` from then on, later calls add the labels
+        that came late: they replace a window's realised performance, and leave its drift and quality as they were
+        judged. What was decided on the window meanwhile stands in the ledger.
 
         Returns:
             The windows closed by this call, by start; each is stored.
         """
         with self._closing:
+            self._add_late_labels(model, now)
             closed: list[WindowRecord] = []
             start = self._next_start(model)
+            marks = self._profiles.catch_up(model, _events_name(model), start)
             while start is not None and start + self._config.window + self._config.label_delay <= now:
-                record = self._close(model, start)
+                record = self._close(model, start, marks)
                 if record is None:
                     break
+                self._history(model, start).add(record)
                 closed.append(record)
+                self._late_labels.closed(record)
                 start = self._next[model] = record.end
             return closed
 
     def events(self, model: str, since: datetime, until: datetime) -> pa.Table:
         """Prediction events served within ``[since, until)``, in the order they were recorded."""
         table = self._tables.read(_events_name(model), since, until, "served_at")
-        return table if table.num_columns else _EVENTS.empty_table()
+        return table if table.num_columns else EVENTS.empty_table()
 
     def labels(self, model: str, since: datetime) -> pa.Table:
         """Labels that became known at or after ``since``, in the order they were recorded; their ``label`` is text."""
         table = self._tables.read(_labels_name(model), since, None, "event_time")
-        return table if table.num_columns else _LABELS.empty_table()
+        return table if table.num_columns else LABELS.empty_table()
 
     def scoring(self, model: str, version: int) -> tuple[Scoring, str | None]:
         """What a version's scores are, and the text of the label that a binary score is the probability of.
@@ -169,21 +176,47 @@ class MonitorService:
         shown = next((window for window in reversed(windows) if window.rows and window.columns), None)
         shares: tuple[Distribution, ...] = ()
         if shown is not None:
-            reference, _ = self._reference(model, shown.champion)
+            reference = self._references.find(model, shown.champion)
             profile = Profile.loads(self._metadata.get_profile(model, shown.start))
             if reference is not None and profile.reference == reference.digest:
                 shares = distributions(shown, reference, profile)
-        return MonitorReport(model, self._clock.now(), tuple(windows), shares)
+        late = self._metadata.late_rows(model, start, end)
+        return MonitorReport(model, self._clock.now(), tuple(windows), shares, late_rows=late)
+
+    def rollup(self, model: str, start: datetime, end: datetime, every: timedelta | None = None) -> list[PeriodProfile]:
+        """Closed windows that start at or after ``start`` and before ``end``, added up without their rows.
+
+        Rows that came after their window had closed are among them.
+
+        Args:
+            model: Name of the model.
+            start: Start of the first period.
+            end: End of the last one.
+            every: Length of a period, such as a day or a week; ``None``: one for all.
+
+        Returns:
+            One per period and champion, by start; periods without profiles are left out.
+        """
+        profiles = self._metadata.list_profiles(model, start, end)
+        return roll_up(profiles, partial(self._references.find, model), start, end, every)
+
+    def maintain(self, model: str, now: datetime) -> None:
+        """Pack a model's tables, and remove what is older than it has to be kept; queries go on meanwhile.
+
+        Raises:
+            StorageError: A table cannot be read or written; what stands is whole.
+        """
+        self._retention.apply(model, now, self._next_start(model))
 
     def _next_start(self, model: str) -> datetime | None:
         """Start of the first window not judged yet; ``None`` where the model has no events."""
         if model not in self._next:
             windows = self._metadata.list_windows(model)
             if windows:
-                self._next[model] = self._grid(windows[-1].end, up=True)
+                self._next[model] = _grid(self._config, windows[-1].end, up=True)
             else:
                 earliest = self._first_event(model)
-                return None if earliest is None else self._grid(earliest)
+                return None if earliest is None else _grid(self._config, earliest)
         return self._next[model]
 
     def _first_event(self, model: str) -> datetime | None:
@@ -195,26 +228,26 @@ class MonitorService:
                 self._earliest[model] = pc.min(times["event_time"]).as_py()
             return self._earliest[model]
 
-    def _grid(self, instant: datetime, *, up: bool = False) -> datetime:
-        """The last window start at or before an instant; with ``up`` the first one at or after it."""
-        length, anchor = self._config.window, self._config.anchor
-        number = -((anchor - instant) // length) if up else (instant - anchor) // length
-        return from_us(to_us(anchor + number * length))
+    def _history(self, model: str, start: datetime) -> TrafficHistory:
+        if model not in self._traffic:
+            self._traffic[model] = TrafficHistory(self._metadata.list_windows(model, start - HISTORY))
+        return self._traffic[model]
 
-    def _close(self, model: str, start: datetime) -> WindowRecord | None:
+    def _close(self, model: str, start: datetime, marks: Mapping[str, int]) -> WindowRecord | None:
         """Judge and store one window; ``None`` where nothing has ever been champion."""
         end = start + self._config.window
         closes = end + self._config.label_delay
         lookback = max(self._config.window, self._config.label_delay)
-        known = self._read(_events_name(model), start - lookback, closes, _EVENTS)
-        labels = self._read(_labels_name(model), start, closes, _LABELS)
+        known = self._read(_events_name(model), start - lookback, closes, EVENTS, marks)
+        labels = self._read(_labels_name(model), start, closes, LABELS)
         times = known["event_time"]
         events = known.filter(pc.and_(pc.greater_equal(times, pa.scalar(start)), pc.less(times, pa.scalar(end))))
         champion = self._champion(model, events, end)
         if champion is None:
             return None
-        answering = {champion, *(int(version) for version in pc.unique(events["version"]).to_pylist())}
-        reference, problem = self._reference(model, champion)
+        versions = self._answering(model, champion, events)
+        estimators, unread = self._estimators.of(versions.values())
+        reference, problem = self._references.of(model, champion)
         data = WindowData(
             model=model,
             start=start,
@@ -223,13 +256,72 @@ class MonitorService:
             events=events,
             known=known.select(["request_id", "row"]),
             labels=labels,
-            versions=dict(self._versions(model, answering)),
+            versions=versions,
             reference=reference,
             reference_problem=problem,
+            estimators=estimators,
+            estimator_problems=unread,
+            served_features=self._audited(model, events),
+            usual=tuple(self._history(model, start).usual(start, self._config.window)),
         )
         record, profile = observe_window(data, self._config)
+        self._profiles.store(record, events)
         self._metadata.put_window(record, b"" if profile is None else profile.dumps())
         return record
+
+    def _add_late_labels(self, model: str, now: datetime) -> None:
+        """Measure anew the closed windows that labels may have come for."""
+        since = self._late_labels.since(model, now)
+        if since is None:
+            return
+        windows = self._metadata.list_windows(model, start=since - self._config.window)
+        try:
+            for window, until in self._late_labels.due(model, windows, now):
+                self._measure_anew(window, until)
+        except RaymlopsError:
+            self._late_labels.record(model)  # what was not looked at now is due the next time
+            raise
+
+    def _measure_anew(self, window: WindowRecord, until: datetime) -> None:
+        model = window.model
+        events = self._read(_events_name(model), window.start, window.end, EVENTS)
+        versions = self._answering(model, window.champion, events)
+        data = WindowData(
+            model=model,
+            start=window.start,
+            end=window.end,
+            champion=window.champion,
+            events=events,
+            known=events.select(["request_id", "row"]),
+            labels=self._read(_labels_name(model), window.start, until, LABELS),
+            versions=versions,
+            reference=None,
+            estimators=self._estimators.of(versions.values())[0],
+        )
+        found = refresh_window(window, data, until, self._config)
+        ended = until >= window.end + self._config.label_delay + self._config.late_labels
+        if ended or found.performance != window.performance:
+            self._metadata.put_window(found, self._metadata.get_profile(model, window.start))
+
+    def _answering(self, model: str, champion: int, events: pa.Table) -> dict[int, ModelVersion]:
+        """The versions that answered, and the champion, as far as the registry knows them."""
+        found = {}
+        for number in sorted({champion, *map(int, pc.unique(events["version"]).to_pylist())}):
+            try:
+                found[number] = self._metadata.get_version(model, number)
+            except ModelVersionNotFound:
+                continue  # events of a version that is not in the registry still count as traffic
+        return found
+
+    def _audited(self, model: str, events: pa.Table) -> ServedFeatures:
+        """The audit of a window's features, or why there is none: its windows must close all the same."""
+        config = self._config.feature_audit
+        if self._audit is None or not config.enabled or not events.num_rows:
+            return ServedFeatures()
+        try:
+            return ServedFeatures(self._audit(model, events, config.sample_rows))
+        except RaymlopsError as error:
+            return ServedFeatures(problem=str(error))
 
     def _champion(self, model: str, events: pa.Table, end: datetime) -> int | None:
         champion = last_champion(events) or self._metadata.serving_at(model, end)
@@ -238,30 +330,18 @@ class MonitorService:
             champion = None if plan is None else plan.champion
         return champion
 
-    def _versions(self, model: str, numbers: set[int]) -> Iterator[tuple[int, ModelVersion]]:
-        for number in sorted(numbers):
-            try:
-                yield number, self._metadata.get_version(model, number)
-            except ModelVersionNotFound:
-                continue  # events of a version that is not in the registry still count as traffic
-
-    def _reference(self, model: str, version: int) -> tuple[Reference | None, str]:
-        """A version's reference, or why there is none: one bad file must not keep the windows from closing."""
-        if (model, version) not in self._references:
-            try:
-                path = Path(self._metadata.get_version(model, version).path) / REFERENCE_FILE
-                self._references[model, version] = Reference.load(path)
-            except ModelVersionNotFound:
-                return None, f"version {version} is not registered"
-            except FileNotFoundError:
-                return None, f"version {version} has no {REFERENCE_FILE}"
-            except (DataError, OSError) as error:
-                return None, f"the reference of version {version} cannot be read: {error}"
-        return self._references[model, version], ""
-
-    def _read(self, name: str, start: datetime, end: datetime, schema: pa.Schema) -> pa.Table:
-        table = self._tables.read(name, start, end, "event_time")
+    def _read(
+        self, name: str, start: datetime, end: datetime, schema: pa.Schema, until: Mapping[str, int] | None = None
+    ) -> pa.Table:
+        table = self._tables.read(name, start, end, "event_time", until=until)
         return table if table.num_columns else schema.empty_table()
+
+
+def _grid(config: MonitoringConfig, instant: datetime, *, up: bool = False) -> datetime:
+    """The last window start at or before an instant; with ``up`` the first one at or after it."""
+    length, anchor = config.window, config.anchor
+    number = -((anchor - instant) // length) if up else (instant - anchor) // length
+    return from_us(to_us(anchor + number * length))
 
 
 def _events_name(model: str) -> str:
@@ -270,22 +350,3 @@ def _events_name(model: str) -> str:
 
 def _labels_name(model: str) -> str:
     return f"labels/{model}"
-
-
-def _conform(table: pa.Table, schema: pa.Schema, what: str, required: tuple[str, ...]) -> pa.Table:
-    """``table`` with the columns of ``schema`` cast to their types; its other columns stay as they are."""
-    absent = [name for name in schema.names if name not in table.column_names]
-    if absent:
-        raise SchemaMismatch(f"{what} must have the columns {schema.names}, got none of {absent}", columns=absent)
-    for field in schema:
-        column = table[field.name]
-        if pa.types.is_timestamp(field.type) and not (pa.types.is_timestamp(column.type) and column.type.tz):
-            raise SchemaMismatch(f"{what}: {field.name} must be tz-aware instants, got {column.type}")
-        try:
-            cast = column.cast(field.type)
-        except pa.ArrowException as error:
-            raise SchemaMismatch(f"{what}: {field.name} must be {field.type}, got {column.type}: {error}") from error
-        if field.name in required and cast.null_count:
-            raise DataError(f"{what}: {field.name} must not be null, got {cast.null_count} nulls", column=field.name)
-        table = table.set_column(table.column_names.index(field.name), field.name, cast)
-    return table

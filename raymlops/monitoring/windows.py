@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -14,47 +14,18 @@ from numpy.typing import NDArray
 
 from raymlops.config.monitoring import DriftConfig, MonitoringConfig
 from raymlops.monitoring.drift import DriftReport, DriftRule
-from raymlops.monitoring.labels import JoinedLabels, join_labels, label_text
-from raymlops.monitoring.performance import find_degradation, measure_binary, measure_multiclass, measure_regressor
-from raymlops.monitoring.profile import SCORE_COLUMN, Profile
-from raymlops.monitoring.quality import judge_quality
+from raymlops.monitoring.labels import join_labels, label_number
+from raymlops.monitoring.profile import LABEL_COLUMN, SCORE_COLUMN, Profile
+from raymlops.monitoring.quality import Rows, judge_quality
 from raymlops.monitoring.reference import Reference
-from raymlops.records.models import ModelVersion, Signature
-from raymlops.records.windows import ColumnDrift, Performance, WindowRecord
+from raymlops.monitoring.served_features import join_quality, judge_served_features
+from raymlops.monitoring.window_data import WindowData
+from raymlops.monitoring.window_performance import judge_late_labels, judge_performance
+from raymlops.records.windows import ColumnDrift, WindowRecord
 
-__all__ = ["WindowData", "last_champion", "observe_window"]
+__all__ = ["WindowData", "drift_rule", "last_champion", "observe_window", "refresh_window"]
 
 Mask = NDArray[np.bool_]
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class WindowData:
-    """What one window is judged on.
-
-    Attributes:
-        model: Name of the model.
-        start: First instant of the window.
-        end: First instant after it.
-        champion: Version that was champion at its end.
-        events: Prediction events whose ``event_time`` lies in the window, of all roles.
-        known: Prediction events around the window that labels may be meant for.
-        labels: Labels recorded for it, in the order they came, their ``label`` as text.
-        versions: Version -> what the registry knows about it; versions it does not know are left out.
-        reference: The champion's, where it has one.
-        reference_problem: Why it has none.
-    """
-
-    model: str
-    start: datetime
-    end: datetime
-    champion: int
-    events: pa.Table
-    known: pa.Table
-    labels: pa.Table
-    versions: Mapping[int, ModelVersion]
-    reference: Reference | None
-    reference_problem: str = ""
 
 
 def last_champion(events: pa.Table) -> int | None:
@@ -78,24 +49,23 @@ def observe_window(data: WindowData, config: MonitoringConfig) -> tuple[WindowRe
     answered = events.filter(pa.array(~failed & ~shadow))
     joined = join_labels(events, data.labels.filter(_within(data, data.labels)), data.known)
     everything = join_labels(events, data.labels)
-    performance, unreadable = _performance(data, everything, failed)
-    profile = None if data.reference is None else _profile(data.reference, answered, data.champion)
+    how = judge_performance(data, everything.labels, config)
+    labels = [text for text, counts in zip(everything.labels, ~failed & ~shadow, strict=True) if counts]
+    profile = None if data.reference is None else _profile(data.reference, answered, data.champion, labels)
     drift = None if data.reference is None or profile is None else _drift(data.reference, profile, config.drift)
     columns = dict(drift.columns) if drift else {}
-    prediction = columns.pop(SCORE_COLUMN, None)
+    prediction, label = columns.pop(SCORE_COLUMN, None), columns.pop(LABEL_COLUMN, None)
+    newest = pc.max(answered["event_time"]).as_py()
     quality = judge_quality(
-        answered.num_rows,
-        _repeated(answered),
+        Rows(answered.num_rows, _repeated(answered), data.end - (newest or data.start), data.end - data.start),
         data.reference,
         profile,
         config.quality,
         min_rows=config.drift.min_rows,
         reference_problem=data.reference_problem,
+        usual=data.usual,
     )
-    reasons = quality.reasons + ((f"{unreadable} labels are none of the classes or no number",) if unreadable else ())
-    champion = data.versions.get(data.champion)
-    reference_metrics = dict(champion.metrics) if champion else {}
-    degraded = find_degradation(performance.get(data.champion), reference_metrics, config.performance)
+    quality = join_quality(quality, judge_served_features(data.served_features, config.feature_audit))
     record = WindowRecord(
         model=data.model,
         start=data.start,
@@ -104,19 +74,48 @@ def observe_window(data: WindowData, config: MonitoringConfig) -> tuple[WindowRe
         rows=answered.num_rows,
         errors=int((failed & ~shadow).sum()),
         fallbacks=int((_valid(events["fallback"]) & ~shadow).sum()),
+        newest_event_at=newest,
         labels_unknown=joined.unknown,
         labels_duplicate=everything.duplicates,
-        quality="warn" if unreadable and quality.verdict == "ok" else quality.verdict,
-        quality_reasons=reasons,
+        labels_contradictory=everything.contradictory,
+        quality="warn" if how.problems and quality.verdict == "ok" else quality.verdict,
+        quality_reasons=quality.reasons + how.problems,
+        audited_rows=data.served_features.rows,
+        wrong_features=data.served_features.wrong,
+        wrong_feature_share=data.served_features.wrong_share,
         drifted=bool(columns) and drifted_share(columns) >= config.drift.min_share,
         columns=columns,
         prediction_drift=prediction,
-        performance=performance,
-        reference_metrics=reference_metrics,
-        degraded=bool(degraded),
-        degraded_reason=degraded,
+        label_drift=label,
+        performance=how.realised,
+        estimated=how.estimated,
+        segments=how.segments,
+        reference_metrics=how.reference_metrics,
+        degraded=bool(how.degraded),
+        degraded_reason=how.degraded,
+        estimated_degraded=how.estimated_degraded,
     )
     return record, profile
+
+
+def refresh_window(record: WindowRecord, data: WindowData, until: datetime, config: MonitoringConfig) -> WindowRecord:
+    """A closed window with the labels that came late: its performance anew, everything else as it was judged.
+
+    Args:
+        record: The window as it was stored.
+        data: Its events and labels; the reference is not looked at.
+        until: The labels are those known before it.
+        config: Bars and segments.
+    """
+    everything = join_labels(data.events, data.labels)
+    found = judge_late_labels(record, data, everything.labels, config)
+    return found.model_copy(
+        update={
+            "labels_duplicate": everything.duplicates,
+            "labels_contradictory": everything.contradictory,
+            "labels_until": until,
+        }
+    )
 
 
 def drifted_share(columns: Mapping[str, ColumnDrift]) -> float:
@@ -128,14 +127,21 @@ def drifted_share(columns: Mapping[str, ColumnDrift]) -> float:
 
 
 def _drift(reference: Reference, profile: Profile, config: DriftConfig) -> DriftReport:
-    rule = DriftRule(alpha=config.false_discovery_rate, effect=math.sqrt(config.min_effect), min_rows=config.min_rows)
-    return reference.compare(profile, rule=rule)
+    return reference.compare(profile, rule=drift_rule(config))
 
 
-def _profile(reference: Reference, answered: pa.Table, champion: int) -> Profile:
+def drift_rule(config: DriftConfig) -> DriftRule:
+    """The rule that a configuration asks for."""
+    effect = math.sqrt(config.min_effect) if config.measure == "jensen_shannon" else config.min_effect
+    return DriftRule(config.false_discovery_rate, effect, config.min_rows, config.measure)
+
+
+def _profile(reference: Reference, answered: pa.Table, champion: int, labels: Sequence[str | None]) -> Profile:
     """Inputs of all answered rows, scores of the champion's alone: another model's scores are no drift."""
     inputs = answered.select([name for name in answered.column_names if name in reference.columns])
     profile = reference.profile(inputs)
+    if LABEL_COLUMN in reference.columns:
+        profile = _with_labels(profile, reference, [text for text in labels if text is not None])
     if SCORE_COLUMN not in reference.columns:
         return profile
     own = reference.profile(inputs.filter(pa.array(_equals(answered["version"], champion))))
@@ -145,51 +151,17 @@ def _profile(reference: Reference, answered: pa.Table, champion: int) -> Profile
     return replace(profile, counts={**profile.counts, SCORE_COLUMN: own.counts[SCORE_COLUMN]}, ranges=ranges)
 
 
-def _performance(data: WindowData, joined: JoinedLabels, failed: Mask) -> tuple[dict[int, Performance], int]:
-    """Performance per version that answered, and the number of labels that say nothing."""
-    texts = np.array(joined.labels, dtype=object)
-    versions = data.events["version"].to_numpy() if data.events.num_rows else np.empty(0, dtype=np.int64)
-    scores = data.events[SCORE_COLUMN].cast(pa.float64()).to_numpy() if data.events.num_rows else np.empty(0)
-    predicted = np.array(data.events["label_predicted"].to_pylist(), dtype=object)
-    found, unreadable = {}, 0
-    for version in sorted({int(version) for version in versions}):
-        known = data.versions.get(version)
-        if known is None:
-            continue
-        mine = (versions == version) & ~failed
-        labelled = mine & np.array([text is not None for text in texts], dtype=np.bool_)
-        performance, wrong = _measure(
-            known.manifest.signature, int(mine.sum()), scores[labelled], texts[labelled], predicted[labelled]
-        )
-        found[version] = performance
-        unreadable += wrong
-    return found, unreadable
-
-
-def _measure(
-    signature: Signature, rows: int, scores: Floats, texts: NDArray[np.object_], predicted: NDArray[np.object_]
-) -> tuple[Performance, int]:
-    """Performance of one version over its labelled rows, and how many of their labels could not be read."""
-    classes = [label_text(value) for value in signature.classes]
-    if signature.task == "classifier" and len(classes) != 2:
-        known = np.isin(texts.astype(str), classes)
-        right = np.array([label_text(guess) == text for guess, text in zip(predicted, texts, strict=True)], dtype=bool)
-        return measure_multiclass(rows, right[known]), int((~known).sum())
-    if signature.task == "classifier":
-        known = np.isin(texts.astype(str), classes)
-        labels = (texts == classes[1]).astype(np.float64)
-        usable = known & np.isfinite(scores)
-        return measure_binary(rows, scores[usable], labels[usable]), int((~known).sum())
-    values = np.array([_number(text) for text in texts], dtype=np.float64)
-    usable = np.isfinite(values) & np.isfinite(scores)
-    return measure_regressor(rows, scores[usable], values[usable]), int((~np.isfinite(values)).sum())
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+def _with_labels(profile: Profile, reference: Reference, labels: Sequence[str]) -> Profile:
+    """The profile with the labels that are known: one that has not come yet is not missing."""
+    texts = pa.array(labels, pa.string())
+    column = texts if not reference.bins(LABEL_COLUMN).ordered else pa.array([label_number(text) for text in labels])
+    own = reference.profile(pa.table({LABEL_COLUMN: column}))
+    return replace(
+        profile,
+        counts={**profile.counts, LABEL_COLUMN: own.counts[LABEL_COLUMN]},
+        ranges=profile.ranges | {name: pair for name, pair in own.ranges.items() if name == LABEL_COLUMN},
+        problems={name: problem for name, problem in profile.problems.items() if name != LABEL_COLUMN},
+    )
 
 
 def _repeated(answered: pa.Table) -> int:

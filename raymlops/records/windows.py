@@ -6,7 +6,15 @@ from pydantic import Field
 
 from raymlops.records.record import Instant, Record
 
-__all__ = ["ColumnDrift", "Performance", "WindowRecord"]
+__all__ = [
+    "ColumnDrift",
+    "DriftAlarm",
+    "EstimatedPerformance",
+    "Performance",
+    "SegmentPerformance",
+    "WindowProfile",
+    "WindowRecord",
+]
 
 
 class ColumnDrift(Record):
@@ -23,6 +31,26 @@ class ColumnDrift(Record):
     """The test that speaks loudest: ``shape``, ``location`` or ``missing``; empty where none could be made."""
     problem: str = ""
     """What is wrong with the column beside its distribution: dropped, changed type ..."""
+    distances: dict[str, float] = Field(default_factory=dict)
+    """``jensen_shannon``, ``psi``, ``kolmogorov_smirnov`` ... -> how far the window lies from the reference by it."""
+    distance_thresholds: dict[str, float] = Field(default_factory=dict)
+    """What chance alone makes of each in a window of this size, were the rows as they were."""
+
+
+class DriftAlarm(Record):
+    """Drift that lasted: raised by N of the last M windows, cleared by windows that are clearly calm."""
+
+    model: str
+    champion: int
+    """Whose reference the windows were compared with; with another champion the alarm is over."""
+    raised_at: Instant
+    """End of the window that raised it."""
+    cleared_at: Instant | None = None
+    """End of the window that cleared it; nothing while it stands."""
+    columns: tuple[str, ...] = ()
+    """Columns that have drifted since it was raised, ``score`` for the predictions."""
+    windows: int = 1
+    """Windows that raised it or kept it up."""
 
 
 class Performance(Record):
@@ -34,6 +62,76 @@ class Performance(Record):
     """``log_loss``, ``auc``, ``brier``, ``mean_probability``, ``positive_share`` | ``mae``, ``rmse`` ..."""
     intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
     """95% intervals of some of the metrics."""
+
+    @property
+    def label_coverage(self) -> float:
+        """Share of the rows that have a label; 0 of no rows."""
+        return self.labelled_rows / self.rows if self.rows else 0.0
+
+
+class EstimatedPerformance(Record):
+    """What a version's performance is expected to be over all its rows of one window, whether labelled or not.
+
+    An estimate: it takes for granted that what follows from the inputs is what it was on the holdout.
+    """
+
+    rows: int
+    metrics: dict[str, float]
+    """Under the names that the realised metrics have."""
+    intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """95% intervals for what the metrics will be found to be once every row has its label."""
+    method: str
+    """``recalibrated`` (classifiers) or ``loss regression`` (regressors)."""
+    effective_rows: float
+    """Rows of the holdout that the weighted ones amount to: few where the window is unlike it."""
+    problem: str = ""
+    """Why it should not be leant on; empty where nothing speaks against it."""
+
+
+class SegmentPerformance(Record):
+    """The champion's mean loss over a part of one window's rows, beside that of the others."""
+
+    segment: str
+    """A condition such as ``carrier = 'AA' and distance > 1000``."""
+    rows: int
+    """Rows whose loss is known, or estimated."""
+    metric: str
+    """``log_loss``, ``error`` (share of wrong classes) or ``squared_error``: a mean over rows, lower is better."""
+    value: float
+    interval: tuple[float, float]
+    excess: float
+    """By how much the loss lies above that of the window's other rows."""
+    p_value: float
+    """Corrected for the number of segments looked at."""
+    significant: bool
+    declared: bool
+    """Whether it was asked for; otherwise it was found by the search."""
+    estimated: bool = False
+    """Whether losses are estimates, for lack of labels."""
+
+
+class WindowProfile(Record):
+    """The profile of one part of a closed window's rows: those that one version answered in one role.
+
+    Counted on the bins of the champion's reference, so that the parts of a window add up.
+    """
+
+    model: str
+    start: Instant
+    """Of the window."""
+    champion: int
+    """Whose reference it is counted on."""
+    version: int
+    """That answered."""
+    role: str
+    """In which role: ``champion``, ``canary``, ``shadow`` or ``backup``."""
+    segment: str = ""
+    """A declared segment; empty: all rows."""
+    late: bool = False
+    """Whether of the rows that came after the window had closed; those are no part of its verdicts."""
+    rows: int
+    profile: bytes
+    """Of format 2."""
 
 
 class WindowRecord(Record):
@@ -50,20 +148,40 @@ class WindowRecord(Record):
     """Rows whose prediction failed."""
     fallbacks: int = 0
     """Rows that the champion or the backup answered in place of another version."""
+    newest_event_at: Instant | None = None
+    """When the last of its events happened."""
     labels_unknown: int = 0
     """Labels that arrived in the window for request ids of which no prediction is known."""
     labels_duplicate: int = 0
     """Labels replaced by a later one for the same prediction."""
+    labels_contradictory: int = 0
+    """Those of them that said something else than the one that counts."""
     quality: str = "ok"
     """``ok``, ``warn`` or ``block``."""
     quality_reasons: tuple[str, ...] = ()
+    audited_rows: int = 0
+    """Rows whose joined features were recomputed from the tables, by sample."""
+    wrong_features: dict[str, float] = Field(default_factory=dict)
+    """Feature -> share of the audited rows that were served another value than the tables say; others left out."""
+    wrong_feature_share: float = 0.0
+    """Share of all audited values that are wrong."""
     drifted: bool = False
     columns: dict[str, ColumnDrift] = Field(default_factory=dict)
     prediction_drift: ColumnDrift | None = None
+    label_drift: ColumnDrift | None = None
+    """How far the labels known when it closed lie from those of the reference, where that has them."""
     performance: dict[int, Performance] = Field(default_factory=dict)
     """Model version -> performance of what it answered."""
+    estimated: dict[int, EstimatedPerformance] = Field(default_factory=dict)
+    """Model version -> what the performance of all it answered is expected to be; made before labels, not changed."""
+    segments: tuple[SegmentPerformance, ...] = ()
+    """The champion's declared segments, then the worst one that was found."""
+    labels_until: Instant | None = None
+    """Labels known before this instant are in ``performance``, where the window was looked at again after it closed."""
     reference_metrics: dict[str, float] = Field(default_factory=dict)
     """The champion's metrics on the holdout it was registered with."""
     degraded: bool = False
     """Whether the champion is significantly worse than its reference."""
     degraded_reason: str = ""
+    estimated_degraded: str = ""
+    """Why the champion is expected to be worse, by the estimate; starts nothing unless that is configured."""

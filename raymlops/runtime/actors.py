@@ -1,7 +1,7 @@
 """The control actors: the whole topology on one screen.
 
 Each is its core, with a constructor that builds what the core needs inside the actor's process. None holds a CPU; each
-restarts without limit and is sent unfinished calls again.
+restarts without limit, on the node that has the home, and is sent unfinished calls again.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any, cast
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError
 
+from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
 from raymlops.control import Controller
 from raymlops.control.decisions import Decision
 from raymlops.errors import RaymlopsError, UnavailableError
-from raymlops.features import FeatureStore
 from raymlops.metadata import Metadata, MetadataService
 from raymlops.metadata.mlflow import MlflowProjection
 from raymlops.metadata.projector import Projector
@@ -29,35 +29,54 @@ from raymlops.runtime.clients import NAMESPACE, ActorProxy, wake_projector
 from raymlops.runtime.clocks import build_clock
 from raymlops.runtime.endpoints import EndpointOperator
 from raymlops.runtime.event_tables import DeltaEventTables
+from raymlops.runtime.feature_nodes import FeaturesActor, on_this_node
+from raymlops.runtime.feature_readers import open_reader
 from raymlops.runtime.jobs import JobRunner
-from raymlops.runtime.names import CONTROLLER, FEATURES, METADATA, MONITOR, PROJECTOR
+from raymlops.runtime.metrics_server import MetricsPage, MetricsServer
+from raymlops.runtime.names import CONTROLLER, FEATURES, METADATA, MONITOR, NOTIFIER, PROJECTOR
+from raymlops.runtime.notifier import NotifierActor, drift_alarm_rule
 from raymlops.runtime.operators import RunOperator
+from raymlops.runtime.served_features import ServedFeatureAudit
 from raymlops.runtime.trial_log import read_trials
 from raymlops.serving.estimators import TRUSTED_TYPES
 
-__all__ = ["ControllerService", "start_control_plane"]
+__all__ = ["ControllerService", "start_actor", "start_control_plane"]
 
 _log = logging.getLogger(__name__)
 
 _ROUTER_OF_A_DRIVER = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"}
 """The controller holds handles outside of any replica, so its routers need a loop of their own (facts-ray.md)."""
+_CALLERS_AT_ONCE = {FEATURES: 32}
+"""Where it is not 8. Writes of features take turns; the nodes' copies, which read, must not queue behind them."""
 
 
 class _MetadataActor(MetadataService):
     def __init__(self, config: PlatformConfig) -> None:
-        url = config.metadata.url or config.home / "metadata.db"
-        super().__init__(url, clock=build_clock(config), lock_timeout_s=config.metadata.busy_timeout.total_seconds())
-
-
-class _FeaturesActor(FeatureStore):
-    def __init__(self, config: PlatformConfig) -> None:
-        super().__init__(config.home / "features", clock=build_clock(config), history=config.features.history)
+        super().__init__(
+            config.metadata_url, clock=build_clock(config), lock_timeout_s=config.metadata.busy_timeout.total_seconds()
+        )
 
 
 class _MonitorActor(MonitorService):
     def __init__(self, config: PlatformConfig) -> None:
-        metadata = cast("Metadata", ActorProxy(METADATA))
-        super().__init__(DeltaEventTables(config.home / "monitor"), metadata, build_clock(config), config.monitoring)
+        metadata, clock = cast("Metadata", ActorProxy(METADATA)), build_clock(config)
+        audit = ServedFeatureAudit(metadata, partial(open_reader, config, clock=clock))
+        super().__init__(DeltaEventTables(config.home / "monitor"), metadata, clock, config.monitoring, audit)
+        threading.Thread(target=self._look_after_tables, args=(metadata, clock), name="upkeep", daemon=True).start()
+        metrics = config.monitoring.metrics
+        if metrics.port is not None:
+            page = MetricsPage(metadata, clock, config.monitoring, drift_alarm_rule(config))
+            self._metrics = MetricsServer(metrics.host, metrics.port, page.render)
+
+    def _look_after_tables(self, metadata: Metadata, clock: Clock) -> None:
+        """Pack and remove beside what is recorded and asked; a turn that fails is taken again at the next."""
+        while True:
+            time.sleep(self._config.retention.every.total_seconds())
+            try:
+                for model in metadata.plan_numbers():
+                    self.maintain(model, clock.now())
+            except RaymlopsError as error:
+                _log.warning("tables of events will be looked after again: %s", error)
 
 
 class _ProjectorActor(Projector):
@@ -123,17 +142,24 @@ def start_control_plane(config: PlatformConfig, timeout_s: float = 120.0) -> Non
     Raises:
         UnavailableError: One did not come up within ``timeout_s``.
     """
-    _start(METADATA, _MetadataActor, config, timeout_s)
+    start_actor(METADATA, _MetadataActor, config, timeout_s)
     names = (FEATURES, MONITOR, CONTROLLER)
-    kinds = (_FeaturesActor, _MonitorActor, ControllerService)
+    kinds = (FeaturesActor, _MonitorActor, ControllerService)
     handles = [_create(name, kind, config) for name, kind in zip(names, kinds, strict=True)]
     for name, handle in zip(names, handles, strict=True):
         _await(name, handle, timeout_s)
+    if config.monitoring.alerts.webhooks:
+        start_actor(NOTIFIER, NotifierActor, config, timeout_s)
     if config.metadata.mlflow:
         _create(PROJECTOR, _ProjectorActor, config)
 
 
-def _start(name: str, kind: type, config: PlatformConfig, timeout_s: float) -> None:
+def start_actor(name: str, kind: type, config: PlatformConfig, timeout_s: float) -> None:
+    """Start one control actor where it does not run yet, on this node, and wait until it answers.
+
+    Raises:
+        UnavailableError: It did not come up within ``timeout_s``.
+    """
     _await(name, _create(name, kind, config), timeout_s)
 
 
@@ -149,7 +175,8 @@ def _create(name: str, kind: type, config: PlatformConfig) -> Any:
             num_cpus=0,
             max_restarts=-1,
             max_task_retries=-1,
-            max_concurrency=8,
+            max_concurrency=_CALLERS_AT_ONCE.get(name, 8),
+            scheduling_strategy=on_this_node(),
             runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", **environment}},
         )
         .remote(config)

@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import ActorUnschedulableError, GetTimeoutError, RayActorError, RayTaskError
 
 from raymlops.errors import RaymlopsError, UnavailableError
 from raymlops.runtime.names import PROJECTOR
@@ -64,7 +64,7 @@ class ActorProxy:
             except GetTimeoutError as error:
                 message = f"the {self._name} actor did not answer {method} within {self._timeout_s:g} s"
                 raise UnavailableError(message) from error
-            except RayActorError as error:
+            except (RayActorError, ActorUnschedulableError) as error:
                 raise UnavailableError(f"the {self._name} actor died during {method}: {error}") from error
             except RayTaskError as error:
                 raise _domain_error(error) from error

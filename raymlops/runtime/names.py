@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["CONTROLLER", "FEATURES", "METADATA", "MONITOR", "PROJECTOR"]
+__all__ = ["CONTROLLER", "FEATURES", "METADATA", "MONITOR", "NOTIFIER", "PROJECTOR"]
 
 METADATA = "metadata"
 FEATURES = "features"
 MONITOR = "monitor"
 CONTROLLER = "controller"
 PROJECTOR = "projector"
+NOTIFIER = "notifier"

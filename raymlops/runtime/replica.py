@@ -16,12 +16,13 @@ from starlette.responses import Response
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import RaymlopsError
-from raymlops.features import FeatureReader
 from raymlops.metadata import Metadata
 from raymlops.records.plans import ServingPlan
 from raymlops.runtime.clients import ActorProxy, AsyncActorProxy
 from raymlops.runtime.clocks import build_clock
+from raymlops.runtime.feature_readers import open_reader
 from raymlops.runtime.names import METADATA, MONITOR
+from raymlops.serving.access import Access
 from raymlops.serving.endpoint import Endpoint
 from raymlops.serving.event_log import EventLog
 from raymlops.serving.gateway import Gateway
@@ -98,7 +99,8 @@ class ModelReplica:
         self._poll_s = config.serving.plan_poll_every.total_seconds()
         sink = _MonitorSink()
         clock = build_clock(config)
-        loader = Loader(self._metadata, FeatureReader(config.home / "features", clock=clock), _Candidates())
+        features = await asyncio.to_thread(open_reader, config, clock=clock)
+        loader = Loader(self._metadata, features, _Candidates())
         self._endpoint = Endpoint(
             model,
             loader,
@@ -106,9 +108,12 @@ class ModelReplica:
             config=config.serving,
             events=EventLog(model, sink, config.serving.events),
             labels=sink,
+            access=Access(required=config.serving.keys_required),
         )
+        self._keys_required = config.serving.keys_required
         self._prepared: dict[int, Serving] = {}
         await self._refresh()
+        await self._refresh_keys()
         self._endpoint.start()
         self._polling = asyncio.get_running_loop().create_task(self._poll())
 
@@ -147,10 +152,15 @@ class ModelReplica:
         if plan.number > self._endpoint.number:
             self._endpoint.swap(await asyncio.to_thread(self._endpoint.load, plan))
 
+    async def _refresh_keys(self) -> None:
+        if self._keys_required:
+            self._endpoint.admit(Access(await asyncio.to_thread(self._metadata.list_keys)))
+
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(self._poll_s)
             try:
+                await self._refresh_keys()
                 await self._refresh()
             except RaymlopsError as error:
                 _log.warning("plan of %s could not be read, serving on: %s", self._model, error)

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, Self, cast
+from typing import Self, cast
 
 import pyarrow as pa
 
 from raymlops.control import Backtested, RetrainPolicy, backtest
-from raymlops.features import FeatureReader, FeatureStore, audit
+from raymlops.features import FeatureStore
 from raymlops.metadata import Metadata
 from raymlops.monitoring import MonitorService
-from raymlops.records.features import ConsistencyReport
+from raymlops.records.alerts import AlertStatus, Delivery
 from raymlops.runtime.actors import ControllerService
 from raymlops.runtime.actuator import Rescorer
 from raymlops.runtime.clients import ActorProxy
 from raymlops.runtime.clocks import build_clock
 from raymlops.runtime.endpoints import EndpointOperator
-from raymlops.runtime.event_tables import DeltaEventTables, served_rows
+from raymlops.runtime.event_tables import DeltaEventTables
+from raymlops.runtime.feature_catalog import FeatureCatalog
+from raymlops.runtime.feature_readers import open_reader
+from raymlops.runtime.ingestion import Ingestion
 from raymlops.runtime.jobs import JobRunner
+from raymlops.runtime.join_tasks import join_tasks
 from raymlops.runtime.names import CONTROLLER, FEATURES, METADATA, MONITOR
 from raymlops.runtime.operators import DeliveryOperator, ModelOperator, RunOperator
 from raymlops.runtime.session import Session
 
 __all__ = ["Services"]
+
+_COMMIT_TIMEOUTS = 60
+"""Deadline of the commit of many blocks, in deadlines of an ordinary call."""
 
 
 class Services:
@@ -43,7 +50,9 @@ class Services:
         self.monitor = cast("MonitorService", ActorProxy(MONITOR, timeout_s))
         # a turn of the loop may load models on every replica and start deployments
         self.controller = cast("ControllerService", ActorProxy(CONTROLLER, 10 * timeout_s))
-        self.reader = FeatureReader(config.home / "features", clock=self.clock)
+        self.reader = open_reader(config, clock=self.clock, join_tasks=join_tasks(config.features))
+        self.ingestion = Ingestion(timeout_s, _COMMIT_TIMEOUTS * timeout_s)
+        self.features = FeatureCatalog(self.reader, self.metadata, config.home / "monitor")
         self.endpoints = EndpointOperator(config, self.metadata, self.clock)
         self.jobs = JobRunner(config.home, self.metadata, self.clock)
         self.models = ModelOperator(config.home, self.metadata, self.clock)
@@ -63,24 +72,13 @@ class Services:
         """Hand labels to the monitor."""
         return self.monitor.record_labels(name, table, uuid.uuid4().hex)
 
-    def audit(self, service: str) -> ConsistencyReport:
-        """Recompute what every model on a service was given, as of then, and compare value by value."""
-        ref = self.reader.service(service).ref
-        tables = DeltaEventTables(self.config.home / "monitor")
-        parts = []
-        for model in self.metadata.plan_numbers():
-            plan = self.metadata.get_plan(model)
-            if plan.service is not None and self.reader.service(plan.service).ref == ref:
-                events = tables.read(f"predictions/{model}", None, None, "served_at")
-                parts += [served_rows(events)] if events.num_rows else []
-        served = pa.concat_tables(parts, promote_options="default") if parts else None
-        if served is None or not served.num_rows:
-            return ConsistencyReport(service=ref, rows=0, features={})
-        return audit(ref, served, self.reader)
-
-    def describe_features(self) -> list[dict[str, Any]]:
-        """What is applied, sorted by kind and name."""
-        return self.reader.describe()
+    def alerts(self, model: str | None) -> list[AlertStatus]:
+        """Alerts and their deliveries, oldest first."""
+        deliveries: dict[str, list[Delivery]] = {}
+        for delivery in self.metadata.list_deliveries(model):
+            deliveries.setdefault(delivery.alert.key, []).append(delivery)
+        found = self.metadata.list_alerts(model)
+        return [AlertStatus(alert=alert, deliveries=tuple(deliveries.get(alert.key, ()))) for alert in found]
 
     def backtest(self, model: str) -> list[Backtested]:
         """The configured policy over the model's stored windows."""

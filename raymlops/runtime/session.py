@@ -10,6 +10,7 @@ import ray
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, UnavailableError
 from raymlops.runtime import actors, cluster, replica
+from raymlops.runtime.keys import require_keys
 
 __all__ = ["Session", "open_session"]
 
@@ -81,6 +82,7 @@ def _connect(config: PlatformConfig, address: str | None, *, start: bool) -> Ses
     """A session whose control plane may still have to be started."""
     if address is not None:
         cluster.require_disk(config.home)
+        require_keys(config)
         cluster.attach(address)
         cluster.note_config(config)
         return Session(config, owner=False, lacking=_lacking())
@@ -92,6 +94,7 @@ def _connect(config: PlatformConfig, address: str | None, *, start: bool) -> Ses
         return Session(cluster.running_config(config.home), owner=False)
     if not start:
         raise UnavailableError(f"no platform runs in {config.home}: start one with `raymlops up`")
+    require_keys(config)
     cluster.stop_local(config.home)
     session = Session(config, owner=True)
     try:

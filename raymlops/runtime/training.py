@@ -10,12 +10,13 @@ from typing import Any, cast
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, RaymlopsError
-from raymlops.features import FeatureReader
 from raymlops.metadata import Metadata
 from raymlops.records.runs import Run, RunStatus
 from raymlops.runtime import cluster
 from raymlops.runtime.clients import ActorProxy, wake_projector
 from raymlops.runtime.clocks import build_clock
+from raymlops.runtime.feature_readers import open_reader
+from raymlops.runtime.join_tasks import join_tasks
 from raymlops.runtime.names import METADATA
 from raymlops.runtime.trial_log import write_trials
 from raymlops.runtime.tuning import RayTuner
@@ -57,7 +58,7 @@ def _train(config: PlatformConfig, metadata: Metadata, run: Run) -> dict[str, An
     clock = build_clock(config)
     context = TrainingContext(
         home=config.home,
-        reader=FeatureReader(config.home / "features", clock=clock),
+        reader=open_reader(config, clock=clock, join_tasks=join_tasks(config.features)),
         metadata=metadata,
         tuner=RayTuner(work / "tune", free_cpus_timeout_s=timeout_s, cpus_per_trial=config.cluster.trial_cpus),
         clock=clock,
@@ -65,6 +66,8 @@ def _train(config: PlatformConfig, metadata: Metadata, run: Run) -> dict[str, An
         run_id=run.id,
         work=work,
         bundle=run.bundle,
+        features=config.features.root_in(config.home),
+        storage_options=config.features.storage_options,
     )
     resumed = run.parameters.get("resume_of")
     overrides = {name: value for name, value in run.parameters.items() if name != "resume_of"}

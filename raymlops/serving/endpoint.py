@@ -22,7 +22,9 @@ from raymlops.errors import (
     RaymlopsError,
     UnavailableError,
 )
+from raymlops.records.keys import Scope
 from raymlops.records.plans import ServingPlan
+from raymlops.serving.access import OPEN, Access
 from raymlops.serving.answering import Answerer, Query
 from raymlops.serving.event_log import EventLog, EventLogStats
 from raymlops.serving.http import HttpReply, HttpRequest, error_reply, json_reply, raw_reply, reply_to
@@ -77,6 +79,7 @@ class Endpoint:
         config: Limits.
         events: Takes prediction events; ``None`` records none.
         labels: Takes labels; without it the labels route answers 503.
+        access: Who may ask; ``admit`` replaces it.
         max_in_flight: Beyond this many requests under way the answer is 429.
     """
 
@@ -89,6 +92,7 @@ class Endpoint:
         config: ServingConfig | None = None,
         events: EventLog | None = None,
         labels: LabelSink | None = None,
+        access: Access = OPEN,
         max_in_flight: int = MAX_IN_FLIGHT,
     ) -> None:
         self.model = model
@@ -99,6 +103,7 @@ class Endpoint:
         self._deadline_s = config.deadline.total_seconds()
         self._events = events
         self._labels = labels
+        self._access = access
         self._max_in_flight = max_in_flight
         self._shadow = ShadowQueue(config.shadow_queue_rows)
         self._answerer = Answerer(self._clock, events, self._shadow, self._deadline_s)
@@ -108,13 +113,13 @@ class Endpoint:
         self._replies: Counter[int] = Counter()
         self._in_flight = 0
         self._prefix = f"/v2/models/{model}"
-        self._routes: dict[str, tuple[str, _Handler]] = {
-            "": ("GET", self._metadata),
-            "/ready": ("GET", self._ready),
-            "/plan": ("GET", self._plan),
-            "/infer": ("POST", self._infer),
-            "/predict": ("POST", self._predict),
-            "/labels": ("POST", self._record_labels),
+        self._routes: dict[str, tuple[str, Scope, _Handler]] = {
+            "": ("GET", "infer", self._metadata),
+            "/ready": ("GET", "infer", self._ready),
+            "/plan": ("GET", "infer", self._plan),
+            "/infer": ("POST", "infer", self._infer),
+            "/predict": ("POST", "infer", self._predict),
+            "/labels": ("POST", "label", self._record_labels),
         }
         self._versioned = ("", "/ready", "/infer")
 
@@ -159,6 +164,10 @@ class Endpoint:
                 return False
             self._serving = serving
             return True
+
+    def admit(self, access: Access) -> None:
+        """Let in whom it lets in, from the next request on."""
+        self._access = access
 
     def start(self) -> None:
         """Begin the background work, on the running event loop; a repeat changes nothing."""
@@ -212,7 +221,8 @@ class Endpoint:
         route = self._routes.get(action)
         if route is None or (version is not None and action not in self._versioned):
             raise NotFoundError(f"there is no {path!r}")
-        method, handler = route
+        method, scope, handler = route
+        self._access.check(request.headers, scope)
         if request.method != method:
             return error_reply(405, f"{path!r} takes {method}, got {request.method}", allow=method)
         if len(request.body) > self._body_limit:

@@ -11,9 +11,11 @@ from raymlops.errors import (
     ConflictError,
     DataError,
     DeploymentError,
+    Forbidden,
     NotFoundError,
     RaymlopsError,
     StorageError,
+    Unauthenticated,
     UnavailableError,
 )
 
@@ -26,6 +28,8 @@ _LONGEST_MESSAGE = 1000
 
 _STATUSES: tuple[tuple[type[BaseException], int], ...] = (
     (DataError, 400),
+    (Unauthenticated, 401),
+    (Forbidden, 403),
     (NotFoundError, 404),
     (ConflictError, 409),
     (DeploymentError, 503),
@@ -89,4 +93,6 @@ def status_of(error: BaseException) -> int:
 def reply_to(error: BaseException) -> HttpReply:
     """The reply for an error that a caller may read about."""
     headers = {"retry_after": "1"} if isinstance(error, RaymlopsError) and error.retryable else {}
+    if isinstance(error, Unauthenticated):
+        headers["www_authenticate"] = "Bearer"
     return error_reply(status_of(error), str(error), **headers)

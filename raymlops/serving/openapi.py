@@ -8,6 +8,8 @@ from typing import Any
 __all__ = ["docs_page", "openapi_document"]
 
 _ERRORS = {
+    "401": "No valid API key",
+    "403": "The key does not cover this",
     "400": "Bad input; the message names what",
     "404": "Unknown model, version or path",
     "413": "Body too large",
@@ -146,7 +148,9 @@ def openapi_document(version: str) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "RayMLOps", "version": version, "description": "Predictions, labels and health."},
         "paths": paths,
-        "components": {"schemas": _SCHEMAS},
+        "components": {"schemas": _SCHEMAS, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+        # on loopback nobody is asked for a key
+        "security": [{"key": []}, {}],
     }
 
 

@@ -115,6 +115,8 @@ class TrainingContext:
         run_id: Identifies the run; a known one is resumed.
         work: Directory for what need not last; made where it is not there.
         bundle: Digest of the bundle that the run's code comes from.
+        features: Root of the feature store; ``None``: ``features`` in the home.
+        storage_options: Options of the object store that the root is in.
     """
 
     home: Path
@@ -126,6 +128,13 @@ class TrainingContext:
     run_id: str
     work: Path
     bundle: str | None = None
+    features: Path | str | None = None
+    storage_options: Mapping[str, str] | None = None
+
+    @property
+    def features_root(self) -> Path | str:
+        """Root of the feature store."""
+        return self.home / "features" if self.features is None else self.features
 
     def scratch(self, name: str) -> Path:
         """A path that is not taken, in a directory that is there, until the run ends."""

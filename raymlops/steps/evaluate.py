@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from raymlops.errors import ConfigError
-from raymlops.experiments import Resampling, constant_predictions, metrics, score, target, time_blocks
+from raymlops.experiments import LearningTask, Resampling, constant_predictions, metrics, score, target, time_blocks
 from raymlops.experiments import evaluate as evaluate_predictions
+from raymlops.experiments.task import FloatArray, IntArray
 from raymlops.steps.served import load_packaged, predictions_of
 from raymlops.steps.split import Parts, event_times_us
 
@@ -41,6 +43,9 @@ def evaluate(
 ) -> Mapping[str, Any]:
     """Metrics on both; intervals, calibration, slices and the constant baseline on the holdout.
 
+    ``scores`` holds what the prediction log would hold of the holdout's rows, and what came of them: the label, or, of
+    several classes, whether the class that was named is right.
+
     Raises:
         ConfigError: A slice is not a column.
     """
@@ -67,5 +72,11 @@ def evaluate(
             "holdout": evaluation,
             "baseline": metrics(labels, constant, task),
         },
-        "scores": pa.table({"score": score(predictions, task)}),
+        "scores": pa.table({"score": score(predictions, task), "outcome": _outcomes(labels, predictions, task)}),
     }
+
+
+def _outcomes(labels: FloatArray | IntArray, predictions: FloatArray, task: LearningTask) -> FloatArray:
+    if task.kind == "classifier" and not task.binary:
+        labels = predictions.argmax(axis=1) == labels
+    return np.asarray(labels, dtype=np.float64)

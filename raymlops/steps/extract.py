@@ -62,12 +62,13 @@ class PinnedReader:
         return self._reader.table(known["ref"], fixed)
 
 
-def pinned_tables(root: Path, service: str) -> dict[str, Any]:
+def pinned_tables(root: Path | str, service: str, storage_options: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The present state of a feature store, as JSON values.
 
     Args:
-        root: Directory of the store.
+        root: Directory or URI of the store.
         service: Name of the service that will be trained on.
+        storage_options: Options of the object store.
 
     Returns:
         ``views`` (name or reference -> ``ref`` and ``table``), ``table_versions`` (table -> version, of those that have
@@ -76,7 +77,8 @@ def pinned_tables(root: Path, service: str) -> dict[str, Any]:
     Raises:
         FeatureViewNotFound: The service is not applied.
     """
-    state, tables = Catalog(catalog_path(root)).state(), DeltaTables(tables_path(root))
+    state = Catalog(catalog_path(root), storage_options).state()
+    tables = DeltaTables(tables_path(root), storage_options)
     resolved = state.resolve(service)
     newest = {name: state.view(name) for name in {ref.rpartition("@")[0] for ref in state.views}}
     views = {**newest, **{ref: applied.view for ref, applied in state.views.items()}}
@@ -101,7 +103,7 @@ def pin(context: TrainingContext, *, as_of: str | None) -> Mapping[str, Any]:
     return {
         "pin": {
             "as_of": instant.astimezone(UTC).isoformat(),
-            **pinned_tables(context.home / "features", context.project.service),
+            **pinned_tables(context.features_root, context.project.service, context.storage_options),
             "champion": context.metadata.aliases(context.project.model).get("champion"),
             "project_code": code_digest(spine_function(context.project.spine)),
         }

@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytest
 
 from raymlops.errors import (
+    AlreadyRegistered,
     DataError,
     DeploymentNotFound,
     InvalidTransition,
@@ -20,14 +21,17 @@ from raymlops.errors import (
 )
 from raymlops.metadata.protocols import (
     DeploymentStore,
+    KeyStore,
     Ledger,
     ModelRegistry,
     PlanStore,
     WindowStore,
 )
 from raymlops.records.bundles import Deployment
+from raymlops.records.keys import new_key
 from raymlops.records.ledger import GENESIS
 from raymlops.records.models import ModelState
+from raymlops.testing.metadata_alerts import AlertStoreContract
 from raymlops.testing.metadata_examples import (
     EPOCH,
     HOUR,
@@ -40,8 +44,10 @@ from raymlops.testing.metadata_examples import (
 from raymlops.testing.metadata_runs import ArtifactStoreContract, RunStoreContract
 
 __all__ = [
+    "AlertStoreContract",
     "ArtifactStoreContract",
     "DeploymentStoreContract",
+    "KeyStoreContract",
     "LedgerContract",
     "MetadataContract",
     "ModelRegistryContract",
@@ -249,6 +255,35 @@ class DeploymentStoreContract:
             metadata.put_deployment(Deployment(environment="dev", bundle="ghost", at=EPOCH))
 
 
+class KeyStoreContract:
+    """What every ``KeyStore`` does."""
+
+    def test_keys_are_kept_in_the_order_they_were_made(self, metadata: KeyStore) -> None:
+        keys = [new_key(name, ["infer"], EPOCH)[0] for name in ("b", "a", "c")]
+        for key in keys:
+            assert metadata.put_key(key) == key
+            assert metadata.put_key(key) == key
+        assert metadata.list_keys() == keys
+
+    def test_a_revoked_key_stays_revoked(self, metadata: KeyStore, clock: MovableClock) -> None:
+        key, _ = new_key("a", ["infer", "label"], EPOCH)
+        metadata.put_key(key)
+        revoked = metadata.revoke_key(key.id)
+        assert revoked == key.model_copy(update={"revoked_at": clock.now()})
+        clock.advance_to(clock.now() + HOUR)
+        assert metadata.revoke_key(key.id) == revoked
+        assert metadata.put_key(key) == revoked
+        assert metadata.list_keys() == [revoked]
+
+    def test_a_key_that_is_not_there_or_another(self, metadata: KeyStore) -> None:
+        key, _ = new_key("a", ["infer"], EPOCH)
+        metadata.put_key(key)
+        with pytest.raises(AlreadyRegistered, match=key.id):
+            metadata.put_key(key.model_copy(update={"scopes": ("admin",)}))
+        with pytest.raises(NotFoundError, match="'0123456789ab' does not exist"):
+            metadata.revoke_key("0123456789ab")
+
+
 class MetadataContract(
     RunStoreContract,
     ArtifactStoreContract,
@@ -257,5 +292,7 @@ class MetadataContract(
     LedgerContract,
     WindowStoreContract,
     DeploymentStoreContract,
+    KeyStoreContract,
+    AlertStoreContract,
 ):
     """What every whole metadata store does."""

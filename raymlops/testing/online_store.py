@@ -66,6 +66,18 @@ class OnlineStoreContract:
         assert _read(store, "v@1", b"a", b"b") == [b"new and longer", b"other"]
         assert store.watermark("v@1") == Watermark(2, 20)
 
+    def test_runs_of_a_view_may_come_in_parts(self, store: OnlineStore) -> None:
+        parts: list[dict[bytes, bytes]] = [{b"a": b"1", b"c": b"3"}, {}, {b"b": b"2", b"d": b"4"}]
+        store.commit([_update("v@1", runs, 5) for runs in parts])
+        assert _read(store, "v@1", b"a", b"b", b"c", b"d") == [b"1", b"2", b"3", b"4"]
+        assert store.watermark("v@1") == Watermark(5, 50)
+
+    def test_a_watermark_may_stand_between_versions(self, store: OnlineStore) -> None:
+        store.commit([ViewUpdate("v@1", Watermark(-1, -1), {})])
+        assert store.watermark("v@1") == Watermark(-1, -1)
+        store.commit([ViewUpdate("v@1", Watermark(-1, 2**40), {b"a": b"1"})])
+        assert store.watermark("v@1") == Watermark(-1, 2**40)
+
     def test_an_empty_commit_changes_nothing(self, store: OnlineStore) -> None:
         store.commit([_update("v@1", {b"a": b"1"}, 1)])
         store.commit([])

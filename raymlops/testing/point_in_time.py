@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
 from math import isclose, sqrt
@@ -12,9 +12,23 @@ from typing import Any
 import pyarrow as pa
 
 from raymlops.features import FeatureView, WindowAggregate, point_in_time_join
-from raymlops.features.schema import INSTANT, arrow_type
+from raymlops.features.bucketed_join import WantedView, join_in_buckets
+from raymlops.features.bucketed_tables import BlockedTable, TableBlock
+from raymlops.features.bucketed_tasks import DiskTasks, TaskPool
+from raymlops.features.schema import INSTANT, arrow_type, conform, instants_us
 
-__all__ = ["assert_features", "expected_features", "join_every_way", "spine_of", "table_of"]
+__all__ = [
+    "PARTITIONS",
+    "assert_features",
+    "bucketed_join",
+    "expected_features",
+    "join_every_way",
+    "spine_of",
+    "table_of",
+]
+
+PARTITIONS = (1, 2, 7)
+"""Numbers of parts that every case is run with."""
 
 Row = Mapping[str, Any]
 
@@ -82,8 +96,8 @@ def expected_features(
 
 
 def _aggregate(aggregate: WindowAggregate, values: list[Any]) -> Any:
-    if aggregate.function == "count":
-        return len(values)
+    if aggregate.function in {"count", "distinct"}:
+        return len(values if aggregate.function == "count" else set(values))
     if not values:
         return None
     if aggregate.function == "last":
@@ -120,7 +134,7 @@ def assert_features(view: FeatureView, got: Row, expected: Row) -> None:
 
 
 def join_every_way(spine: Any, views: Sequence[FeatureView], tables: Mapping[str, Any], **options: Any) -> Any:
-    """Join, and fail unless shuffled, chunked and partitioned inputs give the same table.
+    """Join, and fail unless shuffled, chunked and partitioned inputs, and buckets of them, give the same table.
 
     Args:
         spine: As in ``point_in_time_join``.
@@ -134,15 +148,58 @@ def join_every_way(spine: Any, views: Sequence[FeatureView], tables: Mapping[str
     numbered = {name: _numbered(table) for name, table in tables.items()}
     result = point_in_time_join(spine, views, numbered, **options)
     assert point_in_time_join(spine, views, tables, **options).equals(result)
-    for parts in (1, 2, 7):
+    for parts in PARTITIONS:
         chance = random.Random(parts)  # noqa: S311 - a shuffle of test data
         shuffled = {name: table.take(_shuffle(table.num_rows, chance)) for name, table in numbered.items()}
         chunked = {name: _chunked(table, parts) for name, table in shuffled.items()}
         assert point_in_time_join(_chunked(spine, parts), views, chunked, **options).equals(result)
         pieces = [point_in_time_join(piece, views, shuffled, **options) for piece in _pieces(spine, parts)]
         assert pa.concat_tables(pieces).equals(result)
+        assert bucketed_join(_chunked(spine, parts), views, shuffled, parts, **options).equals(result)
     order = _shuffle(spine.num_rows, random.Random(0))  # noqa: S311 - a shuffle of test data
     assert point_in_time_join(spine.take(order), views, numbered, **options).equals(result.take(order))
+    return result
+
+
+def bucketed_join(
+    spine: Any,
+    views: Sequence[FeatureView],
+    tables: Mapping[str, Any],
+    parts: int,
+    *,
+    pool: Callable[[], TaskPool] = DiskTasks,
+    event_time: str = "event_time",
+    knowledge_cutoff: bool = False,
+) -> Any:
+    """``point_in_time_join`` by way of buckets.
+
+    Args:
+        spine: As in ``point_in_time_join``.
+        views: As in ``point_in_time_join``.
+        tables: View name -> table with ``_seq``.
+        parts: How many blocks a table is cut into, and how many buckets are made.
+        pool: What runs the tasks.
+        event_time: As in ``point_in_time_join``.
+        knowledge_cutoff: As in ``point_in_time_join``.
+    """
+    at_us = instants_us("spine", event_time, spine[event_time])
+    result = spine
+    with pool() as tasks:
+        for view in views:
+            table = tables[view.name]
+            rows = conform(view, table).append_column("_seq", table["_seq"])
+            blocked = BlockedTable(rows.schema, [TableBlock(piece) for piece in _pieces(rows, parts)], rows.num_rows)
+            joined = join_in_buckets(
+                tasks,
+                spine,
+                at_us,
+                [WantedView(view, view.feature_names)],
+                blocked,
+                knowledge_cutoff=knowledge_cutoff,
+                buckets=parts,
+            )
+            for name, column in joined[0].columns.items():
+                result = result.append_column(name, column)
     return result
 
 

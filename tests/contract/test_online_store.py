@@ -1,4 +1,4 @@
-"""The online store Protocol in memory and on LMDB."""
+"""The online store Protocol in memory, on LMDB and on a Redis server."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from raymlops.features.lmdb import LmdbOnlineStore
 from raymlops.features.online import InMemoryOnlineStore, OnlineStore, ViewUpdate, Watermark, address
+from raymlops.features.redis import RedisOnlineStore
 from raymlops.testing.online_store import DurableOnlineStoreContract, OnlineStoreContract
 
 
@@ -38,6 +40,30 @@ class TestLmdb(OnlineStoreContract, DurableOnlineStoreContract):
         def again() -> OnlineStore:
             opened[-1].close()
             opened.append(LmdbOnlineStore(tmp_path / "online.lmdb", writable=True))
+            return opened[-1]
+
+        return again
+
+
+class TestRedis(OnlineStoreContract, DurableOnlineStoreContract):
+    @pytest.fixture
+    def opened(self) -> Iterator[list[RedisOnlineStore]]:
+        stores: list[RedisOnlineStore] = []
+        yield stores
+        for store in stores:
+            store.close()
+
+    @pytest.fixture
+    def store(self, redis_server: Any, opened: list[RedisOnlineStore]) -> OnlineStore:
+        opened.append(RedisOnlineStore(redis_server.url, writable=True))
+        return opened[-1]
+
+    @pytest.fixture
+    def reopen(self, redis_server: Any, opened: list[RedisOnlineStore]) -> Callable[[], OnlineStore]:
+        def again() -> OnlineStore:
+            redis_server.kill()
+            redis_server.start()
+            opened.append(RedisOnlineStore(redis_server.url, writable=True))
             return opened[-1]
 
         return again

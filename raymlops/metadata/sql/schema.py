@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Index,
@@ -18,7 +19,11 @@ from sqlalchemy import (
 
 __all__ = [
     "REVISION",
+    "alert_cursors",
+    "alert_deliveries",
+    "alerts",
     "alias_changes",
+    "api_keys",
     "artifact_events",
     "artifacts",
     "bundles",
@@ -27,14 +32,16 @@ __all__ = [
     "ledger_head",
     "model_versions",
     "plans",
+    "profile_marks",
     "run_steps",
     "runs",
     "state_changes",
     "tables",
+    "window_profiles",
     "windows",
 ]
 
-REVISION = "0001"
+REVISION = "0004"
 """The newest of ``migrations/versions``: what a database must be at."""
 
 tables = MetaData()
@@ -165,12 +172,41 @@ windows = Table(
     Column("profile", LargeBinary, nullable=False),
 )
 
+window_profiles = Table(
+    "window_profiles",
+    tables,
+    Column("model", String, primary_key=True),
+    Column("start_us", BigInteger, primary_key=True, autoincrement=False),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("role", String, primary_key=True),
+    Column("segment", String, primary_key=True),
+    Column("late", Boolean, primary_key=True),
+    Column("champion", Integer, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("profile", LargeBinary, nullable=False),
+)
+
+profile_marks = Table(
+    "profile_marks",
+    tables,
+    Column("model", String, primary_key=True),
+    Column("body", Text, nullable=False),
+)
+
 bundles = Table(
     "bundles",
     tables,
     Column("sequence", _Sequence, primary_key=True),
     Column("digest", String, unique=True, nullable=False),
     Column("pipeline", String, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    tables,
+    Column("sequence", _Sequence, primary_key=True),
+    Column("id", String, unique=True, nullable=False),
     Column("body", Text, nullable=False),
 )
 
@@ -183,4 +219,34 @@ deployments = Table(
     Column("bundle", ForeignKey("bundles.digest"), nullable=False),
     Column("body", Text, nullable=False),
     Index("deployments_of_environment", "environment", "pipeline", "sequence"),
+)
+
+alerts = Table(
+    "alerts",
+    tables,
+    Column("sequence", _Sequence, primary_key=True),
+    Column("key", String, unique=True, nullable=False),
+    Column("model", String, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("alerts_of_model", "model", "sequence"),
+)
+
+alert_deliveries = Table(
+    "alert_deliveries",
+    tables,
+    Column("sequence", _Sequence, primary_key=True),
+    Column("key", ForeignKey("alerts.key"), nullable=False),
+    Column("endpoint", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("body", Text, nullable=False),
+    UniqueConstraint("key", "endpoint"),
+    Index("alert_deliveries_due", "endpoint", "state", "model", "sequence"),
+)
+
+alert_cursors = Table(
+    "alert_cursors",
+    tables,
+    Column("source", String, primary_key=True),
+    Column("body", Text, nullable=False),
 )

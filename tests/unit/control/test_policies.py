@@ -34,6 +34,8 @@ def ago(*days: int) -> list[object]:
         ({"windows": []}, "quiet", "no trigger fired"),
         ({"windows": [example_window(9)]}, "quiet", "no trigger fired"),
         ({"windows": [BAD, example_window(10, quality="block")]}, "block", "column wind is missing"),
+        ({"windows": [example_window(9, degraded=True, quality="block")]}, "block", "column wind is missing"),
+        ({"windows": [example_window(9, quality="block")]}, "quiet", "no trigger fired"),
         ({"used": frozenset({"20130314T000000Z"})}, "quiet", "decided on 20130314T000000Z before"),
         ({"started": ago(2)}, "hold", "cooling down until 2013-03-15"),
         ({"started": ago(3)}, "retrain", "degraded"),

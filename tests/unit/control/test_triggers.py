@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from raymlops.config import TriggersConfig, WindowCount
-from raymlops.control.triggers import find_fired
+from raymlops.control.triggers import find_distrusted, find_fired
+from raymlops.records.windows import ColumnDrift
 from raymlops.testing.control_examples import DAY, START, example_window
 
 OFF = TriggersConfig(performance=None, drift=None)
@@ -42,6 +43,31 @@ def test_n_of_m_windows_with_the_newest_sound_one_flagged(trigger: str, flags: s
     assert [each.trigger for each in fired] == ([trigger] if fires else [])
 
 
+@pytest.mark.parametrize(
+    ("flags", "fires"),
+    [
+        ("", False),
+        ("x", False),
+        ("b", False),
+        ("xb", True),
+        ("x.b", True),
+        ("x..b", False),
+        ("bb", False),
+        ("xbx", False),
+    ],
+)
+@pytest.mark.parametrize("trigger", ["performance", "drift"])
+def test_what_the_newest_window_would_fire_were_it_sound(trigger: str, flags: str, fires: bool) -> None:
+    """``b`` is flagged and broken: of broken windows only the newest is counted."""
+    field = {"performance": "degraded", "drift": "drifted"}[trigger]
+    windows = [
+        example_window(day, **{field: flag != "."}, quality="block" if flag == "b" else "ok")
+        for day, flag in enumerate(flags)
+    ]
+    found = find_distrusted(windows, config=OFF.model_copy(update={trigger: TWO_OF_THREE}))
+    assert [each.trigger for each in found] == ([trigger] if fires else [])
+
+
 def test_reasons_name_what_was_seen() -> None:
     windows = [
         example_window(0, drifted=True),
@@ -56,6 +82,18 @@ def test_reasons_name_what_was_seen() -> None:
         "windows": [window.end.isoformat() for window in windows],
         "scores": {"wind": 0.4},
     }
+
+
+@pytest.mark.parametrize(("level", "fires"), [(0.99, True), (0.81, True), (0.79, False)])
+def test_drift_counts_until_it_is_clearly_over(level: float, fires: bool) -> None:
+    after = {"wind": ColumnDrift(score=0.1 * level, threshold=0.1, p_value=0.1, drifted=False)}
+    windows = [*(example_window(day, drifted=True) for day in range(2)), example_window(2, columns=after)]
+    config = OFF.model_copy(update={"drift": TWO_OF_THREE})
+    fired = find_fired(windows, champion_since=START, now=START, config=config)
+    assert bool(fired) is fires
+    if fires:
+        assert fired[0].reason == "drift in 2 of the last 3 windows, most of all in wind"
+        assert fired[0].facts["scores"] == {"wind": 0.1 * level}
 
 
 @pytest.mark.parametrize(("age", "fires"), [(6 * DAY, False), (7 * DAY, True), (8 * DAY, True)])

@@ -23,9 +23,21 @@ SALES = FeatureView(
 )
 BY_CITY = FeatureView("by_city", Entity("city", ["city"]), [Field("amount", "float64")], source="sales")
 RATIO = OnDemandView(
-    "ratio", ["sales:amount", "asked"], [Field("r", "float64")], "m:f", request_types={"asked": "int64"}
+    "ratio",
+    ["sales:amount", "asked"],
+    [Field("r", "float64")],
+    f"{__name__}:per_asked",
+    request_types={"asked": "int64"},
 )
 SERVICE = FeatureService("s", ["sales:total", "by_city:amount", "ratio:r"])
+
+
+def per_asked(columns: Any) -> Any:
+    return {"r": columns["sales__amount"] - columns["asked"]}
+
+
+def zero(columns: Any) -> Any:
+    return {"r": columns["a"] * 0.0}
 
 
 @pytest.fixture
@@ -74,17 +86,29 @@ def changed(**options: Any) -> FeatureView:
     "different",
     [
         changed(),
-        Entity("shop", ["other"]),
-        FeatureView("third", Entity("shop", ["other"]), [Field("x", "int64")]),
         FeatureService("s", ["sales:total"]),
-        OnDemandView("ratio", ["asked"], [Field("r", "float64")], "m:f"),
+        OnDemandView("ratio", ["a"], [Field("r", "float64")], f"{__name__}:zero"),
     ],
 )
 def test_a_changed_definition_needs_a_new_version(catalog: Catalog, different: Any) -> None:
     catalog.apply([SALES, BY_CITY, RATIO, SERVICE])
     before = catalog.state()
-    with pytest.raises(AlreadyRegistered, match="give the changed one a new version"):
+    with pytest.raises(AlreadyRegistered, match=r"give the changed one a new version \(2 is free\)"):
         catalog.apply([FeatureView("fourth", SHOP, [Field("x", "int64")]), different])
+    assert catalog.state() == before
+
+
+@pytest.mark.parametrize(
+    "different",
+    [Entity("shop", ["other"]), FeatureView("third", Entity("shop", ["other"]), [Field("x", "int64")])],
+)
+def test_a_changed_entity_needs_a_new_name(catalog: Catalog, different: Any) -> None:
+    catalog.apply([SALES])
+    before = catalog.state()
+    with pytest.raises(AlreadyRegistered) as caught:
+        catalog.apply([different])
+    rule = "an entity has no versions, give the changed one a new name"
+    assert str(caught.value) == f"entity 'shop': keys ['shop'] -> ['other']: {rule}"
     assert catalog.state() == before
 
 
@@ -140,9 +164,12 @@ def reading(name: str, keys: list[str], field: Field, **options: Any) -> Feature
         (FeatureView("v", SHOP, [Field("amount", "float64")], source="by_city"), "source must have its own table"),
         (FeatureService("x", ["sales:price"]), "view 'sales@1' has no feature 'price'"),
         (FeatureService("x", ["ratio:q"]), "view 'ratio@1' has no feature 'q'"),
-        (OnDemandView("sales", ["a"], [Field("r", "float64")], "m:f"), "the name is a view's"),
+        (OnDemandView("sales", ["a"], [Field("r", "float64")], f"{__name__}:zero"), "the name is a view's"),
         (FeatureView("ratio", SHOP, [Field("x", "int64")]), "the name is an on-demand view's"),
-        (OnDemandView("od", ["sales:x"], [Field("r", "float64")], "m:f"), "view 'sales@1' has no feature 'x'"),
+        (
+            OnDemandView("od", ["sales:x"], [Field("r", "float64")], f"{__name__}:zero"),
+            "view 'sales@1' has no feature 'x'",
+        ),
     ],
 )
 def test_references_that_do_not_fit_are_refused(catalog: Catalog, definition: Any, message: str) -> None:
@@ -185,6 +212,14 @@ def test_a_broken_file_is_named(catalog: Catalog, tmp_path: Path) -> None:
     catalog.apply([SALES])
     (tmp_path / "features" / "catalog.json").write_text("{")
     with pytest.raises(StorageError, match=r"catalog .*catalog\.json: cannot read"):
+        catalog.state()
+
+
+def test_a_file_with_a_definition_that_is_none_is_named(catalog: Catalog, tmp_path: Path) -> None:
+    catalog.apply([SALES])
+    path = tmp_path / "features" / "catalog.json"
+    path.write_text(path.read_text().replace('"version": 1', '"version": 0'))
+    with pytest.raises(StorageError, match=r"catalog .*catalog\.json: cannot read: .*version must be an integer of 1"):
         catalog.state()
 
 

@@ -67,6 +67,49 @@ def test_wrong_definitions_are_refused_by_name_and_rule(wrong: Any, message: str
         wrong()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: Entity("e", None), "keys must be a list, got None"),
+        (lambda: Entity("e", [1]), "keys must hold str only, got 1"),
+        (lambda: Entity("e", ["\ud800"]), "a column name must be text"),
+        (lambda: Entity("e" * 81, []), "entity name must have at most 80 characters, got 81"),
+        (lambda: Field(None, "int64"), "a column name must be text"),
+        (lambda: Field("x", ["int64"]), "dtype must be one of"),
+        (lambda: Field("x", "int64", nullable=1), "nullable must be true or false, got 1"),
+        (lambda: Field("x", "float64", ge="0"), "ge must be a finite number, got '0'"),
+        (lambda: Field("x", "float64", ge=True), "ge must be a finite number, got True"),
+        (lambda: Field("x", "float64", le=float("nan")), "le must be a finite number, got nan"),
+        (lambda: Field("x", "float64", le=float("inf")), "le must be a finite number, got inf"),
+        (lambda: Field("x", "string", allowed="abc"), "allowed must be a list, got 'abc'"),
+        (lambda: Field("x", "string", allowed=[]), "allowed must not be empty"),
+        (lambda: Field("x", "string", allowed=["\ud800"]), "allowed must be text"),
+        (lambda: Field("x", "float64", allowed=[float("nan")]), "allowed must hold values of float64, got nan"),
+        (lambda: Field("x", "int64", allowed=[2**63]), "allowed must hold values of int64, got 9223372036854775808"),
+        (lambda: Field("x", "int64", description=None), "description must be text, got None"),
+        (lambda: view(fields=None), "fields must be a list, got None"),
+        (lambda: view(fields=["amount"]), "fields must hold Field only, got 'amount'"),
+        (lambda: view(aggregates=[AMOUNT]), "aggregates must hold WindowAggregate only, got Field"),
+        (lambda: view(entity=None), "entity name must be made of"),
+        (lambda: view(entity=5), "entity name must be made of"),
+        (lambda: view(ttl=3600), "ttl must be a timedelta above 0 and at most 1,000 years, got 3600"),
+        (lambda: view(event_time=None), "a column name must be text"),
+        (lambda: view(tags=["team"]), "tags must be a mapping, got"),
+        (lambda: view(tags={"team": 5}), "must be text, got 5"),
+        (lambda: view(tags={5: "team"}), "a key of tags must be text, got 5"),
+        (lambda: view(owner=None), "owner must be text, got None"),
+        (lambda: view(description="\ud800"), "description must be text"),
+        (lambda: view(online=None), "online must be true or false, got None"),
+        (lambda: view(source=5), "reference must be NAME or NAME@VERSION, got 5"),
+        (lambda: view(join_keys={"shop": None}), "must be text, got None"),
+        (lambda: view(join_keys={"town": "x"}), "join_keys must rename keys of 'shop', got"),
+    ],
+)
+def test_values_of_other_kinds_are_refused_where_they_are_given(wrong: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        wrong()
+
+
 def test_types_of_features() -> None:
     functions = ["count", "sum", "mean", "std", "min", "max", "last"]
     numbers = view(

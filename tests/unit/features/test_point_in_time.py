@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from raymlops.errors import ConfigError, DataError, FeatureViewNotFound, SchemaMismatch
 from raymlops.features import Entity, FeatureView, Field, WindowAggregate, point_in_time_join
-from raymlops.testing.point_in_time import join_every_way, spine_of, table_of
+from raymlops.testing.point_in_time import expected_features, join_every_way, spine_of, table_of
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 US = timedelta(microseconds=1)
@@ -125,10 +127,10 @@ def test_p17_composite_keys_do_not_run_into_each_other(left: tuple[Any, Any], ri
 def test_p18_integer_keys_widen_and_other_types_are_refused() -> None:
     table = table_of(view(), [row(-HOUR, 1.0, shop=5)])
     narrow = pa.table({"event_time": spine_of([ASK])["event_time"], "shop": pa.array([5], pa.int32())})
-    assert point_in_time_join(narrow, [view()], {"sales": table})["sales__amount"].to_pylist() == [1.0]
+    assert join_every_way(narrow, [view()], {"sales": table})["sales__amount"].to_pylist() == [1.0]
     encoded = pa.table({"event_time": narrow["event_time"], "shop": pa.array(["x"]).dictionary_encode()})
     text = table_of(view(), [row(-HOUR, 1.0, shop="x")])
-    assert point_in_time_join(encoded, [view()], {"sales": text})["sales__amount"].to_pylist() == [1.0]
+    assert join_every_way(encoded, [view()], {"sales": text})["sales__amount"].to_pylist() == [1.0]
     with pytest.raises(SchemaMismatch, match="'shop' must be int64 as in the view's table, got string"):
         point_in_time_join(spine_of([ASK]), [view()], {"sales": table})
     with pytest.raises(SchemaMismatch, match="'shop' must be integers or strings, got double"):
@@ -140,7 +142,21 @@ def test_p19_the_same_instant_in_any_zone_is_the_same(zone: str) -> None:
     table = table_of(view(), [row(timedelta(0), 1.0), row(US, 2.0)])
     times = spine_of([ASK])["event_time"].cast(pa.timestamp("us", tz=zone))
     spine = pa.table({"event_time": times, "shop": ["a"]})
-    assert point_in_time_join(spine, [view()], {"sales": table})["sales__amount"].to_pylist() == [1.0]
+    assert join_every_way(spine, [view()], {"sales": table})["sales__amount"].to_pylist() == [1.0]
+
+
+def test_p19_instants_of_mixed_zones_in_one_column() -> None:
+    """As a data frame holds them: an object column of datetimes, each with a zone of its own."""
+    zones = ["UTC", "Asia/Kathmandu", "US/Pacific"]
+    instants = [(T + n * US).astimezone(ZoneInfo(zone)) for n, zone in enumerate(zones)]
+    frame = pd.DataFrame({"shop": ["a"] * 3, "event_time": pd.Series(instants, dtype=object)})
+    table = table_of(view(), [row(n * US, float(n)) for n in range(3)])
+    result = join_every_way(pa.Table.from_pandas(frame), [view()], {"sales": table})
+    assert result["sales__amount"].to_pylist() == [0.0, 1.0, 2.0]
+    frame["event_time"] = pd.Series([instants[0], instants[1].replace(tzinfo=None), instants[2]], dtype=object)
+    naive = pa.Table.from_pandas(frame.iloc[1:])
+    with pytest.raises(SchemaMismatch, match="'event_time' must be a tz-aware timestamp"):
+        point_in_time_join(naive, [view()], {"sales": table})
 
 
 def test_p19_both_sides_of_a_dst_fold_and_gap() -> None:
@@ -164,6 +180,20 @@ def test_p19_naive_instants_are_refused() -> None:
         point_in_time_join(spine_of([ASK]), [view()], {"sales": table})
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_p20_a_microsecond_decides_whatever_the_spines_unit(unit: str) -> None:
+    """P02 and P03 again: a coarser spine is widened, the table's microseconds are not cut off."""
+    times = spine_of([ASK])["event_time"].cast(pa.timestamp(unit, tz="UTC"))
+    spine = pa.table({"event_time": times, "shop": ["a"]})
+    for rows, expected in [
+        ([row(-US, 1.0), row(US, 2.0)], 1.0),
+        ([row(-HOUR - US, 1.0)], None),
+        ([row(-HOUR, 1.0), row(US, 2.0)], 1.0),
+    ]:
+        table = table_of(view(ttl=HOUR), rows)
+        assert join_every_way(spine, [view(ttl=HOUR)], {"sales": table})["sales__amount"].to_pylist() == [expected]
+
+
 @pytest.mark.parametrize("left", ["s", "ms", "us", "ns"])
 @pytest.mark.parametrize("right", ["s", "ms", "us", "ns"])
 def test_p20_units_do_not_matter(left: str, right: str) -> None:
@@ -171,7 +201,7 @@ def test_p20_units_do_not_matter(left: str, right: str) -> None:
     table = table.set_column(1, "event_time", table["event_time"].cast(pa.timestamp(right, tz="UTC")))
     times = spine_of([ASK])["event_time"].cast(pa.timestamp(left, tz="UTC"))
     spine = pa.table({"event_time": times, "shop": ["a"]})
-    assert point_in_time_join(spine, [view()], {"sales": table})["sales__amount"].to_pylist() == [1.0]
+    assert join_every_way(spine, [view()], {"sales": table})["sales__amount"].to_pylist() == [1.0]
 
 
 def test_p20_what_is_finer_than_a_microsecond_is_refused_not_truncated() -> None:
@@ -193,6 +223,17 @@ def test_p21_p22_order_and_columns_of_the_spine_are_kept() -> None:
         found = [n for n in range(40) if f"s{n % 4}" == ask["shop"] and n <= minute]
         expected.append(float(max(found)) if found else None)
     assert joined(view(), rows, asked) == expected
+
+
+@pytest.mark.parametrize("rows", [1, 2, 13, 14, 15, 250])
+def test_p22_files_and_buckets_end_anywhere(rows: int) -> None:
+    """Tables that are split within a key, within an instant, and into more parts than they have rows."""
+    table = [row(timedelta(minutes=n // 3), float(n), shop=f"s{n % 2}", _seq=n) for n in range(rows)]
+    asked = [{"shop": f"s{n % 3}", "event_time": T + timedelta(minutes=n)} for n in range(0, rows // 3 + 2)]
+    chance = random.Random(rows)
+    chance.shuffle(table)
+    expected = [expected_features(view(), table, ask)["amount"] for ask in asked]
+    assert joined(view(), table, asked) == expected
 
 
 def test_p23_a_view_without_an_entity_joins_on_time_alone() -> None:
@@ -347,6 +388,25 @@ def test_faults_in_a_table_are_named() -> None:
         point_in_time_join(spine, [view()], {"sales": table}, knowledge_cutoff=True)
     with pytest.raises(ConfigError, match="entity 'shop' is only named"):
         point_in_time_join(spine, [FeatureView("sales", "shop", [Field("amount", "float64")])], {"sales": table})
+
+
+def test_faults_in_keys_and_names_are_named() -> None:
+    table = table_of(view(), [row(-HOUR, 1.0)])
+    doubled = table.append_column("shop", table["shop"])
+    with pytest.raises(SchemaMismatch, match=r"view 'sales': column names must be unique, got \['shop'\]"):
+        point_in_time_join(spine_of([ASK]), [view()], {"sales": doubled})
+    not_a_number = pa.array([float("nan")])
+    with pytest.raises(SchemaMismatch, match="view 'sales': key 'shop' must be integers or strings, got double"):
+        point_in_time_join(spine_of([ASK]), [view()], {"sales": table.set_column(0, "shop", not_a_number)})
+    spine = spine_of([ASK]).set_column(1, "shop", not_a_number)
+    with pytest.raises(SchemaMismatch, match="spine: key 'shop' must be integers or strings, got double"):
+        point_in_time_join(spine, [view()], {"sales": table})
+    with pytest.raises(SchemaMismatch, match="view 'sales': column 'amount' must be float64, got string"):
+        point_in_time_join(spine_of([ASK]), [view()], {"sales": table.set_column(2, "amount", pa.array(["1"]))})
+    with pytest.raises(FeatureViewNotFound, match="view 'sales' has no table"):
+        point_in_time_join(spine_of([ASK]), [view()], {})
+    with pytest.raises(SchemaMismatch, match="'sales__amount' is the name of a feature"):
+        point_in_time_join(spine_of([ASK]), [view(), view()], {"sales": table})
 
 
 def test_not_a_number_is_missing() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -86,8 +87,12 @@ def test_plans_are_compiled_once_per_version(store: FeatureStore, reader: Featur
     assert reader.service("s@1") == SERVICE
 
 
+def halved(columns: Any) -> Any:
+    return {"z": columns["v__x"] / 2}
+
+
 def test_definitions_are_listed_by_kind_and_name(store: FeatureStore, reader: FeatureReader) -> None:
-    computed = OnDemandView("od", ["v:x"], [Field("z", "float64")], "m:f")
+    computed = OnDemandView("od", ["v:x"], [Field("z", "float64")], f"{__name__}:halved")
     second = FeatureView("v", Entity("e", ["k"]), VIEW.fields, version=2)
     tenth = FeatureView("v", Entity("e", ["k"]), VIEW.fields, version=10)
     store.apply(SERVICE, computed, VIEW, OTHER, tenth, second)

@@ -1,4 +1,4 @@
-"""What a reader answers without rows; the values of runs are in test_runs, all functions in test_laws."""
+"""What a reader answers without rows; the values of runs are in test_run_batch, all functions in test_laws."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from typing import Any
 from raymlops.features import Entity, FeatureView, Field, WindowAggregate
 from raymlops.features.run_reader import ViewReader
 
-FUNCTIONS: list[Any] = ["count", "sum", "mean", "std", "min", "max", "last"]
+FUNCTIONS: list[Any] = ["count", "sum", "mean", "std", "min", "max", "last", "distinct"]
 
 
 def test_an_unknown_entity_has_no_events() -> None:
     aggregates = [WindowAggregate(function, function, "x", timedelta(hours=1)) for function in FUNCTIONS]
     view = FeatureView("v", Entity("e", ["k"]), [Field("x", "float64")], aggregates=aggregates)
-    assert ViewReader(view, [*FUNCTIONS, "x"]).read(None, 0) == ((0, None, None, None, None, None, None, None), None)
+    reader = ViewReader(view, [*FUNCTIONS, "x"])
+    assert reader.read([None, None], [0, 1]) == (
+        [[0, 0], *[[None, None]] * 6, [0, 0], [None, None]],
+        [None, None],
+    )
+    assert reader.read([], []) == ([[]] * 9, [])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,9 @@ from raymlops.features import (
     FeatureView,
     Field,
     WindowAggregate,
+    intake,
 )
+from raymlops.features.delta import DeltaTables
 from raymlops.testing.point_in_time import table_of
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
@@ -245,3 +248,136 @@ def test_what_cannot_be_asked_of_a_view(store: FeatureStore, tmp_path: Path, clo
         store.materialize("hidden")
     with pytest.raises(ConfigError, match="history must not be negative"):
         FeatureStore(tmp_path / "other", clock=clock, history=-HOUR)
+
+
+def test_all_faults_are_told_at_once(store: FeatureStore) -> None:
+    rows = sales((0, 1.0), (0, -1.0), (0, float("inf"))).set_column(0, "shop", pa.array(["a", None, "b"]))
+    with pytest.raises(DataError) as caught:
+        store.ingest("sales", rows)
+    assert str(caught.value) == (
+        "view 'sales': column 'shop' must not be null, broken by 1 rows, first [1]; "
+        "column 'amount' must lie within -1e+100 and 1e+100, broken by 1 rows, first [2]; "
+        "column 'amount' must be at least 0, broken by 1 rows, first [1]"
+    )
+    assert caught.value.context["rejected"] == 2
+
+
+def test_quarantine_keeps_the_good_rows_and_stores_the_bad_ones(store: FeatureStore, reader: FeatureReader) -> None:
+    for duplicate in (False, True):
+        receipt = store.push("sales", sales((0, 1.0), (0, -1.0)), ingest_id="one", on_invalid="quarantine")
+        assert (receipt.rows, receipt.rejected, receipt.duplicate) == (1, 1, duplicate)
+        assert reader.table("sales")["amount"].to_pylist() == [1.0]
+        assert [(row.row, row.reasons, row.ingest_id) for row in reader.quarantine("sales")] == [
+            (1, ("'amount' must be at least 0",), "one")
+        ]
+        assert online(reader) == (1.0, 1.0)
+    assert reader.quarantine("by_city") == []
+    assert reader.quarantine("hidden") == []
+    with pytest.raises(ConfigError, match="on_invalid must be one of"):
+        store.ingest("sales", sales((0, 1.0)), on_invalid="ignore")  # type: ignore[arg-type]
+
+
+def test_an_ingest_of_bad_rows_alone_is_remembered(store: FeatureStore, reader: FeatureReader) -> None:
+    assert store.ingest("sales", sales((0, -1.0)), ingest_id="one", on_invalid="quarantine").rows == 0
+    assert store.ingest("sales", sales((0, -1.0)), ingest_id="one", on_invalid="quarantine").duplicate
+    assert reader.table("sales").num_rows == 0
+    assert len(reader.quarantine("sales@1", "one")) == 1
+
+
+def test_an_ingest_that_was_cut_off_behind_the_quarantine_is_completed(
+    store: FeatureStore, reader: FeatureReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = DeltaTables.append
+
+    def cut_off(tables: DeltaTables, name: str, rows: Any, *, ingest_id: str) -> Any:
+        if tables is store._tables:
+            raise StorageError("the disk is gone")
+        return whole(tables, name, rows, ingest_id=ingest_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DeltaTables, "append", cut_off)
+        with pytest.raises(StorageError, match="the disk is gone"):
+            store.ingest("sales", sales((0, 1.0), (0, -1.0)), ingest_id="one", on_invalid="quarantine")
+    assert len(reader.quarantine("sales")) == 1
+    assert not store.ingest("sales", sales((0, 1.0), (0, -1.0)), ingest_id="one", on_invalid="quarantine").duplicate
+    assert len(reader.quarantine("sales")) == 1
+    assert reader.table("sales")["amount"].to_pylist() == [1.0]
+
+
+def test_staged_blocks_are_one_ingest(store: FeatureStore, reader: FeatureReader, tmp_path: Path) -> None:
+    staged = "0" * 32
+    for number, block in enumerate([sales((0, 1.0)), sales(), sales((1, 2.0), (2, -3.0))]):
+        store.stage(staged, number, block)
+    with pytest.raises(DataError, match=r"'amount' must be at least 0, broken by 1 rows, first \[2\]"):
+        store.ingest_staged("sales", staged, 3, ingest_id="one")
+    for duplicate in (False, True):
+        receipt = store.ingest_staged("sales", staged, 3, ingest_id="one", on_invalid="quarantine")
+        assert (receipt.rows, receipt.rejected, receipt.table_version) == (2, 1, 0)
+        assert receipt.duplicate is duplicate
+    store.discard(staged)
+    assert list((tmp_path / "staging").iterdir()) == []
+    assert reader.table("sales")["amount"].to_pylist() == [1.0, 2.0]
+    with pytest.raises(DataError, match="block 0 of 3 was not handed over"):
+        store.ingest_staged("sales", staged, 3, ingest_id="two")
+
+
+def test_what_does_not_fit_in_memory_is_streamed(
+    store: FeatureStore, reader: FeatureReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "_IN_MEMORY_BYTES", 0)
+    rows = sales((0, 1.0), (1, 2.0), (2, -1.0))
+    receipt = store.push("sales", rows, ingest_id="one", on_invalid="quarantine")
+    assert (receipt.rows, receipt.rejected) == (2, 1)
+    assert online(reader, 1) == (2.0, 3.0)
+
+
+def test_texts_take_the_types_of_the_table(store: FeatureStore, reader: FeatureReader) -> None:
+    staged = "0" * 32
+    store.ingest("sales", sales((0, 1.0)), ingest_id="one")
+    text = {"shop": ["7"], "event_time": ["2024-03-01T12:05:00Z"], "created_at": ["2024-03-01T13:00:00+01:00"]}
+    store.stage(staged, 0, pa.table({**text, "amount": ["2"], "city": ["rome"], "paid_at": pa.nulls(1, pa.string())}))
+    store.ingest_staged("sales", staged, 1, ingest_id="two", text=True)
+    assert reader.table("sales").to_pylist()[1] == {
+        "shop": "7",
+        "event_time": T + 5 * MINUTE,
+        "created_at": T,
+        "amount": 2.0,
+        "city": "rome",
+        "paid_at": None,
+    }
+
+
+def test_types_that_cannot_be_stored(store: FeatureStore) -> None:
+    odd = sales((0, 1.0)).append_column("odd", pa.array([(1, 2, 3)], pa.month_day_nano_interval()))
+    with pytest.raises(SchemaMismatch, match="view 'sales': "):
+        store.ingest("sales", odd)
+
+
+def test_vacuum_says_what_it_cannot_do(store: FeatureStore, reader: FeatureReader, tmp_path: Path) -> None:
+    assert store.vacuum().tables == ()
+    with pytest.raises(ConfigError, match="retention must not be negative"):
+        store.vacuum(retention=-HOUR)
+    store.ingest("sales", sales((0, 1.0)), ingest_id="one")
+    store.ingest("sales", sales((0, 2.0)), ingest_id="two")
+    spine = pa.table({"shop": ["a"], "city": ["rome"], "event_time": pa.array([T], pa.timestamp("us", tz="UTC"))})
+    manifest = reader.training_set("s", spine, name="x").manifest
+    assert [(table.table, table.pinned_versions) for table in store.vacuum().tables] == [("sales", (1,))]
+    (tmp_path / "tables" / "sales" / "_delta_log" / f"{1:020}.json").unlink()
+    with pytest.raises(StorageError, match=r"training set 'x': what it pins was removed behind .*sales"):
+        FeatureReader(tmp_path).rebuild(manifest)
+    with pytest.raises(StorageError, match="sales"):
+        store.vacuum(retention=timedelta(0), dry_run=False)
+    (tmp_path / "training_sets" / f"{manifest.digest}.json").write_text("{")
+    with pytest.raises(StorageError, match=r"\.json: cannot read"):
+        store.vacuum()
+
+
+def test_vacuum_lets_files_go_that_never_became_rows(store: FeatureStore, tmp_path: Path) -> None:
+    store.ingest("sales", sales((0, 1.0)), ingest_id="one")
+    orphan, young = (tmp_path / "tables" / "sales" / f"part-{name}.parquet" for name in ("orphan", "young"))
+    for path in (orphan, young):
+        path.write_bytes(b"cut off")
+    os.utime(orphan, (0, 0))
+    report = store.vacuum(dry_run=False)
+    assert (report.files, report.size_bytes, report.retention_s) == (1, 7, 7 * 86400)
+    assert (orphan.exists(), young.exists()) == (False, True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,17 @@ import pytest
 
 from raymlops.clock import ManualClock
 from raymlops.errors import ConfigError, DataError, NotFoundError, SchemaMismatch, StorageError
-from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field, WindowAggregate
+from raymlops.features import (
+    Entity,
+    FeatureReader,
+    FeatureService,
+    FeatureStore,
+    FeatureView,
+    Field,
+    WindowAggregate,
+    training_set,
+)
+from raymlops.features.content import content_digest
 from raymlops.features.schema import INSTANT
 from raymlops.features.training_set import code_digest, table_digest
 
@@ -155,3 +166,40 @@ def test_a_training_set_that_cannot_be_stored(reader: FeatureReader, tmp_path: P
     (tmp_path / "training_sets").write_text("a file where the directory should be")
     with pytest.raises(StorageError, match="cannot write"):
         reader.training_set("s", spine(), name="x")
+
+
+def test_a_rebuild_that_is_not_the_same_says_so(
+    store: FeatureStore, reader: FeatureReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = reader.training_set("s", spine(), name="x")
+    manifest = built.manifest
+    assert (manifest.content_digest, built.code_changed) == (content_digest(built.table()), False)
+    other = manifest.model_copy(update={"content_digest": "0" * 64})
+    message = f"training set 'x': content must hash to {'0' * 64}, got {manifest.content_digest}"
+    with pytest.raises(DataError, match=f"^{message}$"):
+        reader.rebuild(other)
+    monkeypatch.setattr(training_set, "code_digest", lambda: "1" * 64)
+    computed = f"; it was computed by other code: {manifest.code_digest} then, {'1' * 64} now"
+    with pytest.raises(DataError, match=f"^{message}{computed}$"):
+        reader.rebuild(other)
+    again = reader.rebuild(manifest)
+    assert again.table().equals(built.table())
+    assert (again.code_changed, again.manifest) == (True, manifest)
+    older = manifest.model_copy(update={"content_digest": ""})
+    assert reader.rebuild(older).table().equals(built.table())
+
+
+def test_views_that_are_not_the_manifests_are_named(reader: FeatureReader) -> None:
+    manifest = reader.training_set("s", spine(), name="x").manifest
+    other = manifest.model_copy(update={"views": {"v@1": "0" * 64}})
+    with pytest.raises(DataError, match=r"training set 'x': views must be those of the manifest, .* \['v@1'\]"):
+        reader.rebuild(other)
+
+
+def test_a_table_that_is_gone_is_not_one_that_never_was(reader: FeatureReader, tmp_path: Path) -> None:
+    manifest = reader.training_set("s", spine(), name="x").manifest
+    shutil.rmtree(tmp_path / "tables" / "v")
+    with pytest.raises(StorageError, match=r"training set 'x': what it pins was removed .*table 'v' does not exist"):
+        FeatureReader(tmp_path).rebuild(manifest)
+    with pytest.raises(StorageError, match=r"table 'v': .*removed behind the store's back"):
+        reader.rebuild(manifest)

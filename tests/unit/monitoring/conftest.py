@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -14,11 +14,11 @@ import pytest
 
 from raymlops.clock import ManualClock
 from raymlops.config.monitoring import MonitoringConfig
-from raymlops.errors import ModelVersionNotFound, NotFoundError
+from raymlops.errors import ModelVersionNotFound, NotFoundError, StaleWrite
 from raymlops.monitoring import REFERENCE_FILE, MonitorService, Reference
 from raymlops.records.models import ColumnSpec, ModelManifest, ModelVersion, Signature
 from raymlops.records.plans import ServingPlan
-from raymlops.records.windows import WindowRecord
+from raymlops.records.windows import WindowProfile, WindowRecord
 
 INSTANT = pa.timestamp("us", tz="UTC")
 START = datetime(2013, 1, 7, tzinfo=UTC)
@@ -32,6 +32,7 @@ class MemoryTables:
     tables: dict[str, list[pa.Table]] = field(default_factory=dict)
     seen: set[tuple[str, str]] = field(default_factory=set)
     reads: int = 0
+    maintained: list[tuple[str, datetime | None]] = field(default_factory=list)
 
     def append(self, name: str, table: pa.Table, *, ingest_id: str) -> object:
         if (name, ingest_id) not in self.seen:
@@ -39,17 +40,35 @@ class MemoryTables:
             self.tables.setdefault(name, []).append(table)
         return None
 
-    def read(self, name: str, start: datetime | None, end: datetime | None, column: str) -> pa.Table:
+    def read(
+        self,
+        name: str,
+        start: datetime | None,
+        end: datetime | None,
+        column: str,
+        *,
+        after: Mapping[str, int] | None = None,
+        until: Mapping[str, int] | None = None,
+    ) -> pa.Table:
         self.reads += 1
-        if name not in self.tables:
+        first = 0 if after is None else after.get("batches", 0)
+        last = None if until is None else until.get("batches", 0)
+        batches = self.tables.get(name, [])[first:last]
+        if not batches:
             return pa.table({})
-        table = pa.concat_tables(self.tables[name], promote_options="permissive")
+        table = pa.concat_tables(batches, promote_options="permissive")
         keep = pa.array(np.ones(table.num_rows, dtype=bool))
         if start is not None:
             keep = pc.and_(keep, pc.greater_equal(table[column], pa.scalar(start, INSTANT)))
         if end is not None:
             keep = pc.and_(keep, pc.less(table[column], pa.scalar(end, INSTANT)))
         return table.filter(keep)
+
+    def marks(self, name: str) -> dict[str, int]:
+        return {"batches": len(self.tables[name])} if name in self.tables else {}
+
+    def maintain(self, name: str, keep_from: datetime | None, span: timedelta) -> None:
+        self.maintained.append((name, keep_from))
 
 
 @dataclass
@@ -60,6 +79,8 @@ class MemoryMetadata:
     windows: dict[tuple[str, datetime], tuple[WindowRecord, bytes]] = field(default_factory=dict)
     champion: int | None = None
     plan: ServingPlan | None = None
+    profiles: list[WindowProfile] = field(default_factory=list)
+    marks: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def get_version(self, name: str, version: int) -> ModelVersion:
         if (name, version) not in self.versions:
@@ -86,6 +107,50 @@ class MemoryMetadata:
         if (model, start) not in self.windows:
             raise NotFoundError(f"no window of {model} starts at {start}")
         return self.windows[model, start][1]
+
+    def put_profiles(self, model: str, start: datetime, profiles: Sequence[WindowProfile]) -> None:
+        self.profiles = [p for p in self.profiles if (p.model, p.start) != (model, start)] + list(profiles)
+
+    def list_profiles(
+        self, model: str, start: datetime | None = None, end: datetime | None = None, segment: str | None = None
+    ) -> list[WindowProfile]:
+        found = [p for p in self.profiles if p.model == model and segment in {None, p.segment}]
+        found = [p for p in found if (start is None or p.start >= start) and (end is None or p.start < end)]
+        return sorted(found, key=_profile_key)
+
+    def late_rows(self, model: str, start: datetime | None = None, end: datetime | None = None) -> dict[datetime, int]:
+        rows: dict[datetime, int] = {}
+        for profile in self.list_profiles(model, start, end, ""):
+            if profile.late:
+                rows[profile.start] = rows.get(profile.start, 0) + profile.rows
+        return rows
+
+    def profile_marks(self, model: str) -> dict[str, int] | None:
+        return self.marks.get(model)
+
+    def add_late_profiles(
+        self,
+        model: str,
+        profiles: Sequence[WindowProfile],
+        marks: Mapping[str, int],
+        previous: Mapping[str, int] | None,
+    ) -> None:
+        if self.marks.get(model) == marks:
+            return
+        if self.marks.get(model) != previous:
+            raise StaleWrite("late rows were added by another")
+        replaced = {_profile_key(profile) for profile in profiles}
+        self.profiles = [p for p in self.profiles if _profile_key(p) not in replaced] + list(profiles)
+        self.marks[model] = dict(marks)
+
+    def drop_profiles(self, model: str, before: datetime) -> int:
+        kept = [p for p in self.profiles if p.model != model or p.start >= before]
+        dropped, self.profiles = len(self.profiles) - len(kept), kept
+        return dropped
+
+
+def _profile_key(profile: WindowProfile) -> tuple[Any, ...]:
+    return profile.model, profile.start, profile.version, profile.role, profile.segment, profile.late
 
 
 def chance(x: np.ndarray, y: np.ndarray) -> np.ndarray:

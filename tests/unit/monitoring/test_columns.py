@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -118,3 +120,15 @@ def test_a_changed_type_is_refused() -> None:
 def test_an_untyped_column_counts_as_missing() -> None:
     assert fit_bins(chunked([1.0, 2.0])).count(chunked([None, None]))[-1] == 2
     assert fit_bins(chunked(["a"])).count(chunked([None]))[-1] == 1
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.floats(width=16), min_size=1, max_size=60),
+    st.lists(st.one_of(st.none(), st.floats(width=16), st.sampled_from([math.inf, -math.inf])), max_size=60),
+)
+def test_counts_are_those_of_the_slots(past: list[float], values: list[float | None]) -> None:
+    bins = fit_bins(pa.chunked_array([pa.array(past, pa.float64())]))
+    column = pa.chunked_array([pa.array([*past, *values], pa.float64()), pa.array(values, pa.float64())])
+    assert bins.count(column).tolist() == np.bincount(bins.slots(column), minlength=bins.size).tolist()
+    assert bins.count(column).dtype == np.int64

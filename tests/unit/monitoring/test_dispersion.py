@@ -2,28 +2,32 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
+from scipy.signal import lfilter
 
-from raymlops.monitoring.dispersion import (
-    BlockNull,
-    block_table,
-    critical_statistic,
-    fit_block_nulls,
-    p_value,
-    row_blocks,
-)
-from raymlops.monitoring.divergence import Evidence
+from raymlops.monitoring.blocks import cut_rows
+from raymlops.monitoring.dispersion import BlockNull, critical_statistic, fit_block_nulls, p_value
+from raymlops.monitoring.divergence import Evidence, location_evidence, shape_evidence, share_evidence
 
 EVIDENCE = Evidence("shape", 40.0, 10, 0.1)
+BINS = 8
 
 
-def test_without_blocks_rows_are_taken_as_independent() -> None:
+def null(
+    rows: float, dispersion: float, *, blocks: float = 16, freedom: float = 10.0, by_time: bool = False
+) -> BlockNull:
+    return BlockNull("shape", rows, blocks, dispersion, freedom, by_time)
+
+
+def test_without_dispersion_rows_are_taken_as_independent() -> None:
     assert p_value(EVIDENCE, 500, []) == pytest.approx(stats.chi2.sf(40.0, 10))
     assert p_value(EVIDENCE, 500, [BlockNull("location", 500, 8, 9.0, 1.0)]) == p_value(EVIDENCE, 500, [])
-    assert p_value(EVIDENCE, 500, [BlockNull("shape", 500, 8, 1.0, 10.0)]) == p_value(EVIDENCE, 500, [])
+    assert p_value(EVIDENCE, 500, [null(500, 1.0)]) == p_value(EVIDENCE, 500, [])
 
 
-@pytest.mark.parametrize("nulls", [[], [BlockNull("shape", 500, 8, 3.0, 4.0)]])
+@pytest.mark.parametrize("nulls", [[], [null(500, 3.0, freedom=4.0)], [null(500, 3.0, blocks=2.0)]])
 def test_the_critical_statistic_is_where_the_p_value_is(nulls: list[BlockNull]) -> None:
     for p in (0.05, 1e-4):
         bar = critical_statistic(EVIDENCE, 500, nulls, p)
@@ -31,50 +35,106 @@ def test_the_critical_statistic_is_where_the_p_value_is(nulls: list[BlockNull]) 
 
 
 def test_dispersion_weakens_the_evidence() -> None:
-    dispersed = p_value(EVIDENCE, 500, [BlockNull("shape", 500, 16, 3.0, 10.0)])
+    dispersed = p_value(EVIDENCE, 500, [null(500, 3.0)])
     assert dispersed > p_value(EVIDENCE, 500, []) * 100
     assert dispersed == pytest.approx(stats.f.sf(40 / 30, 10, 150))
 
 
-def test_dispersion_grows_beyond_the_longest_block_as_it_did_before() -> None:
-    growing = [BlockNull("shape", 100, 64, 2.0, 10.0), BlockNull("shape", 200, 32, 3.0, 10.0)]
-    level = [BlockNull("shape", 100, 64, 3.0, 10.0), BlockNull("shape", 200, 32, 3.0, 10.0)]
-    assert p_value(EVIDENCE, 400, growing) == pytest.approx(
-        p_value(EVIDENCE, 200, [BlockNull("shape", 200, 32, 5.0, 10.0)])
-    )
+def test_neighbouring_lengths_all_count() -> None:
+    """A length that is a whole number of seasons shows nothing; the ones beside it do."""
+    season = [null(70, 6.0), null(100, 1.0), null(140, 4.0)]
+    assert p_value(EVIDENCE, 100, season) == p_value(EVIDENCE, 100, [null(100, 6.0)])
+    assert p_value(EVIDENCE, 100, [null(20, 9.0), null(100, 2.0)]) == p_value(EVIDENCE, 100, [null(100, 2.0)])
+
+
+def test_dispersion_grows_beyond_the_longest_stretch_as_it_did_before() -> None:
+    growing = [null(100, 2.0), null(200, 3.0)]
+    level = [null(100, 3.0), null(200, 3.0)]
+    assert p_value(EVIDENCE, 400, growing) == pytest.approx(p_value(EVIDENCE, 200, [null(200, 5.0)]))
     assert p_value(EVIDENCE, 400, level) == pytest.approx(p_value(EVIDENCE, 200, level))
+    assert p_value(EVIDENCE, 400, [null(200, 3.0)]) == pytest.approx(p_value(EVIDENCE, 400, [null(400, 5.0)]))
 
 
-def test_what_short_blocks_have_shown_holds_for_long_ones() -> None:
-    nulls = [BlockNull("shape", 100, 64, 3.0, 10.0), BlockNull("shape", 800, 8, 1.0, 10.0)]
-    assert p_value(EVIDENCE, 800, nulls) == p_value(EVIDENCE, 100, nulls)
+def test_what_short_stretches_have_shown_holds_for_long_ones_as_far_as_those_could_hide_it() -> None:
+    few = [null(100, 1.5, blocks=64), null(800, 1.0, blocks=8)]
+    assert p_value(EVIDENCE, 800, few) == p_value(EVIDENCE, 800, [null(800, 1.5, blocks=64)])
+    many = [null(100, 9.0, blocks=64), null(800, 1.0, blocks=200)]
+    bound = many[1].hidden
+    assert bound < 1.2
+    assert p_value(EVIDENCE, 800, many) == pytest.approx(p_value(EVIDENCE, 800, [null(800, bound, blocks=64)]))
+    assert p_value(EVIDENCE, 60, [null(800, 1.0), null(2000, 4.0)]) == p_value(EVIDENCE, 60, [])
 
 
-def test_blocks_by_time_scale_with_the_rows() -> None:
-    null = BlockNull("shape", 6000, 8, 13.0, 10.0, True)
-    assert null.at(1000, 0.0) == 3.0
-    assert null.at(6000, 0.0) == 13.0
+def test_stretches_by_time_scale_with_the_rows() -> None:
+    week = null(6000, 13.0, blocks=8, by_time=True)
+    assert week.at(1000, 0.0) == 3.0
+    assert p_value(EVIDENCE, 1000, [week]) == p_value(EVIDENCE, 1000, [null(1000, 3.0, blocks=8)])
 
 
-def test_row_blocks_are_equal_and_long_enough() -> None:
-    assert row_blocks(300) == []
-    cuts = row_blocks(1600)
-    assert [int(cut.max()) + 1 for cut in cuts] == [8, 16, 32]
-    assert set(np.bincount(cuts[-1])) == {50}
+def coded(values: np.ndarray) -> np.ndarray:
+    return np.asarray(np.searchsorted(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]), values), dtype=np.intp)
 
 
-def test_short_blocks_are_left_out() -> None:
-    table = block_table(np.zeros(130, dtype=np.intp), 3, np.repeat([0, 1, -1], [60, 40, 30]))
-    assert table.tolist() == [[60, 0, 0]]
-    assert fit_block_nulls(table, ordered=True, by_time=False) == []
+def fitted(slots: np.ndarray, *, ordered: bool = True) -> list[BlockNull]:
+    whole = np.bincount(slots, minlength=BINS + 2)
+    return fit_block_nulls(cut_rows(slots.size).tables(slots, BINS + 2), whole, ordered=ordered)
 
 
-def test_independent_rows_have_dispersion_one_and_alike_neighbours_more() -> None:
+def test_independent_rows_have_dispersion_one() -> None:
     rng = np.random.default_rng(0)
-    independent = rng.integers(0, 8, 8000)
-    alike = np.clip(np.repeat(rng.integers(0, 8, 80), 100) + rng.integers(-1, 2, 8000), 0, 7)
-    for slots, dispersed in ((independent, False), (alike, True)):
-        table = block_table(slots, 10, row_blocks(8000)[0])
-        nulls = {null.test: null.dispersion for null in fit_block_nulls(table, ordered=True, by_time=False)}
-        assert (nulls["shape"] > 1) is dispersed
-        assert (nulls["location"] > 1) is dispersed
+    found = [each for _ in range(20) for each in fitted(rng.integers(0, BINS, 8000))]
+    assert np.mean([each.believed for each in found]) < 0.02
+    assert all(each.blocks >= 7 for each in found)
+
+
+@pytest.mark.parametrize("memory", [0.8, 0.9, 0.98])
+def test_the_dispersion_of_an_autoregression_is_its_long_run_variance(memory: float) -> None:
+    rng = np.random.default_rng(1)
+    true = (1 + memory) / (1 - memory)  # of the mean, by the sum of its autocorrelations
+    longest = []
+    for _ in range(10):
+        values = lfilter([np.sqrt(1 - memory**2)], [1.0, -memory], rng.normal(size=41_000))[1000:]
+        location = [each for each in fitted(coded(values)) if each.test == "location"]
+        shape = [each for each in fitted(coded(values)) if each.test == "shape"]
+        assert all(1 <= each.freedom < BINS - 1 for each in shape if each.believed)
+        longest.append(location[-1].dispersion)
+    assert np.mean(longest) == pytest.approx(true, rel=0.3)
+
+
+def test_stretches_alike_among_each_other_count_less() -> None:
+    slow = coded(lfilter([1.0], [1.0, -0.995], np.random.default_rng(2).normal(size=20_000)))
+    shortest, *_, longest = [each for each in fitted(slow) if each.test == "location"]
+    assert shortest.blocks < 20_000 / shortest.rows / 3
+    assert longest.blocks == pytest.approx(20_000 / longest.rows)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(400, 3000))
+def test_the_mean_statistics_are_those_of_the_tests(seed: int, rows: int) -> None:
+    """What is computed for all stretches at once is what the tests say of each."""
+    rng = np.random.default_rng(seed)
+    slots = coded(np.cumsum(rng.normal(size=rows)))
+    slots[rng.random(rows) < 0.1] = BINS + 1
+    whole = np.bincount(slots, minlength=BINS + 2)
+    table = cut_rows(rows).tables(slots, BINS + 2)[-1]
+    for name, found in {each.test: each for each in fit_block_nulls([table], whole, ordered=True)}.items():
+        if name == "location":
+            each = [location_evidence((whole - block)[:-2], block[:-2]) for block in table]
+        elif name == "missing":
+            each = [
+                share_evidence((int(rest[-1]), int(rest[:-1].sum())), (int(block[-1]), int(block[:-1].sum())))
+                for block, rest in ((block, whole - block) for block in table)
+            ]
+        else:
+            each = [shape_evidence((whole - block)[:-1], block[:-1]) for block in table]
+        if found.believed:
+            mean = np.mean([one.statistic / one.freedom for one in each if one is not None])
+            assert found.dispersion == pytest.approx(mean, rel=0.25)
+
+
+def test_what_cannot_be_tested_has_no_dispersion() -> None:
+    assert fitted(np.full(4000, BINS + 1)) == []
+    assert {each.test for each in fitted(np.full(4000, 3))} == set()
+    assert fitted(np.zeros(100, dtype=np.intp)) == []
+    categories = fitted(np.random.default_rng(3).integers(0, BINS, 4000), ordered=False)
+    assert {each.test for each in categories} == {"shape"}

@@ -37,6 +37,7 @@ def test_the_last_label_wins_and_nothing_is_lost(
     newest = dict(came)
     assert joined.labels == [newest.get(key) for key in made]
     assert joined.duplicates == len(came) - len(newest)
+    assert joined.contradictory == sum(text != newest[key] for key, text in came)
     assert joined.unknown == len(set(newest) - set(made) - set(known))
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from raymlops.config.monitoring import QualityConfig
 from raymlops.monitoring import Reference
-from raymlops.monitoring.quality import Quality, judge_quality
+from raymlops.monitoring.quality import Quality, Rows, judge_quality
 
 RNG = np.random.default_rng(0)
 
@@ -30,7 +30,7 @@ def _seeded() -> None:
 
 def judge(window: pa.Table, duplicates: int = 0) -> Quality:
     profile = REFERENCE.profile(window)
-    return judge_quality(window.num_rows, duplicates, REFERENCE, profile, QualityConfig(), min_rows=30)
+    return judge_quality(Rows(window.num_rows, duplicates), REFERENCE, profile, QualityConfig(), min_rows=30)
 
 
 def test_good_data_is_ok() -> None:
@@ -72,7 +72,7 @@ def test_a_column_that_mostly_rests_at_one_value_may_rest_for_a_window() -> None
     visibility = np.where(RNG.random(4000) < 0.55, 10.0, RNG.uniform(0, 9, 4000))
     reference = Reference.fit(pa.table({"visibility": visibility}))
     window = reference.profile(pa.table({"visibility": np.full(1000, 10.0)}))
-    found = judge_quality(1000, 0, reference, window, QualityConfig(), min_rows=30)
+    found = judge_quality(Rows(1000), reference, window, QualityConfig(), min_rows=30)
     assert found.verdict == "warn"
     assert found.reasons[0].startswith("visibility: frozen")
 
@@ -88,7 +88,7 @@ def test_repeated_requests_are_found() -> None:
 
 
 def test_a_missing_reference_is_said() -> None:
-    found = judge_quality(10, 0, None, None, QualityConfig(), min_rows=30, reference_problem="no file")
+    found = judge_quality(Rows(10), None, None, QualityConfig(), min_rows=30, reference_problem="no file")
     assert found == Quality("warn", ("drift is not judged: no file",))
 
 

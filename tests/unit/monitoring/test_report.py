@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,6 +50,8 @@ def test_the_report_is_json(report: MonitorReport) -> None:
     assert len(values["windows"]) == 6
     assert values["windows"][2]["columns"]["x"]["drifted"] is True
     assert values["distributions"][0]["column"] in {"x", "score"}
+    assert [answer["verdict"] for answer in values["answers"]] == ["no", "no", "no"]
+    assert {column["column"] for column in values["explanation"]} == {"x", "y", "kind"}
 
 
 def test_a_part_of_the_windows_can_be_asked_for(world: Any, report: MonitorReport) -> None:
@@ -62,7 +70,7 @@ def test_distributions_are_shares(report: MonitorReport) -> None:
 def test_the_page_needs_nothing_else(report: MonitorReport) -> None:
     page = report.html()
     assert page.startswith("<!doctype html>")
-    for outside in ("http://", "https://", "<script", "<link", "@import", "url("):
+    for outside in ("http://", "https://", "<link", "@import", "url(", " src="):
         assert outside not in page
     assert page.count("<svg") == page.count("</svg>") >= 4
     assert "significantly worse than the reference" in page
@@ -88,6 +96,16 @@ def test_hostile_names_are_escaped() -> None:
     )  # fmt: skip
     page = MonitorReport(bad, START, (window,)).html()
     assert "<img" not in page
+    assert page.count("<script") == page.count("</script>") == 2
+
+
+def test_only_the_page_s_own_script_may_run(report: MonitorReport) -> None:
+    page = report.html()
+    script = page.split("<script>")[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+    assert "default-src 'none'" in page
+    assert "innerHTML" not in script
 
 
 def windows(number: int, columns: int) -> tuple[WindowRecord, ...]:
@@ -112,7 +130,7 @@ def windows(number: int, columns: int) -> tuple[WindowRecord, ...]:
 def test_a_wide_model_has_a_small_page() -> None:
     page = MonitorReport("wide", START, windows(52, 200)).html()
     assert len(page) < 1_000_000
-    assert "160 calmer columns are not shown" in page
+    assert "160 calmer columns are below, with all others" in page
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -134,3 +152,21 @@ def test_the_report_travels(report: MonitorReport, make_world: Callable[..., Any
     import pickle
 
     assert pickle.loads(pickle.dumps(report)) == report
+
+
+def test_a_browser_draws_all_columns_when_they_are_looked_at(tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("needs Chromium")
+    hostile = "<script>document.title = 'owned'</script>"
+    column = ColumnDrift(score=0.4, threshold=0.1, p_value=0.0, drifted=True)
+    wide = [window.model_copy(update={"columns": {**window.columns, hostile: column}}) for window in windows(30, 199)]
+    page = MonitorReport("wide", START, tuple(wide)).html().replace('id="columns">', 'id="columns" open>')
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+    command = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+        "--virtual-time-budget=2000", "--dump-dom", f"file://{tmp_path / 'page.html'}",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert len(re.findall(r"<details data-name=", done.stdout)) == 200
+    assert "monitor report</title>" in done.stdout

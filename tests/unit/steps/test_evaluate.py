@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from raymlops.errors import ConfigError
-from raymlops.experiments import metrics, target
-from raymlops.steps.evaluate import Judging, evaluate
+from raymlops.experiments import LearningTask, metrics, target
+from raymlops.steps.evaluate import Judging, _outcomes, evaluate
 from raymlops.steps.served import load_packaged, predictions_of
 from raymlops.steps.split import Parts
 
@@ -30,8 +31,15 @@ def test_each_set_of_rows_has_its_own_metrics(frame: pa.Table, parts: Any, train
     assert evaluation["holdout"].metrics["log_loss"] < 0.6
     assert {s.column for s in evaluation["holdout"].slices} == {"day"}
     assert got["scores"]["score"].to_numpy() == pytest.approx(predictions_of(model, frame.slice(900))[:, 1])
+    assert got["scores"]["outcome"].to_pylist() == frame["label"].slice(900).to_pylist()
 
 
 def test_a_slice_that_is_no_column_is_an_error(frame: pa.Table, parts: Any, trained: Any) -> None:
     with pytest.raises(ConfigError, match=r"slices \['carrier'\]"):
         _evaluate(frame, parts, trained, slices=("carrier",))
+
+
+def test_of_many_classes_the_outcome_is_whether_the_named_one_is_right() -> None:
+    task = LearningTask(inputs=("x",), classes=3)
+    predictions = np.array([[0.2, 0.5, 0.3], [0.6, 0.3, 0.1], [0.1, 0.1, 0.8]])
+    assert _outcomes(np.array([1, 2, 2]), predictions, task).tolist() == [1.0, 0.0, 1.0]

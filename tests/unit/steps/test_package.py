@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raymlops.monitoring import Reference
+from raymlops.monitoring import Holdout, PerformanceEstimator, Reference
 from raymlops.steps import TrainingContext
 from raymlops.steps.package import package
 from raymlops.steps.served import load_packaged
@@ -23,7 +23,12 @@ def packaged(bare: TrainingContext, frame: pa.Table, parts: Any, trained: dict[s
         frame=frame,
         parts=parts,
         model=trained["model"],
-        scores=pa.table({"score": np.random.default_rng(0).beta(2, 5, 300)}),
+        scores=pa.table(
+            {
+                "score": np.random.default_rng(0).beta(2, 5, 300),
+                "outcome": np.asarray(frame["label"].slice(1200 - 300), dtype=float),
+            }
+        ),
         dossier={"fitted": {"rows": 1200}},
         monitor_window_days=7.0,
     )
@@ -55,3 +60,15 @@ def test_drift_of_the_scores_is_told_from_chance(packaged: Path, frame: pa.Table
     assert not drifted["same"].columns["score"].drifted
     assert drifted["moved"].columns["score"].drifted
     assert drifted["same"].columns["v__x"].importance > drifted["same"].columns["v__y"].importance
+
+
+def test_the_holdout_is_kept_to_estimate_performance_by(packaged: Path, frame: pa.Table) -> None:
+    holdout = Holdout.load(packaged / "holdout.arrow")
+    assert holdout.kind == "binary"
+    assert holdout.inputs[0] == "v__x", "the most important input comes first"
+    assert holdout.rows.num_rows == 300
+    assert holdout.outcomes.tolist() == frame["label"].slice(900).to_pylist()
+    window = frame.slice(600, 300)
+    found = PerformanceEstimator(holdout).estimate(window, np.random.default_rng(1).beta(2, 5, 300))
+    assert found is not None
+    assert 0.3 < found.record.metrics["auc"] < 0.7

@@ -29,7 +29,9 @@ def test_a_database_from_before_there_were_revisions_is_taken_over(tmp_path: Pat
         service.create_run(example_run())
         service.append_entry("churn", "note", "kept", key="k")
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("DROP TABLE alembic_version")
+        later_tables = ("api_keys", "alert_deliveries", "alerts", "alert_cursors", "window_profiles", "profile_marks")
+        for later in ("alembic_version", *later_tables):
+            connection.execute(f"DROP TABLE {later}")
         connection.execute("CREATE TABLE schema_info (version INTEGER PRIMARY KEY)")
         connection.execute("INSERT INTO schema_info VALUES (1)")
     with closing(MetadataService(path)) as service:

@@ -1,0 +1,59 @@
+"""``raymlops keys ...``."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+import typer
+
+from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, show
+from raymlops.config.loader import load_config
+from raymlops.errors import ConfigError
+from raymlops.records.keys import Scope
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="API keys of the prediction service.")
+
+_SCOPES = ("infer", "label", "admin")
+
+
+@app.command()
+@one_line_errors
+def create(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    scope: Annotated[list[str] | None, typer.Option(help="infer, label or admin; may be repeated.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make a key and print it, once: it is kept only as a hash."""
+    from raymlops.runtime.keys import create_key
+
+    scopes = scope or ["infer"]
+    unknown = sorted(set(scopes) - set(_SCOPES))
+    if unknown:
+        raise ConfigError(f"scope must be one of {list(_SCOPES)}, got {unknown}")
+    key, text = create_key(load_config(config), name, cast("list[Scope]", scopes))
+    typer.echo(text)
+    typer.echo(f"key {key.id} of {key.name}, for {', '.join(key.scopes)}: this is the only time it is shown", err=True)
+
+
+@app.command("list")
+@one_line_errors
+def list_(json: JsonOption = False, config: ConfigOption = None) -> None:
+    """List keys, without their secrets."""
+    from raymlops.runtime.keys import list_keys
+
+    rows = [key.model_dump(mode="json", exclude={"digest"}) for key in list_keys(load_config(config))]
+    show(rows, ["id", "name", "scopes", "created_at", "revoked_at"], as_json=json)
+
+
+@app.command()
+@one_line_errors
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="As `keys list` shows it.")], config: ConfigOption = None
+) -> None:
+    """Make a key open nothing any more."""
+    from raymlops.runtime.keys import revoke_key
+
+    key = revoke_key(load_config(config), key_id)
+    console.print(f"key {key.id} of {key.name} is revoked")

@@ -1,0 +1,54 @@
+"""What one window is judged on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import pyarrow as pa
+
+from raymlops.monitoring.estimation import PerformanceEstimator
+from raymlops.monitoring.reference import Reference
+from raymlops.monitoring.served_features import ServedFeatures
+from raymlops.monitoring.traffic import Traffic
+from raymlops.records.models import ModelVersion
+
+__all__ = ["WindowData"]
+
+
+@dataclass(frozen=True)
+class WindowData:
+    """What one window is judged on.
+
+    Attributes:
+        model: Name of the model.
+        start: First instant of the window.
+        end: First instant after it.
+        champion: Version that was champion at its end.
+        events: Prediction events whose ``event_time`` lies in the window, of all roles.
+        known: Prediction events around the window that labels may be meant for.
+        labels: Labels recorded for it, in the order they came, their ``label`` as text.
+        versions: Version -> what the registry knows about it; versions it does not know are left out.
+        reference: The champion's, where it has one.
+        reference_problem: Why it has none.
+        estimators: Version -> what estimates its performance without labels, where it has a holdout.
+        estimator_problems: What is wrong with holdouts that cannot be read.
+        served_features: What the audits of the features that were joined found.
+        usual: Traffic of earlier windows like it.
+    """
+
+    model: str
+    start: datetime
+    end: datetime
+    champion: int
+    events: pa.Table
+    known: pa.Table
+    labels: pa.Table
+    versions: Mapping[int, ModelVersion]
+    reference: Reference | None
+    reference_problem: str = ""
+    estimators: Mapping[int, PerformanceEstimator] = field(default_factory=dict)
+    estimator_problems: tuple[str, ...] = ()
+    served_features: ServedFeatures = field(default_factory=ServedFeatures)
+    usual: tuple[Traffic, ...] = ()

@@ -1,0 +1,197 @@
+"""Profiles of closed windows by version, role and segment: stored with the window, added to by rows that come late."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raymlops.clock import from_us, to_us
+from raymlops.config.monitoring import MonitoringConfig
+from raymlops.errors import ConfigError
+from raymlops.monitoring.conditions import condition_mask
+from raymlops.monitoring.ports import EventTables, WindowMetadata
+from raymlops.monitoring.profile import LABEL_COLUMN, Profile
+from raymlops.monitoring.reference import Reference
+from raymlops.records.windows import WindowProfile, WindowRecord
+
+__all__ = ["Part", "WindowProfiles", "frozen_segments", "profile_parts"]
+
+MAX_SEGMENTS = 50
+LEVELS = 6
+QUARTERS = (0.25, 0.5, 0.75)
+
+
+class Part(NamedTuple):
+    """Some of a window's rows."""
+
+    version: int
+    role: str
+    segment: str = ""
+    """A declared segment; empty: all rows."""
+
+
+def frozen_segments(names: Sequence[str], reference: Reference) -> list[str]:
+    """Conditions that mean the same in every window: a column stands for its levels in the reference.
+
+    Args:
+        names: Conditions, or columns of the reference: of those the most frequent categories, or the quarters.
+        reference: Its bins say what the levels are.
+    """
+    found: list[str] = []
+    for name in names:
+        found += _levels(name, reference) if name in reference.columns else [name]
+    return found[:MAX_SEGMENTS]
+
+
+def _levels(name: str, reference: Reference) -> list[str]:
+    bins = reference.bins(name)
+    if bins.kind != "numeric":
+        return [f"{name} = '{category}'" for category in bins.categories[:LEVELS] if "'" not in category]
+    if not bins.edges:
+        return []
+    shares = np.cumsum(reference.counts(name)[: bins.bins])
+    places = np.searchsorted(shares, np.array(QUARTERS) * shares[-1])
+    edges = sorted({bins.edges[place] for place in places if shares[place] < shares[-1]})
+    if not edges:
+        return []
+    texts = [f"{edge!r}" for edge in edges]
+    between = [f"{name} > {low} and {name} <= {high}" for low, high in pairwise(texts)]
+    return [f"{name} <= {texts[0]}", *between, f"{name} > {texts[-1]}"]
+
+
+def profile_parts(reference: Reference, events: pa.Table, segments: Sequence[str] = ()) -> dict[Part, Profile]:
+    """Profile a window's answered rows, part by part; shadows' too, apart from the others.
+
+    Args:
+        reference: The champion's, whose bins all parts are counted on.
+        events: Prediction events; those that failed are left out.
+        segments: Conditions; one that cannot be read, or names a column that is not logged, is left out.
+    """
+    events = events.filter(pc.is_null(events["error"]))
+    wanted = [name for name in events.column_names if name in reference.columns and name != LABEL_COLUMN]
+    masks = {"": np.ones(events.num_rows, dtype=np.bool_)}
+    for segment in segments:
+        try:
+            masks[segment] = condition_mask(segment, events)
+        except ConfigError:
+            continue  # the segment's performance says what is wrong with it
+    parts = {}
+    pairs = events.select(["version", "role"]).group_by(["version", "role"]).aggregate([]).to_pylist()
+    for version, role in sorted((pair["version"], pair["role"]) for pair in pairs):
+        own = pc.and_(pc.equal(events["version"], version), pc.equal(events["role"], role))
+        for segment, mask in masks.items():
+            rows = events.filter(pc.and_(own, pa.array(mask))).select(wanted)
+            if rows.num_rows:
+                parts[Part(int(version), str(role), segment)] = _without_labels(reference.profile(rows, sketched=True))
+    return parts
+
+
+def _without_labels(profile: Profile) -> Profile:
+    """Labels are no part of what was predicted on: that there are none is no problem."""
+    if LABEL_COLUMN in profile.counts:
+        profile.problems.pop(LABEL_COLUMN, None)
+        profile.counts[LABEL_COLUMN][:] = 0
+    return profile
+
+
+class WindowProfiles:
+    """Stores a window's profiles when it closes, and adds the rows that come later.
+
+    Of every closed window, the stored profiles hold just the events recorded before the model's marks: what was
+    recorded since is found by the marks, so that a crash neither loses a row nor counts one twice. One caller at a
+    time per model.
+
+    Args:
+        tables: Where events are.
+        metadata: Where windows and profiles are.
+        reference_of: The reference of a version, ``None`` where it has none: its windows then have no profiles.
+        config: Windows and segments.
+    """
+
+    def __init__(
+        self,
+        tables: EventTables,
+        metadata: WindowMetadata,
+        reference_of: Callable[[str, int], Reference | None],
+        config: MonitoringConfig,
+    ) -> None:
+        self._tables = tables
+        self._metadata = metadata
+        self._reference_of = reference_of
+        self._config = config
+
+    def catch_up(self, model: str, table: str, closed_until: datetime | None) -> Mapping[str, int]:
+        """Add the events that came for closed windows since the last call.
+
+        Args:
+            model: Name of the model.
+            table: Name of its event table.
+            closed_until: End of the last closed window; ``None`` where there is none.
+
+        Returns:
+            Marks: the windows that close now hold the events before them.
+
+        Raises:
+            StaleWrite: Another monitor does the same; nothing was added.
+        """
+        marks, previous = self._tables.marks(table), self._metadata.profile_marks(model)
+        if marks == previous:
+            return marks
+        late: list[WindowProfile] = []
+        if previous is not None and closed_until is not None:
+            events = self._tables.read(table, None, closed_until, "event_time", after=previous, until=marks)
+            if events.num_rows:
+                late = self._late(model, events)
+        self._metadata.add_late_profiles(model, late, marks, previous)
+        return marks
+
+    def store(self, window: WindowRecord, events: pa.Table) -> None:
+        """Profile a window's events; a repeat replaces what an earlier call stored."""
+        profiles = self._profiles(window, events)
+        self._metadata.put_profiles(window.model, window.start, profiles)
+
+    def _late(self, model: str, events: pa.Table) -> list[WindowProfile]:
+        first, last = pc.min(events["event_time"]).as_py(), pc.max(events["event_time"]).as_py()
+        windows = self._metadata.list_windows(model, first - self._config.window, from_us(to_us(last) + 1))
+        found = []
+        for window in windows:
+            times = events["event_time"]
+            inside = pc.and_(pc.greater_equal(times, pa.scalar(window.start)), pc.less(times, pa.scalar(window.end)))
+            rows = events.filter(inside)
+            if not rows.num_rows:
+                continue
+            stored = self._metadata.list_profiles(model, window.start, from_us(to_us(window.start) + 1))
+            before = {Part(p.version, p.role, p.segment): p for p in stored if p.late}
+            for profile in self._profiles(window, rows, late=True):
+                earlier = before.get(Part(profile.version, profile.role, profile.segment))
+                if earlier is not None:
+                    both = Profile.loads(earlier.profile) + Profile.loads(profile.profile)
+                    profile = profile.model_copy(update={"rows": both.rows, "profile": both.dumps()})  # noqa: PLW2901
+                found.append(profile)
+        return found
+
+    def _profiles(self, window: WindowRecord, events: pa.Table, *, late: bool = False) -> list[WindowProfile]:
+        reference = self._reference_of(window.model, window.champion)
+        if reference is None:
+            return []
+        segments = frozen_segments(self._config.segments.declared.get(window.model, ()), reference)
+        return [
+            WindowProfile(
+                model=window.model,
+                start=window.start,
+                champion=window.champion,
+                version=part.version,
+                role=part.role,
+                segment=part.segment,
+                late=late,
+                rows=profile.rows,
+                profile=profile.dumps(),
+            )
+            for part, profile in profile_parts(reference, events, segments).items()
+        ]

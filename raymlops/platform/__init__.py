@@ -1,0 +1,119 @@
+"""The facade a user holds: it delegates, and implements nothing.
+
+Example::
+
+    import raymlops as rml
+
+    with rml.connect() as platform:
+        platform.apply(customer, spending, churn_features)
+        platform.features.ingest("spending", table)
+        version = platform.models.register("churn", estimator, example=X)
+        platform.endpoints.deploy("churn", version.version, features="churn_features")
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from raymlops.config.loader import load_config
+from raymlops.config.platform import PlatformConfig
+from raymlops.platform.features import Features
+from raymlops.platform.models import Endpoints, Labels, Models, Monitor
+from raymlops.platform.operations import Control, Delivery, Ledger, Runs
+from raymlops.records.features import ApplyReport
+
+if TYPE_CHECKING:
+    from raymlops.features import Definition
+    from raymlops.runtime.services import Services
+
+__all__ = ["Platform", "connect"]
+
+
+def connect(
+    address: str | None = None, config: PlatformConfig | Path | str | None = None, *, start: bool = True
+) -> Platform:
+    """Attach to the platform, or start one on this machine.
+
+    Args:
+        address: ``host:port`` of a Ray cluster; left out, the cluster noted in the home, or a new one.
+        config: The configuration, or the file that holds it; left out, the defaults and ``RAYMLOPS_*``. A platform
+            that runs keeps the one it was started with.
+        start: Whether to start a platform where none runs.
+
+    Returns:
+        The platform, a context manager; ``close`` stops what this call started.
+
+    Raises:
+        ConfigError: A port is taken, the disk is full, versions differ: nothing is left running.
+        UnavailableError: The cluster does not answer, or did not come up in time.
+    """
+    settings = config if isinstance(config, PlatformConfig) else load_config(config)
+    from raymlops.runtime.services import Services
+    from raymlops.runtime.session import open_session
+
+    return Platform(Services.of(open_session(settings, address, start=start)))
+
+
+class Platform:
+    """Everything the platform does, by subject. Thread-safe.
+
+    Attributes:
+        features: Ingest, materialise, read, training sets, audit.
+        models: The registry.
+        endpoints: What is served.
+        labels: The truth, when it arrives.
+        monitor: Reports.
+        runs: Pipelines.
+        control: Decisions.
+        delivery: Bundles and environments.
+        ledger: What was done, and why.
+        url: Where the platform answers HTTP.
+        lacking: Fast settings that the cluster, which somebody else started, does not have.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self.config = services.config
+        self.clock = services.clock
+        self.url = services.session.url
+        self.lacking = services.session.lacking
+        self.features = Features(services)
+        self.models = Models(services)
+        self.endpoints = Endpoints(services)
+        self.labels = Labels(services)
+        self.monitor = Monitor(services)
+        self.runs = Runs(services)
+        self.control = Control(services)
+        self.delivery = Delivery(services)
+        self.ledger = Ledger(services)
+
+    def apply(self, *definitions: Definition, dry_run: bool = False) -> ApplyReport:
+        """Add entities, views and services, all or none.
+
+        Args:
+            definitions: In any order.
+            dry_run: Write nothing; the report tells what would be added, changed in place or refused, and why.
+
+        Raises:
+            AlreadyRegistered: A definition differs from the one applied under its name and version.
+            RaymlopsError: As ``FeatureStore.apply`` does; ``context["faults"]`` has every fault of every definition.
+        """
+        return self._services.store.apply(*definitions, dry_run=dry_run)
+
+    def close(self) -> None:
+        """Disconnect, and stop what ``connect`` started."""
+        self._services.session.close()
+
+    def detach(self) -> None:
+        """Disconnect, and leave running what ``connect`` started."""
+        self._services.session.detach()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,114 @@
+"""The feature store, as a user holds it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from raymlops.platform.subject import Subject
+from raymlops.records.discovery import FeatureDescription, FeatureLineage, FeatureMatch, ViewStatistics
+from raymlops.records.features import (
+    ConsistencyReport,
+    IngestReceipt,
+    MaterializeReceipt,
+    QuarantinedRow,
+    VacuumReport,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from ray.data import Dataset
+
+    from raymlops.features import TrainingSet
+    from raymlops.features.intake import OnInvalid
+
+__all__ = ["Features"]
+
+
+class Features(Subject):
+    """Ingest, materialise, read, training sets, audit, discovery."""
+
+    def ingest(
+        self, view: str, table: pa.Table | Dataset, *, ingest_id: str | None = None, on_invalid: OnInvalid = "reject"
+    ) -> IngestReceipt:
+        """Append a table or a Ray Dataset in one commit; durable when it returns, idempotent by ``ingest_id``.
+
+        Where rows break a rule, ``reject`` stores nothing and says which; ``quarantine`` puts them aside.
+        """
+        return self._services.ingestion.ingest(view, table, ingest_id=ingest_id, on_invalid=on_invalid)
+
+    def ingest_file(
+        self, view: str, path: Path, *, ingest_id: str | None = None, on_invalid: OnInvalid = "reject"
+    ) -> IngestReceipt:
+        """Append the rows of a Parquet or CSV file, or of a directory of them, in one commit."""
+        return self._services.ingestion.ingest_file(view, path, ingest_id=ingest_id, on_invalid=on_invalid)
+
+    def push(
+        self, view: str, table: pa.Table, *, ingest_id: str | None = None, on_invalid: OnInvalid = "reject"
+    ) -> IngestReceipt:
+        """Ingest, and materialise every view that reads the table."""
+        return self._services.store.push(view, table, ingest_id=ingest_id or uuid.uuid4().hex, on_invalid=on_invalid)
+
+    def quarantine(self, view: str, ingest_id: str | None = None) -> Sequence[QuarantinedRow]:
+        """The rows that ingests into a view refused, with the reasons."""
+        return self._services.reader.quarantine(view, ingest_id)
+
+    def vacuum(self, *, retention: timedelta = timedelta(days=7), dry_run: bool = True) -> VacuumReport:
+        """Remove files that no training set pins and that no version of the last ``retention`` needs; or only tell."""
+        return self._services.store.vacuum(retention=retention, dry_run=dry_run)
+
+    def rebuild(self, digest: str) -> TrainingSet:
+        """A training set again, from the manifest with a digest: the same bytes, or an error that says why not."""
+        return self._services.reader.rebuild(self._services.reader.manifest(digest))
+
+    def materialize(self, view: str | None = None) -> list[MaterializeReceipt]:
+        """Bring the online store up to the newest table versions, of one view or of all."""
+        return self._services.store.materialize(view)
+
+    def online(self, service: str, entities: pa.Table, at: datetime | None = None) -> pa.Table:
+        """The features of N entities as of ``at`` (now), in their order; the TTL rule is the offline one."""
+        return self._services.reader.online(service, entities, at)
+
+    def training_set(self, service: str, spine: pa.Table, *, name: str, knowledge_cutoff: bool = False) -> TrainingSet:
+        """A point-in-time training set, pinned to the present table versions."""
+        return self._services.reader.training_set(service, spine, name=name, knowledge_cutoff=knowledge_cutoff)
+
+    def table(self, view: str, version: int | None = None) -> pa.Table:
+        """Rows of a view's table, at a version of the table; the newest by default."""
+        return self._services.reader.table(view, version)
+
+    def audit(
+        self, service: str, *, since: datetime | None = None, until: datetime | None = None, sample: int | None = None
+    ) -> ConsistencyReport:
+        """Recompute what the models on a service were given, as of then, and compare value by value.
+
+        Only rows answered within ``[since, until)``; at most ``sample`` rows per model.
+        """
+        return self._services.features.audit(service, since, until, sample)
+
+    @overload
+    def describe(self) -> list[dict[str, Any]]: ...
+
+    @overload
+    def describe(self, name: str) -> FeatureDescription: ...
+
+    def describe(self, name: str | None = None) -> list[dict[str, Any]] | FeatureDescription:
+        """What is applied, by kind; or one definition with its statistics, freshness and lineage."""
+        return self._services.features.listing() if name is None else self._services.features.describe(name)
+
+    def statistics(self, view: str, version: int | None = None) -> ViewStatistics:
+        """Statistics of a view at a version of its table, the newest by default; computed once per version."""
+        return self._services.features.statistics(view, version)
+
+    def lineage(self, name: str) -> FeatureLineage:
+        """What a definition is made of, and what is made of it, up to models and endpoints."""
+        return self._services.features.lineage(name)
+
+    def search(
+        self, text: str = "", *, tags: Mapping[str, str] | None = None, owner: str | None = None
+    ) -> Sequence[FeatureMatch]:
+        """Definitions with all the words of a text somewhere in them, and the tags, and the owner."""
+        return self._services.features.search(text, tags, owner)

@@ -1,0 +1,130 @@
+"""Models and what serves them, as a user holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from raymlops.platform.subject import Subject
+from raymlops.records.alerts import AlertStatus
+from raymlops.records.models import AliasChange, ModelVersion
+from raymlops.records.plans import ServingPlan
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from raymlops.features import TrainingSet
+    from raymlops.monitoring import MonitorReport
+
+__all__ = ["Endpoints", "Labels", "Models", "Monitor"]
+
+
+class Models(Subject):
+    """The registry."""
+
+    def register(
+        self,
+        name: str,
+        estimator: object,
+        *,
+        example: pa.Table,
+        metrics: Mapping[str, float] | None = None,
+        training_set: TrainingSet | None = None,
+    ) -> ModelVersion:
+        """Package a fitted estimator and register it as the next version.
+
+        Args:
+            name: The model.
+            estimator: A scikit-learn estimator or pipeline, or an XGBoost model.
+            example: Some rows of the model's input columns; gives the signature.
+            metrics: What is known of its quality.
+            training_set: What it was fitted on; gives the lineage and the drift reference.
+        """
+        return self._services.models.register(name, estimator, example, dict(metrics or {}), training_set)
+
+    def list(self, name: str) -> list[ModelVersion]:
+        """All versions, oldest first."""
+        return self._services.metadata.list_versions(name)
+
+    def get(self, name: str, version: int) -> ModelVersion:
+        """One version."""
+        return self._services.metadata.get_version(name, version)
+
+    def history(self, name: str) -> Sequence[AliasChange]:
+        """Every change of the aliases ``champion`` and ``backup``, oldest first."""
+        return self._services.metadata.alias_history(name)
+
+    def serving_at(self, name: str, when: datetime) -> int | None:
+        """The version that was champion at an instant."""
+        return self._services.metadata.serving_at(name, when)
+
+    def rescore(self, name: str, version: int) -> dict[str, float]:
+        """What a version would have answered to everything that was asked of the model: request id -> score.
+
+        Requests of one row only; of several events of a request, the last one counts.
+        """
+        return self._services.rescore(name, version)
+
+    def lineage(self, name: str, version: int) -> dict[str, Any]:
+        """The run, bundle, training set, table versions and parameters behind a version."""
+        return self._services.models.lineage(name, version)
+
+
+class Endpoints(Subject):
+    """What is served."""
+
+    def deploy(
+        self, name: str, version: int, *, features: str | None = None, replicas: int | None = None
+    ) -> ServingPlan:
+        """Serve a version as champion; returns when every replica answers with it."""
+        count = replicas or self._services.config.serving.replicas
+        return self._services.endpoints.deploy(name, version, service=features, replicas=count)
+
+    def trial(
+        self,
+        name: str,
+        version: int,
+        *,
+        mode: Literal["canary", "shadow"] = "canary",
+        weight: float = 0.1,
+        reason: str = "on demand",
+    ) -> ServingPlan:
+        """Put a version on trial beside the champion; the controller judges it like its own."""
+        return self._services.endpoints.start_trial(name, version, mode=mode, weight=weight, reason=reason)
+
+    def promote(self, name: str, version: int) -> ServingPlan:
+        """Make a version the champion; the champion becomes its backup."""
+        return self._services.endpoints.promote(name, version, reason="on demand")
+
+    def rollback(self, name: str) -> ServingPlan:
+        """End the trial; without one, put the backup back."""
+        return self._services.endpoints.rollback(name, reason="on demand")
+
+    def plan(self, name: str) -> ServingPlan:
+        """The present serving plan."""
+        return self._services.metadata.get_plan(name)
+
+    def flush(self, name: str) -> int:
+        """Hand all prediction events to the monitor now; returns how many."""
+        return self._services.endpoints.flush(name)
+
+
+class Labels(Subject):
+    """The truth, when it arrives."""
+
+    def record(self, name: str, table: pa.Table) -> int:
+        """Record labels: columns ``request_id``, ``row``, ``label``, ``event_time``; the last of a row wins."""
+        return self._services.record_labels(name, table)
+
+
+class Monitor(Subject):
+    """Reports."""
+
+    def report(self, name: str, start: datetime | None = None, end: datetime | None = None) -> MonitorReport:
+        """Windows, drift and performance of a model between two instants."""
+        return self._services.monitor.report(name, start, end)
+
+    def alerts(self, name: str | None = None) -> list[AlertStatus]:
+        """Alerts about a model, or all, oldest first, and who has heard of them."""
+        return self._services.alerts(name)

@@ -1,0 +1,65 @@
+"""API keys: made before anything runs, and asked for wherever strangers can call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from raymlops.config.platform import PlatformConfig
+from raymlops.errors import ConfigError
+from raymlops.metadata import MetadataService
+from raymlops.records.keys import ApiKey, Scope, new_key
+from raymlops.runtime import cluster
+from raymlops.runtime.clocks import build_clock
+
+__all__ = ["create_key", "list_keys", "require_keys", "revoke_key"]
+
+
+def create_key(config: PlatformConfig, name: str, scopes: Sequence[Scope]) -> tuple[ApiKey, str]:
+    """Make a key; running endpoints know it within a poll.
+
+    Returns:
+        The key, and its text, which is kept nowhere.
+    """
+    with _metadata(config) as metadata:
+        key, text = new_key(name, scopes, build_clock(config).now())
+        return metadata.put_key(key), text
+
+
+def list_keys(config: PlatformConfig) -> list[ApiKey]:
+    """All keys, those revoked among them."""
+    with _metadata(config) as metadata:
+        return metadata.list_keys()
+
+
+def revoke_key(config: PlatformConfig, key_id: str) -> ApiKey:
+    """Make a key open nothing any more; running endpoints know it within a poll.
+
+    Raises:
+        NotFoundError: There is no such key.
+    """
+    with _metadata(config) as metadata:
+        return metadata.revoke_key(key_id)
+
+
+def require_keys(config: PlatformConfig) -> None:
+    """Refuse to serve where keys are needed and there is none.
+
+    Raises:
+        ConfigError: Nobody could call what would be served.
+    """
+    if config.serving.keys_required and all(key.revoked_at is not None for key in list_keys(config)):
+        host = config.serving.host
+        raise ConfigError(f"serving on {host} needs an API key: make one with `raymlops keys create NAME`", host=host)
+
+
+@contextmanager
+def _metadata(config: PlatformConfig) -> Iterator[MetadataService]:
+    """The database itself, beside the actor where the platform runs: the first key is needed before anything does."""
+    running = cluster.find_running(config.home)
+    used = config if running is None else cluster.running_config(config.home)
+    Path(config.home).mkdir(parents=True, exist_ok=True)
+    lock_timeout_s = used.metadata.busy_timeout.total_seconds()
+    with closing(MetadataService(used.metadata_url, clock=build_clock(used), lock_timeout_s=lock_timeout_s)) as opened:
+        yield opened

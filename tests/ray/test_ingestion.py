@@ -1,0 +1,129 @@
+"""Rows come from where they are: Ray Datasets, files and many processes, all through the one writer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import ray
+from pyarrow import csv
+
+from raymlops.errors import DataError, SchemaMismatch
+from raymlops.features import Entity, FeatureView, Field
+from raymlops.features.delta import DeltaTables
+from raymlops.features.layout import tables_path
+from raymlops.features.schema import INSTANT
+from raymlops.features.timeline import SEQUENCE
+from raymlops.platform import Platform
+from raymlops.runtime.clients import ActorProxy
+from raymlops.runtime.names import FEATURES
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),  # of its own defaults
+]
+
+T = datetime(2013, 1, 1, tzinfo=UTC)
+
+
+def rows(numbers: list[int]) -> pa.Table:
+    return pa.table(
+        {"k": numbers, "event_time": pa.array([T] * len(numbers), INSTANT), "x": [float(n) for n in numbers]}
+    )
+
+
+@pytest.fixture
+def view(request: pytest.FixtureRequest, platform: Platform) -> Iterator[str]:
+    """A view of its own for every test."""
+    name = request.node.name.removeprefix("test_")[:40]
+    platform.apply(FeatureView(name, Entity("number", ["k"]), [Field("x", "float64", ge=0)], online=False))
+    return name
+
+
+def sequence(platform: Platform, view: str) -> list[int]:
+    tables = DeltaTables(tables_path(platform.config.home / "features"))
+    found: list[int] = tables.read(view, columns=[SEQUENCE])[SEQUENCE].to_pylist()
+    return found
+
+
+def test_a_dataset_is_one_commit(platform: Platform, view: str) -> None:
+    dataset = ray.data.from_arrow([rows(list(range(100 * block, 100 * block + 100))) for block in range(7)])
+    for duplicate in (False, True):
+        receipt = platform.features.ingest(view, dataset, ingest_id="one")
+        assert (receipt.table_version, receipt.rows, receipt.duplicate) == (0, 700, duplicate)
+    assert sorted(platform.features.table(view)["k"].to_pylist()) == list(range(700))
+    assert sequence(platform, view) == list(range(700))
+    assert not list((platform.config.home / "features" / "staging").iterdir())
+
+
+def test_bad_rows_of_a_dataset(platform: Platform, view: str) -> None:
+    dataset = ray.data.from_arrow([rows([1, 2]), rows([3, -4])])
+    with pytest.raises(DataError, match="column 'x' must be at least 0, broken by 1 rows"):
+        platform.features.ingest(view, dataset)
+    with pytest.raises(SchemaMismatch, match=r"columns \['x'\] are missing"):
+        platform.features.ingest(view, dataset.drop_columns(["x"]))
+    receipt = platform.features.ingest(view, dataset, ingest_id="one", on_invalid="quarantine")
+    assert (receipt.table_version, receipt.rows, receipt.rejected) == (0, 3, 1)
+    assert [row.values["k"] for row in platform.features.quarantine(view)] == [-4]
+
+
+def test_a_dataset_without_rows(platform: Platform, view: str) -> None:
+    receipt = platform.features.ingest(view, ray.data.from_arrow(rows([]).cast(rows([1]).schema)))
+    assert (receipt.table_version, receipt.rows) == (0, 0)
+
+
+def test_a_directory_of_files(platform: Platform, view: str, tmp_path: Path) -> None:
+    for number in range(3):
+        csv.write_csv(rows([number, number + 10]), tmp_path / f"{number}.csv")
+    with (tmp_path / "2.csv").open("a") as file:
+        file.write('99,2013-01-01T00:00:00,"not a number"\n')
+    for duplicate in (False, True):
+        receipt = platform.features.ingest_file(view, tmp_path, on_invalid="quarantine")
+        assert (receipt.rows, receipt.rejected, receipt.duplicate) == (6, 1, duplicate)
+    assert platform.features.table(view)["k"].to_pylist() == [0, 10, 1, 11, 2, 12]
+    (refused,) = platform.features.quarantine(view)
+    assert (refused.row, refused.values["x"], len(refused.reasons)) == (6, "not a number", 2)
+
+
+def test_many_processes_lose_nothing(platform: Platform, view: str) -> None:
+    @ray.remote(num_cpus=0.25)
+    def ingest(who: int) -> None:
+        writer = ActorProxy(FEATURES)
+        for number in range(5):
+            writer.ingest(view, rows([100 * who + number]), ingest_id=f"{who}/{number}")
+
+    ray.get([ingest.remote(who) for who in range(4)], timeout=120)
+    expected = sorted(100 * who + number for who in range(4) for number in range(5))
+    assert sorted(platform.features.table(view)["k"].to_pylist()) == expected
+    assert sequence(platform, view) == list(range(20))
+
+
+def command(platform: Platform, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "RAYMLOPS_HOME": str(platform.config.home)}
+    line = [sys.executable, "-m", "raymlops.cli.main", "features", *arguments]
+    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_command_line(platform: Platform, view: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("k,event_time,x\n1,2013-01-01T00:00:00Z,1.5\n2,2013-01-01T00:00:00Z,-1\n")
+    refused = command(platform, "ingest", view, str(path))
+    assert refused.returncode == 1
+    assert "column 'x' must be at least 0, broken by 1 rows, first [1]" in refused.stderr
+    taken = command(platform, "ingest", view, str(path), "--quarantine", "--ingest-id", "one", "--json")
+    (receipt,) = json.loads(taken.stdout)
+    assert (receipt["rows"], receipt["rejected"], receipt["ingest_id"]) == (1, 1, "one")
+    (row,) = json.loads(command(platform, "quarantine", view, "--ingest-id", "one", "--json").stdout)
+    assert (row["row"], row["values"]["k"], row["reasons"]) == (1, "2", ["'x' must be at least 0"])
+    report = json.loads(command(platform, "vacuum", "--retention", "12h", "--json").stdout)
+    assert (report["dry_run"], report["retention_s"]) == (True, 12 * 3600)
+    assert view in [table["table"] for table in report["tables"]]
+    wrong = command(platform, "vacuum", "--retention", "soon")
+    assert (wrong.returncode, "--retention must be whole numbers" in wrong.stderr) == (1, True)

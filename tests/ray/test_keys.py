@@ -1,0 +1,84 @@
+"""API keys from the command line to a replica that asks for them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import requests
+
+from raymlops.config.loader import load_config
+from raymlops.errors import ConfigError
+
+if TYPE_CHECKING:
+    from raymlops.platform import Platform
+
+pytestmark = pytest.mark.ray
+
+DEADLINE_S = 20.0
+
+
+def keys(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "raymlops.cli.main", "keys", *arguments]
+    environment = {"RAYMLOPS_HOME": str(home), "PATH": "/usr/bin:/bin"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+
+
+def status_becomes(url: str, key: str, wanted: int) -> requests.Response:
+    """The first answer of that status; a replica knows a change within a poll."""
+    deadline = time.monotonic() + DEADLINE_S
+    tensor = {"name": "features", "shape": [1, 2], "datatype": "FP64", "data": [1.0, 2.0]}
+    while True:
+        headers = {"Authorization": f"Bearer {key}"}
+        answer = requests.post(f"{url}/infer", json={"inputs": [tensor]}, headers=headers, timeout=10)
+        if answer.status_code == wanted or time.monotonic() > deadline:
+            assert answer.status_code == wanted, answer.text
+            return answer
+
+
+def test_a_key_opens_an_endpoint_until_it_is_revoked(platform: Platform) -> None:
+    from sklearn.linear_model import LinearRegression
+
+    from raymlops.runtime.endpoints import EndpointOperator
+
+    rows = np.random.default_rng(0).normal(size=(50, 2))
+    example = pa.table({name: [0.1, -0.2] for name in "ab"})
+    version = platform.models.register("guarded", LinearRegression().fit(rows, rows.sum(axis=1)), example=example)
+    serving = platform.config.serving.model_copy(update={"require_keys": True})
+    config = platform.config.model_copy(update={"serving": serving})
+    services: Any = platform._services
+    operator = EndpointOperator(config, services.metadata, platform.clock)
+    operator.deploy("guarded", version.version, service=None, replicas=1)
+    url = f"{platform.url}/v2/models/guarded"
+    assert requests.get(f"{url}/plan", timeout=10).status_code == 401
+    made = keys(platform.config.home, "create", "caller", "--scope", "infer")
+    assert made.returncode == 0, made.stderr
+    key = made.stdout.strip()
+    answer = status_becomes(url, key, 200).json()
+    assert answer["outputs"][0]["data"] == pytest.approx([3.0])
+    listed = keys(platform.config.home, "list", "--json")
+    assert key.split("_")[1] in listed.stdout
+    assert key.split("_", 2)[2] not in listed.stdout
+    assert keys(platform.config.home, "revoke", key.split("_")[1]).returncode == 0
+    status_becomes(url, key, 401)
+    wrong = keys(platform.config.home, "create", "caller", "--scope", "root")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+
+
+def test_strangers_are_not_served_without_keys(tmp_path: Path) -> None:
+    from raymlops.runtime.keys import create_key, require_keys, revoke_key
+
+    config = load_config(environ={}, overrides={"home": str(tmp_path), "serving": {"host": "0.0.0.0"}})
+    with pytest.raises(ConfigError, match=r"serving on 0\.0\.0\.0 needs an API key"):
+        require_keys(config)
+    key, _ = create_key(config, "caller", ["infer"])
+    require_keys(config)
+    revoke_key(config, key.id)
+    with pytest.raises(ConfigError):
+        require_keys(config)

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from rich.console import Console
+
+from raymlops.cli.monitor_report import render_alerts, render_report
+from raymlops.monitoring import MonitorReport
+from raymlops.records.alerts import Alert, AlertStatus, Delivery
+from raymlops.records.windows import ColumnDrift, EstimatedPerformance, Performance, WindowRecord
+
+START = datetime(2026, 1, 5, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def shown(renderable: object) -> str:
+    console = Console(width=160, force_terminal=False)
+    with console.capture() as capture:
+        console.print(renderable, highlight=False)
+    return capture.get()
+
+
+def window(day: int) -> WindowRecord:
+    columns = {
+        name: ColumnDrift(score=score, threshold=0.1, p_value=0.0, drifted=score > 0.1, importance=importance)
+        for name, score, importance in (("[red]age", 0.2, 0.6), ("pay", 0.4, 0.01), ("calm", 0.01, 0.3))
+    }
+    return WindowRecord(
+        model="churn", start=START + day * DAY, end=START + (day + 1) * DAY, champion=2, rows=1234, drifted=True,
+        quality="warn", quality_reasons=("pay: 12% missing",), columns=columns, degraded=True,
+        degraded_reason="log loss 0.5 against 0.4", reference_metrics={"log_loss": 0.4},
+        performance={
+            2: Performance(
+                rows=100, labelled_rows=40, metrics={"log_loss": 0.5}, intervals={"log_loss": (0.45, 0.55)}
+            )
+        },
+        estimated={
+            2: EstimatedPerformance(rows=100, metrics={"log_loss": 0.48}, method="recalibrated", effective_rows=9)
+        },
+    )  # fmt: skip
+
+
+def test_three_answers_stand_apart_above_what_explains_them() -> None:
+    text = shown(render_report(MonitorReport("churn", START, tuple(window(day) for day in range(12)))))
+    lines = [line.strip() for line in text.splitlines()]
+    assert lines[0] == "churn, 12 windows to 2026-01-17 00:00 UTC, champion v2"
+    assert [" ".join(line.split()) for line in lines[1:4]] == [
+        "Is the data broken? suspected pay: 12% missing",
+        "Has the data moved? yes since 07 Jan 2026 00:00: 2 of 3 columns, most of all [red]age, pay",
+        "Is the model worse? yes log loss 0.5 against 0.4",
+    ]
+    explaining = [line.split()[0] for line in lines[7:9]]
+    assert explaining == ["[red]age", "pay"]
+    assert "calm" not in text
+    newest = lines[-1].split()
+    assert newest[:4] == ["2026-01-16", "00:00", "v2", "1,234"]
+    assert newest[4:] == ["40%", "0.5000", "[0.450,", "0.550]", "0.4000", "0.4800", "warn", "drift", "(2)", "worse"]
+    assert sum("v2" in line for line in lines[1:]) == 10
+
+
+def test_the_rest_of_the_columns_is_counted() -> None:
+    text = shown(render_report(MonitorReport("churn", START, (window(0),)), columns=1))
+    assert "and 1 more" in text
+
+
+def test_nothing_closed_is_said() -> None:
+    assert shown(render_report(MonitorReport("churn", START, ()))) == "churn: no window has been closed yet\n"
+
+
+def test_alerts_come_with_their_deliveries() -> None:
+    alert = Alert(
+        key="k", model="churn", cause="drift", state="raised", severity="warning", at=START, summary="churn: [b] moved"
+    )
+    late = Delivery(alert=alert, endpoint="pager", attempts=3, due_at=START, problem="answered 503")
+    done = Delivery(alert=alert, endpoint="chat", state="delivered", attempts=1, due_at=START)
+    text = shown(render_alerts([AlertStatus(alert=alert, deliveries=(done, late)), AlertStatus(alert=alert)]))
+    assert "drift raised" in text
+    assert "churn: [b] moved" in text
+    assert "chat delivered, pager pending after 3: answered 503" in text
+    assert "to nobody" in text

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+from raymlops.errors import NotFoundError, StorageError
+from raymlops.runtime import event_generations
+from raymlops.runtime.event_generations import list_generations, read_seal
+from raymlops.runtime.event_tables import DeltaEventTables
+
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+START = datetime(2026, 1, 1, tzinfo=UTC)
+NAME = "predictions/m"
+
+
+def rows(hour: int, number: int = 4, **more: object) -> pa.Table:
+    times = [START + hour * HOUR + timedelta(minutes=i) for i in range(number)]
+    return pa.table(
+        {
+            "request_id": [f"{hour}-{i}" for i in range(number)],
+            "event_time": pa.array(times, pa.timestamp("us", tz="UTC")),
+            "x": [float(i) for i in range(number)],
+            **more,
+        }
+    )
+
+
+def ids(table: pa.Table) -> list[str]:
+    return list(table["request_id"].to_pylist()) if table.num_columns else []
+
+
+def fill(tables: DeltaEventTables, hours: int) -> None:
+    for hour in range(hours):
+        tables.append(NAME, rows(hour), ingest_id=f"b{hour}")
+
+
+def everything(hours: int) -> list[str]:
+    return [f"{hour}-{i}" for hour in range(hours) for i in range(4)]
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> DeltaEventTables:
+    return DeltaEventTables(tmp_path, commits=6)
+
+
+def test_full_generations_are_followed_by_the_next(tables: DeltaEventTables, tmp_path: Path) -> None:
+    fill(tables, 20)
+    found = list_generations(tmp_path, NAME)
+    assert [part.number for part in found] == [0, 1, 2]
+    assert [read_seal(tmp_path, part) is None for part in found] == [False, False, True]
+    assert ids(tables.read(NAME, None, None, "event_time")) == everything(20)
+    assert ids(DeltaEventTables(tmp_path).read(NAME, None, None, "event_time")) == everything(20)
+
+
+def test_a_repeat_is_known_over_the_end_of_a_generation(tables: DeltaEventTables, tmp_path: Path) -> None:
+    fill(tables, 8)
+    tables.append(NAME, rows(6), ingest_id="b6")
+    tables.append(NAME, rows(7), ingest_id="b7")
+    DeltaEventTables(tmp_path, commits=6).append(NAME, rows(2), ingest_id="b2")
+    assert ids(tables.read(NAME, None, None, "event_time")) == everything(8)
+
+
+def test_a_query_opens_only_generations_that_can_hold_its_rows(tables: DeltaEventTables, tmp_path: Path) -> None:
+    fill(tables, 20)
+    for log in (tmp_path / NAME).glob("00000000-*/_delta_log/*.json"):
+        log.unlink()  # whoever opened it now would fail
+    start = START + 8 * HOUR
+    assert ids(tables.read(NAME, start, start + HOUR, "event_time")) == [f"8-{i}" for i in range(4)]
+    with pytest.raises((StorageError, NotFoundError)):
+        DeltaEventTables(tmp_path).read(NAME, START, START + HOUR, "event_time")
+
+
+def test_wide_tables_know_their_instants_too(tables: DeltaEventTables, tmp_path: Path) -> None:
+    wide = {f"f{i}": [0.0] * 4 for i in range(60)}
+    times = rows(0)["event_time"]
+    tables.append(NAME, pa.table({**wide, "event_time": times, "request_id": ["a"] * 4}), ingest_id="a")
+    tables.maintain(NAME, None, timedelta(seconds=1))
+    (part,) = list_generations(tmp_path, NAME)
+    seal = read_seal(tmp_path, part)
+    assert seal is not None
+    assert seal.bounds["event_time"][0] == START
+
+
+def test_models_whose_inputs_change_write_beside(tables: DeltaEventTables) -> None:
+    tables.append(NAME, rows(0), ingest_id="a")
+    tables.append(NAME, rows(1, y=["t"] * 4), ingest_id="b")
+    tables.append(NAME, rows(2), ingest_id="c")
+    found = tables.read(NAME, None, None, "event_time")
+    assert sorted(ids(found)) == everything(3)
+    assert found["y"].null_count == 8
+
+
+def test_tables_from_before_there_were_generations_are_read(tables: DeltaEventTables, tmp_path: Path) -> None:
+    old = rows(0).append_column("_seq", pa.array(range(4)))
+    write_deltalake(str(tmp_path / NAME / "0123456789ab"), old)
+    assert ids(tables.read(NAME, None, None, "event_time")) == everything(1)
+    tables.append(NAME, rows(1), ingest_id="b")
+    tables.maintain(NAME, None, DAY)
+    assert ids(tables.read(NAME, None, None, "event_time")) == everything(2)
+
+
+def test_rows_between_marks_are_those_appended_between(tables: DeltaEventTables) -> None:
+    assert tables.marks(NAME) == {}
+    marks = [tables.marks(NAME)]
+    for hour in range(20):
+        tables.append(NAME, rows(hour, y=["t"] * 4) if hour % 5 == 4 else rows(hour), ingest_id=f"b{hour}")
+        marks.append(tables.marks(NAME))
+    for first in range(0, 21, 3):
+        for last in range(first, 21):
+            found = tables.read(NAME, None, None, "event_time", after=marks[first], until=marks[last])
+            assert sorted(ids(found)) == sorted(f"{hour}-{i}" for hour in range(first, last) for i in range(4))
+    assert len(marks[-1]) <= 3
+
+
+def test_compaction_changes_no_answer(tmp_path: Path) -> None:
+    tables = DeltaEventTables(tmp_path, commits=100)
+    fill(tables, 40)
+    marks = tables.marks(NAME)
+    queries = [(None, None), (START + 3 * HOUR, START + 9 * HOUR), (START + 39 * HOUR, None)]
+    before = [tables.read(NAME, start, end, "event_time") for start, end in queries]
+    files = len(list((tmp_path / NAME).rglob("*.parquet")))
+    tables.maintain(NAME, None, 365 * DAY)
+    assert [tables.read(NAME, start, end, "event_time") for start, end in queries] == before
+    assert len(list((tmp_path / NAME).rglob("*.parquet"))) > files  # replaced ones stay for readers that have begun
+    assert tables.marks(NAME) == marks
+    tables.append(NAME, rows(40), ingest_id="b40")
+    tables.append(NAME, rows(39), ingest_id="b39")
+    assert ids(tables.read(NAME, None, None, "event_time")) == everything(41)
+
+
+def test_settled_generations_hold_only_the_files_they_need(
+    tables: DeltaEventTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_generations, "_KEEP_FILES", timedelta(0))
+    fill(tables, 8)
+    orphan = next((tmp_path / NAME).glob("00000000-*")) / "part-of-a-write-cut-off.parquet"
+    orphan.write_bytes(b"")
+    tables.maintain(NAME, None, 365 * DAY)
+    tables.maintain(NAME, None, 365 * DAY)
+    first = list_generations(tmp_path, NAME)[0]
+    seal = read_seal(tmp_path, first)
+    assert seal is not None
+    assert seal.settled
+    assert len(list((tmp_path / first.name).glob("*.parquet"))) == 1
+    assert ids(DeltaEventTables(tmp_path).read(NAME, None, None, "event_time")) == everything(8)
+
+
+def test_what_is_older_than_the_retention_goes_as_a_whole_generation(tables: DeltaEventTables, tmp_path: Path) -> None:
+    fill(tables, 20)
+    tables.maintain(NAME, START + 10 * HOUR, 365 * DAY)
+    left = ids(tables.read(NAME, None, None, "event_time"))
+    assert left == everything(20)[28:]  # the generation of the tenth hour stays whole
+    assert ids(DeltaEventTables(tmp_path).read(NAME, None, None, "event_time")) == left
+    tables.maintain(NAME, START + 100 * HOUR, 365 * DAY)
+    assert ids(tables.read(NAME, None, None, "event_time")) == []
+    tables.append(NAME, rows(200), ingest_id="new")
+    assert len(ids(tables.read(NAME, None, None, "event_time"))) == 4
+
+
+def test_a_slow_table_is_cut_by_time(tables: DeltaEventTables, tmp_path: Path) -> None:
+    tables.append(NAME, rows(0), ingest_id="a")
+    tables.append(NAME, rows(30), ingest_id="b")
+    tables.maintain(NAME, None, 16 * DAY)
+    assert len(list_generations(tmp_path, NAME)) == 1
+    tables.maintain(NAME, None, 8 * DAY)
+    tables.append(NAME, rows(31), ingest_id="c")
+    assert [part.number for part in list_generations(tmp_path, NAME)] == [0, 1]
+
+
+def test_a_removal_that_was_cut_off_is_finished(tables: DeltaEventTables, tmp_path: Path) -> None:
+    fill(tables, 8)
+    first = tmp_path / list_generations(tmp_path, NAME)[0].name
+    first.rename(first.with_name(f".removed-{first.name}"))
+    left = ids(tables.read(NAME, None, None, "event_time"))
+    assert left == everything(8)[28:]
+    tables.maintain(NAME, None, 365 * DAY)
+    assert list((tmp_path / NAME).glob(".removed-*")) == []
+
+
+def test_reading_goes_on_while_files_are_packed_and_removed(tmp_path: Path) -> None:
+    tables, reader = DeltaEventTables(tmp_path, commits=20), DeltaEventTables(tmp_path)
+    fill(tables, 30)
+    wanted = everything(30)[4 * 21 :]
+    stop, problems = threading.Event(), []
+
+    def read() -> None:
+        while not stop.is_set():
+            found = ids(reader.read(NAME, START + 21 * HOUR, START + 30 * HOUR, "event_time"))
+            if found != wanted:
+                problems.append(found)
+            ids(reader.read(NAME, None, None, "event_time"))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for hour in range(30, 60):
+        tables.append(NAME, rows(hour), ingest_id=f"b{hour}")
+        if hour % 10 == 0:
+            tables.maintain(NAME, START + (hour - 15) * HOUR if hour < 40 else None, 365 * DAY)
+    stop.set()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert problems == []
+
+
+KILLED = """
+import os, signal, sys
+from datetime import timedelta
+from pathlib import Path
+from raymlops.runtime import event_generations
+from raymlops.runtime.event_tables import DeltaEventTables
+place = sys.argv[2]
+def die(*args, **more):
+    os.kill(os.getpid(), signal.SIGKILL)
+if place == "rename": event_generations.shutil.rmtree = die
+if place == "seal": event_generations.os.replace = die
+if place == "vacuum": event_generations._vacuum = die
+tables = DeltaEventTables(Path(sys.argv[1]), commits=100)
+from raymlops.clock import from_us
+span = timedelta(days=9999 if place == "vacuum" else 0, hours=1)
+tables.maintain("predictions/m", from_us(int(sys.argv[3])) if place == "rename" else None, span)
+"""
+
+
+@pytest.mark.parametrize("place", ["rename", "seal", "vacuum"])
+def test_maintenance_killed_half_way_loses_nothing(tmp_path: Path, place: str) -> None:
+    tables = DeltaEventTables(tmp_path, commits=100)
+    fill(tables, 30)
+    if place == "rename":
+        tables.maintain(NAME, None, timedelta(hours=1))
+        tables.append(NAME, rows(100), ingest_id="later")
+    if place == "vacuum":
+        tables.append(NAME, rows(0, y=["t"] * 4), ingest_id="beside")
+    cut = str(int((START + 50 * HOUR).timestamp() * 1e6))
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), place, cut], check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    again = DeltaEventTables(tmp_path, commits=100)
+    found = ids(again.read(NAME, None, None, "event_time"))
+    if place == "rename":
+        assert found == [f"100-{i}" for i in range(4)]
+    else:
+        assert set(found) == set(everything(30))
+    again.maintain(NAME, None, timedelta(hours=1))
+    again.append(NAME, rows(29), ingest_id="b29") if place != "rename" else None
+    assert ids(again.read(NAME, None, None, "event_time")) == found
+    assert not list((tmp_path / NAME).glob(".removed-*"))

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from raymlops.clock import ManualClock
+from raymlops.config.monitoring import MonitoringConfig
+from raymlops.errors import ConfigError, UnavailableError
+from raymlops.metadata import MetadataService
+from raymlops.monitoring.alarm import AlarmRule
+from raymlops.records.plans import ServingPlan
+from raymlops.records.windows import WindowRecord
+from raymlops.runtime.metrics_server import MetricsPage, MetricsServer
+
+START = datetime(2026, 1, 5, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def metadata(tmp_path: Path) -> Iterator[MetadataService]:
+    service = MetadataService(tmp_path / "metadata.db")
+    yield service
+    service.close()
+
+
+def close_window(metadata: MetadataService, number: int) -> None:
+    start = START + number * HOUR
+    record = WindowRecord(model="churn", start=start, end=start + HOUR, champion=1, rows=number)
+    metadata.put_window(record, b"")
+
+
+def values(text: str) -> dict[str, float]:
+    families = text_string_to_metric_families(text)
+    return {s.name: s.value for family in families for s in family.samples if s.labels.get("quality") in (None, "ok")}
+
+
+def test_each_scrape_reads_what_closed_since(metadata: MetadataService) -> None:
+    metadata.put_plan(ServingPlan(model="churn", number=1, champion=1, created_at=START))
+    config = MonitoringConfig(late_labels=HOUR, label_delay=HOUR, window=HOUR)
+    page = MetricsPage(metadata, ManualClock(START), config, AlarmRule())
+    server = MetricsServer("127.0.0.1", 0, page.render)
+    try:
+        url = f"http://127.0.0.1:{server.port}"
+        assert requests.get(f"{url}/metrics", timeout=10).text == ""
+        for number in range(9):
+            close_window(metadata, number)
+            answer = requests.get(f"{url}/metrics", timeout=10)
+            assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+            found = values(answer.text)
+            assert found["raymlops_monitor_rows"] == number
+            assert found["raymlops_monitor_windows_total"] == number + 1
+        assert requests.get(f"{url}/", timeout=10).status_code == 404
+    finally:
+        server.close()
+
+
+def test_a_store_that_is_away_is_a_failed_scrape() -> None:
+    def away() -> str:
+        raise UnavailableError("the metadata actor is away")
+
+    server = MetricsServer("127.0.0.1", 0, away)
+    try:
+        assert requests.get(f"http://127.0.0.1:{server.port}/metrics", timeout=10).status_code == 503
+    finally:
+        server.close()
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"metrics cannot be served on 127.0.0.1:{port}: "):
+            MetricsServer("127.0.0.1", port, str)
