@@ -33,11 +33,10 @@ format: setup  ## rewrite the sources in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: lint  ## lint, then every test
-	$(BIN)/python -m pytest
+test: lint test-unit test-ray  ## lint, then every test
 
-test-unit: setup  ## the tests that need no Ray, in seconds
-	$(BIN)/python -m pytest tests/unit tests/contract tests/repo -m "not ray"
+test-unit: setup  ## the tests that need no Ray, on every core
+	$(BIN)/python -m pytest -n logical --dist worksteal tests/unit tests/contract tests/repo examples -m "not ray and not e2e"
 
 test-ray: setup  ## the tests on one local Ray cluster
 	$(BIN)/python -m pytest tests/ray tests/e2e

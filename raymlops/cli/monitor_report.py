@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from raymlops.monitoring.answers import explain, over_threshold
+from raymlops.monitoring.answers import explain, over_threshold, overall_drift
 from raymlops.monitoring.report import MonitorReport, main_metric
 from raymlops.records.alerts import AlertStatus
 from raymlops.records.windows import WindowRecord
@@ -79,8 +79,22 @@ def _parts(report: MonitorReport, columns: int, windows: int) -> Iterator[Render
         yield table
         if len(explaining) > columns:
             yield Text(f"and {len(explaining) - columns} more: see `monitor profile`", style="dim")
+    yield from _overall(report)
     yield Text("\nNewest windows", style="bold")
     yield _windows(report, windows)
+
+
+def _overall(report: MonitorReport) -> Iterator[RenderableType]:
+    found = overall_drift(report.windows)
+    if not found:
+        return
+    yield Text("\nBeside single columns", style="bold")
+    table = Table("what", "score", "threshold", "p-value", "moved", "told by", box=None, pad_edge=False)
+    for one in found:
+        moved = Text("drift", style="red") if one.drifted else Text("no")
+        told = ", ".join(f"{name} {share:.0%}" for name, share in one.columns.items()) if one.drifted else ""
+        table.add_row(one.what, f"{one.score:.4f}", f"{one.threshold:.4f}", f"{one.p_value:.2g}", moved, Text(told))
+    yield table
 
 
 def _windows(report: MonitorReport, shown: int) -> Table:

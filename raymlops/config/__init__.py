@@ -5,6 +5,7 @@ from raymlops.config.clock import ClockConfig
 from raymlops.config.cluster import ClusterConfig, FastSettings
 from raymlops.config.control import (
     ControlConfig,
+    DriftCount,
     HealthConfig,
     RetrainConfig,
     TrialConfig,
@@ -24,6 +25,7 @@ __all__ = [
     "ClusterConfig",
     "ControlConfig",
     "DriftConfig",
+    "DriftCount",
     "EventLogConfig",
     "FastSettings",
     "FeaturesConfig",

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from raymlops.config.section import Duration, Section, Share, Span
 from raymlops.config.section import parse_duration as _d
 
-__all__ = ["ControlConfig", "HealthConfig", "RetrainConfig", "TrialConfig", "TriggersConfig", "WindowCount"]
+__all__ = [
+    "ControlConfig",
+    "DriftCount",
+    "HealthConfig",
+    "RetrainConfig",
+    "TrialConfig",
+    "TriggersConfig",
+    "WindowCount",
+]
 
 
 class WindowCount(Section):
@@ -27,17 +35,32 @@ class WindowCount(Section):
         return self
 
 
+class DriftCount(WindowCount):
+    """N of the last M closed windows raise an alarm, which stands until windows are clearly calm."""
+
+    clear_level: float = Field(0.8, gt=0, le=1)
+    """A window is calm where it has not drifted and no column of the alarm lies above this share of its threshold."""
+    clear_windows: int = Field(1, ge=1)
+    """So many windows in a row must be calm to clear it."""
+
+
 class TriggersConfig(Section):
     """What may start a retraining; a null switches the trigger off. A run on demand needs no trigger."""
 
     performance: WindowCount | None = WindowCount(n=2, of=3)
     """The champion degraded in so many windows."""
-    drift: WindowCount | None = WindowCount(n=2, of=3)
+    drift: DriftCount | None = DriftCount(n=2, of=3)
     """The inputs or the predictions drifted in so many windows."""
     max_age: Span | None = None
     """The champion has served for so long."""
     new_labelled_rows: int | None = Field(None, ge=1)
     """So many labelled rows came in since the champion took over."""
+
+    @field_validator("drift", mode="before")
+    @classmethod
+    def _with_defaults(cls, value: object) -> object:
+        """A plain count clears as by default."""
+        return value.model_dump() if type(value) is WindowCount else value
 
 
 class RetrainConfig(Section):

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 import yaml
@@ -113,8 +113,25 @@ class _Draft:
             known = ", ".join(sorted(parent.model_fields)) if parent else "none"
             return f"{source}: {name} is not a setting; known here: {known}"
         rule = detail["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
+        if _hides_input(path):
+            return f"{source}: {name} {rule}"  # the value may hold a secret
         value = _PASSWORD.sub(r"\1:***@", repr(detail["input"]))
         return f"{source}: {name} {rule}, got {value}"
+
+
+def _hides_input(path: _FieldPath) -> bool:
+    """Whether a section on the way to a field keeps the values of its fields out of messages."""
+    section: type[Section] | None = PlatformConfig
+    for name in path:
+        if section is None:
+            return False
+        if section.model_config.get("hide_input_in_errors"):
+            return True
+        if name in section.model_fields:
+            annotation = section.model_fields[name].annotation
+            kinds = [annotation, *get_args(annotation)]
+            section = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
+    return section is not None and bool(section.model_config.get("hide_input_in_errors"))
 
 
 def _section_at(path: _FieldPath) -> type[Section] | None:

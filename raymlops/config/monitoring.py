@@ -39,6 +39,8 @@ class DriftConfig(Section):
     """Drifted columns, weighted by the champion's importances, that make the window drifted."""
     min_rows: int = Field(200, ge=1)
     """A window with fewer rows is never called drifted."""
+    multivariate: Literal["off", "report", "trigger"] = "report"
+    """Whether a classifier looks at all columns together: what it finds is shown, or makes the window drifted too."""
 
 
 class PerformanceConfig(Section):
@@ -124,7 +126,7 @@ class RetentionConfig(Section):
     """Labels."""
     profiles: Span = _d("1100d")
     """Profiles of closed windows, which longer periods are made of. The windows' records are kept for ever."""
-    every: Span = _d("5m")
+    every: Span = _d("1m")
     """How often small files are packed and old ones removed, beside what is served."""
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from pydantic import Field
 
-from raymlops.config.control import TriggersConfig, WindowCount
+from raymlops.config.control import DriftCount, TriggersConfig, WindowCount
 from raymlops.monitoring.alarm import AlarmRule, AlarmState
+from raymlops.monitoring.answers import several_columns
 from raymlops.records.record import Record
 from raymlops.records.windows import WindowRecord
 
-__all__ = ["Fired", "find_distrusted", "find_fired", "labelled_rows"]
+__all__ = ["Fired", "alarm_rule", "find_distrusted", "find_fired", "labelled_rows"]
 
 
 class Fired(Record):
@@ -65,6 +66,13 @@ def find_distrusted(windows: Sequence[WindowRecord], *, config: TriggersConfig) 
     return tuple(each for each in fired if each is not None)
 
 
+def alarm_rule(count: DriftCount | None) -> AlarmRule:
+    """When drift is an alarm: where it would start a retraining, if there is a trigger."""
+    if count is None:
+        return AlarmRule()
+    return AlarmRule(n=count.n, of=count.of, clear_level=count.clear_level, clear_windows=count.clear_windows)
+
+
 def labelled_rows(windows: Sequence[WindowRecord]) -> int:
     """Labelled rows in ``windows``, over all versions that answered."""
     return sum(part.labelled_rows for window in windows for part in window.performance.values() if part.rows)
@@ -87,24 +95,24 @@ def _performance(windows: Sequence[WindowRecord], count: WindowCount | None) -> 
     return Fired(trigger="performance", reason=reason, facts=facts)
 
 
-def _drift(windows: Sequence[WindowRecord], count: WindowCount | None) -> Fired | None:
+def _drift(windows: Sequence[WindowRecord], count: DriftCount | None) -> Fired | None:
     if count is None:
         return None
-    state, rule = AlarmState(), AlarmRule(n=count.n, of=count.of)
+    state, rule = AlarmState(), alarm_rule(count)
     for window in windows:
         state = state.after(window, rule)
     if state.alarm is None:
         return None
     flagged = [window for window in windows[-count.of :] if window.drifted]
-    newest = windows[-1].columns
+    newest, together = windows[-1].columns, several_columns(windows[-1])
     scores = {
         name: newest[name].score
         for name in state.alarm.columns
         if name in newest and newest[name].score > rule.clear_level * newest[name].threshold
     }
     top = dict(sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:5])
-    names = ", ".join(top) or "predictions"
-    reason = f"drift in {len(flagged)} of the last {count.of} windows, most of all in {names}"
+    where = f"most of all in {', '.join(top) or 'predictions'}" if top or not together else f"of {together}"
+    reason = f"drift in {len(flagged)} of the last {count.of} windows, {where}"
     return Fired(trigger="drift", reason=reason, facts={"windows": _ends(flagged), "scores": top})
 
 

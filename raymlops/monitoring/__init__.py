@@ -1,19 +1,27 @@
 """Profiles, drift, realised performance and reports: what a model does after it ships."""
 
+from raymlops.monitoring.alarm import AlarmRule, AlarmState, list_alarms
+from raymlops.monitoring.domain import DOMAIN_FILE, DomainClassifier, DomainDrift
 from raymlops.monitoring.drift import DriftReport, DriftRule
 from raymlops.monitoring.error_stream import ErrorStream
 from raymlops.monitoring.estimation import PerformanceEstimator
 from raymlops.monitoring.holdout import HOLDOUT_FILE, Holdout
 from raymlops.monitoring.ports import EventTables, WindowMetadata
-from raymlops.monitoring.profile import REFERENCE_FILE, SCORE_COLUMN, Profile
+from raymlops.monitoring.profile import LABEL_COLUMN, REFERENCE_FILE, SCORE_COLUMN, Profile
 from raymlops.monitoring.reference import Reference
 from raymlops.monitoring.report import MonitorReport
 from raymlops.monitoring.service import MonitorService
 
 __all__ = [
+    "DOMAIN_FILE",
     "HOLDOUT_FILE",
+    "LABEL_COLUMN",
     "REFERENCE_FILE",
     "SCORE_COLUMN",
+    "AlarmRule",
+    "AlarmState",
+    "DomainClassifier",
+    "DomainDrift",
     "DriftReport",
     "DriftRule",
     "ErrorStream",
@@ -25,4 +33,5 @@ __all__ = [
     "Profile",
     "Reference",
     "WindowMetadata",
+    "list_alarms",
 ]

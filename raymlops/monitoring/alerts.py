@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from raymlops.monitoring.alarm import AlarmRule, AlarmState
+from raymlops.monitoring.answers import several_columns
 from raymlops.records.alerts import Alert, AlertCursor, Cause, Severity, Standing
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.windows import WindowRecord
@@ -130,9 +131,10 @@ class _Reading:
             self._clear("drift", window, "the inputs are back, or another version is champion")
         if after.alarm is not None:
             scores = _largest(window, after.alarm.columns)
-            where = ", ".join(scores) or "the predictions"
+            together = "" if scores else several_columns(window)
+            where = together or f"most of all in {', '.join(scores) or 'the predictions'}"
             facts = {"columns": list(after.alarm.columns), "score_over_threshold": scores}
-            self._raise("drift", window, f"the data has moved, most of all in {where}", facts)
+            self._raise("drift", window, f"the data has moved, {where}", facts)
 
     def _raise(self, cause: Cause, window: WindowRecord, summary: str, facts: dict[str, Any]) -> None:
         if cause in self.cursor.standing:

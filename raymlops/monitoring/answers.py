@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from raymlops.monitoring.alarm import AlarmRule, AlarmState
 from raymlops.records.windows import ColumnDrift, WindowRecord
 
-__all__ = ["Answer", "ExplainingColumn", "answer_questions", "drift_weight", "explain", "over_threshold"]
+__all__ = [
+    "Answer",
+    "ExplainingColumn",
+    "OverallDrift",
+    "answer_questions",
+    "drift_weight",
+    "explain",
+    "over_threshold",
+    "overall_drift",
+    "several_columns",
+]
 
 Question = Literal["Is the data broken?", "Has the data moved?", "Is the model worse?"]
 Verdict = Literal["yes", "suspected", "no", "not known"]
@@ -57,6 +67,31 @@ class ExplainingColumn:
         return {"column": self.column, "weight": self.weight, **self.drift.model_dump(mode="json")}
 
 
+@dataclass(frozen=True)
+class OverallDrift:
+    """Drift of something else than one input.
+
+    Attributes:
+        what: The predictions, the labels known when the window closed, or the inputs looked at all at once.
+        score: How far it lies from the reference: a distance, or the area under a classifier's curve.
+        threshold: What it must exceed.
+        p_value: Chance of such a score where nothing has changed.
+        drifted: Whether it has.
+        columns: The inputs that tell most -> their share, where several are looked at.
+    """
+
+    what: Literal["predictions", "labels", "several columns together"]
+    score: float
+    threshold: float
+    p_value: float
+    drifted: bool
+    columns: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
 def answer_questions(windows: Sequence[WindowRecord], rule: AlarmRule | None = None) -> tuple[Answer, Answer, Answer]:
     """The three answers, none of which follows from another.
 
@@ -77,9 +112,36 @@ def explain(windows: Sequence[WindowRecord]) -> tuple[ExplainingColumn, ...]:
     return tuple(ExplainingColumn(name, drift_weight(columns[name]), columns[name]) for name in ranked)
 
 
+def overall_drift(windows: Sequence[WindowRecord]) -> tuple[OverallDrift, ...]:
+    """Predictions, labels and several columns together, of the newest window that compares any of them."""
+    return next((found for window in reversed(windows) if (found := _overall(window))), ())
+
+
+def _overall(window: WindowRecord) -> tuple[OverallDrift, ...]:
+    found = []
+    predictions, labels, together = window.prediction_drift, window.label_drift, window.multivariate
+    if predictions is not None and predictions.test:
+        values = (predictions.score, predictions.threshold, predictions.p_value, predictions.drifted)
+        found.append(OverallDrift("predictions", *values))
+    if labels is not None and labels.test:  # without a test there was nothing to test: no label had come
+        found.append(OverallDrift("labels", labels.score, labels.threshold, labels.p_value, labels.drifted))
+    if together is not None:
+        values = (together.score, together.threshold, together.p_value, together.drifted)
+        found.append(OverallDrift("several columns together", *values, dict(together.importances)))
+    return tuple(found)
+
+
 def drift_weight(column: ColumnDrift) -> float:
     """How much a column's distance from its reference matters."""
     return min(over_threshold(column), 10.0) * math.sqrt(1.0 if column.importance is None else column.importance)
+
+
+def several_columns(window: WindowRecord, shown: int = 3) -> str:
+    """What to call drift of a window's columns together, and the columns that tell most; empty where there is none."""
+    if window.multivariate is None or not window.multivariate.drifted:
+        return ""
+    names = ", ".join(list(window.multivariate.importances)[:shown])
+    return f"several columns together{f', most of all {names}' if names else ''}"
 
 
 def over_threshold(column: ColumnDrift) -> float:
@@ -105,14 +167,19 @@ def _moved(windows: Sequence[WindowRecord], rule: AlarmRule) -> Answer:
         return Answer("Has the data moved?", "not known", "the newest window has no reference to compare with", drifted)
     newest, explaining = windows[-1], [one for one in explain(windows[-1:]) if one.drift.drifted]
     names = ", ".join(one.column for one in explaining[:3])
-    where = f"{len(explaining)} of {len(newest.columns)} columns, most of all {names}" if names else "the predictions"
+    together = several_columns(newest)
+    columns = f"{len(explaining)} of {len(newest.columns)} columns, most of all {names}"
+    where = columns if names else together or "the predictions"
     if state.alarm is not None:
         since = f"since {state.alarm.raised_at:%d %b %Y %H:%M}"
-        reason = where if explaining else "the newest window is near its thresholds still"
+        moved = explaining or (newest.drifted and together)
+        reason = where if moved else "the newest window is near its thresholds still"
         return Answer("Has the data moved?", "yes", f"{since}: {reason}", drifted)
     if newest.drifted:
         return Answer("Has the data moved?", "suspected", f"in the newest window alone: {where}", drifted)
-    flagged = f"{where}, which is too little to count" if explaining else "no column lies beyond its threshold"
+    flagged = f"{columns}, which is too little to count" if explaining else "no column lies beyond its threshold"
+    if together:
+        flagged = f"{flagged}; but {together}, which does not count by itself"
     return Answer("Has the data moved?", "no", flagged, drifted)
 
 

@@ -14,7 +14,7 @@ from itertools import groupby, pairwise
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from raymlops.monitoring.answers import answer_questions, drift_weight, explain
+from raymlops.monitoring.answers import answer_questions, drift_weight, explain, overall_drift
 from raymlops.monitoring.charts import Line, Marker, Span, bar_pairs, strip_chart, time_chart, volume_chart
 from raymlops.monitoring.heat import heat_rows, plot_data
 from raymlops.monitoring.report import MonitorReport, main_metric
@@ -46,6 +46,7 @@ def render(report: MonitorReport) -> str:
         volume=_volume(windows, span),
         answers=answer_questions(windows),
         explaining=[one for one in explain(windows) if one.drift.drifted][:10],
+        overall=overall_drift(windows),
         reigns=_reigns(windows, span),
         qualities=_qualities(windows, span),
         coverage=_coverage_chart(windows, span),

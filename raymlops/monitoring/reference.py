@@ -121,6 +121,14 @@ class Reference:
             raise ConflictError(f"joined references must not share columns, got {shared}")
         return Reference(self._rows, self._columns | other._columns, self._skipped | other._skipped)
 
+    def only(self, *columns: str) -> Reference:
+        """This reference with these of its columns alone.
+
+        Raises:
+            SchemaMismatch: It does not know one of them.
+        """
+        return Reference(self._rows, {name: self._column(name) for name in columns}, {})
+
     @property
     def rows(self) -> int:
         """Rows it was fitted on."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from raymlops.monitoring.answers import Answer, answer_questions, drift_weight, explain
+from raymlops.monitoring.answers import Answer, answer_questions, drift_weight, explain, overall_drift
 from raymlops.monitoring.estimate_checks import EstimateCheck, check_estimates
-from raymlops.monitoring.profile import SCORE_COLUMN, Profile
+from raymlops.monitoring.profile import LABEL_COLUMN, SCORE_COLUMN, Profile
 from raymlops.monitoring.reference import Reference
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.windows import WindowRecord
@@ -97,6 +97,7 @@ class MonitorReport:
             "created_at": self.created_at.isoformat(),
             "answers": [answer.to_dict() for answer in self.answers],
             "explanation": [column.to_dict() for column in explain(self.windows)],
+            "overall_drift": [one.to_dict() for one in overall_drift(self.windows)],
             "windows": [window.model_dump(mode="json") for window in self.windows],
             "label_coverage": {
                 window.start.isoformat(): {str(version): p.label_coverage for version, p in window.performance.items()}
@@ -130,6 +131,8 @@ def distributions(window: WindowRecord, reference: Reference, profile: Profile) 
     columns = dict(window.columns)
     if window.prediction_drift is not None:
         columns[SCORE_COLUMN] = window.prediction_drift
+    if window.label_drift is not None:
+        columns[LABEL_COLUMN] = window.label_drift
     ranked = sorted(columns, key=lambda name: (-drift_weight(columns[name]), name))
     shown = [name for name in ranked if name in profile.counts and profile.counts[name].sum()]
     return tuple(_distribution(name, window, reference, profile) for name in shown[:SHOWN_DISTRIBUTIONS])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -106,8 +106,24 @@ class PeriodProfile:
         }
 
 
+@dataclass
+class _Sum:
+    """What has been added up of one period and champion."""
+
+    starts: set[datetime] = field(default_factory=set)
+    late_rows: int = 0
+    parts: dict[Part, Profile] = field(default_factory=dict)
+
+    def add(self, stored: WindowProfile, profile: Profile) -> None:
+        self.starts.add(stored.start)
+        if stored.late and not stored.segment:
+            self.late_rows += stored.rows
+        part = Part(stored.version, stored.role, stored.segment)
+        self.parts[part] = self.parts[part] + profile if part in self.parts else profile
+
+
 def roll_up(
-    profiles: Sequence[WindowProfile],
+    profiles: Iterable[WindowProfile],
     reference_of: Callable[[int], Reference | None],
     start: datetime,
     end: datetime,
@@ -118,34 +134,29 @@ def roll_up(
     Profiles of different champions are counted on different bins and do not add up.
 
     Args:
-        profiles: Of the windows, those of late rows among them.
+        profiles: Of the windows, those of late rows among them; looked at one by one.
         reference_of: The reference of a version.
         start: Start of the first period.
         end: End of the last one.
         every: Length of a period; ``None``: one for all.
     """
-    groups: dict[tuple[int, int, str], list[tuple[WindowProfile, Profile]]] = defaultdict(list)
+    sums: dict[tuple[int, int, str], _Sum] = defaultdict(_Sum)
     for stored in profiles:
         number = 0 if every is None else (stored.start - start) // every
         profile = Profile.loads(stored.profile)
-        groups[number, stored.champion, profile.reference].append((stored, profile))
-    periods = []
-    for (number, champion, _), members in groups.items():
-        parts: dict[Part, Profile] = {}
-        for stored, profile in members:
-            part = Part(stored.version, stored.role, stored.segment)
-            parts[part] = parts[part] + profile if part in parts else profile
-        periods.append(
-            PeriodProfile(
-                start=min(stored.start for stored, _ in members),
-                end=end if every is None else min(end, start + (number + 1) * every),
-                champion=champion,
-                windows=len({stored.start for stored, _ in members}),
-                late_rows=sum(stored.rows for stored, _ in members if stored.late and not stored.segment),
-                parts=parts,
-                reference=reference_of(champion),
-            )
+        sums[number, stored.champion, profile.reference].add(stored, profile)
+    periods = [
+        PeriodProfile(
+            start=min(total.starts),
+            end=end if every is None else min(end, start + (number + 1) * every),
+            champion=champion,
+            windows=len(total.starts),
+            late_rows=total.late_rows,
+            parts=total.parts,
+            reference=reference_of(champion),
         )
+        for (number, champion, _), total in sums.items()
+    ]
     return sorted(periods, key=lambda period: (period.start, period.champion))
 
 

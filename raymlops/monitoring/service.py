@@ -24,6 +24,7 @@ from raymlops.monitoring.retention import Retention
 from raymlops.monitoring.rollup import PeriodProfile, roll_up
 from raymlops.monitoring.served_features import ServedFeatures
 from raymlops.monitoring.traffic import HISTORY, TrafficHistory
+from raymlops.monitoring.version_domains import VersionDomains
 from raymlops.monitoring.version_estimators import VersionEstimators
 from raymlops.monitoring.version_references import VersionReferences
 from raymlops.monitoring.window_profiles import WindowProfiles
@@ -72,6 +73,7 @@ class MonitorService:
         self._retention = Retention(tables, metadata, self._config)
         self._traffic: dict[str, TrafficHistory] = {}
         self._estimators = VersionEstimators()
+        self._domains = VersionDomains()
         self._late_labels = LateLabels(self._config)
 
     def record_events(self, model: str, table: pa.Table, batch_id: str) -> int:
@@ -197,7 +199,7 @@ class MonitorService:
         Returns:
             One per period and champion, by start; periods without profiles are left out.
         """
-        profiles = self._metadata.list_profiles(model, start, end)
+        profiles = self._profiles.stored(model, start, end)
         return roll_up(profiles, partial(self._references.find, model), start, end, every)
 
     def maintain(self, model: str, now: datetime) -> None:
@@ -248,6 +250,8 @@ class MonitorService:
         versions = self._answering(model, champion, events)
         estimators, unread = self._estimators.of(versions.values())
         reference, problem = self._references.of(model, champion)
+        wanted = versions.get(champion) if self._config.drift.multivariate != "off" else None
+        domain, unsampled = self._domains.of(wanted)
         data = WindowData(
             model=model,
             start=start,
@@ -259,6 +263,8 @@ class MonitorService:
             versions=versions,
             reference=reference,
             reference_problem=problem,
+            domain=domain,
+            domain_problem=unsampled,
             estimators=estimators,
             estimator_problems=unread,
             served_features=self._audited(model, events),

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import pyarrow as pa
 
+from raymlops.monitoring.domain import DomainClassifier
 from raymlops.monitoring.estimation import PerformanceEstimator
 from raymlops.monitoring.reference import Reference
 from raymlops.monitoring.served_features import ServedFeatures
@@ -32,6 +33,8 @@ class WindowData:
         versions: Version -> what the registry knows about it; versions it does not know are left out.
         reference: The champion's, where it has one.
         reference_problem: Why it has none.
+        domain: Tells the champion's reference from a window's inputs, all columns together, where it has a sample.
+        domain_problem: What is wrong with a sample that cannot be read.
         estimators: Version -> what estimates its performance without labels, where it has a holdout.
         estimator_problems: What is wrong with holdouts that cannot be read.
         served_features: What the audits of the features that were joined found.
@@ -48,6 +51,8 @@ class WindowData:
     versions: Mapping[int, ModelVersion]
     reference: Reference | None
     reference_problem: str = ""
+    domain: DomainClassifier | None = None
+    domain_problem: str = ""
     estimators: Mapping[int, PerformanceEstimator] = field(default_factory=dict)
     estimator_problems: tuple[str, ...] = ()
     served_features: ServedFeatures = field(default_factory=ServedFeatures)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from raymlops.records.windows import WindowProfile, WindowRecord
 __all__ = ["Part", "WindowProfiles", "frozen_segments", "profile_parts"]
 
 MAX_SEGMENTS = 50
+_WINDOWS_AT_ONCE = 8
 LEVELS = 6
 QUARTERS = (0.25, 0.5, 0.75)
 
@@ -155,6 +156,13 @@ class WindowProfiles:
         """Profile a window's events; a repeat replaces what an earlier call stored."""
         profiles = self._profiles(window, events)
         self._metadata.put_profiles(window.model, window.start, profiles)
+
+    def stored(self, model: str, start: datetime, end: datetime) -> Iterator[WindowProfile]:
+        """The profiles of windows that start at or after ``start`` and before ``end``, a few windows at a time."""
+        starts = [window.start for window in self._metadata.list_windows(model, start, end)]
+        for first in range(0, len(starts), _WINDOWS_AT_ONCE):
+            last = starts[first : first + _WINDOWS_AT_ONCE][-1]
+            yield from self._metadata.list_profiles(model, starts[first], from_us(to_us(last) + 1))
 
     def _late(self, model: str, events: pa.Table) -> list[WindowProfile]:
         first, last = pc.min(events["event_time"]).as_py(), pc.max(events["event_time"]).as_py()

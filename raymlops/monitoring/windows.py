@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -12,18 +9,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from raymlops.config.monitoring import DriftConfig, MonitoringConfig
-from raymlops.monitoring.drift import DriftReport, DriftRule
-from raymlops.monitoring.labels import join_labels, label_number
-from raymlops.monitoring.profile import LABEL_COLUMN, SCORE_COLUMN, Profile
+from raymlops.config.monitoring import MonitoringConfig
+from raymlops.monitoring.labels import join_labels
+from raymlops.monitoring.profile import Profile
 from raymlops.monitoring.quality import Rows, judge_quality
-from raymlops.monitoring.reference import Reference
 from raymlops.monitoring.served_features import join_quality, judge_served_features
 from raymlops.monitoring.window_data import WindowData
+from raymlops.monitoring.window_drift import drift_rule, drifted_share, judge_drift
 from raymlops.monitoring.window_performance import judge_late_labels, judge_performance
-from raymlops.records.windows import ColumnDrift, WindowRecord
+from raymlops.records.windows import WindowRecord
 
-__all__ = ["WindowData", "drift_rule", "last_champion", "observe_window", "refresh_window"]
+__all__ = ["WindowData", "drift_rule", "drifted_share", "last_champion", "observe_window", "refresh_window"]
 
 Mask = NDArray[np.bool_]
 
@@ -51,15 +47,13 @@ def observe_window(data: WindowData, config: MonitoringConfig) -> tuple[WindowRe
     everything = join_labels(events, data.labels)
     how = judge_performance(data, everything.labels, config)
     labels = [text for text, counts in zip(everything.labels, ~failed & ~shadow, strict=True) if counts]
-    profile = None if data.reference is None else _profile(data.reference, answered, data.champion, labels)
-    drift = None if data.reference is None or profile is None else _drift(data.reference, profile, config.drift)
-    columns = dict(drift.columns) if drift else {}
-    prediction, label = columns.pop(SCORE_COLUMN, None), columns.pop(LABEL_COLUMN, None)
+    drift = judge_drift(data, answered, labels, config.drift)
+    problems = (*how.problems, *([data.domain_problem] if data.domain_problem else []))
     newest = pc.max(answered["event_time"]).as_py()
     quality = judge_quality(
         Rows(answered.num_rows, _repeated(answered), data.end - (newest or data.start), data.end - data.start),
         data.reference,
-        profile,
+        drift.sound,
         config.quality,
         min_rows=config.drift.min_rows,
         reference_problem=data.reference_problem,
@@ -78,15 +72,16 @@ def observe_window(data: WindowData, config: MonitoringConfig) -> tuple[WindowRe
         labels_unknown=joined.unknown,
         labels_duplicate=everything.duplicates,
         labels_contradictory=everything.contradictory,
-        quality="warn" if how.problems and quality.verdict == "ok" else quality.verdict,
-        quality_reasons=quality.reasons + how.problems,
+        quality="warn" if problems and quality.verdict == "ok" else quality.verdict,
+        quality_reasons=quality.reasons + problems,
         audited_rows=data.served_features.rows,
         wrong_features=data.served_features.wrong,
         wrong_feature_share=data.served_features.wrong_share,
-        drifted=bool(columns) and drifted_share(columns) >= config.drift.min_share,
-        columns=columns,
-        prediction_drift=prediction,
-        label_drift=label,
+        drifted=drift.drifted,
+        columns=drift.columns,
+        multivariate=drift.multivariate,
+        prediction_drift=drift.prediction,
+        label_drift=drift.label,
         performance=how.realised,
         estimated=how.estimated,
         segments=how.segments,
@@ -95,7 +90,7 @@ def observe_window(data: WindowData, config: MonitoringConfig) -> tuple[WindowRe
         degraded_reason=how.degraded,
         estimated_degraded=how.estimated_degraded,
     )
-    return record, profile
+    return record, drift.profile
 
 
 def refresh_window(record: WindowRecord, data: WindowData, until: datetime, config: MonitoringConfig) -> WindowRecord:
@@ -115,52 +110,6 @@ def refresh_window(record: WindowRecord, data: WindowData, until: datetime, conf
             "labels_contradictory": everything.contradictory,
             "labels_until": until,
         }
-    )
-
-
-def drifted_share(columns: Mapping[str, ColumnDrift]) -> float:
-    """Share of the drifted columns, weighted by importance; all alike where no importance is known."""
-    known = any(column.importance is not None for column in columns.values())
-    weights = {name: (column.importance or 0.0) if known else 1.0 for name, column in columns.items()}
-    total = sum(weights.values())
-    return sum(weights[name] for name, column in columns.items() if column.drifted) / total if total else 0.0
-
-
-def _drift(reference: Reference, profile: Profile, config: DriftConfig) -> DriftReport:
-    return reference.compare(profile, rule=drift_rule(config))
-
-
-def drift_rule(config: DriftConfig) -> DriftRule:
-    """The rule that a configuration asks for."""
-    effect = math.sqrt(config.min_effect) if config.measure == "jensen_shannon" else config.min_effect
-    return DriftRule(config.false_discovery_rate, effect, config.min_rows, config.measure)
-
-
-def _profile(reference: Reference, answered: pa.Table, champion: int, labels: Sequence[str | None]) -> Profile:
-    """Inputs of all answered rows, scores of the champion's alone: another model's scores are no drift."""
-    inputs = answered.select([name for name in answered.column_names if name in reference.columns])
-    profile = reference.profile(inputs)
-    if LABEL_COLUMN in reference.columns:
-        profile = _with_labels(profile, reference, [text for text in labels if text is not None])
-    if SCORE_COLUMN not in reference.columns:
-        return profile
-    own = reference.profile(inputs.filter(pa.array(_equals(answered["version"], champion))))
-    ranges = {name: pair for name, pair in profile.ranges.items() if name != SCORE_COLUMN}
-    if SCORE_COLUMN in own.ranges:
-        ranges[SCORE_COLUMN] = own.ranges[SCORE_COLUMN]
-    return replace(profile, counts={**profile.counts, SCORE_COLUMN: own.counts[SCORE_COLUMN]}, ranges=ranges)
-
-
-def _with_labels(profile: Profile, reference: Reference, labels: Sequence[str]) -> Profile:
-    """The profile with the labels that are known: one that has not come yet is not missing."""
-    texts = pa.array(labels, pa.string())
-    column = texts if not reference.bins(LABEL_COLUMN).ordered else pa.array([label_number(text) for text in labels])
-    own = reference.profile(pa.table({LABEL_COLUMN: column}))
-    return replace(
-        profile,
-        counts={**profile.counts, LABEL_COLUMN: own.counts[LABEL_COLUMN]},
-        ranges=profile.ranges | {name: pair for name, pair in own.ranges.items() if name == LABEL_COLUMN},
-        problems={name: problem for name, problem in profile.problems.items() if name != LABEL_COLUMN},
     )
 
 

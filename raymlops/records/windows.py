@@ -10,6 +10,7 @@ __all__ = [
     "ColumnDrift",
     "DriftAlarm",
     "EstimatedPerformance",
+    "MultivariateDrift",
     "Performance",
     "SegmentPerformance",
     "WindowProfile",
@@ -35,6 +36,18 @@ class ColumnDrift(Record):
     """``jensen_shannon``, ``psi``, ``kolmogorov_smirnov`` ... -> how far the window lies from the reference by it."""
     distance_thresholds: dict[str, float] = Field(default_factory=dict)
     """What chance alone makes of each in a window of this size, were the rows as they were."""
+
+
+class MultivariateDrift(Record):
+    """How well a classifier tells the inputs of a window from those of its reference, all columns together."""
+
+    score: float
+    """Area under the curve: 0.5 where they cannot be told apart."""
+    threshold: float
+    p_value: float
+    drifted: bool
+    importances: dict[str, float] = Field(default_factory=dict)
+    """The few columns that tell most -> their share in telling, the largest first; the shares of all sum to 1."""
 
 
 class DriftAlarm(Record):
@@ -167,6 +180,8 @@ class WindowRecord(Record):
     """Share of all audited values that are wrong."""
     drifted: bool = False
     columns: dict[str, ColumnDrift] = Field(default_factory=dict)
+    multivariate: MultivariateDrift | None = None
+    """How far the inputs together lie from the champion's reference, where that has a sample of rows."""
     prediction_drift: ColumnDrift | None = None
     label_drift: ColumnDrift | None = None
     """How far the labels known when it closed lie from those of the reference, where that has them."""

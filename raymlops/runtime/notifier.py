@@ -13,6 +13,7 @@ from typing import cast
 
 from raymlops.clock import SystemClock
 from raymlops.config.platform import PlatformConfig
+from raymlops.control.triggers import alarm_rule
 from raymlops.metadata import Metadata
 from raymlops.monitoring.alarm import AlarmRule
 from raymlops.monitoring.alert_follower import AlertFollower
@@ -55,8 +56,7 @@ def build_notifier(config: PlatformConfig, metadata: Metadata, environment: Mapp
 
 def drift_alarm_rule(config: PlatformConfig) -> AlarmRule:
     """Drift is an alarm where it would start a retraining, if there is a trigger."""
-    count = config.control.triggers.drift
-    return AlarmRule() if count is None else AlarmRule(n=count.n, of=count.of)
+    return alarm_rule(config.control.triggers.drift)
 
 
 def _alert_rule(config: PlatformConfig) -> AlertRule:

@@ -11,10 +11,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raymlops.experiments import LearningTask
+from raymlops.errors import NotEnoughRows
+from raymlops.experiments import LearningTask, target
 from raymlops.experiments.task import numeric
-from raymlops.monitoring import HOLDOUT_FILE, REFERENCE_FILE, SCORE_COLUMN, Holdout, Reference
+from raymlops.monitoring import (
+    DOMAIN_FILE,
+    HOLDOUT_FILE,
+    LABEL_COLUMN,
+    REFERENCE_FILE,
+    SCORE_COLUMN,
+    DomainClassifier,
+    Holdout,
+    Reference,
+)
 from raymlops.monitoring.holdout import ScoreKind
+from raymlops.monitoring.labels import label_text
+from raymlops.records.models import Signature
 from raymlops.steps.context import EVENT_TIME, TrainingContext
 from raymlops.steps.served import load_packaged
 from raymlops.steps.split import Parts
@@ -32,22 +44,32 @@ def package(
     dossier: Mapping[str, Any],
     monitor_window_days: float | None,
 ) -> Mapping[str, Any]:
-    """The model's directory with ``reference.bin`` and ``holdout.arrow`` beside the model.
+    """The model's directory with ``reference.bin``, ``domain.arrow`` and ``holdout.arrow`` beside the model.
 
-    The holdout's scores are those of the model before the refit, the only one that had not seen its rows.
+    ``domain.arrow`` is left out where there are too few rows to draw a sample from. The holdout's scores are those of
+    the model before the refit, the only one that had not seen its rows.
     """
     known = Parts.model_validate(parts)
     window = None if monitor_window_days is None else timedelta(days=monitor_window_days)
-    importances = load_packaged(model).importances()
-    inputs = _reference_of_inputs(
-        frame.slice(0, dossier["fitted"]["rows"]), known.task.inputs, window=window, importances=importances
-    )
+    packaged = load_packaged(model)
+    importances = packaged.importances()
+    fitted = frame.slice(0, dossier["fitted"]["rows"])
+    rows = _as_logged(fitted, known.task.inputs).append_column(EVENT_TIME, fitted[EVENT_TIME])
+    inputs = Reference.fit(rows, event_time=EVENT_TIME, window=window, importances=importances)
+    labels = _labels(fitted, known.task, packaged.signature)
     # only the holdout has scores of rows that the model had not seen; others would look surer than what is to come
     judged = pa.table({SCORE_COLUMN: scores["score"], EVENT_TIME: known.judged(frame)[EVENT_TIME]})
     reference = inputs.joined(Reference.fit(judged, event_time=EVENT_TIME, window=window))
+    reference = reference.joined(Reference.fit(labels, event_time=EVENT_TIME, window=window))
     directory = context.scratch("package")
     shutil.copytree(model, directory)
     (directory / REFERENCE_FILE).write_bytes(reference.dumps())
+    try:
+        domain = DomainClassifier.fit(rows, event_time=EVENT_TIME, window=window, importances=importances)
+    except NotEnoughRows:
+        pass  # windows are then judged column by column alone
+    else:
+        (directory / DOMAIN_FILE).write_bytes(domain.dumps())
     holdout = Holdout.fit(
         _score_kind(known.task),
         _as_logged(known.judged(frame), known.task.inputs),
@@ -59,12 +81,15 @@ def package(
     return {"package": directory}
 
 
-def _reference_of_inputs(
-    rows: pa.Table, inputs: tuple[str, ...], *, window: timedelta | None, importances: Mapping[str, float]
-) -> Reference:
-    """What the inputs look like in the rows that the model was fitted on."""
-    table = _as_logged(rows, inputs).append_column(EVENT_TIME, rows[EVENT_TIME])
-    return Reference.fit(table, event_time=EVENT_TIME, window=window, importances=importances)
+def _labels(rows: pa.Table, task: LearningTask, signature: Signature) -> pa.Table:
+    """What was to be predicted, as the labels of predictions will come: texts of classes, or numbers."""
+    values = target(rows, task)
+    if task.kind == "regressor":
+        column = pa.array(values)
+    else:
+        texts = [label_text(name) for name in signature.classes]
+        column = pa.DictionaryArray.from_arrays(pa.array(values), pa.array(texts, pa.string())).dictionary_decode()
+    return pa.table({LABEL_COLUMN: column, EVENT_TIME: rows[EVENT_TIME]})
 
 
 def _as_logged(rows: pa.Table, inputs: tuple[str, ...]) -> pa.Table:

@@ -19,11 +19,11 @@ from raymlops.features.schema import INSTANT
 from raymlops.platform import Platform
 
 EXAMPLES = "raymlops.testing.on_demand_examples"
-SPENDING = FeatureView("spending", Entity("buyer", ["buyer_id"]), [Field("amount", "float64")])
+SPENDING = FeatureView("purchases", Entity("buyer", ["buyer_id"]), [Field("amount", "float64")])
 
 
 def share(function: str, version: int = 1) -> OnDemandView:
-    return OnDemandView("share", ["spending:amount", "limit"], [Field("share", "float64")], function, version=version)
+    return OnDemandView("share", ["purchases:amount", "limit"], [Field("share", "float64")], function, version=version)
 
 
 def command(platform: Platform, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -50,13 +50,13 @@ def test_on_demand_functions_are_tried_by_the_store_and_used_on_both_sides(platf
         platform.apply(share(f"{EXAMPLES}:above_average"))
     at = datetime(2024, 3, 1, tzinfo=UTC)
     columns: dict[str, Any] = {"buyer_id": ["ada"], "event_time": pa.array([at], INSTANT)}
-    platform.features.push("spending", pa.table({**columns, "amount": [30.0]}))
+    platform.features.push("purchases", pa.table({**columns, "amount": [30.0]}))
     asked = pa.table({**columns, "limit": [120.0]})
     online = platform.features.online("spender", asked, at)
     assert online["share__share"].to_pylist() == [0.25]
     training = platform.features.training_set("spender", asked, name="spender")
     assert training.table()["share__share"].to_pylist() == [0.25]
-    assert training.manifest.views.keys() == {"spending@1", "share@1"}
+    assert training.manifest.views.keys() == {"purchases@1", "share@1"}
 
 
 def test_the_command_line_shows_what_would_change_and_then_changes_it(platform: Platform, tmp_path: Path) -> None:

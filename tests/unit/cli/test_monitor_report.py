@@ -7,7 +7,7 @@ from rich.console import Console
 from raymlops.cli.monitor_report import render_alerts, render_report
 from raymlops.monitoring import MonitorReport
 from raymlops.records.alerts import Alert, AlertStatus, Delivery
-from raymlops.records.windows import ColumnDrift, EstimatedPerformance, Performance, WindowRecord
+from raymlops.records.windows import ColumnDrift, EstimatedPerformance, MultivariateDrift, Performance, WindowRecord
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -61,6 +61,22 @@ def test_three_answers_stand_apart_above_what_explains_them() -> None:
 def test_the_rest_of_the_columns_is_counted() -> None:
     text = shown(render_report(MonitorReport("churn", START, (window(0),)), columns=1))
     assert "and 1 more" in text
+
+
+def test_several_columns_together_have_a_line() -> None:
+    together = MultivariateDrift(
+        score=0.71, threshold=0.6, p_value=0.001, drifted=True, importances={"[red]age": 0.7, "pay": 0.3}
+    )
+    told = window(0).model_copy(update={"multivariate": together})
+    lines = [
+        " ".join(line.split()) for line in shown(render_report(MonitorReport("churn", START, (told,)))).splitlines()
+    ]
+    assert "several columns together 0.7100 0.6000 0.001 drift [red]age 70%, pay 30%" in lines
+    calm = told.model_copy(update={"multivariate": together.model_copy(update={"drifted": False})})
+    text = shown(render_report(MonitorReport("churn", START, (calm,))))
+    assert "[red]age 70%" not in text
+    assert "Beside single columns" in text
+    assert "Beside single columns" not in shown(render_report(MonitorReport("churn", START, (window(0),))))
 
 
 def test_nothing_closed_is_said() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from raymlops.config import PlatformConfig, TrialConfig, WindowCount, load_config
+from raymlops.config import DriftCount, PlatformConfig, TrialConfig, load_config
 from raymlops.errors import ConfigError
 
 
@@ -69,7 +69,7 @@ def test_variables_are_yaml_values(folder: Path) -> None:
             "RAYMLOPS_CLOCK__START": "2013-03-01T00:00:00+00:00",
         }
     )
-    assert config.control.triggers.drift == WindowCount(n=1, of=1)
+    assert config.control.triggers.drift == DriftCount(n=1, of=1)
     assert config.control.triggers.performance is None
     assert config.metadata.mlflow is False
     assert config.monitoring.window == timedelta(days=7)
@@ -184,3 +184,20 @@ def test_other_variables_of_the_platform_are_left_alone(folder: Path) -> None:
 def test_the_process_environment_is_the_default(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYMLOPS_SERVING__PORT", "8123")
     assert load_config().serving.port == 8123
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "monitoring: {alerts: {webhooks: [{name: a, url: 'http://example.org/s3cret'}]}}",
+        "monitoring: {alerts: {webhooks: [{name: 'S3CRET s3cret', url: 'https://example.org'}]}}",
+        "features: {online_store: 'redis://u:s3cret@h/0'}",
+        "features: {storage_options: {AWS_SECRET_ACCESS_KEY: s3cret}}",
+    ],
+)
+def test_values_that_may_be_secrets_are_not_shown(folder: Path, text: str) -> None:
+    write(folder, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(environ={})
+    assert "s3cret" not in str(caught.value)
+    assert str(caught.value).startswith("configs/platform.yaml: ")

@@ -4,13 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from raymlops.config import TriggersConfig, WindowCount
-from raymlops.control.triggers import find_distrusted, find_fired
-from raymlops.records.windows import ColumnDrift
+from raymlops.config import DriftCount, TriggersConfig, WindowCount
+from raymlops.control.triggers import alarm_rule, find_distrusted, find_fired
+from raymlops.monitoring import AlarmRule
+from raymlops.records.windows import ColumnDrift, MultivariateDrift
 from raymlops.testing.control_examples import DAY, START, example_window
 
 OFF = TriggersConfig(performance=None, drift=None)
-TWO_OF_THREE = WindowCount(n=2, of=3)
+TWO_OF_THREE = DriftCount(n=2, of=3)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,44 @@ def test_drift_counts_until_it_is_clearly_over(level: float, fires: bool) -> Non
     if fires:
         assert fired[0].reason == "drift in 2 of the last 3 windows, most of all in wind"
         assert fired[0].facts["scores"] == {"wind": 0.1 * level}
+
+
+@pytest.mark.parametrize(
+    ("count", "levels", "fires"),
+    [
+        ({}, [0.7], False),
+        ({"clear_level": 0.6}, [0.7], True),
+        ({"clear_level": 1.0}, [0.99], False),
+        ({"clear_windows": 2}, [0.1], True),
+        ({"clear_windows": 2}, [0.1, 0.1], False),
+        ({"clear_windows": 2}, [0.1, 0.9, 0.1], True),
+    ],
+)
+def test_when_an_alarm_is_over_can_be_set(count: dict[str, float], levels: list[float], fires: bool) -> None:
+    calm = [
+        example_window(2 + day, columns={"wind": ColumnDrift(score=level, threshold=1.0, p_value=0.1, drifted=False)})
+        for day, level in enumerate(levels)
+    ]
+    windows = [*(example_window(day, drifted=True) for day in range(2)), *calm]
+    config = TriggersConfig(performance=None, drift=DriftCount(n=2, of=3, **count))
+    assert bool(find_fired(windows, champion_since=START, now=START, config=config)) is fires
+
+
+def test_the_alarm_s_defaults_are_the_library_s() -> None:
+    assert alarm_rule(TriggersConfig().drift) == alarm_rule(None) == AlarmRule()
+    assert TriggersConfig(drift=WindowCount(n=1, of=4)).drift == DriftCount(n=1, of=4)
+
+
+def test_drift_of_several_columns_together_is_named() -> None:
+    moved = MultivariateDrift(
+        score=0.7, threshold=0.6, p_value=0.0, drifted=True, importances={"wind": 0.6, "sun": 0.4}
+    )
+    windows = [example_window(day, drifted=True, columns={}, multivariate=moved) for day in range(2)]
+    (drift,) = find_fired(
+        windows, champion_since=START, now=START, config=OFF.model_copy(update={"drift": TWO_OF_THREE})
+    )
+    assert drift.reason == ("drift in 2 of the last 3 windows, of several columns together, most of all wind, sun")
+    assert drift.facts["scores"] == {}
 
 
 @pytest.mark.parametrize(("age", "fires"), [(6 * DAY, False), (7 * DAY, True), (8 * DAY, True)])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from raymlops.monitoring.alerts import AlertRule, alert_of_entry, read_windows
 from raymlops.records.alerts import Alert, AlertCursor
 from raymlops.records.ledger import LedgerEntry
-from raymlops.records.windows import ColumnDrift, Performance, WindowRecord
+from raymlops.records.windows import ColumnDrift, MultivariateDrift, Performance, WindowRecord
 
 START = datetime(2013, 1, 7, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -57,6 +57,17 @@ def test_drift_is_told_of_when_it_lasts_with_the_columns_that_explain_it() -> No
     assert list(alerts[0].facts["score_over_threshold"]) == ["strong", "weak"]
     assert alerts[1].facts["raised"] == alerts[0].key
     assert alerts[0].severity == alerts[1].severity == "warning"
+    assert alerts[0].summary == "churn: the data has moved, most of all in strong, weak"
+
+
+def test_drift_of_several_columns_together_is_told_of_where_it_counts() -> None:
+    moved = MultivariateDrift(score=0.7, threshold=0.6, p_value=0.0, drifted=True, importances={"y": 0.7, "x": 0.3})
+    counted = [window(day, drifted=True, multivariate=moved) for day in range(2)]
+    _, alerts = read_windows(AlertCursor(source="churn"), counted, RULE)
+    assert [alert.summary for alert in alerts] == [
+        "churn: the data has moved, several columns together, most of all y, x"
+    ]
+    assert told([window(day, multivariate=moved) for day in range(2)]) == []
 
 
 def test_another_champion_ends_drift_and_degradation() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from raymlops.monitoring.alarm import AlarmRule
-from raymlops.monitoring.answers import answer_questions, drift_weight, explain
-from raymlops.records.windows import ColumnDrift, Performance, WindowRecord
+from raymlops.monitoring.answers import answer_questions, drift_weight, explain, overall_drift
+from raymlops.records.windows import ColumnDrift, MultivariateDrift, Performance, WindowRecord
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -82,3 +82,42 @@ def test_a_weight_needs_no_importance_and_is_bounded() -> None:
     assert drift_weight(column(0.2)) == pytest.approx(2)
     assert drift_weight(column(100.0)) == 10
     assert drift_weight(column(0.2, threshold=0.0)) == 0
+
+
+TOGETHER = MultivariateDrift(score=0.7, threshold=0.6, p_value=0.001, drifted=True, importances={"y": 0.7, "x": 0.3})
+
+
+def test_several_columns_together_are_said_and_do_not_count_by_themselves() -> None:
+    _, moved, _ = answer_questions([window(0, multivariate=TOGETHER), window(1, multivariate=TOGETHER)])
+    assert moved.verdict == "no"
+    assert moved.reason == (
+        "no column lies beyond its threshold; but several columns together, most of all y, x, "
+        "which does not count by itself"
+    )
+
+
+def test_several_columns_together_are_the_reason_where_they_count() -> None:
+    windows = [window(day, multivariate=TOGETHER, drifted=True) for day in range(2)]
+    assert answer_questions(windows[:1])[1].reason == (
+        "in the newest window alone: several columns together, most of all y, x"
+    )
+    _, moved, _ = answer_questions(windows)
+    assert moved.verdict == "yes"
+    assert moved.reason.endswith(": several columns together, most of all y, x")
+
+
+def test_what_moves_beside_single_columns() -> None:
+    tested = column(0.3).model_copy(update={"test": "shape"})
+    assert overall_drift([]) == overall_drift([window(0, label_drift=column(0.0))]) == ()
+    older = window(0, prediction_drift=tested, label_drift=tested, multivariate=TOGETHER)
+    found = overall_drift([older, window(1)])
+    assert [one.what for one in found] == ["predictions", "labels", "several columns together"]
+    assert found[2].to_dict() == {
+        "what": "several columns together",
+        "score": 0.7,
+        "threshold": 0.6,
+        "p_value": 0.001,
+        "drifted": True,
+        "columns": {"y": 0.7, "x": 0.3},
+    }
+    assert found[1].columns == {}

@@ -17,7 +17,7 @@ import pytest
 from raymlops.monitoring import MonitorReport
 from raymlops.monitoring.report import main_metric
 from raymlops.records.ledger import LedgerEntry
-from raymlops.records.windows import ColumnDrift, Performance, WindowRecord
+from raymlops.records.windows import ColumnDrift, MultivariateDrift, Performance, WindowRecord
 
 START = datetime(2013, 1, 7, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -97,6 +97,24 @@ def test_hostile_names_are_escaped() -> None:
     page = MonitorReport(bad, START, (window,)).html()
     assert "<img" not in page
     assert page.count("<script") == page.count("</script>") == 2
+
+
+def test_several_columns_together_are_in_json_and_on_the_page() -> None:
+    bad = "<img src=x>"
+    together = MultivariateDrift(score=0.71, threshold=0.6, p_value=0.001, drifted=True, importances={bad: 1.0})
+    window = WindowRecord(
+        model="m", start=START, end=START + WEEK, champion=1, rows=5, multivariate=together,
+        label_drift=ColumnDrift(score=0.4, threshold=0.1, p_value=0.0, drifted=True, test="shape"),
+    )  # fmt: skip
+    found = MonitorReport("m", START, (window,))
+    values = json.loads(json.dumps(found.to_dict()))
+    assert [one["what"] for one in values["overall_drift"]] == ["labels", "several columns together"]
+    assert values["overall_drift"][1]["columns"] == {bad: 1.0}
+    assert values["windows"][0]["multivariate"]["score"] == 0.71
+    page = found.html()
+    assert '<td>several columns together</td><td class="n">0.7100</td>' in page
+    assert "&lt;img src=x&gt; 100%" in page
+    assert "<img" not in page
 
 
 def test_only_the_page_s_own_script_may_run(report: MonitorReport) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from raymlops.errors import DataError, ModelVersionNotFound, SchemaMismatch
-from raymlops.monitoring import REFERENCE_FILE, Profile
+from raymlops.monitoring import DOMAIN_FILE, REFERENCE_FILE, DomainClassifier, Profile
 from raymlops.records.models import Signature
 from raymlops.records.plans import ServingPlan
 
@@ -253,3 +253,37 @@ def test_other_windows_and_delays(make_world: Callable[..., Any]) -> None:
     closed = monitor.close_windows("m", START + DAY)
     assert [record.end - record.start for record in closed] == [timedelta(hours=6)] * 4
     assert [record.rows for record in closed] == [14, 15, 14, 14]
+
+
+def test_several_columns_are_judged_together_where_the_champion_has_a_sample(world: Any) -> None:
+    """An older version has none, which is no fault; one that cannot be read is a warning that names it."""
+    world.register(1)
+    monitor = world.monitor()
+    for week in range(4):
+        fill(world, monitor, week)
+    sample = world.home / "1" / DOMAIN_FILE
+    (older,) = monitor.close_windows("m", START + WEEK + DAY)
+    assert older.multivariate is None
+    assert older.quality == "ok"
+    sample.write_bytes(b"ARROW1 and no more")
+    (broken,) = monitor.close_windows("m", START + 2 * WEEK + DAY)
+    assert broken.multivariate is None
+    assert broken.quality == "warn"
+    assert broken.quality_reasons[0].startswith("domain.arrow of version 1 cannot be read")
+    assert broken.columns.keys() == older.columns.keys()
+    sample.write_bytes(DomainClassifier.fit(world.events(9, 4000).select(["x", "y", "kind"])).dumps())
+    (found,) = monitor.close_windows("m", START + 3 * WEEK + DAY)
+    assert found.quality == "ok"
+    assert found.multivariate is not None
+    assert not found.multivariate.drifted
+    assert monitor.report("m").windows[2].multivariate == found.multivariate
+
+
+def test_a_sample_that_is_not_asked_for_is_not_read(make_world: Any) -> None:
+    world = make_world(label_delay=DAY, drift={"multivariate": "off"})
+    world.register(1)
+    (world.home / "1" / DOMAIN_FILE).write_bytes(b"broken")
+    monitor = world.monitor()
+    fill(world, monitor, 0)
+    (found,) = monitor.close_windows("m", START + WEEK + DAY)
+    assert (found.multivariate, found.quality) == (None, "ok")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -76,3 +77,18 @@ def test_freshness() -> None:
     assert judge(100, [], silence=23 * HOUR) == ["block: the newest event is 96% of the window old, over 95%"]
     assert judge(100, [100] * 3, silence=19 * HOUR, silences=20 * HOUR) == []  # as ever
     assert judge(0, [], silence=DAY) == []  # that the traffic stopped is said elsewhere
+
+
+def test_a_window_is_judged_by_those_before_it_also_after_a_restart(world: Any) -> None:
+    world.register(1)
+    monitor, length = world.monitor(), world.config.window
+    for week, rows in enumerate((400, 400, 400, 100, 400)):
+        monitor.record_events("m", world.events(week, rows), f"{week}")
+    start = world.events(0, 1)["event_time"][0].as_py() - length / 2
+    records = monitor.close_windows("m", start + 4 * length + DAY)
+    records += world.monitor().close_windows("m", start + 5 * length + DAY)
+    reasons = [[reason for reason in record.quality_reasons if "usual" in reason] for record in records]
+    assert reasons == [[], [], [], ["100 predictions, under 50% of the 400 usual at this time"], []]
+    assert records[3].quality == "warn"
+    assert records[0].newest_event_at is not None
+    assert records[0].end - records[0].newest_event_at < HOUR

@@ -220,3 +220,24 @@ def test_nothing_that_is_needed_is_removed(world: Any) -> None:
     world.metadata.plan = None
     monitor.maintain("m", late + 5000 * DAY)
     assert world.metadata.profiles == []
+
+
+def test_rows_that_come_while_a_window_closes_are_late(world: Any) -> None:
+    world.register(1)
+    monitor = world.monitor()
+    tables = [fill(world, monitor, 0), world.events(0, 30)]
+    marks = world.tables.marks
+
+    def marks_then_rows(name: str) -> dict[str, int]:
+        taken: dict[str, int] = marks(name)
+        world.tables.append(name, tables[1], ingest_id="meanwhile")
+        return taken
+
+    world.tables.marks = marks_then_rows
+    (record,) = monitor.close_windows("m", START + WEEK + DAY)
+    assert record.rows == 400
+    world.tables.marks = marks
+    monitor.close_windows("m", START + WEEK + DAY)
+    (week,) = monitor.rollup("m", START, START + WEEK)
+    assert week.late_rows == 30
+    assert week.answered() == whole(world, *tables)

@@ -70,7 +70,8 @@ def test_a_first_run_registers_a_version_that_can_be_served(next_context: Traini
     late, early = model.predict(columns_of(row, model.signature))["probability"][:, 1]
     assert late > 0.6 > 0.4 > early
     reference = Reference.load(Path(version.path) / "reference.bin")
-    assert set(reference.columns) == {"size", "hour", "loads__load", "loads__noise", "score"}
+    assert set(reference.columns) == {"size", "hour", "loads__load", "loads__noise", "score", "label"}
+    assert (Path(version.path) / "domain.arrow").exists()
     run = next_context.metadata.get_run("run-1")
     assert (run.status, run.reason, run.bundle) == (RunStatus.SUCCEEDED, "first", "b" * 64)
     assert run.result["version"] == 1
