@@ -62,7 +62,7 @@ def platform(flights_project: Path, tmp_path_factory: pytest.TempPathFactory) ->
     overrides = {
         "home": str(home),
         "serving": {"port": port},
-        "monitoring": {"drift": {"min_share": 0.01, "false_discovery_rate": 0.25}},
+        "monitoring": {"drift": {"min_share": 0.0, "false_discovery_rate": 0.25}},
         "control": {
             "triggers": {"drift": {"n": 1, "of": 1}},
             "retrain": {"min_labelled_rows": 300},
