@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,8 @@ def _read(folder: Path, table: pa.Table, reader: FeatureReader, requests: list[l
     own = folder / f"read{len(requests[0])}"
     with _peer(own, table, folder / "feast", requests) as peer:
         for number in range(ROUNDS + 1):
-            reads = [_seconds(lambda r=r: plan.read(r, [at_us] * len(r))) for r in rows]  # type: ignore[misc]
-            online = [_seconds(lambda t=t: reader.online("all", t)) for t in tables]  # type: ignore[misc]
+            reads = [_seconds(partial(plan.read, some, [at_us] * len(some))) for some in rows]
+            online = [_seconds(partial(reader.online, "all", table)) for table in tables]
             feast = peer.seconds()
             if number:
                 ours += reads

@@ -127,7 +127,7 @@ class DeltaTables:
                 if done is not None:
                     return done
                 # Whoever lost draws lots for when to try again, so that the same do not meet for ever.
-                time.sleep(random.uniform(0, min(_LONGEST_PAUSE_S, 0.005 * 2**attempt)))  # noqa: S311
+                time.sleep(random.uniform(0, min(_LONGEST_PAUSE_S, 0.005 * 2**attempt)))  # noqa: S311 - no secret
             raise StorageError(f"table {name!r}: other writers were faster {_ATTEMPTS} times", table=name)
 
     def version(self, name: str) -> int:

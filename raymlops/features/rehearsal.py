@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,7 +43,7 @@ def rehearse(function: OnDemandFunction, example: Mapping[str, Any]) -> None:
 def _ways(rows: int) -> list[tuple[str, list[list[int]]]]:
     """Ways to ask about all rows: a name, and the positions asked about in each call."""
     everything = list(range(rows))
-    mixed = random.Random(rows).sample(everything, rows)  # noqa: S311 - no secret
+    mixed = np.random.default_rng(rows).permutation(rows).tolist()
     return [
         ("when called again", [everything]),
         ("row by row", [[row] for row in everything]),

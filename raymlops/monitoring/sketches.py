@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
-from datasketches import kll_doubles_sketch  # type: ignore[import-untyped]
+from datasketches import kll_doubles_sketch
 from numpy.typing import NDArray
 
 from raymlops.errors import DataError

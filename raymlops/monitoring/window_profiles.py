@@ -178,10 +178,7 @@ class WindowProfiles:
             before = {Part(p.version, p.role, p.segment): p for p in stored if p.late}
             for profile in self._profiles(window, rows, late=True):
                 earlier = before.get(Part(profile.version, profile.role, profile.segment))
-                if earlier is not None:
-                    both = Profile.loads(earlier.profile) + Profile.loads(profile.profile)
-                    profile = profile.model_copy(update={"rows": both.rows, "profile": both.dumps()})  # noqa: PLW2901
-                found.append(profile)
+                found.append(profile if earlier is None else _added(earlier, profile))
         return found
 
     def _profiles(self, window: WindowRecord, events: pa.Table, *, late: bool = False) -> list[WindowProfile]:
@@ -203,3 +200,8 @@ class WindowProfiles:
             )
             for part, profile in profile_parts(reference, events, segments).items()
         ]
+
+
+def _added(earlier: WindowProfile, later: WindowProfile) -> WindowProfile:
+    both = Profile.loads(earlier.profile) + Profile.loads(later.profile)
+    return later.model_copy(update={"rows": both.rows, "profile": both.dumps()})

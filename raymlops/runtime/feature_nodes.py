@@ -33,7 +33,7 @@ __all__ = ["FeaturesActor", "copies", "copy_of", "copy_path", "on_this_node", "o
 
 _log = logging.getLogger(__name__)
 
-PASSWORD_VARIABLE = "RAYMLOPS_REDIS_PASSWORD"  # noqa: S105 - its name
+CREDENTIAL_VARIABLE = "RAYMLOPS_REDIS_PASSWORD"
 _COPY = "features-copy-"
 _NODES_EVERY_S = 2.0
 """How often the writer looks for nodes that joined or left; a node that serves before that starts its own copy."""
@@ -55,7 +55,7 @@ def online_server(config: PlatformConfig, *, writable: bool) -> OnlineStore | No
     """The store on a server, where one is configured."""
     if config.features.online_store == "lmdb":
         return None
-    password = os.environ.get(PASSWORD_VARIABLE)
+    password = os.environ.get(CREDENTIAL_VARIABLE)
     prefix = config.features.online_prefix
     return RedisOnlineStore(config.features.online_store, writable=writable, prefix=prefix, password=password)
 
@@ -170,10 +170,9 @@ class _CopyActor:
         while True:
             try:
                 self._follower.step()
-            except RaymlopsError as error:
-                _log.warning("the copy could not be brought up to date and will be, next time: %s", error)
-            except Exception:  # kept in the copy's report
-                _log.exception("the copy could not be brought up to date and will be, next time")
+            except Exception as error:  # the thread must outlive it; the copy's report, and a reader's wait, tell of it
+                unknown = not isinstance(error, RaymlopsError)
+                _log.warning("the copy could not be brought up to date, next try follows: %s", error, exc_info=unknown)
             self._asked.wait(every_s)
             self._asked.clear()
 
