@@ -6,10 +6,10 @@ from ipaddress import ip_address
 
 from pydantic import Field
 
-from raymlops.config.section import Section, Span
+from raymlops.config.section import Duration, Section, Span
 from raymlops.config.section import parse_duration as _d
 
-__all__ = ["EventLogConfig", "ServingConfig"]
+__all__ = ["BatchingConfig", "EventLogConfig", "ServingConfig"]
 
 
 class EventLogConfig(Section):
@@ -21,6 +21,17 @@ class EventLogConfig(Section):
     """As many events are sent at once, before the time is up."""
     buffer_rows: int = Field(50_000, ge=1)
     """Events a replica holds while the monitor is away; beyond that they are dropped, and counted."""
+
+
+class BatchingConfig(Section):
+    """How requests that arrive together are predicted together, in each replica."""
+
+    max_rows: int = Field(1_024, ge=1)
+    """Most rows of one call of a model; a request with more is a call by itself."""
+    max_wait: Duration = _d("0s")
+    """How long a request waits for others, for models whose calls cost far more than their rows; 0s: not at all."""
+    in_thread_above: Span = _d("10ms")
+    """A call expected to take longer is made in a thread, so that other requests go on meanwhile."""
 
 
 class ServingConfig(Section):
@@ -46,6 +57,8 @@ class ServingConfig(Section):
     """How often a replica asks for a newer plan, besides being told."""
     shadow_queue_rows: int = Field(1_000, ge=1)
     """Rows that wait for a shadow; beyond that they are dropped, and counted."""
+    batching: BatchingConfig = BatchingConfig()
+    """How requests are predicted together."""
     events: EventLogConfig = EventLogConfig()
     """The way of prediction events to the monitor."""
 

@@ -10,12 +10,13 @@ from typing import NamedTuple
 from raymlops.clock import Clock, to_us
 from raymlops.errors import DataError, DeploymentError
 from raymlops.records.plans import Role
+from raymlops.serving.batching import Batcher
 from raymlops.serving.event_log import EventLog
 from raymlops.serving.events import PredictionEvent
 from raymlops.serving.loader import Loaded, Serving
 from raymlops.serving.protocols import Columns, Outputs
 from raymlops.serving.router import choose
-from raymlops.serving.trials import ShadowJob, ShadowQueue, ask, check_outputs
+from raymlops.serving.trials import ShadowJob, ShadowQueue, ask
 
 __all__ = ["Answer", "Answerer", "Query"]
 
@@ -73,13 +74,17 @@ class Answerer:
         events: Takes the events; ``None`` records nothing.
         shadow: Takes copies for a shadow.
         deadline_s: Longest real time from arrival to answer.
+        batcher: Predicts what is in process.
     """
 
-    def __init__(self, clock: Clock, events: EventLog | None, shadow: ShadowQueue, deadline_s: float) -> None:
+    def __init__(
+        self, clock: Clock, events: EventLog | None, shadow: ShadowQueue, deadline_s: float, batcher: Batcher
+    ) -> None:
         self._clock = clock
         self._events = events
         self._shadow = shadow
         self._deadline_s = deadline_s
+        self._batcher = batcher
 
     async def answer(self, query: Query) -> Answer:
         """Answer by the chosen version: the candidate on trial, else the champion, else the backup.
@@ -103,9 +108,9 @@ class Answerer:
                 return self._finish(query, Answer(trial.version, "canary", outputs))
         if role == "shadow":
             self._copy(query)
-        return self._finish(query, self._in_process(query, reason))
+        return self._finish(query, await self._in_process(query, reason))
 
-    def _in_process(self, query: Query, reason: str | None) -> Answer:
+    async def _in_process(self, query: Query, reason: str | None) -> Answer:
         serving = query.serving
         first = query.pinned or serving.champion
         chosen: list[tuple[Role, Loaded]] = [(serving.role_of(first.version), first)]
@@ -114,8 +119,7 @@ class Answerer:
         reasons = [reason] if reason is not None else []
         for position, (role, loaded) in enumerate(chosen):
             try:
-                outputs = loaded.model.predict(query.columns)
-                check_outputs(outputs, query.rows)
+                outputs = await self._batcher.predict(loaded.model, query.columns, query.rows)
                 return Answer(loaded.version, role, outputs, "; ".join(reasons) or None)
             except Exception as error:
                 if isinstance(error, DataError) and position == 0:

@@ -26,6 +26,7 @@ from raymlops.records.keys import Scope
 from raymlops.records.plans import ServingPlan
 from raymlops.serving.access import OPEN, Access
 from raymlops.serving.answering import Answerer, Query
+from raymlops.serving.batching import Batcher
 from raymlops.serving.event_log import EventLog, EventLogStats
 from raymlops.serving.http import HttpReply, HttpRequest, error_reply, json_reply, raw_reply, reply_to
 from raymlops.serving.labels import decode_labels
@@ -106,7 +107,8 @@ class Endpoint:
         self._access = access
         self._max_in_flight = max_in_flight
         self._shadow = ShadowQueue(config.shadow_queue_rows)
-        self._answerer = Answerer(self._clock, events, self._shadow, self._deadline_s)
+        self._batcher = Batcher(config.batching)
+        self._answerer = Answerer(self._clock, events, self._shadow, self._deadline_s, self._batcher)
         self._serving: Serving | None = None
         self._load_lock = threading.Lock()
         self._swap_lock = threading.Lock()
@@ -195,6 +197,7 @@ class Endpoint:
             How many rows of events were lost, because nobody took them before the deadline.
         """
         await self._shadow.stop()
+        self._batcher.close()
         return 0 if self._events is None else await self._events.stop(deadline_s)
 
     async def handle(self, request: HttpRequest) -> HttpReply:

@@ -50,6 +50,22 @@ class Model(Protocol):
         """
         ...
 
+    def encode(self, columns: Columns) -> Any:
+        """The first part of ``predict``: N rows as ``score`` takes them, checked. Raises what ``predict`` raises."""
+        ...
+
+    def stack(self, encoded: Sequence[Any]) -> Any:
+        """Encoded requests as one, in order.
+
+        Raises:
+            DataError: They cannot be one without a change of their values.
+        """
+        ...
+
+    def score(self, encoded: Any) -> Outputs:
+        """The second part of ``predict``."""
+        ...
+
     def importances(self) -> dict[str, float]:
         """Input column -> relative importance, summing to 1; empty where the estimator knows none."""
         ...
@@ -70,6 +86,18 @@ class _Scored:
     @property
     def signature(self) -> Signature:
         return self._schema.signature
+
+    def predict(self, columns: Columns) -> Outputs:
+        return self.score(self.encode(columns))
+
+    def encode(self, columns: Columns) -> Any:
+        raise NotImplementedError
+
+    def stack(self, encoded: Sequence[Any]) -> Any:
+        return np.concatenate(encoded)
+
+    def score(self, encoded: Any) -> Outputs:
+        raise NotImplementedError
 
     def _outputs(self, scores: Array) -> Outputs:
         """Outputs from what the estimator answers: [N, classes], P(class 1) [N], or values [N]."""
@@ -113,12 +141,15 @@ class XgboostModel(_Scored):
         self._encoders = _encoders(booster, self._schema)
         self._width = len(self._schema.names)
 
-    def predict(self, columns: Columns) -> Outputs:
+    def encode(self, columns: Columns) -> Array:
         first = columns.get(self._schema.names[0])
         matrix = np.empty((0 if first is None else len(first), self._width), dtype=np.float32)
         self._fill(matrix, columns, self._encoders)
+        return matrix
+
+    def score(self, encoded: Array) -> Outputs:
         # the matrix has the width by construction, and validation costs as much as a tree
-        return self._outputs(self._booster.inplace_predict(matrix, validate_features=False))
+        return self._outputs(self._booster.inplace_predict(encoded, validate_features=False))
 
     def importances(self) -> dict[str, float]:
         gains = self._booster.get_score(importance_type="total_gain")
@@ -144,8 +175,24 @@ class SklearnModel(_Scored):
         # OpenMP would wake a team of threads for every row
         self._threads = ThreadpoolController().select(user_api="openmp")
 
-    def predict(self, columns: Columns) -> Outputs:
-        inputs = self._frame(columns) if self._framed else self._matrix(columns)
+    def encode(self, columns: Columns) -> Any:
+        return self._checked(columns) if self._framed else self._matrix(columns)
+
+    def stack(self, encoded: Sequence[Any]) -> Any:
+        if not self._framed:
+            return np.concatenate(encoded)
+        stacked = {}
+        for name in self._schema.names:
+            parts = [columns[name] for columns in encoded]
+            if len({part.dtype for part in parts}) > 1:
+                raise DataError(f"input {name!r} is of several types", column=name)
+            stacked[name] = np.concatenate(parts)
+        return stacked
+
+    def score(self, encoded: Any) -> Outputs:
+        import pandas as pd
+
+        inputs = pd.DataFrame(encoded) if self._framed else encoded
         with self._threads.limit(limits=1):
             return self._outputs(self._score(inputs))
 
@@ -164,16 +211,14 @@ class SklearnModel(_Scored):
         self._fill(matrix, columns, {})
         return matrix
 
-    def _frame(self, columns: Columns) -> Any:
-        import pandas as pd
-
+    def _checked(self, columns: Columns) -> Columns:
         missing = [name for name in self._schema.names if name not in columns]
         if missing:
             raise SchemaMismatch(f"inputs {missing} are missing", columns=missing)
         numbers = [name for name in self._schema.names if name not in self._schema.texts]
         if numbers:
             _check_range(np.column_stack([columns[name] for name in numbers]), numbers)
-        return pd.DataFrame({name: columns[name] for name in self._schema.names})
+        return {name: columns[name] for name in self._schema.names}
 
 
 class BrokenModel(_Scored):
@@ -181,14 +226,14 @@ class BrokenModel(_Scored):
 
     Args:
         signature: What the version would take and give.
-        error: Why it is broken; raised by each prediction.
+        error: Why it is broken; raised by each prediction, of anything.
     """
 
     def __init__(self, signature: Signature, error: ModelLoadFailed) -> None:
         super().__init__(signature)
         self.error = error
 
-    def predict(self, columns: Columns) -> Outputs:  # noqa: ARG002 (the Protocol's)
+    def encode(self, columns: Columns) -> Any:  # noqa: ARG002 (the Protocol's)
         raise ModelLoadFailed(str(self.error), **self.error.context)
 
     def importances(self) -> dict[str, float]:
