@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-__all__ = ["JoinedLabels", "join_labels", "label_number", "label_text"]
+__all__ = ["KEY", "JoinedLabels", "join_labels", "label_number", "label_text"]
 
 KEY = ["request_id", "row"]
+"""What labels find their predictions by."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class EventTables(Protocol):
         end: datetime | None,
         column: str,
         *,
+        columns: Sequence[str] | None = None,
         after: Mapping[str, int] | None = None,
         until: Mapping[str, int] | None = None,
     ) -> pa.Table:
@@ -43,6 +44,7 @@ class EventTables(Protocol):
             start: First instant.
             end: The instant after the last one.
             column: Column of instants.
+            columns: The columns wanted; all by default.
             after: Only rows that were not there when these marks were taken.
             until: Only rows that were.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit, logit
 
 __all__ = ["RidgeFit", "density_ratios", "effective_rows", "fit_linear", "fit_logistic", "tempered"]
@@ -19,7 +20,10 @@ RIDGE = 10.0
 """Penalty on squared coefficients of standardised terms: worth ten rows of evidence, whatever the rows."""
 MAX_RATIO = 10.0
 """Ratios are cut here: what little bias that brings is far less than the noise of a few rows that stand for all."""
-STEPS = 30
+STEPS = 60
+LONGEST_STEP = 3.0
+FLAT = 1e-6
+"""Least information of a row, however sure its chance."""
 
 Floats = NDArray[np.float64]
 
@@ -46,7 +50,7 @@ class RidgeFit:
 
 
 def fit_logistic(terms: Floats, outcomes: Floats, *, weights: Floats, offset: Floats) -> RidgeFit:
-    """Ridge logistic regression by Newton's method.
+    """Ridge logistic regression.
 
     Args:
         terms: Shape [N, terms].
@@ -54,29 +58,42 @@ def fit_logistic(terms: Floats, outcomes: Floats, *, weights: Floats, offset: Fl
         weights: N weights.
         offset: N log odds to start from: what the terms say is added to them, and shrinks to nothing.
     """
-    design = np.column_stack([np.ones(len(terms)), terms])
-    penalty = np.r_[1e-6, np.full(terms.shape[1], RIDGE)]
+    design, penalty = _with_intercept(terms)
+    coefficients = _newton(design, outcomes, weights, offset, penalty)
+    chance = expit(design @ coefficients + offset)
+    information = _information(design, weights * np.maximum(chance * (1 - chance), FLAT), penalty)
+    return RidgeFit(coefficients, weights * (outcomes - chance), _inverse(information))
+
+
+def _newton(design: Floats, outcomes: Floats, weights: Floats, offset: Floats, penalty: Floats) -> Floats:
+    """The coefficients of a ridge logistic regression.
+
+    To form the information is nearly all the work, so a step takes that of the step before for as long as steps halve:
+    the next ones then sum to less than the last one.
+    """
     coefficients = np.zeros(design.shape[1])
     share = np.clip(np.average(outcomes, weights=weights), 1e-4, 1 - 1e-4)
     coefficients[0] = logit(share) - np.average(offset, weights=weights)
+    factor, before = None, np.inf
     for _ in range(STEPS):
         chance = expit(design @ coefficients + offset)
-        residuals = weights * (outcomes - chance)
-        information = _information(design, weights * np.maximum(chance * (1 - chance), 1e-6), penalty)
-        step = np.linalg.solve(information, design.T @ residuals - penalty * coefficients)
+        if factor is None:
+            factor = cho_factor(_information(design, weights * np.maximum(chance * (1 - chance), FLAT), penalty))
+        step = cho_solve(factor, design.T @ (weights * (outcomes - chance)) - penalty * coefficients)
         largest = float(np.abs(step).max())
-        coefficients += step * min(1.0, 3.0 / max(largest, 1e-12))
+        coefficients += step * min(1.0, LONGEST_STEP / max(largest, 1e-12))
         if largest < 1e-4:
             break
-    chance = expit(design @ coefficients + offset)
-    information = _information(design, weights * np.maximum(chance * (1 - chance), 1e-6), penalty)
-    return RidgeFit(coefficients, weights * (outcomes - chance), _inverse(information))
+        if largest > before / 2:
+            factor = None
+        before = largest
+    return coefficients
 
 
 def fit_linear(terms: Floats, outcomes: Floats, *, weights: Floats) -> RidgeFit:
     """Ridge regression of several outcomes at once, shape [N, outcomes]."""
-    design = np.column_stack([np.ones(len(terms)), terms])
-    bread = _inverse(_information(design, weights, np.r_[1e-6, np.full(terms.shape[1], RIDGE)]))
+    design, penalty = _with_intercept(terms)
+    bread = _inverse(_information(design, weights, penalty))
     coefficients = bread @ (design.T @ (weights[:, None] * outcomes))
     residuals = outcomes - design @ coefficients
     return RidgeFit(coefficients, weights[:, None] * residuals, bread)
@@ -90,9 +107,10 @@ def density_ratios(reference: Floats, window: Floats) -> Floats:
         window: Terms of the window's rows, shape [M, terms].
     """
     n, m = len(reference), len(window)
+    design, penalty = _with_intercept(np.vstack([reference, window]))
     outcomes = np.r_[np.zeros(n), np.ones(m)]
-    fitted = fit_logistic(np.vstack([reference, window]), outcomes, weights=np.ones(n + m), offset=np.zeros(n + m))
-    ratios = np.exp(np.clip(fitted(reference) - np.log(m / n), -10.0, np.log(MAX_RATIO)))
+    coefficients = _newton(design, outcomes, np.ones(n + m), np.zeros(n + m), penalty)
+    ratios = np.exp(np.clip(design[:n] @ coefficients - np.log(m / n), -10.0, np.log(MAX_RATIO)))
     weights: Floats = ratios / ratios.mean()
     return weights
 
@@ -111,8 +129,14 @@ def tempered(ratios: Floats, rows: float) -> Floats:
     return np.ones_like(ratios)
 
 
+def _with_intercept(terms: Floats) -> tuple[Floats, Floats]:
+    """The design and the penalty of each of its columns."""
+    return np.column_stack([np.ones(len(terms)), terms]), np.r_[1e-6, np.full(terms.shape[1], RIDGE)]
+
+
 def _information(design: Floats, weights: Floats, penalty: Floats) -> Floats:
-    found: Floats = (design * weights[:, None]).T @ design
+    scaled = design * np.sqrt(weights)[:, None]
+    found: Floats = scaled.T @ scaled  # of a matrix with itself only half is computed
     found[np.diag_indices(len(penalty))] += penalty
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Literal
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from raymlops.clock import Clock, from_us, to_us
 from raymlops.config.monitoring import MonitoringConfig
 from raymlops.errors import ModelVersionNotFound, RaymlopsError
-from raymlops.monitoring.labels import label_text
+from raymlops.monitoring.labels import KEY, label_text
 from raymlops.monitoring.late_labels import LateLabels
 from raymlops.monitoring.ports import EventTables, FeatureAudit, WindowMetadata
 from raymlops.monitoring.profile import Profile
@@ -240,10 +240,9 @@ class MonitorService:
         end = start + self._config.window
         closes = end + self._config.label_delay
         lookback = max(self._config.window, self._config.label_delay)
-        known = self._read(_events_name(model), start - lookback, closes, EVENTS, marks)
+        events = self._read(_events_name(model), start, end, EVENTS, until=marks)
+        known = self._read(_events_name(model), start - lookback, closes, EVENTS, columns=KEY, until=marks)
         labels = self._read(_labels_name(model), start, closes, LABELS)
-        times = known["event_time"]
-        events = known.filter(pc.and_(pc.greater_equal(times, pa.scalar(start)), pc.less(times, pa.scalar(end))))
         champion = self._champion(model, events, end)
         if champion is None:
             return None
@@ -258,7 +257,7 @@ class MonitorService:
             end=end,
             champion=champion,
             events=events,
-            known=known.select(["request_id", "row"]),
+            known=known,
             labels=labels,
             versions=versions,
             reference=reference,
@@ -298,7 +297,7 @@ class MonitorService:
             end=window.end,
             champion=window.champion,
             events=events,
-            known=events.select(["request_id", "row"]),
+            known=events.select(KEY),
             labels=self._read(_labels_name(model), window.start, until, LABELS),
             versions=versions,
             reference=None,
@@ -337,10 +336,17 @@ class MonitorService:
         return champion
 
     def _read(
-        self, name: str, start: datetime, end: datetime, schema: pa.Schema, until: Mapping[str, int] | None = None
+        self,
+        name: str,
+        start: datetime,
+        end: datetime,
+        schema: pa.Schema,
+        *,
+        columns: Sequence[str] | None = None,
+        until: Mapping[str, int] | None = None,
     ) -> pa.Table:
-        table = self._tables.read(name, start, end, "event_time", until=until)
-        return table if table.num_columns else schema.empty_table()
+        table = self._tables.read(name, start, end, "event_time", columns=columns, until=until)
+        return table if table.num_columns else schema.empty_table().select(columns or schema.names)
 
 
 def _grid(config: MonitoringConfig, instant: datetime, *, up: bool = False) -> datetime:

@@ -31,6 +31,8 @@ from raymlops.runtime.event_generations import (
 
 __all__ = ["DeltaEventTables"]
 
+_INSTANTS = ("event_time", "served_at")
+"""What queries are by."""
 _BATCH_ROWS = 50_000
 _COMMITS = 4096
 """A generation takes so many appends: its log, and what it remembers of ingest ids, stay small."""
@@ -56,7 +58,7 @@ class DeltaEventTables:
     def __init__(self, root: Path, *, commits: int = _COMMITS) -> None:
         self._root = root
         self._commits = commits
-        self._tables = DeltaTables(root)
+        self._tables = DeltaTables(root, skip_by=_INSTANTS)
         self._appending = threading.Lock()
         self._current: dict[tuple[str, str], Generation] = {}
         self._appended: dict[Generation, int] = {}
@@ -64,7 +66,7 @@ class DeltaEventTables:
         self._seals: dict[Generation, Seal] = {}
 
     def append(self, name: str, table: pa.Table, *, ingest_id: str) -> object:
-        # the log keeps extremes of the first columns only, and queries are by instants
+        # a log from before it kept extremes of instants alone keeps those of the first columns
         instants = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
         table = table.select([*instants, *(column for column in table.column_names if column not in instants)])
         described = ",".join(f"{field.name}:{field.type}" for field in table.schema)
@@ -97,6 +99,7 @@ class DeltaEventTables:
         end: datetime | None,
         column: str,
         *,
+        columns: Sequence[str] | None = None,
         after: Mapping[str, int] | None = None,
         until: Mapping[str, int] | None = None,
     ) -> pa.Table:
@@ -105,7 +108,7 @@ class DeltaEventTables:
             first, following = _from(part, after), _to(part, until)
             if following is not None and following <= first:
                 continue
-            rows = self._read_part(part, start, end, column, first, following)
+            rows = self._read_part(part, start, end, column, columns, first, following)
             if rows is not None:
                 found.append(rows)
         return pa.concat_tables(found, promote_options="default") if found else pa.table({})
@@ -187,12 +190,20 @@ class DeltaEventTables:
                 yield part
 
     def _read_part(
-        self, part: Generation, start: datetime | None, end: datetime | None, column: str, first: int, to: int | None
+        self,
+        part: Generation,
+        start: datetime | None,
+        end: datetime | None,
+        column: str,
+        columns: Sequence[str] | None,
+        first: int,
+        to: int | None,
     ) -> pa.Table | None:
         """The rows of one generation; ``None`` where it was removed meanwhile."""
         try:
             return self._tables.read(
                 part.name,
+                columns=columns,
                 start=start,
                 end=end,
                 time_column=column,

@@ -47,6 +47,7 @@ class MemoryTables:
         end: datetime | None,
         column: str,
         *,
+        columns: Sequence[str] | None = None,
         after: Mapping[str, int] | None = None,
         until: Mapping[str, int] | None = None,
     ) -> pa.Table:
@@ -62,7 +63,8 @@ class MemoryTables:
             keep = pc.and_(keep, pc.greater_equal(table[column], pa.scalar(start, INSTANT)))
         if end is not None:
             keep = pc.and_(keep, pc.less(table[column], pa.scalar(end, INSTANT)))
-        return table.filter(keep)
+        kept = table.filter(keep)
+        return kept if columns is None else kept.select(columns)
 
     def marks(self, name: str) -> dict[str, int]:
         return {"batches": len(self.tables[name])} if name in self.tables else {}

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -38,6 +40,28 @@ def test_terms_that_tell_nothing_leave_the_offset_as_it_is() -> None:
 def test_classes_that_can_be_told_apart_do_not_run_away() -> None:
     fitted = fit_logistic(TERMS, (TERMS[:, 0] > 0).astype(float), weights=WEIGHTS, offset=np.zeros(800))
     assert np.isfinite(fitted.coefficients).all()
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    rows=st.integers(20, 400),
+    terms=st.integers(1, 8),
+    slope=st.floats(0, 30),
+    heavy=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_fit_stands_where_the_penalised_likelihood_is_flat(
+    seed: int, rows: int, terms: int, slope: float, heavy: bool
+) -> None:
+    """Whatever the rows, from no signal to classes that are told apart: Newton's next step would be nothing."""
+    rng = np.random.default_rng(seed)
+    design = rng.standard_t(3, size=(rows, terms)) if heavy else rng.normal(size=(rows, terms))
+    offset, weights = rng.normal(size=rows), rng.exponential(size=rows) + 1e-3
+    labels = (rng.random(rows) < expit(slope * design[:, 0] + offset)).astype(float)
+    fitted = fit_logistic(design, labels, weights=weights, offset=offset)
+    pull = np.r_[fitted.pull.sum(), fitted.pull @ design]
+    rest = pull - np.r_[1e-6, np.full(terms, RIDGE)] * fitted.coefficients
+    assert np.abs(fitted.bread @ rest).max() < 1e-3 * (1 + np.abs(fitted.coefficients).max())
 
 
 def test_the_linear_fit_is_scikit_learns() -> None:
