@@ -5,6 +5,7 @@
 
 from raymlops.metadata.protocols import (
     ArtifactStore,
+    ContextStore,
     DeploymentStore,
     Ledger,
     Metadata,
@@ -17,6 +18,7 @@ from raymlops.metadata.service import MetadataService
 
 __all__ = [
     "ArtifactStore",
+    "ContextStore",
     "DeploymentStore",
     "Ledger",
     "Metadata",

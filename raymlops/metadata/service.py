@@ -8,6 +8,7 @@ from raymlops.clock import Clock, SystemClock
 from raymlops.metadata.protocols import Metadata
 from raymlops.metadata.sql.alerts import SqlAlertStore
 from raymlops.metadata.sql.artifacts import SqlArtifactStore
+from raymlops.metadata.sql.contexts import SqlContextStore
 from raymlops.metadata.sql.database import Database
 from raymlops.metadata.sql.deployments import SqlDeploymentStore
 from raymlops.metadata.sql.keys import SqlKeyStore
@@ -24,6 +25,7 @@ __all__ = ["MetadataService"]
 class MetadataService(
     SqlRunStore,
     SqlArtifactStore,
+    SqlContextStore,
     SqlModelRegistry,
     SqlPlanStore,
     SqlLedger,

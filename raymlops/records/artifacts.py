@@ -8,7 +8,7 @@ from pydantic import Field
 
 from raymlops.records.record import Instant, Record
 
-__all__ = ["Artifact", "ArtifactEvent", "Direction", "Lineage"]
+__all__ = ["Artifact", "ArtifactEvent", "Context", "Direction", "Lineage"]
 
 Direction = Literal["input", "output"]
 
@@ -49,3 +49,14 @@ class Lineage(Record):
     def run_ids(self) -> tuple[str, ...]:
         """The runs that took part, in order of their first event."""
         return tuple(dict.fromkeys(event.run_id for event in self.events))
+
+
+class Context(Record):
+    """Something that runs and artifacts belong to: an environment, a project, an experiment, an incident."""
+
+    kind: str
+    """``environment``, ``experiment`` ..."""
+    name: str
+    """Unique among contexts of the kind."""
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    created_at: Instant

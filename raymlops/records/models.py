@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -84,6 +84,8 @@ class AliasChange(Record):
     version: int | None
     previous: int | None
     reason: str
+    evidence: dict[str, Any] = Field(default_factory=dict)
+    """JSON values the change rested on, such as the number of the serving plan."""
     at: Instant
 
 
@@ -95,4 +97,6 @@ class StateChange(Record):
     state: ModelState
     previous: ModelState
     reason: str
+    evidence: dict[str, Any] = Field(default_factory=dict)
+    """JSON values the change rested on."""
     at: Instant

@@ -51,12 +51,27 @@ class PlanRecords(Protocol):
         ...
 
     def set_alias(
-        self, name: str, alias: str, version: int | None, *, expected: int | None, reason: str
+        self,
+        name: str,
+        alias: str,
+        version: int | None,
+        *,
+        expected: int | None,
+        reason: str,
+        evidence: Mapping[str, object] | None = None,
     ) -> AliasChange:
         """Move an alias by compare-and-set."""
         ...
 
-    def set_state(self, name: str, version: int, state: ModelState, *, reason: str) -> ModelVersion:
+    def set_state(
+        self,
+        name: str,
+        version: int,
+        state: ModelState,
+        *,
+        reason: str,
+        evidence: Mapping[str, object] | None = None,
+    ) -> ModelVersion:
         """Change a version's state."""
         ...
 
@@ -254,15 +269,17 @@ class EndpointOperator:
 
     def _settle(self, plan: ServingPlan, before: ServingPlan | None) -> None:
         """Let aliases and version states follow the committed plan."""
-        aliases = self._metadata.aliases(plan.model)
+        model = plan.model
+        why: dict[str, Any] = {"reason": plan.reason, "evidence": {"plan": plan.number}}
+        aliases = self._metadata.aliases(model)
         for alias, version in (("champion", plan.champion), ("backup", plan.backup)):
             if aliases.get(alias) != version:
-                self._metadata.set_alias(plan.model, alias, version, expected=aliases.get(alias), reason=plan.reason)
-        self._metadata.set_state(plan.model, plan.champion, ModelState.PRODUCTION, reason=plan.reason)
+                self._metadata.set_alias(model, alias, version, expected=aliases.get(alias), **why)
+        self._metadata.set_state(model, plan.champion, ModelState.PRODUCTION, **why)
         if plan.trial is not None:
-            self._metadata.set_state(plan.model, plan.trial.version, ModelState.STAGING, reason=plan.reason)
+            self._metadata.set_state(model, plan.trial.version, ModelState.STAGING, **why)
         for version in _versions(before) - _versions(plan):
-            self._metadata.set_state(plan.model, version, ModelState.ARCHIVED, reason=plan.reason)
+            self._metadata.set_state(model, version, ModelState.ARCHIVED, **why)
 
 
 def _versions(plan: ServingPlan | None) -> set[int]:

@@ -41,11 +41,12 @@ from raymlops.testing.metadata_examples import (
     example_plan,
     example_window,
 )
-from raymlops.testing.metadata_runs import ArtifactStoreContract, RunStoreContract
+from raymlops.testing.metadata_runs import ArtifactStoreContract, ContextStoreContract, RunStoreContract
 
 __all__ = [
     "AlertStoreContract",
     "ArtifactStoreContract",
+    "ContextStoreContract",
     "DeploymentStoreContract",
     "KeyStoreContract",
     "LedgerContract",
@@ -80,7 +81,8 @@ class ModelRegistryContract:
         metadata.register_version(example_draft(), key="k")
         for state in (ModelState.STAGING, ModelState.STAGING, ModelState.PRODUCTION, ModelState.ARCHIVED):
             clock.advance_to(clock.now() + HOUR)
-            assert metadata.set_state("churn", 1, state, reason=f"to {state}").state is state
+            changed = metadata.set_state("churn", 1, state, reason=f"to {state}", evidence={"plan": (1, 2)})
+            assert changed.state is state
         history = metadata.state_history("churn", 1)
         assert [(change.previous, change.state) for change in history] == [
             (ModelState.CANDIDATE, ModelState.STAGING),
@@ -88,6 +90,7 @@ class ModelRegistryContract:
             (ModelState.PRODUCTION, ModelState.ARCHIVED),
         ]
         assert history[0].reason == "to staging"
+        assert history[0].evidence == {"plan": [1, 2]}
         with pytest.raises(InvalidTransition, match="candidate"):
             metadata.set_state("churn", 1, ModelState.CANDIDATE, reason="no")
         with pytest.raises(DataError, match="odd"):
@@ -97,7 +100,8 @@ class ModelRegistryContract:
     def test_aliases_move_by_compare_and_set(self, metadata: ModelRegistry, clock: MovableClock) -> None:
         for key in ("a", "b"):
             metadata.register_version(example_draft(), key=key)
-        first = metadata.set_alias("churn", "champion", 1, expected=None, reason="first")
+        first = metadata.set_alias("churn", "champion", 1, expected=None, reason="first", evidence={"plan": 1})
+        assert first.evidence == {"plan": 1} == metadata.alias_history("churn")[0].evidence
         clock.advance_to(EPOCH + HOUR)
         assert metadata.set_alias("churn", "champion", 1, expected=None, reason="again") == first
         with pytest.raises(StaleWrite, match="champion"):
@@ -132,6 +136,33 @@ class ModelRegistryContract:
         ):
             with pytest.raises(ModelVersionNotFound, match="'ghost' version 1"):
                 call()
+
+    def test_what_was_trained_on_a_table_is_found(self, metadata: ModelRegistry) -> None:
+        for name, key, tables in (
+            ("churn", "a", {"planes": 12, "weather": 3}),
+            ("churn", "b", {"planes": 13, "weather": 3}),
+            ("churn", "b", {"planes": 99}),
+            ("delay", "a", {"planes": 12}),
+            ("delay", "b", {}),
+        ):
+            draft = example_draft(name).model_copy(update={"table_versions": tables})
+            metadata.register_version(draft, key=key)
+
+        def found(table: str, version: int | None = None) -> list[tuple[str, int]]:
+            return [(each.name, each.version) for each in metadata.trained_on(table, version)]
+
+        assert found("planes", 12) == [("churn", 1), ("delay", 1)]
+        assert found("planes") == [("churn", 1), ("churn", 2), ("delay", 1)]
+        assert found("weather", 3) == [("churn", 1), ("churn", 2)]
+        assert found("weather", 12) == found("ghost") == []
+
+    def test_evidence_without_a_json_form_changes_nothing(self, metadata: ModelRegistry) -> None:
+        metadata.register_version(example_draft(), key="k")
+        with pytest.raises(DataError, match="evidence of a state"):
+            metadata.set_state("churn", 1, ModelState.STAGING, reason="", evidence={"x": object()})
+        with pytest.raises(DataError, match="evidence of alias 'champion'"):
+            metadata.set_alias("churn", "champion", 1, expected=None, reason="", evidence={"x": object()})
+        assert metadata.state_history("churn", 1) == [] == metadata.alias_history("churn")
 
     def test_where_mlflow_holds_it_is_noted(self, metadata: ModelRegistry) -> None:
         metadata.register_version(example_draft(), key="k")
@@ -287,6 +318,7 @@ class KeyStoreContract:
 class MetadataContract(
     RunStoreContract,
     ArtifactStoreContract,
+    ContextStoreContract,
     ModelRegistryContract,
     PlanStoreContract,
     LedgerContract,

@@ -9,7 +9,7 @@ from raymlops.metadata.protocols import ArtifactStore, Metadata, RunStore
 from raymlops.records.runs import RunStatus, StepRun, StepStatus
 from raymlops.testing.metadata_examples import EPOCH, HOUR, MovableClock, example_run
 
-__all__ = ["ArtifactStoreContract", "RunStoreContract"]
+__all__ = ["ArtifactStoreContract", "ContextStoreContract", "RunStoreContract"]
 
 
 class RunStoreContract:
@@ -151,3 +151,40 @@ class ArtifactStoreContract:
         for call in (metadata.get_artifact, metadata.lineage_of, metadata.runs_using):
             with pytest.raises(NotFoundError, match="ghost"):
                 call("ghost")
+
+
+class ContextStoreContract:
+    """What every ``ContextStore`` does."""
+
+    def test_runs_and_artifacts_are_found_by_their_contexts(self, metadata: Metadata, clock: MovableClock) -> None:
+        for hour, run_id in enumerate(("a", "b", "c")):
+            metadata.create_run(example_run(run_id, created_at=EPOCH + hour * HOUR))
+            metadata.record_artifact(f"of-{run_id}", "model", f"file:///{run_id}")
+        first = metadata.put_context("experiment", "depth", {"asked": ["deeper?"]})
+        clock.advance_to(EPOCH + HOUR)
+        assert metadata.put_context("experiment", "depth", {"asked": 2}) == first
+        prod = metadata.put_context("environment", "prod")
+        for _ in range(2):
+            metadata.add_to_context("experiment", "depth", run_ids=("a", "b"), digests=("of-b", "of-a"))
+        metadata.add_to_context("environment", "prod", run_ids=("b",))
+        assert metadata.list_contexts() == [first, prod]
+        assert metadata.list_contexts("environment") == [prod]
+        assert metadata.list_contexts(run_id="b") == [first, prod]
+        assert metadata.list_contexts("experiment", digest="of-a") == [first]
+        assert metadata.list_contexts(run_id="c") == []
+        assert metadata.context_runs("experiment", "depth") == ["b", "a"]
+        assert [artifact.digest for artifact in metadata.context_artifacts("experiment", "depth")] == ["of-a", "of-b"]
+        assert metadata.context_runs("experiment", "ghost") == [] == metadata.context_artifacts("x", "depth")
+
+    def test_what_is_not_there_joins_no_context(self, metadata: Metadata) -> None:
+        metadata.create_run(example_run())
+        with pytest.raises(NotFoundError, match="experiment 'ghost'"):
+            metadata.add_to_context("experiment", "ghost", run_ids=("run-1",))
+        metadata.put_context("experiment", "depth")
+        with pytest.raises(RunNotFound, match="'nobody'"):
+            metadata.add_to_context("experiment", "depth", run_ids=("run-1", "nobody"))
+        with pytest.raises(NotFoundError, match="artifact 'none'"):
+            metadata.add_to_context("experiment", "depth", run_ids=("run-1",), digests=("none",))
+        assert metadata.context_runs("experiment", "depth") == []
+        with pytest.raises(DataError, match="Context must hold JSON"):
+            metadata.put_context("experiment", "odd", {"x": object()})

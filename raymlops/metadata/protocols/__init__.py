@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from raymlops.metadata.protocols.alerts import AlertStore
+from raymlops.metadata.protocols.contexts import ContextStore
 from raymlops.metadata.protocols.journal import DeploymentStore, KeyStore, Ledger, ProfileStore, WindowStore
 from raymlops.metadata.protocols.models import ModelRegistry, PlanStore
 from raymlops.metadata.protocols.runs import ArtifactStore, RunStore
@@ -17,6 +18,7 @@ from raymlops.metadata.protocols.runs import ArtifactStore, RunStore
 __all__ = [
     "AlertStore",
     "ArtifactStore",
+    "ContextStore",
     "DeploymentStore",
     "KeyStore",
     "Ledger",
@@ -32,6 +34,7 @@ __all__ = [
 class Metadata(
     RunStore,
     ArtifactStore,
+    ContextStore,
     ModelRegistry,
     PlanStore,
     Ledger,

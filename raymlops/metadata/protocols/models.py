@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -45,13 +46,28 @@ class ModelRegistry(Protocol):
         """Names of the models that have a version, sorted."""
         ...
 
-    def set_state(self, name: str, version: int, state: ModelState, *, reason: str) -> ModelVersion:
-        """Move a version to another state.
+    def trained_on(self, table: str, version: int | None = None) -> list[ModelVersion]:
+        """Versions of any model whose training set was built from a table, at one version of it or at any.
+
+        They are in order of model and version.
+        """
+        ...
+
+    def set_state(
+        self,
+        name: str,
+        version: int,
+        state: ModelState,
+        *,
+        reason: str,
+        evidence: Mapping[str, object] | None = None,
+    ) -> ModelVersion:
+        """Move a version to another state, and keep why: for people, and as JSON values.
 
         Raises:
             ModelVersionNotFound: There is no such version.
             InvalidTransition: It would become a candidate again.
-            DataError: There is no such state.
+            DataError: There is no such state, or the evidence has no JSON form.
         """
         ...
 
@@ -72,7 +88,14 @@ class ModelRegistry(Protocol):
         ...
 
     def set_alias(
-        self, name: str, alias: str, version: int | None, *, expected: int | None, reason: str
+        self,
+        name: str,
+        alias: str,
+        version: int | None,
+        *,
+        expected: int | None,
+        reason: str,
+        evidence: Mapping[str, object] | None = None,
     ) -> AliasChange:
         """Point an alias at a version, or at none, provided that it still points at ``expected``.
 
@@ -86,6 +109,7 @@ class ModelRegistry(Protocol):
         Raises:
             StaleWrite: The alias points elsewhere: read again, then decide again.
             ModelVersionNotFound: There is no such version.
+            DataError: The evidence has no JSON form.
         """
         ...
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
+import orjson
 from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
 from raymlops.clock import from_us, to_us
 from raymlops.errors import DataError, InvalidTransition, ModelVersionNotFound, StaleWrite
-from raymlops.metadata.sql.schema import alias_changes, model_versions, state_changes
-from raymlops.metadata.sql.store import SqlStore, decode, encode
+from raymlops.metadata.sql.schema import alias_changes, model_tables, model_versions, state_changes
+from raymlops.metadata.sql.store import SqlStore, decode, encode, encode_values
 from raymlops.records.models import AliasChange, ModelState, ModelVersion, StateChange
 
 __all__ = ["SqlModelRegistry"]
@@ -35,6 +37,7 @@ class SqlModelRegistry(SqlStore):
             body = encode(version)
             values = {"name": version.name, "version": version.version, "key": key, "body": body}
             connection.execute(insert(model_versions).values(**values))
+            _note_tables(connection, version)
             return decode(ModelVersion, body)
 
     def get_version(self, name: str, version: int) -> ModelVersion:
@@ -50,8 +53,26 @@ class SqlModelRegistry(SqlStore):
         with self._database.read() as connection:
             return sorted(connection.execute(select(model_versions.c.name).distinct()).scalars())
 
-    def set_state(self, name: str, version: int, state: ModelState, *, reason: str) -> ModelVersion:
+    def trained_on(self, table: str, version: int | None = None) -> list[ModelVersion]:
+        columns = model_tables.c
+        of_table = [columns.table == table] + ([] if version is None else [columns.table_version == version])
+        same_version = (model_versions.c.name == columns.name) & (model_versions.c.version == columns.version)
+        wanted = select(model_versions.c.body).join(model_tables, same_version).where(*of_table)
+        with self._database.read() as connection:
+            bodies = connection.execute(wanted.order_by(columns.name, columns.version)).scalars()
+            return [decode(ModelVersion, body) for body in bodies]
+
+    def set_state(
+        self,
+        name: str,
+        version: int,
+        state: ModelState,
+        *,
+        reason: str,
+        evidence: Mapping[str, object] | None = None,
+    ) -> ModelVersion:
         state = _known_state(state)
+        facts = encode_values(evidence, f"evidence of a state of model {name!r}")
         with self._database.write() as connection:
             stored = _get_version(connection, name, version)
             if stored.state is state:
@@ -64,12 +85,12 @@ class SqlModelRegistry(SqlStore):
             _put_version(connection, changed)
             change = {"name": name, "version": version, "state": str(state), "previous": str(stored.state)}
             at_us = to_us(self._clock.now())
-            connection.execute(insert(state_changes).values(**change, reason=reason, at_us=at_us))
+            connection.execute(insert(state_changes).values(**change, reason=reason, evidence=facts, at_us=at_us))
             return changed
 
     def state_history(self, name: str, version: int) -> list[StateChange]:
         columns = state_changes.c
-        wanted = select(columns.state, columns.previous, columns.reason, columns.at_us)
+        wanted = select(columns.state, columns.previous, columns.reason, columns.evidence, columns.at_us)
         wanted = wanted.where(columns.name == name, columns.version == version).order_by(columns.sequence)
         with self._database.read() as connection:
             _get_version(connection, name, version)
@@ -80,9 +101,10 @@ class SqlModelRegistry(SqlStore):
                     state=ModelState(state),
                     previous=ModelState(previous),
                     reason=reason,
+                    evidence=orjson.loads(facts),
                     at=from_us(at_us),
                 )
-                for state, previous, reason, at_us in connection.execute(wanted)
+                for state, previous, reason, facts, at_us in connection.execute(wanted)
             ]
 
     def set_mlflow_uri(self, name: str, version: int, uri: str | None) -> ModelVersion:
@@ -92,8 +114,16 @@ class SqlModelRegistry(SqlStore):
             return changed
 
     def set_alias(
-        self, name: str, alias: str, version: int | None, *, expected: int | None, reason: str
+        self,
+        name: str,
+        alias: str,
+        version: int | None,
+        *,
+        expected: int | None,
+        reason: str,
+        evidence: Mapping[str, object] | None = None,
     ) -> AliasChange:
+        facts = encode_values(evidence, f"evidence of alias {alias!r} of model {name!r}")
         with self._database.write() as connection:
             if version is not None:
                 _get_version(connection, name, version)
@@ -110,10 +140,16 @@ class SqlModelRegistry(SqlStore):
             if last is not None and present == version:
                 return last
             change = AliasChange(
-                name=name, alias=alias, version=version, previous=present, reason=reason, at=self._clock.now()
+                name=name,
+                alias=alias,
+                version=version,
+                previous=present,
+                reason=reason,
+                evidence=orjson.loads(facts),
+                at=self._clock.now(),
             )
-            values = change.model_dump(exclude={"at"})
-            connection.execute(insert(alias_changes).values(**values, at_us=to_us(change.at)))
+            values = change.model_dump(exclude={"at", "evidence"})
+            connection.execute(insert(alias_changes).values(**values, evidence=facts, at_us=to_us(change.at)))
             return change
 
     def aliases(self, name: str) -> dict[str, int]:
@@ -150,19 +186,37 @@ def _get_version(connection: Connection, name: str, version: int) -> ModelVersio
     return decode(ModelVersion, body)
 
 
+def _note_tables(connection: Connection, version: ModelVersion) -> None:
+    rows = [
+        {"table": table, "table_version": number, "name": version.name, "version": version.version}
+        for table, number in version.table_versions.items()
+    ]
+    if rows:
+        connection.execute(insert(model_tables), rows)
+
+
 def _put_version(connection: Connection, version: ModelVersion) -> None:
     of_version = (model_versions.c.name == version.name, model_versions.c.version == version.version)
     connection.execute(update(model_versions).where(*of_version).values(body=encode(version)))
 
 
-def _select_changes() -> Select[str, str, int | None, int | None, str, int]:
+def _select_changes() -> Select[str, str, int | None, int | None, str, str, int]:
     columns = alias_changes.c
-    return select(columns.name, columns.alias, columns.version, columns.previous, columns.reason, columns.at_us)
+    known = (columns.name, columns.alias, columns.version, columns.previous)
+    return select(*known, columns.reason, columns.evidence, columns.at_us)
 
 
-def _to_change(row: Row[str, str, int | None, int | None, str, int]) -> AliasChange:
-    name, alias, version, previous, reason, at_us = row
-    return AliasChange(name=name, alias=alias, version=version, previous=previous, reason=reason, at=from_us(at_us))
+def _to_change(row: Row[str, str, int | None, int | None, str, str, int]) -> AliasChange:
+    name, alias, version, previous, reason, facts, at_us = row
+    return AliasChange(
+        name=name,
+        alias=alias,
+        version=version,
+        previous=previous,
+        reason=reason,
+        evidence=orjson.loads(facts),
+        at=from_us(at_us),
+    )
 
 
 def _last_change(connection: Connection, name: str, alias: str, until_us: int | None = None) -> AliasChange | None:

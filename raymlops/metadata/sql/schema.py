@@ -27,9 +27,13 @@ __all__ = [
     "artifact_events",
     "artifacts",
     "bundles",
+    "context_artifacts",
+    "context_runs",
+    "contexts",
     "deployments",
     "ledger_entries",
     "ledger_head",
+    "model_tables",
     "model_versions",
     "plans",
     "profile_marks",
@@ -41,7 +45,7 @@ __all__ = [
     "windows",
 ]
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest of ``migrations/versions``: what a database must be at."""
 
 tables = MetaData()
@@ -96,6 +100,32 @@ artifact_events = Table(
     Index("artifact_events_by_digest", "digest", "direction"),
 )
 
+contexts = Table(
+    "contexts",
+    tables,
+    Column("sequence", _Sequence, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("body", Text, nullable=False),
+    UniqueConstraint("kind", "name"),
+)
+
+context_runs = Table(
+    "context_runs",
+    tables,
+    Column("context", ForeignKey("contexts.sequence"), primary_key=True),
+    Column("run_id", ForeignKey("runs.id"), primary_key=True),
+    Index("context_runs_of_run", "run_id"),
+)
+
+context_artifacts = Table(
+    "context_artifacts",
+    tables,
+    Column("context", ForeignKey("contexts.sequence"), primary_key=True),
+    Column("digest", ForeignKey("artifacts.digest"), primary_key=True),
+    Index("context_artifacts_of_artifact", "digest"),
+)
+
 model_versions = Table(
     "model_versions",
     tables,
@@ -104,6 +134,15 @@ model_versions = Table(
     Column("key", String, nullable=False),
     Column("body", Text, nullable=False),
     UniqueConstraint("name", "key"),
+)
+
+model_tables = Table(
+    "model_tables",
+    tables,
+    Column("table", String, primary_key=True),
+    Column("table_version", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", String, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
 )
 
 state_changes = Table(
@@ -115,6 +154,7 @@ state_changes = Table(
     Column("state", String, nullable=False),
     Column("previous", String, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("evidence", Text, nullable=False, server_default="{}"),
     Column("at_us", BigInteger, nullable=False),
     Index("state_changes_of_version", "name", "version", "sequence"),
 )
@@ -128,6 +168,7 @@ alias_changes = Table(
     Column("version", Integer),
     Column("previous", Integer),
     Column("reason", Text, nullable=False),
+    Column("evidence", Text, nullable=False, server_default="{}"),
     Column("at_us", BigInteger, nullable=False),
     Index("alias_changes_of_alias", "name", "alias", "sequence"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -10,9 +11,9 @@ from pydantic_core import PydanticSerializationError
 from raymlops.clock import Clock
 from raymlops.errors import DataError, StorageError
 from raymlops.metadata.sql.database import Database
-from raymlops.records.record import Record
+from raymlops.records.record import Record, canonical_json
 
-__all__ = ["SqlStore", "decode", "encode", "same"]
+__all__ = ["SqlStore", "decode", "encode", "encode_values", "same"]
 
 R = TypeVar("R", bound=Record)
 
@@ -40,6 +41,18 @@ def encode(record: Record, *, exclude: set[str] | None = None) -> str:
         return record.model_dump_json(exclude=exclude)
     except (PydanticSerializationError, UnicodeEncodeError) as error:
         raise DataError(f"{type(record).__name__} must hold JSON values only: {error}") from error
+
+
+def encode_values(values: Mapping[str, object] | None, what: str) -> str:
+    """The JSON form that facts beside a record are stored in.
+
+    Raises:
+        DataError: A value has none.
+    """
+    try:
+        return canonical_json(dict(values or {})).decode()
+    except TypeError as error:
+        raise DataError(f"{what} must be JSON values: {error}") from error
 
 
 def decode(cls: type[R], body: str) -> R:

@@ -30,8 +30,11 @@ def test_a_database_from_before_there_were_revisions_is_taken_over(tmp_path: Pat
         service.append_entry("churn", "note", "kept", key="k")
     with closing(sqlite3.connect(path)) as connection, connection:
         later_tables = ("api_keys", "alert_deliveries", "alerts", "alert_cursors", "window_profiles", "profile_marks")
+        later_tables += ("context_runs", "context_artifacts", "contexts", "model_tables")
         for later in ("alembic_version", *later_tables):
             connection.execute(f"DROP TABLE {later}")
+        for changes in ("state_changes", "alias_changes"):
+            connection.execute(f"ALTER TABLE {changes} DROP COLUMN evidence")
         connection.execute("CREATE TABLE schema_info (version INTEGER PRIMARY KEY)")
         connection.execute("INSERT INTO schema_info VALUES (1)")
     with closing(MetadataService(path)) as service:
