@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from raymlops.cli import control, definitions, delivery, features, keys, lifecycle, models, monitor, runs
+from raymlops.cli import control, definitions, delivery, features, keys, ledger, lifecycle, models, monitor, runs
 
 __all__ = ["app", "main"]
 
@@ -18,6 +18,7 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")
 app.add_typer(monitor.app, name="monitor")
 app.add_typer(control.app, name="control")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(delivery.app, name="delivery")
 app.add_typer(keys.app, name="keys")
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from raymlops.cli.output import ConfigOption, JsonOption, one_line_errors, platform, show, show_json
+from raymlops.errors import ConfigError
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="The model registry.")
+_Reason = Annotated[str, typer.Option(help="Why, for the ledger.")]
 
 
 @app.command("list")
@@ -21,8 +25,9 @@ def list_versions(name: str, json: JsonOption = False, config: ConfigOption = No
 
 @app.command("show")
 @one_line_errors
-def show_version(name: str, version: int, config: ConfigOption = None) -> None:
+def show_version(name: str, version: int, json: JsonOption = False, config: ConfigOption = None) -> None:
     """One version, whole, as JSON."""
+    del json  # there is no other form
     with platform(config) as connected:
         show_json(connected.models.get(name, version))
 
@@ -37,23 +42,75 @@ def history(name: str, json: JsonOption = False, config: ConfigOption = None) ->
 
 @app.command()
 @one_line_errors
-def lineage(name: str, version: int, config: ConfigOption = None) -> None:
-    """Run, bundle, training set, tables and parameters behind a version, as JSON."""
+def lineage(
+    name: Annotated[str | None, typer.Argument()] = None,
+    version: Annotated[int | None, typer.Argument()] = None,
+    request: Annotated[str | None, typer.Option(help="Id of an answered request, instead of a version.")] = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Everything behind a version, or behind the answer to a request (of model NAME, or any), as JSON."""
+    del json  # there is no other form
+    if request is None and (name is None or version is None):
+        raise ConfigError("lineage needs NAME VERSION, or --request ID")
     with platform(config) as connected:
-        show_json(connected.models.lineage(name, version))
+        if request is not None:
+            show_json(connected.models.explain(request, name))
+        elif name is not None and version is not None:
+            show_json(connected.models.lineage(name, version))
+
+
+@app.command("trained-on")
+@one_line_errors
+def trained_on(
+    table: Annotated[str, typer.Argument(help="TABLE, or TABLE@VERSION.")],
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Versions of any model that were trained on a table, at one version of it or at any."""
+    name, number = parse_table(table)
+    with platform(config) as connected:
+        found = connected.models.trained_on(name, number)
+    show(found, ["name", "version", "state", "created_at", "run_id", "training_set"], as_json=json)
 
 
 @app.command()
 @one_line_errors
-def promote(name: str, version: int, config: ConfigOption = None) -> None:
+def promote(
+    name: str, version: int, reason: _Reason = "on demand", json: JsonOption = False, config: ConfigOption = None
+) -> None:
     """Make a version the champion."""
+    del json  # there is no other form
     with platform(config) as connected:
-        show_json(connected.endpoints.promote(name, version))
+        show_json(connected.endpoints.promote(name, version, reason=reason))
 
 
 @app.command()
 @one_line_errors
-def rollback(name: str, config: ConfigOption = None) -> None:
+def rollback(name: str, reason: _Reason = "on demand", json: JsonOption = False, config: ConfigOption = None) -> None:
     """End the trial; without one, put the backup back."""
+    del json  # there is no other form
     with platform(config) as connected:
-        show_json(connected.endpoints.rollback(name))
+        show_json(connected.endpoints.rollback(name, reason=reason))
+
+
+@app.command("rebuild-mlflow")
+@one_line_errors
+def rebuild_mlflow(config: ConfigOption = None) -> None:
+    """Bring MLflow up to date from the store, whatever it has lost."""
+    with platform(config) as connected:
+        show_json({"written": connected.models.rebuild_mlflow()})
+
+
+def parse_table(text: str) -> tuple[str, int | None]:
+    """``TABLE`` or ``TABLE@VERSION``, as a training set's manifest has them.
+
+    Raises:
+        ConfigError: What follows the last ``@`` is no number.
+    """
+    name, separator, number = text.rpartition("@")
+    if not separator:
+        return text, None
+    if not name or not number.isdecimal():
+        raise ConfigError(f"a table must be TABLE or TABLE@VERSION, got {text!r}")
+    return name, int(number)

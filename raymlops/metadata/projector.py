@@ -39,7 +39,8 @@ class Projector:
         self._trials_of = trials_of
         self._lock = threading.Lock()
         self._runs: dict[str, RunStatus] = {}
-        self._aliases: dict[tuple[str, str], int] = {}
+        self._versions: set[tuple[str, int]] = set()
+        self._aliases: dict[tuple[str, str], int | None] = {}
 
     def sync(self) -> int:
         """Bring MLflow up to date.
@@ -65,12 +66,16 @@ class Projector:
     def _sync_model(self, name: str) -> int:
         written = 0
         for version in self._metadata.list_versions(name):
-            if version.mlflow_uri is None:
+            if (name, version.version) not in self._versions:
+                # noted or not: MLflow may have lost it since
                 uri = self._projection.project_version(version, Path(version.path))
                 self._metadata.set_mlflow_uri(name, version.version, uri)
+                self._versions.add((name, version.version))
                 written += 1
-        for alias, number in self._metadata.aliases(name).items():
-            if self._aliases.get((name, alias)) != number:
+        present = self._metadata.aliases(name)
+        for alias in dict.fromkeys(change.alias for change in self._metadata.alias_history(name)):
+            number = present.get(alias)
+            if (name, alias) not in self._aliases or self._aliases[name, alias] != number:
                 self._projection.set_alias(name, alias, number)
                 self._aliases[name, alias] = number
                 written += 1

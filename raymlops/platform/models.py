@@ -68,7 +68,24 @@ class Models(Subject):
 
     def lineage(self, name: str, version: int) -> dict[str, Any]:
         """The run, bundle, training set, table versions and parameters behind a version."""
-        return self._services.models.lineage(name, version)
+        return self._services.lineages.of_version(name, version)
+
+    def explain(self, request_id: str, model: str | None = None) -> dict[str, Any]:
+        """Everything behind the answer to a request: version, run, code, data, and who promoted it and why.
+
+        Args:
+            request_id: The ``id`` that the answer carried.
+            model: Which model was asked; left out, all prediction logs are looked through.
+        """
+        return self._services.lineages.of_request(request_id, model)
+
+    def trained_on(self, table: str, version: int | None = None) -> Sequence[ModelVersion]:
+        """Versions of any model that were trained on a table, at one version of it or at any."""
+        return self._services.lineages.trained_on(table, version)
+
+    def rebuild_mlflow(self) -> int:
+        """Bring MLflow up to date from the store, whatever it has lost; returns how much was written."""
+        return self._services.rebuild_mlflow()
 
 
 class Endpoints(Subject):
@@ -93,13 +110,13 @@ class Endpoints(Subject):
         """Put a version on trial beside the champion; the controller judges it like its own."""
         return self._services.endpoints.start_trial(name, version, mode=mode, weight=weight, reason=reason)
 
-    def promote(self, name: str, version: int) -> ServingPlan:
+    def promote(self, name: str, version: int, *, reason: str = "on demand") -> ServingPlan:
         """Make a version the champion; the champion becomes its backup."""
-        return self._services.endpoints.promote(name, version, reason="on demand")
+        return self._services.endpoints.promote(name, version, reason=reason)
 
-    def rollback(self, name: str) -> ServingPlan:
+    def rollback(self, name: str, *, reason: str = "on demand") -> ServingPlan:
         """End the trial; without one, put the backup back."""
-        return self._services.endpoints.rollback(name, reason="on demand")
+        return self._services.endpoints.rollback(name, reason=reason)
 
     def plan(self, name: str) -> ServingPlan:
         """The present serving plan."""

@@ -121,9 +121,12 @@ class Ledger(Subject):
         return self._services.metadata.entries(subject)
 
     def verify(self) -> int:
-        """Check the hash chain; returns how many entries hold.
+        """Check the hash chain, and the hashes that earlier checks kept outside of the database.
+
+        Returns:
+            How many entries hold.
 
         Raises:
-            LedgerBroken: An entry was altered, removed or reordered.
+            LedgerBroken: An entry was altered, removed or reordered, or the ledger is no longer the one checked before.
         """
-        return self._services.metadata.verify_ledger()
+        return self._services.verify_ledger()

@@ -40,7 +40,7 @@ from raymlops.runtime.served_features import ServedFeatureAudit
 from raymlops.runtime.trial_log import read_trials
 from raymlops.serving.estimators import TRUSTED_TYPES
 
-__all__ = ["ControllerService", "start_actor", "start_control_plane"]
+__all__ = ["ControllerService", "ProjectorService", "rebuild_projection", "start_actor", "start_control_plane"]
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +79,9 @@ class _MonitorActor(MonitorService):
                 _log.warning("tables of events will be looked after again: %s", error)
 
 
-class _ProjectorActor(Projector):
+class ProjectorService(Projector):
+    """The projector of this platform's store."""
+
     def __init__(self, config: PlatformConfig) -> None:
         uri = config.metadata.mlflow_uri or f"sqlite:///{config.home / 'mlflow.db'}"
         projection = MlflowProjection(uri, config.home / "mlflow-artifacts", trusted=sorted(TRUSTED_TYPES))
@@ -151,7 +153,43 @@ def start_control_plane(config: PlatformConfig, timeout_s: float = 120.0) -> Non
     if config.monitoring.alerts.webhooks:
         start_actor(NOTIFIER, NotifierActor, config, timeout_s)
     if config.metadata.mlflow:
-        _create(PROJECTOR, _ProjectorActor, config)
+        _create(PROJECTOR, ProjectorService, config)
+
+
+def rebuild_projection(config: PlatformConfig, timeout_s: float = 30.0) -> int:
+    """Bring MLflow up to date in this process, while no actor writes to it.
+
+    An actor that has its database open would go on with the file that was removed under it.
+
+    Returns:
+        How many runs, versions and aliases were written.
+
+    Raises:
+        StorageError: MLflow fails.
+        UnavailableError: The projector's actor does not end within ``timeout_s``.
+    """
+    try:
+        ray.kill(ray.get_actor(PROJECTOR, namespace=NAMESPACE))
+    except ValueError:
+        _log.info("no projector runs")
+    try:
+        _await_gone(PROJECTOR, timeout_s)
+        return ProjectorService(config).sync()
+    finally:
+        if config.metadata.mlflow:
+            _create(PROJECTOR, ProjectorService, config)
+
+
+def _await_gone(name: str, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            ray.get_actor(name, namespace=NAMESPACE)
+        except ValueError:
+            return
+        if time.monotonic() > deadline:
+            raise UnavailableError(f"the {name} actor did not end within {timeout_s:g} s")
+        time.sleep(0.05)
 
 
 def start_actor(name: str, kind: type, config: PlatformConfig, timeout_s: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -208,7 +209,7 @@ class EndpointOperator:
     def _on_demand(self, plan: ServingPlan, action: str) -> ServingPlan:
         """Carry out what a user asked for, and write down that it was a user."""
         plan = self.carry_out(plan)
-        evidence = plan.model_dump(mode="json", exclude={"created_at", "reason"})
+        evidence = {**plan.model_dump(mode="json", exclude={"created_at", "reason"}), "by": getpass.getuser()}
         self._metadata.append_entry(
             plan.model, action, plan.reason, evidence, key=f"user/{plan.model}/{action}/{plan.number}"
         )

@@ -29,7 +29,7 @@ __all__ = ["DeliveryOperator", "ModelOperator", "RunOperator"]
 
 
 class ModelOperator:
-    """Registers models that were fitted elsewhere, and tells what is behind a version."""
+    """Registers models that were fitted elsewhere."""
 
     def __init__(self, home: Path, metadata: Metadata, clock: Clock) -> None:
         self._home = home
@@ -73,22 +73,6 @@ class ModelOperator:
             created_at=self._clock.now(),
         )
         return self._metadata.register_version(draft, key=key)
-
-    def lineage(self, name: str, version: int) -> dict[str, Any]:
-        """What a version was made of and by, as JSON values."""
-        found = self._metadata.get_version(name, version)
-        run = None if found.run_id is None else self._metadata.get_run(found.run_id)
-        return {
-            "model": name,
-            "version": version,
-            "digest": found.digest,
-            "training_set": found.training_set,
-            "table_versions": found.table_versions,
-            "bundle": found.bundle,
-            "parameters": found.parameters,
-            "run": None if run is None else run.model_dump(mode="json", include={"id", "pipeline", "reason", "steps"}),
-            "mlflow": found.mlflow_uri,
-        }
 
 
 class RunOperator:

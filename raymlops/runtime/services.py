@@ -10,9 +10,10 @@ import pyarrow as pa
 from raymlops.control import Backtested, RetrainPolicy, backtest
 from raymlops.features import FeatureStore
 from raymlops.metadata import Metadata
+from raymlops.metadata.anchors import verify_against
 from raymlops.monitoring import MonitorService
 from raymlops.records.alerts import AlertStatus, Delivery
-from raymlops.runtime.actors import ControllerService
+from raymlops.runtime.actors import ControllerService, rebuild_projection
 from raymlops.runtime.actuator import Rescorer
 from raymlops.runtime.clients import ActorProxy
 from raymlops.runtime.clocks import build_clock
@@ -23,6 +24,7 @@ from raymlops.runtime.feature_readers import open_reader
 from raymlops.runtime.ingestion import Ingestion
 from raymlops.runtime.jobs import JobRunner
 from raymlops.runtime.join_tasks import join_tasks
+from raymlops.runtime.lineage import Lineages
 from raymlops.runtime.names import CONTROLLER, FEATURES, METADATA, MONITOR
 from raymlops.runtime.operators import DeliveryOperator, ModelOperator, RunOperator
 from raymlops.runtime.session import Session
@@ -56,6 +58,7 @@ class Services:
         self.endpoints = EndpointOperator(config, self.metadata, self.clock)
         self.jobs = JobRunner(config.home, self.metadata, self.clock)
         self.models = ModelOperator(config.home, self.metadata, self.clock)
+        self.lineages = Lineages(self.metadata, DeltaEventTables(config.home / "monitor"))
         self.runs = RunOperator(config, self.metadata, self.jobs, self.clock)
         self.delivery = DeliveryOperator(config, self.metadata, self.clock)
 
@@ -71,6 +74,14 @@ class Services:
     def record_labels(self, name: str, table: pa.Table) -> int:
         """Hand labels to the monitor."""
         return self.monitor.record_labels(name, table, uuid.uuid4().hex)
+
+    def verify_ledger(self) -> int:
+        """Check the ledger, also against the hashes kept outside of its database; returns how many entries hold."""
+        return verify_against(self.metadata, self.config.home / "ledger-anchors.jsonl")
+
+    def rebuild_mlflow(self) -> int:
+        """Bring MLflow up to date from the store alone; returns how many runs, versions and aliases were written."""
+        return rebuild_projection(self.config)
 
     def alerts(self, model: str | None) -> list[AlertStatus]:
         """Alerts and their deliveries, oldest first."""

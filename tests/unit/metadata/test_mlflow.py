@@ -10,6 +10,7 @@ import socket
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from sklearn.preprocessing import StandardScaler
 from xgboost import XGBClassifier
 
 from raymlops.errors import DataError, ModelLoadFailed, ModelVersionNotFound, StorageError
+from raymlops.metadata import MetadataService
 from raymlops.metadata.mlflow import MlflowProjection
+from raymlops.metadata.projector import Projector
 from raymlops.records.models import ColumnSpec, ModelManifest, ModelVersion, Signature
 from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus
@@ -214,3 +217,18 @@ def test_a_store_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.db").write_bytes(b"garbage" * 1000)
     with pytest.raises(StorageError, match="not a database"):
         MlflowProjection(f"sqlite:///{tmp_path}/broken.db", tmp_path / "artifacts")
+
+
+def test_an_mlflow_that_is_lost_is_rebuilt_from_the_store(projection: Any, mlflow: Any, tmp_path: Path) -> None:
+    model = XGBClassifier(n_estimators=3, max_depth=2, random_state=0).fit(_X, _Y)
+    with closing(MetadataService(tmp_path / "metadata.db")) as metadata:
+        metadata.create_run(Run(id="run-3", pipeline="flights", created_at=EPOCH))
+        draft = _package(tmp_path / "package", model, "lost", 0, run_id="run-3")
+        metadata.register_version(draft, key="run-3")
+        metadata.set_alias("lost", "champion", 1, expected=None, reason="first")
+        empty = MlflowProjection(f"sqlite:///{tmp_path}/rebuilt.db", tmp_path / "rebuilt")
+        for shown in (projection, empty):
+            assert Projector(metadata, shown, lambda run_id: []).sync() == 3
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/rebuilt.db")
+    loaded = mlflow.xgboost.load_model("models:/lost@champion")
+    np.testing.assert_array_equal(loaded.predict_proba(_X), model.predict_proba(_X))
