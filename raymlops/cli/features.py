@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import pyarrow as pa
 import typer
-from pyarrow import csv, parquet
 
 from raymlops.cli import discovery
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
 from raymlops.config.section import parse_duration
 from raymlops.errors import ConfigError
-from raymlops.features.intake import OnInvalid
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from raymlops.features.intake import OnInvalid
 
 __all__ = ["app"]
 
@@ -23,6 +25,9 @@ _File = Annotated[Path, typer.Argument(help="A .parquet or .csv file.")]
 
 
 def _read(path: Path) -> pa.Table:
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
     try:
         return parquet.read_table(path) if path.suffix == ".parquet" else csv.read_csv(path)
     except (OSError, pa.ArrowException) as error:
@@ -118,6 +123,8 @@ def training_set(
     config: ConfigOption = None,
 ) -> None:
     """Join features to a spine, point in time, and print the manifest."""
+    from pyarrow import parquet
+
     with platform(config) as connected:
         built = connected.features.training_set(service, _read(spine), name=name, knowledge_cutoff=knowledge_cutoff)
     parquet.write_table(built.table(), out)

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from raymlops.cli.monitor_report import render_alerts, render_report
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
 from raymlops.errors import NotFoundError
 
@@ -33,6 +32,8 @@ def report(
     if json:
         show_json(found.to_dict())
     elif html is None:
+        from raymlops.cli.monitor_report import render_report
+
         console.print(render_report(found), highlight=False)
 
 
@@ -52,6 +53,8 @@ def alerts(
         return
     if not webhooks:
         console.print("no webhook is configured: nobody looks for alerts (monitoring.alerts.webhooks)")
+    from raymlops.cli.monitor_report import render_alerts
+
     console.print(render_alerts(found), highlight=False)
 
 

@@ -3,18 +3,25 @@
 ``MlflowProjection`` lives in ``raymlops.metadata.mlflow``: only who asks for it pays for importing MLflow.
 """
 
-from raymlops.metadata.protocols import (
-    ArtifactStore,
-    ContextStore,
-    DeploymentStore,
-    Ledger,
-    Metadata,
-    ModelRegistry,
-    PlanStore,
-    RunStore,
-    WindowStore,
-)
-from raymlops.metadata.service import MetadataService
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raymlops.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from raymlops.metadata.protocols import (
+        ArtifactStore,
+        ContextStore,
+        DeploymentStore,
+        Ledger,
+        Metadata,
+        ModelRegistry,
+        PlanStore,
+        RunStore,
+        WindowStore,
+    )
+    from raymlops.metadata.service import MetadataService
 
 __all__ = [
     "ArtifactStore",
@@ -28,3 +35,21 @@ __all__ = [
     "RunStore",
     "WindowStore",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "protocols": [
+            "ArtifactStore",
+            "ContextStore",
+            "DeploymentStore",
+            "Ledger",
+            "Metadata",
+            "ModelRegistry",
+            "PlanStore",
+            "RunStore",
+            "WindowStore",
+        ],
+        "service": ["MetadataService"],
+    },
+)

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -91,10 +91,14 @@ def require_disk(home: Path) -> None:
         raise ConfigError(f"RAYMLOPS_HOME {home} has {free_bytes >> 20} MiB free, the platform needs 1024 MiB")
 
 
-def start_local(config: PlatformConfig) -> ClusterInfo:
+def start_local(config: PlatformConfig, meanwhile: Callable[[], None] = lambda: None) -> ClusterInfo:
     """Start a head on this machine, bound to loopback, with token authentication and the fast serving settings.
 
     The token (0600), the head's output and ``cluster.json`` are kept in the home.
+
+    Args:
+        config: The platform's configuration.
+        meanwhile: Called once, when the head has been started and is not up yet.
 
     Raises:
         ConfigError: Port taken, disk full, home not writable: nothing was started.
@@ -126,6 +130,7 @@ def start_local(config: PlatformConfig) -> ClusterInfo:
     note_config(config)
     _write_private(home / "cluster.json", json.dumps(asdict(info)))
     try:
+        meanwhile()
         _await_head(head, log_path, config.cluster.start_timeout.total_seconds())
     except BaseException:
         stop_local(home)
@@ -259,10 +264,15 @@ def attach(address: str, home: Path | None = None) -> None:
         home: Where the token is kept, for a cluster that was started here.
 
     Raises:
-        ConfigError: Another Ray or Python version runs there.
+        ConfigError: Another Ray or Python version runs there, or this process is connected to another cluster.
         UnavailableError: Nobody answers there.
     """
     if ray.is_initialized():
+        joined = ray.get_runtime_context().gcs_address
+        if home is not None and joined != address:
+            raise ConfigError(
+                f"this process is connected to the Ray cluster at {joined}, the platform's is at {address}"
+            )
         return
     if home is not None:
         os.environ.update(_auth_environment(home))

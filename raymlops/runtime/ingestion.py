@@ -5,10 +5,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
-from ray.data import Dataset
 
 from raymlops.errors import DataError
 from raymlops.features import FeatureStore
@@ -17,6 +16,9 @@ from raymlops.features.sources import FileSource
 from raymlops.records.features import IngestReceipt
 from raymlops.runtime.clients import ActorProxy
 from raymlops.runtime.names import FEATURES
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
 
 __all__ = ["Ingestion"]
 
@@ -51,10 +53,10 @@ class Ingestion:
         Raises:
             RaymlopsError: as ``FeatureStore.ingest`` does.
         """
-        if isinstance(rows, Dataset):
-            ingest_id = uuid.uuid4().hex if ingest_id is None else ingest_id
-            return self._staged(view, _blocks(rows), ingest_id, on_invalid, text=False)
-        return self._store.ingest(view, rows, ingest_id=ingest_id, on_invalid=on_invalid)
+        if isinstance(rows, pa.Table):
+            return self._store.ingest(view, rows, ingest_id=ingest_id, on_invalid=on_invalid)
+        ingest_id = uuid.uuid4().hex if ingest_id is None else ingest_id
+        return self._staged(view, _blocks(rows), ingest_id, on_invalid, text=False)
 
     def ingest_file(
         self, view: str, path: Path, *, ingest_id: str | None = None, on_invalid: OnInvalid = "reject"

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from raymlops.clock import to_us
 from raymlops.errors import DataError
 from raymlops.features import FeatureReader, audit
-from raymlops.features.audit import ASKED
+from raymlops.features.consistency import ASKED
 from raymlops.metadata import Metadata
 from raymlops.records.features import ConsistencyReport
 from raymlops.records.plans import ServingPlan

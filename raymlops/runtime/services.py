@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
-from typing import Self, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-import pyarrow as pa
-
-from raymlops.control import Backtested, RetrainPolicy, backtest
-from raymlops.features import FeatureStore
-from raymlops.metadata import Metadata
-from raymlops.metadata.anchors import verify_against
-from raymlops.monitoring import MonitorService
 from raymlops.records.alerts import AlertStatus, Delivery
-from raymlops.runtime.actors import ControllerService, rebuild_projection
-from raymlops.runtime.actuator import Rescorer
 from raymlops.runtime.clients import ActorProxy
 from raymlops.runtime.clocks import build_clock
-from raymlops.runtime.endpoints import EndpointOperator
-from raymlops.runtime.event_tables import DeltaEventTables
-from raymlops.runtime.feature_catalog import FeatureCatalog
-from raymlops.runtime.feature_readers import open_reader
-from raymlops.runtime.ingestion import Ingestion
-from raymlops.runtime.jobs import JobRunner
-from raymlops.runtime.join_tasks import join_tasks
-from raymlops.runtime.lineage import Lineages
 from raymlops.runtime.names import CONTROLLER, FEATURES, METADATA, MONITOR
-from raymlops.runtime.operators import DeliveryOperator, ModelOperator, RunOperator
-from raymlops.runtime.session import Session
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from raymlops.control import Backtested
+    from raymlops.features import FeatureReader, FeatureStore
+    from raymlops.metadata import Metadata
+    from raymlops.monitoring import MonitorService
+    from raymlops.runtime.controller_actor import ControllerService
+    from raymlops.runtime.endpoints import EndpointOperator
+    from raymlops.runtime.feature_catalog import FeatureCatalog
+    from raymlops.runtime.ingestion import Ingestion
+    from raymlops.runtime.jobs import JobRunner
+    from raymlops.runtime.lineage import Lineages
+    from raymlops.runtime.operators import DeliveryOperator, ModelOperator, RunOperator
+    from raymlops.runtime.session import Session
 
 __all__ = ["Services"]
+
+T = TypeVar("T")
 
 _COMMIT_TIMEOUTS = 60
 """Deadline of the commit of many blocks, in deadlines of an ordinary call."""
 
 
 class Services:
-    """Everything one process holds of the platform.
+    """Everything one process holds of the platform. Thread-safe.
+
+    Operators are made when they are first asked for: a command that lists runs does not wait for what serves models.
 
     Args:
         session: The connection.
@@ -46,21 +49,88 @@ class Services:
         self.session = session
         self.config = config = session.config
         self.clock = build_clock(config)
-        timeout_s = config.cluster.call_timeout.total_seconds()
+        self._timeout_s = timeout_s = config.cluster.call_timeout.total_seconds()
         self.metadata = cast("Metadata", ActorProxy(METADATA, timeout_s))
         self.store = cast("FeatureStore", ActorProxy(FEATURES, timeout_s))
         self.monitor = cast("MonitorService", ActorProxy(MONITOR, timeout_s))
         # a turn of the loop may load models on every replica and start deployments
         self.controller = cast("ControllerService", ActorProxy(CONTROLLER, 10 * timeout_s))
-        self.reader = open_reader(config, clock=self.clock, join_tasks=join_tasks(config.features))
-        self.ingestion = Ingestion(timeout_s, _COMMIT_TIMEOUTS * timeout_s)
-        self.features = FeatureCatalog(self.reader, self.metadata, config.home / "monitor")
-        self.endpoints = EndpointOperator(config, self.metadata, self.clock)
-        self.jobs = JobRunner(config.home, self.metadata, self.clock)
-        self.models = ModelOperator(config.home, self.metadata, self.clock)
-        self.lineages = Lineages(self.metadata, DeltaEventTables(config.home / "monitor"))
-        self.runs = RunOperator(config, self.metadata, self.jobs, self.clock)
-        self.delivery = DeliveryOperator(config, self.metadata, self.clock)
+        self._made: dict[str, Any] = {}
+        self._making = threading.RLock()
+
+    def _once(self, name: str, make: Callable[[], T]) -> T:
+        with self._making:
+            if name not in self._made:
+                self._made[name] = make()
+            return cast("T", self._made[name])
+
+    @property
+    def reader(self) -> FeatureReader:
+        """Reads features on this node."""
+        from raymlops.runtime.feature_readers import open_reader
+        from raymlops.runtime.join_tasks import join_tasks
+
+        tasks = join_tasks(self.config.features)
+        return self._once("reader", lambda: open_reader(self.config, clock=self.clock, join_tasks=tasks))
+
+    @property
+    def ingestion(self) -> Ingestion:
+        """Hands rows to the writer."""
+        from raymlops.runtime.ingestion import Ingestion
+
+        return self._once("ingestion", lambda: Ingestion(self._timeout_s, _COMMIT_TIMEOUTS * self._timeout_s))
+
+    @property
+    def features(self) -> FeatureCatalog:
+        """Describes what is in the feature store."""
+        from raymlops.runtime.feature_catalog import FeatureCatalog
+
+        events = self.config.home / "monitor"
+        return self._once("features", lambda: FeatureCatalog(self.reader, self.metadata, events))
+
+    @property
+    def endpoints(self) -> EndpointOperator:
+        """Changes what is served."""
+        from raymlops.runtime.endpoints import EndpointOperator
+
+        return self._once("endpoints", lambda: EndpointOperator(self.config, self.metadata, self.clock))
+
+    @property
+    def jobs(self) -> JobRunner:
+        """Submits runs."""
+        from raymlops.runtime.jobs import JobRunner
+
+        return self._once("jobs", lambda: JobRunner(self.config.home, self.metadata, self.clock))
+
+    @property
+    def models(self) -> ModelOperator:
+        """Registers models."""
+        from raymlops.runtime.operators import ModelOperator
+
+        return self._once("models", lambda: ModelOperator(self.config.home, self.metadata, self.clock))
+
+    @property
+    def lineages(self) -> Lineages:
+        """Tells what is behind a request or a table."""
+        from raymlops.runtime.event_tables import DeltaEventTables
+        from raymlops.runtime.lineage import Lineages
+
+        events = self.config.home / "monitor"
+        return self._once("lineages", lambda: Lineages(self.metadata, DeltaEventTables(events)))
+
+    @property
+    def runs(self) -> RunOperator:
+        """Starts runs."""
+        from raymlops.runtime.operators import RunOperator
+
+        return self._once("runs", lambda: RunOperator(self.config, self.metadata, self.jobs, self.clock))
+
+    @property
+    def delivery(self) -> DeliveryOperator:
+        """Builds and deploys bundles."""
+        from raymlops.runtime.operators import DeliveryOperator
+
+        return self._once("delivery", lambda: DeliveryOperator(self.config, self.metadata, self.clock))
 
     @classmethod
     def of(cls, session: Session) -> Self:
@@ -77,10 +147,14 @@ class Services:
 
     def verify_ledger(self) -> int:
         """Check the ledger, also against the hashes kept outside of its database; returns how many entries hold."""
+        from raymlops.metadata.anchors import verify_against
+
         return verify_against(self.metadata, self.config.home / "ledger-anchors.jsonl")
 
     def rebuild_mlflow(self) -> int:
         """Bring MLflow up to date from the store alone; returns how many runs, versions and aliases were written."""
+        from raymlops.runtime.actors import rebuild_projection
+
         return rebuild_projection(self.config)
 
     def alerts(self, model: str | None) -> list[AlertStatus]:
@@ -93,12 +167,17 @@ class Services:
 
     def backtest(self, model: str) -> list[Backtested]:
         """The configured policy over the model's stored windows."""
+        from raymlops.control import RetrainPolicy, backtest
+
         policy = RetrainPolicy(self.config.control)
         windows = self.metadata.list_windows(model)
         return backtest(windows, policy, label_delay=self.config.monitoring.label_delay)
 
     def rescore(self, name: str, version: int) -> dict[str, float]:
         """Scores of a version for the inputs of every logged request."""
+        from raymlops.runtime.actuator import Rescorer
+        from raymlops.runtime.event_tables import DeltaEventTables
+
         events = DeltaEventTables(self.config.home / "monitor").read(f"predictions/{name}", None, None, "served_at")
         if not events.num_rows:
             return {}

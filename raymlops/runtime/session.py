@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 
 import ray
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, UnavailableError
-from raymlops.runtime import actors, cluster, replica
-from raymlops.runtime.keys import require_keys
+from raymlops.runtime import cluster
 
 __all__ = ["Session", "open_session"]
 
@@ -24,12 +25,16 @@ class Session:
         config: What the platform was started with.
         owner: Whether this process started the cluster, so that ``close`` stops it.
         lacking: Fast settings that the cluster does not have.
+        guest: Whether the process was connected before, so that ``close`` leaves it connected.
     """
 
-    def __init__(self, config: PlatformConfig, *, owner: bool, lacking: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, config: PlatformConfig, *, owner: bool, lacking: tuple[str, ...] = (), guest: bool = False
+    ) -> None:
         self.config = config
         self.owner = owner
         self.lacking = lacking
+        self.guest = guest
 
     @property
     def url(self) -> str:
@@ -38,7 +43,8 @@ class Session:
 
     def close(self) -> None:
         """Disconnect; stop the cluster where this process started it."""
-        ray.shutdown()
+        if not self.guest:
+            ray.shutdown()
         if self.owner:
             cluster.stop_local(self.config.home)
 
@@ -64,6 +70,8 @@ def open_session(config: PlatformConfig, address: str | None = None, *, start: b
     session = _connect(config, address or config.cluster.address, start=start)
     if not session.owner and address is None:
         return session
+    from raymlops.runtime import actors, replica
+
     pool = ThreadPoolExecutor(2)
     try:
         waiting = [pool.submit(step, session.config) for step in (actors.start_control_plane, replica.start_serving)]
@@ -80,30 +88,45 @@ def open_session(config: PlatformConfig, address: str | None = None, *, start: b
 
 def _connect(config: PlatformConfig, address: str | None, *, start: bool) -> Session:
     """A session whose control plane may still have to be started."""
+    guest = ray.is_initialized()
     if address is not None:
         cluster.require_disk(config.home)
-        require_keys(config)
+        _require_keys(config)
         cluster.attach(address)
         cluster.note_config(config)
-        return Session(config, owner=False, lacking=_lacking())
+        return Session(config, owner=False, lacking=_lacking(), guest=guest)
     running = cluster.find_running(config.home)
     if running is not None:
         if running.ray_version != ray.__version__:
             raise ConfigError(f"the running cluster has Ray {running.ray_version}, this is {ray.__version__}")
         cluster.attach(running.address, config.home)
-        return Session(cluster.running_config(config.home), owner=False)
+        return Session(cluster.running_config(config.home), owner=False, guest=guest)
     if not start:
         raise UnavailableError(f"no platform runs in {config.home}: start one with `raymlops up`")
-    require_keys(config)
+    if guest:
+        raise ConfigError("a platform is started by a process that is connected to no Ray cluster: this one is")
+    _require_keys(config)
     cluster.stop_local(config.home)
     session = Session(config, owner=True)
     try:
-        started = cluster.start_local(config)
+        started = cluster.start_local(config, meanwhile=_import_control_plane)
         cluster.attach(started.address, config.home)
     except BaseException:
         session.close()
         raise
     return session
+
+
+def _import_control_plane() -> None:
+    """Begin to import what starts the control plane, which takes about as long as the head does to come up."""
+    # in a thread of its own, so that Ctrl+C never ends up in the middle of an import
+    threading.Thread(target=import_module, args=("raymlops.runtime.actors",), name="imports", daemon=True).start()
+
+
+def _require_keys(config: PlatformConfig) -> None:
+    from raymlops.runtime.keys import require_keys
+
+    require_keys(config)
 
 
 def _environment(names: tuple[str, ...]) -> list[str]:

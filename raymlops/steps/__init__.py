@@ -5,8 +5,9 @@ Names are loaded when they are asked for: the process that proves a package need
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from raymlops.lazy import lazy_names
 
 if TYPE_CHECKING:
     from raymlops.steps.context import TrainingContext
@@ -22,17 +23,11 @@ __all__ = [
     "training_pipeline",
 ]
 
-_MODULES = {
-    "QualityRules": "parameters",
-    "TrainingContext": "context",
-    "TrainingParameters": "parameters",
-    "train_project": "training",
-    "training_parameters": "parameters",
-    "training_pipeline": "training",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "context": ["TrainingContext"],
+        "parameters": ["QualityRules", "TrainingParameters", "training_parameters"],
+        "training": ["train_project", "training_pipeline"],
+    },
+)

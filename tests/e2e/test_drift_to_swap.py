@@ -49,7 +49,7 @@ def story(platform: Platform, flights_project: Path) -> Any:
             async for week in replayed.weeks(WEEKS):
                 story.add(week)
                 if week.number == KILL_METADATA_AFTER:
-                    _kill_actor("_MetadataActor")
+                    _kill_actor("MetadataActor")
                 if week.number == KILL_CONTROLLER_AFTER:
                     _kill_actor("ControllerService")
                 if week.number == BAD_AFTER:

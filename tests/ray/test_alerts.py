@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import queue
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -74,7 +72,9 @@ def with_monitoring(platform: Platform, **changes: Any) -> Any:
     return platform.config.model_copy(update={"monitoring": monitoring})
 
 
-def test_an_alert_reaches_its_webhook_once_also_after_a_crash(platform: Platform, receiver: Receiver) -> None:
+def test_an_alert_reaches_its_webhook_once_also_after_a_crash(
+    platform: Platform, receiver: Receiver, command: Callable[..., Any]
+) -> None:
     import ray
 
     from raymlops.runtime.actors import start_actor
@@ -101,9 +101,7 @@ def test_an_alert_reaches_its_webhook_once_also_after_a_crash(platform: Platform
         assert receiver.heard.empty()
     finally:
         ray.kill(handle)
-    command = [sys.executable, "-m", "raymlops.cli.main", "monitor", "alerts", "alerted"]
-    environment = {"RAYMLOPS_HOME": str(platform.config.home), "PATH": "/usr/bin:/bin", "COLUMNS": "200"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    done = command("monitor", "alerts", "alerted")
     assert done.returncode == 0, done.stderr
     assert "alerted: rolled back: it failed" in done.stdout
     assert done.stdout.count("here delivered") == 2
@@ -113,8 +111,9 @@ def test_metrics_are_scraped_from_the_monitor(platform: Platform) -> None:
     import ray
 
     from raymlops.records.plans import ServingPlan
-    from raymlops.runtime.actors import _MonitorActor, start_actor
+    from raymlops.runtime.actors import start_actor
     from raymlops.runtime.clients import NAMESPACE, ActorProxy
+    from raymlops.runtime.monitor_actor import MonitorActor
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -125,7 +124,7 @@ def test_metrics_are_scraped_from_the_monitor(platform: Platform) -> None:
     window = WindowRecord(model="measured", start=now - timedelta(hours=1), end=now, champion=1, rows=77)
     metadata.put_window(window, b"")
     config = with_monitoring(platform, metrics=MetricsConfig(port=port))
-    start_actor("monitor-with-metrics", _MonitorActor, config, DEADLINE_S)
+    start_actor("monitor-with-metrics", MonitorActor, config, DEADLINE_S)
     handle = ray.get_actor("monitor-with-metrics", namespace=NAMESPACE)
     try:
         answer = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=DEADLINE_S)

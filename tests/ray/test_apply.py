@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,6 @@ SPENDING = FeatureView("purchases", Entity("buyer", ["buyer_id"]), [Field("amoun
 
 def share(function: str, version: int = 1) -> OnDemandView:
     return OnDemandView("share", ["purchases:amount", "limit"], [Field("share", "float64")], function, version=version)
-
-
-def command(platform: Platform, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "RAYMLOPS_HOME": str(platform.config.home)}
-    line = [sys.executable, "-m", "raymlops.cli.main", "apply", *arguments]
-    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_on_demand_functions_are_tried_by_the_store_and_used_on_both_sides(platform: Platform) -> None:
@@ -59,7 +52,10 @@ def test_on_demand_functions_are_tried_by_the_store_and_used_on_both_sides(platf
     assert training.manifest.views.keys() == {"purchases@1", "share@1"}
 
 
-def test_the_command_line_shows_what_would_change_and_then_changes_it(platform: Platform, tmp_path: Path) -> None:
+def test_the_command_line_shows_what_would_change_and_then_changes_it(
+    command: Callable[..., Any], tmp_path: Path
+) -> None:
+    apply = partial(command, "apply")
     path = tmp_path / "definitions.py"
     text = (
         "from raymlops.features import Entity, FeatureView, Field\n"
@@ -69,18 +65,18 @@ def test_the_command_line_shows_what_would_change_and_then_changes_it(platform: 
     path.write_text(text)
     lines = ["+ entity depot", "+ view stock@1"]
     for _ in range(2):
-        foretold = command(platform, str(path), "--dry-run")
+        foretold = apply(str(path), "--dry-run")
         assert (foretold.returncode, foretold.stdout.splitlines()) == (0, lines), foretold.stderr
-    applied = command(platform, str(path))
+    applied = apply(str(path))
     assert (applied.returncode, applied.stdout.splitlines()) == (0, lines), applied.stderr
     path.write_text(text.replace("owner='a'", "owner='b'"))
-    assert command(platform, str(path)).stdout.splitlines() == ["~ view stock@1 owner: a -> b", "= entity depot"]
+    assert apply(str(path)).stdout.splitlines() == ["~ view stock@1 owner: a -> b", "= entity depot"]
     path.write_text(text.replace("int64", "float64"))
-    refused = command(platform, str(path), "--dry-run", "--json")
+    refused = apply(str(path), "--dry-run", "--json")
     assert refused.returncode == 1
     report = orjson.loads(refused.stdout)
     assert (report["added"], report["dry_run"], report["refused"][0]["free_version"]) == ([], True, 2)
     told = "view 'stock@1': fields.pieces.dtype int64 -> float64: give the changed one a new version (2 is free)"
     assert report["faults"] == [told]
-    plain = command(platform, str(path))
+    plain = apply(str(path))
     assert (plain.returncode, plain.stderr) == (1, f"error: {told}\n")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -105,25 +104,20 @@ def test_many_processes_lose_nothing(platform: Platform, view: str) -> None:
     assert sequence(platform, view) == list(range(20))
 
 
-def command(platform: Platform, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "RAYMLOPS_HOME": str(platform.config.home)}
-    line = [sys.executable, "-m", "raymlops.cli.main", "features", *arguments]
-    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120, check=False)
-
-
-def test_the_command_line(platform: Platform, view: str, tmp_path: Path) -> None:
+def test_the_command_line(command: Callable[..., Any], view: str, tmp_path: Path) -> None:
+    features = partial(command, "features")
     path = tmp_path / "rows.csv"
     path.write_text("k,event_time,x\n1,2013-01-01T00:00:00Z,1.5\n2,2013-01-01T00:00:00Z,-1\n")
-    refused = command(platform, "ingest", view, str(path))
+    refused = features("ingest", view, str(path))
     assert refused.returncode == 1
     assert "column 'x' must be at least 0, broken by 1 rows, first [1]" in refused.stderr
-    taken = command(platform, "ingest", view, str(path), "--quarantine", "--ingest-id", "one", "--json")
+    taken = features("ingest", view, str(path), "--quarantine", "--ingest-id", "one", "--json")
     (receipt,) = json.loads(taken.stdout)
     assert (receipt["rows"], receipt["rejected"], receipt["ingest_id"]) == (1, 1, "one")
-    (row,) = json.loads(command(platform, "quarantine", view, "--ingest-id", "one", "--json").stdout)
+    (row,) = json.loads(features("quarantine", view, "--ingest-id", "one", "--json").stdout)
     assert (row["row"], row["values"]["k"], row["reasons"]) == (1, "2", ["'x' must be at least 0"])
-    report = json.loads(command(platform, "vacuum", "--retention", "12h", "--json").stdout)
+    report = json.loads(features("vacuum", "--retention", "12h", "--json").stdout)
     assert (report["dry_run"], report["retention_s"]) == (True, 12 * 3600)
     assert view in [table["table"] for table in report["tables"]]
-    wrong = command(platform, "vacuum", "--retention", "soon")
+    wrong = features("vacuum", "--retention", "soon")
     assert (wrong.returncode, "--retention must be whole numbers" in wrong.stderr) == (1, True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +24,6 @@ pytestmark = pytest.mark.ray
 DEADLINE_S = 20.0
 
 
-def keys(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "raymlops.cli.main", "keys", *arguments]
-    environment = {"RAYMLOPS_HOME": str(home), "PATH": "/usr/bin:/bin"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
-
-
 def status_becomes(url: str, key: str, wanted: int) -> requests.Response:
     """The first answer of that status; a replica knows a change within a poll."""
     deadline = time.monotonic() + DEADLINE_S
@@ -42,7 +36,8 @@ def status_becomes(url: str, key: str, wanted: int) -> requests.Response:
             return answer
 
 
-def test_a_key_opens_an_endpoint_until_it_is_revoked(platform: Platform) -> None:
+def test_a_key_opens_an_endpoint_until_it_is_revoked(platform: Platform, command: Callable[..., Any]) -> None:
+    keys = partial(command, "keys")
     from sklearn.linear_model import LinearRegression
 
     from raymlops.runtime.endpoints import EndpointOperator
@@ -57,17 +52,17 @@ def test_a_key_opens_an_endpoint_until_it_is_revoked(platform: Platform) -> None
     operator.deploy("guarded", version.version, service=None, replicas=1)
     url = f"{platform.url}/v2/models/guarded"
     assert requests.get(f"{url}/plan", timeout=10).status_code == 401
-    made = keys(platform.config.home, "create", "caller", "--scope", "infer")
+    made = keys("create", "caller", "--scope", "infer")
     assert made.returncode == 0, made.stderr
     key = made.stdout.strip()
     answer = status_becomes(url, key, 200).json()
     assert answer["outputs"][0]["data"] == pytest.approx([3.0])
-    listed = keys(platform.config.home, "list", "--json")
+    listed = keys("list", "--json")
     assert key.split("_")[1] in listed.stdout
     assert key.split("_", 2)[2] not in listed.stdout
-    assert keys(platform.config.home, "revoke", key.split("_")[1]).returncode == 0
+    assert keys("revoke", key.split("_")[1]).returncode == 0
     status_becomes(url, key, 401)
-    wrong = keys(platform.config.home, "create", "caller", "--scope", "root")
+    wrong = keys("create", "caller", "--scope", "root")
     assert (wrong.returncode, wrong.stdout) == (1, "")
 
 

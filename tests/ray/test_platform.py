@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +84,9 @@ def _cli(platform: Platform, *arguments: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_the_command_line_joins_the_running_platform(platform: Platform, tmp_path: Path) -> None:
+def test_the_command_line_joins_the_running_platform(
+    platform: Platform, tmp_path: Path, command: Callable[..., Any]
+) -> None:
     definitions = tmp_path / "definitions.py"
     definitions.write_text(
         "from raymlops.features import Entity, FeatureView, Field\n"
@@ -93,14 +96,14 @@ def test_the_command_line_joins_the_running_platform(platform: Platform, tmp_pat
     applied = _cli(platform, "apply", str(definitions), "--json")
     assert applied.returncode == 0, applied.stderr
     assert orjson.loads(applied.stdout)["added"] == ["entity shop", "view sales@1"]
-    described = _cli(platform, "features", "describe", "--json")
+    described = command("features", "describe", "--json")
     assert {"shop", "sales"} <= {row["name"] for row in orjson.loads(described.stdout)}
-    unknown = _cli(platform, "models", "show", "nobody", "1")
+    unknown = command("models", "show", "nobody", "1")
     assert (unknown.returncode, unknown.stderr) == (1, "error: model 'nobody' version 1 does not exist\n")
 
 
-def test_a_model_without_a_window_is_named(platform: Platform) -> None:
-    profiled = _cli(platform, "monitor", "profile", "nobody")
+def test_a_model_without_a_window_is_named(command: Callable[..., Any]) -> None:
+    profiled = command("monitor", "profile", "nobody")
     assert (profiled.returncode, profiled.stderr) == (
         1,
         "error: no window of model 'nobody' has been closed yet\n",

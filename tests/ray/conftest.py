@@ -1,0 +1,39 @@
+"""The command line on the running platform."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from raymlops.platform import Platform
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command ended with."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="session")
+def command(platform: Platform) -> Callable[..., Finished]:
+    """Runs ``raymlops ARGUMENTS`` in this process, which is connected: nothing is started or imported anew."""
+    from typer.testing import CliRunner
+
+    from raymlops.cli.main import app
+
+    environment = {"RAYMLOPS_HOME": str(platform.config.home), "COLUMNS": "200"}
+
+    def run(*arguments: str) -> Finished:
+        done = CliRunner().invoke(app, arguments, env=environment)
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Finished(done.exit_code, done.stdout, done.stderr)
+
+    return run
