@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from raymlops.clock import Clock, from_us, to_us
 from raymlops.config.monitoring import MonitoringConfig
 from raymlops.errors import ModelVersionNotFound, RaymlopsError
+from raymlops.monitoring.label_arrivals import LabelArrivals
 from raymlops.monitoring.labels import KEY, label_text
 from raymlops.monitoring.late_labels import LateLabels
 from raymlops.monitoring.ports import EventTables, FeatureAudit, WindowMetadata
@@ -75,6 +76,7 @@ class MonitorService:
         self._estimators = VersionEstimators()
         self._domains = VersionDomains()
         self._late_labels = LateLabels(self._config)
+        self._arrivals = LabelArrivals(tables)
 
     def record_events(self, model: str, table: pa.Table, batch_id: str) -> int:
         """Keep prediction events. A repeat of ``batch_id`` changes nothing.
@@ -281,8 +283,11 @@ class MonitorService:
             return
         windows = self._metadata.list_windows(model, start=since - self._config.window)
         try:
-            for window, until in self._late_labels.due(model, windows, now):
+            due = self._late_labels.due(model, windows, now)
+            look = self._arrivals.look(model, _events_name(model), _labels_name(model), due, now)
+            for window, until in look.touched:
                 self._measure_anew(window, until)
+            self._arrivals.measured(model, look)
         except RaymlopsError:
             self._late_labels.record(model)  # what was not looked at now is due the next time
             raise
