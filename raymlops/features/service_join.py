@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from raymlops.clock import from_us
 from raymlops.features.applied import ResolvedService, ResolvedView
 from raymlops.features.arguments import as_table, check_free
 from raymlops.features.bucketed_join import WantedView, join_in_buckets
@@ -19,6 +21,7 @@ from raymlops.features.on_demand import OnDemandFunction
 from raymlops.features.point_in_time import JoinedView, append_feature, join_view
 from raymlops.features.schema import check_columns, instants_us, typed
 from raymlops.features.timeline import SEQUENCE, with_event_time
+from raymlops.features.validity import span_us
 
 __all__ = ["EVENT_TIME", "JoinTasks", "join_service"]
 
@@ -97,7 +100,11 @@ def _join_here(
     needed: Mapping[str, Sequence[str]],
     knowledge_cutoff: bool,
 ) -> Joined:
-    rows_of = {table: tables.read(table, version=versions[table], columns=columns) for table, columns in needed.items()}
+    spans = _spans(service, at_us)
+    rows_of = {
+        table: tables.read(table, version=versions[table], columns=columns, **spans.get(table, {}))
+        for table, columns in needed.items()
+    }
     joined = {}
     for resolved in service.views:
         view = resolved.view.narrowed(resolved.features)
@@ -142,6 +149,39 @@ def _needed_columns(service: ResolvedService) -> dict[str, list[str]]:
         columns = resolved.view.narrowed(resolved.features).table_columns
         needed.setdefault(resolved.table, {}).update(dict.fromkeys(columns))
     return {table: [*columns, SEQUENCE] for table, columns in needed.items()}
+
+
+def _spans(service: ResolvedService, at_us: Ints) -> dict[str, dict[str, Any]]:
+    """Table -> bounds of event time beyond which no row bears on any of the instants; tables without any left out.
+
+    An audit of a few rows must not cost more the longer a table has grown.
+    """
+    if not len(at_us):
+        return {}
+    first, last = int(at_us.min()), int(at_us.max())
+    times: dict[str, set[str]] = {}
+    oldest: dict[str, int] = {}
+    for resolved in service.views:
+        view = resolved.view.narrowed(resolved.features)
+        aggregated = {aggregate.name for aggregate in view.aggregates}
+        reach = span_us(view.longest_window)
+        if view.created_at is not None or not aggregated.issuperset(resolved.features):
+            reach = max(reach, span_us(view.ttl))  # the newest row itself is asked for
+        times.setdefault(resolved.table, set()).add(view.event_time)
+        oldest[resolved.table] = min(oldest.get(resolved.table, first), first - reach)
+    return {
+        table: {"time_column": names.pop(), "start": _instant(oldest[table]), "end": _instant(last + 1)}
+        for table, names in times.items()
+        if len(names) == 1
+    }
+
+
+def _instant(microseconds: int) -> datetime | None:
+    """``None`` beyond what an instant can be."""
+    try:
+        return from_us(microseconds)
+    except OverflowError:
+        return None
 
 
 def _blocked_tables(

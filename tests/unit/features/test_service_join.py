@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from raymlops.clock import ManualClock
-from raymlops.errors import DataError, NotFoundError, SchemaMismatch
+from raymlops.errors import DataError, NotFoundError, SchemaMismatch, StorageError
 from raymlops.features import (
     Entity,
     FeatureReader,
@@ -181,3 +182,31 @@ def test_faults_are_the_same_either_way(store: FeatureStore, tmp_path: Path) -> 
         with pytest.raises(NotFoundError, match="version must be 0 to 4, got 9"):
             reader.training_set("all", asked(), name="x", table_versions={"weather": 9})
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize("hours", [(0, 0), (3, 30), (40, 41), (90, 119), (500, 600), (-90, -50)])
+def test_rows_that_bear_on_no_instant_are_not_read_and_not_missed(
+    store: FeatureStore, tmp_path: Path, hours: tuple[int, int]
+) -> None:
+    """The features of a stretch of time are those that the same rows have among rows of all times."""
+    reader, _ = readers(tmp_path)
+    some = asked().set_column(2, "event_time", pa.array([T + int(h) * HOUR for h in np.linspace(*hours, 150)], INSTANT))
+    far = pa.concat_tables([some, asked(1).set_column(2, "event_time", pa.array([T - 10**5 * HOUR], INSTANT))])
+    far = pa.concat_tables([far, asked(1).set_column(2, "event_time", pa.array([T + 10**5 * HOUR], INSTANT))])
+    assert reader.features_at("all", some).equals(reader.features_at("all", far).slice(0, 150))
+
+
+def test_an_audit_of_the_newest_rows_does_not_open_old_files(tmp_path: Path) -> None:
+    """However long a table has grown, a few rows cost what their span of time holds."""
+    with contextlib.closing(FeatureStore(tmp_path / "store", clock=ManualClock(T))) as opened:
+        opened.apply(WEATHER, FeatureService("all", ["weather:temp", "weather:warmest"]))
+        opened.ingest("weather", weather(60, 1), ingest_id="old")
+        (old,) = (tmp_path / "store").rglob("*.parquet")
+        times = pa.array([T + 1000 * HOUR] * 60, INSTANT)
+        opened.ingest("weather", weather(60, 2).set_column(1, "event_time", times), ingest_id="new")
+        old.unlink()
+        reader = FeatureReader(tmp_path / "store", clock=ManualClock(T))
+        newest = asked().set_column(2, "event_time", pa.array([T + 1001 * HOUR] * 150, INSTANT))
+        assert reader.features_at("all", newest)["weather__temp"].null_count < 75
+        with pytest.raises(StorageError):
+            reader.features_at("all", asked())
