@@ -53,11 +53,11 @@ def _in_new_process(*arguments: object) -> dict[str, Any]:
 
 def _join(root: Path, spine_rows: int, rows: int, keys: int) -> dict[str, Any]:
     spine = spine_of(spine_rows, keys)
-    with _cluster(root / "home") as (config, head):
+    with local_cluster(root / "home") as (config, head):
         tasks = join_tasks(config.features.model_copy(update={"join_tasks_from_rows": 1}))
         reader = FeatureReader(root, clock=SystemClock(), join_tasks=tasks)
         _start_workers()
-        with _peaks(head) as peaks:
+        with peaks_of(head) as peaks:
             started = time.perf_counter()
             joined = reader.training_set("all", spine, name="large").table()
             elapsed_s = time.perf_counter() - started
@@ -73,7 +73,8 @@ def _join(root: Path, spine_rows: int, rows: int, keys: int) -> dict[str, Any]:
 
 
 @contextmanager
-def _cluster(home: Path) -> Iterator[tuple[PlatformConfig, psutil.Process]]:
+def local_cluster(home: Path) -> Iterator[tuple[PlatformConfig, psutil.Process]]:
+    """A cluster of this machine's cores, and its head's process; this process is attached to it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -101,7 +102,7 @@ def _rows(table: Any) -> int:
 
 
 @contextmanager
-def _peaks(head: psutil.Process) -> Iterator[dict[str, Any]]:
+def peaks_of(head: psutil.Process) -> Iterator[dict[str, Any]]:
     """Largest memory of this process and of any worker, in MiB, with and without what is shared between processes."""
     peaks: dict[str, Any] = {}
     stop = threading.Event()

@@ -18,6 +18,7 @@ from benchmarks import (
     metadata,
     online,
     serving_overhead,
+    train_large,
 )
 
 FIGURES = {
@@ -34,6 +35,7 @@ FIGURES = {
     "serving_overhead": serving_overhead.measure,
     "metadata_writes": metadata.measure_writes,
     "metadata_queries": metadata.measure_queries,
+    "train_large": train_large.measure,
 }
 
 

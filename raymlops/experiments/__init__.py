@@ -8,24 +8,30 @@ from raymlops.experiments.evaluation import Comparison, Evaluation, Rule, compar
 from raymlops.experiments.metrics import constant_predictions, loss, metrics, score
 from raymlops.experiments.search_space import SearchSpace
 from raymlops.experiments.selection import select
+from raymlops.experiments.streamed import Boosting, RowSource, Slice, evaluate_streamed, fit_streamed
 from raymlops.experiments.task import LearningTask, matrix, target
 from raymlops.experiments.trial import InProcessTuner, TrialResult, TrialSpec, Tuner, run_trial
 
 __all__ = [
+    "Boosting",
     "Comparison",
     "Evaluation",
     "InProcessTuner",
     "Interval",
     "LearningTask",
     "Resampling",
+    "RowSource",
     "Rule",
     "SearchSpace",
+    "Slice",
     "TrialResult",
     "TrialSpec",
     "Tuner",
     "compare",
     "constant_predictions",
     "evaluate",
+    "evaluate_streamed",
+    "fit_streamed",
     "loss",
     "matrix",
     "mean_intervals",

@@ -15,6 +15,7 @@ from raymlops.clock import Clock, SystemClock
 from raymlops.errors import ConfigError, NotFoundError, StorageError
 from raymlops.features.applied import CatalogState, ResolvedView
 from raymlops.features.arguments import as_table, check_free, check_table_version, instant_us
+from raymlops.features.bucketed_tables import BlockedTable, blocks_of
 from raymlops.features.catalog import Catalog
 from raymlops.features.delta import DeltaTables
 from raymlops.features.discovery import Discovery
@@ -198,6 +199,27 @@ class FeatureReader:
         if version is not None:
             check_table_version(f"view {found.ref!r}", version)
         return self._tables.read(state.table_of(found), version=version, columns=found.table_columns)
+
+    def blocks(self, view: str, version: int | None = None) -> tuple[str, int, BlockedTable]:
+        """The rows of a view in blocks that are read where they are needed, for tables that do not fit in memory.
+
+        Args:
+            view: ``NAME`` or ``NAME@VERSION``.
+            version: Version of the table; ``None``: the newest.
+
+        Returns:
+            The table's name, the version, and the blocks, which hold the columns the view reads.
+
+        Raises:
+            RaymlopsError: as ``table`` does.
+        """
+        state = self._catalog.state()
+        found = state.view(view)
+        if version is not None:
+            check_table_version(f"view {found.ref!r}", version)
+        table = state.table_of(found)
+        with self._tables.opened(table, version) as handle:
+            return table, int(handle.version()), blocks_of(table, handle, found.table_columns)
 
     def quarantine(self, view: str, ingest_id: str | None = None) -> list[QuarantinedRow]:
         """The rows of a view that ingests refused, in the order they came.

@@ -14,6 +14,7 @@ from raymlops.records.plans import ServingPlan
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from raymlops.experiments import Boosting, LearningTask
     from raymlops.features import TrainingSet
     from raymlops.monitoring import MonitorReport
 
@@ -42,6 +43,30 @@ class Models(Subject):
             training_set: What it was fitted on; gives the lineage and the drift reference.
         """
         return self._services.models.register(name, estimator, example, dict(metrics or {}), training_set)
+
+    def train_streamed(
+        self,
+        name: str,
+        view: str,
+        task: LearningTask,
+        boosting: Boosting,
+        *,
+        version: int | None = None,
+        test_from: datetime | None = None,
+    ) -> ModelVersion:
+        """Train boosted trees on a view's table that need not fit in memory, and register them.
+
+        Ray Data reads the table, XGBoost keeps it in binned pages on disk; the fit runs in this process.
+
+        Args:
+            name: The model.
+            view: Its columns hold the inputs and the label, all numbers; rows without a label are left out.
+            task: What is learned; the model's inputs have the columns' names.
+            boosting: How.
+            version: Version of the table; the newest by default.
+            test_from: Rows from this instant on are judged on and not learned from.
+        """
+        return self._services.streamed.train(name, view, task, boosting, version=version, test_from=test_from)
 
     def list(self, name: str) -> list[ModelVersion]:
         """All versions, oldest first."""

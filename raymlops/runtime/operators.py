@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,19 +43,30 @@ class ModelOperator:
         example: pa.Table,
         metrics: dict[str, float],
         training_set: TrainingSet | None,
+        *,
+        reference_rows: pa.Table | None = None,
+        table_versions: Mapping[str, int] | None = None,
     ) -> ModelVersion:
-        """Package, then register; the same model with the same metrics and training set is the same version."""
+        """Package, then register; the same model with the same metrics and training set is the same version.
+
+        A model that was not made from a training set may bring rows for its drift reference, and the versions of the
+        tables it was made from.
+        """
         directory = self._home / "models" / name / f".draft-{uuid.uuid4().hex}"
         directory.parent.mkdir(parents=True, exist_ok=True)
         try:
             manifest = save_model(directory, estimator, example=example)
             manifest_of_rows = None if training_set is None else training_set.manifest
             if training_set is not None:
-                rows = training_set.table().select([column.name for column in manifest.signature.inputs])
-                (directory / REFERENCE_FILE).write_bytes(Reference.fit(rows).dumps())
+                reference_rows = training_set.table().select([column.name for column in manifest.signature.inputs])
+            if reference_rows is not None:
+                (directory / REFERENCE_FILE).write_bytes(Reference.fit(reference_rows).dumps())
             digest = sha256_of(manifest)
             trained_on = None if manifest_of_rows is None else manifest_of_rows.digest
-            key = sha256_of({"model": digest, "metrics": metrics, "training_set": trained_on})
+            identity = {"model": digest, "metrics": metrics, "training_set": trained_on}
+            if table_versions is not None:
+                identity["table_versions"] = dict(table_versions)
+            key = sha256_of(identity)
             place = directory.parent / key[:16]
             if not place.exists():
                 directory.rename(place)
@@ -69,7 +80,7 @@ class ModelOperator:
             digest=digest,
             metrics=metrics,
             training_set=trained_on,
-            table_versions={} if manifest_of_rows is None else manifest_of_rows.table_versions,
+            table_versions=dict(table_versions or {}) if manifest_of_rows is None else manifest_of_rows.table_versions,
             created_at=self._clock.now(),
         )
         return self._metadata.register_version(draft, key=key)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from raymlops.runtime.lineage import Lineages
     from raymlops.runtime.operators import DeliveryOperator, ModelOperator, RunOperator
     from raymlops.runtime.session import Session
+    from raymlops.runtime.streamed_training import StreamedTraining
 
 __all__ = ["Services"]
 
@@ -117,6 +118,20 @@ class Services:
 
         events = self.config.home / "monitor"
         return self._once("lineages", lambda: Lineages(self.metadata, DeltaEventTables(events)))
+
+    @property
+    def streamed(self) -> StreamedTraining:
+        """Trains on tables that do not fit in memory."""
+        from raymlops.runtime.streamed_training import StreamedTraining
+
+        config = self.config
+        free_cpus_timeout_s = config.cluster.free_cpus_timeout.total_seconds()
+        return self._once(
+            "streamed",
+            lambda: StreamedTraining(
+                self.reader, self.models, config.home / "runs" / "streamed", free_cpus_timeout_s=free_cpus_timeout_s
+            ),
+        )
 
     @property
     def runs(self) -> RunOperator:

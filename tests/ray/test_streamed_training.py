@@ -1,0 +1,65 @@
+"""A table is trained on without being held in memory: Ray Data reads its blocks, in their order."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from raymlops.errors import SchemaMismatch
+from raymlops.experiments import Boosting, LearningTask
+from raymlops.features import Entity, FeatureView, Field
+from raymlops.features.schema import INSTANT
+from raymlops.platform import Platform
+from raymlops.runtime.streamed_training import DatasetRows
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),  # of its own defaults
+]
+
+T = datetime(2013, 1, 1, tzinfo=UTC)
+VIEW = FeatureView(
+    "outcomes",
+    Entity("case", ["case"]),
+    [Field("a", "float64"), Field("b", "float64"), Field("note", "string"), Field("label", "int64")],
+    online=False,
+)
+
+
+def rows(first: int, count: int) -> Any:
+    chance = np.random.default_rng(first)
+    a, b = chance.normal(size=(2, count))
+    label = [None if n % 50 == 0 else int(a[n] + b[n] > 0) for n in range(count)]
+    times = pa.array([T + timedelta(minutes=first + n) for n in range(count)], INSTANT)
+    cases = np.arange(first, first + count)
+    return pa.table({"case": cases, "event_time": times, "a": a, "b": b, "note": ["-"] * count, "label": label})
+
+
+def test_a_table_version_becomes_a_registered_model(platform: Platform) -> None:
+    platform.apply(VIEW)
+    for part in range(3):
+        platform.features.ingest("outcomes", rows(1000 * part, 1000))
+    task = LearningTask(inputs=("a", "b"))
+    with pytest.raises(SchemaMismatch, match="note"):
+        platform.models.train_streamed("outcome", "outcomes", LearningTask(inputs=("a", "note")), Boosting())
+
+    version = platform.models.train_streamed(
+        "outcome", "outcomes", task, Boosting(rounds=20), version=1, test_from=T + timedelta(minutes=1500)
+    )
+
+    assert version.table_versions == {"outcomes": 1}
+    assert (version.metrics["train_rows"], version.metrics["test_rows"]) == (1470, 490)
+    assert version.metrics["test_auc"] > 0.97
+    again = platform.models.train_streamed(
+        "outcome", "outcomes", task, Boosting(rounds=20), version=1, test_from=T + timedelta(minutes=1500)
+    )
+    assert (again.version, again.digest) == (version.version, version.digest)
+
+    _, newest, blocks = platform._services.reader.blocks("outcomes")
+    assert newest == 2
+    read = pa.concat_tables(DatasetRows(blocks).batches(["case"]))
+    assert read["case"].to_pylist() == list(range(3000))
