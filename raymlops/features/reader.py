@@ -32,7 +32,6 @@ from raymlops.features.schema import check_columns
 from raymlops.features.service_join import JoinTasks, join_service
 from raymlops.features.services import Definition, FeatureService
 from raymlops.features.training_set import TrainingSet, TrainingSets, check_content, check_views
-from raymlops.records.discovery import FeatureMatch, ViewStatistics
 from raymlops.records.features import QuarantinedRow, TrainingSetManifest
 
 __all__ = ["FeatureReader"]
@@ -336,20 +335,6 @@ class FeatureReader:
             RaymlopsError: as ``training_set`` does.
         """
         return known_features(self._catalog.state().resolve(service), spine, known_us, self._tables)
-
-    def describe(self) -> list[dict[str, Any]]:
-        """What is applied, entities first, then views, on-demand views and services: plain values for people."""
-        return self.discovery.listing()
-
-    def statistics(self, view: str, version: int | None = None) -> ViewStatistics:
-        """Statistics of a view at a version of its table, as ``Discovery.statistics`` gives them."""
-        return self.discovery.statistics(view, version)
-
-    def search(
-        self, text: str = "", *, tags: Mapping[str, str] | None = None, owner: str | None = None
-    ) -> list[FeatureMatch]:
-        """Definitions by words, tags and owner, as ``Discovery.search`` gives them."""
-        return self.discovery.search(text, tags=tags, owner=owner)
 
     def manifest(self, digest: str) -> TrainingSetManifest:
         """A manifest written by ``training_set``.

@@ -44,7 +44,7 @@ class FeatureCatalog:
 
     def listing(self) -> list[dict[str, Any]]:
         """What is applied, entities first, then views, on-demand views and services."""
-        return self._reader.describe()
+        return self._reader.discovery.listing()
 
     def describe(self, name: str) -> FeatureDescription:
         """One definition with statistics, freshness and lineage, models and endpoints included."""
@@ -56,11 +56,11 @@ class FeatureCatalog:
 
     def statistics(self, view: str, version: int | None = None) -> ViewStatistics:
         """Statistics of a view at a version of its table."""
-        return self._reader.statistics(view, version)
+        return self._reader.discovery.statistics(view, version)
 
     def search(self, text: str, tags: Mapping[str, str] | None, owner: str | None) -> list[FeatureMatch]:
         """Definitions by words, tags and owner."""
-        return self._reader.search(text, tags=tags, owner=owner)
+        return self._reader.discovery.search(text, tags=tags, owner=owner)
 
     def audit(
         self, service: str, since: datetime | None, until: datetime | None, sample: int | None

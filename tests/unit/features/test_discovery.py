@@ -76,41 +76,41 @@ def reader(store: FeatureStore, tmp_path: Path, clock: ManualClock) -> Iterator[
 def test_statistics_are_computed_once_per_version(
     store: FeatureStore, reader: FeatureReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = reader.statistics("sales")
+    first = reader.discovery.statistics("sales")
     assert (first.view, first.table, first.table_version, first.rows, first.keys) == ("sales@1", "sales", 0, 2, 2)
     store.ingest("sales", sales((1, T, None)), ingest_id="two")
-    newest = reader.statistics("sales@1")
+    newest = reader.discovery.statistics("sales@1")
     assert (newest.table_version, newest.rows, newest.fields["amount"].values) == (1, 3, 2)
     monkeypatch.setattr("raymlops.features.discovery.read_batches", None)
-    assert reader.statistics("sales") == newest
-    assert reader.statistics("sales", 0) == first
+    assert reader.discovery.statistics("sales") == newest
+    assert reader.discovery.statistics("sales", 0) == first
 
 
 def test_an_alias_has_statistics_of_its_sources_table(reader: FeatureReader) -> None:
-    found = reader.statistics("partner")
+    found = reader.discovery.statistics("partner")
     assert (found.view, found.table, found.keys) == ("partner@1", "sales", 2)
 
 
 def test_statistics_of_what_is_not_there(reader: FeatureReader) -> None:
     with pytest.raises(FeatureViewNotFound, match="view 'nothing'"):
-        reader.statistics("nothing")
+        reader.discovery.statistics("nothing")
     with pytest.raises(NotFoundError, match="table 'audit_trail' does not exist"):
-        reader.statistics("audit_trail")
+        reader.discovery.statistics("audit_trail")
     with pytest.raises(NotFoundError, match="version must be 0 to 0, got 7"):
-        reader.statistics("sales", 7)
+        reader.discovery.statistics("sales", 7)
 
 
 def test_statistics_that_cannot_be_stored_say_so(reader: FeatureReader, tmp_path: Path) -> None:
     (tmp_path / "statistics").write_text("in the way")
     with pytest.raises(StorageError, match="statistics"):
-        reader.statistics("sales")
+        reader.discovery.statistics("sales")
 
 
 def test_broken_statistics_are_computed_anew(reader: FeatureReader, tmp_path: Path) -> None:
-    whole = reader.statistics("sales")
+    whole = reader.discovery.statistics("sales")
     file = next((tmp_path / "statistics").rglob("*.json"))
     file.write_text(file.read_text()[:-20])
-    assert reader.statistics("sales") == whole
+    assert reader.discovery.statistics("sales") == whole
 
 
 def test_freshness_tells_how_far_a_view_is(store: FeatureStore, reader: FeatureReader, clock: ManualClock) -> None:
@@ -121,7 +121,7 @@ def test_freshness_tells_how_far_a_view_is(store: FeatureStore, reader: FeatureR
     assert fresh.ingested_at is not None
     assert fresh.expired_keys_share is None  # nobody asked for statistics yet
     store.ingest("sales", sales((3, T - HOUR, 1.0), (3, T - HOUR, 2.0)), ingest_id="not materialised")
-    reader.statistics("sales")
+    reader.discovery.statistics("sales")
     behind = reader.discovery.freshness("sales")
     assert (behind.table_version, behind.online_table_version, behind.online_rows_behind) == (1, 0, 2)
     assert behind.expired_keys_share == pytest.approx(1 / 3, abs=0.01)
@@ -213,15 +213,15 @@ def test_lineage_leads_from_the_source_to_whoever_uses_it_and_back(store: Featur
     ],
 )
 def test_search_looks_everywhere_in_any_case(reader: FeatureReader, asked: dict[str, Any], found: list[str]) -> None:
-    matches = reader.search(**asked)
+    matches = reader.discovery.search(**asked)
     assert [match.name for match in matches] == found
 
 
 def test_search_says_where(reader: FeatureReader) -> None:
-    match = reader.search("euro retail")[0]
+    match = reader.discovery.search("euro retail")[0]
     assert match.matched == ("tag domain", "field amount")
     assert (match.owner, match.tags) == ("Revenue", {"domain": "retail", "pii": "no"})
-    assert len(reader.search()) == 6
+    assert len(reader.discovery.search()) == 6
 
 
 def test_describe_has_all_about_one_definition(reader: FeatureReader) -> None:
@@ -241,7 +241,7 @@ def test_describe_has_all_about_one_definition(reader: FeatureReader) -> None:
 
 def test_the_listing_has_everything_by_kind(store: FeatureStore, reader: FeatureReader) -> None:
     store.apply(SECOND)
-    rows = reader.describe()
+    rows = reader.discovery.listing()
     assert [row["kind"] for row in rows] == ["entity", *["view"] * 3, "on-demand view", "service", "service"]
     listed = next(row for row in rows if row["name"] == "sales")
     assert (listed["rows"], listed["ttl_s"], listed["newest_event_time"]) == (2, 7200.0, (T - HOUR).isoformat())
