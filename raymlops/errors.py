@@ -21,6 +21,7 @@
     ├─ DeploymentError        a model could not be served
     │  ├─ ModelLoadFailed
     │  └─ SwapFailed
+    ├─ DeadlineExceeded       work took longer than it may: it was ended
     ├─ AccessDenied           the caller may not do that
     │  ├─ Unauthenticated
     │  └─ Forbidden
@@ -42,6 +43,7 @@ __all__ = [
     "ConfigError",
     "ConflictError",
     "DataError",
+    "DeadlineExceeded",
     "DeploymentError",
     "DeploymentNotFound",
     "FeatureViewNotFound",
@@ -168,6 +170,10 @@ class ModelLoadFailed(DeploymentError):
 
 class SwapFailed(DeploymentError):
     """Not every replica took the new plan before the deadline."""
+
+
+class DeadlineExceeded(RaymlopsError):
+    """Work took longer than it may, and was ended."""
 
 
 class AccessDenied(RaymlopsError):

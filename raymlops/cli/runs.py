@@ -9,6 +9,7 @@ import typer
 
 from raymlops.cli.output import ConfigOption, JsonOption, one_line_errors, platform, show, show_json
 from raymlops.errors import ConfigError
+from raymlops.records.runs import RunStatus
 
 __all__ = ["app"]
 
@@ -54,27 +55,41 @@ def start(
 @app.command("list")
 @one_line_errors
 def list_runs(
-    pipeline: Annotated[str | None, typer.Argument()] = None, json: JsonOption = False, config: ConfigOption = None
+    pipeline: Annotated[str | None, typer.Argument()] = None,
+    status: Annotated[RunStatus | None, typer.Option(help="Only runs in this state.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
 ) -> None:
     """Runs, newest first."""
     with platform(config) as connected:
-        show(connected.runs.list(pipeline), _COLUMNS, as_json=json)
+        show(connected.runs.list(pipeline, status, limit), _COLUMNS, as_json=json)
 
 
 @app.command("show")
 @one_line_errors
-def show_run(run_id: str, config: ConfigOption = None) -> None:
+def show_run(run_id: str, json: JsonOption = False, config: ConfigOption = None) -> None:
     """One run, whole, as JSON."""
+    del json  # there is no other form
     with platform(config) as connected:
         show_json(connected.runs.get(run_id))
 
 
 @app.command()
 @one_line_errors
-def logs(run_id: str, config: ConfigOption = None) -> None:
-    """What a run printed."""
+def logs(
+    run_id: str,
+    step: Annotated[str | None, typer.Option(help="Only what this step printed and logged.")] = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """What a run and its steps printed and logged; it is kept also of a run that was killed."""
     with platform(config) as connected:
-        typer.echo(connected.runs.logs(run_id))
+        text = connected.runs.logs(run_id, step)
+    if json:
+        show_json({"run": run_id, "step": step, "text": text})
+    else:
+        typer.echo(text)
 
 
 @app.command()
@@ -88,7 +103,10 @@ def compare(run_ids: list[str], json: JsonOption = False, config: ConfigOption =
 
 @app.command()
 @one_line_errors
-def resume(run_id: str, wait: bool = True, config: ConfigOption = None) -> None:
-    """Run a failed run again from its last good step."""
+def resume(run_id: str, wait: bool = True, json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Run a failed run again from its last good step; what is done again, and why, is told first."""
+    del json  # there is no other form; what is told goes to stderr
     with platform(config) as connected:
+        for step in connected.runs.outlook(run_id):
+            typer.echo(f"will {step['action']} {step['step']}: {step['reason']}", err=True)
         show_json(connected.runs.resume(run_id, wait=wait))

@@ -47,6 +47,8 @@ class ClusterConfig(Section):
     """Deadline, on the wall clock, of one call to a control actor, its restarts included."""
     free_cpus_timeout: Span = _d("60s")
     """How long a run waits for free CPUs before it gives up with an error that names what holds them."""
+    run_deadline: Span = _d("6h")
+    """How long the steps of a run may take together; then it fails."""
     trial_cpus: float = Field(1.0, gt=0)
     """Logical CPUs of one trial of a search; as many trials run at once as are free."""
     fast: FastSettings = FastSettings()

@@ -3,8 +3,11 @@
 from raymlops.pipelines.artifacts import ArtifactRef, ArtifactStore
 from raymlops.pipelines.cache import ExecutionCache
 from raymlops.pipelines.dag import Pipeline
-from raymlops.pipelines.runner import PipelineResult, PipelineRunner, RunLog, StepReport
+from raymlops.pipelines.outlook import PlannedStep, resume_outlook
+from raymlops.pipelines.run_log import RunLog
+from raymlops.pipelines.runner import PipelineResult, PipelineRunner, StepReport
 from raymlops.pipelines.step import Halt, Step
+from raymlops.pipelines.step_log import StepLogs
 
 __all__ = [
     "ArtifactRef",
@@ -14,7 +17,10 @@ __all__ = [
     "Pipeline",
     "PipelineResult",
     "PipelineRunner",
+    "PlannedStep",
     "RunLog",
     "Step",
+    "StepLogs",
     "StepReport",
+    "resume_outlook",
 ]

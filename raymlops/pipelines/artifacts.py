@@ -12,7 +12,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,6 +98,13 @@ class ArtifactStore:
         with _storage(path):
             return content_digest(path) == artifact.digest
 
+    def claim(self, artifact: ArtifactRef) -> bool:
+        """``verify``, of something that is about to be used: garbage collection then leaves it alone for a while."""
+        # marked before it is checked: what is collected in between is found missing, and made again
+        with _storage(self.path(artifact)), suppress(FileNotFoundError):
+            os.utime(self.path(artifact))
+        return self.verify(artifact)
+
     def path(self, artifact: ArtifactRef) -> Path:
         """Where it is, or would be."""
         return self._root / artifact.digest[:2] / artifact.digest
@@ -109,7 +116,7 @@ class ArtifactStore:
             aside.replace(path)
             return
         if path.exists():
-            if self.verify(artifact):
+            if self.claim(artifact):
                 return
             path.rename(self._aside / f"{uuid.uuid4().hex}.broken")
         try:

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from raymlops.errors import StorageError
 from raymlops.pipelines.artifacts import ArtifactRef, ArtifactStore
-from raymlops.records.record import Record
+from raymlops.pipelines.fingerprint import KeyParts
+from raymlops.records.record import Record, sha256_of
 
 __all__ = ["ExecutionCache", "Hit"]
 
@@ -33,36 +34,60 @@ class ExecutionCache:
 
     def __init__(self, root: Path, artifacts: ArtifactStore) -> None:
         self._root = root
+        self._last = root / "last"
         self._artifacts = artifacts
-        self._root.mkdir(parents=True, exist_ok=True)
+        self._last.mkdir(parents=True, exist_ok=True)
 
     def find(self, key: str) -> tuple[Hit | None, str]:
         """Look an execution up, and prove that its outputs are still what they were.
+
+        What is found is marked as used, so that garbage collection leaves it alone for a while.
 
         Returns:
             The outputs, or ``None``; and why.
         """
         path = self._root / f"{key}.json"
         try:
+            os.utime(path)
             hit = Hit.model_validate_json(path.read_bytes())
         except FileNotFoundError:
-            return None, "code, parameters or inputs are new"
+            return None, "it is new"
         except ValidationError:
             return None, f"{path} is not readable"
         except OSError as error:
             raise StorageError(f"execution {path}: {error}", path=str(path)) from error
-        broken = sorted(name for name, artifact in hit.outputs.items() if not self._artifacts.verify(artifact))
+        broken = sorted(name for name, artifact in hit.outputs.items() if not self._artifacts.claim(artifact))
         if broken:
             return None, f"outputs {broken} are missing or altered"
-        return hit, "same code, parameters and inputs"
+        return hit, "same code, environment, parameters, inputs and data"
 
     def put(self, key: str, outputs: Mapping[str, ArtifactRef], *, halted: bool) -> None:
         """Remember an execution; it is on disk when this returns."""
-        path = self._root / f"{key}.json"
-        aside = self._root / f"{key}.{uuid.uuid4().hex}.tmp"
+        self._write(self._root / f"{key}.json", Hit(outputs=dict(outputs), halted=halted))
+
+    def remember(self, pipeline: str, parts: KeyParts) -> None:
+        """Remember what the last execution of a step depended on, for ``explain``."""
+        self._write(self._path_of_last(pipeline, parts.step), parts)
+
+    def explain(self, pipeline: str, parts: KeyParts) -> str:
+        """Why an execution is new: what it depends on that is other than at the step's last execution."""
+        path = self._path_of_last(pipeline, parts.step)
+        try:
+            last = KeyParts.model_validate_json(path.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return "it was never executed"
+        except OSError as error:
+            raise StorageError(f"execution {path}: {error}", path=str(path)) from error
+        return parts.difference(last)
+
+    def _path_of_last(self, pipeline: str, step: str) -> Path:
+        return self._last / f"{sha256_of([pipeline, step])}.json"
+
+    def _write(self, path: Path, record: Record) -> None:
+        aside = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
         try:
             with aside.open("wb") as file:
-                file.write(Hit(outputs=dict(outputs), halted=halted).model_dump_json().encode())
+                file.write(record.model_dump_json().encode())
                 file.flush()
                 os.fsync(file.fileno())
             aside.replace(path)

@@ -21,7 +21,7 @@ class Pipeline:
         name: What runs of it are listed under.
         steps: In any order.
         result: ``STEP.OUTPUT``, of kind ``json``, that is the result of a run.
-        libraries: Distributions whose versions are part of every step's cache key.
+        libraries: Distributions whose versions are part of every step's cache key; ``None``: all that are installed.
 
     Raises:
         ConfigError: Two steps of one name, an input or the result from nowhere, or a cycle.
@@ -30,7 +30,7 @@ class Pipeline:
     name: str
     steps: Sequence[Step]
     result: str
-    libraries: tuple[str, ...] = ()
+    libraries: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         kinds: dict[str, str] = {}

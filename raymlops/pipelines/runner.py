@@ -5,55 +5,31 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from raymlops.clock import Clock
 from raymlops.errors import ConfigError, DataError, InvalidTransition, RaymlopsError, RunNotFound
 from raymlops.pipelines.artifacts import ArtifactRef, ArtifactStore
 from raymlops.pipelines.cache import ExecutionCache, Hit
 from raymlops.pipelines.dag import Pipeline
-from raymlops.pipelines.fingerprint import environment_digest, execution_key
+from raymlops.pipelines.deadline import time_limit
+from raymlops.pipelines.fingerprint import KeyParts, environment_digest, key_parts
+from raymlops.pipelines.outlook import HALT, PlannedStep, outlook, steps_to_run
+from raymlops.pipelines.run_log import RunLog
 from raymlops.pipelines.step import Halt, Step
+from raymlops.pipelines.step_log import StepLogs
+from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus, StepRun, StepStatus
 
-__all__ = ["PipelineResult", "PipelineRunner", "RunLog", "StepReport"]
+__all__ = ["DataVersions", "PipelineResult", "PipelineRunner", "StepReport"]
 
 _LOGGER = logging.getLogger(__name__)
-_HALT = "halt"
 
-
-class RunLog(Protocol):
-    """Where runs are recorded. Every call may be repeated with the same arguments."""
-
-    def create_run(self, run: Run) -> Run:
-        """Record a new run; gives the one that is there where its id is known."""
-        ...
-
-    def get_run(self, run_id: str) -> Run:
-        """The run.
-
-        Raises:
-            RunNotFound: No run has this id.
-        """
-        ...
-
-    def update_run(self, run_id: str, **changes: Any) -> Run:
-        """Change fields of a run."""
-        ...
-
-    def record_step(self, run_id: str, step: StepRun) -> object:
-        """Record a step; replaces the record of the same step and attempt."""
-        ...
-
-    def record_artifact(self, digest: str, kind: str, uri: str, metadata: dict[str, Any]) -> object:
-        """Record that an artifact is there."""
-        ...
-
-    def record_event(self, run_id: str, step: str, digest: str, direction: Literal["input", "output"]) -> object:
-        """Record that a step took or gave an artifact."""
-        ...
+DataVersions = Callable[[str], object]
+"""Source of data -> its present version, a JSON value."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +63,12 @@ class _Execution:
     parameters: Mapping[str, Any]
     context: Any
     environment: str
+    data: Mapping[str, Any]
+    """Source of data -> version."""
+    logs: StepLogs | None
+    ends_at: float | None
+    """When it has to end, by ``time.monotonic``."""
+    places: Mapping[str, int]
 
 
 class PipelineRunner:
@@ -101,6 +83,9 @@ class PipelineRunner:
         clock: Gives the instants in the records.
         backoff_s: Wait before the second attempt; doubled for each further one.
         sleep: How to wait.
+        logs: Directory in which each run gets ``RUN/logs``, for what its steps print and log; ``None``: not kept.
+        data_versions: Tells the version of each source that steps declare in ``data``. A run asks once: it is resumed
+            on the versions that it began with.
     """
 
     def __init__(
@@ -111,6 +96,8 @@ class PipelineRunner:
         *,
         backoff_s: float = 0.5,
         sleep: Callable[[float], None] = time.sleep,
+        logs: Path | None = None,
+        data_versions: DataVersions | None = None,
     ) -> None:
         self._artifacts = ArtifactStore(root)
         self._cache = ExecutionCache(root / "executions", self._artifacts)
@@ -118,6 +105,8 @@ class PipelineRunner:
         self._clock = clock
         self._backoff_s = backoff_s
         self._sleep = sleep
+        self._logs = logs
+        self._data_versions = data_versions
 
     def run(
         self,
@@ -129,8 +118,9 @@ class PipelineRunner:
         reason: str = "on-demand",
         bundle: str | None = None,
         resume_of: str | None = None,
+        deadline_s: float | None = None,
     ) -> PipelineResult:
-        """Run to the end, or resume the run of this id.
+        """Run to the end, or resume the run of this id; a run that is resumed tells first what it will do, and why.
 
         Args:
             pipeline: What to run.
@@ -140,22 +130,23 @@ class PipelineRunner:
             reason: Why it runs, for the record.
             bundle: Digest of the bundle it runs from.
             resume_of: Id of a failed run whose steps are taken over, those that are not deterministic too.
+            deadline_s: How long the steps may take together, in this process.
 
         Raises:
-            ConfigError: A parameter is missing or not known.
+            ConfigError: A parameter is missing or not known, or steps read data and nobody tells its version.
             InvalidTransition: The run of this id failed or was canceled.
+            DeadlineExceeded: The run or a step took too long; it is then recorded as failed.
             RaymlopsError: What a step raised; the run is then recorded as failed.
         """
-        declared = pipeline.parameters
-        if set(parameters) != declared:
-            missing, unknown = sorted(declared - set(parameters)), sorted(set(parameters) - declared)
-            raise ConfigError(f"parameters of pipeline {pipeline.name!r}: missing {missing}, unknown {unknown}")
+        ends_at = None if deadline_s is None else time.monotonic() + deadline_s
+        _check_parameters(pipeline, parameters)
         run = self._open(pipeline, parameters, run_id, reason=reason, bundle=bundle)
         if run.status is RunStatus.SUCCEEDED:
             return PipelineResult(run_id, dict(run.result), _outputs(pipeline, run), ())
-        environment = environment_digest(pipeline.libraries)
-        execution = _Execution(pipeline, run, resume_of, parameters, context, environment)
         try:
+            execution = self._begin(pipeline, run, parameters, resume_of, context, ends_at)
+            if run.steps or resume_of is not None:
+                self._tell(execution)
             result = self._run_steps(execution)
         except BaseException as error:
             status = RunStatus.FAILED if isinstance(error, Exception) else RunStatus.CANCELED
@@ -164,6 +155,18 @@ class PipelineRunner:
             raise
         self._log.update_run(run_id, status=RunStatus.SUCCEEDED, result=result.result, ended_at=self._clock.now())
         return result
+
+    def plan(
+        self, pipeline: Pipeline, parameters: Mapping[str, Any], *, run_id: str, resume_of: str | None = None
+    ) -> tuple[PlannedStep, ...]:
+        """What ``run`` would do with each step, and why; nothing is executed or recorded.
+
+        Raises:
+            ConfigError: As ``run`` does.
+        """
+        _check_parameters(pipeline, parameters)
+        run = Run(id=run_id, pipeline=pipeline.name, created_at=self._clock.now())
+        return self._outlook(self._begin(pipeline, run, parameters, resume_of))
 
     def value(self, artifact: ArtifactRef) -> Any:
         """The value of an output."""
@@ -186,6 +189,56 @@ class PipelineRunner:
             run = self._log.update_run(run_id, status=RunStatus.RUNNING)
         return run
 
+    def _begin(
+        self,
+        pipeline: Pipeline,
+        run: Run,
+        parameters: Mapping[str, Any],
+        resume_of: str | None,
+        context: Any = None,
+        ends_at: float | None = None,
+    ) -> _Execution:
+        return _Execution(
+            pipeline=pipeline,
+            run=run,
+            resume_of=resume_of,
+            parameters=parameters,
+            context=context,
+            environment=environment_digest(pipeline.libraries),
+            data=self._fix_data(pipeline, run.id, resume_of),
+            logs=None if self._logs is None else StepLogs(self._logs / run.id / "logs"),
+            ends_at=ends_at,
+            places={step.name: place for place, step in enumerate(pipeline.order)},
+        )
+
+    def _fix_data(self, pipeline: Pipeline, run_id: str, resume_of: str | None) -> dict[str, Any]:
+        """The versions of data that a run reads: those it began with, of itself or of the run it resumes."""
+        sources = sorted({source for step in pipeline.steps for source in step.data.values()})
+        if not sources:
+            return {}
+        own, other = (sha256_of({"data of run": each, "sources": sources}) for each in (run_id, resume_of))
+        for key in [own] if resume_of is None else [own, other]:
+            hit, _ = self._cache.find(key)
+            if hit is not None:
+                versions: dict[str, Any] = self._artifacts.get(hit.outputs["versions"])
+                self._cache.put(own, hit.outputs, halted=False)
+                return versions
+        if self._data_versions is None:
+            raise ConfigError(f"steps of pipeline {pipeline.name!r} read {sources}: nobody tells their versions")
+        versions = {source: self._data_versions(source) for source in sources}
+        self._cache.put(own, {"versions": self._artifacts.put("json", versions)}, halted=False)
+        return versions
+
+    def _tell(self, execution: _Execution) -> None:
+        planned = self._outlook(execution)
+        what = "is resumed" if execution.resume_of is None else f"resumes {execution.resume_of}"
+        _LOGGER.info("run %s %s: %d of %d steps run", execution.run.id, what, len(steps_to_run(planned)), len(planned))
+        for step in planned:
+            _LOGGER.info("run %s: will %s %s: %s", execution.run.id, step.action, step.step, step.reason)
+
+    def _outlook(self, execution: _Execution) -> tuple[PlannedStep, ...]:
+        return outlook(execution.pipeline, lambda step, inputs: self._find(execution, step, inputs)[1:])
+
     def _run_steps(self, execution: _Execution) -> PipelineResult:
         outputs: dict[str, ArtifactRef] = {}
         reports: list[StepReport] = []
@@ -196,7 +249,7 @@ class PipelineRunner:
             reports.append(StepReport(step.name, status, reason, time.perf_counter() - started))
             _LOGGER.info("run %s: step %s %s in %.2f s: %s", run_id, step.name, status, reports[-1].seconds, reason)
             if hit.halted:
-                return PipelineResult(run_id, self._artifacts.get(hit.outputs[_HALT]), outputs, tuple(reports))
+                return PipelineResult(run_id, self._artifacts.get(hit.outputs[HALT]), outputs, tuple(reports))
             outputs.update({f"{step.name}.{name}": artifact for name, artifact in hit.outputs.items()})
         result = self._artifacts.get(outputs[execution.pipeline.result])
         return PipelineResult(run_id, result, outputs, tuple(reports))
@@ -205,51 +258,58 @@ class PipelineRunner:
         self, execution: _Execution, step: Step, outputs: Mapping[str, ArtifactRef]
     ) -> tuple[Hit, StepStatus, str]:
         inputs = {argument: outputs[source] for argument, source in step.inputs.items()}
-        key, hit, reason = self._find(execution, step, inputs)
+        parts, hit, reason = self._find(execution, step, inputs)
         before = [record for record in execution.run.steps if record.step == step.name]
         attempt = max((record.attempt for record in before), default=0) + 1
         left = next((record for record in before if record.status is StepStatus.RUNNING), None)
         if hit is not None:
-            if left is not None and left.key == key:
-                self._done(execution, left.model_copy(update={"status": StepStatus.SUCCEEDED}), inputs, hit)
-            elif not any(record.key == key and record.outputs for record in before):
+            if left is not None and left.key == parts.key:
+                self._done(execution, left.model_copy(update={"status": StepStatus.SUCCEEDED}), step, inputs, hit)
+            elif not any(record.key == parts.key and record.outputs for record in before):
                 now = self._clock.now()
-                cached = StepRun(step=step.name, status=StepStatus.CACHED, key=key, started_at=now, attempt=attempt)
-                self._done(execution, cached, inputs, hit)
+                cached = StepRun(
+                    step=step.name, status=StepStatus.CACHED, key=parts.key, started_at=now, attempt=attempt
+                )
+                if execution.logs is not None:
+                    execution.logs.note(execution.places[step.name], step.name, attempt, f"taken over: {reason}")
+                self._done(execution, cached, step, inputs, hit)
             return hit, StepStatus.CACHED, reason
         if left is not None:
             self._failed(execution, left, "the process ended before the step did")
-        return self._attempt(execution, step, inputs, key, attempt), StepStatus.SUCCEEDED, reason
+        return self._attempt(execution, step, inputs, parts, attempt), StepStatus.SUCCEEDED, reason
 
     def _find(
         self, execution: _Execution, step: Step, inputs: Mapping[str, ArtifactRef]
-    ) -> tuple[str, Hit | None, str]:
-        """The execution's key, its outputs where it is done, and why or why not."""
+    ) -> tuple[KeyParts, Hit | None, str]:
+        """What the execution depends on, its outputs where it is done, and why or why not."""
         parameters = {name: execution.parameters[name] for name in step.parameters}
         digests = {argument: artifact.digest for argument, artifact in inputs.items()}
+        data = {argument: execution.data[source] for argument, source in step.data.items()}
         own, other = (
-            execution_key(step, parameters, digests, environment=execution.environment, run_id=run_id or "")
+            key_parts(step, parameters, digests, environment=execution.environment, run_id=run_id or "", data=data)
             for run_id in (execution.run.id, execution.resume_of)
         )
-        hit, reason = self._cache.find(own)
+        hit, reason = self._cache.find(own.key)
         if hit is None and execution.resume_of is not None and other != own:
-            hit, reason = self._cache.find(other)
+            hit, told = self._cache.find(other.key)
             if hit is not None:
                 # so that a run which resumes this one finds it too
-                self._cache.put(own, hit.outputs, halted=hit.halted)
+                self._cache.put(own.key, hit.outputs, halted=hit.halted)
+                reason = told
+        if hit is None and reason == "it is new":
+            reason = self._cache.explain(execution.pipeline.name, own)
         return own, hit, reason
 
     def _attempt(
-        self, execution: _Execution, step: Step, inputs: Mapping[str, ArtifactRef], key: str, first: int
+        self, execution: _Execution, step: Step, inputs: Mapping[str, ArtifactRef], parts: KeyParts, first: int
     ) -> Hit:
         run_id, last = execution.run.id, first + step.attempts - 1
-        parameters = {name: execution.parameters[name] for name in step.parameters}
         for attempt in range(first, last + 1):
             now = self._clock.now()
-            record = StepRun(step=step.name, status=StepStatus.RUNNING, key=key, started_at=now, attempt=attempt)
+            record = StepRun(step=step.name, status=StepStatus.RUNNING, key=parts.key, started_at=now, attempt=attempt)
             self._log.record_step(run_id, record)
             try:
-                hit = self._execute(step, execution.context, inputs, parameters)
+                hit = self._execute(execution, step, inputs, attempt)
             except BaseException as error:
                 self._failed(execution, record, f"{type(error).__name__}: {error}")
                 if attempt == last or not (isinstance(error, RaymlopsError) and error.retryable):
@@ -257,38 +317,68 @@ class PipelineRunner:
                 _LOGGER.warning("run %s: step %s attempt %d: %s", run_id, step.name, attempt, error)
                 self._sleep(self._backoff_s * 2 ** (attempt - first))
                 continue
-            self._cache.put(key, hit.outputs, halted=hit.halted)
-            self._done(execution, record.model_copy(update={"status": StepStatus.SUCCEEDED}), inputs, hit)
+            self._cache.put(parts.key, hit.outputs, halted=hit.halted)
+            self._cache.remember(execution.pipeline.name, parts)
+            self._done(execution, record.model_copy(update={"status": StepStatus.SUCCEEDED}), step, inputs, hit)
             return hit
         raise AssertionError("the last attempt returns or raises")
 
-    def _execute(
-        self, step: Step, context: Any, inputs: Mapping[str, ArtifactRef], parameters: Mapping[str, Any]
-    ) -> Hit:
+    def _execute(self, execution: _Execution, step: Step, inputs: Mapping[str, ArtifactRef], attempt: int) -> Hit:
         values = {argument: self._artifacts.get(artifact) for argument, artifact in inputs.items()}
-        returned = step.function(context, **values, **parameters)
+        values |= {name: execution.parameters[name] for name in step.parameters}
+        values |= {argument: execution.data[source] for argument, source in step.data.items()}
+        with _captured(execution, step, attempt), _limited(execution, step):
+            returned = step.function(execution.context, **values)
         if isinstance(returned, Halt):
-            return Hit(outputs={_HALT: self._artifacts.put("json", returned.result)}, halted=True)
+            return Hit(outputs={HALT: self._artifacts.put("json", returned.result)}, halted=True)
         if set(returned) != set(step.outputs):
             raise DataError(
                 f"step {step.name!r} must give {sorted(step.outputs)}, got {sorted(returned)}", step=step.name
             )
         return Hit(outputs={name: self._artifacts.put(kind, returned[name]) for name, kind in step.outputs.items()})
 
-    def _done(self, execution: _Execution, record: StepRun, inputs: Mapping[str, ArtifactRef], hit: Hit) -> None:
-        run_id, step = execution.run.id, record.step
+    def _done(
+        self, execution: _Execution, record: StepRun, step: Step, inputs: Mapping[str, ArtifactRef], hit: Hit
+    ) -> None:
+        run_id = execution.run.id
+        for source in step.data.values():
+            version = execution.data[source]
+            digest = sha256_of({"data": source, "version": version})
+            facts = {"source": source, "version": version}
+            self._log.record_artifact(digest, "data", f"data:{source}@{version}", facts)
+            self._log.record_event(run_id, step.name, digest, "input")
         for artifact in inputs.values():
-            self._log.record_event(run_id, step, artifact.digest, "input")
+            self._log.record_event(run_id, step.name, artifact.digest, "input")
         for name, artifact in hit.outputs.items():
             uri = self._artifacts.path(artifact).as_uri()
-            self._log.record_artifact(artifact.digest, artifact.kind, uri, {"output": f"{step}.{name}"})
-            self._log.record_event(run_id, step, artifact.digest, "output")
+            self._log.record_artifact(artifact.digest, artifact.kind, uri, {"output": f"{step.name}.{name}"})
+            self._log.record_event(run_id, step.name, artifact.digest, "output")
         digests = {name: artifact.digest for name, artifact in hit.outputs.items()}
         self._log.record_step(run_id, record.model_copy(update={"ended_at": self._clock.now(), "outputs": digests}))
 
     def _failed(self, execution: _Execution, record: StepRun, error: str) -> None:
         changes = {"status": StepStatus.FAILED, "ended_at": self._clock.now(), "error": error}
         self._log.record_step(execution.run.id, record.model_copy(update=changes))
+
+
+def _check_parameters(pipeline: Pipeline, parameters: Mapping[str, Any]) -> None:
+    declared = pipeline.parameters
+    if set(parameters) != declared:
+        missing, unknown = sorted(declared - set(parameters)), sorted(set(parameters) - declared)
+        raise ConfigError(f"parameters of pipeline {pipeline.name!r}: missing {missing}, unknown {unknown}")
+
+
+def _captured(execution: _Execution, step: Step, attempt: int) -> AbstractContextManager[None]:
+    if execution.logs is None:
+        return nullcontext()
+    return execution.logs.capture(execution.places[step.name], step.name, attempt)
+
+
+def _limited(execution: _Execution, step: Step) -> AbstractContextManager[None]:
+    left = None if execution.ends_at is None else execution.ends_at - time.monotonic()
+    if left is None or (step.timeout_s is not None and step.timeout_s <= left):
+        return time_limit(step.timeout_s, f"step {step.name!r}")
+    return time_limit(left, f"run {execution.run.id!r}, in step {step.name!r},")
 
 
 def _outputs(pipeline: Pipeline, run: Run) -> dict[str, ArtifactRef]:

@@ -12,7 +12,7 @@ from raymlops.pipelines.artifacts import ArtifactKind
 __all__ = ["Halt", "Step", "StepFunction"]
 
 StepFunction = Callable[..., "Mapping[str, Any] | Halt"]
-"""``(context, **inputs, **parameters) -> {output: value}``; a ``Halt`` ends the run well."""
+"""``(context, **inputs, **parameters, **data) -> {output: value}``; a ``Halt`` ends the run well."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ class Step:
         deterministic: Whether equal code, parameters and inputs give equal outputs. Of a step that is not (it reads a
             clock, a registry or the environment) no other run takes over the outputs.
         attempts: How often an error that is ``retryable`` lets it start, at most.
+        data: Argument name -> source of data that it reads by itself. It is given the version to read, which is part of
+            its cache key and of the lineage.
+        timeout_s: How long one attempt may take.
     """
 
     name: str
@@ -48,6 +51,8 @@ class Step:
     parameters: tuple[str, ...] = ()
     deterministic: bool = True
     attempts: int = 3
+    data: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float | None = None
 
     def __post_init__(self) -> None:
         if not self.name or "." in self.name:
@@ -56,8 +61,11 @@ class Step:
             raise ConfigError(f"step {self.name!r} must have at least one output", step=self.name)
         if self.attempts < 1:
             raise ConfigError(f"attempts of step {self.name!r} must be at least 1, got {self.attempts}", step=self.name)
-        clash = sorted(set(self.inputs) & set(self.parameters))
+        if self.timeout_s is not None and self.timeout_s <= 0:
+            raise ConfigError(f"timeout_s of step {self.name!r} must be positive, got {self.timeout_s}", step=self.name)
+        names = [*self.inputs, *self.parameters, *self.data]
+        clash = sorted({name for name in names if names.count(name) > 1})
         if clash:
             raise ConfigError(
-                f"step {self.name!r} has inputs and parameters of the same names: {clash}", step=self.name
+                f"step {self.name!r} has inputs, parameters or data of the same names: {clash}", step=self.name
             )

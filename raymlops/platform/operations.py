@@ -44,13 +44,19 @@ class Runs(Subject):
         """
         return self._services.jobs.wait(run_id, timeout_s)
 
-    def list(self, pipeline: str | None = None, status: RunStatus | str | None = None) -> list[Run]:
+    def list(
+        self, pipeline: str | None = None, status: RunStatus | str | None = None, limit: int | None = None
+    ) -> list[Run]:
         """Runs, newest first."""
-        return self._services.metadata.list_runs(pipeline, status)
+        return self._services.runs.list_runs(pipeline, status, limit)
 
     def get(self, run_id: str) -> Run:
         """One run."""
-        return self._services.metadata.get_run(run_id)
+        return self._services.runs.get_run(run_id)
+
+    def outlook(self, run_id: str) -> Sequence[Mapping[str, str]]:
+        """What resuming a run would do with each of its steps, and why: ``step``, ``action``, ``reason``."""
+        return self._services.runs.outlook(run_id)
 
     def compare(self, run_ids: Sequence[str]) -> pa.Table:
         """Parameters, results and metrics of some runs, one row each."""
@@ -60,9 +66,9 @@ class Runs(Subject):
         """Run a failed run again from its last good step, as a new run."""
         return self._services.runs.resume(run_id, timeout_s if wait else None)
 
-    def logs(self, run_id: str) -> str:
-        """What the run printed."""
-        return self._services.runs.logs(run_id)
+    def logs(self, run_id: str, step: str | None = None) -> str:
+        """What one step of a run printed and logged, or all of it."""
+        return self._services.runs.logs(run_id, step)
 
 
 class Control(Subject):

@@ -111,6 +111,8 @@ class JobRunner:
         if latest.status.final:
             return latest
         told = "the job is unknown to the cluster" if status is None else self._jobs.get_job_info(run.id).message
+        if status is not None:
+            self.keep_logs(run.id)
         changes = {"status": RunStatus.FAILED, "ended_at": self._clock.now(), "error": f"the job ended: {told}"}
         return self._runs.update_run(run.id, **changes)
 
@@ -133,10 +135,14 @@ class JobRunner:
             time.sleep(_POLL_S)
 
     def keep_logs(self, run_id: str) -> Path:
-        """Copy the job's output into the home, where it outlives the cluster."""
+        """Copy the job's output into the home, where it outlives the cluster; of a job it does not know, what is there.
+
+        What the steps printed is there already, in ``logs`` beside it: no job that is killed takes it along.
+        """
         path = self._home / "runs" / run_id / "driver.log"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self._jobs.get_job_logs(run_id))
+        if self._status(run_id) is not None:
+            path.write_text(self._jobs.get_job_logs(run_id))
         return path
 
     def stop(self, run_id: str) -> None:

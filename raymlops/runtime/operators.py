@@ -17,13 +17,15 @@ from raymlops.errors import ConfigError, NotFoundError
 from raymlops.features import TrainingSet
 from raymlops.metadata import Metadata
 from raymlops.monitoring import REFERENCE_FILE, Reference
+from raymlops.pipelines import StepLogs, resume_outlook
 from raymlops.records.bundles import BundleManifest, Deployment
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelVersion
 from raymlops.records.record import sha256_of
-from raymlops.records.runs import Run
+from raymlops.records.runs import Run, RunStatus
 from raymlops.runtime.jobs import JobRunner
 from raymlops.serving.model_files import save_model
+from raymlops.steps import training_pipeline
 
 __all__ = ["DeliveryOperator", "ModelOperator", "RunOperator"]
 
@@ -154,10 +156,37 @@ class RunOperator:
             rows.append({"id": run.id, "status": str(run.status), "reason": run.reason, **known, **metrics})
         return pa.Table.from_pylist(rows)
 
-    def logs(self, run_id: str) -> str:
-        """What the run's job printed."""
+    def list_runs(self, pipeline: str | None, status: RunStatus | str | None, limit: int | None = None) -> list[Run]:
+        """Runs, newest first; of those that look alive, the ones whose jobs ended are brought to their end first."""
+        for alive in (RunStatus.PENDING, RunStatus.RUNNING):
+            for run in self._metadata.list_runs(pipeline, alive):
+                self._jobs.reconcile(run)
+        return self._metadata.list_runs(pipeline, status, limit)
+
+    def get_run(self, run_id: str) -> Run:
+        """One run; one whose job ended without a word is brought to its end first."""
+        return self._jobs.reconcile(self._metadata.get_run(run_id))
+
+    def logs(self, run_id: str, step: str | None = None) -> str:
+        """What one step printed and logged; or what the run's job did, and every step of it.
+
+        Raises:
+            RunNotFound: No run has this id.
+            NotFoundError: There is no log of the step.
+        """
         self._metadata.get_run(run_id)
-        return self._jobs.keep_logs(run_id).read_text()
+        kept = StepLogs(self._config.home / "runs" / run_id / "logs")
+        if step is not None:
+            return kept.read(step)
+        driver = self._jobs.keep_logs(run_id)
+        return f"{driver.read_text() if driver.exists() else ''}{kept.read()}"
+
+    def outlook(self, run_id: str) -> list[dict[str, str]]:
+        """What resuming a run would do with each step, by its records; the job tells it again by its own cache."""
+        run = self._metadata.get_run(run_id)
+        project = None if run.bundle is None else self._metadata.get_bundle(run.bundle).project
+        names = [] if project is None else [step.name for step in training_pipeline(project).order]
+        return resume_outlook(run, names)
 
 
 class DeliveryOperator:

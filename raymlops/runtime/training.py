@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from raymlops.config.platform import PlatformConfig
-from raymlops.errors import ConfigError, RaymlopsError
+from raymlops.errors import ConfigError, DeadlineExceeded, RaymlopsError
 from raymlops.metadata import Metadata
 from raymlops.records.runs import Run, RunStatus
 from raymlops.runtime import cluster
@@ -19,11 +21,15 @@ from raymlops.runtime.feature_readers import open_reader
 from raymlops.runtime.join_tasks import join_tasks
 from raymlops.runtime.names import METADATA
 from raymlops.runtime.trial_log import write_trials
-from raymlops.runtime.tuning import RayTuner
+from raymlops.runtime.tuning import RayTuner, await_free_cpus
 from raymlops.steps.context import TrainingContext
 from raymlops.steps.training import train_project
 
 __all__ = ["execute_run"]
+
+_GRACE_S = 60.0
+"""How long after its deadline a run may take to end by itself, before its process is ended."""
+_EXIT_DEADLINE = 124
 
 
 def execute_run(run_id: str) -> int:
@@ -38,19 +44,46 @@ def execute_run(run_id: str) -> int:
     cluster.attach("auto")
     metadata = cast("Metadata", ActorProxy(METADATA, config.cluster.call_timeout.total_seconds()))
     run = metadata.get_run(run_id)
+    deadline_s = config.cluster.run_deadline.total_seconds()
+    watchdog = threading.Timer(deadline_s + _GRACE_S, partial(_end, config, metadata, run_id, deadline_s))
+    watchdog.daemon = True
+    watchdog.start()
     try:
-        result = _train(config, metadata, run)
+        _require_resources(config)
+        result = _train(config, metadata, run, deadline_s)
     except RaymlopsError as error:
         _fail(config, metadata, run_id, error)
         logging.exception("run %s failed", run_id)
         return 1
+    finally:
+        watchdog.cancel()
     write_trials(home, run_id, result["trials"])
     logging.info("run %s: %s: %s", run_id, result["outcome"], result["reason"])
     wake_projector()
     return 0
 
 
-def _train(config: PlatformConfig, metadata: Metadata, run: Run) -> dict[str, Any]:
+def _require_resources(config: PlatformConfig) -> None:
+    """Refuse to start where the run could not end.
+
+    Raises:
+        ConfigError: The home cannot be written, or its disk is nearly full.
+        UnavailableError: No CPU gets free in time.
+    """
+    cluster.require_disk(config.home)
+    await_free_cpus(config.cluster.trial_cpus, config.cluster.free_cpus_timeout.total_seconds())
+
+
+def _end(config: PlatformConfig, metadata: Metadata, run_id: str, deadline_s: float) -> None:
+    """End a process that hangs in compiled code, where no deadline interrupts it; its trials end with it."""
+    error = DeadlineExceeded(f"run {run_id!r} exceeded its deadline of {deadline_s:g} s and did not end by itself")
+    try:
+        _fail(config, metadata, run_id, error)
+    finally:
+        os._exit(_EXIT_DEADLINE)
+
+
+def _train(config: PlatformConfig, metadata: Metadata, run: Run, deadline_s: float) -> dict[str, Any]:
     if run.bundle is None:
         raise ConfigError(f"run {run.id} names no bundle to run from")
     work = config.home / "runs" / run.id
@@ -71,7 +104,7 @@ def _train(config: PlatformConfig, metadata: Metadata, run: Run) -> dict[str, An
     )
     resumed = run.parameters.get("resume_of")
     overrides = {name: value for name, value in run.parameters.items() if name != "resume_of"}
-    return train_project(context, overrides, reason=run.reason, resume_of=resumed)
+    return train_project(context, overrides, reason=run.reason, resume_of=resumed, deadline_s=deadline_s)
 
 
 def _fail(config: PlatformConfig, metadata: Metadata, run_id: str, error: RaymlopsError) -> None:

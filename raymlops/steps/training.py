@@ -38,6 +38,7 @@ def train_project(
     *,
     reason: str = "on-demand",
     resume_of: str | None = None,
+    deadline_s: float | None = None,
 ) -> dict[str, Any]:
     """Run the training pipeline of the context's project, or resume the run of the context's id.
 
@@ -46,6 +47,7 @@ def train_project(
         parameters: Override the project's own, see ``steps.parameters.TrainingParameters``.
         reason: Why it runs, for the record.
         resume_of: Id of a failed run to take over finished steps from.
+        deadline_s: How long the steps may take together.
 
     Returns:
         ``outcome`` (``candidate``, ``refused``, ``blocked``), ``version``, ``reason``, ``metrics`` (on the holdout; of
@@ -60,7 +62,7 @@ def train_project(
         RaymlopsError: What else a step raised; the run is then recorded as failed.
     """
     project = context.project
-    runner = PipelineRunner(context.home / "artifacts", context.metadata, context.clock)
+    runner = PipelineRunner(context.home / "artifacts", context.metadata, context.clock, logs=context.home / "runs")
     pipeline = training_pipeline(project)
     try:
         done = runner.run(
@@ -71,6 +73,7 @@ def train_project(
             reason=reason,
             bundle=context.bundle,
             resume_of=resume_of,
+            deadline_s=deadline_s,
         )
     finally:
         context.clear_scratch()

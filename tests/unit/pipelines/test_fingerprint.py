@@ -1,19 +1,21 @@
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from raymlops.errors import ConfigError
-from raymlops.pipelines import Step
-from raymlops.pipelines.fingerprint import _sources_digest, code_digest, environment_digest, execution_key
+from raymlops.pipelines import Step, fingerprint
+from raymlops.pipelines.fingerprint import _code_digest, _sources_digest, code_digest, environment_digest, execution_key
 
 
 def _function(context: object, **_: Any) -> dict[str, Any]:
@@ -86,6 +88,7 @@ def test_the_code_of_a_step_is_its_whole_package(project: tuple[Path, ModuleType
     before = code_digest(module.step)
     (root / "inner" / "helper.py").write_text("X = 2\n")
     assert code_digest(module.step) == before
+    _code_digest.cache_clear()
     _sources_digest.cache_clear()
     assert code_digest(module.step) != before
 
@@ -103,3 +106,63 @@ def test_the_environment_is_the_versions() -> None:
     assert environment_digest(["numpy"]) != environment_digest(["numpy", "pyarrow"])
     with pytest.raises(ConfigError, match="'no-such-library' is not installed"):
         environment_digest(["no-such-library"])
+
+
+@pytest.fixture
+def flat_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Modules side by side, as in a bundle: the step's, one that it imports, and one that that imports in turn."""
+    (tmp_path / "flat_steps.py").write_text("import os, flat_near\n\n\ndef step(context):\n    return flat_near.y()\n")
+    (tmp_path / "flat_near.py").write_text("import numpy\n\n\ndef y():\n    from flat_far import X\n    return X\n")
+    (tmp_path / "flat_far").mkdir()
+    (tmp_path / "flat_far" / "__init__.py").write_text("X = 1\n")
+    (tmp_path / "flat_alien.py").write_text("X = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    for name in ("flat_steps", "flat_near", "flat_far"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [("flat_steps.py", True), ("flat_near.py", True), ("flat_far/__init__.py", True), ("flat_alien.py", False)],
+)
+def test_what_a_step_imports_is_its_code_too(flat_project: Path, file: str, counts: bool) -> None:
+    step = importlib.import_module("flat_steps").step
+    _code_digest.cache_clear()
+    before = code_digest(step)
+    with (flat_project / file).open("a") as source:
+        source.write("# altered\n")
+    _code_digest.cache_clear()
+    _sources_digest.cache_clear()
+    assert (code_digest(step) != before) is counts
+
+
+def test_the_code_of_raymlops_is_every_steps_code(flat_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = importlib.import_module("flat_steps").step
+    _code_digest.cache_clear()
+    before, real = code_digest(step), fingerprint._sources
+
+    def altered(roots: Any) -> Any:
+        for name, content in real(roots):
+            yield name, content + (b"#" if name.startswith("raymlops/pipelines/artifacts") else b"")
+
+    monkeypatch.setattr(fingerprint, "_sources", altered)
+    _code_digest.cache_clear()
+    _sources_digest.cache_clear()
+    assert code_digest(step) != before
+    _code_digest.cache_clear()
+    _sources_digest.cache_clear()
+
+
+def test_all_libraries_count_where_none_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = environment_digest(None)
+    real = importlib.metadata.distributions
+
+    class Other:
+        metadata: ClassVar = {"Name": "some-library"}
+        version = "1.0"
+
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: [*real(), Other()])
+    fingerprint._whole_environment.cache_clear()
+    assert environment_digest(None) != before
+    fingerprint._whole_environment.cache_clear()

@@ -263,3 +263,33 @@ def test_a_run_that_a_job_has_made_keeps_what_it_says(make_runner: MakeRunner, l
     run = log.get_run("r1")
     assert (run.reason, run.job_id, run.parameters) == ("drift", "j1", {"rows": 4})
     assert run.status is RunStatus.SUCCEEDED
+
+
+def test_data_is_read_at_the_versions_a_run_began_with(make_runner: MakeRunner, log: Any) -> None:
+    versions = {"planes": 12}
+    step = Step("read", _read, {"result": "json"}, data={"planes": "planes"})
+    pipeline, world = Pipeline("p", [step], "read.result"), World(failures={"read": [TrainingError("no")]})
+    with pytest.raises(TrainingError):
+        make_runner(data_versions=versions.__getitem__).run(pipeline, {}, run_id="r1", context=world)
+    versions["planes"] = 13
+    runner = make_runner(data_versions=versions.__getitem__)
+    assert runner.run(pipeline, {}, run_id="r2", context=world, resume_of="r1").result == {"planes": 12}
+    assert runner.run(pipeline, {}, run_id="r3", context=world).result == {"planes": 13}
+    uris = {digest: uri for digest, (kind, uri) in log.artifacts.items() if kind == "data"}
+    assert sorted(uris.values()) == ["data:planes@12", "data:planes@13"]
+    assert {(run, uris[digest]) for run, _, digest, way in log.events if way == "input"} == {
+        ("r2", "data:planes@12"),
+        ("r3", "data:planes@13"),
+    }
+
+
+def test_data_whose_version_nobody_tells_is_named(make_runner: MakeRunner, log: Any) -> None:
+    pipeline = Pipeline("p", [Step("read", _read, {"result": "json"}, data={"planes": "planes"})], "read.result")
+    with pytest.raises(ConfigError, match=r"read \['planes'\]: nobody tells their versions"):
+        make_runner().run(pipeline, {}, run_id="r1", context=World())
+    assert log.get_run("r1").status is RunStatus.FAILED
+
+
+def _read(world: World, *, planes: int) -> dict[str, Any]:
+    world.called("read")
+    return {"result": {"planes": planes}}
