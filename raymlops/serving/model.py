@@ -12,6 +12,7 @@ import pyarrow as pa
 from raymlops.errors import DataError, ModelLoadFailed, SchemaMismatch
 from raymlops.records.models import Signature
 from raymlops.serving.datatypes import TEXT
+from raymlops.serving.dense_booster import DenseBooster
 from raymlops.serving.protocols import Columns, Outputs
 from raymlops.serving.schema import InputSchema, labels_array
 
@@ -138,6 +139,7 @@ class XgboostModel(_Scored):
         super().__init__(signature)
         booster.set_param({"nthread": 1})
         self._booster = booster
+        self._dense = DenseBooster(booster)
         self._encoders = _encoders(booster, self._schema)
         self._width = len(self._schema.names)
 
@@ -148,8 +150,7 @@ class XgboostModel(_Scored):
         return matrix
 
     def score(self, encoded: Array) -> Outputs:
-        # the matrix has the width by construction, and validation costs as much as a tree
-        return self._outputs(self._booster.inplace_predict(encoded, validate_features=False))
+        return self._outputs(self._dense.predict(encoded))
 
     def importances(self) -> dict[str, float]:
         gains = self._booster.get_score(importance_type="total_gain")
