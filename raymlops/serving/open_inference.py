@@ -15,9 +15,10 @@ import numpy.typing as npt
 import orjson
 
 from raymlops.errors import DataError
-from raymlops.serving.datatypes import NUMBERS, TEXT, datatype_of_array
+from raymlops.serving.datatypes import NUMBERS, TEXT, datatype_of_array, is_float
 from raymlops.serving.http import JSON
-from raymlops.serving.protocols import Outputs
+from raymlops.serving.matrix_columns import MatrixColumns
+from raymlops.serving.protocols import Columns, Outputs
 from raymlops.serving.schema import InputSchema
 from raymlops.serving.tensors import decode_binary, decode_json, encode_binary, encode_json, parse_json
 
@@ -46,7 +47,7 @@ class InferRequest(NamedTuple):
     """
 
     id: str | None
-    columns: dict[str, Array]
+    columns: Columns
     rows: int
     outputs: dict[str, bool] | None
     binary: bool
@@ -198,7 +199,7 @@ def _end(name: str, size: object, offset: int, binary_part: memoryview, item: di
     return offset + size
 
 
-def _columns(tensors: list[_Tensor], schema: InputSchema) -> tuple[dict[str, Array], int]:
+def _columns(tensors: list[_Tensor], schema: InputSchema) -> tuple[Columns, int]:
     if len(tensors) == 1 and tensors[0].name == FEATURES and FEATURES not in schema.position:
         return _columns_of_matrix(tensors[0], schema)
     columns: dict[str, Array] = {}
@@ -220,13 +221,18 @@ def _columns(tensors: list[_Tensor], schema: InputSchema) -> tuple[dict[str, Arr
     return columns, rows
 
 
-def _columns_of_matrix(tensor: _Tensor, schema: InputSchema) -> tuple[dict[str, Array], int]:
+def _columns_of_matrix(tensor: _Tensor, schema: InputSchema) -> tuple[Columns, int]:
     _, datatype, shape, values = tensor
     width = len(schema.names)
     if len(shape) != 2 or shape[1] != width:
         raise DataError(f"input {FEATURES!r} must have shape [n, {width}], got {shape}")
-    matrix = np.ascontiguousarray(values.reshape(shape).T)
-    return {name: schema.check_column(name, datatype, matrix[i]) for i, name in enumerate(schema.names)}, shape[0]
+    if not is_float(datatype):
+        matrix = np.ascontiguousarray(values.reshape(shape).T)
+        return {name: schema.check_column(name, datatype, matrix[i]) for i, name in enumerate(schema.names)}, shape[0]
+    columns = MatrixColumns(values.reshape(shape), schema.names, schema.position)
+    for name in schema.names_not_float:
+        schema.check_column(name, datatype, columns[name])
+    return columns, shape[0]
 
 
 def _wanted(value: object, schema: InputSchema, binary: bool) -> dict[str, bool] | None:

@@ -25,11 +25,12 @@ class InputSchema:
         datatypes: Input column -> datatype.
         position: Input column -> place in ``names``.
         texts: The input columns that are text.
+        names_not_float: The input columns that do not take any number.
         outputs: Names of the outputs.
         class_names: The classes as text, as events hold them; empty for a regressor.
     """
 
-    __slots__ = ("class_names", "datatypes", "names", "outputs", "position", "signature", "texts")
+    __slots__ = ("class_names", "datatypes", "names", "names_not_float", "outputs", "position", "signature", "texts")
 
     def __init__(self, signature: Signature) -> None:
         self.signature = signature
@@ -37,6 +38,7 @@ class InputSchema:
         self.datatypes = {column.name: column.dtype for column in signature.inputs}
         self.position = {name: index for index, name in enumerate(self.names)}
         self.texts = frozenset(name for name, datatype in self.datatypes.items() if datatype == TEXT)
+        self.names_not_float = tuple(name for name in self.names if not is_float(self.datatypes[name]))
         self.outputs = ("label", "probability") if signature.task == "classifier" else ("value",)
         self.class_names = tuple(str(value) for value in signature.classes)
 

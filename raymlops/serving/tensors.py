@@ -194,7 +194,7 @@ def _split_texts(name: str, count: int, raw: memoryview) -> Array:
 def encode_json(array: Array) -> list[Any]:
     """The elements as JSON values, in row-major order, flat."""
     values: list[Any] = array.ravel().tolist()
-    if array.dtype.kind == "f" and np.isinf(array).any():
+    if array.dtype.kind == "f" and not math.isfinite(sum(values)) and np.isinf(array).any():
         return ["Infinity" if value == math.inf else "-Infinity" if value == -math.inf else value for value in values]
     return values
 
