@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from raymlops.cli import control, definitions, delivery, features, keys, ledger, lifecycle, models, monitor, runs
+from raymlops.cli import (
+    control,
+    definitions,
+    delivery,
+    features,
+    garbage,
+    keys,
+    ledger,
+    lifecycle,
+    models,
+    monitor,
+    runs,
+)
 
 __all__ = ["app", "main"]
 
@@ -13,6 +25,7 @@ app = typer.Typer(
 )
 lifecycle.add_to(app)
 definitions.add_to(app)
+garbage.add_to(app)
 app.add_typer(features.app, name="features")
 app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")

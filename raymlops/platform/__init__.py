@@ -13,6 +13,7 @@ Example::
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -26,6 +27,7 @@ from raymlops.records.features import ApplyReport
 
 if TYPE_CHECKING:
     from raymlops.features import Definition
+    from raymlops.metadata.garbage import GarbageReport
     from raymlops.runtime.services import Services
 
 __all__ = ["Platform", "connect"]
@@ -101,6 +103,18 @@ class Platform:
             RaymlopsError: As ``FeatureStore.apply`` does; ``context["faults"]`` has every fault of every definition.
         """
         return self._services.store.apply(*definitions, dry_run=dry_run)
+
+    def collect_garbage(
+        self, *, keep: timedelta = timedelta(days=30), grace: timedelta = timedelta(days=1), remove: bool = False
+    ) -> GarbageReport:
+        """Look for artifacts, packages, bundles and searches that no record leads to, and remove them if asked to.
+
+        Args:
+            keep: For how long after its end a run can be resumed.
+            grace: What was written or used within this time stays, whatever refers to it.
+            remove: Whether to remove what is found.
+        """
+        return self._services.collect_garbage(keep, grace, remove=remove)
 
     def close(self) -> None:
         """Disconnect, and stop what ``connect`` started."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,6 @@ from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus
 from raymlops.runtime.jobs import JobRunner
 from raymlops.serving.model_files import save_model
-from raymlops.steps import training_pipeline
 
 __all__ = ["DeliveryOperator", "ModelOperator", "RunOperator"]
 
@@ -72,6 +72,7 @@ class ModelOperator:
             place = directory.parent / key[:16]
             if not place.exists():
                 directory.rename(place)
+            os.utime(place)  # so that it is no garbage until it is registered
         finally:
             shutil.rmtree(directory, ignore_errors=True)
         draft = ModelVersion(
@@ -183,6 +184,8 @@ class RunOperator:
 
     def outlook(self, run_id: str) -> list[dict[str, str]]:
         """What resuming a run would do with each step, by its records; the job tells it again by its own cache."""
+        from raymlops.steps import training_pipeline  # with every step, and what it imports
+
         run = self._metadata.get_run(run_id)
         project = None if run.bundle is None else self._metadata.get_bundle(run.bundle).project
         names = [] if project is None else [step.name for step in training_pipeline(project).order]

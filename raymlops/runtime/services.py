@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from raymlops.records.alerts import AlertStatus, Delivery
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from raymlops.control import Backtested
     from raymlops.features import FeatureReader, FeatureStore
     from raymlops.metadata import Metadata
+    from raymlops.metadata.garbage import GarbageReport
     from raymlops.monitoring import MonitorService
     from raymlops.runtime.controller_actor import ControllerService
     from raymlops.runtime.endpoints import EndpointOperator
@@ -165,6 +167,13 @@ class Services:
         from raymlops.metadata.anchors import verify_against
 
         return verify_against(self.metadata, self.config.home / "ledger-anchors.jsonl")
+
+    def collect_garbage(self, keep: timedelta, grace: timedelta, *, remove: bool) -> GarbageReport:
+        """Look for what nobody needs any more, and remove it where that is asked for."""
+        from raymlops.metadata.garbage import collect_garbage
+
+        home, now = self.config.home, self.clock.now()
+        return collect_garbage(home, self.metadata, now, keep=keep, grace=grace, remove=remove)
 
     def rebuild_mlflow(self) -> int:
         """Bring MLflow up to date from the store alone; returns how many runs, versions and aliases were written."""

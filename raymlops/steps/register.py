@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -100,6 +101,7 @@ def _publish(package: Path, models: Path) -> Path:
     try:
         models.mkdir(parents=True, exist_ok=True)
         if place.exists():
+            os.utime(place)  # so that it is no garbage until it is registered
             if content_digest(place) == package.name:
                 return place
             place.rename(aside.with_suffix(".broken"))

@@ -134,6 +134,17 @@ class ArtifactStoreContract:
         assert metadata.runs_using("model") == ["score"]
         assert metadata.runs_using("scores") == []
 
+    def test_what_runs_read_and_wrote_is_found(self, metadata: Metadata) -> None:
+        self._two_runs(metadata)
+
+        def found(*run_ids: str) -> list[str]:
+            return [artifact.digest for artifact in metadata.run_artifacts(run_ids)]
+
+        assert found("train") == ["table", "set", "model"]
+        assert found("score", "train") == ["table", "set", "model", "scores"]
+        assert found("ghost") == [] == found()
+        assert found("score", *(f"ghost-{number}" for number in range(1200))) == ["model", "scores"]
+
     def test_a_cycle_of_equal_contents_ends(self, metadata: Metadata) -> None:
         self._two_runs(metadata)
         metadata.record_event("score", "echo", "scores", "input")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from raymlops.records.artifacts import Artifact, ArtifactEvent, Direction, Lineage
@@ -95,6 +95,10 @@ class ArtifactStore(Protocol):
             NotFoundError: The artifact is not recorded.
             DataError: ``direction`` is neither of the two.
         """
+        ...
+
+    def run_artifacts(self, run_ids: Sequence[str]) -> list[Artifact]:
+        """What some runs read or wrote, in the order it was first recorded; unknown runs have nothing."""
         ...
 
     def lineage_of(self, digest: str) -> Lineage:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast, get_args
 
 from pydantic import ValidationError
@@ -22,6 +22,7 @@ def _select_events() -> Select[str, str, str, str, int]:
     return select(columns.run_id, columns.step, columns.digest, columns.direction, columns.at_us)
 
 
+_RUNS_AT_ONCE = 500
 _KEY = ("run_id", "step", "digest", "direction")
 # Built once: SQLAlchemy takes longer to put a statement together than SQLite to run it.
 _RUN = select(runs.c.id).where(runs.c.id == bindparam("run_id"))
@@ -68,6 +69,16 @@ class SqlArtifactStore(SqlStore):
             at = self._clock.now()
             connection.execute(_INSERT_EVENT, {**key, "at_us": to_us(at)})
             return ArtifactEvent(run_id=run_id, step=step, digest=digest, direction=direction, at=at)
+
+    def run_artifacts(self, run_ids: Sequence[str]) -> list[Artifact]:
+        found: dict[int, Artifact] = {}
+        with self._database.read() as connection:
+            for first in range(0, len(run_ids), _RUNS_AT_ONCE):
+                part = run_ids[first : first + _RUNS_AT_ONCE]
+                used = select(artifact_events.c.digest).where(artifact_events.c.run_id.in_(part))
+                wanted = select(artifacts.c.sequence, artifacts.c.body).where(artifacts.c.digest.in_(used))
+                found |= {sequence: decode(Artifact, body) for sequence, body in connection.execute(wanted)}
+        return [found[sequence] for sequence in sorted(found)]
 
     def lineage_of(self, digest: str) -> Lineage:
         with self._database.read() as connection:
