@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from raymlops.config.platform import PlatformConfig
-from raymlops.metadata.service import MetadataService
+from raymlops.metadata.openlineage import Emitter, ObservedMetadataService, transports_of
 from raymlops.runtime.clocks import build_clock
 
 __all__ = ["MetadataActor"]
 
 
-class MetadataActor(MetadataService):
-    """The metadata service on the configured database."""
+class MetadataActor(ObservedMetadataService):
+    """The metadata service on the configured database, which tells of runs where that is configured."""
 
     def __init__(self, config: PlatformConfig) -> None:
         super().__init__(
-            config.metadata_url, clock=build_clock(config), lock_timeout_s=config.metadata.busy_timeout.total_seconds()
+            config.metadata_url,
+            Emitter(transports_of(config.metadata.openlineage)),
+            namespace=config.metadata.openlineage.namespace,
+            clock=build_clock(config),
+            lock_timeout_s=config.metadata.busy_timeout.total_seconds(),
         )

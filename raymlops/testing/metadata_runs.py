@@ -145,6 +145,14 @@ class ArtifactStoreContract:
         assert found("ghost") == [] == found()
         assert found("score", *(f"ghost-{number}" for number in range(1200))) == ["model", "scores"]
 
+    def test_what_a_step_read_and_wrote_is_found(self, metadata: Metadata) -> None:
+        self._two_runs(metadata)
+        events = metadata.run_events("train", "fit")
+        assert [(event.digest, event.direction) for event in events] == [("set", "input"), ("model", "output")]
+        assert len(metadata.run_events("train")) == 4
+        with pytest.raises(RunNotFound, match="ghost"):
+            metadata.run_events("ghost")
+
     def test_a_cycle_of_equal_contents_ends(self, metadata: Metadata) -> None:
         self._two_runs(metadata)
         metadata.record_event("score", "echo", "scores", "input")

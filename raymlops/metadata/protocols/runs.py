@@ -97,6 +97,14 @@ class ArtifactStore(Protocol):
         """
         ...
 
+    def run_events(self, run_id: str, step: str | None = None) -> list[ArtifactEvent]:
+        """What one step of a run, or all of it, read and wrote, in the order it was recorded.
+
+        Raises:
+            RunNotFound: No run has this id.
+        """
+        ...
+
     def run_artifacts(self, run_ids: Sequence[str]) -> list[Artifact]:
         """What some runs read or wrote, in the order it was first recorded; unknown runs have nothing."""
         ...

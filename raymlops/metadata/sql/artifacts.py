@@ -70,6 +70,15 @@ class SqlArtifactStore(SqlStore):
             connection.execute(_INSERT_EVENT, {**key, "at_us": to_us(at)})
             return ArtifactEvent(run_id=run_id, step=step, digest=digest, direction=direction, at=at)
 
+    def run_events(self, run_id: str, step: str | None = None) -> list[ArtifactEvent]:
+        wanted = _select_events().where(artifact_events.c.run_id == run_id)
+        if step is not None:
+            wanted = wanted.where(artifact_events.c.step == step)
+        with self._database.read() as connection:
+            if connection.execute(_RUN, {"run_id": run_id}).first() is None:
+                raise RunNotFound(f"run {run_id!r} does not exist", run_id=run_id)
+            return _load_events(connection, wanted.order_by(artifact_events.c.sequence))
+
     def run_artifacts(self, run_ids: Sequence[str]) -> list[Artifact]:
         found: dict[int, Artifact] = {}
         with self._database.read() as connection:

@@ -1,0 +1,101 @@
+"""Sends events beside the work: what is told never waits for whoever is told."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from raymlops.errors import RaymlopsError
+from raymlops.metadata.openlineage.transports import Transport
+
+__all__ = ["Emitter"]
+
+_log = logging.getLogger(__name__)
+
+Event = dict[str, Any]
+
+
+class Emitter:
+    """A thread that builds events and hands them to transports, in order. Thread-safe.
+
+    Nothing it does fails or holds up the caller: where the queue is full, where an event cannot be built or a transport
+    does not take it, the event is dropped, counted and logged. Events that wait when the process is killed are lost:
+    the store has all that they say.
+
+    Args:
+        transports: Each is given every event; without one nothing is built, and no thread runs.
+        capacity: Events that may wait.
+    """
+
+    def __init__(self, transports: Sequence[Transport], *, capacity: int = 10_000) -> None:
+        self._transports = list(transports)
+        self._queue: queue.Queue[Callable[[], Event | None] | None] = queue.Queue(capacity)
+        self._lock = threading.Lock()
+        self._sent = self._dropped = 0
+        self._thread = threading.Thread(target=self._work, name="openlineage", daemon=True)
+        if self._transports:
+            self._thread.start()
+
+    @property
+    def sent(self) -> int:
+        """Events that every transport has taken."""
+        return self._sent
+
+    @property
+    def dropped(self) -> int:
+        """Events that a transport has not got."""
+        return self._dropped
+
+    def emit(self, build: Callable[[], Event | None]) -> None:
+        """Have an event built and sent; ``None`` is none. Returns at once.
+
+        Args:
+            build: Called in the emitter's thread.
+        """
+        if not self._transports:
+            return
+        try:
+            self._queue.put_nowait(build)
+        except queue.Full:
+            self._drop("too many events wait")
+
+    def close(self, timeout_s: float = 5.0) -> bool:
+        """Send what waits, as far as there is time; nothing is sent afterwards.
+
+        Returns:
+            Whether all was sent or dropped in time.
+        """
+        if not self._transports:
+            return True
+        deadline = time.monotonic() + timeout_s
+        try:
+            self._queue.put(None, timeout=timeout_s)
+        except queue.Full:
+            return False
+        self._thread.join(max(deadline - time.monotonic(), 0.0))
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        while (build := self._queue.get()) is not None:
+            try:
+                event = build()
+                if event is None:
+                    continue
+                for transport in self._transports:
+                    transport.send(event)
+                self._sent += 1
+            except RaymlopsError as error:
+                self._drop(str(error))
+            except Exception as error:
+                # a fault of ours here must not end what tells of all later runs
+                _log.exception("an OpenLineage event could not be made")
+                self._drop(repr(error))
+
+    def _drop(self, why: str) -> None:
+        with self._lock:
+            self._dropped += 1
+        _log.warning("an OpenLineage event was dropped, %d so far: %s", self._dropped, why)
