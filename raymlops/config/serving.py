@@ -9,7 +9,7 @@ from pydantic import Field
 from raymlops.config.section import Duration, Section, Span
 from raymlops.config.section import parse_duration as _d
 
-__all__ = ["BatchingConfig", "EventLogConfig", "ServingConfig"]
+__all__ = ["BatchingConfig", "BreakerConfig", "CandidateConfig", "EventLogConfig", "ServingConfig"]
 
 
 class EventLogConfig(Section):
@@ -32,6 +32,26 @@ class BatchingConfig(Section):
     """How long a request waits for others, for models whose calls cost far more than their rows; 0s: not at all."""
     in_thread_above: Span = _d("10ms")
     """A call expected to take longer is made in a thread, so that other requests go on meanwhile."""
+
+
+class BreakerConfig(Section):
+    """When a version that keeps failing is not asked any more, and when it is tried again."""
+
+    failures: int = Field(5, ge=1)
+    """So many failures in a row open the breaker; as many answers in a row make it forget that it was open."""
+    probe_after: Span = _d("1s")
+    """After this, on the wall clock, the version is probed off the request path."""
+    probe_after_max: Span = _d("60s")
+    """The wait doubles with each probe that fails, up to this."""
+
+
+class CandidateConfig(Section):
+    """What a version on trial may use, in its own process, where the trial does not say."""
+
+    cpus: float = Field(0.25, gt=0)
+    """Logical CPUs that it holds."""
+    memory_bytes: int = Field(2 << 30, ge=16 << 20)
+    """Memory that it may take beyond what it holds once loaded; the kernel refuses more."""
 
 
 class ServingConfig(Section):
@@ -59,6 +79,10 @@ class ServingConfig(Section):
     """Rows that wait for a shadow; beyond that they are dropped, and counted."""
     batching: BatchingConfig = BatchingConfig()
     """How requests are predicted together."""
+    breaker: BreakerConfig = BreakerConfig()
+    """When a failing version is left alone, in a replica."""
+    candidate: CandidateConfig = CandidateConfig()
+    """Resources of a version on trial."""
     events: EventLogConfig = EventLogConfig()
     """The way of prediction events to the monitor."""
 

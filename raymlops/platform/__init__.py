@@ -73,6 +73,7 @@ class Platform:
         ledger: What was done, and why.
         url: Where the platform answers HTTP.
         lacking: Fast settings that the cluster, which somebody else started, does not have.
+        exposed: Ports of that cluster's HAProxy that listen on every interface, unguarded.
     """
 
     def __init__(self, services: Services) -> None:
@@ -81,6 +82,7 @@ class Platform:
         self.clock = services.clock
         self.url = services.session.url
         self.lacking = services.session.lacking
+        self.exposed = services.session.exposed
         self.features = Features(services)
         self.models = Models(services)
         self.endpoints = Endpoints(services)

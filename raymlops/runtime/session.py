@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 
@@ -15,6 +16,9 @@ from raymlops.runtime import cluster
 
 __all__ = ["Session", "open_session"]
 
+_OPEN_PORTS = (("RAY_SERVE_HAPROXY_METRICS_PORT", "9101"), ("RAY_SERVE_HAPROXY_STATS_PORT", "8404"))
+"""Setting and Ray's default of the ports that HAProxy opens on all interfaces."""
+
 _FAST_SETTINGS = ("RAY_SERVE_ENABLE_HA_PROXY", "RAY_SERVE_THROUGHPUT_OPTIMIZED", "RAY_SERVE_HAPROXY_NBTHREAD")
 
 
@@ -25,15 +29,23 @@ class Session:
         config: What the platform was started with.
         owner: Whether this process started the cluster, so that ``close`` stops it.
         lacking: Fast settings that the cluster does not have.
+        exposed: Ports of HAProxy that every interface of the cluster's machines listens on.
         guest: Whether the process was connected before, so that ``close`` leaves it connected.
     """
 
     def __init__(
-        self, config: PlatformConfig, *, owner: bool, lacking: tuple[str, ...] = (), guest: bool = False
+        self,
+        config: PlatformConfig,
+        *,
+        owner: bool,
+        lacking: tuple[str, ...] = (),
+        exposed: tuple[int, ...] = (),
+        guest: bool = False,
     ) -> None:
         self.config = config
         self.owner = owner
         self.lacking = lacking
+        self.exposed = exposed
         self.guest = guest
 
     @property
@@ -94,7 +106,9 @@ def _connect(config: PlatformConfig, address: str | None, *, start: bool) -> Ses
         _require_keys(config)
         cluster.attach(address)
         cluster.note_config(config)
-        return Session(config, owner=False, lacking=_lacking(), guest=guest)
+        environment = ray.get(ray.remote(num_cpus=0)(_environment).remote(), timeout=60.0)
+        lacking, exposed = _lacking(environment), _exposed(environment)
+        return Session(config, owner=False, lacking=lacking, exposed=exposed, guest=guest)
     running = cluster.find_running(config.home)
     if running is not None:
         if running.ray_version != ray.__version__:
@@ -129,12 +143,20 @@ def _require_keys(config: PlatformConfig) -> None:
     require_keys(config)
 
 
-def _environment(names: tuple[str, ...]) -> list[str]:
+def _environment() -> dict[str, str]:
+    """The Serve settings of a process of the cluster."""
     import os
 
-    return [name for name in names if os.environ.get(name) in (None, "0")]
+    return {name: value for name, value in os.environ.items() if name.startswith("RAY_SERVE_")}
 
 
-def _lacking() -> tuple[str, ...]:
+def _lacking(environment: Mapping[str, str]) -> tuple[str, ...]:
     """The fast settings that the cluster's own processes do not have."""
-    return tuple(ray.get(ray.remote(num_cpus=0)(_environment).remote(_FAST_SETTINGS), timeout=60.0))
+    return tuple(name for name in _FAST_SETTINGS if environment.get(name) in (None, "0"))
+
+
+def _exposed(environment: Mapping[str, str]) -> tuple[int, ...]:
+    """HAProxy's metrics and statistics ports, where nothing keeps them to loopback."""
+    if environment.get("RAY_SERVE_ENABLE_HA_PROXY") != "1" or "RAY_SERVE_HAPROXY_BINARY_PATH" in environment:
+        return ()
+    return tuple(int(environment.get(name, default)) for name, default in _OPEN_PORTS)

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +28,9 @@ from raymlops.serving.datatypes import datatype_of_arrow
 from raymlops.serving.estimators import Flavor, describe, dump, native_scores, parse
 from raymlops.serving.events import EVENT_SCHEMA
 from raymlops.serving.model import Model, SklearnModel, XgboostModel, columns_of
-from raymlops.serving.protocols import Outputs
+from raymlops.serving.protocols import Columns, Outputs
 
-__all__ = ["load_model", "save_model"]
+__all__ = ["Parity", "load_checked", "load_model", "save_model"]
 
 EXAMPLE, EXPECTED, MANIFEST = "example.arrow", "expected.json", "manifest.json"
 EXAMPLE_ROWS = 16
@@ -82,6 +82,17 @@ def save_model(directory: Path, estimator: Any, *, example: pa.Table) -> ModelMa
     return manifest
 
 
+class Parity(NamedTuple):
+    """Example rows, and the numbers a model answered for them when it was packaged."""
+
+    columns: Columns
+    scores: npt.NDArray[np.float64]
+
+    def holds(self, model: Model) -> bool:
+        """Whether ``model`` answers them likewise, within tolerance. Raises what the model raises."""
+        return _agree(model.predict(self.columns), self.scores)
+
+
 def load_model(directory: Path, manifest: ModelManifest, digest: str) -> Model:
     """Load a packaged model, verified and warm.
 
@@ -94,6 +105,11 @@ def load_model(directory: Path, manifest: ModelManifest, digest: str) -> Model:
         ModelLoadFailed: The manifest is not the digest's, a file is missing, altered or not readable, or the model
             does not answer its example as it did when it was packaged.
     """
+    return load_checked(directory, manifest, digest)[0]
+
+
+def load_checked(directory: Path, manifest: ModelManifest, digest: str) -> tuple[Model, Parity]:
+    """``load_model``, and what it was checked by, so that it can be checked again."""
     if sha256_of(manifest) != digest:
         raise ModelLoadFailed(f"manifest of {directory} must have the digest {digest}, got {sha256_of(manifest)}")
     contents = {name: _verified(Path(directory) / name, expected) for name, expected in manifest.files.items()}
@@ -103,17 +119,17 @@ def load_model(directory: Path, manifest: ModelManifest, digest: str) -> Model:
     try:
         model = _model(contents[names[0]], manifest.flavor, manifest.signature)
         example = columns_of(pa.ipc.open_file(contents[EXAMPLE]).read_all(), manifest.signature)
-        answer = model.predict(example)
-        expected = np.array(orjson.loads(contents[EXPECTED]), dtype=np.float64)
+        parity = Parity(example, np.array(orjson.loads(contents[EXPECTED]), dtype=np.float64))
+        holds = parity.holds(model)
     except ModelLoadFailed as error:
         raise ModelLoadFailed(f"{directory / names[0]}: {error}") from error
     except (RaymlopsError, pa.ArrowException, ValueError, TypeError, AttributeError) as error:
         raise ModelLoadFailed(f"{directory} does not answer its example: {type(error).__name__}: {error}") from error
-    if not _agree(answer, expected):
+    if not holds:
         raise ModelLoadFailed(
             f"{directory} must answer its example as when it was packaged with {manifest.libraries}, and does not"
         )
-    return model
+    return model, parity
 
 
 def _model(content: bytes, flavor: Flavor, signature: Signature) -> Model:

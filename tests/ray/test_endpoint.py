@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -119,6 +120,19 @@ def test_swaps_under_load_lose_and_mix_nothing(platform: Platform, url: str, ver
     assert {status for status, _ in answers} == {200}
     said = {(a["model_version"], next(o["data"][0] for o in a["outputs"] if o["name"] == "label")) for _, a in answers}
     assert said == {(str(versions[0]), True), (str(versions[1]), False)}
+
+
+def test_only_the_http_port_could_be_reached_from_elsewhere(platform: Platform, url: str) -> None:
+    """Ray binds HAProxy's metrics and statistics to all interfaces, at the start and at each reload."""
+    note = json.loads((platform.config.home / "cluster.json").read_text())
+    proxies = [
+        process
+        for process in psutil.process_iter(["name", "cmdline"])
+        if process.info["name"] == "haproxy" and f"rml-{note['cluster_id']}" in " ".join(process.info["cmdline"])
+    ]
+    assert proxies
+    bound = {one.laddr.ip for proxy in proxies for one in proxy.net_connections("inet") if one.status == "LISTEN"}
+    assert bound == {"127.0.0.1"}
 
 
 def _replicas() -> Iterator[psutil.Process]:
