@@ -87,6 +87,22 @@ def promote(
 
 @app.command()
 @one_line_errors
+def block(name: str, version: int, reason: _Reason = "on demand", config: ConfigOption = None) -> None:
+    """Have a version answer nobody: the backup does, or the baseline."""
+    with platform(config) as connected:
+        show_json(connected.endpoints.block(name, version, reason=reason))
+
+
+@app.command()
+@one_line_errors
+def unblock(name: str, version: int, reason: _Reason = "on demand", config: ConfigOption = None) -> None:
+    """Let a blocked version answer again."""
+    with platform(config) as connected:
+        show_json(connected.endpoints.unblock(name, version, reason=reason))
+
+
+@app.command()
+@one_line_errors
 def rollback(name: str, reason: _Reason = "on demand", json: JsonOption = False, config: ConfigOption = None) -> None:
     """End the trial; without one, put the backup back."""
     del json  # there is no other form

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import DataError
+from raymlops.records.plans import BLOCKED
 from raymlops.records.record import Instant, Record
 
 __all__ = [
@@ -94,7 +95,9 @@ class Health(Record):
 
 
 def gather_health(events: pa.Table, *, since: datetime, until: datetime) -> Health:
-    """Count the champion's answers and faults: where it fails, the backup answers, or the row holds the error.
+    """Count the champion's answers and faults: where it fails, another answers, or the row holds the error.
+
+    What was asked while the champion was blocked says nothing about it.
 
     Args:
         events: Prediction events of the model: ``served_at``, ``role``, ``error``.
@@ -102,9 +105,9 @@ def gather_health(events: pa.Table, *, since: datetime, until: datetime) -> Heal
         until: Exclusive.
     """
     events = _served_within(events, since, until)
-    champion, backup = _is(events, "role", "champion"), _is(events, "role", "backup")
+    champion, stood_in = _is(events, "role", "champion") & ~_blocked(events["error"]), _stood_in(events)
     broken = champion & _mask(pc.is_valid(events["error"]))
-    return Health(rows=int(np.sum(champion | backup)), faults=int(np.sum(broken | backup)))
+    return Health(rows=int(np.sum(champion | stood_in)), faults=int(np.sum(broken | stood_in)))
 
 
 class TrialScope(Record):
@@ -154,8 +157,7 @@ def gather_evidence(
     by_candidate = rows.answered_by(candidate, "canary", "shadow")
     own = rows.answered_by(champion, "champion")
     faults = rows.candidate_faults()
-    backup = _is(rows.table, "role", "backup")
-    broken = backup | (_is(rows.table, "role", "champion") & rows.broken & ~rows.fell_back)
+    broken = _stood_in(rows.table) | (_is(rows.table, "role", "champion") & rows.broken & ~rows.fell_back)
     return TrialEvidence(
         candidate=Arm(
             rows=int(np.sum(by_candidate | faults)),
@@ -207,7 +209,8 @@ class _Rows:
 
     def candidate_faults(self) -> _Mask:
         tried = _is(self.table, "role", "canary") | _is(self.table, "role", "shadow")
-        return (tried & self.broken) | (_is(self.table, "role", "champion") & self.fell_back)
+        passed_on = _mask(pc.starts_with(self.table["fallback"], "canary "))
+        return (tried & self.broken) | (~tried & passed_on)
 
 
 def _shadowed(rows: _Rows, by_candidate: _Mask, own: _Mask) -> Losses | None:
@@ -274,6 +277,17 @@ def _served_within(events: pa.Table, since: datetime, until: datetime) -> pa.Tab
 
 def _is(table: pa.Table, column: str, value: str | int) -> _Mask:
     return _mask(pc.equal(table[column], value))
+
+
+def _stood_in(events: pa.Table) -> _Mask:
+    """Rows that the backup or the baseline answered because the champion failed."""
+    others = _is(events, "role", "backup") | _is(events, "role", "baseline")
+    return others & ~_blocked(events["fallback"])
+
+
+def _blocked(reasons: pa.ChunkedArray) -> _Mask:
+    """Where the champion was not asked because somebody blocked it."""
+    return _mask(pc.match_substring_regex(reasons, rf"(^|; )champion \d+: {BLOCKED}(;|$)"))
 
 
 def _mask(values: Any) -> _Mask:

@@ -27,7 +27,9 @@ def next_plan(plan: ServingPlan, decision: PlanDecision) -> ServingPlan:
     elif isinstance(decision, RollBack):
         changes["trial"] = None
         if decision.cause == "health":
-            changes |= {"champion": decision.to, "backup": None}
+            # it answers nobody any more, and nobody puts it back without a word: that takes an unblock
+            blocked = tuple(sorted({*plan.blocked, decision.version}))
+            changes |= {"champion": decision.to, "backup": None, "blocked": blocked}
     return plan.model_copy(update=changes)
 
 

@@ -196,6 +196,8 @@ def _fall_back(seen: Observation, config: ControlConfig) -> RollBack | None:
     plan, look = seen.plan, seen.health_look
     if look is None or look.health is None or plan.backup is None or plan.backup == plan.champion:
         return None
+    if not {plan.champion, plan.backup}.isdisjoint(plan.blocked):
+        return None  # somebody took one of them out of service: who answers is their choice
     reason = find_sickness(look.health, config.health)
     if reason is None:
         return None
@@ -216,7 +218,10 @@ def _judge_trial(state: Rollout, seen: Observation, trial: Trial, config: Contro
     if look is None or look.trial is None:
         return None
     started_at = plan_history.trial_since(seen.plans)
-    verdict = judge(look.trial, started_at=started_at, look_at=look.at, config=config.trial)
+    limits = config.trial
+    if trial.min_labelled_rows is not None:
+        limits = limits.model_copy(update={"min_labelled_rows": trial.min_labelled_rows})
+    verdict = judge(look.trial, started_at=started_at, look_at=look.at, config=limits)
     facts: dict[str, Any] = {**verdict.facts, "look_at": look.at.isoformat()}
     reason = f"version {trial.version} {verdict.reason}"
     if verdict.verdict is Verdict.PROMOTE:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from raymlops.platform.subject import Subject
 from raymlops.records.alerts import AlertStatus
 from raymlops.records.models import AliasChange, ModelVersion
-from raymlops.records.plans import ServingPlan
+from raymlops.records.plans import ServingPlan, Trial
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,7 +18,20 @@ if TYPE_CHECKING:
     from raymlops.features import TrainingSet
     from raymlops.monitoring import MonitorReport
 
-__all__ = ["Endpoints", "Labels", "Models", "Monitor"]
+__all__ = ["Endpoints", "Labels", "Models", "Monitor", "TrialLimits"]
+
+
+class TrialLimits(TypedDict, total=False):
+    """What a trial may use, and what it must show."""
+
+    deadline_ms: float
+    """After this the caller gets the champion's answer."""
+    min_labelled_rows: int
+    """Labelled rows of the candidate before it may be promoted."""
+    cpus: float
+    """Logical CPUs of the candidate's process."""
+    memory_bytes: int
+    """Memory it may take beyond what it holds once loaded."""
 
 
 class Models(Subject):
@@ -117,11 +130,27 @@ class Endpoints(Subject):
     """What is served."""
 
     def deploy(
-        self, name: str, version: int, *, features: str | None = None, replicas: int | None = None
+        self,
+        name: str,
+        version: int,
+        *,
+        features: str | None = None,
+        replicas: int | None = None,
+        baseline: float | Sequence[float] | None = None,
     ) -> ServingPlan:
-        """Serve a version as champion; returns when every replica answers with it."""
+        """Serve a version as champion; returns when every replica answers with it.
+
+        Args:
+            name: The model.
+            version: Its champion from now on.
+            features: Feature service that ``predict`` joins online.
+            replicas: How many; as configured where left out.
+            baseline: The constant answer where neither champion nor backup can: a regressor's value, a binary
+                classifier's probability of its second class, or a probability for each class. It stays declared until
+                another is.
+        """
         count = replicas or self._services.config.serving.replicas
-        return self._services.endpoints.deploy(name, version, service=features, replicas=count)
+        return self._services.endpoints.deploy(name, version, service=features, replicas=count, baseline=baseline)
 
     def trial(
         self,
@@ -131,9 +160,32 @@ class Endpoints(Subject):
         mode: Literal["canary", "shadow"] = "canary",
         weight: float = 0.1,
         reason: str = "on demand",
+        **limits: Unpack[TrialLimits],
     ) -> ServingPlan:
-        """Put a version on trial beside the champion; the controller judges it like its own."""
-        return self._services.endpoints.start_trial(name, version, mode=mode, weight=weight, reason=reason)
+        """Put a version on trial beside the champion, in a process of its own; the controller judges it like its own.
+
+        An A/B test is a canary of weight 0.5 whose callers send ``X-Sticky-Key``: the same key gets the same version on
+        every replica, after restarts too, and ``min_labelled_rows`` says when it may be decided.
+
+        Args:
+            name: The model.
+            version: The candidate.
+            mode: A canary answers its share of the requests; a shadow sees it and answers none.
+            weight: The share.
+            reason: For the ledger.
+            limits: As in ``TrialLimits``; what is left out is as configured.
+        """
+        configured = TrialLimits(deadline_ms=self._services.config.control.trial.deadline.total_seconds() * 1000)
+        trial = Trial(version=version, mode=mode, weight=weight, **{**configured, **limits})
+        return self._services.endpoints.start_trial(name, trial, reason=reason)
+
+    def block(self, name: str, version: int, *, reason: str = "on demand") -> ServingPlan:
+        """Have a version answer nobody until it is unblocked: the backup answers for it, or the baseline."""
+        return self._services.endpoints.block(name, version, reason=reason)
+
+    def unblock(self, name: str, version: int, *, reason: str = "on demand") -> ServingPlan:
+        """Let a blocked version answer again."""
+        return self._services.endpoints.unblock(name, version, reason=reason)
 
     def promote(self, name: str, version: int, *, reason: str = "on demand") -> ServingPlan:
         """Make a version the champion; the champion becomes its backup."""

@@ -6,9 +6,13 @@ from typing import Literal
 
 from raymlops.records.record import Instant, Record
 
-__all__ = ["Baseline", "Role", "ServingPlan", "Trial"]
+__all__ = ["BLOCKED", "Baseline", "Role", "ServingPlan", "Trial"]
 
 Role = Literal["champion", "canary", "shadow", "backup", "baseline"]
+
+
+BLOCKED = "blocked"
+"""How a prediction event says, in ``fallback``, that a version was not asked since it is blocked."""
 
 
 class Trial(Record):

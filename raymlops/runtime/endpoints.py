@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import getpass
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from ray import serve
 from ray.exceptions import RayActorError, RayError
@@ -21,6 +21,7 @@ from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import AliasChange, ModelState, ModelVersion
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime import replica
+from raymlops.serving.baseline import declare_baseline
 
 __all__ = ["EndpointOperator", "PlanRecords"]
 
@@ -103,17 +104,37 @@ class EndpointOperator:
         self._threads = ThreadPoolExecutor(2, "broadcast")
 
     def deploy(
-        self, name: str, version: int, *, service: str | None, replicas: int, reason: str = "deployed"
+        self,
+        name: str,
+        version: int,
+        *,
+        service: str | None,
+        replicas: int,
+        baseline: float | Sequence[float] | None = None,
+        reason: str = "deployed",
     ) -> ServingPlan:
         """Serve ``version`` as champion; returns when every replica answers with it.
 
+        Args:
+            name: The model.
+            version: Its champion from now on.
+            service: Feature service that ``predict`` joins; ``None`` for infer only.
+            replicas: How many.
+            baseline: The constant answer where no version can; ``None`` keeps what was declared before.
+            reason: For the ledger.
+
         Raises:
             ModelVersionNotFound: There is no such version.
+            InvalidTransition: It is blocked.
+            DataError: The baseline is no answer of the version.
             DeploymentError: The endpoint did not come up.
             SwapFailed: A replica could not load the version; the old plan stays.
         """
-        self._metadata.get_version(name, version)
+        signature = self._metadata.get_version(name, version).manifest.signature
         current = self._metadata.find_plan(name)
+        declared = None if current is None else current.baseline
+        if current is not None:
+            _require_unblocked(current, version)
         backup = None if current is None or current.champion == version else current.champion
         trial = None if current is None or current.champion != version else current.trial
         plan = ServingPlan(
@@ -122,6 +143,8 @@ class EndpointOperator:
             champion=version,
             backup=backup,
             trial=trial,
+            blocked=() if current is None else current.blocked,
+            baseline=declared if baseline is None else declare_baseline(signature, baseline),
             service=service,
             replicas=replicas,
             reason=reason,
@@ -129,29 +152,29 @@ class EndpointOperator:
         )
         return self._on_demand(plan, "deploy")
 
-    def start_trial(
-        self, name: str, version: int, *, mode: Literal["canary", "shadow"], weight: float, reason: str
-    ) -> ServingPlan:
-        """Put ``version`` beside the champion, in a deployment of its own, and give it its share of the traffic.
+    def start_trial(self, name: str, trial: Trial, *, reason: str) -> ServingPlan:
+        """Put a version beside the champion, in a deployment of its own, and give it its share of the traffic.
 
         Raises:
-            InvalidTransition: It is the champion already, or another version is on trial.
+            InvalidTransition: It is the champion already, or blocked, or another version is on trial.
             DeploymentError: The candidate did not come up.
         """
         current = self._metadata.get_plan(name)
-        self._metadata.get_version(name, version)
-        if current.champion == version:
-            raise InvalidTransition(f"version {version} of {name} is the champion already")
-        if current.trial is not None and current.trial.version != version:
-            raise InvalidTransition(f"version {current.trial.version} of {name} is on trial, {version} has to wait")
-        deadline_ms = self._config.control.trial.deadline.total_seconds() * 1000
-        trial = Trial(version=version, mode=mode, weight=weight, deadline_ms=deadline_ms)
+        self._metadata.get_version(name, trial.version)
+        _require_unblocked(current, trial.version)
+        if current.champion == trial.version:
+            raise InvalidTransition(f"version {trial.version} of {name} is the champion already")
+        if current.trial is not None and current.trial.version != trial.version:
+            raise InvalidTransition(
+                f"version {current.trial.version} of {name} is on trial, {trial.version} has to wait"
+            )
         return self._on_demand(self._next(current, reason, trial=trial), "start_trial")
 
     def promote(self, name: str, version: int, *, reason: str) -> ServingPlan:
         """Make ``version`` the champion and the present champion its backup."""
         current = self._metadata.get_plan(name)
         self._metadata.get_version(name, version)
+        _require_unblocked(current, version)
         if current.champion == version:
             return self.carry_out(current)
         promoted = self._next(current, reason, champion=version, backup=current.champion, trial=None)
@@ -168,7 +191,31 @@ class EndpointOperator:
             return self._on_demand(self._next(current, reason, trial=None), "roll_back")
         if current.backup is None:
             raise InvalidTransition(f"{name} has neither a trial to end nor a backup to fall back to")
+        _require_unblocked(current, current.backup)
         return self._on_demand(self._next(current, reason, champion=current.backup, backup=None), "roll_back")
+
+    def block(self, name: str, version: int, *, reason: str) -> ServingPlan:
+        """Have ``version`` answer nobody from now on: whoever comes after it does. A trial of it ends."""
+        current = self._metadata.get_plan(name)
+        self._metadata.get_version(name, version)
+        if version in current.blocked:
+            return self.carry_out(current)
+        ends = current.trial is not None and current.trial.version == version
+        trial = None if ends else current.trial
+        blocked = tuple(sorted({*current.blocked, version}))
+        return self._on_demand(self._next(current, reason, blocked=blocked, trial=trial), "block_version")
+
+    def unblock(self, name: str, version: int, *, reason: str) -> ServingPlan:
+        """Let ``version`` answer again.
+
+        Raises:
+            InvalidTransition: It is not blocked.
+        """
+        current = self._metadata.get_plan(name)
+        if version not in current.blocked:
+            raise InvalidTransition(f"version {version} of {name} is not blocked")
+        blocked = tuple(other for other in current.blocked if other != version)
+        return self._on_demand(self._next(current, reason, blocked=blocked), "unblock_version")
 
     def carry_out(self, plan: ServingPlan) -> ServingPlan:
         """Commit ``plan`` and bring replicas, candidates, aliases and states in line with it.
@@ -183,12 +230,10 @@ class EndpointOperator:
         """
         before = self._metadata.find_plan(plan.model)
         running = _running_applications()
-        if plan.trial is not None and _candidate(plan.model, plan.trial.version) not in running:
-            self._run(
-                replica.candidate_application(self._config, plan.model, plan.trial.version),
-                _candidate(plan.model, plan.trial.version),
-                None,
-            )
+        if plan.trial is not None:
+            candidate = _candidate(plan.model, plan.trial.version)
+            if candidate not in running or _resources(plan) != _resources(before):
+                self._run(replica.candidate_application(self._config, plan.model, plan.trial), candidate, None)
         if _application(plan.model) not in running:
             plan = self._metadata.put_plan(plan)
             self._run_endpoint(plan)
@@ -288,6 +333,16 @@ def _versions(plan: ServingPlan | None) -> set[int]:
         return set()
     trial = None if plan.trial is None else plan.trial.version
     return {version for version in (plan.champion, plan.backup, trial) if version is not None}
+
+
+def _require_unblocked(plan: ServingPlan, version: int) -> None:
+    if version in plan.blocked:
+        raise InvalidTransition(f"version {version} of {plan.model} is blocked: unblock it first")
+
+
+def _resources(plan: ServingPlan | None) -> tuple[float | None, int | None]:
+    """What the trial asks for beyond the configured."""
+    return (None, None) if plan is None or plan.trial is None else (plan.trial.cpus, plan.trial.memory_bytes)
 
 
 def _application(model: str) -> str:

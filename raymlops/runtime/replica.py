@@ -17,12 +17,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from raymlops.config.platform import PlatformConfig
-from raymlops.errors import RaymlopsError
 from raymlops.metadata import Metadata
-from raymlops.records.plans import ServingPlan
+from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.clients import ActorProxy, AsyncActorProxy
 from raymlops.runtime.clocks import build_clock
 from raymlops.runtime.feature_readers import open_reader
+from raymlops.runtime.memory_limit import limit_growth
 from raymlops.runtime.names import METADATA, MONITOR
 from raymlops.serving.access import Access
 from raymlops.serving.endpoint import Endpoint
@@ -165,7 +165,11 @@ class ModelReplica:
     async def stats(self) -> dict[str, Any]:
         """Figures of this replica since its start."""
         stats = self._endpoint.stats
-        return {**stats._asdict(), "events": None if stats.events is None else stats.events._asdict()}
+        return {
+            **stats._asdict(),
+            "breakers": dict(stats.breakers),
+            "events": None if stats.events is None else stats.events._asdict(),
+        }
 
     async def _refresh(self) -> None:
         plan = await asyncio.to_thread(self._metadata.get_plan, self._model)
@@ -182,8 +186,8 @@ class ModelReplica:
             try:
                 await self._refresh_keys()
                 await self._refresh()
-            except RaymlopsError as error:
-                _log.warning("plan of %s could not be read, serving on: %s", self._model, error)
+            except Exception as error:  # whatever it is: a replica that stops asking would be stale for ever
+                _log.warning("plan of %s could not be taken, serving on: %r", self._model, error)
 
     async def __del__(self) -> None:  # Serve awaits it at a graceful stop
         self._polling.cancel()
@@ -193,8 +197,9 @@ class ModelReplica:
 class CandidateReplica:
     """One version on trial, in a process of its own."""
 
-    def __init__(self, model: str, version: int) -> None:
+    def __init__(self, model: str, version: int, memory_bytes: int) -> None:
         self._loaded = load_version(cast("Metadata", ActorProxy(METADATA)), model, version)
+        limit_growth(memory_bytes)
 
     async def infer(self, columns: dict[str, np.ndarray[Any, Any]]) -> Outputs:
         """Predict N rows."""
@@ -231,9 +236,11 @@ def model_application(config: PlatformConfig, model: str, replicas: int) -> serv
     return _deployment(ModelReplica, replicas, config.serving.replica_cpus).bind(model, config)
 
 
-def candidate_application(config: PlatformConfig, model: str, version: int) -> serve.Application:
-    """One version on trial; it has no route and is reached by handle."""
-    return _deployment(CandidateReplica, 1, config.serving.replica_cpus).bind(model, version)
+def candidate_application(config: PlatformConfig, model: str, trial: Trial) -> serve.Application:
+    """One version on trial, with resources of its own; it has no route and is reached by handle."""
+    candidate = config.serving.candidate
+    deployment = _deployment(CandidateReplica, 1, trial.cpus or candidate.cpus)
+    return deployment.bind(model, trial.version, trial.memory_bytes or candidate.memory_bytes)
 
 
 def gateway_application(config: PlatformConfig) -> serve.Application:

@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 from raymlops.clock import Clock, to_us
 from raymlops.errors import DataError, DeploymentError
-from raymlops.records.plans import Role
+from raymlops.records.plans import BLOCKED, Role, Trial
 from raymlops.serving.batching import Batcher
+from raymlops.serving.breaker import Breakers
 from raymlops.serving.event_log import EventLog
 from raymlops.serving.events import PredictionEvent
 from raymlops.serving.loader import Loaded, Serving
 from raymlops.serving.protocols import Columns, Outputs
+from raymlops.serving.rehearsal import RecordedRequests
 from raymlops.serving.router import choose
 from raymlops.serving.trials import ShadowJob, ShadowQueue, ask
 
@@ -58,7 +60,10 @@ class Query(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Outputs and whose they are; ``fallback`` says why they are not the chosen version's."""
+    """Outputs and whose they are; ``fallback`` says why they are not the chosen version's.
+
+    The version of a baseline's answer is the champion, which it stands in for.
+    """
 
     version: int
     role: Role
@@ -75,19 +80,33 @@ class Answerer:
         shadow: Takes copies for a shadow.
         deadline_s: Longest real time from arrival to answer.
         batcher: Predicts what is in process.
+        breakers: Say who is asked, and are told what came of it.
+        recorded: Shown what was answered.
     """
 
     def __init__(
-        self, clock: Clock, events: EventLog | None, shadow: ShadowQueue, deadline_s: float, batcher: Batcher
+        self,
+        clock: Clock,
+        events: EventLog | None,
+        shadow: ShadowQueue,
+        deadline_s: float,
+        batcher: Batcher,
+        breakers: Breakers,
+        recorded: RecordedRequests,
     ) -> None:
         self._clock = clock
         self._events = events
         self._shadow = shadow
         self._deadline_s = deadline_s
         self._batcher = batcher
+        self._breakers = breakers
+        self._recorded = recorded
 
     async def answer(self, query: Query) -> Answer:
-        """Answer by the chosen version: the candidate on trial, else the champion, else the backup.
+        """Answer by the chosen version: the candidate on trial, else the champion, else the backup, else the baseline.
+
+        Who is blocked, or whose breaker is open, is not asked. A version that the caller named is asked whatever its
+        breaker says, and nobody else answers for it.
 
         Raises:
             DataError: The inputs are out of range.
@@ -97,44 +116,77 @@ class Answerer:
         serving = query.serving
         trial = serving.plan.trial
         role: Role = "champion" if trial is None or query.pinned is not None else choose(serving.plan, query.key)
-        reason = None
-        if role == "canary" and trial is not None and serving.candidate is not None:
-            deadline_s = min(trial.deadline_ms / 1000, self._deadline_s * CANARY_SHARE)
-            try:
-                outputs = await ask(serving.candidate, query.columns, query.rows, deadline_s)
-            except DeploymentError as error:
-                reason = f"canary {trial.version}: {error}"
-            else:
+        reasons: list[str] = []
+        if role == "canary" and trial is not None:
+            outputs = await self._by_candidate(query, trial, reasons)
+            if outputs is not None:
                 return self._finish(query, Answer(trial.version, "canary", outputs))
         if role == "shadow":
             self._copy(query)
-        return self._finish(query, await self._in_process(query, reason))
+        return self._finish(query, await self._in_process(query, reasons))
 
-    async def _in_process(self, query: Query, reason: str | None) -> Answer:
+    async def _by_candidate(self, query: Query, trial: Trial, reasons: list[str]) -> Outputs | None:
+        """The candidate's answer; where there is none, the reasons say why."""
+        candidate = query.serving.candidate
+        barred = "it cannot be reached" if candidate is None else self._barred(query, trial.version)
+        if barred is not None or candidate is None:
+            reasons.append(f"canary {trial.version}: {barred}")
+            return None
+        deadline_s = min(trial.deadline_ms / 1000, self._deadline_s * CANARY_SHARE)
+        try:
+            outputs = await ask(candidate, query.columns, query.rows, deadline_s)
+        except DeploymentError as error:
+            self._breakers.fail(trial.version, str(error))
+            reasons.append(f"canary {trial.version}: {error}")
+            return None
+        self._breakers.of(trial.version).succeed()
+        return outputs
+
+    async def _in_process(self, query: Query, reasons: list[str]) -> Answer:
         serving = query.serving
         first = query.pinned or serving.champion
         chosen: list[tuple[Role, Loaded]] = [(serving.role_of(first.version), first)]
         if query.pinned is None and serving.backup is not None:
             chosen.append(("backup", serving.backup))
-        reasons = [reason] if reason is not None else []
-        for position, (role, loaded) in enumerate(chosen):
+        failed = False
+        for role, loaded in chosen:
+            barred = self._barred(query, loaded.version)
+            if barred is not None:
+                reasons.append(f"{role} {loaded.version}: {barred}")
+                continue
             try:
                 outputs = await self._batcher.predict(loaded.model, query.columns, query.rows)
-                return Answer(loaded.version, role, outputs, "; ".join(reasons) or None)
             except Exception as error:
-                if isinstance(error, DataError) and position == 0:
+                if isinstance(error, DataError) and not failed:
                     raise
-                _log.warning("%s %d of %s failed: %r", role, loaded.version, loaded.model_name, error)
-                reasons.append(f"{role} {loaded.version}: {type(error).__name__}: {str(error)[:200]}")
+                failed = True
+                reason = f"{type(error).__name__}: {str(error)[:200]}"
+                _log.warning("%s %d of %s failed: %s", role, loaded.version, loaded.model_name, reason)
+                self._breakers.fail(loaded.version, reason)
+                reasons.append(f"{role} {loaded.version}: {reason}")
+            else:
+                self._breakers.of(loaded.version).succeed()
+                return Answer(loaded.version, role, outputs, "; ".join(reasons) or None)
+        constant = None if query.pinned is not None else serving.baseline(query.rows)
+        if constant is not None:
+            return Answer(first.version, "baseline", constant, "; ".join(reasons))
         self._record(query, first.version, chosen[0][0], None, error="; ".join(reasons))
         versions = " and ".join(f"{role} {loaded.version}" for role, loaded in chosen)
-        raise DeploymentError(f"model {serving.plan.model!r} cannot answer: {versions} failed")
+        raise DeploymentError(f"model {serving.plan.model!r} cannot answer: {versions} failed or may not be asked")
+
+    def _barred(self, query: Query, version: int) -> str | None:
+        """Why a version is not asked; ``None`` where it is."""
+        if version in query.serving.plan.blocked:
+            return BLOCKED
+        breaker = self._breakers.of(version)
+        return None if breaker.closed or query.pinned is not None else f"not asked after {breaker.reason}"
 
     def _finish(self, query: Query, answer: Answer) -> Answer:
         if time.perf_counter_ns() - query.started_ns > self._deadline_s * 1e9:
             error = f"deadline: no answer within {self._deadline_s:g} s"
             self._record(query, answer.version, answer.role, None, error=error)
             raise TimeoutError(error)
+        self._recorded.offer(query.columns)
         self._record(query, answer.version, answer.role, answer.outputs, fallback=answer.fallback)
         return answer
 

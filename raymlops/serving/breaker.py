@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from enum import StrEnum
@@ -9,6 +10,8 @@ from enum import StrEnum
 from raymlops.config.serving import BreakerConfig
 
 __all__ = ["Breaker", "BreakerState", "Breakers"]
+
+_log = logging.getLogger(__name__)
 
 
 class BreakerState(StrEnum):
@@ -116,12 +119,16 @@ class Breakers:
     Args:
         config: When they open.
         now_s: A monotonic clock, in seconds.
+
+    Attributes:
+        on_open: Called whenever one opens.
     """
 
     def __init__(self, config: BreakerConfig, now_s: Callable[[], float] = time.monotonic) -> None:
         self._config = config
         self._breakers: dict[int, Breaker] = {}
-        self.now_s = now_s
+        self._now_s = now_s
+        self.on_open: Callable[[], None] | None = None
 
     def of(self, version: int) -> Breaker:
         """The version's breaker, closed at first."""
@@ -130,21 +137,45 @@ class Breakers:
             breaker = self._breakers[version] = Breaker(self._config)
         return breaker
 
+    def fail(self, version: int, reason: str) -> None:
+        """The version failed a request."""
+        if self.of(version).fail(reason, self._now_s()):
+            self._opened(version)
+
+    def trip(self, version: int, reason: str) -> None:
+        """Ask the version no more."""
+        self.of(version).trip(reason, self._now_s())
+        self._opened(version)
+
     def keep(self, versions: Iterable[int]) -> None:
-        """Forget all others: a version that comes back is asked again."""
+        """Forget all others: a version that comes back is asked again. Safe from any thread."""
         kept = set(versions)
-        self._breakers = {version: breaker for version, breaker in self._breakers.items() if version in kept}
+        self._breakers = {version: breaker for version, breaker in list(self._breakers.items()) if version in kept}
 
     def begin_probes(self) -> list[int]:
         """Versions whose probe is due, ascending; they count as being probed."""
-        now_s = self.now_s()
+        now_s = self._now_s()
         return sorted(version for version, breaker in self._breakers.items() if breaker.begin_probe(now_s))
+
+    def end_probe(self, version: int, problem: str | None) -> None:
+        """What a probe found, nothing where the version answers again; of a version that left, it means nothing."""
+        breaker = self._breakers.get(version)
+        if breaker is None:
+            return
+        breaker.end_probe(problem, self._now_s())
+        if breaker.closed:
+            _log.warning("version %d passed its probe and answers again", version)
 
     def wait_s(self) -> float | None:
         """Seconds until the next probe is due; ``None`` where none is to come."""
         due = [breaker.due_s for breaker in self._breakers.values() if breaker.due_s is not None]
-        return None if not due else max(0.0, min(due) - self.now_s())
+        return None if not due else max(0.0, min(due) - self._now_s())
 
     def states(self) -> dict[int, BreakerState]:
         """State by version, ascending."""
         return {version: self._breakers[version].state for version in sorted(self._breakers)}
+
+    def _opened(self, version: int) -> None:
+        _log.warning("version %d is not asked any more: %s", version, self.of(version).reason)
+        if self.on_open is not None:
+            self.on_open()

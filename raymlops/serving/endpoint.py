@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -27,13 +27,15 @@ from raymlops.records.plans import ServingPlan
 from raymlops.serving.access import OPEN, Access
 from raymlops.serving.answering import Answerer, Query
 from raymlops.serving.batching import Batcher
+from raymlops.serving.breaker import Breakers
 from raymlops.serving.event_log import EventLog, EventLogStats
 from raymlops.serving.http import HttpReply, HttpRequest, error_reply, json_reply, raw_reply, reply_to
 from raymlops.serving.labels import decode_labels
 from raymlops.serving.loader import Loaded, Loader, Serving
-from raymlops.serving.model import BrokenModel
 from raymlops.serving.open_inference import decode_infer, encode_infer
-from raymlops.serving.protocols import LabelSink
+from raymlops.serving.probing import Prober
+from raymlops.serving.protocols import Columns, LabelSink
+from raymlops.serving.rehearsal import RecordedRequests
 from raymlops.serving.trials import ShadowQueue
 
 __all__ = ["Endpoint", "EndpointStats"]
@@ -64,6 +66,8 @@ class EndpointStats(NamedTuple):
     """Status -> replies."""
     in_flight: int
     shadow_dropped_rows: int
+    breakers: Mapping[int, str]
+    """Version -> ``closed``, ``open`` or ``probing``; versions that were asked."""
     events: EventLogStats | None
 
 
@@ -108,7 +112,17 @@ class Endpoint:
         self._max_in_flight = max_in_flight
         self._shadow = ShadowQueue(config.shadow_queue_rows)
         self._batcher = Batcher(config.batching)
-        self._answerer = Answerer(self._clock, events, self._shadow, self._deadline_s, self._batcher)
+        self._breakers, self._recorded = Breakers(config.breaker), RecordedRequests()
+        self._answerer = Answerer(
+            self._clock, events, self._shadow, self._deadline_s, self._batcher, self._breakers, self._recorded
+        )
+        self._prober = Prober(
+            self._breakers,
+            self._recorded,
+            current=lambda: self._serving,
+            reload=self._reload,
+            replace=self._replace,
+        )
         self._serving: Serving | None = None
         self._load_lock = threading.Lock()
         self._swap_lock = threading.Lock()
@@ -135,7 +149,14 @@ class Endpoint:
     def stats(self) -> EndpointStats:
         """Figures since the start."""
         events = self._events.stats if self._events is not None else None
-        return EndpointStats(self.number, dict(self._replies), self._in_flight, self._shadow.dropped_rows, events)
+        return EndpointStats(
+            self.number,
+            dict(self._replies),
+            self._in_flight,
+            self._shadow.dropped_rows,
+            self._breakers.states(),
+            events,
+        )
 
     def load(self, plan: ServingPlan) -> Serving:
         """Build what serves a plan; nothing changes for callers. Blocks: one load at a time.
@@ -151,7 +172,17 @@ class Endpoint:
             current = self._serving
             if current is not None and current.plan == plan:
                 return current
-            return self._loader.load(plan, current)
+            return self._loader.load(plan, current, self._recorded.sample())
+
+    def _reload(self, serving: Serving, recorded: Sequence[Columns]) -> Serving:
+        """Try again to load what of a serving is broken."""
+        with self._load_lock:
+            return self._loader.load(serving.plan, serving, recorded)
+
+    def _replace(self, serving: Serving, mended: Serving) -> None:
+        with self._swap_lock:
+            if self._serving is serving:
+                self._serving = mended
 
     def swap(self, serving: Serving) -> bool:
         """Serve it from the next request on; requests under way end with what they began with.
@@ -164,6 +195,7 @@ class Endpoint:
         with self._swap_lock:
             if serving.plan.number <= self.number:
                 return False
+            self._prober.follow(serving, self._serving)
             self._serving = serving
             return True
 
@@ -174,6 +206,7 @@ class Endpoint:
     def start(self) -> None:
         """Begin the background work, on the running event loop; a repeat changes nothing."""
         self._shadow.start()
+        self._prober.start()
         if self._events is not None:
             self._events.start()
 
@@ -196,6 +229,7 @@ class Endpoint:
         Returns:
             How many rows of events were lost, because nobody took them before the deadline.
         """
+        await self._prober.stop()
         await self._shadow.stop()
         self._batcher.close()
         return 0 if self._events is None else await self._events.stop(deadline_s)
@@ -263,7 +297,7 @@ class Endpoint:
 
     async def _ready(self, call: _Call) -> HttpReply:
         able = [call.pinned] if call.pinned is not None else call.serving.versions.values()
-        if all(isinstance(loaded.model, BrokenModel) for loaded in able):
+        if all(loaded.broken for loaded in able) and (call.pinned or call.serving.plan.baseline is None):
             raise UnavailableError(f"model {self.model!r} is not ready: its files cannot be loaded")
         return json_reply({"name": self.model, "ready": True})
 

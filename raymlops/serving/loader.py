@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -12,10 +12,12 @@ import orjson
 
 from raymlops.errors import DeploymentError, ModelLoadFailed
 from raymlops.records.plans import Role, ServingPlan
+from raymlops.serving.baseline import check_baseline, constant_outputs
 from raymlops.serving.instances import InstanceSchema
 from raymlops.serving.model import BrokenModel, Model
-from raymlops.serving.model_files import load_model
-from raymlops.serving.protocols import CandidateClient, Candidates, FeaturePlans, ModelVersions
+from raymlops.serving.model_files import Parity, load_checked
+from raymlops.serving.protocols import CandidateClient, Candidates, Columns, FeaturePlans, ModelVersions, Outputs
+from raymlops.serving.rehearsal import rehearse
 
 __all__ = ["Loaded", "Loader", "Serving", "load_version"]
 
@@ -24,12 +26,32 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A version that can answer."""
+    """A version that can answer.
+
+    Attributes:
+        parity: What it answered when it was packaged; ``None`` where it is broken.
+    """
 
     model_name: str
     version: int
     digest: str
     model: Model
+    parity: Parity | None = None
+
+    @property
+    def broken(self) -> bool:
+        """Whether its files could not be loaded."""
+        return isinstance(self.model, BrokenModel)
+
+    def problem(self, recorded: Sequence[Columns] = ()) -> str | None:
+        """What is wrong with its answers to its example and to recorded requests; ``None`` if nothing. Blocks."""
+        if isinstance(self.model, BrokenModel):
+            return str(self.model.error)
+        try:
+            holds = self.parity is None or self.parity.holds(self.model)
+        except Exception as error:
+            return f"its example: raised {type(error).__name__}: {str(error)[:200]}"
+        return rehearse(self.model, recorded) if holds else "it answers its example in another way than when packaged"
 
     def metadata(self, versions: tuple[int, ...]) -> bytes:
         """The Open Inference Protocol's model metadata, as JSON."""
@@ -72,6 +94,11 @@ class Serving:
         """The role a version in process has under the plan."""
         return "champion" if version == self.champion.version else "backup"
 
+    def baseline(self, rows: int) -> Outputs | None:
+        """The declared constant answer for N rows; ``None`` where none was declared."""
+        declared = self.plan.baseline
+        return None if declared is None else constant_outputs(declared, self.champion.model.signature, rows)
+
 
 def load_version(versions: ModelVersions, name: str, version: int) -> Loaded:
     """Load one version, verified and warm. Blocks.
@@ -81,7 +108,8 @@ def load_version(versions: ModelVersions, name: str, version: int) -> Loaded:
         ModelLoadFailed: Its files are missing, altered or not loadable.
     """
     record = versions.get_version(name, version)
-    return Loaded(name, version, record.digest, load_model(Path(record.path), record.manifest, record.digest))
+    model, parity = load_checked(Path(record.path), record.manifest, record.digest)
+    return Loaded(name, version, record.digest, model, parity)
 
 
 class Loader:
@@ -103,21 +131,31 @@ class Loader:
         self._features = features
         self._candidates = candidates
 
-    def load(self, plan: ServingPlan, current: Serving | None = None) -> Serving:
+    def load(self, plan: ServingPlan, current: Serving | None = None, recorded: Sequence[Columns] = ()) -> Serving:
         """Build the serving of a plan; versions that ``current`` holds are not loaded again.
 
-        A champion that cannot be loaded is refused where something is serving already. Where nothing is, as after a
-        restart, the backup answers for it. A backup that cannot be loaded never keeps a good champion from serving.
+        What is new answers its example as when it was packaged, and the recorded requests, before it is taken. A
+        champion that cannot be loaded, or does not answer them, is refused where something is serving already. Where
+        nothing is, as after a restart, the backup answers for it, or the baseline. A backup that cannot be loaded never
+        keeps a good champion from serving.
+
+        Args:
+            plan: What is to be served.
+            current: What is.
+            recorded: Requests that were answered lately.
 
         Raises:
             ModelVersionNotFound: The plan names a version that does not exist.
             ModelLoadFailed: The champion cannot be loaded.
+            DataError: The baseline is no answer of the champion.
             DeploymentError: The plan needs something that this process was not given.
         """
-        champion = self._champion(plan, current)
+        champion = self._champion(plan, current, recorded)
+        if plan.baseline is not None:
+            check_baseline(plan.baseline, champion.model.signature)
         backup = None
         if plan.backup is not None and plan.backup != plan.champion:
-            backup = self._lenient(plan.model, plan.backup, current)
+            backup = self._lenient(plan.model, plan.backup, current, recorded)
         versions = {loaded.version: loaded for loaded in (champion, backup) if loaded is not None}
         others = [backup.model.signature] if backup is not None else []
         if plan.trial is not None:
@@ -148,17 +186,25 @@ class Loader:
             )
         return self._candidates.client(plan.model, plan.trial.version)
 
-    def _champion(self, plan: ServingPlan, current: Serving | None) -> Loaded:
-        if current is None and plan.backup is not None:
-            return self._lenient(plan.model, plan.champion, None)
-        return self._reused(plan.model, plan.champion, current) or load_version(
-            self._versions, plan.model, plan.champion
-        )
+    def _champion(self, plan: ServingPlan, current: Serving | None, recorded: Sequence[Columns]) -> Loaded:
+        if current is None and (plan.backup is not None or plan.baseline is not None):
+            return self._lenient(plan.model, plan.champion, None, recorded)
+        return self._loaded(plan.model, plan.champion, current, recorded)
 
-    def _lenient(self, model: str, version: int, current: Serving | None) -> Loaded:
+    def _loaded(self, model: str, version: int, current: Serving | None, recorded: Sequence[Columns]) -> Loaded:
+        reused = self._reused(model, version, current)
+        if reused is not None:
+            return reused
+        loaded = load_version(self._versions, model, version)
+        problem = rehearse(loaded.model, recorded)
+        if problem is not None:
+            raise ModelLoadFailed(f"model {model} version {version} does not answer: {problem}")
+        return loaded
+
+    def _lenient(self, model: str, version: int, current: Serving | None, recorded: Sequence[Columns]) -> Loaded:
         """The version, or a stand-in that raises its error at each prediction."""
         try:
-            return self._reused(model, version, current) or load_version(self._versions, model, version)
+            return self._loaded(model, version, current, recorded)
         except ModelLoadFailed as error:
             _log.error("model %s version %d is broken: %s", model, version, error)
             record = self._versions.get_version(model, version)
@@ -169,4 +215,4 @@ class Loader:
         if current is None or current.plan.model != model:
             return None
         loaded = current.versions.get(version)
-        return None if loaded is None or isinstance(loaded.model, BrokenModel) else loaded
+        return None if loaded is None or loaded.broken else loaded

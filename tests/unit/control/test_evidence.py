@@ -32,7 +32,7 @@ EVENTS = pa.schema(
 
 
 def event(request_id: str, role: str = "champion", score: float | None = 0.5, **changes: Any) -> dict[str, Any]:
-    version = {"champion": 1, "canary": 2, "shadow": 2, "backup": 9}[role]
+    version = {"champion": 1, "canary": 2, "shadow": 2, "backup": 9, "baseline": 1}[role]
     values = {"request_id": request_id, "row": 0, "served_at": START, "version": version, "role": role, "score": score}
     return {**values, "x": 0.0, **changes}
 
@@ -66,6 +66,8 @@ def test_counts_answers_and_faults() -> None:
             event("e", "canary", None, error="ValueError"),
             event("f", "backup", fallback="champion 1: raised"),
             event("g", "champion", None, error="nobody could"),
+            event("h", "baseline", fallback="canary 2: timeout; champion 1: raised; backup 9: raised"),
+            event("i", "backup", fallback="champion 1: blocked"),
             event("late", served_at=START + DAY),
             event("early", "canary", served_at=START - timedelta(microseconds=1)),
             event("older canary", "canary", version=7),
@@ -74,8 +76,8 @@ def test_counts_answers_and_faults() -> None:
         NO_LABELS,
         SCOPE,
     )
-    assert (evidence.candidate.rows, evidence.candidate.faults) == (3, 2)
-    assert (evidence.champion.rows, evidence.champion.faults) == (4, 2)
+    assert (evidence.candidate.rows, evidence.candidate.faults) == (4, 3)
+    assert (evidence.champion.rows, evidence.champion.faults) == (5, 3)
     assert evidence.candidate.losses == evidence.champion.losses == Losses()
     assert evidence.paired is None
 
@@ -194,8 +196,20 @@ def test_health_counts_backup_answers_and_errors() -> None:
         event("d", "canary"),
         event("e", "canary", None, error="late"),
         event("f", served_at=START + DAY),
+        event("g", "baseline", fallback="champion 1: not asked after 5 failures in a row; backup 9: raised"),
     )
-    assert gather_health(events, since=START, until=START + DAY) == Health(rows=3, faults=2)
+    assert gather_health(events, since=START, until=START + DAY) == Health(rows=4, faults=3)
+
+
+def test_what_was_asked_while_the_champion_was_blocked_says_nothing_about_it() -> None:
+    events = table(
+        event("a"),
+        event("b", "backup", fallback="champion 1: blocked"),
+        event("c", "baseline", fallback="canary 2: timeout; champion 1: blocked; backup 9: raised"),
+        event("d", score=None, error="champion 1: blocked; backup 9: raised"),
+        event("e", "backup", fallback="champion 1: ValueError: blocked"),
+    )
+    assert gather_health(events, since=START, until=START + DAY) == Health(rows=2, faults=1)
 
 
 @given(st.lists(st.floats(-10, 10), min_size=2, max_size=50))

@@ -30,9 +30,11 @@ START_TRIAL = decided(StartTrial, 1, 3, trial=TRIAL, run_id="r")
     ],
 )
 def test_the_plan_that_follows(decision: PlanDecision, champion: int, backup: int | None, trial: Trial | None) -> None:
-    before = example_plan(1, 2, backup=1, trial=TRIAL, service="s@1", replicas=3)
+    before = example_plan(1, 2, backup=1, trial=TRIAL, blocked=(5,), service="s@1", replicas=3)
     after = next_plan(before, decision)
     assert (after.champion, after.backup, after.trial) == (champion, backup, trial)
+    sick = isinstance(decision, RollBack) and decision.cause == "health"
+    assert after.blocked == ((2, 5) if sick else (5,))
     assert (after.number, after.service, after.replicas) == (2, "s@1", 3)
     assert (after.reason, after.created_at) == ("because", decision.at)
     assert next_plan(before, decision) == after

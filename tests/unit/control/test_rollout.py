@@ -281,6 +281,11 @@ class TestTrial:
         run = example_run("other", outcome="candidate", version=6)
         assert decide(Rollout(), see(plans=ON_TRIAL, trial_look=look, runs=[run], windows=DRIFTED), CONFIG) is None
 
+    def test_a_trial_may_ask_for_more_labels_than_configured(self) -> None:
+        asking = TRIAL.model_copy(update={"min_labelled_rows": 100_000})
+        plans = [example_plan(), example_plan(2, trial=asking)]
+        assert decide(Rollout(), see(plans=plans, trial_look=look_at(0.45)), CONFIG) is None
+
     def test_a_promotion_that_failed_is_not_tried_again(self) -> None:
         promote = decide(Rollout(), see(plans=ON_TRIAL, trial_look=look_at()), CONFIG)
         assert promote is not None
@@ -303,6 +308,11 @@ class TestHealth:
     def test_otherwise_it_stays(self, backup: int | None, faults: int) -> None:
         plans = [example_plan(backup=backup)]
         assert decide(Rollout(), see(plans=plans, health_look=health(faults)), CONFIG) is None
+
+    @pytest.mark.parametrize("blocked", [(1,), (7,), (1, 7)])
+    def test_whoever_blocked_a_version_decides_who_answers(self, blocked: tuple[int, ...]) -> None:
+        plans = [example_plan(backup=7, blocked=blocked)]
+        assert decide(Rollout(), see(plans=plans, health_look=health(50)), CONFIG) is None
 
 
 class TestAbandoned:

@@ -100,14 +100,18 @@ def test_failures_must_come_in_a_row() -> None:
 
 
 def test_the_board_knows_what_is_due_and_forgets_who_left() -> None:
-    now = [0.0]
+    now, opened = [0.0], []
     breakers = Breakers(CONFIG, lambda: now[0])
+    breakers.on_open = lambda: opened.append(now[0])
     assert (breakers.wait_s(), breakers.begin_probes(), breakers.states()) == (None, [], {})
-    breakers.of(2).trip("a", 0.0)
-    breakers.of(1).trip("b", 0.5)
+    breakers.trip(2, "its files are gone")
+    now[0] = 0.5
+    for _ in range(LIMIT):
+        breakers.fail(1, "ValueError: x")
     assert breakers.of(3).closed
     assert breakers.states() == {1: "open", 2: "open", 3: "closed"}
-    assert breakers.wait_s() == 1.0
+    assert opened == [0.0, 0.5]
+    assert breakers.wait_s() == 0.5
     now[0] = 1.2
     assert breakers.begin_probes() == [2]
     assert breakers.begin_probes() == []
@@ -116,4 +120,12 @@ def test_the_board_knows_what_is_due_and_forgets_who_left() -> None:
     assert breakers.wait_s() == 0.0
     breakers.keep([2, 3])
     assert breakers.states() == {2: "probing", 3: "closed"}
-    assert breakers.of(1).closed
+    breakers.end_probe(1, None)
+    breakers.end_probe(2, "raised ValueError: x")
+    assert breakers.states() == {2: "open", 3: "closed"}
+    assert breakers.of(2).reason == "probe failed: raised ValueError: x"
+    now[0] = 99.0
+    assert breakers.begin_probes() == [2]
+    breakers.end_probe(2, None)
+    assert breakers.states() == {2: "closed", 3: "closed"}
+    assert breakers.of(2).reason is None
