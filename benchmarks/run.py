@@ -18,6 +18,7 @@ from benchmarks import (
     metadata,
     online,
     serving_overhead,
+    swaps,
     train_large,
 )
 
@@ -33,6 +34,7 @@ FIGURES = {
     "loop": loop.measure,
     "online": online.measure,
     "serving_overhead": serving_overhead.measure,
+    "swaps": swaps.measure,
     "metadata_writes": metadata.measure_writes,
     "metadata_queries": metadata.measure_queries,
     "train_large": train_large.measure,

@@ -27,9 +27,10 @@ from raymlops.runtime.names import METADATA, MONITOR
 from raymlops.serving.access import Access
 from raymlops.serving.endpoint import Endpoint
 from raymlops.serving.event_log import EventLog
+from raymlops.serving.follower import PlanFollower
 from raymlops.serving.gateway import Gateway
 from raymlops.serving.http import HttpReply, HttpRequest
-from raymlops.serving.loader import Loader, Serving, load_version
+from raymlops.serving.loader import Loader, load_version
 from raymlops.serving.protocols import CandidateClient, Columns, Outputs
 
 __all__ = ["candidate_application", "gateway_application", "model_application", "start_serving"]
@@ -108,15 +109,13 @@ class _Candidates:
 class ModelReplica:
     """One replica of a model's endpoint.
 
-    It serves the plan the store holds when it starts, the plans it is told to swap to, and those its poll finds: a
-    replica that started late or missed a broadcast is stale for no longer than a poll.
+    It serves the plan the store holds when it starts, the plans it is told to swap to, and those its poll finds.
     """
 
     async def __init__(self, model: str, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
         self._model = model
         self._limit = config.serving.body_limit_bytes
         self._metadata = cast("Metadata", ActorProxy(METADATA))
-        self._poll_s = config.serving.plan_poll_every.total_seconds()
         sink = _MonitorSink()
         clock = build_clock(config)
         features = await asyncio.to_thread(open_reader, config, clock=clock)
@@ -131,11 +130,12 @@ class ModelReplica:
             access=Access(required=config.serving.keys_required),
         )
         self._keys_required = config.serving.keys_required
-        self._prepared: dict[int, Serving] = {}
-        await self._refresh()
+        every_s = config.serving.plan_poll_every.total_seconds()
+        self._follower = PlanFollower(self._endpoint, self._metadata, every_s, also=self._refresh_keys)
+        await self._follower.refresh()
         await self._refresh_keys()
         self._endpoint.start()
-        self._polling = asyncio.get_running_loop().create_task(self._poll())
+        self._follower.start()
 
     async def __call__(self, request: Request) -> Response:
         try:
@@ -145,18 +145,11 @@ class ModelReplica:
 
     async def prepare(self, plan_json: str) -> int:
         """Load and warm what a plan needs, off the request path; nothing changes for callers."""
-        plan = ServingPlan.model_validate_json(plan_json)
-        self._prepared = {plan.number: await asyncio.to_thread(self._endpoint.load, plan)}
-        return plan.number
+        return await self._follower.prepare(ServingPlan.model_validate_json(plan_json))
 
     async def swap(self, number: int) -> int:
         """Serve a prepared plan; a replica that did not prepare it takes it from the store."""
-        serving = self._prepared.pop(number, None)
-        if serving is not None:
-            self._endpoint.swap(serving)
-        elif self._endpoint.number < number:
-            await self._refresh()
-        return self._endpoint.number
+        return await self._follower.swap(number)
 
     async def flush(self) -> int:
         """Send all prediction events; returns how many rows still wait."""
@@ -171,26 +164,12 @@ class ModelReplica:
             "events": None if stats.events is None else stats.events._asdict(),
         }
 
-    async def _refresh(self) -> None:
-        plan = await asyncio.to_thread(self._metadata.get_plan, self._model)
-        if plan.number > self._endpoint.number:
-            self._endpoint.swap(await asyncio.to_thread(self._endpoint.load, plan))
-
     async def _refresh_keys(self) -> None:
         if self._keys_required:
             self._endpoint.admit(Access(await asyncio.to_thread(self._metadata.list_keys)))
 
-    async def _poll(self) -> None:
-        while True:
-            await asyncio.sleep(self._poll_s)
-            try:
-                await self._refresh_keys()
-                await self._refresh()
-            except Exception as error:  # whatever it is: a replica that stops asking would be stale for ever
-                _log.warning("plan of %s could not be taken, serving on: %r", self._model, error)
-
     async def __del__(self) -> None:  # Serve awaits it at a graceful stop
-        self._polling.cancel()
+        await self._follower.stop()
         await self._endpoint.stop()
 
 
