@@ -23,6 +23,7 @@ from raymlops.runtime.clients import ActorProxy, AsyncActorProxy
 from raymlops.runtime.clocks import build_clock
 from raymlops.runtime.feature_readers import open_reader
 from raymlops.runtime.memory_limit import limit_growth
+from raymlops.runtime.model_fetching import fetch_from_nodes
 from raymlops.runtime.names import METADATA, MONITOR
 from raymlops.serving.access import Access
 from raymlops.serving.endpoint import Endpoint
@@ -31,6 +32,7 @@ from raymlops.serving.follower import PlanFollower
 from raymlops.serving.gateway import Gateway
 from raymlops.serving.http import HttpReply, HttpRequest
 from raymlops.serving.loader import Loader, load_version
+from raymlops.serving.model_copies import ModelCopies
 from raymlops.serving.protocols import CandidateClient, Columns, Outputs
 
 __all__ = ["candidate_application", "gateway_application", "model_application", "start_serving"]
@@ -106,6 +108,10 @@ class _Candidates:
         return _CandidateHandle(model, version)
 
 
+def _model_files(config: PlatformConfig) -> ModelCopies:
+    return ModelCopies(config.home / "model-copies", fetch_from_nodes)
+
+
 class ModelReplica:
     """One replica of a model's endpoint.
 
@@ -119,7 +125,7 @@ class ModelReplica:
         sink = _MonitorSink()
         clock = build_clock(config)
         features = await asyncio.to_thread(open_reader, config, clock=clock)
-        loader = Loader(self._metadata, features, _Candidates())
+        loader = Loader(self._metadata, features, _Candidates(), _model_files(config))
         self._endpoint = Endpoint(
             model,
             loader,
@@ -176,8 +182,8 @@ class ModelReplica:
 class CandidateReplica:
     """One version on trial, in a process of its own."""
 
-    def __init__(self, model: str, version: int, memory_bytes: int) -> None:
-        self._loaded = load_version(cast("Metadata", ActorProxy(METADATA)), model, version)
+    def __init__(self, config: PlatformConfig, model: str, version: int, memory_bytes: int) -> None:
+        self._loaded = load_version(cast("Metadata", ActorProxy(METADATA)), model, version, _model_files(config))
         limit_growth(memory_bytes)
 
     async def infer(self, columns: dict[str, np.ndarray[Any, Any]]) -> Outputs:
@@ -219,7 +225,7 @@ def candidate_application(config: PlatformConfig, model: str, trial: Trial) -> s
     """One version on trial, with resources of its own; it has no route and is reached by handle."""
     candidate = config.serving.candidate
     deployment = _deployment(CandidateReplica, 1, trial.cpus or candidate.cpus)
-    return deployment.bind(model, trial.version, trial.memory_bytes or candidate.memory_bytes)
+    return deployment.bind(config, model, trial.version, trial.memory_bytes or candidate.memory_bytes)
 
 
 def gateway_application(config: PlatformConfig) -> serve.Application:

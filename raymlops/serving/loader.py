@@ -16,7 +16,15 @@ from raymlops.serving.baseline import check_baseline, constant_outputs
 from raymlops.serving.instances import InstanceSchema
 from raymlops.serving.model import BrokenModel, Model
 from raymlops.serving.model_files import Parity, load_checked
-from raymlops.serving.protocols import CandidateClient, Candidates, Columns, FeaturePlans, ModelVersions, Outputs
+from raymlops.serving.protocols import (
+    CandidateClient,
+    Candidates,
+    Columns,
+    FeaturePlans,
+    ModelFiles,
+    ModelVersions,
+    Outputs,
+)
 from raymlops.serving.rehearsal import rehearse
 
 __all__ = ["Loaded", "Loader", "Serving", "load_version"]
@@ -100,15 +108,22 @@ class Serving:
         return None if declared is None else constant_outputs(declared, self.champion.model.signature, rows)
 
 
-def load_version(versions: ModelVersions, name: str, version: int) -> Loaded:
+def load_version(versions: ModelVersions, name: str, version: int, files: ModelFiles | None = None) -> Loaded:
     """Load one version, verified and warm. Blocks.
+
+    Args:
+        versions: Where it is looked up.
+        name: The model.
+        version: The version.
+        files: Where its files are on this node; where they were registered, if left out.
 
     Raises:
         ModelVersionNotFound: There is no such version.
         ModelLoadFailed: Its files are missing, altered or not loadable.
     """
     record = versions.get_version(name, version)
-    model, parity = load_checked(Path(record.path), record.manifest, record.digest)
+    directory = Path(record.path) if files is None else files.directory(record)
+    model, parity = load_checked(directory, record.manifest, record.digest)
     return Loaded(name, version, record.digest, model, parity)
 
 
@@ -119,6 +134,7 @@ class Loader:
         versions: Where versions are looked up.
         features: Compiles online joins; needed by plans that name a feature service.
         candidates: Reaches versions on trial; needed by plans that hold one.
+        files: Where model files are on this node; where they were registered, if left out.
     """
 
     def __init__(
@@ -126,7 +142,9 @@ class Loader:
         versions: ModelVersions,
         features: FeaturePlans | None = None,
         candidates: Candidates | None = None,
+        files: ModelFiles | None = None,
     ) -> None:
+        self._files = files
         self._versions = versions
         self._features = features
         self._candidates = candidates
@@ -195,7 +213,7 @@ class Loader:
         reused = self._reused(model, version, current)
         if reused is not None:
             return reused
-        loaded = load_version(self._versions, model, version)
+        loaded = load_version(self._versions, model, version, self._files)
         problem = rehearse(loaded.model, recorded)
         if problem is not None:
             raise ModelLoadFailed(f"model {model} version {version} does not answer: {problem}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy.typing as npt
@@ -17,6 +18,7 @@ __all__ = [
     "EventSink",
     "FeaturePlans",
     "LabelSink",
+    "ModelFiles",
     "ModelVersions",
     "OnlineFeatures",
     "OnlineRows",
@@ -39,6 +41,18 @@ class ModelVersions(Protocol):
 
         Raises:
             ModelVersionNotFound: There is no such version.
+        """
+        ...
+
+
+class ModelFiles(Protocol):
+    """Where a version's files lie on this node. Called off the event loop; may block."""
+
+    def directory(self, version: ModelVersion) -> Path:
+        """The version's directory.
+
+        Raises:
+            ModelLoadFailed: Its files cannot be had.
         """
         ...
 
