@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -58,3 +62,27 @@ def test_another_version_draws_others(helpers: Any) -> None:
 def test_a_shadow_sees_its_share(helpers: Any) -> None:
     plan = helpers.make_plan(trial=Trial(version=2, weight=0.5, mode="shadow"))
     assert {choose(plan, key) for key in KEYS} == {"champion", "shadow"}
+
+
+RESTARTED = """
+import json, sys
+from raymlops.records.plans import ServingPlan
+from raymlops.serving.router import choose
+
+plan = ServingPlan.model_validate_json(sys.argv[1])
+print(json.dumps([choose(plan, f"caller-{number}") for number in range(200)]))
+"""
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_a_caller_keeps_its_variant_in_another_process(helpers: Any, seed: str) -> None:
+    """Another replica, or this one after a restart: an A/B test is a canary of weight 0.5 with sticky keys."""
+    plan = helpers.make_plan(trial=Trial(version=2, weight=0.5))
+    command = [sys.executable, "-c", RESTARTED, plan.model_dump_json()]
+    environment = {**os.environ, "PYTHONHASHSEED": seed}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environment)
+    there = json.loads(done.stdout)
+    assert there == [choose(plan, key) for key in KEYS[:200]]
+    assert 60 < there.count("canary") < 140
+    later = plan.model_copy(update={"number": 9, "reason": "backup replaced", "backup": 3})
+    assert there == [choose(later, key) for key in KEYS[:200]]
