@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -129,17 +128,10 @@ def test_swaps_under_load_lose_and_mix_nothing(platform: Platform, url: str, ver
     assert said == {(str(versions[0]), True), (str(versions[1]), False)}
 
 
-def _processes(named: str, session: int | None = None) -> Iterator[psutil.Process]:
-    """Of the shared cluster, where it is told by its session; other clusters may run on the machine."""
+def _processes(named: str) -> Iterator[psutil.Process]:
     for process in psutil.process_iter(["cmdline"]):
-        if named in " ".join(process.info["cmdline"] or ()) and session in (None, _session_of(process)):
+        if named in " ".join(process.info["cmdline"] or ()):
             yield process
-
-
-def _session_of(process: psutil.Process) -> int | None:
-    with contextlib.suppress(ProcessLookupError):
-        return os.getsid(process.pid)
-    return None
 
 
 def _replicas() -> Iterator[psutil.Process]:
@@ -203,9 +195,14 @@ def test_who_missed_a_broadcast_serves_the_plan_all_the_same(
 def test_predictions_go_on_without_metadata_and_controller(
     platform: Platform, url: str, versions: tuple[int, int]
 ) -> None:
-    note = json.loads((platform.config.home / "cluster.json").read_text())
-    control = [*_processes("_MetadataActor", note["head_pid"]), *_processes("ControllerService", note["head_pid"])]
-    assert len(control) == 2
+    import ray
+
+    from raymlops.runtime.clients import NAMESPACE
+    from raymlops.runtime.names import CONTROLLER, METADATA
+
+    actors = [ray.get_actor(name, namespace=NAMESPACE) for name in (METADATA, CONTROLLER)]
+    asked = [actor.__ray_call__.remote(lambda _: os.getpid()) for actor in actors]
+    control = [psutil.Process(pid) for pid in ray.get(asked, timeout=30)]
     for process in control:
         process.suspend()  # as good as dead, and Ray does not know to start another
     try:
