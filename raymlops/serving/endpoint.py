@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 from raymlops.clock import Clock, SystemClock, to_us
 from raymlops.config.serving import ServingConfig
 from raymlops.errors import (
-    ConflictError,
     DataError,
     DeploymentError,
     ModelVersionNotFound,
@@ -34,8 +32,9 @@ from raymlops.serving.labels import decode_labels
 from raymlops.serving.loader import Loaded, Loader, Serving
 from raymlops.serving.open_inference import decode_infer, encode_infer
 from raymlops.serving.probing import Prober
-from raymlops.serving.protocols import Columns, LabelSink
+from raymlops.serving.protocols import LabelSink
 from raymlops.serving.rehearsal import RecordedRequests
+from raymlops.serving.slot import Slot
 from raymlops.serving.trials import ShadowQueue
 
 __all__ = ["Endpoint", "EndpointStats"]
@@ -101,7 +100,6 @@ class Endpoint:
         max_in_flight: int = MAX_IN_FLIGHT,
     ) -> None:
         self.model = model
-        self._loader = loader
         self._clock = clock or SystemClock()
         config = config or ServingConfig()
         self._body_limit = config.body_limit_bytes
@@ -116,16 +114,8 @@ class Endpoint:
         self._answerer = Answerer(
             self._clock, events, self._shadow, self._deadline_s, self._batcher, self._breakers, self._recorded
         )
-        self._prober = Prober(
-            self._breakers,
-            self._recorded,
-            current=lambda: self._serving,
-            reload=self._reload,
-            replace=self._replace,
-        )
-        self._serving: Serving | None = None
-        self._load_lock = threading.Lock()
-        self._swap_lock = threading.Lock()
+        self._slot = Slot(model, loader, self._recorded)
+        self._prober = Prober(self._breakers, self._recorded, self._slot)
         self._replies: Counter[int] = Counter()
         self._in_flight = 0
         self._prefix = f"/v2/models/{model}"
@@ -142,8 +132,7 @@ class Endpoint:
     @property
     def number(self) -> int:
         """Number of the plan that is served; 0 where none is."""
-        serving = self._serving
-        return 0 if serving is None else serving.plan.number
+        return self._slot.number
 
     @property
     def stats(self) -> EndpointStats:
@@ -159,45 +148,12 @@ class Endpoint:
         )
 
     def load(self, plan: ServingPlan) -> Serving:
-        """Build what serves a plan; nothing changes for callers. Blocks: one load at a time.
-
-        Raises:
-            ConflictError: The plan is another model's.
-            ModelVersionNotFound: It names a version that does not exist.
-            ModelLoadFailed: The champion cannot be loaded, and what is served now goes on.
-        """
-        if plan.model != self.model:
-            raise ConflictError(f"plan must be for model {self.model!r}, got {plan.model!r}")
-        with self._load_lock:
-            current = self._serving
-            if current is not None and current.plan == plan:
-                return current
-            return self._loader.load(plan, current, self._recorded.sample())
-
-    def _reload(self, serving: Serving, recorded: Sequence[Columns]) -> Serving:
-        """Try again to load what of a serving is broken."""
-        with self._load_lock:
-            return self._loader.load(serving.plan, serving, recorded)
-
-    def _replace(self, serving: Serving, mended: Serving) -> None:
-        with self._swap_lock:
-            if self._serving is serving:
-                self._serving = mended
+        """Build what serves a plan, as ``Slot.load``."""
+        return self._slot.load(plan)
 
     def swap(self, serving: Serving) -> bool:
-        """Serve it from the next request on; requests under way end with what they began with.
-
-        Returns:
-            Whether it was taken: not where its plan's number is not above the present one.
-        """
-        if serving.plan.model != self.model:
-            raise ConflictError(f"plan must be for model {self.model!r}, got {serving.plan.model!r}")
-        with self._swap_lock:
-            if serving.plan.number <= self.number:
-                return False
-            self._prober.follow(serving, self._serving)
-            self._serving = serving
-            return True
+        """Serve it from the next request on, as ``Slot.swap``."""
+        return self._slot.swap(serving)
 
     def admit(self, access: Access) -> None:
         """Let in whom it lets in, from the next request on."""
@@ -268,7 +224,7 @@ class Endpoint:
             return error_reply(429, f"more than {self._max_in_flight} requests are under way", retry_after="1")
         if request.headers.get("content-encoding", "identity") != "identity":
             raise DataError("the body must be sent without content-encoding")
-        serving = self._serving
+        serving = self._slot.current
         if serving is None:
             raise UnavailableError(f"model {self.model!r} is not ready: no plan is loaded yet")
         pinned = None if version is None else self._pinned(serving, version)
@@ -313,7 +269,7 @@ class Endpoint:
         answer = await self._answerer.answer(
             Query(call.serving, call.pinned, request_id, key, infer.columns, at_us, call.started_ns)
         )
-        head = self._head(answer.version, request_id, {"role": answer.role})
+        head = _head(self.model, answer.version, request_id, {"role": answer.role})
         body, headers = encode_infer(head, answer.outputs, infer)
         return HttpReply(200, headers, body)
 
@@ -334,17 +290,9 @@ class Endpoint:
                 predict.entities,
             )
         )
-        head = self._head(answer.version, request_id, {"role": answer.role, "missing": predict.missing})
+        head = _head(self.model, answer.version, request_id, {"role": answer.role, "missing": predict.missing})
         body, headers = encode_infer(head, answer.outputs)
         return HttpReply(200, headers, body)
-
-    def _head(self, version: int, request_id: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "model_name": self.model,
-            "model_version": str(version),
-            "id": request_id,
-            "parameters": parameters,
-        }
 
     async def _record_labels(self, call: _Call) -> HttpReply:
         if self._labels is None:
@@ -354,3 +302,7 @@ class Endpoint:
         async with asyncio.timeout(self._deadline_s):
             recorded = await self._labels.record(self.model, table, batch_id)
         return json_reply({"recorded": recorded})
+
+
+def _head(model: str, version: int, request_id: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    return {"model_name": model, "model_version": str(version), "id": request_id, "parameters": parameters}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from raymlops.errors import DeploymentError, RaymlopsError
 from raymlops.serving.breaker import Breakers
-from raymlops.serving.loader import Loaded, Serving
+from raymlops.serving.loader import Serving
 from raymlops.serving.protocols import CandidateClient, Columns
 from raymlops.serving.rehearsal import RecordedRequests
+from raymlops.serving.slot import Slot
 from raymlops.serving.trials import ask
 
 __all__ = ["Prober"]
@@ -31,29 +32,18 @@ class Prober:
     Args:
         breakers: Looked after.
         recorded: What was answered lately.
-        current: What is served now.
-        reload: Builds a serving anew, given one and recorded requests; blocks, so it is called in a thread.
-        replace: Puts the second serving in the place of the first, if that is still served.
+        slot: Holds what is served.
     """
 
-    def __init__(
-        self,
-        breakers: Breakers,
-        recorded: RecordedRequests,
-        *,
-        current: Callable[[], Serving | None],
-        reload: Callable[[Serving, Sequence[Columns]], Serving],
-        replace: Callable[[Serving, Serving], None],
-    ) -> None:
+    def __init__(self, breakers: Breakers, recorded: RecordedRequests, slot: Slot) -> None:
         self._breakers = breakers
         self._recorded = recorded
-        self._current = current
-        self._reload = reload
-        self._replace = replace
+        self._slot = slot
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         breakers.on_open = self._look
+        slot.on_swap = self._follow
 
     def start(self) -> None:
         """Begin; a repeat changes nothing."""
@@ -61,23 +51,23 @@ class Prober:
             self._loop = asyncio.get_running_loop()
             self._task = self._loop.create_task(self._run())
 
-    def follow(self, serving: Serving, before: Serving | None) -> None:
-        """Keep the breakers of versions that go on in the same process; what could not be loaded is not asked."""
-        if before is not None:
-            kept = before.versions.keys() & serving.versions.keys()
-            if serving.plan.trial is not None and before.plan.trial is not None:
-                kept |= {serving.plan.trial.version} & {before.plan.trial.version}
-            self._breakers.keep(kept)
-        for version, loaded in serving.versions.items():
-            if loaded.broken and self._breakers.of(version).closed:
-                self._breakers.trip(version, "its files could not be loaded")
-
     async def stop(self) -> None:
         """Stop; a probe in a thread ends by itself."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
+
+    def _follow(self, serving: Serving, before: Serving | None) -> None:
+        """Keep the breakers of versions that go on in the same process; what could not be loaded is not asked."""
+        if before is not None:
+            kept = {version for version, loaded in serving.versions.items() if before.versions.get(version) is loaded}
+            if serving.plan.trial is not None and before.plan.trial is not None:
+                kept |= {serving.plan.trial.version} & {before.plan.trial.version}
+            self._breakers.keep(kept)
+        for version, loaded in serving.versions.items():
+            if loaded.broken and self._breakers.of(version).closed:
+                self._breakers.trip(version, "its files could not be loaded")
 
     def _look(self) -> None:
         if self._loop is not None:
@@ -98,7 +88,7 @@ class Prober:
                     await self._wake.wait()
 
     async def _probe(self, version: int) -> str | None:
-        serving, recorded = self._current(), self._recorded.sample()
+        serving, recorded = self._slot.current, self._recorded.sample()
         if serving is None:
             return "nothing is served"
         trial = serving.plan.trial
@@ -107,21 +97,12 @@ class Prober:
         loaded = serving.versions.get(version)
         if loaded is None:
             return "it is not in service any more"
-        if loaded.broken:
-            return await self._mend(serving, loaded, recorded)
-        return await asyncio.to_thread(loaded.problem, recorded)
-
-    async def _mend(self, serving: Serving, broken: Loaded, recorded: Sequence[Columns]) -> str | None:
-        """Load what is served once more, and serve it if the broken version is whole now."""
         try:
-            fresh = await asyncio.to_thread(self._reload, serving, recorded)
+            if loaded.broken:
+                return await asyncio.to_thread(self._slot.mend, serving, version, recorded)
+            return await asyncio.to_thread(loaded.problem, recorded)
         except RaymlopsError as error:
             return str(error)
-        mended = fresh.versions[broken.version]
-        if mended.broken:
-            return mended.problem()
-        self._replace(serving, fresh)
-        return None
 
 
 async def _probe_candidate(candidate: CandidateClient, recorded: Sequence[Columns], deadline_s: float) -> str | None:

@@ -263,12 +263,12 @@ def break_version(service: Any, version: int, answer: Any = None) -> None:
     from dataclasses import replace
     from types import MappingProxyType
 
-    serving = service.endpoint._serving
+    serving = service.endpoint._slot.current
     loaded = serving.versions[version]
     bad = replace(loaded, model=Raising(loaded.model, answer))
     role = "champion" if version == serving.champion.version else "backup"
     versions = MappingProxyType({**serving.versions, version: bad})
-    service.endpoint._serving = replace(serving, versions=versions, **{role: bad})
+    service.endpoint._slot.current = replace(serving, versions=versions, **{role: bad})
 
 
 NAN = {"label": np.array([0]), "probability": np.array([[np.nan, np.nan]])}

@@ -57,12 +57,12 @@ class Moody:
 
 def put_moody(service: Any, version: int) -> Moody:
     """Serve a version that can be broken."""
-    serving = service.endpoint._serving
+    serving = service.endpoint._slot.current
     moody = Moody(serving.versions[version].model)
     loaded = replace(serving.versions[version], model=moody)
     role = "champion" if version == serving.champion.version else "backup"
     versions = MappingProxyType({**serving.versions, version: loaded})
-    service.endpoint._serving = replace(serving, versions=versions, **{role: loaded})
+    service.endpoint._slot.current = replace(serving, versions=versions, **{role: loaded})
     return moody
 
 
@@ -267,6 +267,17 @@ async def test_a_champion_whose_files_come_back_answers_again(
     assert (await service.get("/versions/9/ready")).status == 200
     assert "its files could not be loaded" in (await events_of(service))[0]["fallback"]
     await service.endpoint.stop()
+
+
+async def test_a_broken_version_that_a_new_plan_loads_is_asked_at_once(
+    make_service: Callable[..., Any], config: ServingConfig, helpers: Any, broken: Path
+) -> None:
+    service = make_service(config.model_copy(update={"breaker": NEVER}))
+    service.serve(1, 9, backup=1)
+    assert role_of(await service.post("/infer", helpers.matrix_body())) == ("1", "backup")
+    shutil.copy(broken.parent / "model.ubj", broken / "model.ubj")
+    service.serve(2, 9, backup=1)
+    assert role_of(await service.post("/infer", helpers.matrix_body())) == ("9", "champion")
 
 
 async def test_after_a_restart_the_baseline_answers_for_a_champion_without_files(
