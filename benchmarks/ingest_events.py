@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -31,6 +32,7 @@ def measure() -> dict[str, Any]:
     """All figures; times in seconds unless the name says otherwise."""
     return {
         "ingest": {str(rows): _ingest(rows, max(20, 100_000 // rows)) for rows in (100, 1_000, 10_000)},
+        "ingest_100_from_many_writers": {str(writers): _ingest(100, 1_000, writers) for writers in (4, 16)},
         "profile": _profile(),
         "profile_10m_rows": _in_blocks(),
         "queries": _queries(),
@@ -69,18 +71,27 @@ def _events(rng: np.random.Generator, rows: int, first: datetime) -> pa.Table:
     )
 
 
-def _ingest(rows: int, batches: int) -> dict[str, float]:
-    """Batches of so many rows recorded one after the other, each on disk in a commit of its own."""
+def _ingest(rows: int, batches: int, writers: int = 1) -> dict[str, float]:
+    """Batches of so many rows, each acknowledged once it is on disk; a writer sends the next one then.
+
+    Several writers stand for as many replicas. Making the batches is not counted.
+    """
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as home:
         metadata = MetadataService(Path(home, "metadata.db"))
         monitor = MonitorService(DeltaEventTables(Path(home, "monitor")), metadata, ManualClock(START))
         tables = [_events(rng, rows, START + timedelta(seconds=n)) for n in range(batches)]
         monitor.record_events("m", _events(rng, rows, START), "first")
+
+        def write(writer: int) -> None:
+            for number in range(writer, batches, writers):
+                monitor.record_events("m", tables[number], f"b{number}")
+
         wall, cpu = time.perf_counter(), time.process_time()
-        for number, table in enumerate(tables):
-            monitor.record_events("m", table, f"b{number}")
+        with ThreadPoolExecutor(writers) as pool:
+            list(pool.map(write, range(writers)))
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        assert monitor.events("m", START, START + timedelta(days=1)).num_rows == rows * (batches + 1)
         metadata.close()
     return {"rows_per_s": rows * batches / wall, "rows_per_cpu_s": rows * batches / cpu, "batches": batches}
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +19,11 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from raymlops.errors import NotFoundError, SchemaMismatch, StorageError
 from raymlops.features.files import Root, child, failure, parse_root, storage_options_for
+from raymlops.features.numbering import Batches, numbered_stream, numbered_table
 from raymlops.features.row_bounds import row_bounds
 from raymlops.features.timeline import SEQUENCE
 
-__all__ = ["KEEP_LOG", "Appended", "Batches", "DeltaTables"]
+__all__ = ["KEEP_LOG", "NUMBERING", "Appended", "Batches", "DeltaTables"]
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ _COMPACT_EVERY = 128
 _COMPACTED_BYTES = 32 << 20
 _ATTEMPTS = 64
 _LONGEST_PAUSE_S = 0.5
-_NUMBERING = "raymlops/sequence"
+NUMBERING = "raymlops/sequence"
 """Application id whose transaction version is the next ``_seq``. Appends that run at the same time both change it,
 which is what makes the later one fail instead of being numbered like the earlier one."""
 _CONFIGURATION = {
@@ -41,24 +42,6 @@ _CONFIGURATION = {
 _STATISTICS = "delta.dataSkippingStatsColumns"
 KEEP_LOG = PostCommitHookProperties(cleanup_expired_logs=False)
 """What every commit is made with, also to a table that has other settings."""
-
-
-class Batches(Protocol):
-    """Rows that need not fit in memory, to be read as often as an append has to be tried."""
-
-    @property
-    def schema(self) -> Any:
-        """Their Arrow schema."""
-        ...
-
-    @property
-    def num_rows(self) -> int:
-        """How many there are."""
-        ...
-
-    def batches(self) -> Iterator[Any]:
-        """All of them, as record batches in their order."""
-        ...
 
 
 class Appended(NamedTuple):
@@ -113,20 +96,21 @@ class DeltaTables:
         with self._lock, self._named(name, "read"):
             return self._find(name) is not None
 
-    def append(self, name: str, rows: Any, *, ingest_id: str) -> Appended:
+    def append(self, name: str, rows: Any, *, ingest_id: str, others: Sequence[str] = ()) -> Appended:
         """Append rows in one commit; the first append makes the table.
 
         Args:
             name: Name of the table.
             rows: A table, or ``Batches`` to be streamed; the columns and types of the first append are the table's.
             ingest_id: An append with an id that was there before changes nothing.
+            others: More ids that the table knows from this commit on, for rows of several that share it.
 
         Raises:
             SchemaMismatch: columns or types are not the table's.
             StorageError: nothing was written.
         """
-        if ingest_id == _NUMBERING:
-            raise SchemaMismatch(f"table {name!r}: ingest_id must not be {_NUMBERING!r}, which numbers the rows")
+        if NUMBERING in (ingest_id, *others):
+            raise SchemaMismatch(f"table {name!r}: ingest_id must not be {NUMBERING!r}, which numbers the rows")
         untyped = [field.name for field in rows.schema if pa.types.is_null(field.type)]
         if untyped:
             raise SchemaMismatch(f"table {name!r}: columns {untyped} must have a type, got null", columns=untyped)
@@ -134,7 +118,7 @@ class DeltaTables:
             appending = self._appending[name]
         with appending, self._named(name, "append"):
             for attempt in range(_ATTEMPTS):
-                done = self._try_append(name, rows, ingest_id)
+                done = self._try_append(name, rows, (ingest_id, *others))
                 if done is not None:
                     return done
                 # Whoever lost draws lots for when to try again, so that the same do not meet for ever.
@@ -233,30 +217,29 @@ class DeltaTables:
                 raise NotFoundError(f"table {name!r}: version must be 0 to {newest}, got {version}", table=name)
             yield self._open(name, version)
 
-    def _try_append(self, name: str, rows: Any, ingest_id: str) -> Appended | None:
+    def _try_append(self, name: str, rows: Any, ingest_ids: Sequence[str]) -> Appended | None:
         """One attempt; ``None``: another writer was faster."""
         with self._lock:
             # A table that was there must be there: made anew, it would number its rows from the start.
             handle = self._current(name) if name in self._seen else self._find(name)
-            version = None if handle is None else handle.transaction_version(ingest_id)
+            version = None if handle is None else handle.transaction_version(ingest_ids[0])
             if version is not None:
                 return Appended(version, duplicate=True, first_sequence=None)
             columns = None if handle is None else _columns_in_order(name, rows.schema, handle)
             first = self._sequence_after(name, handle)
             if isinstance(rows, pa.Table):
-                numbered = rows.select(columns or rows.column_names)
-                numbered = numbered.append_column(SEQUENCE, pa.array(np.arange(first, first + rows.num_rows)))
-                return self._commit(name, handle, numbered, ingest_id, first, first + rows.num_rows)
+                numbered = numbered_table(rows, columns or rows.column_names, first)
+                return self._commit(name, handle, numbered, ingest_ids, first, first + rows.num_rows)
             # A long write holds nobody up: it goes through a handle of its own.
             handle = None if handle is None else self._open(name, handle.version())
-        numbered = _numbered(rows, columns or rows.schema.names, first)
-        return self._commit(name, handle, numbered, ingest_id, first, first + rows.num_rows)
+        numbered = numbered_stream(rows, columns or rows.schema.names, first)
+        return self._commit(name, handle, numbered, ingest_ids, first, first + rows.num_rows)
 
     def _commit(
-        self, name: str, handle: DeltaTable | None, numbered: Any, ingest_id: str, first: int, following: int
+        self, name: str, handle: DeltaTable | None, numbered: Any, ingest_ids: Sequence[str], first: int, following: int
     ) -> Appended | None:
         version = 0 if handle is None else handle.version() + 1
-        marks = [Transaction(ingest_id, version), Transaction(_NUMBERING, following)]
+        marks = [*(Transaction(each, version) for each in ingest_ids), Transaction(NUMBERING, following)]
         try:
             write_deltalake(
                 self._uri(name) if handle is None else handle,
@@ -320,7 +303,7 @@ class DeltaTables:
             return 0
         version, following = self._next_sequence.get(name, (-1, 0))
         if version != handle.version():
-            following = handle.transaction_version(_NUMBERING)
+            following = handle.transaction_version(NUMBERING)
             if following is None:
                 files = pa.table(handle.get_add_actions(flatten=True))
                 newest = files[f"max.{SEQUENCE}"].to_pylist() if files.num_rows else []
@@ -381,17 +364,3 @@ def _columns_in_order(name: str, given: Any, handle: DeltaTable) -> list[str]:
             f"table {name!r}: columns must be the table's, got (table's, given) {pairs}", columns=pairs
         )
     return list(have)
-
-
-def _numbered(rows: Batches, columns: Sequence[str], first: int) -> Any:
-    """A stream of the rows with their columns in order and ``_seq``."""
-    schema = pa.schema([*(rows.schema.field(name) for name in columns), pa.field(SEQUENCE, pa.int64())])
-
-    def stream() -> Iterator[Any]:
-        following = first
-        for batch in rows.batches():
-            numbers = pa.array(np.arange(following, following + batch.num_rows))
-            following += batch.num_rows
-            yield pa.RecordBatch.from_arrays([*(batch.column(name) for name in columns), numbers], schema=schema)
-
-    return pa.RecordBatchReader.from_batches(schema, stream())

@@ -17,7 +17,7 @@ __all__ = ["EventTables", "FeatureAudit", "WindowMetadata"]
 
 
 class EventTables(Protocol):
-    """Durable append-only tables. Thread-safe for readers; the monitor never appends twice at a time."""
+    """Durable append-only tables. Thread-safe."""
 
     def append(self, name: str, table: pa.Table, *, ingest_id: str) -> object:
         """Append rows, once per ``ingest_id``; they are on disk when it returns. The first append makes the table.

@@ -41,7 +41,7 @@ Scoring = Literal["binary", "multiclass", "regressor"]
 class MonitorService:
     """Keeps prediction events and labels, and judges a model's windows once their labels have had time to come.
 
-    Thread-safe: appends and closings are each made one at a time, reports run beside them. All state lies in the
+    Thread-safe: closings are made one at a time, appends and reports run beside them. All state lies in the
     tables and the metadata store; what is held in memory is a cache, and is lost without harm.
 
     Args:
@@ -65,7 +65,7 @@ class MonitorService:
         self._clock = clock
         self._config = config or MonitoringConfig()
         self._audit = audit
-        self._appending = threading.Lock()
+        self._dating = threading.Lock()
         self._closing = threading.Lock()
         self._earliest: dict[str, datetime] = {}
         self._next: dict[str, datetime] = {}
@@ -95,8 +95,8 @@ class MonitorService:
         """
         required = ("request_id", "row", "event_time", "served_at", "version", "role")
         table = conform(table, EVENTS, "prediction events", required)
-        with self._appending:
-            self._tables.append(_events_name(model), table, ingest_id=batch_id)
+        self._tables.append(_events_name(model), table, ingest_id=batch_id)
+        with self._dating:  # after the append: whoever looks for the first event meanwhile finds it or waits here
             if model in self._earliest and table.num_rows:
                 self._earliest[model] = min(self._earliest[model], pc.min(table["event_time"]).as_py())
         return int(table.num_rows)
@@ -120,8 +120,7 @@ class MonitorService:
             texts = [None if value is None else label_text(value) for value in table["label"].to_pylist()]
             table = table.set_column(table.column_names.index("label"), "label", pa.array(texts, type=pa.string()))
         table = conform(table, LABELS, "labels", tuple(LABELS.names)).select(LABELS.names)
-        with self._appending:
-            self._tables.append(_labels_name(model), table, ingest_id=batch_id)
+        self._tables.append(_labels_name(model), table, ingest_id=batch_id)
         self._late_labels.record(model)
         return int(table.num_rows)
 
@@ -224,9 +223,9 @@ class MonitorService:
         return self._next[model]
 
     def _first_event(self, model: str) -> datetime | None:
-        with self._appending:
+        with self._dating:
             if model not in self._earliest:
-                times = self._tables.read(_events_name(model), None, None, "event_time")
+                times = self._tables.read(_events_name(model), None, None, "event_time", columns=["event_time"])
                 if not times.num_rows:
                     return None
                 self._earliest[model] = pc.min(times["event_time"]).as_py()

@@ -31,8 +31,9 @@ _log = logging.getLogger(__name__)
 
 _ROUTER_OF_A_DRIVER = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"}
 """The controller holds handles outside of any replica, so its routers need a loop of their own (facts-ray.md)."""
-_CALLERS_AT_ONCE = {FEATURES: 32}
-"""Where it is not 8. Writes of features take turns; the nodes' copies, which read, must not queue behind them."""
+_CALLERS_AT_ONCE = {FEATURES: 32, MONITOR: 32}
+"""Where it is not 8. Writes of features take turns; the nodes' copies, which read, must not queue behind them. Batches
+of events that wait together share a commit."""
 
 
 def start_control_plane(config: PlatformConfig, timeout_s: float = 120.0) -> None:

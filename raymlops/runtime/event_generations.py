@@ -19,12 +19,13 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from raymlops.errors import StorageError
-from raymlops.features.delta import KEEP_LOG, DeltaTables
+from raymlops.features.delta import KEEP_LOG, NUMBERING, DeltaTables
 
 __all__ = [
     "Generation",
     "Seal",
     "compact",
+    "ingest_ids",
     "list_generations",
     "next_number",
     "read_seal",
@@ -102,6 +103,22 @@ def list_generations(root: Path, name: str) -> list[Generation]:
         number, _, shape = directory.rpartition("-")
         found.append(Generation(int(number) if number else -1, shape, f"{name}/{directory}"))
     return sorted(found)
+
+
+def ingest_ids(root: Path, generation: Generation) -> set[str]:
+    """The ids that were appended to a generation, from its log, which is never cut.
+
+    Raises:
+        StorageError: The log cannot be read.
+    """
+    found = set()
+    try:
+        for path in (root / generation.name / "_delta_log").glob("*.json"):
+            actions = (orjson.loads(line) for line in path.read_bytes().splitlines() if b'"txn"' in line)
+            found |= {action["txn"]["appId"] for action in actions if "txn" in action}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"the log of {root / generation.name} cannot be read: {error!r}", path=str(root)) from error
+    return found - {NUMBERING}
 
 
 def next_number(root: Path, name: str) -> int:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
 
 from raymlops.errors import NotFoundError, StorageError
 from raymlops.features.delta import DeltaTables
@@ -20,6 +19,7 @@ from raymlops.runtime.event_generations import (
     Generation,
     Seal,
     compact,
+    ingest_ids,
     list_generations,
     next_number,
     read_seal,
@@ -28,6 +28,7 @@ from raymlops.runtime.event_generations import (
     settle,
     sweep,
 )
+from raymlops.runtime.shared_appends import SharedAppends
 
 __all__ = ["DeltaEventTables"]
 
@@ -42,6 +43,8 @@ _SPANS = 8
 
 class DeltaEventTables:
     """One table per name, as generations of Delta tables: each bounded, each of one schema.
+
+    Appends of one schema that wait for each other share a commit.
 
     A model whose inputs change writes to a generation beside the old one. A generation that is full is sealed with
     the first and last instants of its columns, so that a query opens only those generations that can hold its rows,
@@ -60,9 +63,10 @@ class DeltaEventTables:
         self._commits = commits
         self._tables = DeltaTables(root, skip_by=_INSTANTS)
         self._appending = threading.Lock()
+        self._line = SharedAppends(self._write)
         self._current: dict[tuple[str, str], Generation] = {}
-        self._appended: dict[Generation, int] = {}
-        self._before: dict[Generation, list[DeltaTable]] = {}
+        self._known: dict[Generation, list[set[str]]] = {}
+        """Current generation -> ingest ids of the two before it and its own."""
         self._seals: dict[Generation, Seal] = {}
 
     def append(self, name: str, table: pa.Table, *, ingest_id: str) -> object:
@@ -71,13 +75,23 @@ class DeltaEventTables:
         table = table.select([*instants, *(column for column in table.column_names if column not in instants)])
         described = ",".join(f"{field.name}:{field.type}" for field in table.schema)
         shape = hashlib.sha256(described.encode()).hexdigest()[:12]
+        self._line.append((name, shape), table, ingest_id)
+        return None
+
+    def _write(self, key: tuple[str, str], tables: Mapping[str, pa.Table]) -> None:
+        """Append what several callers brought in one commit, but for what is known already."""
         with self._appending:
-            current = self._open_generation(name, shape)
-            if any(before.transaction_version(ingest_id) is not None for before in self._before[current]):
-                return None
-            appended = self._tables.append(current.name, table, ingest_id=ingest_id)
-            self._appended[current] = appended.version
-            return appended
+            current = self._open_generation(*key)
+            fresh = [each for each in tables if not any(each in known for known in self._known[current])]
+            if not fresh:
+                return
+            rows = pa.concat_tables([tables[each] for each in fresh], promote_options="default")
+            try:
+                self._tables.append(current.name, rows, ingest_id=fresh[0], others=fresh[1:])
+            except BaseException:
+                self._forget(key)  # the rows may be there or not: the log tells
+                raise
+            self._known[current][-1].update(fresh)
 
     def batches(self, name: str, start: datetime | None, end: datetime | None, column: str) -> Iterator[pa.Table]:
         """The rows for which ``start <= column < end``, some thousands at a time and in no order."""
@@ -141,12 +155,12 @@ class DeltaEventTables:
     def _open_generation(self, name: str, shape: str) -> Generation:
         """The generation to append to; a full one is sealed and followed by the next."""
         current = self._current.get((name, shape))
-        if current is not None and self._appended.get(current, 0) < self._commits:
+        if current is not None and len(self._known[current][-1]) < self._commits:
             return current
         alike = [part for part in list_generations(self._root, name) if part.shape == shape]
         newest = alike.pop() if alike else None
         if newest is not None and self._seal_of(newest) is None:
-            if newest.number >= 0 and self._tables.version(newest.name) < self._commits:
+            if newest.number >= 0 and len(ingest_ids(self._root, newest)) < self._commits:
                 return self._enter(name, newest, alike)
             self._seals[newest] = seal(self._tables, self._root, newest)
         number = next_number(self._root, name)
@@ -154,13 +168,16 @@ class DeltaEventTables:
         return self._enter(name, Generation(number, shape, f"{name}/{number:08d}-{shape}"), before)
 
     def _enter(self, name: str, current: Generation, before: Sequence[Generation]) -> Generation:
+        self._forget((name, current.shape))
         self._current[name, current.shape] = current
-        remembering = []
-        for part in before[-2:]:
-            with self._tables.opened(part.name) as handle:
-                remembering.append(handle)
-        self._before[current] = remembering
+        self._known[current] = [ingest_ids(self._root, part) for part in (*before[-2:], current)]
         return current
+
+    def _forget(self, key: tuple[str, str]) -> None:
+        """Have the current generation looked up again."""
+        current = self._current.pop(key, None)
+        if current is not None:
+            self._known.pop(current)
 
     def _seal_if_done(self, name: str, part: Generation, span: timedelta, keep_from: datetime | None) -> Seal | None:
         """Seal a generation that spans enough time, or whose rows are all to go."""
@@ -169,8 +186,7 @@ class DeltaEventTables:
                 bounds = _extremes(pa.table(handle.get_add_actions(flatten=True)))
             if bounds is None or (bounds[1] - bounds[0] < span and not (keep_from and bounds[1] < keep_from)):
                 return None
-            self._current.pop((name, part.shape), None)
-            self._before.pop(part, None)
+            self._forget((name, part.shape))
             return self._seals.setdefault(part, seal(self._tables, self._root, part))
 
     def _seal_of(self, part: Generation) -> Seal | None:

@@ -4,14 +4,19 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
 from raymlops.errors import NotFoundError, StorageError
+from raymlops.features.delta import DeltaTables
 from raymlops.runtime import event_generations
 from raymlops.runtime.event_generations import list_generations, read_seal
 from raymlops.runtime.event_tables import DeltaEventTables
@@ -54,8 +59,8 @@ def tables(tmp_path: Path) -> DeltaEventTables:
 def test_full_generations_are_followed_by_the_next(tables: DeltaEventTables, tmp_path: Path) -> None:
     fill(tables, 20)
     found = list_generations(tmp_path, NAME)
-    assert [part.number for part in found] == [0, 1, 2]
-    assert [read_seal(tmp_path, part) is None for part in found] == [False, False, True]
+    assert [part.number for part in found] == [0, 1, 2, 3]
+    assert [read_seal(tmp_path, part) is None for part in found] == [False, False, False, True]
     assert ids(tables.read(NAME, None, None, "event_time")) == everything(20)
     assert ids(DeltaEventTables(tmp_path).read(NAME, None, None, "event_time")) == everything(20)
 
@@ -66,6 +71,74 @@ def test_a_repeat_is_known_over_the_end_of_a_generation(tables: DeltaEventTables
     tables.append(NAME, rows(7), ingest_id="b7")
     DeltaEventTables(tmp_path, commits=6).append(NAME, rows(2), ingest_id="b2")
     assert ids(tables.read(NAME, None, None, "event_time")) == everything(8)
+
+
+@dataclass
+class Gathered:
+    """Holds the first append back until others have lined up behind it."""
+
+    commits: list[tuple[str, ...]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    fails: bool = False
+
+    def append(self, tables: DeltaEventTables, hours: Sequence[int], monkeypatch: pytest.MonkeyPatch) -> None:
+        writing, released, original = threading.Event(), threading.Event(), DeltaTables.append
+
+        def held(of: DeltaTables, name: str, table: pa.Table, *, ingest_id: str, others: Sequence[str] = ()) -> Any:
+            writing.set()
+            assert released.wait(30)
+            self.commits.append((ingest_id, *others))
+            done = original(of, name, table, ingest_id=ingest_id, others=others)
+            if self.fails:
+                raise StorageError("the disk is full")
+            return done
+
+        def one(hour: int) -> None:
+            try:
+                tables.append(NAME, rows(hour), ingest_id=f"b{hour}")
+            except StorageError as error:
+                self.errors.append(str(error))
+
+        threads = [threading.Thread(target=one, args=(hour,)) for hour in hours]
+        with monkeypatch.context() as patched:
+            patched.setattr(DeltaTables, "append", held)
+            threads[0].start()
+            assert writing.wait(30)
+            for thread in threads[1:]:
+                thread.start()
+            deadline = time.monotonic() + 30
+            while tables._line.waiting < len(hours) - 1:
+                assert time.monotonic() < deadline
+            released.set()
+            for thread in threads:
+                thread.join()
+
+
+def test_batches_in_line_share_a_commit(
+    tables: DeltaEventTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is there once, one that is known already and one that comes twice among them."""
+    tables.append(NAME, rows(0), ingest_id="b0")
+    line = Gathered()
+    line.append(tables, [1, 2, 3, 3, 0, 4], monkeypatch)
+    assert line.commits[0] == ("b1",)
+    assert len(line.commits) == 2
+    assert sorted(each for commit in line.commits for each in commit) == ["b1", "b2", "b3", "b4"]
+    again = DeltaEventTables(tmp_path, commits=6)
+    again.append(NAME, rows(2), ingest_id="b2")
+    assert sorted(ids(again.read(NAME, None, None, "event_time"))) == everything(5)
+
+
+def test_a_commit_that_fails_fails_for_all_in_it(tables: DeltaEventTables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here it fails after the rows were written: sent again, with others, they are there once."""
+    tables.append(NAME, rows(0), ingest_id="b0")
+    line = Gathered(fails=True)
+    line.append(tables, [1, 2, 3], monkeypatch)
+    assert line.errors == ["the disk is full"] * 3
+    line.fails = False
+    line.append(tables, [4, 3, 2, 1], monkeypatch)
+    assert len(line.errors) == 3
+    assert sorted(ids(tables.read(NAME, None, None, "event_time"))) == everything(5)
 
 
 def test_a_query_opens_only_generations_that_can_hold_its_rows(tables: DeltaEventTables, tmp_path: Path) -> None:
@@ -157,7 +230,7 @@ def test_what_is_older_than_the_retention_goes_as_a_whole_generation(tables: Del
     fill(tables, 20)
     tables.maintain(NAME, START + 10 * HOUR, 365 * DAY)
     left = ids(tables.read(NAME, None, None, "event_time"))
-    assert left == everything(20)[28:]  # the generation of the tenth hour stays whole
+    assert left == everything(20)[24:]  # the generation of the tenth hour stays whole
     assert ids(DeltaEventTables(tmp_path).read(NAME, None, None, "event_time")) == left
     tables.maintain(NAME, START + 100 * HOUR, 365 * DAY)
     assert ids(tables.read(NAME, None, None, "event_time")) == []
@@ -180,7 +253,7 @@ def test_a_removal_that_was_cut_off_is_finished(tables: DeltaEventTables, tmp_pa
     first = tmp_path / list_generations(tmp_path, NAME)[0].name
     first.rename(first.with_name(f".removed-{first.name}"))
     left = ids(tables.read(NAME, None, None, "event_time"))
-    assert left == everything(8)[28:]
+    assert left == everything(8)[24:]
     tables.maintain(NAME, None, 365 * DAY)
     assert list((tmp_path / NAME).glob(".removed-*")) == []
 
@@ -214,6 +287,7 @@ KILLED = """
 import os, signal, sys
 from datetime import timedelta
 from pathlib import Path
+from raymlops.features.delta import DeltaTables
 from raymlops.runtime import event_generations
 from raymlops.runtime.event_tables import DeltaEventTables
 place = sys.argv[2]
