@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +13,16 @@ from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_erro
 from raymlops.errors import NotFoundError
 
 __all__ = ["app"]
+
+
+class Period(StrEnum):
+    """What windows are added up to."""
+
+    DAY = "day"
+    WEEK = "week"
+
+
+_LENGTHS = {Period.DAY: timedelta(days=1), Period.WEEK: timedelta(weeks=1)}
 
 app = typer.Typer(no_args_is_help=True, help="Windows, drift and performance.")
 
@@ -60,8 +72,20 @@ def alerts(
 
 @app.command()
 @one_line_errors
-def profile(name: str, json: JsonOption = False, config: ConfigOption = None) -> None:
-    """The newest closed window, column by column: distance from the reference, threshold, missing values."""
+def profile(
+    name: str,
+    by: Annotated[Period | None, typer.Option(help="Add the windows up to days or weeks.")] = None,
+    segment: Annotated[str, typer.Option(help="A declared segment; with --by.")] = "",
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """The newest closed window, column by column: distance from the reference, threshold, missing values.
+
+    With --by, all windows by day or week: their rows, late ones included, and what has moved.
+    """
+    if by is not None:
+        _periods(name, by, segment, json, config)
+        return
     with platform(config) as connected:
         windows = connected.monitor.report(name).windows
     if not windows:
@@ -71,3 +95,16 @@ def profile(name: str, json: JsonOption = False, config: ConfigOption = None) ->
         console.print(f"window from {windows[-1].start:%Y-%m-%d %H:%M} to {windows[-1].end:%Y-%m-%d %H:%M} UTC")
     shown = ["column", "score", "threshold", "p_value", "drifted", "missing_share", "importance"]
     show(columns, shown, as_json=json)
+
+
+def _periods(name: str, by: Period, segment: str, json: bool, config: Path | None) -> None:
+    with platform(config) as connected:
+        periods = connected.monitor.rollup(name, every=_LENGTHS[by])
+    if not periods:
+        raise NotFoundError(f"no window of model {name!r} has been closed yet")
+    if json:
+        show_json([period.to_dict() for period in periods])
+        return
+    from raymlops.cli.monitor_report import render_periods
+
+    console.print(render_periods(periods, segment), highlight=False)

@@ -10,11 +10,13 @@ from rich.text import Text
 
 from raymlops.monitoring.answers import explain, over_threshold, overall_drift
 from raymlops.monitoring.report import MonitorReport, main_metric
+from raymlops.monitoring.rollup import PeriodProfile
 from raymlops.records.alerts import AlertStatus
 from raymlops.records.windows import WindowRecord
 
-__all__ = ["render_alerts", "render_report"]
+__all__ = ["render_alerts", "render_periods", "render_report"]
 
+SHOWN_MOVED = 4
 _STYLES = {"yes": "bold red", "suspected": "bold yellow", "no": "bold green", "not known": "bold"}
 _QUALITY_STYLES = {"ok": "green", "warn": "yellow", "block": "red"}
 
@@ -41,6 +43,26 @@ def render_alerts(found: Sequence[AlertStatus]) -> RenderableType:
         state = f"{alert.cause.replace('_', ' ')} {alert.state if alert.state != 'happened' else ''}".strip()
         sent = Text(_sent(status))
         table.add_row(f"{alert.at:%Y-%m-%d %H:%M}", alert.severity, state, Text(alert.summary), sent)
+    return table
+
+
+def render_periods(periods: Sequence[PeriodProfile], segment: str = "") -> RenderableType:
+    """Periods of one segment, or of all rows, and the columns that have moved in each, the furthest first."""
+    table = Table("from", "to", "champion", "windows", "rows", "late", "moved", box=None, pad_edge=False)
+    for period in periods:
+        known = any(part.segment == segment and part.role != "shadow" for part in period.parts)
+        drift = period.drift(segment) if known else None
+        moved = "-" if drift is None else ", ".join(drift.drifted_columns()[:SHOWN_MOVED]) or "nothing"
+        more = 0 if drift is None else len(drift.drifted_columns()) - SHOWN_MOVED
+        table.add_row(
+            f"{period.start:%Y-%m-%d %H:%M}",
+            f"{period.end:%Y-%m-%d %H:%M}",
+            f"v{period.champion}",
+            f"{period.windows:,}",
+            f"{period.answered(segment).rows if known else 0:,}",
+            f"{period.late_rows:,}",
+            Text(f"{moved} and {more} more" if more > 0 else moved),
+        )
     return table
 
 

@@ -51,6 +51,8 @@ class LabelArrivals:
             due: Closed windows, each with the instant until which labels count.
             now: The same instant for those that are still open for labels.
         """
+        if not due:
+            return Look([], {}, {}, now, frozenset())
         marks = self._tables.marks(labels), self._tables.marks(events)
         starts = frozenset(window.start for window, _ in due)
         last = self._looks.get(model)
@@ -58,7 +60,7 @@ class LabelArrivals:
         known = (
             [] if last is None else [window for window, until in due if until == now and window.start in last.starts]
         )
-        if last is not None and known:
+        if last is not None and known:  # so that the last look has marks
             hit = self._hit(known, events, labels, last)
             untouched = {window.start for window in known} - hit
             touched = [(window, until) for window, until in due if window.start not in untouched]

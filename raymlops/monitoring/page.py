@@ -14,7 +14,7 @@ from itertools import groupby, pairwise
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from raymlops.monitoring.answers import answer_questions, drift_weight, explain, overall_drift
+from raymlops.monitoring.answers import drift_weight, explain, overall_drift
 from raymlops.monitoring.charts import Line, Marker, Span, bar_pairs, strip_chart, time_chart, volume_chart
 from raymlops.monitoring.heat import heat_rows, plot_data
 from raymlops.monitoring.report import MonitorReport, main_metric
@@ -44,7 +44,7 @@ def render(report: MonitorReport) -> str:
         performance=_performance_chart(report, metric, span),
         calibration=_calibration_chart(windows, span),
         volume=_volume(windows, span),
-        answers=answer_questions(windows),
+        answers=report.answers,
         explaining=[one for one in explain(windows) if one.drift.drifted][:10],
         overall=overall_drift(windows),
         reigns=_reigns(windows, span),

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from raymlops.records.bundles import BundleManifest
 from raymlops.records.features import ConsistencyReport
 from raymlops.records.models import ModelVersion
 from raymlops.records.plans import ServingPlan
@@ -92,6 +93,10 @@ class WindowMetadata(Protocol):
 
     def get_version(self, name: str, version: int) -> ModelVersion:
         """One version of a model; raises ``ModelVersionNotFound``."""
+        ...
+
+    def get_bundle(self, digest: str) -> BundleManifest:
+        """The bundle that trained a version; raises ``NotFoundError``."""
         ...
 
     def serving_at(self, name: str, when: datetime) -> int | None:

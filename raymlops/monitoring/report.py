@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from raymlops.monitoring.alarm import AlarmRule
 from raymlops.monitoring.answers import Answer, answer_questions, drift_weight, explain, overall_drift
 from raymlops.monitoring.estimate_checks import EstimateCheck, check_estimates
 from raymlops.monitoring.profile import LABEL_COLUMN, SCORE_COLUMN, Profile
@@ -61,6 +62,7 @@ class MonitorReport:
         comparisons: Name -> ``(window start, main metric)`` of others to plot beside the model, for example of one
             that was never retrained.
         late_rows: Start of a window -> rows that came after it had closed and are no part of its verdicts.
+        alarm: When drift lasts, which is more than that the newest window has drifted.
     """
 
     model: str
@@ -70,6 +72,7 @@ class MonitorReport:
     decisions: tuple[LedgerEntry, ...] = ()
     comparisons: Mapping[str, tuple[tuple[datetime, float], ...]] = field(default_factory=dict)
     late_rows: Mapping[datetime, int] = field(default_factory=dict)
+    alarm: AlarmRule = field(default_factory=AlarmRule)
 
     def beside(
         self,
@@ -83,7 +86,7 @@ class MonitorReport:
     @property
     def answers(self) -> tuple[Answer, Answer, Answer]:
         """Is the data broken, has it moved, is the model worse? As of the newest window."""
-        return answer_questions(self.windows)
+        return answer_questions(self.windows, self.alarm)
 
     @property
     def estimate_checks(self) -> tuple[EstimateCheck, ...]:

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from raymlops.clock import Clock, from_us, to_us
 from raymlops.config.monitoring import MonitoringConfig
-from raymlops.errors import ModelVersionNotFound, RaymlopsError
+from raymlops.errors import ConfigError, ModelVersionNotFound, RaymlopsError
+from raymlops.monitoring.alarm import AlarmRule
 from raymlops.monitoring.label_arrivals import LabelArrivals
 from raymlops.monitoring.labels import KEY, label_text
 from raymlops.monitoring.late_labels import LateLabels
@@ -28,6 +29,7 @@ from raymlops.monitoring.traffic import HISTORY, TrafficHistory
 from raymlops.monitoring.version_domains import VersionDomains
 from raymlops.monitoring.version_estimators import VersionEstimators
 from raymlops.monitoring.version_references import VersionReferences
+from raymlops.monitoring.version_segments import VersionSegments
 from raymlops.monitoring.window_profiles import WindowProfiles
 from raymlops.monitoring.windows import WindowData, last_champion, observe_window, refresh_window
 from raymlops.records.models import ModelVersion
@@ -50,6 +52,7 @@ class MonitorService:
         clock: Dates reports; windows follow the instant that ``close_windows`` is given.
         config: Windows, delays and bars.
         audit: Compares the features that were joined for a window's predictions with the tables; ``None``: nobody.
+        alarm: When reports call drift an alarm, as triggers and alerts do.
     """
 
     def __init__(
@@ -59,18 +62,21 @@ class MonitorService:
         clock: Clock,
         config: MonitoringConfig | None = None,
         audit: FeatureAudit | None = None,
+        alarm: AlarmRule | None = None,
     ) -> None:
         self._tables = tables
         self._metadata = metadata
         self._clock = clock
         self._config = config or MonitoringConfig()
         self._audit = audit
+        self._alarm = alarm or AlarmRule()
         self._dating = threading.Lock()
         self._closing = threading.Lock()
         self._earliest: dict[str, datetime] = {}
         self._next: dict[str, datetime] = {}
         self._references = VersionReferences(metadata)
-        self._profiles = WindowProfiles(tables, metadata, self._references.find, self._config)
+        self._segments = VersionSegments(metadata, self._config.segments)
+        self._profiles = WindowProfiles(tables, metadata, self._references.find, self._segments.of, self._config)
         self._retention = Retention(tables, metadata, self._config)
         self._traffic: dict[str, TrafficHistory] = {}
         self._estimators = VersionEstimators()
@@ -184,22 +190,38 @@ class MonitorService:
             if reference is not None and profile.reference == reference.digest:
                 shares = distributions(shown, reference, profile)
         late = self._metadata.late_rows(model, start, end)
-        return MonitorReport(model, self._clock.now(), tuple(windows), shares, late_rows=late)
+        return MonitorReport(model, self._clock.now(), tuple(windows), shares, late_rows=late, alarm=self._alarm)
 
-    def rollup(self, model: str, start: datetime, end: datetime, every: timedelta | None = None) -> list[PeriodProfile]:
+    def rollup(
+        self,
+        model: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        every: timedelta | None = None,
+    ) -> list[PeriodProfile]:
         """Closed windows that start at or after ``start`` and before ``end``, added up without their rows.
 
         Rows that came after their window had closed are among them.
 
         Args:
             model: Name of the model.
-            start: Start of the first period.
-            end: End of the last one.
+            start: Start of the first period; ``None``: the period that holds the first window, counted from the anchor.
+            end: End of the last one; ``None``: that of the newest window.
             every: Length of a period, such as a day or a week; ``None``: one for all.
 
         Returns:
             One per period and champion, by start; periods without profiles are left out.
+
+        Raises:
+            ConfigError: A period is not made of whole windows.
         """
+        if every is not None and every % self._config.window:
+            raise ConfigError(f"a period must be made of whole windows of {self._config.window}, got {every}")
+        if start is None or end is None:
+            windows = self._metadata.list_windows(model, start, end)
+            if not windows:
+                return []
+            start, end = start or _grid(self._config, windows[0].start, every=every), end or windows[-1].end
         profiles = self._profiles.stored(model, start, end)
         return roll_up(profiles, partial(self._references.find, model), start, end, every)
 
@@ -267,6 +289,7 @@ class MonitorService:
             domain_problem=unsampled,
             estimators=estimators,
             estimator_problems=unread,
+            segments=self._segments.of(model, champion),
             served_features=self._audited(model, events),
             usual=tuple(self._history(model, start).usual(start, self._config.window)),
         )
@@ -306,6 +329,7 @@ class MonitorService:
             versions=versions,
             reference=None,
             estimators=self._estimators.of(versions.values())[0],
+            segments=self._segments.of(model, window.champion),
         )
         found = refresh_window(window, data, until, self._config)
         ended = until >= window.end + self._config.label_delay + self._config.late_labels
@@ -353,9 +377,9 @@ class MonitorService:
         return table if table.num_columns else schema.empty_table().select(columns or schema.names)
 
 
-def _grid(config: MonitoringConfig, instant: datetime, *, up: bool = False) -> datetime:
-    """The last window start at or before an instant; with ``up`` the first one at or after it."""
-    length, anchor = config.window, config.anchor
+def _grid(config: MonitoringConfig, instant: datetime, *, up: bool = False, every: timedelta | None = None) -> datetime:
+    """The last start of a window, or of a longer period, at or before an instant; with ``up`` the first at or after."""
+    length, anchor = every or config.window, config.anchor
     number = -((anchor - instant) // length) if up else (instant - anchor) // length
     return from_us(to_us(anchor + number * length))
 

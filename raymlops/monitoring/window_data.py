@@ -37,6 +37,7 @@ class WindowData:
         domain_problem: What is wrong with a sample that cannot be read.
         estimators: Version -> what estimates its performance without labels, where it has a holdout.
         estimator_problems: What is wrong with holdouts that cannot be read.
+        segments: Columns and conditions whose segments the champion is judged on apart.
         served_features: What the audits of the features that were joined found.
         usual: Traffic of earlier windows like it.
     """
@@ -55,5 +56,6 @@ class WindowData:
     domain_problem: str = ""
     estimators: Mapping[int, PerformanceEstimator] = field(default_factory=dict)
     estimator_problems: tuple[str, ...] = ()
+    segments: tuple[str, ...] = ()
     served_features: ServedFeatures = field(default_factory=ServedFeatures)
     usual: tuple[Traffic, ...] = ()

@@ -143,7 +143,7 @@ def _segments(
         rows = rows.take(pa.array(estimation.places))
         losses = replace(losses, values=estimation.losses, estimated=True)
     declared, problems = declared_segments(
-        asked.declared.get(data.model, ()), rows, losses, min_rows=asked.min_rows, significance=asked.significance
+        data.segments, rows, losses, min_rows=asked.min_rows, significance=asked.significance
     )
     searched = _ranked_inputs(data)[: asked.search_columns]
     worst = worst_segment(rows, searched, losses, min_rows=asked.min_rows, significance=asked.significance)

@@ -112,7 +112,8 @@ class WindowProfiles:
         tables: Where events are.
         metadata: Where windows and profiles are.
         reference_of: The reference of a version, ``None`` where it has none: its windows then have no profiles.
-        config: Windows and segments.
+        segments_of: The segments of a version.
+        config: Windows.
     """
 
     def __init__(
@@ -120,11 +121,13 @@ class WindowProfiles:
         tables: EventTables,
         metadata: WindowMetadata,
         reference_of: Callable[[str, int], Reference | None],
+        segments_of: Callable[[str, int], Sequence[str]],
         config: MonitoringConfig,
     ) -> None:
         self._tables = tables
         self._metadata = metadata
         self._reference_of = reference_of
+        self._segments_of = segments_of
         self._config = config
 
     def catch_up(self, model: str, table: str, closed_until: datetime | None) -> Mapping[str, int]:
@@ -185,7 +188,7 @@ class WindowProfiles:
         reference = self._reference_of(window.model, window.champion)
         if reference is None:
             return []
-        segments = frozen_segments(self._config.segments.declared.get(window.model, ()), reference)
+        segments = frozen_segments(self._segments_of(window.model, window.champion), reference)
         return [
             WindowProfile(
                 model=window.model,

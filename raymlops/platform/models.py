@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from raymlops.platform.subject import Subject
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from raymlops.experiments import Boosting, LearningTask
     from raymlops.features import TrainingSet
     from raymlops.monitoring import MonitorReport
+    from raymlops.monitoring.rollup import PeriodProfile
 
 __all__ = ["Endpoints", "Labels", "Models", "Monitor", "TrialLimits"]
 
@@ -218,6 +219,16 @@ class Monitor(Subject):
     def report(self, name: str, start: datetime | None = None, end: datetime | None = None) -> MonitorReport:
         """Windows, drift and performance of a model between two instants."""
         return self._services.monitor.report(name, start, end)
+
+    def rollup(
+        self,
+        name: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        every: timedelta | None = None,
+    ) -> list[PeriodProfile]:
+        """Closed windows added up to days, weeks or the like, without their rows; ``None``: all windows, in one."""
+        return self._services.monitor.rollup(name, start, end, every)
 
     def alerts(self, name: str | None = None) -> list[AlertStatus]:
         """Alerts about a model, or all, oldest first, and who has heard of them."""

@@ -33,11 +33,12 @@ class MonitorActor(MonitorService):
     def __init__(self, config: PlatformConfig) -> None:
         metadata, clock = cast("Metadata", ActorProxy(METADATA)), build_clock(config)
         audit = ServedFeatureAudit(metadata, partial(open_reader, config, clock=clock))
-        super().__init__(DeltaEventTables(config.home / "monitor"), metadata, clock, config.monitoring, audit)
+        rule, tables = drift_alarm_rule(config), DeltaEventTables(config.home / "monitor")
+        super().__init__(tables, metadata, clock, config.monitoring, audit, rule)
         threading.Thread(target=self._look_after_tables, args=(metadata, clock), name="upkeep", daemon=True).start()
         metrics = config.monitoring.metrics
         if metrics.port is not None:
-            page = MetricsPage(metadata, clock, config.monitoring, drift_alarm_rule(config))
+            page = MetricsPage(metadata, clock, config.monitoring, rule)
             self._metrics = MetricsServer(metrics.host, metrics.port, page.render)
 
     def _look_after_tables(self, metadata: Metadata, clock: Clock) -> None:

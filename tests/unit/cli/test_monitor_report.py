@@ -2,10 +2,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
+import pyarrow as pa
 from rich.console import Console
 
-from raymlops.cli.monitor_report import render_alerts, render_report
-from raymlops.monitoring import MonitorReport
+from raymlops.cli.monitor_report import render_alerts, render_periods, render_report
+from raymlops.monitoring import MonitorReport, Reference
+from raymlops.monitoring.rollup import PeriodProfile
+from raymlops.monitoring.window_profiles import Part
 from raymlops.records.alerts import Alert, AlertStatus, Delivery
 from raymlops.records.windows import ColumnDrift, EstimatedPerformance, MultivariateDrift, Performance, WindowRecord
 
@@ -94,3 +98,18 @@ def test_alerts_come_with_their_deliveries() -> None:
     assert "churn: [b] moved" in text
     assert "chat delivered, pager pending after 3: answered 503" in text
     assert "to nobody" in text
+
+
+def test_periods_name_what_has_moved() -> None:
+    rng = np.random.default_rng(0)
+    reference = Reference.fit(pa.table({"x": rng.normal(size=4000), "[red]y": rng.normal(size=4000)}))
+    calm = reference.profile(pa.table({"x": rng.normal(size=900), "[red]y": rng.normal(size=900)}))
+    moved = reference.profile(pa.table({"x": rng.normal(size=900), "[red]y": rng.normal(1, 1, 900)}))
+    periods = [
+        PeriodProfile(START + n * DAY, START + (n + 1) * DAY, 3, 24, n, {Part(3, "champion"): profile}, reference)
+        for n, profile in enumerate([calm, moved])
+    ]
+    first, second = shown(render_periods(periods)).splitlines()[1:]
+    assert first.split()[-4:] == ["24", "900", "0", "nothing"]
+    assert second.split()[-4:] == ["24", "900", "1", "[red]y"]
+    assert shown(render_periods(periods, "x > 0")).splitlines()[1].split()[-2:] == ["0", "-"]

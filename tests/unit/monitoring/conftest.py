@@ -16,6 +16,7 @@ from raymlops.clock import ManualClock
 from raymlops.config.monitoring import MonitoringConfig
 from raymlops.errors import ModelVersionNotFound, NotFoundError, StaleWrite
 from raymlops.monitoring import REFERENCE_FILE, MonitorService, Reference
+from raymlops.records.bundles import BundleManifest
 from raymlops.records.models import ColumnSpec, ModelManifest, ModelVersion, Signature
 from raymlops.records.plans import ServingPlan
 from raymlops.records.windows import WindowProfile, WindowRecord
@@ -79,10 +80,16 @@ class MemoryMetadata:
 
     versions: dict[tuple[str, int], ModelVersion] = field(default_factory=dict)
     windows: dict[tuple[str, datetime], tuple[WindowRecord, bytes]] = field(default_factory=dict)
+    bundles: dict[str, BundleManifest] = field(default_factory=dict)
     champion: int | None = None
     plan: ServingPlan | None = None
     profiles: list[WindowProfile] = field(default_factory=list)
     marks: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def get_bundle(self, digest: str) -> BundleManifest:
+        if digest not in self.bundles:
+            raise NotFoundError(f"bundle {digest!r} does not exist")
+        return self.bundles[digest]
 
     def get_version(self, name: str, version: int) -> ModelVersion:
         if (name, version) not in self.versions:

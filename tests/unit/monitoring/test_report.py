@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raymlops.monitoring import MonitorReport
+from raymlops.monitoring import MonitorReport, MonitorService
+from raymlops.monitoring.alarm import AlarmRule
 from raymlops.monitoring.report import main_metric
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.windows import ColumnDrift, MultivariateDrift, Performance, WindowRecord
@@ -52,6 +53,19 @@ def test_the_report_is_json(report: MonitorReport) -> None:
     assert values["distributions"][0]["column"] in {"x", "score"}
     assert [answer["verdict"] for answer in values["answers"]] == ["no", "no", "no"]
     assert {column["column"] for column in values["explanation"]} == {"x", "y", "kind"}
+
+
+def test_drift_lasts_as_long_as_triggers_and_alerts_say(world: Any) -> None:
+    """Two windows of three raise an alarm by default; where five of five are asked for, they are a suspicion."""
+    world.register(1)
+    monitor = world.monitor()
+    for week in range(3):
+        monitor.record_events("m", world.events(week, 400, shift=0.8), f"e{week}")
+    monitor.close_windows("m", START + 4 * WEEK)
+    found: MonitorReport = monitor.report("m")
+    strict = MonitorService(world.tables, world.metadata, world.clock, world.config, alarm=AlarmRule(n=5, of=5))
+    assert [found.answers[1].verdict, strict.report("m").answers[1].verdict] == ["yes", "suspected"]
+    assert "suspected" in strict.report("m").html()
 
 
 def test_a_part_of_the_windows_can_be_asked_for(world: Any, report: MonitorReport) -> None:

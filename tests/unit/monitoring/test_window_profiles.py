@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raymlops.errors import NotFoundError, StaleWrite
+from raymlops.errors import ConfigError, NotFoundError, StaleWrite
 from raymlops.monitoring import Profile, Reference
 from raymlops.monitoring.window_profiles import Part, frozen_segments, profile_parts
 from raymlops.records.plans import ServingPlan, Trial
@@ -241,3 +241,18 @@ def test_rows_that_come_while_a_window_closes_are_late(world: Any) -> None:
     (week,) = monitor.rollup("m", START, START + WEEK)
     assert week.late_rows == 30
     assert week.answered() == whole(world, *tables)
+
+
+def test_without_bounds_periods_are_counted_from_the_anchor(world: Any) -> None:
+    world.register(1)
+    monitor = world.monitor()
+    assert monitor.rollup("m", every=WEEK) == []
+    for week in range(3):
+        fill(world, monitor, week)
+    monitor.close_windows("m", CLOSED)
+    fortnights = monitor.rollup("m", every=2 * WEEK)
+    assert [period.windows for period in fortnights] == [1, 2] or [period.windows for period in fortnights] == [2, 1]
+    assert all((period.end - world.config.anchor) % (2 * WEEK) == timedelta(0) for period in fortnights[:-1])
+    assert [period.windows for period in monitor.rollup("m")] == [3]
+    with pytest.raises(ConfigError, match="a period must be made of whole windows of 7 days"):
+        monitor.rollup("m", every=timedelta(days=1))
