@@ -28,6 +28,9 @@ BINARY_HEADER = "inference-header-content-length"
 """Length of the JSON part of a body that has a binary part."""
 
 FEATURES = "features"
+MAX_DIMENSIONS = 8
+"""Of any tensor. Inputs have one or two; a product of thousands of sizes takes minutes, and no message can say it."""
+
 MAX_ID_CHARS = 256
 MAX_ROWS = 50_000
 """Predicted on the event loop: more would keep everybody else waiting."""
@@ -180,13 +183,14 @@ def _tensors(value: object, binary_part: memoryview) -> list[_Tensor]:
 
 
 def _shape(name: str, shape: object) -> list[int]:
-    if type(shape) is list:
+    if type(shape) is list and len(shape) <= MAX_DIMENSIONS:
         for size in shape:
             if type(size) is not int or size < 0:
                 break
         else:
             return shape
-    raise DataError(f"tensor {name!r}: shape must be a list of integers of at least 0", tensor=name)
+    rule = f"shape must be a list of at most {MAX_DIMENSIONS} integers of at least 0"
+    raise DataError(f"tensor {name!r}: {rule}", tensor=name)
 
 
 def _end(name: str, size: object, offset: int, binary_part: memoryview, item: dict[str, Any]) -> int:
