@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -116,6 +117,7 @@ def load_checked(directory: Path, manifest: ModelManifest, digest: str) -> tuple
     names = [name for name in contents if name.startswith("model.")]
     if len(names) != 1 or not {EXAMPLE, EXPECTED} <= contents.keys():
         raise ModelLoadFailed(f"manifest of {directory} must list a model, {EXAMPLE} and {EXPECTED}")
+    _refuse_unlisted(Path(directory), manifest)
     try:
         model = _model(contents[names[0]], manifest.flavor, manifest.signature)
         example = columns_of(pa.ipc.open_file(contents[EXAMPLE]).read_all(), manifest.signature)
@@ -141,14 +143,34 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _verified(path: Path, expected: str) -> bytes:
+def _refuse_unlisted(directory: Path, manifest: ModelManifest) -> None:
+    """Refuse a second model beside the one that was packaged; what other packages keep there is theirs."""
     try:
-        content = path.read_bytes()
+        unlisted = sorted({name for name in os.listdir(directory) if name.startswith("model.")} - manifest.files.keys())
+    except OSError as error:
+        raise ModelLoadFailed(f"{directory} cannot be read: {error.strerror}", path=str(directory)) from error
+    if unlisted:
+        raise ModelLoadFailed(f"{directory} holds {unlisted}, which its manifest does not list", path=str(directory))
+
+
+def _verified(path: Path, expected: str) -> bytes:
+    """The bytes that were hashed: whoever changes the file from here on changes nothing."""
+    try:
+        content = _read_regular(path)
     except OSError as error:
         raise ModelLoadFailed(f"{path} cannot be read: {error.strerror}", path=str(path)) from error
     if _sha256(content) != expected:
         raise ModelLoadFailed(f"{path} must have the SHA-256 {expected}, got {_sha256(content)}", path=str(path))
     return content
+
+
+def _read_regular(path: Path) -> bytes:
+    # not through a link, and without waiting for the writer of a pipe
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ModelLoadFailed(f"{path} must be a regular file", path=str(path))
+        return file.read()
 
 
 def _to_ipc(table: pa.Table) -> bytes:

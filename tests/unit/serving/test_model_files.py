@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -175,6 +178,76 @@ def test_a_harmed_file_is_refused(saved: Path, manifests: dict[int, ModelManifes
         path.write_bytes({"truncate": content[:-1], "flip": flipped, "empty": b""}[harm])
     with pytest.raises(ModelLoadFailed, match=name):
         load_model(saved, manifests[1], sha256_of(manifests[1]))
+
+
+@pytest.mark.parametrize("name", ["model.ubj", "example.arrow", "expected.json"])
+def test_what_is_no_file_of_its_own_is_refused(saved: Path, manifests: dict[int, ModelManifest], name: str) -> None:
+    """A link to the very bytes, a directory, and a pipe that nobody writes to."""
+    path, away = saved / name, saved.parent / "away"
+    path.rename(away)
+    path.symlink_to(away)
+    with pytest.raises(ModelLoadFailed, match=f"{name} cannot be read: Too many levels of symbolic links"):
+        load_model(saved, manifests[1], sha256_of(manifests[1]))
+    path.unlink()
+    for make in (Path.mkdir, os.mkfifo):
+        make(path)
+        with pytest.raises(ModelLoadFailed, match=name):
+            load_model(saved, manifests[1], sha256_of(manifests[1]))
+        path.rmdir() if path.is_dir() else path.unlink()
+    away.rename(path)
+    load_model(saved, manifests[1], sha256_of(manifests[1]))
+
+
+def test_a_second_model_beside_it_is_refused(saved: Path, manifests: dict[int, ModelManifest]) -> None:
+    (saved / "reference.bin").write_bytes(b"another package's")
+    load_model(saved, manifests[1], sha256_of(manifests[1]))
+    (saved / "model.pkl").write_bytes(b"")
+    with pytest.raises(ModelLoadFailed, match=r"holds \['model.pkl'\], which its manifest does not list"):
+        load_model(saved, manifests[1], sha256_of(manifests[1]))
+
+
+def test_the_bytes_that_were_verified_are_the_bytes_that_are_parsed(
+    saved: Path, manifests: dict[int, ModelManifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files are replaced between the check and the parser, and nobody notices."""
+    parsed: list[bytes] = []
+    parse = model_files.parse
+
+    def swap(content: bytes, flavor: Any) -> Any:
+        for name in manifests[1].files:
+            (saved / name).write_bytes(b"somebody else's")
+        parsed.append(content)
+        return parse(content, flavor)
+
+    monkeypatch.setattr(model_files, "parse", swap)
+    load_model(saved, manifests[1], sha256_of(manifests[1]))
+    assert [model_files._sha256(content) for content in parsed] == [manifests[1].files["model.ubj"]]
+
+
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
+    """A process of its own loads a model of each format; its audit hook sees every class that pickle looks up."""
+    for name in ("xgboost", "forest", "pipeline"):
+        manifest = save_model(tmp_path / name, ESTIMATORS[name](), example=EXAMPLE)
+        (tmp_path / name / "manifest.json").write_text(manifest.model_dump_json())
+    program = """
+import pickle, sys
+from pathlib import Path
+seen = []
+from raymlops.records.models import ModelManifest
+from raymlops.records.record import sha256_of
+from raymlops.serving.model_files import load_model
+sys.addaudithook(lambda event, args: seen.append(args) if event == "pickle.find_class" else None)
+for directory in map(Path, sys.argv[1:]):
+    manifest = ModelManifest.model_validate_json((directory / "manifest.json").read_bytes())
+    load_model(directory, manifest, sha256_of(manifest))
+assert seen == [], seen
+pickle.loads(pickle.dumps(Path))
+assert len(seen) == 1, "the hook sees nothing"
+"""
+    directories = [str(path) for path in tmp_path.iterdir()]
+    command = [sys.executable, "-c", program, *directories]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_a_manifest_of_another_digest_is_refused(saved: Path, manifests: dict[int, ModelManifest]) -> None:
