@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import os
 import socket
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +19,7 @@ if TYPE_CHECKING:
     from raymlops.platform import Platform
 
 _ROOT = Path(__file__).parent
+_CONFORMANCE = _ROOT / "conformance"
 _ORDER = {"unit": 0, "repo": 1, "contract": 2, "ray": 3, "e2e": 4}
 
 
@@ -47,6 +53,50 @@ def flights_project() -> Path:
 
 
 @pytest.fixture(scope="session")
+def conformance() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs programs of ``conformance/requirements.txt`` from an environment of their own.
+
+    Called with a module and its arguments, and with environment variables by keyword; it runs in the environment's
+    own directory, where it may leave what it likes. Skips where the environment
+    cannot be made.
+    """
+    environment = _conformance_environment()
+
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        plain = {name: os.environ[name] for name in ("HOME", "PATH", "TMPDIR") if name in os.environ}
+        command = [str(environment / "bin" / "python"), "-P", "-m", *arguments]
+        return subprocess.run(
+            command, cwd=environment, env=plain | variables, capture_output=True, text=True, timeout=200, check=False
+        )
+
+    return run
+
+
+def _conformance_environment() -> Path:
+    """Made once for these pins, by whoever is first."""
+    requirements = _CONFORMANCE / "requirements.txt"
+    root = _ROOT.parent / "out" / "conformance"
+    root.mkdir(parents=True, exist_ok=True)
+    environment = root / hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
+    python = str(environment / "bin" / "python")
+    install = ["-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    steps = [
+        [sys.executable, "-m", "venv", "--clear", "--without-pip", str(environment)],
+        [sys.executable, *install, "--no-compile", "-r", str(requirements)],
+    ]
+    with (root / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (environment / "made").exists():
+            for step in steps:
+                done = subprocess.run(step, capture_output=True, text=True, timeout=200, check=False)
+                if done.returncode != 0:
+                    said = done.stderr.strip().splitlines()[-1:]
+                    pytest.skip(f"the environment of the clients cannot be made: {said}")
+            (environment / "made").touch()
+    return environment
+
+
+@pytest.fixture(scope="session")
 def platform(flights_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """One platform for all tests that need Ray, on the demo's replay clock and with the demo's configuration."""
     from raymlops.clock import ReplayClock
@@ -54,14 +104,15 @@ def platform(flights_project: Path, tmp_path_factory: pytest.TempPathFactory) ->
     from raymlops.platform import connect
 
     home = tmp_path_factory.mktemp("home")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    with socket.socket() as first, socket.socket() as second:
+        for probe in (first, second):
+            probe.bind(("127.0.0.1", 0))
+        port, grpc_port = first.getsockname()[1], second.getsockname()[1]
     # Windows of a third of the demo's traffic: at what users get, weekly windows of 350 flights are too few to tell a
     # season from the weather, so that this platform alarms more easily, and one window is enough for the trigger.
     overrides = {
         "home": str(home),
-        "serving": {"port": port},
+        "serving": {"port": port, "grpc_port": grpc_port},
         "monitoring": {"drift": {"min_share": 0.0, "false_discovery_rate": 0.25}},
         "control": {
             "triggers": {"drift": {"n": 1, "of": 1}},

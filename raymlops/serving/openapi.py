@@ -5,19 +5,26 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
+from raymlops.serving.datatypes import NUMBERS, TEXT
+from raymlops.serving.instances import MAX_INSTANCES
+from raymlops.serving.open_inference import MAX_DIMENSIONS, MAX_ID_CHARS
+
 __all__ = ["docs_page", "openapi_document"]
 
 _ERRORS = {
+    "400": "Bad input; the message names what",
     "401": "No valid API key",
     "403": "The key does not cover this",
-    "400": "Bad input; the message names what",
     "404": "Unknown model, version or path",
     "413": "Body too large",
     "429": "Too many requests under way; see Retry-After",
+    "500": "A bug",
     "503": "Not ready, or nobody can answer",
     "504": "Deadline",
 }
-_MODEL = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+_READING = tuple(status for status in _ERRORS if status != "504")
+_SERVER = ("500", "503")
+_MODEL = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 _VERSION = {"name": "version", "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[0-9]+$"}}
 _STICKY = {
     "name": "X-Sticky-Key",
@@ -25,6 +32,20 @@ _STICKY = {
     "required": False,
     "schema": {"type": "string"},
     "description": "Pins a caller to its variant of a trial.",
+}
+_JSON_LENGTH = {
+    "name": "Inference-Header-Content-Length",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "integer", "minimum": 0},
+    "description": "Length in bytes of the JSON part, where raw tensors follow it (binary tensor extension).",
+}
+_IDEMPOTENCY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "maxLength": MAX_ID_CHARS},
+    "description": "Names the batch, so that it may be sent again and counts once.",
 }
 _JSON_VALUE = {"type": ["string", "number", "boolean", "null"]}
 
@@ -44,13 +65,15 @@ def _object(
     return {**schema, "additionalProperties": False} if closed else schema
 
 
-def _list(items: dict[str, Any], least: int = 0) -> dict[str, Any]:
-    return {"type": "array", "items": items, "minItems": least}
+def _list(items: dict[str, Any], least: int = 0, most: int | None = None) -> dict[str, Any]:
+    return {"type": "array", "items": items, "minItems": least} | ({} if most is None else {"maxItems": most})
 
 
 _TEXT = {"type": "string"}
+_ID = {"type": "string", "maxLength": MAX_ID_CHARS}
+_DATATYPE = {"type": "string", "enum": [*NUMBERS, TEXT]}
 _INSTANT = {"type": "string", "format": "date-time"}
-_SHAPE = _list({"type": "integer", "minimum": 0})
+_SHAPE = _list({"type": "integer", "minimum": 0}, most=MAX_DIMENSIONS)
 _FREE = {"type": "object"}
 
 _SCHEMAS: dict[str, Any] = {
@@ -58,7 +81,7 @@ _SCHEMAS: dict[str, Any] = {
     "ServerMetadata": _object({"name": _TEXT, "version": _TEXT, "extensions": _list(_TEXT)}),
     "Live": _object({"live": {"type": "boolean"}}),
     "Ready": _object({"ready": {"type": "boolean"}}, {"name": _TEXT}),
-    "TensorMetadata": _object({"name": _TEXT, "datatype": _TEXT, "shape": _list({"type": "integer"})}),
+    "TensorMetadata": _object({"name": _TEXT, "datatype": _DATATYPE, "shape": _list({"type": "integer"})}),
     "ModelMetadata": _object(
         {
             "name": _TEXT,
@@ -69,23 +92,23 @@ _SCHEMAS: dict[str, Any] = {
         }
     ),
     "RequestTensor": _object(
-        {"name": _TEXT, "datatype": _TEXT, "shape": _SHAPE}, {"data": _list({}), "parameters": _FREE}
+        {"name": _TEXT, "datatype": _DATATYPE, "shape": _SHAPE}, {"data": _list({}), "parameters": _FREE}
     ),
     "ResponseTensor": _object(
-        {"name": _TEXT, "datatype": _TEXT, "shape": _SHAPE}, {"data": _list({}), "parameters": _FREE}
+        {"name": _TEXT, "datatype": _DATATYPE, "shape": _SHAPE}, {"data": _list({}), "parameters": _FREE}
     ),
     "InferRequest": _object(
         {"inputs": _list(_ref("RequestTensor"), 1)},
-        {"id": _TEXT, "parameters": _FREE, "outputs": _list(_object({"name": _TEXT}, {"parameters": _FREE}))},
+        {"id": _ID, "parameters": _FREE, "outputs": _list(_object({"name": _TEXT}, {"parameters": _FREE}))},
     ),
     "InferResponse": _object(
         {"model_name": _TEXT, "model_version": _TEXT, "id": _TEXT, "outputs": _list(_ref("ResponseTensor"))},
         {"parameters": _FREE},
     ),
     "PredictRequest": _object(
-        {"instances": _list({"type": "object", "additionalProperties": _JSON_VALUE}, 1)},
+        {"instances": _list({"type": "object", "additionalProperties": _JSON_VALUE}, 1, MAX_INSTANCES)},
         {
-            "id": _TEXT,
+            "id": _ID,
             "parameters": _object({}, {"at": {"oneOf": [_INSTANT, _list(_INSTANT, 1)]}}, closed=True),
         },
         closed=True,
@@ -94,8 +117,8 @@ _SCHEMAS: dict[str, Any] = {
         {
             "labels": _list(
                 _object(
-                    {"request_id": _TEXT, "label": {"type": ["string", "number", "boolean"]}},
-                    {"row": {"type": "integer", "minimum": 0}, "event_time": _INSTANT},
+                    {"request_id": _ID | {"minLength": 1}, "label": {"type": ["string", "number", "boolean"]}},
+                    {"row": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}, "event_time": _INSTANT},
                     closed=True,
                 ),
                 1,
@@ -123,57 +146,85 @@ def openapi_document(version: str) -> dict[str, Any]:
     Args:
         version: Of the product.
     """
-    model, pinned = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
-    parameters = {model: [_MODEL], pinned: [_MODEL, _VERSION]}
-    paths: dict[str, Any] = {
-        "/v2": _get("Server metadata", "ServerMetadata", []),
-        "/v2/health/live": _get("Whether the server is up", "Live", []),
-        "/v2/health/ready": _get("Whether the server can serve", "Ready", []),
-    }
-    for base, given in parameters.items():
-        paths[base] = _get("Model metadata", "ModelMetadata", given)
-        paths[f"{base}/ready"] = _get("Whether the model can answer", "Ready", given)
-        paths[f"{base}/infer"] = _post(
-            "Predict from the model's inputs (Open Inference Protocol)",
-            "InferRequest",
-            "InferResponse",
-            [*given, _STICKY] if base == model else given,
-        )
-    paths[f"{model}/predict"] = _post(
-        "Predict from entity keys; features are joined online", "PredictRequest", "InferResponse", [_MODEL, _STICKY]
-    )
-    paths[f"{model}/labels"] = _post("Report what turned out to be true", "LabelsRequest", "LabelsResponse", [_MODEL])
-    paths[f"{model}/plan"] = _get("What the endpoint serves", "ServingPlan", [_MODEL])
     return {
         "openapi": "3.1.0",
         "info": {"title": "RayMLOps", "version": version, "description": "Predictions, labels and health."},
-        "paths": paths,
+        "paths": _server_paths() | _model_paths(),
         "components": {"schemas": _SCHEMAS, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
         # on loopback nobody is asked for a key
         "security": [{"key": []}, {}],
     }
 
 
-def _get(summary: str, answer: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
-    errors = ("404", "503") if parameters else ("503",)
-    return {"get": {"summary": summary, "parameters": parameters, "responses": _responses(answer, errors)}}
-
-
-def _post(summary: str, body: str, answer: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
+def _server_paths() -> dict[str, Any]:
+    described = {
+        "/v2": ("serverMetadata", "Server metadata", _json(_ref("ServerMetadata"))),
+        "/v2/health/live": ("serverLive", "Whether the server is up", _json(_ref("Live"))),
+        "/v2/health/ready": ("serverReady", "Whether the server can serve", _json(_ref("Ready"))),
+        "/openapi.json": ("openapi", "This document", _json({"type": "object"})),
+        "/docs": ("docs", "This document as a page", {"text/html": {"schema": _TEXT}}),
+    }
     return {
-        "post": {
-            "summary": summary,
-            "parameters": parameters,
-            "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(body)}}},
-            "responses": _responses(answer, tuple(_ERRORS)),
-        }
+        path: {"get": _operation(name, summary, "server", [], answer, _SERVER) | {"security": []}}
+        for path, (name, summary, answer) in described.items()
     }
 
 
-def _responses(answer: str, errors: tuple[str, ...]) -> dict[str, Any]:
-    good = {"description": "Done", "content": {"application/json": {"schema": _ref(answer)}}}
-    bad = {"application/json": {"schema": _ref("Error")}}
-    return {"200": good} | {status: {"description": _ERRORS[status], "content": bad} for status in errors}
+def _model_paths() -> dict[str, Any]:
+    model, pinned = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
+    paths: dict[str, Any] = {}
+    for base, suffix, given in ((model, "", [_MODEL]), (pinned, "OfVersion", [_MODEL, _VERSION])):
+        paths[base] = _get(f"modelMetadata{suffix}", "Model metadata", "ModelMetadata", given)
+        paths[f"{base}/ready"] = _get(f"modelReady{suffix}", "Whether the model can answer", "Ready", given)
+        headers = [_JSON_LENGTH, _STICKY] if base == model else [_JSON_LENGTH]
+        operation = _post(
+            f"infer{suffix}",
+            "Predict from the model's inputs (Open Inference Protocol)",
+            ("InferRequest", "InferResponse"),
+            [*given, *headers],
+        )
+        operation["post"]["requestBody"]["content"] |= _RAW
+        operation["post"]["responses"]["200"]["content"] |= _RAW
+        paths[f"{base}/infer"] = operation
+    summary = "Predict from entity keys; features are joined online"
+    paths[f"{model}/predict"] = _post("predict", summary, ("PredictRequest", "InferResponse"), [_MODEL, _STICKY])
+    summary = "Report what turned out to be true"
+    paths[f"{model}/labels"] = _post("labels", summary, ("LabelsRequest", "LabelsResponse"), [_MODEL, _IDEMPOTENCY])
+    paths[f"{model}/plan"] = _get("plan", "What the endpoint serves", "ServingPlan", [_MODEL])
+    return paths
+
+
+_RAW = {"application/octet-stream": {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}}
+"""JSON and the raw tensors after it."""
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+def _get(name: str, summary: str, answer: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"get": _operation(name, summary, "model", parameters, _json(_ref(answer)), _READING)}
+
+
+def _post(name: str, summary: str, schemas: tuple[str, str], parameters: list[dict[str, Any]]) -> dict[str, Any]:
+    body, answer = (_json(_ref(schema)) for schema in schemas)
+    operation = _operation(name, summary, "model", parameters, answer, tuple(_ERRORS))
+    return {"post": operation | {"requestBody": {"required": True, "content": body}}}
+
+
+def _operation(
+    name: str, summary: str, tag: str, parameters: list[dict[str, Any]], answer: dict[str, Any], errors: tuple[str, ...]
+) -> dict[str, Any]:
+    bad = _json(_ref("Error"))
+    responses: dict[str, Any] = {"200": {"description": "Done", "content": answer}}
+    for status in errors:
+        responses[status] = {"description": _ERRORS[status], "content": bad}
+        if status in _HEADERS:
+            responses[status]["headers"] = {_HEADERS[status]: {"schema": _TEXT}}
+    return {"operationId": name, "summary": summary, "tags": [tag], "parameters": parameters, "responses": responses}
+
+
+_HEADERS = {"401": "WWW-Authenticate", "429": "Retry-After"}
 
 
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>RayMLOps API</title><style>
