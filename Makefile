@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup lint format test test-unit test-ray demo bench lock clean
+.PHONY: help setup lint format test test-unit test-ray demo bench lock proto clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -47,6 +47,10 @@ bench: setup  ## the figures of docs/benchmarks.md
 lock:  ## resolve requirements.lock again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-header --all-extras --group dev pyproject.toml -o requirements.lock
+
+proto:  ## generate the gRPC messages again (needs grpcio-tools)
+	python -m grpc_tools.protoc -I raymlops/serving --python_out=raymlops/serving \
+		--pyi_out=raymlops/serving open_inference.proto
 
 clean:  ## remove what setup and the tools made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from raymlops.config.section import Duration, Section, Span
 from raymlops.config.section import parse_duration as _d
@@ -61,6 +62,8 @@ class ServingConfig(Section):
     """Address the port is bound to."""
     port: int = Field(8000, ge=1, le=65535)
     """The one HTTP port."""
+    grpc_port: int | None = Field(None, ge=1, le=65535)
+    """Port of the Open Inference Protocol over gRPC, on the same address; null opens none."""
     require_keys: bool = False
     """Whether callers need an API key also on loopback; on any other address they always do."""
     replicas: int = Field(1, ge=1)
@@ -85,6 +88,12 @@ class ServingConfig(Section):
     """Resources of a version on trial."""
     events: EventLogConfig = EventLogConfig()
     """The way of prediction events to the monitor."""
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.grpc_port == self.port:
+            raise ValueError(f"grpc_port must not be port, got {self.port} for both")
+        return self
 
     @property
     def keys_required(self) -> bool:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import ray
@@ -40,6 +41,7 @@ __all__ = [
 _MARKER = "RAYMLOPS_CLUSTER"
 """Environment variable that processes of a cluster we started inherit: one of the signs they are found by."""
 
+_PORT_SETTINGS = {"HTTP": "--port or RAYMLOPS_SERVING__PORT", "gRPC": "RAYMLOPS_SERVING__GRPC_PORT"}
 _MIN_FREE_BYTES = 1 << 30
 _STARTED: dict[str, subprocess.Popen[bytes]] = {}
 """Heads this process started, by cluster: kept to be waited for."""
@@ -60,7 +62,7 @@ class ClusterInfo:
     """Seconds since 1970: processes older than this are none of ours, whatever their number."""
 
 
-def require_free_port(host: str, port: int, what: str) -> None:
+def require_free_port(host: str, port: int, what: Literal["HTTP", "gRPC"]) -> None:
     """Refuse a port that somebody listens on.
 
     Raises:
@@ -71,7 +73,7 @@ def require_free_port(host: str, port: int, what: str) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            hint = "choose another with --port or RAYMLOPS_SERVING__PORT"
+            hint = f"choose another with {_PORT_SETTINGS[what]}"
             raise ConfigError(f"{what} port {port} on {host} is taken: {hint}", port=port) from error
 
 
@@ -109,6 +111,8 @@ def start_local(config: PlatformConfig, meanwhile: Callable[[], None] = lambda: 
     home, http = config.home, config.serving
     require_disk(home)
     require_free_port(http.host, http.port, "HTTP")
+    if http.grpc_port is not None:
+        require_free_port(http.host, http.grpc_port, "gRPC")
     cluster_id = secrets.token_hex(4)
     gcs_port, dashboard_port, agent_port, client_port, *other_ports = _free_ports(7)
     command = _head_command(config, gcs_port, dashboard_port, agent_port, client_port)

@@ -22,6 +22,7 @@ from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.clients import ActorProxy, AsyncActorProxy
 from raymlops.runtime.clocks import build_clock
 from raymlops.runtime.feature_readers import open_reader
+from raymlops.runtime.grpc_ingress import start_grpc
 from raymlops.runtime.memory_limit import limit_growth
 from raymlops.runtime.model_fetching import fetch_from_nodes
 from raymlops.runtime.names import METADATA, MONITOR
@@ -33,11 +34,14 @@ from raymlops.serving.gateway import Gateway
 from raymlops.serving.http import HttpReply, HttpRequest
 from raymlops.serving.loader import Loader, load_version
 from raymlops.serving.model_copies import ModelCopies
-from raymlops.serving.protocols import CandidateClient, Columns, Outputs
+from raymlops.serving.protocols import CandidateClient, Columns, Outputs, PlanNumbers
 
 __all__ = ["candidate_application", "gateway_application", "model_application", "start_serving"]
 
 _log = logging.getLogger(__name__)
+_GRACE_S = 10.0
+"""How long calls under way on the gRPC port have to end."""
+
 _LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
 """Serve's access log costs a tenth of a request; prediction events and metrics tell more."""
 _MAX_ONGOING = 1000
@@ -149,6 +153,10 @@ class ModelReplica:
         except ClientDisconnect:
             return Response(status_code=499)
 
+    async def answer(self, request: HttpRequest) -> HttpReply:
+        """Answer what came by gRPC."""
+        return await self._endpoint.handle(request)
+
     async def prepare(self, plan_json: str) -> int:
         """Load and warm what a plan needs, off the request path; nothing changes for callers."""
         return await self._follower.prepare(ServingPlan.model_validate_json(plan_json))
@@ -194,15 +202,21 @@ class CandidateReplica:
 class GatewayReplica:
     """What no endpoint answers."""
 
-    def __init__(self, config: PlatformConfig) -> None:
+    async def __init__(self, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
         self._limit = config.serving.body_limit_bytes
-        self._gateway = Gateway(version("raymlops"), cast("Any", AsyncActorProxy(METADATA)))
+        plans = cast("PlanNumbers", AsyncActorProxy(METADATA))
+        self._gateway = Gateway(version("raymlops"), plans)
+        self._grpc = await start_grpc(config.serving, self._gateway, plans)
 
     async def __call__(self, request: Request) -> Response:
         try:
             return _Response(await self._gateway.handle(await _read(request, self._limit)))
         except ClientDisconnect:
             return Response(status_code=499)
+
+    async def __del__(self) -> None:  # Serve awaits it at a graceful stop
+        if self._grpc is not None:
+            await self._grpc.stop(_GRACE_S)
 
 
 def _deployment(kind: type, replicas: int, cpus: float) -> serve.Deployment:

@@ -32,7 +32,7 @@ def register(
     dossier: Mapping[str, Any],
     project: Mapping[str, Any],
 ) -> Mapping[str, Any]:
-    """Make the package a version of the project's model; done again by the run, or one that resumes it, it is the same.
+    """Make the package a version of the project's model; done twice in one run, it is the same version.
 
     Raises:
         StorageError: The files cannot be written.
@@ -63,7 +63,7 @@ def register(
         },
         created_at=context.clock.now(),
     )
-    version = context.metadata.register_version(draft, key=context.origin or context.run_id)
+    version = context.metadata.register_version(draft, key=context.run_id)
     return {
         "result": outcome(
             "candidate",

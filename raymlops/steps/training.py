@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import BaseModel
 
-from raymlops.pipelines import Pipeline, PipelineResult, PipelineRunner, Step, origin_of
+from raymlops.pipelines import Pipeline, PipelineResult, PipelineRunner, Step
 from raymlops.pipelines.artifacts import ArtifactKind
 from raymlops.records.bundles import ProjectSpec
 from raymlops.steps.compare import Gate, compare
@@ -69,7 +69,7 @@ def train_project(
             pipeline,
             _step_parameters(project, training_parameters(project, parameters or {})),
             run_id=context.run_id,
-            context=replace(context, origin=origin_of(context.metadata, resume_of)),
+            context=context,
             reason=reason,
             bundle=context.bundle,
             resume_of=resume_of,

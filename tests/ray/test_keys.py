@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -15,6 +16,7 @@ import requests
 
 from raymlops.config.loader import load_config
 from raymlops.errors import ConfigError
+from raymlops.serving import open_inference_pb2 as pb
 
 if TYPE_CHECKING:
     from raymlops.platform import Platform
@@ -34,6 +36,16 @@ def status_becomes(url: str, key: str, wanted: int) -> requests.Response:
         if answer.status_code == wanted or time.monotonic() > deadline:
             assert answer.status_code == wanted, answer.text
             return answer
+
+
+def over_grpc(platform: Platform, key: str) -> grpc.StatusCode:
+    message = pb.ModelInferRequest(model_name="guarded", raw_input_contents=[np.array([1.0, 2.0]).tobytes()])
+    message.inputs.add(name="features", datatype="FP64", shape=[1, 2])
+    with grpc.insecure_channel(f"127.0.0.1:{platform.config.serving.grpc_port}") as channel:
+        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        answer = call.future(message.SerializeToString(), timeout=20, metadata=[("authorization", f"Bearer {key}")])
+        answer.exception()
+        return answer.code()
 
 
 def test_a_key_opens_an_endpoint_until_it_is_revoked(platform: Platform, command: Callable[..., Any]) -> None:
@@ -57,6 +69,8 @@ def test_a_key_opens_an_endpoint_until_it_is_revoked(platform: Platform, command
     key = made.stdout.strip()
     answer = status_becomes(url, key, 200).json()
     assert answer["outputs"][0]["data"] == pytest.approx([3.0])
+    assert over_grpc(platform, key) is grpc.StatusCode.OK
+    assert over_grpc(platform, key[:-1]) is grpc.StatusCode.UNAUTHENTICATED
     listed = keys("list", "--json")
     assert key.split("_")[1] in listed.stdout
     assert key.split("_", 2)[2] not in listed.stdout

@@ -133,6 +133,24 @@ async def test_metadata_ready_and_plan(service: Any) -> None:
     assert ServingPlan.model_validate_json(plan.body).number == 2
 
 
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize("version", ["", "/versions/1"])
+async def test_every_route_has_two_forms_and_may_end_in_a_slash(
+    service: Any, helpers: Any, version: str, slash: str
+) -> None:
+    assert read(await service.get(f"{version}{slash}"))["name"] == "delay"
+    assert read(await service.get(f"{version}/ready{slash}")) == {"name": "delay", "ready": True}
+    assert read(await service.post(f"{version}/infer{slash}", helpers.matrix_body(id="r")))["id"] == "r"
+
+
+async def test_flat_and_nested_data_are_answered_alike(service: Any, helpers: Any) -> None:
+    rows = [[500.0, 8.0, 5.0, 0.0], [900.0, 9.0, 1.0, 2.0]]
+    flat = helpers.matrix_body(rows)
+    nested = {"inputs": [flat["inputs"][0] | {"data": rows}]}
+    answers = [read(await service.post("/infer", body))["outputs"] for body in (flat, nested)]
+    assert answers[0] == answers[1]
+
+
 async def test_a_pinned_version_answers_and_nobody_else(service: Any, helpers: Any, expected: dict[str, float]) -> None:
     service.serve(2, 1, backup=2, trial=Trial(version=3, weight=1))
     for version, role in (("1", "champion"), ("2", "backup")):
