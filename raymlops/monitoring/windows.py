@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from raymlops.config.monitoring import MonitoringConfig
+from raymlops.monitoring.feature_ages import feature_ages
 from raymlops.monitoring.labels import join_labels
 from raymlops.monitoring.profile import Profile
 from raymlops.monitoring.quality import Rows, judge_quality
@@ -77,6 +78,7 @@ def observe_window(data: WindowData, config: MonitoringConfig) -> tuple[WindowRe
         audited_rows=data.served_features.rows,
         wrong_features=data.served_features.wrong,
         wrong_feature_share=data.served_features.wrong_share,
+        feature_ages=feature_ages(answered),
         drifted=drift.drifted,
         columns=drift.columns,
         multivariate=drift.multivariate,

@@ -10,6 +10,7 @@ __all__ = [
     "ColumnDrift",
     "DriftAlarm",
     "EstimatedPerformance",
+    "FeatureAge",
     "MultivariateDrift",
     "Performance",
     "SegmentPerformance",
@@ -123,6 +124,18 @@ class SegmentPerformance(Record):
     """Whether losses are estimates, for lack of labels."""
 
 
+class FeatureAge(Record):
+    """How old one feature view's rows were when a window's predictions were made from them."""
+
+    rows: int
+    """Predictions that the view was joined for."""
+    median_s: float | None
+    """Of the rows that were found, from their event time to the instant asked about; ``None`` where none was."""
+    p95_s: float | None
+    missing_share: float
+    """Share of the predictions for which the view had no valid row."""
+
+
 class WindowProfile(Record):
     """The profile of one part of a closed window's rows: those that one version answered in one role.
 
@@ -178,6 +191,8 @@ class WindowRecord(Record):
     """Feature -> share of the audited rows that were served another value than the tables say; others left out."""
     wrong_feature_share: float = 0.0
     """Share of all audited values that are wrong."""
+    feature_ages: dict[str, FeatureAge] = Field(default_factory=dict)
+    """Feature view -> how old its rows were; views that were not joined are left out."""
     drifted: bool = False
     columns: dict[str, ColumnDrift] = Field(default_factory=dict)
     multivariate: MultivariateDrift | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from raymlops.clock import Clock, to_us
@@ -41,6 +41,7 @@ class Query(NamedTuple):
         started_ns: ``time.perf_counter_ns`` at arrival.
         missing: Per row, the feature columns that had no valid value; ``None`` where no features were joined.
         entities: Per row, the keys they were joined by, as JSON.
+        feature_times_us: Feature view -> N event times of what was joined; ``None`` where none were joined.
     """
 
     serving: Serving
@@ -52,6 +53,7 @@ class Query(NamedTuple):
     started_ns: int
     missing: Sequence[Sequence[str]] | None = None
     entities: Sequence[str] = ()
+    feature_times_us: Mapping[str, Sequence[int | None]] | None = None
 
     @property
     def rows(self) -> int:
@@ -231,5 +233,6 @@ class Answerer:
                 error=error,
                 missing=None if query.missing is None else [len(names) for names in query.missing],
                 entities=query.entities,
+                feature_times_us=query.feature_times_us,
             )
         )

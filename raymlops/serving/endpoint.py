@@ -288,6 +288,7 @@ class Endpoint:
                 call.started_ns,
                 predict.missing,
                 predict.entities,
+                predict.feature_times_us,
             )
         )
         head = _head(self.model, answer.version, request_id, {"role": answer.role, "missing": predict.missing})

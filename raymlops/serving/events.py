@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
+from itertools import groupby, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
 
 from raymlops.serving.protocols import Columns, Outputs
@@ -32,6 +33,7 @@ EVENT_SCHEMA = pa.schema(
         pa.field("score", pa.float64()),
         pa.field("label_predicted", pa.string()),
         pa.field("entity", pa.string()),
+        pa.field("feature_times", pa.string()),
     ]
 )
 """The columns every model's events begin with; one column per model input follows, float64 or string."""
@@ -54,6 +56,8 @@ class PredictionEvent(NamedTuple):
         error: Why nobody could.
         missing: N numbers of missing feature columns; ``None`` where no features were joined.
         entities: N JSON objects, the keys the features were joined by; none where no features were joined.
+        feature_times_us: Feature view -> N event times of the rows that were joined, in microseconds; ``None`` where no
+            features were joined.
     """
 
     request_id: str
@@ -69,6 +73,7 @@ class PredictionEvent(NamedTuple):
     error: str | None = None
     missing: Sequence[int] | None = None
     entities: Sequence[str] = ()
+    feature_times_us: Mapping[str, Sequence[int | None]] | None = None
 
     @property
     def rows(self) -> int:
@@ -101,6 +106,7 @@ def _to_table(events: list[PredictionEvent]) -> pa.Table:
         pa.array(np.concatenate([_scores(event) for event in events]), from_pandas=True),
         pa.array([label for event in events for label in _labels(event)], type=pa.string()),
         pa.array([entity for event in events for entity in _entities(event)], type=pa.string()),
+        pa.array([times for event in events for times in _feature_times(event)], type=pa.string()),
     ]
     schema = EVENT_SCHEMA
     for name in events[0].schema.names:
@@ -112,6 +118,15 @@ def _to_table(events: list[PredictionEvent]) -> pa.Table:
 
 def _entities(event: PredictionEvent) -> Sequence[str | None]:
     return event.entities or [None] * event.rows
+
+
+def _feature_times(event: PredictionEvent) -> Sequence[str | None]:
+    """JSON objects: feature view -> microseconds since 1970, null where it had no valid row."""
+    if event.feature_times_us is None:
+        return [None] * event.rows
+    views = event.feature_times_us.keys()
+    rows = zip(*event.feature_times_us.values(), strict=True) if views else repeat((), event.rows)
+    return [orjson.dumps(dict(zip(views, row, strict=True))).decode() for row in rows]
 
 
 def _repeated(values: list[Any], counts: npt.NDArray[np.int64], dtype: pa.DataType) -> pa.Array:

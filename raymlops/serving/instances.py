@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -46,6 +46,7 @@ class PredictRequest(NamedTuple):
         at_us: N instants the prediction is made for.
         missing: Per row, the feature columns that had no valid value.
         entities: Per row, the keys the features were joined by, as a JSON object; none where none were joined.
+        feature_times_us: Feature view -> N event times of what was joined; ``None`` where none were joined.
     """
 
     id: str | None
@@ -54,6 +55,7 @@ class PredictRequest(NamedTuple):
     at_us: list[int]
     missing: Sequence[Sequence[str]]
     entities: Sequence[str] = ()
+    feature_times_us: Mapping[str, Sequence[int | None]] | None = None
 
 
 class InstanceSchema:
@@ -105,12 +107,14 @@ class InstanceSchema:
         columns = self._request_columns(instances)
         missing: Sequence[Sequence[str]] = ()
         entities: Sequence[str] = ()
+        feature_times: Mapping[str, Sequence[int | None]] | None = None
         if self._online is not None:
             rows = self._online.read(instances, at_us)
-            missing = rows.missing
+            missing, feature_times = rows.missing, rows.event_times_us
             entities = [orjson.dumps({key: row[key] for key in self.keys}).decode() for row in instances]
             columns.update(self._feature_columns(rows.columns))
-        return PredictRequest(check_id(document.get("id")), columns, len(instances), at_us, missing, entities)
+        request_id = check_id(document.get("id"))
+        return PredictRequest(request_id, columns, len(instances), at_us, missing, entities, feature_times)
 
     def _refuse_instance(self, index: int, instance: object) -> None:
         if type(instance) is not dict:

@@ -66,6 +66,11 @@ class OnlineRows(Protocol):
         ...
 
     @property
+    def event_times_us(self) -> Mapping[str, Sequence[int | None]]:
+        """Feature view -> N event times of the rows joined, microseconds since 1970; ``None`` where there is none."""
+        ...
+
+    @property
     def missing(self) -> Sequence[Sequence[str]]:
         """Per row, the feature columns whose view had no valid row."""
         ...

@@ -43,13 +43,16 @@ class FakeVersions:
 
 
 class FakeRows:
-    def __init__(self, columns: Mapping[str, list[Any]], missing: list[list[str]]) -> None:
+    def __init__(
+        self, columns: Mapping[str, list[Any]], times: Mapping[str, list[int | None]], missing: list[list[str]]
+    ) -> None:
         self.columns = columns
+        self.event_times_us = times
         self.missing = missing
 
 
 class FakeOnline:
-    """One view keyed by origin; an origin of ``None`` or unknown has no row."""
+    """One view keyed by origin, whose rows are a minute old; an origin of ``None`` or unknown has no row."""
 
     request_columns: Sequence[str] = ("origin",)
     feature_columns: Sequence[str] = ("weather__wind", "weather__rain")
@@ -66,7 +69,8 @@ class FakeOnline:
         found = [self.rows.get(row["origin"], [None, None]) for row in rows]
         columns = {name: [values[i] for values in found] for i, name in enumerate(self.feature_columns)}
         missing = [[] if row["origin"] in self.rows else list(self.feature_columns) for row in rows]
-        return FakeRows(columns, missing)
+        times = [at - 60_000_000 if row["origin"] in self.rows else None for row, at in zip(rows, at_us, strict=True)]
+        return FakeRows(columns, {"weather": times}, missing)
 
 
 class FakeCandidate:

@@ -40,7 +40,14 @@ def event(helpers: Any, request_id: str, rows: int, **changes: Any) -> Predictio
 def test_rows_of_events(helpers: Any) -> None:
     (table,) = to_tables(
         [
-            event(helpers, "a", 1, missing=[2], entities=['{"tail":"N1"}']),
+            event(
+                helpers,
+                "a",
+                1,
+                missing=[2],
+                entities=['{"tail":"N1"}'],
+                feature_times_us={"weather": [5], "tail number": [None]},
+            ),
             event(helpers, "b", 2, fallback="canary 5: NaN"),
         ]
     )
@@ -54,6 +61,7 @@ def test_rows_of_events(helpers: Any) -> None:
     assert [row["carrier"] for row in rows] == ["AA", "AA", None]
     assert [row["missing"] for row in rows] == [2, 0, 0]
     assert [row["entity"] for row in rows] == ['{"tail":"N1"}', None, None]
+    assert [row["feature_times"] for row in rows] == ['{"weather":5,"tail number":null}', None, None]
     assert [row["fallback"] for row in rows] == [None, "canary 5: NaN", "canary 5: NaN"]
     assert rows[0] | {"wind": None} == {
         "request_id": "a",
@@ -69,6 +77,7 @@ def test_rows_of_events(helpers: Any) -> None:
         "score": 0.75,
         "label_predicted": "1",
         "entity": '{"tail":"N1"}',
+        "feature_times": '{"weather":5,"tail number":null}',
         "wind": None,
         "carrier": "AA",
     }

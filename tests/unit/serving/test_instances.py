@@ -58,6 +58,7 @@ def test_features_join_request_time_fields(schema: InstanceSchema, online: Any, 
     assert request.columns["carrier"].tolist() == ["AA", None]
     np.testing.assert_array_equal(request.columns["weather__wind"], [10, np.nan])
     assert request.missing == [[], ["weather__wind", "weather__rain"]]
+    assert request.feature_times_us == {"weather": [now_us - 60_000_000, None]}
 
 
 def test_at_reaches_the_join(schema: InstanceSchema, online: Any, helpers: Any, now_us: int) -> None:
