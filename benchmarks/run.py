@@ -20,6 +20,7 @@ from benchmarks import (
     serving_overhead,
     swaps,
     train_large,
+    tuning,
 )
 
 FIGURES = {
@@ -35,6 +36,7 @@ FIGURES = {
     "online": online.measure,
     "serving_overhead": serving_overhead.measure,
     "swaps": swaps.measure,
+    "tuning": tuning.measure,
     "metadata_writes": metadata.measure_writes,
     "metadata_queries": metadata.measure_queries,
     "train_large": train_large.measure,

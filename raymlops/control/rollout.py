@@ -262,7 +262,7 @@ def _conclude_run(state: Rollout, seen: Observation, config: ControlConfig) -> D
         decision: Decision | None = None
         if run.status is RunStatus.SUCCEEDED and outcome == "candidate":
             decision = _conclude_candidate(run, attempt, seen, config)
-        elif run.status is RunStatus.SUCCEEDED and outcome in {"refused", "blocked"}:
+        elif run.status is RunStatus.SUCCEEDED and outcome in {"refused", "blocked", "skipped"}:
             decision = _refuse(run, attempt, seen)
         elif attempt is not None:
             reason = f"run {run.status.value}: {run.error or f'outcome {outcome!r}'}"

@@ -5,25 +5,39 @@ Pure: tables and parameters in, values out. Where trials run is a ``Tuner``'s bu
 
 from raymlops.experiments.bootstrap import Interval, Resampling, mean_intervals, row_blocks, time_blocks
 from raymlops.experiments.evaluation import Comparison, Evaluation, Rule, compare, evaluate, verdict
+from raymlops.experiments.fitting import Fitted, fit_candidate, loss_curve
+from raymlops.experiments.halving import Halving, HalvingRule
 from raymlops.experiments.metrics import constant_predictions, loss, metrics, score
+from raymlops.experiments.options import FitOptions
+from raymlops.experiments.search import Budgeted, Drawn, InProcessTuner, Journaled, Search, Tuner
 from raymlops.experiments.search_space import SearchSpace
 from raymlops.experiments.selection import select
 from raymlops.experiments.streamed import Boosting, RowSource, Slice, evaluate_streamed, fit_streamed
 from raymlops.experiments.task import LearningTask, matrix, target
-from raymlops.experiments.trial import InProcessTuner, TrialResult, TrialSpec, Tuner, run_trial
+from raymlops.experiments.tpe import TpeSearch
+from raymlops.experiments.trial import TrialResult, TrialSpec, run_trial
 
 __all__ = [
     "Boosting",
+    "Budgeted",
     "Comparison",
+    "Drawn",
     "Evaluation",
+    "FitOptions",
+    "Fitted",
+    "Halving",
+    "HalvingRule",
     "InProcessTuner",
     "Interval",
+    "Journaled",
     "LearningTask",
     "Resampling",
     "RowSource",
     "Rule",
+    "Search",
     "SearchSpace",
     "Slice",
+    "TpeSearch",
     "TrialResult",
     "TrialSpec",
     "Tuner",
@@ -31,8 +45,10 @@ __all__ = [
     "constant_predictions",
     "evaluate",
     "evaluate_streamed",
+    "fit_candidate",
     "fit_streamed",
     "loss",
+    "loss_curve",
     "matrix",
     "mean_intervals",
     "metrics",

@@ -47,10 +47,13 @@ class Evaluation(Record):
     """What is known about a model on one set of rows."""
 
     rows: int
+    loss: float
+    """Mean of the task's metric over the rows; of squared errors where that is ``rmse``."""
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
     calibration: tuple[CalibrationBin, ...] = ()
-    """Ten bins of equal rows by predicted probability; empty unless there are two classes."""
+    """Ten bins of equal rows by predicted probability: of class 1, or, of several classes, of the one that is named;
+    empty for a regressor."""
     slices: tuple[SliceEvaluation, ...] = ()
 
 
@@ -75,7 +78,7 @@ def evaluate(
     slices: Mapping[str, pa.ChunkedArray] | None = None,
     slice_min_rows: int = 200,
 ) -> Evaluation:
-    """Metrics with intervals, calibration and slices.
+    """Metrics with intervals, calibration and slices; a classifier's have ``ece``, the expected calibration error.
 
     Args:
         labels: As ``task.target`` gives them.
@@ -96,12 +99,16 @@ def evaluate(
     if "mse" in intervals:
         low, high = intervals.pop("mse")
         intervals["rmse"] = (math.sqrt(low), math.sqrt(high))
-    losses = loss(labels, predictions, task)
+    losses, found = loss(labels, predictions, task), metrics_of(labels, predictions, task)
+    bins = _calibration(*_named(labels, predictions, task)) if task.kind == "classifier" else ()
+    if bins:
+        found["ece"] = sum(each.rows * abs(each.predicted - each.observed) for each in bins) / len(labels)
     return Evaluation(
         rows=len(labels),
-        metrics=metrics_of(labels, predictions, task),
+        loss=float(losses.mean()),
+        metrics=found,
         intervals=intervals,
-        calibration=_calibration(labels, predictions[:, 1]) if task.binary else (),
+        calibration=bins,
         slices=tuple(
             SliceEvaluation(column=column, value=value, rows=int(mask.sum()), loss=i.mean, low=i.low, high=i.high)
             for column, value, mask in _masks(slices or {}, slice_min_rows)
@@ -187,6 +194,13 @@ def verdict(
         if worse:
             return False, f"{reason}; but significantly worse than by {slice_tolerance:.4g} on slices {worse}"
     return passed, reason
+
+
+def _named(labels: FloatArray | IntArray, predictions: FloatArray, task: LearningTask) -> tuple[FloatArray, FloatArray]:
+    """Whether what is predicted came, and its probability."""
+    if task.binary:
+        return labels.astype(np.float64), predictions[:, 1]
+    return (predictions.argmax(axis=1) == labels).astype(np.float64), predictions.max(axis=1)
 
 
 def _calibration(

@@ -1,12 +1,16 @@
 """Declared search spaces, sampled by a seed.
 
-A space is family -> parameter -> range, as project.yaml holds it. A range is a constant or one of::
+A space is family -> parameter -> range, as project.yaml holds it; a family is a name, or ``module:function`` of the
+project. A range is a constant or one of::
 
     {uniform: [0.5, 1.0]}   {log_uniform: [0.01, 0.3]}   {int: [3, 9]}   {log_int: [1, 64]}   {choice: [1, null]}
+
+Options of the fit (``experiments.options``: training windows, weights, calibration) are parameters like any other.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -14,11 +18,12 @@ from typing import cast
 import numpy as np
 
 from raymlops.errors import ConfigError
-from raymlops.experiments.estimators import FAMILIES, FIXED
+from raymlops.experiments.estimators import FIXED, check_family
+from raymlops.experiments.options import OPTIONS, split_options
 from raymlops.experiments.task import FloatArray
 from raymlops.experiments.trial import ParameterValue, TrialSpec
 
-__all__ = ["SearchSpace"]
+__all__ = ["SearchSpace", "warm_starts"]
 
 _KINDS = ("uniform", "log_uniform", "int", "log_int", "choice")
 
@@ -37,11 +42,15 @@ class SearchSpace:
         if not families:
             raise ConfigError("a search space must have at least one family, got none")
         for family, ranges in families.items():
-            if family not in FAMILIES:
-                raise ConfigError(f"family must be one of {sorted(FAMILIES)}, got {family!r}", family=family)
+            check_family(family)
             for name, declared in ranges.items():
                 _check(family, name, declared)
         self._families = {family: dict(ranges) for family, ranges in families.items()}
+
+    @property
+    def families(self) -> dict[str, dict[str, object]]:
+        """Family -> parameter -> constant or range."""
+        return {family: dict(ranges) for family, ranges in self._families.items()}
 
     def sample(
         self, seed: int, n: int, *, draw: int = 0, warm: Sequence[tuple[str, Mapping[str, ParameterValue]]] = ()
@@ -65,10 +74,7 @@ class SearchSpace:
         """
         if n < 0 or n + len(warm) == 0:
             raise ConfigError(f"a search needs at least one trial, got n = {n} and {len(warm)} warm starts")
-        specs = [
-            TrialSpec(number=number, family=family, params=dict(params), seed=seed, origin="champion")
-            for number, (family, params) in enumerate(warm)
-        ]
+        specs = warm_starts(warm, seed)
         names = list(self._families)
         draws = {
             family: iter(
@@ -81,6 +87,29 @@ class SearchSpace:
             specs.append(TrialSpec(number=len(specs), family=family, params=next(draws[family]), seed=seed))
         return specs
 
+    def grid(
+        self, seed: int, *, levels: int = 3, warm: Sequence[tuple[str, Mapping[str, ParameterValue]]] = ()
+    ) -> list[TrialSpec]:
+        """Every combination, family by family: all values of a choice, ``levels`` evenly spaced ones of a range.
+
+        Args:
+            seed: Seeds each trial's estimator.
+            levels: At least 2; a range of fewer whole numbers has no more values than those.
+            warm: (family, parameters) to try besides, first.
+
+        Raises:
+            ConfigError: There are too few levels.
+        """
+        if levels < 2:
+            raise ConfigError(f"a grid needs at least 2 levels, got {levels}")
+        specs = warm_starts(warm, seed)
+        for family, ranges in self._families.items():
+            names = sorted(ranges)
+            for values in itertools.product(*(_levels(ranges[name], levels) for name in names)):
+                params = dict(zip(names, values, strict=True))
+                specs.append(TrialSpec(number=len(specs), family=family, params=params, seed=seed))
+        return specs
+
     def _draw(self, family: str, rng: np.random.Generator, n: int) -> list[dict[str, ParameterValue]]:
         columns: dict[str, list[ParameterValue]] = {}
         for name in sorted(self._families[family]):
@@ -91,6 +120,23 @@ class SearchSpace:
             places = (rng.permutation(n) + rng.random(n)) / max(n, 1)
             columns[name] = _at(declared, places)
         return [{name: values[index] for name, values in columns.items()} for index in range(n)]
+
+
+def warm_starts(warm: Sequence[tuple[str, Mapping[str, ParameterValue]]], seed: int) -> list[TrialSpec]:
+    """Trials of parameters that are known to be good, numbered from 0."""
+    return [
+        TrialSpec(number=number, family=family, params=dict(params), seed=seed, origin="champion")
+        for number, (family, params) in enumerate(warm)
+    ]
+
+
+def _levels(declared: object, levels: int) -> list[ParameterValue]:
+    if not isinstance(declared, Mapping):
+        return [cast("ParameterValue", declared)]
+    ((kind, bounds),) = declared.items()
+    if kind == "choice":
+        return list(bounds)
+    return list(dict.fromkeys(_at(declared, np.nextafter(np.linspace(0.0, 1.0, levels), 0.0))))
 
 
 def _at(declared: Mapping[str, object], places: FloatArray) -> list[ParameterValue]:
@@ -114,6 +160,7 @@ def _check(family: str, name: str, declared: object) -> None:
     if name in FIXED:
         raise ConfigError(f"{where} is set by the platform", family=family, parameter=name)
     if declared is None or isinstance(declared, str | int | float | bool):
+        _check_options(name, [declared])
         return
     if not isinstance(declared, Mapping) or len(declared) != 1 or next(iter(declared)) not in _KINDS:
         raise ConfigError(f"{where} must be a constant or one of {_KINDS}, got {declared!r}", parameter=name)
@@ -121,6 +168,7 @@ def _check(family: str, name: str, declared: object) -> None:
     if not isinstance(bounds, list | tuple) or not bounds:
         raise ConfigError(f"{where}: {kind} takes a list, got {bounds!r}", parameter=name)
     if kind == "choice":
+        _check_options(name, bounds)
         return
     numbers = [b for b in bounds if isinstance(b, int | float) and not isinstance(b, bool) and math.isfinite(b)]
     whole = all(float(b).is_integer() for b in numbers)
@@ -128,3 +176,9 @@ def _check(family: str, name: str, declared: object) -> None:
         raise ConfigError(f"{where}: {kind} takes [low, high] with low <= high, got {bounds!r}", parameter=name)
     if kind.startswith("log") and numbers[0] <= 0:
         raise ConfigError(f"{where}: {kind} takes a low above 0, got {numbers[0]}", parameter=name)
+
+
+def _check_options(name: str, values: Sequence[object]) -> None:
+    if name in OPTIONS:
+        for value in values:
+            split_options({name: value})

@@ -31,6 +31,8 @@ class LearningTask(Record):
     inputs: tuple[str, ...]
     """Model inputs, in the order the model is fitted on."""
     label: str = "label"
+    event_time: str = "event_time"
+    """Column of instants; needed by windows and by rows that weigh less with age."""
     metric: Metric = "log_loss"
     classes: int = 2
     """Number of classes of a classifier, whose labels are 0 to ``classes`` - 1; ignored for a regressor."""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 import pyarrow as pa
 from pydantic import Field
 
 from raymlops.experiments import estimators
+from raymlops.experiments.fitting import RoundReport, fit_candidate
 from raymlops.experiments.metrics import metrics
 from raymlops.experiments.task import LearningTask, matrix, target
 from raymlops.records.record import Record
 
-__all__ = ["InProcessTuner", "ParameterValue", "TrialResult", "TrialSpec", "Tuner", "run_trial"]
+__all__ = ["ParameterValue", "TrialResult", "TrialSpec", "run_trial"]
 
 ParameterValue = str | int | float | bool | None
 
@@ -41,6 +41,8 @@ class TrialResult(Record):
     """Wall time."""
     best_iteration: int | None = None
     """Rounds of boosting that were best on the validation rows, where it stops early."""
+    stopped_at: int | None = None
+    """Rounds after which it was given up for being behind the others; such a trial is never selected."""
     error: str | None = None
     """``Type: message`` of a trial that failed."""
 
@@ -51,49 +53,41 @@ class TrialResult(Record):
         return params if self.best_iteration is None else {**params, "n_estimators": self.best_iteration}
 
 
-class Tuner(Protocol):
-    """Runs the trials of a search, somewhere."""
-
-    def search(
-        self, specs: Sequence[TrialSpec], train: pa.Table, valid: pa.Table, *, task: LearningTask, name: str
-    ) -> list[TrialResult]:
-        """Run every trial to its end.
-
-        Args:
-            specs: N trials.
-            train: Rows to fit on.
-            valid: Rows to judge by; none is older than the newest of ``train``.
-            task: What is learned.
-            name: Names the search; unique per run.
-
-        Returns:
-            N results, in the order of ``specs``. A trial that failed is a result with an ``error``.
-        """
-        ...
-
-
-def run_trial(spec: TrialSpec, train: pa.Table, valid: pa.Table, *, task: LearningTask) -> TrialResult:
+def run_trial(
+    spec: TrialSpec,
+    train: pa.Table,
+    valid: pa.Table,
+    *,
+    task: LearningTask,
+    report: RoundReport | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> TrialResult:
     """Fit and judge; deterministic but for ``seconds``.
 
     Whatever the estimator raises ends this trial and not the search: it is the ``error`` of the result.
+
+    Args:
+        spec: What to try.
+        train: Rows to fit on.
+        valid: Rows to judge by.
+        task: What is learned.
+        report: Hears of every round of boosting, and may end the trial.
+        clock: Gives seconds.
     """
-    started = time.perf_counter()
+    started = clock()
     try:
-        estimator = estimators.build(spec.family, spec.params, seed=spec.seed, task=task)
-        judged = (matrix(valid, task.inputs), target(valid, task))
-        best = estimators.fit(estimator, matrix(train, task.inputs), target(train, task), valid=judged)
-        scores = metrics(judged[1], estimators.predict(estimator, judged[0], task.kind), task)
+        fitted = fit_candidate(
+            spec.family, spec.params, seed=spec.seed, rows=train, task=task, valid=valid, report=report
+        )
+        predictions = estimators.predict(fitted.estimator, matrix(valid, task.inputs), task.kind)
+        scores = metrics(target(valid, task), predictions, task)
     except Exception as error:
         # an estimator may raise anything; the selection raises where no trial is left, and names every error
-        return TrialResult(spec=spec, seconds=time.perf_counter() - started, error=f"{type(error).__name__}: {error}")
-    return TrialResult(spec=spec, metrics=scores, seconds=time.perf_counter() - started, best_iteration=best)
-
-
-class InProcessTuner:
-    """Runs the trials one after the other in this process."""
-
-    def search(
-        self, specs: Sequence[TrialSpec], train: pa.Table, valid: pa.Table, *, task: LearningTask, name: str
-    ) -> list[TrialResult]:
-        del name
-        return [run_trial(spec, train, valid, task=task) for spec in specs]
+        return TrialResult(spec=spec, seconds=clock() - started, error=f"{type(error).__name__}: {error}")
+    return TrialResult(
+        spec=spec,
+        metrics=scores,
+        seconds=clock() - started,
+        best_iteration=fitted.best_iteration,
+        stopped_at=fitted.stopped_at,
+    )

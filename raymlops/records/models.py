@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from raymlops.errors import InvalidTransition
+from raymlops.records.blessings import Blessing, missing_blessings
 from raymlops.records.record import Instant, Record
 
 __all__ = ["AliasChange", "ColumnSpec", "ModelManifest", "ModelState", "ModelVersion", "Signature", "StateChange"]
@@ -71,8 +73,31 @@ class ModelVersion(Record):
     bundle: str | None = None
     """Digest of the bundle whose code trained it."""
     parameters: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
+    blessings: tuple[Blessing, ...] = ()
+    """What its run vouches for; empty for a version that was registered by hand."""
     mlflow_uri: str | None = None
     created_at: Instant
+
+    @property
+    def unblessed(self) -> list[str]:
+        """What keeps the version from being served; a version registered by hand is served on its user's word."""
+        if self.run_id is None:
+            return []
+        return missing_blessings(self.blessings, training_set=self.training_set, model=self.digest)
+
+    def require_blessed(self) -> None:
+        """Refuse to let the version be served.
+
+        Raises:
+            InvalidTransition: It came out of a run that does not vouch for it.
+        """
+        problems = self.unblessed
+        if problems:
+            raise InvalidTransition(
+                f"version {self.version} of {self.name!r} cannot be promoted: {'; '.join(problems)}",
+                name=self.name,
+                version=self.version,
+            )
 
 
 class AliasChange(Record):

@@ -59,3 +59,9 @@ class ServingPlan(Record):
     replicas: int = 1
     reason: str = ""
     created_at: Instant
+
+    @property
+    def versions(self) -> frozenset[int]:
+        """Every version that answers, or may: champion, backup, and the one on trial."""
+        trial = None if self.trial is None else self.trial.version
+        return frozenset(version for version in (self.champion, self.backup, trial) if version is not None)

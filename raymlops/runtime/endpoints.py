@@ -227,8 +227,12 @@ class EndpointOperator:
             StaleWrite: Somebody else wrote a plan first.
             SwapFailed: A replica could not load what is new; nothing was committed.
             DeploymentError: An application did not come up.
+            InvalidTransition: A version that is new in it came out of a run that does not vouch for it.
         """
         before = self._metadata.find_plan(plan.model)
+        for version in sorted(plan.versions - _versions(before)):
+            # the store refuses it too; here it is known before a process is started for it
+            self._metadata.get_version(plan.model, version).require_blessed()
         running = _running_applications()
         if plan.trial is not None:
             candidate = _candidate(plan.model, plan.trial.version)
@@ -255,6 +259,10 @@ class EndpointOperator:
         """Carry out what a user asked for, and write down that it was a user."""
         plan = self.carry_out(plan)
         evidence = {**plan.model_dump(mode="json", exclude={"created_at", "reason"}), "by": getpass.getuser()}
+        asked = plan.champion if plan.trial is None else plan.trial.version
+        version = self._metadata.get_version(plan.model, asked)
+        evidence["blessings"] = [blessing.model_dump(mode="json") for blessing in version.blessings]
+        evidence["registered_by_hand"] = version.run_id is None
         self._metadata.append_entry(
             plan.model, action, plan.reason, evidence, key=f"user/{plan.model}/{action}/{plan.number}"
         )
@@ -324,15 +332,12 @@ class EndpointOperator:
         self._metadata.set_state(model, plan.champion, ModelState.PRODUCTION, **why)
         if plan.trial is not None:
             self._metadata.set_state(model, plan.trial.version, ModelState.STAGING, **why)
-        for version in _versions(before) - _versions(plan):
+        for version in _versions(before) - plan.versions:
             self._metadata.set_state(model, version, ModelState.ARCHIVED, **why)
 
 
-def _versions(plan: ServingPlan | None) -> set[int]:
-    if plan is None:
-        return set()
-    trial = None if plan.trial is None else plan.trial.version
-    return {version for version in (plan.champion, plan.backup, trial) if version is not None}
+def _versions(plan: ServingPlan | None) -> frozenset[int]:
+    return frozenset() if plan is None else plan.versions
 
 
 def _require_unblocked(plan: ServingPlan, version: int) -> None:

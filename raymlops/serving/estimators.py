@@ -13,7 +13,7 @@ import numpy.typing as npt
 from raymlops.errors import DataError, ModelLoadFailed, SchemaMismatch
 from raymlops.serving.protocols import Columns
 
-__all__ = ["TRUSTED_TYPES", "Description", "describe", "dump", "native_scores", "parse"]
+__all__ = ["TRUSTED_TYPES", "Description", "describe", "dump", "inner_estimator", "native_scores", "parse"]
 
 Flavor = Literal["xgboost", "sklearn"]
 Task = Literal["classifier", "regressor"]
@@ -21,6 +21,8 @@ Task = Literal["classifier", "regressor"]
 TRUSTED_TYPES = frozenset(
     {
         "numpy.dtype",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "sklearn.tree._tree.Tree",
         "xgboost.core.Booster",
@@ -185,8 +187,18 @@ def _describe_sklearn(estimator: Any, columns: Sequence[str]) -> Description:
 
 
 def _within(estimator: Any) -> tuple[str, ...]:
-    steps = [step for _, step in getattr(estimator, "steps", ())]
+    inner = inner_estimator(estimator)
+    steps = [inner, *(step for _, step in getattr(inner, "steps", ()))]
     return ("xgboost",) if any(type(step).__module__.startswith("xgboost") for step in steps) else ()
+
+
+def inner_estimator(estimator: Any) -> Any:
+    """The estimator that a calibration was put around, or the estimator itself."""
+    calibrated = getattr(estimator, "calibrated_classifiers_", None)
+    if not calibrated:
+        return estimator
+    inner = calibrated[0].estimator
+    return inner.estimator if type(inner).__name__ == "FrozenEstimator" else inner
 
 
 def _inputs(names: Sequence[str] | None, count: int | None, columns: Sequence[str]) -> tuple[str, ...]:

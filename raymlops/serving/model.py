@@ -14,6 +14,7 @@ from raymlops.errors import DataError, ModelLoadFailed, SchemaMismatch
 from raymlops.records.models import Signature
 from raymlops.serving.datatypes import TEXT
 from raymlops.serving.dense_booster import DenseBooster
+from raymlops.serving.estimators import inner_estimator
 from raymlops.serving.matrix_columns import MatrixColumns
 from raymlops.serving.protocols import Columns, Outputs
 from raymlops.serving.schema import InputSchema, labels_array
@@ -204,7 +205,8 @@ class SklearnModel(_Scored):
             return self._outputs(self._score(inputs))
 
     def importances(self) -> dict[str, float]:
-        last = self._estimator[-1] if hasattr(self._estimator, "steps") else self._estimator
+        inner = inner_estimator(self._estimator)
+        last = inner[-1] if hasattr(inner, "steps") else inner
         values = getattr(last, "feature_importances_", None)
         if values is None and hasattr(last, "coef_"):
             values = np.abs(np.atleast_2d(last.coef_)).mean(axis=0)

@@ -15,9 +15,10 @@ from raymlops.experiments import Rule, constant_predictions, metrics, target, ti
 from raymlops.experiments import compare as compare_predictions
 from raymlops.experiments.task import FloatArray
 from raymlops.pipelines import Halt
+from raymlops.records.blessings import Blessing
 from raymlops.records.models import ModelVersion
-from raymlops.records.record import Record
 from raymlops.serving.model_files import load_model
+from raymlops.steps.checks import Limits, model_checks
 from raymlops.steps.context import TrainingContext
 from raymlops.steps.evaluate import Judging
 from raymlops.steps.outcome import refused
@@ -30,7 +31,7 @@ TRAINED_UNTIL = "trained_until"
 """Parameter of a model version: event time of the newest row it was fitted on."""
 
 
-class Gate(Record):
+class Gate(Limits):
     """What a candidate must reach; see ``experiments.verdict``."""
 
     rule: Rule = "not_worse"
@@ -51,7 +52,7 @@ def compare(
     judging: Mapping[str, Any],
     gate: Mapping[str, Any],
 ) -> Mapping[str, Any] | Halt:
-    """Compare on the same rows, pairwise; refused where the rule does not hold.
+    """Compare on the same rows, pairwise; grants the evaluation blessing, or refuses where a check or the rule fails.
 
     Where there is no champion, or the rule is ``absolute``, the candidate must beat the constant baseline. The
     champion may have been fitted on part of the holdout; those rows are left out as long as ``min_rows`` remain.
@@ -61,7 +62,16 @@ def compare(
     """
     known, how, asked = Parts.model_validate(parts), Judging.model_validate(judging), Gate.model_validate(gate)
     task, rows, seen = known.task, known.judged(frame), 0
-    dossier = {"metrics": evaluation["holdout"]["metrics"], "evaluation": evaluation}
+    checks = model_checks(evaluation, task.metric, asked)
+    dossier = {
+        "metrics": evaluation["holdout"]["metrics"],
+        "evaluation": evaluation,
+        "checks": [check.model_dump(mode="json") for check in checks],
+    }
+    subject = known.training_set
+    failed = [f"{check.name}: {check.detail}" for check in checks if not check.passed]
+    if failed:
+        return _refused(f"the model fails {len(failed)} of {len(checks)} checks: {'; '.join(failed)}", dossier, subject)
     champion = None if asked.rule == "absolute" else pin["champion"]
     rule: Rule = "absolute" if champion is None else asked.rule
     other: FloatArray
@@ -71,7 +81,7 @@ def compare(
         version = context.metadata.get_version(context.project.model, champion)
         problem = _incomparable(version, frame, known)
         if problem:
-            return refused(f"champion {champion} cannot be compared with: {problem}", dossier)
+            return _refused(f"champion {champion} cannot be compared with: {problem}", dossier, subject)
         rows, seen = _unseen(rows, version, asked.min_rows)
         other = predictions_of(load_model(Path(version.path), version.manifest, version.digest), rows)
     labels = target(rows, task)
@@ -97,7 +107,14 @@ def compare(
         **compared.model_dump(mode="json"),
     }
     dossier |= {"champion_metrics": {} if champion is None else metrics(labels, other, task), "comparison": found}
-    return {"dossier": {**dossier, "reason": reason}} if passed else refused(reason, dossier)
+    if not passed:
+        return _refused(reason, dossier, subject)
+    blessing = Blessing(kind="evaluation", granted=True, subject=subject, reason=reason)
+    return {"dossier": {**dossier, "reason": reason}, "blessing": blessing}
+
+
+def _refused(reason: str, dossier: Mapping[str, Any], subject: str) -> Halt:
+    return refused(reason, dossier, Blessing(kind="evaluation", granted=False, subject=subject, reason=reason))
 
 
 def _incomparable(version: ModelVersion, frame: pa.Table, parts: Parts) -> str:

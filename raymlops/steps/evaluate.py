@@ -13,6 +13,8 @@ from raymlops.errors import ConfigError
 from raymlops.experiments import LearningTask, Resampling, constant_predictions, metrics, score, target, time_blocks
 from raymlops.experiments import evaluate as evaluate_predictions
 from raymlops.experiments.task import FloatArray, IntArray
+from raymlops.pipelines import Halt
+from raymlops.steps.outcome import refused_unevaluated
 from raymlops.steps.served import load_packaged, predictions_of
 from raymlops.steps.split import Parts, event_times_us
 
@@ -39,9 +41,17 @@ class Judging(Resampling):
 
 
 def evaluate(
-    context: object, *, frame: pa.Table, parts: Mapping[str, Any], model: Path, judging: Mapping[str, Any]
-) -> Mapping[str, Any]:
+    context: object,
+    *,
+    frame: pa.Table,
+    parts: Mapping[str, Any],
+    model: Path,
+    fit: Mapping[str, Any],
+    judging: Mapping[str, Any],
+) -> Mapping[str, Any] | Halt:
     """Metrics on both; intervals, calibration, slices and the constant baseline on the holdout.
+
+    Refused where an answer is not finite: nothing can be said about such a model.
 
     ``scores`` holds what the prediction log would hold of the holdout's rows, and what came of them: the label, or, of
     several classes, whether the class that was named is right.
@@ -54,7 +64,11 @@ def evaluate(
     task, fitted, judged = known.task, known.before_holdout(frame), known.judged(frame)
     packaged = load_packaged(model)
     fitted_labels, labels = target(fitted, task), target(judged, task)
-    predictions = predictions_of(packaged, judged)
+    predictions, of_fitted = predictions_of(packaged, judged), predictions_of(packaged, fitted)
+    for name, values in (("the holdout", predictions), ("the rows it was fitted on", of_fitted)):
+        odd = int((~np.isfinite(values)).sum())
+        if odd:
+            return refused_unevaluated(f"{odd} predictions for {name} are not finite")
     evaluation = evaluate_predictions(
         labels,
         predictions,
@@ -67,10 +81,12 @@ def evaluate(
     constant = constant_predictions(fitted_labels, judged.num_rows, task)
     return {
         "evaluation": {
-            "train": metrics(fitted_labels, predictions_of(packaged, fitted), task),
+            "fit": fit,
+            "train": metrics(fitted_labels, of_fitted, task),
             "train_rows": fitted.num_rows,
             "holdout": evaluation,
             "baseline": metrics(labels, constant, task),
+            "baseline_train": metrics(fitted_labels, constant_predictions(fitted_labels, fitted.num_rows, task), task),
         },
         "scores": pa.table({"score": score(predictions, task), "outcome": _outcomes(labels, predictions, task)}),
     }

@@ -13,19 +13,25 @@ import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from raymlops.errors import ConfigError, FeatureViewNotFound, NotEnoughRows, SchemaMismatch
-from raymlops.experiments import LearningTask
+from raymlops.experiments import LearningTask, estimators
 from raymlops.experiments.task import is_numeric
 from raymlops.features.catalog import Catalog
 from raymlops.features.delta import DeltaTables
 from raymlops.features.layout import catalog_path, tables_path
 from raymlops.pipelines import Halt
-from raymlops.pipelines.fingerprint import code_digest
+from raymlops.pipelines.fingerprint import code_digest, environment_digest
 from raymlops.records.bundles import ProjectSpec
+from raymlops.records.record import sha256_of
 from raymlops.steps.context import EVENT_TIME, LABEL, LABEL_TIME, TrainingContext, VersionedTables, spine_function
-from raymlops.steps.outcome import blocked
+from raymlops.steps.outcome import blocked, skipped
 from raymlops.steps.split import Window, event_times_us, holdout_start
 
-__all__ = ["PinnedReader", "extract", "pin", "pinned_tables"]
+__all__ = ["INPUTS", "LIBRARIES", "PinnedReader", "extract", "pin", "pinned_tables"]
+
+INPUTS = "inputs"
+"""Parameter of a model version: digest of all that a run of its pipeline starts from, the instant apart."""
+LIBRARIES = ("numpy", "polars", "pyarrow", "scikit-learn", "scipy", "xgboost")
+"""Distributions on whose versions the outcome of a run depends."""
 
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_CLASSES = 1000
@@ -92,22 +98,59 @@ def pinned_tables(root: Path | str, service: str, storage_options: Mapping[str, 
     }
 
 
-def pin(context: TrainingContext, *, as_of: str | None) -> Mapping[str, Any]:
+def pin(
+    context: TrainingContext,
+    *,
+    as_of: str | None,
+    search: Mapping[str, Mapping[str, Any]],
+    asked: str,
+    skip_unchanged: bool,
+) -> Mapping[str, Any] | Halt:
     """Fix all that may change while the run is under way: the instant, the tables, the champion and the project's code.
 
+    Where all of it is what the champion was made of, the run ends here: a training would cost what it costs, and tell
+    nothing new. A run as of an earlier instant than the champion's is about other rows, and goes on.
+
+    Args:
+        context: What the run touches.
+        as_of: The instant; by default now.
+        search: The search space; the code of the project's own estimators is fixed too.
+        asked: Digest of the run's other parameters.
+        skip_unchanged: Whether to end here.
+
     Raises:
-        ConfigError: The spine cannot be imported.
+        ConfigError: The spine, or an estimator of the search space, cannot be imported.
         FeatureViewNotFound: The project's service is not applied.
     """
     instant = context.clock.now() if as_of is None else datetime.fromisoformat(as_of)
-    return {
-        "pin": {
-            "as_of": instant.astimezone(UTC).isoformat(),
-            **pinned_tables(context.features_root, context.project.service, context.storage_options),
-            "champion": context.metadata.aliases(context.project.model).get("champion"),
-            "project_code": code_digest(spine_function(context.project.spine)),
-        }
+    tables = pinned_tables(context.features_root, context.project.service, context.storage_options)
+    functions = [estimators.estimator_function(family) for family in search if family not in estimators.FAMILIES]
+    pinned = {
+        "as_of": instant.astimezone(UTC).isoformat(),
+        **tables,
+        "champion": context.metadata.aliases(context.project.model).get("champion"),
+        "project_code": code_digest(spine_function(context.project.spine)),
+        "estimator_code": sorted(code_digest(function) for function in functions),
     }
+    made_of = ("views", "table_versions", "service", "project_code", "estimator_code")
+    inputs = {
+        **{name: pinned[name] for name in made_of},
+        "asked": asked,
+        "bundle": context.bundle,
+        "platform_code": code_digest(pin),
+        "environment": environment_digest(LIBRARIES),
+    }
+    pinned[INPUTS] = sha256_of(inputs)
+    if skip_unchanged and pinned["champion"] is not None:
+        champion = context.metadata.get_version(context.project.model, pinned["champion"])
+        since = champion.parameters.get("as_of")
+        newer = isinstance(since, str) and instant >= datetime.fromisoformat(since)
+        if newer and champion.parameters.get(INPUTS) == pinned[INPUTS]:
+            return skipped(
+                f"data, code, libraries and parameters are those of version {champion.version}, which run "
+                f"{champion.run_id} trained as of {since}"
+            )
+    return {"pin": pinned}
 
 
 def extract(

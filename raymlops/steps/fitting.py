@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raymlops.errors import DataError
-from raymlops.experiments import LearningTask, estimators, matrix, target
+from raymlops.experiments import LearningTask, estimators, fit_candidate, loss_curve, matrix
 from raymlops.serving.model_files import save_model
 from raymlops.steps.context import TrainingContext
 from raymlops.steps.served import EXPECTED
@@ -17,15 +18,37 @@ from raymlops.steps.served import EXPECTED
 __all__ = ["fit_and_package", "probe_rows"]
 
 _PROBES = 64
+_REACH = 10.0
+_LARGEST = 1e30
+"""What a model is served with must fit into 32 bits."""
 
 
 def probe_rows(table: pa.Table, inputs: tuple[str, ...]) -> pa.Table:
-    """Model inputs to try a packaged model with: rows from all over the table, and one where everything is missing."""
+    """Model inputs to try a packaged model with.
+
+    Rows from all over the table, one where everything is missing, one of zeros, and two that lie ten times the seen
+    range beyond its ends: there a division by zero or an overflow shows.
+    """
     places = np.unique(np.linspace(0, table.num_rows - 1, num=min(_PROBES, table.num_rows)).astype(np.int64))
     rows = table.select(list(inputs)).take(pa.array(places))
     schema = pa.schema([pa.field(field.name, field.type, nullable=True) for field in rows.schema])
     nothing = pa.table([pa.nulls(1, field.type) for field in schema], schema=schema)
-    return pa.concat_tables([rows.cast(schema), nothing]).combine_chunks()
+    odd = pa.table([_odd_values(table[field.name]) for field in schema], schema=schema)
+    return pa.concat_tables([rows.cast(schema), nothing, odd]).combine_chunks()
+
+
+def _odd_values(column: pa.ChunkedArray) -> pa.Array:
+    """Zero, and what lies far below and far above all values."""
+    if pa.types.is_boolean(column.type):
+        return pa.array([False, False, True])
+    ends = pc.min_max(column)
+    low, high = (0.0 if ends[name].as_py() is None else float(ends[name].as_py()) for name in ("min", "max"))
+    reach = _REACH * max(high - low, 1.0)
+    values = np.array([0.0, low - reach, high + reach])
+    if pa.types.is_floating(column.type):
+        return pa.array(np.clip(values, -_LARGEST, _LARGEST)).cast(column.type)
+    limits = np.iinfo(column.type.to_pandas_dtype())
+    return pa.array([int(max(limits.min, min(limits.max, round(value)))) for value in values], column.type)
 
 
 def fit_and_package(
@@ -34,21 +57,26 @@ def fit_and_package(
     """Fit a winner's parameters on ``rows`` and package the model.
 
     Returns:
-        ``model``, the directory; ``probes``, the probe rows with what the estimator itself says to them.
+        ``model``, the directory; ``probes``, the probe rows with what the estimator itself says to them; ``fit``:
+        ``rows`` it was fitted on, whether it ``converged``, and the ``curve`` of its loss on them by rounds.
 
     Raises:
-        DataError: The estimator's predictions are not finite.
+        DataError: The estimator's predictions are not finite, or it cannot be packaged.
     """
-    estimator = estimators.build(winner["family"], winner["params"], seed=winner["seed"], task=task)
-    estimators.fit(estimator, matrix(rows, task.inputs), target(rows, task))
+    fitted = fit_candidate(winner["family"], winner["params"], seed=winner["seed"], rows=rows, task=task)
+    estimator = fitted.estimator
     probes = probes.select(list(task.inputs))
     expected = estimators.predict(estimator, matrix(probes, task.inputs), task.kind).reshape(probes.num_rows, -1)
     if not np.isfinite(expected).all():
+        odd = np.flatnonzero(~np.isfinite(expected).all(axis=1)).tolist()
         raise DataError(
-            f"predictions of family {winner['family']!r} must be finite, and some for the probe rows are not"
+            f"predictions of family {winner['family']!r} must be finite, and those for probe rows {odd} are not: "
+            f"{probes.num_rows - 4} seen rows, then all missing, zeros, far below and far above what was seen"
         )
     for place in range(expected.shape[1]):
         probes = probes.append_column(f"{EXPECTED}{place}", pa.array(expected[:, place]))
     directory = context.scratch("model")
     save_model(directory, estimator, example=rows.select(list(task.inputs)).slice(0, 100))
-    return {"model": directory, "probes": probes}
+    curve = loss_curve(estimator, rows, task)
+    fit = {"rows": fitted.rows, "converged": fitted.converged, "curve": [list(point) for point in curve]}
+    return {"model": directory, "probes": probes, "fit": fit}

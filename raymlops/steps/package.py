@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from raymlops.errors import NotEnoughRows
 from raymlops.experiments import LearningTask, target
-from raymlops.experiments.task import numeric
 from raymlops.monitoring import (
     DOMAIN_FILE,
     HOLDOUT_FILE,
@@ -29,6 +28,7 @@ from raymlops.monitoring.labels import label_text
 from raymlops.records.models import Signature
 from raymlops.steps.context import EVENT_TIME, TrainingContext
 from raymlops.steps.served import load_packaged
+from raymlops.steps.skew import as_logged
 from raymlops.steps.split import Parts
 
 __all__ = ["package"]
@@ -54,7 +54,7 @@ def package(
     packaged = load_packaged(model)
     importances = packaged.importances()
     fitted = frame.slice(0, dossier["fitted"]["rows"])
-    rows = _as_logged(fitted, known.task.inputs).append_column(EVENT_TIME, fitted[EVENT_TIME])
+    rows = as_logged(fitted, known.task.inputs).append_column(EVENT_TIME, fitted[EVENT_TIME])
     inputs = Reference.fit(rows, event_time=EVENT_TIME, window=window, importances=importances)
     labels = _labels(fitted, known.task, packaged.signature)
     # only the holdout has scores of rows that the model had not seen; others would look surer than what is to come
@@ -72,7 +72,7 @@ def package(
         (directory / DOMAIN_FILE).write_bytes(domain.dumps())
     holdout = Holdout.fit(
         _score_kind(known.task),
-        _as_logged(known.judged(frame), known.task.inputs),
+        as_logged(known.judged(frame), known.task.inputs),
         np.asarray(scores["score"].to_numpy(), dtype=np.float64),
         np.asarray(scores["outcome"].to_numpy(), dtype=np.float64),
         importances=importances,
@@ -90,11 +90,6 @@ def _labels(rows: pa.Table, task: LearningTask, signature: Signature) -> pa.Tabl
         texts = [label_text(name) for name in signature.classes]
         column = pa.DictionaryArray.from_arrays(pa.array(values), pa.array(texts, pa.string())).dictionary_decode()
     return pa.table({LABEL_COLUMN: column, EVENT_TIME: rows[EVENT_TIME]})
-
-
-def _as_logged(rows: pa.Table, inputs: tuple[str, ...]) -> pa.Table:
-    """The inputs as numbers, which is how prediction events hold them."""
-    return pa.table({name: pa.array(numeric(rows[name], name), from_pandas=True) for name in inputs})
 
 
 def _score_kind(task: LearningTask) -> ScoreKind:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from raymlops.errors import ConfigError
-from raymlops.experiments import Rule, SearchSpace
+from raymlops.experiments import HalvingRule, Rule, SearchSpace
 from raymlops.records.bundles import ProjectSpec
 from raymlops.records.record import Instant
 
@@ -61,6 +61,18 @@ class TrainingParameters(_Parameters):
     """Sampled trials; the champion's parameters are tried besides."""
     search_rows: int | None = Field(None, ge=1)
     """Trials fit on a sample of so many rows; the winner is always fitted on all."""
+    sampler: Literal["drawn", "grid", "tpe"] = "drawn"
+    """``drawn`` beforehand as a Latin hypercube, the whole ``grid`` (of at most ``trials``), or one by one by Optuna's
+    ``tpe``, which learns from the trials before."""
+    concurrency: int | None = Field(None, ge=1)
+    """Trials at once, at most; by default as many as CPUs are free. With 1, a search that learns or gives trials up
+    comes to the same result every time."""
+    search_budget_s: float | None = Field(None, gt=0.0)
+    """No trial starts after so many seconds; the first always does."""
+    halving: HalvingRule | None = None
+    """Give up trials of ``xgboost`` early that are behind the others, see ``experiments.halving``."""
+    skip_unchanged: bool = True
+    """Train nothing where data, code, libraries and parameters are those that the champion came from."""
     search: dict[str, dict[str, Any]] = {
         "xgboost": {
             "n_estimators": 600,
@@ -88,6 +100,10 @@ class TrainingParameters(_Parameters):
     slice_min_rows: int = Field(200, ge=1)
     slice_tolerance: float | None = Field(None, ge=0.0)
     """Refuse where the candidate is significantly worse by more than this on a slice; ``None`` only reports."""
+    slice_max_loss_ratio: float | None = Field(None, gt=1.0)
+    """Refuse where the loss on a slice is significantly more than so many times that on the whole holdout."""
+    max_calibration_error: float | None = Field(None, gt=0.0, lt=1.0)
+    """Refuse where predicted probabilities and seen shares differ by more in the mean (ECE)."""
     refit: bool = True
     """Fit the accepted candidate's parameters anew on all rows, the holdout included."""
     monitor_window_days: float | None = Field(7.0, gt=0.0)

@@ -11,11 +11,13 @@ from uuid import uuid4
 
 from raymlops.errors import StorageError
 from raymlops.pipelines.artifacts import content_digest, sync
+from raymlops.records.blessings import Blessing
 from raymlops.records.features import TrainingSetManifest
 from raymlops.records.models import ModelVersion
 from raymlops.records.record import sha256_of
 from raymlops.steps.compare import TRAINED_UNTIL
 from raymlops.steps.context import TrainingContext
+from raymlops.steps.extract import INPUTS
 from raymlops.steps.outcome import outcome
 from raymlops.steps.served import read_manifest
 from raymlops.steps.tune import PARAMETER_PREFIX
@@ -31,8 +33,12 @@ def register(
     training_set: Mapping[str, Any],
     dossier: Mapping[str, Any],
     project: Mapping[str, Any],
+    **blessings: Mapping[str, Any],
 ) -> Mapping[str, Any]:
     """Make the package a version of the project's model; done twice in one run, it is the same version.
+
+    The version carries the blessings, without all three of which the registry lets none be served that came out of a
+    pipeline.
 
     Raises:
         StorageError: The files cannot be written.
@@ -60,7 +66,9 @@ def register(
             "holdout_from": fitted["holdout_from"],
             "as_of": pin["as_of"],
             "champion": pin["champion"],
+            INPUTS: pin.get(INPUTS),
         },
+        blessings=tuple(Blessing.model_validate(given) for given in blessings.values()),
         created_at=context.clock.now(),
     )
     version = context.metadata.register_version(draft, key=context.run_id)
@@ -77,6 +85,7 @@ def register(
             infra=dossier["infra"],
             model_digest=version.digest,
             training_set=made_of.digest,
+            blessings=[blessing.model_dump(mode="json") for blessing in version.blessings],
         )
     }
 

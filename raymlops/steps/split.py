@@ -41,6 +41,8 @@ class Parts(Record):
     """Place of the first row that judges."""
     rows: int
     """Rows in all."""
+    training_set: str = ""
+    """Digest of the manifest of the training set that they are."""
 
     def train(self, frame: pa.Table) -> pa.Table:
         """The rows that trials are fitted on."""
@@ -89,7 +91,7 @@ def split(
     window: Mapping[str, Any],
 ) -> Mapping[str, Any] | Halt:
     """Cut the rows; blocked where a part comes out empty, or a class has no row to be learned from."""
-    del context, report
+    del context
     asked = Window.model_validate(window)
     validation, holdout = split_places(event_times_us(frame), asked.holdout_days, asked.validation_share)
     sizes = {"train": validation, "validation": holdout - validation, "holdout": frame.num_rows - holdout}
@@ -97,7 +99,13 @@ def split(
     if empty:
         return blocked([f"empty: the split into {sizes} leaves no rows for {empty}"])
     learned = LearningTask.model_validate(task)
-    parts = Parts(task=learned, validation=validation, holdout=holdout, rows=frame.num_rows)
+    parts = Parts(
+        task=learned,
+        validation=validation,
+        holdout=holdout,
+        rows=frame.num_rows,
+        training_set=report["training_set"],
+    )
     if learned.kind == "classifier":
         seen = np.bincount(target(parts.train(frame), learned).astype(np.int64), minlength=learned.classes)
         if (seen == 0).any():

@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from raymlops.clock import from_us
+from raymlops.errors import DataError
 from raymlops.experiments import constant_predictions, loss, metrics, target
 from raymlops.pipelines import Halt
 from raymlops.steps.context import TrainingContext
 from raymlops.steps.fitting import fit_and_package, probe_rows
-from raymlops.steps.outcome import refused
+from raymlops.steps.outcome import refused, refused_unevaluated
 from raymlops.steps.served import load_packaged, predictions_of
 from raymlops.steps.split import Parts, event_times_us
 
@@ -27,12 +28,14 @@ _CHECKED_ROWS = 20_000
 
 def train(
     context: TrainingContext, *, frame: pa.Table, parts: Mapping[str, Any], winner: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    """Fit the winner's parameters on the training and validation rows."""
+) -> Mapping[str, Any] | Halt:
+    """Fit the winner's parameters on the training and validation rows; refused where its answers are not finite."""
     known = Parts.model_validate(parts)
-    return fit_and_package(
-        context, known.before_holdout(frame), known.task, winner, probe_rows(frame, known.task.inputs)
-    )
+    probes = probe_rows(frame, known.task.inputs)
+    try:
+        return fit_and_package(context, known.before_holdout(frame), known.task, winner, probes)
+    except DataError as error:
+        return refused_unevaluated(str(error))
 
 
 def refit_winner(
@@ -62,7 +65,11 @@ def refit_winner(
     }
     if not refit:
         return {"model": model, "probes": probes, "dossier": {**dossier, "winner": winner, "fitted": fitted}}
-    made = fit_and_package(context, frame, task, winner, probes)
+    try:
+        made = fit_and_package(context, frame, task, winner, probes)
+    except DataError as error:
+        return refused(f"refit is not sane: {error}", dossier)
+    del made["fit"]
     sample = frame.take(pa.array(np.arange(0, frame.num_rows, -(-frame.num_rows // _CHECKED_ROWS))))
     labels = target(sample, task)
     predictions = predictions_of(load_packaged(made["model"]), sample)

@@ -11,25 +11,31 @@ from pydantic import BaseModel
 from raymlops.pipelines import Pipeline, PipelineResult, PipelineRunner, Step
 from raymlops.pipelines.artifacts import ArtifactKind
 from raymlops.records.bundles import ProjectSpec
+from raymlops.records.record import sha256_of
 from raymlops.steps.compare import Gate, compare
 from raymlops.steps.context import TrainingContext
 from raymlops.steps.evaluate import Judging, evaluate
-from raymlops.steps.extract import extract, pin
+from raymlops.steps.extract import LIBRARIES, extract, pin
 from raymlops.steps.package import package
 from raymlops.steps.parameters import TrainingParameters, training_parameters
 from raymlops.steps.register import register
 from raymlops.steps.split import Window, split
 from raymlops.steps.train import refit_winner, train
-from raymlops.steps.tune import tune
+from raymlops.steps.tune import SearchPlan, tune
 from raymlops.steps.validate_data import validate_data
 from raymlops.steps.validate_infra import validate_infra
 
 __all__ = ["train_project", "training_pipeline"]
 
-_LIBRARIES = ("numpy", "polars", "pyarrow", "scikit-learn", "scipy", "xgboost")
 _FRAME = {"frame": "extract.frame", "task": "extract.task"}
 _PARTS = {"frame": "extract.frame", "parts": "split.parts"}
 _PIN = {"pin": "pin.pin"}
+_TRAINING_SET = {"training_set": "extract.training_set"}
+_BLESSINGS = {
+    "data": "validate_data.blessing",
+    "quality": "compare.blessing",
+    "infrastructure": "validate_infra.blessing",
+}
 
 
 def train_project(
@@ -50,11 +56,11 @@ def train_project(
         deadline_s: How long the steps may take together.
 
     Returns:
-        ``outcome`` (``candidate``, ``refused``, ``blocked``), ``version``, ``reason``, ``metrics`` (on the holdout; of
-        the model before the refit), ``champion_metrics``, ``comparison``, and more for a candidate. Besides what
-        is in the run's record: ``trials`` (``number``, ``family``, ``origin``, ``params``, ``metrics``, ``status``,
-        ``error``, ``seconds``) and ``steps`` (``step``, ``status``, ``reason``, ``seconds``; none where the run had
-        succeeded before).
+        ``outcome`` (``candidate``, ``refused``, ``blocked``, ``skipped``), ``version``, ``reason``, ``metrics`` (on the
+        holdout; of the model before the refit), ``champion_metrics``, ``comparison``, and more for a candidate.
+        Besides what is in the run's record: ``trials`` (``number``, ``family``, ``origin``, ``params``, ``metrics``,
+        ``status``, ``error``, ``seconds``) and ``steps`` (``step``, ``status``, ``reason``, ``seconds``; none where
+        the run had succeeded before).
 
     Raises:
         ConfigError: A parameter, the search space or the project's spine is wrong.
@@ -83,35 +89,48 @@ def train_project(
 def training_pipeline(project: ProjectSpec) -> Pipeline:
     """The steps, in reading order."""
     steps = (*_data_steps(), *_model_steps(), *_release_steps())
-    return Pipeline(project.name, steps, result="register.result", libraries=_LIBRARIES)
+    return Pipeline(project.name, steps, result="register.result", libraries=LIBRARIES)
 
 
 def _data_steps() -> tuple[Step, ...]:
     """From the feature store to rows that are fit to be trained on."""
     extracted: dict[str, ArtifactKind] = {"frame": "arrow", "training_set": "json", "task": "json"}
     return (
-        Step("pin", pin, {"pin": "json"}, parameters=("as_of",), deterministic=False),
+        Step("pin", pin, {"pin": "json"}, {}, ("as_of", "search", "asked", "skip_unchanged"), deterministic=False),
         Step("extract", extract, extracted, _PIN, ("project", "window")),
-        Step("validate_data", validate_data, {"report": "json"}, {**_FRAME, **_PIN}, ("project", "window", "quality")),
+        Step(
+            "validate_data",
+            validate_data,
+            {"report": "json", "blessing": "json"},
+            {**_FRAME, **_PIN, **_TRAINING_SET},
+            ("project", "window", "quality"),
+        ),
         Step("split", split, {"parts": "json"}, {**_FRAME, "report": "validate_data.report"}, ("window",)),
     )
 
 
 def _model_steps() -> tuple[Step, ...]:
     """From there to a model that has been compared with the champion."""
-    judged = {**_PARTS, "model": "train.model"}
-    compared = {**judged, **_PIN, "evaluation": "evaluate.evaluation"}
+    trained: dict[str, ArtifactKind] = {"model": "directory", "probes": "arrow", "fit": "json"}
+    judged = {**_PARTS, "model": "train.model", "fit": "train.fit"}
+    compared = {
+        **_PARTS,
+        **_PIN,
+        "model": "train.model",
+        "evaluation": "evaluate.evaluation",
+    }
+    verdict: dict[str, ArtifactKind] = {"dossier": "json", "blessing": "json"}
     return (
         Step(
             "tune",
             tune,
             {"trials": "json", "winner": "json"},
             {**_PARTS, **_PIN},
-            ("search", "trials", "search_rows", "seed"),
+            ("search", "searching"),
         ),
-        Step("train", train, {"model": "directory", "probes": "arrow"}, {**_PARTS, "winner": "tune.winner"}),
+        Step("train", train, trained, {**_PARTS, "winner": "tune.winner"}),
         Step("evaluate", evaluate, {"evaluation": "json", "scores": "arrow"}, judged, ("judging",)),
-        Step("compare", compare, {"dossier": "json"}, compared, ("judging", "gate")),
+        Step("compare", compare, verdict, compared, ("judging", "gate")),
     )
 
 
@@ -121,29 +140,20 @@ def _release_steps() -> tuple[Step, ...]:
     refitted: dict[str, ArtifactKind] = {"model": "directory", "probes": "arrow", "dossier": "json"}
     packed = {"model": "refit.model", "dossier": "refit.dossier", "scores": "evaluate.scores"}
     probed = {"package": "package.package", "probes": "refit.probes", "dossier": "refit.dossier"}
-    proven = {"package": "package.package", "training_set": "extract.training_set", "dossier": "validate_infra.dossier"}
+    proven = {**_PIN, **_TRAINING_SET, "package": "package.package", "dossier": "validate_infra.dossier", **_BLESSINGS}
+    tried: dict[str, ArtifactKind] = {"dossier": "json", "blessing": "json"}
     return (
         Step("refit", refit_winner, refitted, {**_PARTS, **accepted}, ("refit",)),
         Step("package", package, {"package": "directory"}, {**_PARTS, **packed}, ("monitor_window_days",)),
-        Step("validate_infra", validate_infra, {"dossier": "json"}, probed, ("infra_timeout_s",), deterministic=False),
-        Step("register", register, {"result": "json"}, {**_PIN, **proven}, ("project",), deterministic=False),
+        Step("validate_infra", validate_infra, tried, probed, ("infra_timeout_s",), deterministic=False),
+        Step("register", register, {"result": "json"}, proven, ("project",), deterministic=False),
     )
 
 
 def _step_parameters(project: ProjectSpec, values: TrainingParameters) -> dict[str, Any]:
     """What the steps take, grouped so that a change touches the cache of those alone that it concerns."""
     given = values.model_dump(mode="json")
-    own = (
-        "as_of",
-        "search",
-        "trials",
-        "search_rows",
-        "seed",
-        "refit",
-        "monitor_window_days",
-        "infra_timeout_s",
-        "quality",
-    )
+    own = ("as_of", "search", "skip_unchanged", "refit", "monitor_window_days", "infra_timeout_s", "quality")
     judging = Judging(
         rounds=values.bootstrap_rounds,
         confidence=values.confidence,
@@ -157,11 +167,15 @@ def _step_parameters(project: ProjectSpec, values: TrainingParameters) -> dict[s
         tolerance=values.tolerance,
         slice_tolerance=values.slice_tolerance,
         min_rows=values.quality.min_holdout_rows,
+        slice_max_loss_ratio=values.slice_max_loss_ratio,
+        max_calibration_error=values.max_calibration_error,
     )
     window = {name: given[name] for name in Window.model_fields}
-    groups = {"project": project, "window": window, "judging": judging, "gate": gate}
+    searching = {name: given[name] for name in SearchPlan.model_fields}
+    groups = {"project": project, "window": window, "judging": judging, "gate": gate, "searching": searching}
     jsonable = {name: g.model_dump(mode="json") if isinstance(g, BaseModel) else g for name, g in groups.items()}
-    return {**{name: given[name] for name in own}, **jsonable}
+    asked = sha256_of({"project": project, "parameters": {**given, "as_of": None, "skip_unchanged": None}})
+    return {**{name: given[name] for name in own}, **jsonable, "asked": asked}
 
 
 def _trials(runner: PipelineRunner, done: PipelineResult) -> list[dict[str, Any]]:

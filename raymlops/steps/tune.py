@@ -8,17 +8,50 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raymlops.experiments import SearchSpace, TrialResult, TrialSpec, estimators, select
+from raymlops.errors import ConfigError, DataError, SchemaMismatch
+from raymlops.experiments import (
+    Budgeted,
+    Drawn,
+    HalvingRule,
+    Journaled,
+    LearningTask,
+    Search,
+    SearchSpace,
+    TpeSearch,
+    TrialResult,
+    TrialSpec,
+    estimators,
+    fit_candidate,
+    select,
+)
+from raymlops.experiments.search import rows_digest
 from raymlops.experiments.trial import ParameterValue
 from raymlops.records.models import ModelVersion
-from raymlops.records.record import sha256_of
+from raymlops.records.record import Record, sha256_of
+from raymlops.serving.estimators import describe, dump
 from raymlops.steps.context import TrainingContext
 from raymlops.steps.split import Parts
 
-__all__ = ["PARAMETER_PREFIX", "trial_values", "tune"]
+__all__ = ["PARAMETER_PREFIX", "SearchPlan", "trial_values", "tune"]
 
 PARAMETER_PREFIX = "params."
 """Under which a model version keeps the parameters of its estimator; ``family`` is kept beside them."""
+_REHEARSAL_ROWS = 300
+
+Warm = list[tuple[str, dict[str, ParameterValue]]]
+"""(family, parameters) to try first."""
+
+
+class SearchPlan(Record):
+    """How a space is searched; see ``steps.parameters.TrainingParameters``."""
+
+    sampler: str = "drawn"
+    trials: int
+    seed: int
+    search_rows: int | None = None
+    concurrency: int | None = None
+    search_budget_s: float | None = None
+    halving: HalvingRule | None = None
 
 
 def tune(
@@ -28,31 +61,40 @@ def tune(
     parts: Mapping[str, Any],
     pin: Mapping[str, Any],
     search: Mapping[str, Mapping[str, Any]],
-    trials: int,
-    seed: int,
-    search_rows: int | None = None,
+    searching: Mapping[str, Any],
 ) -> Mapping[str, Any]:
     """Find the family and parameters that do best on the validation rows.
 
     The champion's own are always tried: what it knows is not to be lost by a search that is not lucky. The others are
     drawn by the seed and the instant, so that each run of a loop tries new ones, and the same ones when it is replayed.
+    A search that was killed goes on after the trials that had ended.
 
     Raises:
-        ConfigError: A trial has parameters that its family does not have.
+        ConfigError: A trial has parameters that its family does not have, or an estimator could not be packaged.
         NoViableModel: Every trial failed.
     """
-    known = Parts.model_validate(parts)
-    warm = []
+    known, plan = Parts.model_validate(parts), SearchPlan.model_validate(searching)
+    warm: Warm = []
     if pin["champion"] is not None:
-        warm = _parameters(context.metadata.get_version(context.project.model, pin["champion"]))
-    draw = int(sha256_of(pin["as_of"])[:8], 16)
-    specs = SearchSpace(search).sample(seed, trials, draw=draw, warm=warm)
-    for spec in specs:
-        estimators.build(spec.family, spec.params, seed=spec.seed, task=known.task)
-    name = f"{context.project.name}-{context.run_id}"
-    rows = _sampled(known.train(frame), search_rows, seed)
-    results = context.tuner.search(specs, rows, known.valid(frame), task=known.task, name=name)
+        warm = _parameters(context.metadata.get_version(context.project.model, pin["champion"]), search)
+    rows, valid = _sampled(known.train(frame), plan.search_rows, plan.seed), known.valid(frame)
+    space, draw = SearchSpace(search), int(sha256_of(pin["as_of"])[:8], 16)
+    _rehearse(space, plan, rows, known.task)
+    asked = _search(space, plan, draw, warm, known.task)
+    about = sha256_of({"rows": rows_digest(rows, valid), "task": known.task, "search": search, "plan": plan})
+    trials = Journaled(asked, context.home / "searches" / f"{about[:32]}.jsonl")
+    context.tuner.search(
+        trials if plan.search_budget_s is None else Budgeted(trials, plan.search_budget_s),
+        rows,
+        valid,
+        task=known.task,
+        name=f"{context.project.name}-{context.run_id}",
+        concurrency=plan.concurrency,
+        halving=plan.halving,
+    )
+    results = [trials.results[number] for number in sorted(trials.results)]
     best = select(results, known.task)
+    trials.close()
     return {
         "trials": [trial_values(result) for result in results],
         "winner": {
@@ -64,6 +106,43 @@ def tune(
             "metrics": best.metrics,
         },
     }
+
+
+def _search(space: SearchSpace, plan: SearchPlan, draw: int, warm: Warm, task: LearningTask) -> Search:
+    """The trials, in the order in which they are tried.
+
+    Raises:
+        ConfigError: A grid has more points than trials are allowed.
+    """
+    if plan.sampler == "tpe":
+        return TpeSearch(space, metric=task.metric, seed=plan.seed, n=plan.trials, draw=draw, warm=warm)
+    if plan.sampler == "drawn":
+        specs = space.sample(plan.seed, plan.trials, draw=draw, warm=warm)
+    else:
+        specs = space.grid(plan.seed, warm=warm)
+        if len(specs) - len(warm) > plan.trials:
+            raise ConfigError(f"the grid has {len(specs) - len(warm)} points, trials allows {plan.trials}")
+    for spec in specs:
+        estimators.build(spec.family, spec.params, seed=spec.seed, task=task)
+    return Drawn(specs)
+
+
+def _rehearse(space: SearchSpace, plan: SearchPlan, rows: pa.Table, task: LearningTask) -> None:
+    """Fit each of the project's own estimators on a few rows and package it, before hours are spent on it.
+
+    Raises:
+        ConfigError: It cannot be built, fitted or packaged: among others, it holds types that are not trusted.
+    """
+    places = np.linspace(0, rows.num_rows - 1, min(rows.num_rows, _REHEARSAL_ROWS)).astype(np.int64)
+    few = rows.take(pa.array(places))
+    for family in (family for family in space.families if family not in estimators.FAMILIES):
+        spec = SearchSpace({family: space.families[family]}).sample(plan.seed, 1)[0]
+        params = {name: value for name, value in spec.params.items() if name != "early_stopping_rounds"}
+        try:
+            fitted = fit_candidate(family, params, seed=spec.seed, rows=few, task=task)
+            dump(fitted.estimator, describe(fitted.estimator, task.inputs).flavor)
+        except (DataError, SchemaMismatch, TypeError, ValueError) as error:
+            raise ConfigError(f"family {family!r} cannot be trained and packaged: {error}", family=family) from error
 
 
 def _sampled(rows: pa.Table, most: int | None, seed: int) -> pa.Table:
@@ -82,16 +161,19 @@ def trial_values(result: TrialResult) -> dict[str, Any]:
         "origin": spec.origin,
         "params": {"family": spec.family, **result.fitted_params},
         "metrics": result.metrics,
-        "status": "failed" if result.error else "succeeded",
+        "status": "failed" if result.error else "succeeded" if result.stopped_at is None else "stopped",
         "error": result.error,
         "seconds": result.seconds,
     }
 
 
-def _parameters(version: ModelVersion) -> list[tuple[str, dict[str, ParameterValue]]]:
-    """Family and parameters of a version, if it came out of a search; one registered by hand tells none."""
+def _parameters(version: ModelVersion, search: Mapping[str, Mapping[str, Any]]) -> Warm:
+    """Family and parameters of a version, if it came out of a search; one registered by hand tells none.
+
+    A project's own estimator is tried again only where the project still has it in its space.
+    """
     family = version.parameters.get("family")
-    if not isinstance(family, str) or family not in estimators.FAMILIES:
+    if not isinstance(family, str) or (family not in estimators.FAMILIES and family not in search):
         return []
     start = len(PARAMETER_PREFIX)
     return [(family, {n[start:]: v for n, v in version.parameters.items() if n.startswith(PARAMETER_PREFIX)})]

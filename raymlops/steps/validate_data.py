@@ -16,9 +16,11 @@ from raymlops.errors import DataError
 from raymlops.experiments import LearningTask, target
 from raymlops.experiments.task import IntArray, is_numeric, numeric
 from raymlops.pipelines import Halt
-from raymlops.steps.context import LABEL_TIME
+from raymlops.records.blessings import Blessing
+from raymlops.steps.context import LABEL_TIME, TrainingContext
 from raymlops.steps.outcome import blocked
 from raymlops.steps.parameters import QualityRules
+from raymlops.steps.skew import values_skew
 from raymlops.steps.split import event_times_us, holdout_start
 
 __all__ = ["validate_data"]
@@ -28,26 +30,31 @@ _MIN_ROWS_TO_FREEZE = 100
 
 
 def validate_data(
-    context: object,
+    context: TrainingContext,
     *,
     frame: pa.Table,
     task: Mapping[str, Any],
+    training_set: Mapping[str, Any],
     pin: Mapping[str, Any],
     project: Mapping[str, Any],
     window: Mapping[str, Any],
     quality: Mapping[str, Any],
 ) -> Mapping[str, Any] | Halt:
-    """Check schema, amount, age, missing shares, frozen features, duplicates and labels."""
-    del context
+    """Check schema, amount, age, missing shares, frozen features, duplicates and labels; grants the data blessing.
+
+    Schema skew and broken values stop the run. Values that moved away from those the champion was fitted on are
+    recorded: they are what a retraining is for.
+    """
+    digest = training_set["digest"]
     rules, learned = QualityRules.model_validate(quality), LearningTask.model_validate(task)
     problems = _schema(frame, learned)
     if problems:
-        return blocked(problems)
+        return blocked(problems, training_set=digest)
     times = event_times_us(frame)
     holdout = holdout_start(times, window["holdout_days"])
     problems = _amount(times, holdout, datetime.fromisoformat(pin["as_of"]), rules)
     if problems:
-        return blocked(problems)
+        return blocked(problems, training_set=digest)
     inputs = {name: numeric(frame[name], name) for name in learned.inputs}
     missing = {
         name: (float(np.isnan(v[:holdout]).mean()), float(np.isnan(v[holdout:]).mean())) for name, v in inputs.items()
@@ -63,8 +70,9 @@ def validate_data(
             f"duplicates: {duplicates:.1%} of the rows repeat another, at most {rules.max_duplicate_share:.1%}"
         )
     if problems:
-        return blocked(problems)
-    report = {
+        return blocked(problems, training_set=digest)
+    report: dict[str, Any] = {
+        "training_set": digest,
         "rows": len(times),
         "holdout_rows": len(times) - holdout,
         "first": from_us(int(times[0])).isoformat(),
@@ -72,8 +80,11 @@ def validate_data(
         "missing_shares": {name: {"older": old, "holdout": new} for name, (old, new) in missing.items()},
         "class_shares": shares,
         "duplicate_share": duplicates,
+        "values_skew": values_skew(context, pin["champion"], frame.slice(holdout), learned.inputs),
     }
-    return {"report": report}
+    moved = report["values_skew"]["drifted"]
+    reason = f"{len(times)} rows pass every rule" + (f"; moved since the champion was fitted: {moved}" if moved else "")
+    return {"report": report, "blessing": Blessing(kind="data", granted=True, subject=digest, reason=reason)}
 
 
 def _schema(frame: pa.Table, task: LearningTask) -> list[str]:

@@ -24,7 +24,7 @@ from raymlops.testing.control_examples import DAY, START, example_arm, example_e
 
 __all__ = ["ControlWorld", "Outcome", "TrialShows"]
 
-Outcome = Literal["candidate", "refused", "blocked", "failed", "canceled", "nothing"]
+Outcome = Literal["candidate", "refused", "blocked", "skipped", "failed", "canceled", "nothing"]
 TrialShows = Literal["nothing", "good", "bad", "faulty"]
 
 _EVIDENCE = {

@@ -32,6 +32,7 @@ from raymlops.records.keys import new_key
 from raymlops.records.ledger import GENESIS
 from raymlops.records.models import ModelState
 from raymlops.testing.metadata_alerts import AlertStoreContract
+from raymlops.testing.metadata_blessings import BlessingContract
 from raymlops.testing.metadata_examples import (
     EPOCH,
     HOUR,
@@ -46,6 +47,7 @@ from raymlops.testing.metadata_runs import ArtifactStoreContract, ContextStoreCo
 __all__ = [
     "AlertStoreContract",
     "ArtifactStoreContract",
+    "BlessingContract",
     "ContextStoreContract",
     "DeploymentStoreContract",
     "KeyStoreContract",
@@ -316,6 +318,7 @@ class KeyStoreContract:
 
 
 class MetadataContract(
+    BlessingContract,
     RunStoreContract,
     ArtifactStoreContract,
     ContextStoreContract,

@@ -52,8 +52,8 @@ def test_a_pipeline_without_a_bundle_is_named(platform: Platform) -> None:
 
 
 def test_tune_gives_the_results_of_one_process(platform: Platform, tmp_path: Path) -> None:
+    from raymlops.experiments import Drawn, HalvingRule, InProcessTuner, TrialSpec
     from raymlops.experiments.task import LearningTask
-    from raymlops.experiments.trial import InProcessTuner, TrialSpec
     from raymlops.runtime.tuning import RayTuner
 
     rng = np.random.default_rng(0)
@@ -65,10 +65,23 @@ def test_tune_gives_the_results_of_one_process(platform: Platform, tmp_path: Pat
         TrialSpec(number=2, family="xgboost", params={"max_depth": -5}),
     ]
     task = LearningTask(inputs=("a", "b", "c"))
-    here = InProcessTuner().search(specs, table[:400], table[400:], task=task, name="here")
-    there = RayTuner(tmp_path, cpus_per_trial=0.5).search(specs, table[:400], table[400:], task=task, name="there")
+    here = InProcessTuner().search(Drawn(specs), table[:400], table[400:], task=task, name="here")
+    by_tune = RayTuner(tmp_path, cpus_per_trial=0.5, start_s=0.0)
+    there = by_tune.search(Drawn(specs), table[:400], table[400:], task=task, name="there")
     assert [result.metrics for result in there] == [result.metrics for result in here]
     assert there[2].error is not None
+    assert (tmp_path / "there").is_dir()
+    # a race of slow learners: those that are behind at the first rung are given up in Tune's processes too
+    rates = (0.3, 0.3, 0.001, 0.001)
+    race = [
+        TrialSpec(number=number, family="xgboost", params={"n_estimators": 30, "learning_rate": rate})
+        for number, rate in enumerate(rates)
+    ]
+    ended = by_tune.search(
+        Drawn(race), table[:400], table[400:], task=task, name="race", halving=HalvingRule(grace_rounds=5, factor=2)
+    )
+    assert [result.spec.number for result in ended] == [0, 1, 2, 3]
+    assert {result.stopped_at for result in ended[2:]} == {5}
 
 
 def test_a_search_gives_up_where_no_cpu_gets_free(platform: Platform) -> None:

@@ -110,6 +110,7 @@ class ModelRegistry(Protocol):
             StaleWrite: The alias points elsewhere: read again, then decide again.
             ModelVersionNotFound: There is no such version.
             DataError: The evidence has no JSON form.
+            InvalidTransition: No alias points at the version yet, and its run does not vouch for it.
         """
         ...
 
@@ -135,6 +136,8 @@ class PlanStore(Protocol):
         Raises:
             StaleWrite: The number is not the latest plan's plus one, and the plan is not equal to the one stored
                 under it.
+            InvalidTransition: A version that the latest plan did not serve came out of a run that does not vouch
+                for it.
         """
         ...
 

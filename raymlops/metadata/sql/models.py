@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
 from raymlops.clock import from_us, to_us
 from raymlops.errors import DataError, InvalidTransition, ModelVersionNotFound, StaleWrite
+from raymlops.metadata.sql.blessed import require_blessed
 from raymlops.metadata.sql.schema import alias_changes, model_tables, model_versions, state_changes
 from raymlops.metadata.sql.store import SqlStore, decode, encode, encode_values
 from raymlops.records.models import AliasChange, ModelState, ModelVersion, StateChange
@@ -139,6 +140,8 @@ class SqlModelRegistry(SqlStore):
                 )
             if last is not None and present == version:
                 return last
+            if version is not None and version not in _aliases(connection, name).values():
+                require_blessed(connection, name, [version])
             change = AliasChange(
                 name=name,
                 alias=alias,
@@ -153,12 +156,8 @@ class SqlModelRegistry(SqlStore):
             return change
 
     def aliases(self, name: str) -> dict[str, int]:
-        newest = select(func.max(alias_changes.c.sequence)).where(alias_changes.c.name == name)
-        newest = newest.group_by(alias_changes.c.alias)
-        wanted = _select_changes().where(alias_changes.c.sequence.in_(newest)).order_by(alias_changes.c.alias)
         with self._database.read() as connection:
-            changes = [_to_change(row) for row in connection.execute(wanted)]
-        return {change.alias: change.version for change in changes if change.version is not None}
+            return _aliases(connection, name)
 
     def alias_history(self, name: str) -> list[AliasChange]:
         wanted = _select_changes().where(alias_changes.c.name == name).order_by(alias_changes.c.sequence)
@@ -217,6 +216,14 @@ def _to_change(row: Row[str, str, int | None, int | None, str, str, int]) -> Ali
         evidence=orjson.loads(facts),
         at=from_us(at_us),
     )
+
+
+def _aliases(connection: Connection, name: str) -> dict[str, int]:
+    newest = select(func.max(alias_changes.c.sequence)).where(alias_changes.c.name == name)
+    newest = newest.group_by(alias_changes.c.alias)
+    wanted = _select_changes().where(alias_changes.c.sequence.in_(newest)).order_by(alias_changes.c.alias)
+    changes = [_to_change(row) for row in connection.execute(wanted)]
+    return {change.alias: change.version for change in changes if change.version is not None}
 
 
 def _last_change(connection: Connection, name: str, alias: str, until_us: int | None = None) -> AliasChange | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, func, insert, select
 
 from raymlops.errors import DeploymentNotFound, StaleWrite
+from raymlops.metadata.sql.blessed import require_blessed
 from raymlops.metadata.sql.schema import plans
 from raymlops.metadata.sql.store import SqlStore, decode, encode, same
 from raymlops.records.plans import ServingPlan
@@ -29,6 +30,7 @@ class SqlPlanStore(SqlStore):
                     latest=latest,
                     number=plan.number,
                 )
+            require_blessed(connection, plan.model, plan.versions - _versions_of(connection, plan.model, latest))
             connection.execute(insert(plans).values(model=plan.model, number=plan.number, body=body))
             return plan
 
@@ -53,6 +55,13 @@ class SqlPlanStore(SqlStore):
         wanted = select(plans.c.body).where(plans.c.model == model).order_by(plans.c.number)
         with self._database.read() as connection:
             return [decode(ServingPlan, body) for body in connection.execute(wanted).scalars()]
+
+
+def _versions_of(connection: Connection, model: str, number: int) -> frozenset[int]:
+    """The versions that a plan serves; none where there is no such plan."""
+    wanted = select(plans.c.body).where(plans.c.model == model, plans.c.number == number)
+    body = connection.execute(wanted).scalar_one_or_none()
+    return frozenset() if body is None else decode(ServingPlan, body).versions
 
 
 def _latest_number(connection: Connection, model: str) -> int:

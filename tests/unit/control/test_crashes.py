@@ -19,7 +19,7 @@ from raymlops.testing.control_world import ControlWorld
 Event = Callable[[ControlWorld], object]
 
 OUTCOMES = st.sampled_from(
-    ["candidate", "candidate", "candidate", "refused", "blocked", "failed", "canceled", "nothing"]
+    ["candidate", "candidate", "candidate", "refused", "blocked", "skipped", "failed", "canceled", "nothing"]
 )
 SHOWN = st.sampled_from(["nothing", "good", "good", "bad", "faulty"])
 

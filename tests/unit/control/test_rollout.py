@@ -199,7 +199,7 @@ class TestConclusion:
         )
         assert decide(fold(retraining(), decision), see(runs=[run]), CONFIG) is None
 
-    @pytest.mark.parametrize(("outcome", "rejection"), [("refused", True), ("blocked", False)])
+    @pytest.mark.parametrize(("outcome", "rejection"), [("refused", True), ("blocked", False), ("skipped", False)])
     def test_a_refused_candidate_is_set_aside(self, outcome: str, rejection: bool) -> None:
         run = example_run(RUN_ID, outcome=outcome, version=5, reason="worse", comparison={"p": 0.5})
         decision = decide(fold(retraining()), see(runs=[run]), CONFIG)

@@ -6,7 +6,7 @@ import pytest
 
 from raymlops.errors import ConfigError
 from raymlops.experiments import LearningTask, matrix, metrics, target
-from raymlops.experiments.estimators import FAMILIES, build, fit, predict
+from raymlops.experiments.estimators import FAMILIES, build, predict
 
 SMALL = {
     "xgboost": {"n_estimators": 30, "max_depth": 3},
@@ -20,7 +20,7 @@ SMALL = {
 def test_every_family_learns_with_missing_values(family: str, rows: pa.Table, task: LearningTask) -> None:
     estimator = build(family, SMALL[family], seed=1, task=task)
     inputs, labels = matrix(rows, task.inputs), target(rows, task)
-    assert fit(estimator, inputs[:1500], labels[:1500]) is None
+    estimator.fit(inputs[:1500], labels[:1500])
     learned = metrics(labels[1500:], predict(estimator, inputs[1500:], "classifier"), task)
     assert learned["auc"] > 0.72
     nothing = predict(estimator, np.full((1, 3), np.nan), "classifier")
@@ -34,7 +34,7 @@ def test_equal_seeds_give_equal_models(family: str, rows: pa.Table, task: Learni
     answers = []
     for _ in range(2):
         estimator = build(family, SMALL[family], seed=3, task=task)
-        fit(estimator, inputs, labels)
+        estimator.fit(inputs, labels)
         answers.append(predict(estimator, inputs, "classifier"))
     np.testing.assert_array_equal(*answers)
 
@@ -45,26 +45,8 @@ def test_every_family_has_a_regressor(family: str, rows: pa.Table) -> None:
     table = rows.append_column("b2", rows["a"]).drop_columns(["b"]).rename_columns(["a", "c", "label", "b"])
     table = table.filter(pa.compute.is_valid(table["b"]))
     estimator = build(family, SMALL[family], seed=1, task=task)
-    fit(estimator, matrix(table, task.inputs), target(table, task))
+    estimator.fit(matrix(table, task.inputs), target(table, task))
     assert metrics(target(table, task), predict(estimator, matrix(table, task.inputs), "regressor"), task)["mae"] < 0.3
-
-
-def test_early_stopping_tells_the_best_round(rows: pa.Table, task: LearningTask) -> None:
-    params = {"n_estimators": 300, "early_stopping_rounds": 5, "learning_rate": 0.5}
-    estimator = build("xgboost", params, seed=0, task=task)
-    inputs, labels = matrix(rows, task.inputs), target(rows, task)
-    best = fit(estimator, inputs[:1000], labels[:1000], valid=(inputs[1000:], labels[1000:]))
-    assert best is not None
-    assert 1 <= best < 100
-    again = build("xgboost", {"n_estimators": best, "learning_rate": 0.5}, seed=0, task=task)
-    fit(again, inputs[:1000], labels[:1000])
-    np.testing.assert_array_equal(predict(again, inputs, "classifier"), predict(estimator, inputs, "classifier"))
-
-
-def test_early_stopping_without_validation_rows_is_refused(rows: pa.Table, task: LearningTask) -> None:
-    estimator = build("xgboost", {"early_stopping_rounds": 5}, seed=0, task=task)
-    with pytest.raises(ConfigError, match="validation rows"):
-        fit(estimator, matrix(rows, task.inputs), target(rows, task))
 
 
 @pytest.mark.parametrize(
@@ -74,6 +56,15 @@ def test_early_stopping_without_validation_rows_is_refused(rows: pa.Table, task:
         ("xgboost", {"max_dept": 3}, r"no parameters \['max_dept'\]"),
         ("logistic", {"n_estimators": 3}, r"no parameters \['n_estimators'\]"),
         ("random_forest", {"n_jobs": 8}, "set by the platform"),
+        ("no_such_module:make", {}, "cannot be imported"),
+        ("math:no_such_function", {}, "cannot be imported"),
+        ("math:pi", {}, "must be a function, got float"),
+        ("builtins:dict", {}, "must give a scikit-learn classifier, got dict"),
+        ("sklearn.linear_model:Ridge", {}, "must give a scikit-learn classifier, got Ridge"),
+        ("sklearn.ensemble:ExtraTreesClassifier", {"n_trees": 3}, r"no parameters \['n_trees'\]"),
+        ("sklearn.ensemble:ExtraTreesClassifier", {"random_state": 3}, "set by the platform"),
+        ("xgboost", {"calibration": "platt"}, "calibration: Input should be 'isotonic' or 'sigmoid'"),
+        ("xgboost", {"window_days": -3}, "window_days: Input should be greater than 0"),
     ],
 )
 def test_what_a_family_does_not_have_is_refused(
@@ -81,3 +72,20 @@ def test_what_a_family_does_not_have_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=rule):
         build(family, params, seed=0, task=task)
+
+
+def test_an_estimator_of_the_project_gets_the_seed_and_one_thread(task: LearningTask) -> None:
+    built = build("sklearn.ensemble:ExtraTreesClassifier", {"n_estimators": 7}, seed=5, task=task)
+    assert (built.n_estimators, built.random_state, built.n_jobs) == (7, 5, None)
+    assert build("xgboost:XGBClassifier", {}, seed=5, task=task).n_jobs == 1
+
+
+def test_options_of_the_fit_are_not_the_estimators_own(task: LearningTask) -> None:
+    options = {"window_days": 3, "half_life_days": 2, "class_weight": "balanced", "calibration": "sigmoid"}
+    assert build("logistic", {"C": 0.5, **options}, seed=0, task=task)[-1].C == 0.5
+
+
+def test_a_regression_has_neither_class_weights_nor_calibration() -> None:
+    task = LearningTask(kind="regressor", metric="rmse", inputs=("a",))
+    with pytest.raises(ConfigError, match="are for classifiers"):
+        build("xgboost", {"calibration": "sigmoid"}, seed=0, task=task)

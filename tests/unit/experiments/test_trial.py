@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from raymlops.experiments import InProcessTuner, LearningTask, TrialSpec, run_trial
+from raymlops.experiments import Drawn, InProcessTuner, LearningTask, TrialSpec, run_trial
 
 
 def test_a_trial_is_judged_on_the_validation_rows(rows: pa.Table, task: LearningTask) -> None:
@@ -27,7 +27,7 @@ def test_what_an_estimator_raises_is_the_result_of_its_trial_alone(rows: pa.Tabl
         TrialSpec(number=0, family="xgboost", params={"n_estimators": 5, "max_depth": -7}),
         TrialSpec(number=1, family="logistic"),
     ]
-    broken, fine = InProcessTuner().search(specs, rows.slice(0, 1500), rows.slice(1500), task=task, name="t")
+    broken, fine = InProcessTuner().search(Drawn(specs), rows.slice(0, 1500), rows.slice(1500), task=task, name="t")
     assert broken.error is not None
     assert "max_depth" in broken.error
     assert broken.metrics == {}

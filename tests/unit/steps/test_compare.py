@@ -18,7 +18,17 @@ from raymlops.steps.evaluate import Judging
 from raymlops.steps.served import read_manifest
 from raymlops.steps.train import train
 
-EVALUATION = {"holdout": {"metrics": {"log_loss": 0.5}}}
+EVALUATION: dict[str, Any] = {
+    "fit": {"rows": 900, "converged": True, "curve": [[1, 0.68], [30, 0.45]]},
+    "train": {"log_loss": 0.45},
+    "baseline_train": {"log_loss": 0.69},
+    "baseline": {"log_loss": 0.69},
+    "holdout": {
+        "loss": 0.5,
+        "metrics": {"log_loss": 0.5, "ece": 0.03},
+        "slices": [{"column": "day", "value": "0", "rows": 40, "loss": 0.9, "low": 0.8, "high": 1.0}],
+    },
+}
 
 
 def _champion(directory: Path, **parameters: Any) -> ModelVersion:
@@ -42,7 +52,13 @@ def weak(bare: TrainingContext, frame: pa.Table, parts: Any, winner: Any) -> Pat
 
 
 def _compare(
-    bare: TrainingContext, frame: pa.Table, parts: Any, model: Any, champion: ModelVersion | None, **gate: Any
+    bare: TrainingContext,
+    frame: pa.Table,
+    parts: Any,
+    model: Any,
+    champion: ModelVersion | None,
+    evaluation: Any = EVALUATION,
+    **gate: Any,
 ) -> Any:
     asked = Gate(**gate).model_dump(mode="json")
     context = replace(bare, metadata=SimpleNamespace(get_version=lambda name, version: champion))
@@ -52,7 +68,7 @@ def _compare(
         parts=parts,
         model=model,
         pin={"champion": None if champion is None else champion.version},
-        evaluation=EVALUATION,
+        evaluation=evaluation,
         judging=Judging(slices=("day",), slice_min_rows=30).model_dump(mode="json"),
         gate=asked,
     )
@@ -63,7 +79,10 @@ def test_without_a_champion_the_baseline_is_to_beat(bare: Any, frame: Any, parts
     assert got["dossier"]["comparison"]["against"] == "baseline"
     assert got["dossier"]["comparison"]["rule"] == "absolute"
     assert got["dossier"]["champion_metrics"] == {}
-    assert got["dossier"]["metrics"] == {"log_loss": 0.5}
+    assert got["dossier"]["metrics"]["log_loss"] == 0.5
+    assert all(check["passed"] for check in got["dossier"]["checks"])
+    blessing = got["blessing"]
+    assert (blessing.kind, blessing.granted, blessing.subject) == ("evaluation", True, "t" * 64)
 
 
 def test_a_better_candidate_passes_every_rule(bare: Any, frame: Any, parts: Any, trained: Any, weak: Any) -> None:
@@ -150,3 +169,34 @@ def test_a_slice_on_which_the_candidate_fails_refuses_it(
     got = _compare(bare, frame, parts, trained["model"], champion, slice_tolerance=0.05)
     assert isinstance(got, Halt)
     assert "slices ['day=0']" in got.result["reason"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "gate", "reason"),
+    [
+        ({"train": {"log_loss": 0.7}}, {}, "learned: log_loss 0.7000 on the rows it was fitted on, 0.6900 of the"),
+        ({"baseline": {"log_loss": 0.5}}, {}, "beats_baseline: log_loss 0.5000 on the holdout, 0.5000 of the"),
+        (
+            {"fit": {"converged": True, "curve": [[1, 0.4], [30, 0.6]]}},
+            {},
+            "loss_falls: loss 0.4000 after 1 rounds, 0.6000 after 30",
+        ),
+        ({}, {"max_calibration_error": 0.01}, "calibrated: ECE 0.0300, at most 0.01"),
+        ({}, {"slice_max_loss_ratio": 1.5}, "loss significantly above 0.7500 on ['day=0']"),
+    ],
+)
+def test_a_model_that_fails_a_check_is_refused_whatever_the_champion(
+    bare: Any, frame: Any, parts: Any, trained: Any, weak: Any, changes: Any, gate: Any, reason: str
+) -> None:
+    got = _compare(bare, frame, parts, trained["model"], _champion(weak), {**EVALUATION, **changes}, **gate)
+    assert isinstance(got, Halt)
+    assert "the model fails 1 of" in got.result["reason"]
+    assert reason in got.result["reason"]
+    (blessing,) = got.result["blessings"]
+    assert (blessing["kind"], blessing["granted"]) == ("evaluation", False)
+
+
+def test_bars_that_are_met_are_no_reason(bare: Any, frame: Any, parts: Any, trained: Any, weak: Any) -> None:
+    gate = {"max_calibration_error": 0.05, "slice_max_loss_ratio": 1.7}
+    got = _compare(bare, frame, parts, trained["model"], _champion(weak), **gate)
+    assert {"calibrated", "slices"} <= {check["name"] for check in got["dossier"]["checks"]}

@@ -15,7 +15,7 @@ from raymlops.steps.split import Parts
 
 def _evaluate(frame: pa.Table, parts: Any, trained: Any, **how: Any) -> Any:
     judging = Judging(**how).model_dump(mode="json")
-    return evaluate(None, frame=frame, parts=parts, model=trained["model"], judging=judging)
+    return evaluate(None, frame=frame, parts=parts, model=trained["model"], fit=trained["fit"], judging=judging)
 
 
 def test_each_set_of_rows_has_its_own_metrics(frame: pa.Table, parts: Any, trained: Any) -> None:
@@ -25,9 +25,14 @@ def test_each_set_of_rows_has_its_own_metrics(frame: pa.Table, parts: Any, train
     for name, rows in (("train", frame.slice(0, 900)), ("holdout", frame.slice(900))):
         expected = metrics(target(rows, known.task), predictions_of(model, rows), known.task)
         found = evaluation["train"] if name == "train" else evaluation["holdout"].metrics
-        assert found == expected
+        assert {metric: value for metric, value in found.items() if metric != "ece"} == expected
+    bins = evaluation["holdout"].calibration
+    gaps = [each.rows * abs(each.predicted - each.observed) for each in bins]
+    assert evaluation["holdout"].metrics["ece"] == pytest.approx(sum(gaps) / 300)
     assert evaluation["train_rows"] == 900
     assert evaluation["baseline"]["log_loss"] == pytest.approx(0.693, abs=0.01)
+    assert evaluation["baseline_train"]["log_loss"] > evaluation["train"]["log_loss"]
+    assert evaluation["fit"] == {"rows": 900, "converged": True, "curve": []}
     assert evaluation["holdout"].metrics["log_loss"] < 0.6
     assert {s.column for s in evaluation["holdout"].slices} == {"day"}
     assert got["scores"]["score"].to_numpy() == pytest.approx(predictions_of(model, frame.slice(900))[:, 1])

@@ -17,9 +17,11 @@ from raymlops.steps import TrainingContext
 from raymlops.steps.extract import PinnedReader, extract, pin
 from raymlops.steps.split import Window
 
+ASKED: dict[str, Any] = {"search": {"logistic": {}}, "asked": "a" * 64, "skip_unchanged": True}
+
 
 def _pin(context: TrainingContext, as_of: str | None = None) -> dict[str, Any]:
-    return dict(pin(context, as_of=as_of)["pin"])
+    return dict(pin(context, as_of=as_of, **ASKED)["pin"])
 
 
 def _extract(context: TrainingContext, pins: dict[str, Any], **window: Any) -> Any:
@@ -144,7 +146,7 @@ def test_a_service_that_is_not_applied_is_an_error(context: TrainingContext) -> 
     FeatureStore(context.home / "features", clock=context.clock).close()
     wrong = context.project.model_copy(update={"service": "other"})
     with pytest.raises(FeatureViewNotFound, match="other"):
-        pin(TrainingContext(**{**vars(context), "project": wrong}), as_of=None)
+        pin(TrainingContext(**{**vars(context), "project": wrong}), as_of=None, **ASKED)
 
 
 def test_a_project_whose_metric_does_not_fit_its_task_is_an_error(context: TrainingContext) -> None:

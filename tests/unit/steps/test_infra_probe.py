@@ -31,7 +31,7 @@ def test_every_family_is_served_as_it_was_fitted(
     made = fit_and_package(bare, frame, task, winner, probe_rows(frame, task.inputs))
     got = probe(made["model"], made["probes"])
     assert got["problem"] == ""
-    assert got["rows"] == 65
+    assert got["rows"] == 68
     assert got["one_row_ms"] < 1000
 
 
@@ -50,7 +50,7 @@ def test_three_classes_are_served_too(bare: Any, frame: pa.Table, parts: Any) ->
 
 def test_another_number_of_outputs_is_a_problem(trained: dict[str, Any]) -> None:
     got = probe(trained["model"], trained["probes"].drop_columns(["expected.1"]))
-    assert got["problem"] == "a batch: shape (65, 2) is not (65, 1)"
+    assert got["problem"] == "a batch: shape (68, 2) is not (68, 1)"
 
 
 def test_the_process_writes_its_findings(trained: dict[str, Any], tmp_path: Path) -> None:

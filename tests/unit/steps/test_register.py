@@ -42,6 +42,9 @@ DOSSIER = {
         "holdout": {"metrics": METRICS, "intervals": {"log_loss": [0.45, 0.55]}, "rows": 300},
     },
 }
+BLESSINGS = {
+    kind: {"kind": kind, "granted": True, "subject": "t" * 64, "reason": "well done"} for kind in ("data", "evaluation")
+}
 
 
 class Registry:
@@ -71,9 +74,8 @@ def _register(bare: TrainingContext, registry: Registry, package: Path) -> Any:
     context = replace(bare, metadata=registry)
     pin = {"as_of": "2013-03-01T00:00:00+00:00", "champion": 2}
     project = bare.project.model_dump(mode="json")
-    return register(context, package=package, pin=pin, training_set=MANIFEST, dossier=DOSSIER, project=project)[
-        "result"
-    ]
+    given = {"package": package, "pin": pin, "training_set": MANIFEST, "dossier": DOSSIER, "project": project}
+    return register(context, **given, **BLESSINGS)["result"]
 
 
 def test_a_version_says_where_it_comes_from(bare: TrainingContext, package: Path) -> None:
@@ -98,6 +100,8 @@ def test_a_version_says_where_it_comes_from(bare: TrainingContext, package: Path
     assert version.parameters["family"] == "logistic"
     assert version.parameters["trained_until"] == "2013-02-28"
     assert version.parameters["champion"] == 2
+    assert [blessing.kind for blessing in version.blessings] == ["data", "evaluation"]
+    assert version.unblessed == ["the infrastructure blessing is missing"]
 
 
 @pytest.mark.parametrize("strikes", ["before", "after"])

@@ -23,7 +23,7 @@ def _frame(times: list[int], labels: list[int]) -> pa.Table:
 
 def _split(frame: pa.Table, **window: Any) -> Any:
     asked = Window(**window).model_dump(mode="json")
-    return split(None, frame=frame, task=TASK.model_dump(mode="json"), report={}, window=asked)
+    return split(None, frame=frame, task=TASK.model_dump(mode="json"), report={"training_set": "t"}, window=asked)
 
 
 @given(
@@ -72,7 +72,13 @@ def test_a_class_without_a_training_row_blocks_the_run() -> None:
 def test_a_regression_needs_no_classes() -> None:
     frame = _frame([day * DAY_US for day in range(100)], [3] * 100)
     task = LearningTask(kind="regressor", metric="rmse", inputs=("x",)).model_dump(mode="json")
-    got = split(None, frame=frame, task=task, report={}, window=Window(holdout_days=10).model_dump(mode="json"))
+    got = split(
+        None,
+        frame=frame,
+        task=task,
+        report={"training_set": "t"},
+        window=Window(holdout_days=10).model_dump(mode="json"),
+    )
     assert not isinstance(got, Halt)
 
 

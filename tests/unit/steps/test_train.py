@@ -29,8 +29,10 @@ def _refit(bare: TrainingContext, frame: pa.Table, parts: Any, winner: Any, trai
 
 def test_the_package_answers_as_the_estimator_did(trained: dict[str, Any]) -> None:
     probes = trained["probes"]
-    assert probes.num_rows == 65
-    assert probes.slice(64).select(["day", "v__x", "v__y"]).to_pylist() == [{"day": None, "v__x": None, "v__y": None}]
+    assert probes.num_rows == 68
+    odd = probes.slice(64).select(["day", "v__x"]).to_pylist()
+    assert odd[:2] == [{"day": None, "v__x": None}, {"day": 0, "v__x": 0.0}]
+    assert [row["day"] for row in odd[2:]] == [-60, 66], "ten times the range of 0 to 6 beyond its ends"
     got = predictions_of(load_packaged(trained["model"]), probes)
     expected = np.column_stack([probes["expected.0"], probes["expected.1"]])
     np.testing.assert_allclose(got, expected, rtol=1e-5)

@@ -11,6 +11,9 @@ import pytest
 from raymlops.errors import ConfigError, UnavailableError
 from raymlops.experiments import InProcessTuner, TrialResult
 from raymlops.monitoring import Reference
+from raymlops.pipelines import PipelineRunner
+from raymlops.pipelines.artifacts import ArtifactRef
+from raymlops.records.record import sha256_of
 from raymlops.records.runs import RunStatus
 from raymlops.serving.model import columns_of
 from raymlops.serving.model_files import load_model
@@ -27,7 +30,7 @@ NO_GOOD = {"logistic": {"C": 1e-9}}
 class DyingTuner:
     """Stands for a cluster that goes away in mid-search."""
 
-    def search(self, specs: Any, train: Any, valid: Any, *, task: Any, name: str) -> list[TrialResult]:
+    def search(self, *arguments: Any, **named: Any) -> list[TrialResult]:
         raise ConnectionResetError("the cluster is gone")
 
 
@@ -57,7 +60,7 @@ def test_a_first_run_registers_a_version_that_can_be_served(next_context: Traini
     assert got["metrics"]["log_loss"] < got["baseline_metrics"]["log_loss"] - 0.05
     assert set(got["comparison"]["slices"]) == {f"shop={shop}" for shop in range(8)}
     assert {trial["family"] for trial in got["trials"]} == {"xgboost", "logistic"}
-    assert got["infra"]["rows"] == 65
+    assert got["infra"]["rows"] == 68
     version = next_context.metadata.get_version("toy", 1)
     assert (version.run_id, version.bundle, version.training_set) == ("run-1", "b" * 64, got["training_set"])
     assert version.metrics["log_loss"] == got["metrics"]["log_loss"]
@@ -168,6 +171,96 @@ def test_a_parameter_that_is_not_known_stops_before_anything_is_recorded(context
     with pytest.raises(ConfigError, match="trails"):
         train_project(context, {"trails": 3})
     assert context.metadata.list_runs() == []
+
+
+def test_nothing_new_is_not_trained_again(next_context: TrainingContext, pass_days: Callable[..., None]) -> None:
+    asked = {"slices": ["shop"], "slice_min_rows": 40}
+    got = train_project(next_context, asked)
+    assert got["outcome"] == "skipped"
+    assert got["reason"] == (
+        "data, code, libraries and parameters are those of version 1, which run run-1 trained as of "
+        "2013-03-02T03:00:00+00:00"
+    )
+    assert [step["step"] for step in got["steps"]] == ["pin"]
+    assert next_context.metadata.get_run("run-2").result["outcome"] == "skipped"
+    for number, changed in enumerate(({"trials": 1}, {"skip_unchanged": False}, {"as_of": "2013-03-01T00:00:00Z"})):
+        again = train_project(replace(next_context, run_id=f"other-{number}"), {**asked, **changed})
+        assert again["outcome"] != "skipped", changed
+    other_bundle = replace(next_context, run_id="other-bundle", bundle="c" * 64)
+    assert train_project(other_bundle, {**asked, "trials": 1})["outcome"] != "skipped"
+    pass_days(60, 1, 50)
+    assert train_project(replace(next_context, run_id="run-3"), asked)["outcome"] != "skipped"
+
+
+def test_a_version_carries_three_blessings_that_are_artifacts_of_its_run(next_context: TrainingContext) -> None:
+    version, run = next_context.metadata.get_version("toy", 1), next_context.metadata.get_run("run-1")
+    assert [blessing.kind for blessing in version.blessings] == ["data", "evaluation", "infrastructure"]
+    assert version.unblessed == []
+    outputs = {step.step: step.outputs for step in run.steps}
+    kept = {sha256_of(blessing) for blessing in version.blessings}
+    assert kept == {outputs[step]["blessing"] for step in ("validate_data", "compare", "validate_infra")}
+    assert [blessing["granted"] for blessing in run.result["blessings"]] == [True] * 3
+
+
+def test_values_that_moved_are_recorded_and_do_not_stop_the_run(
+    next_context: TrainingContext, pass_days: Callable[..., None]
+) -> None:
+    pass_days(60, 13, 700, seed=9, grown=4)
+    got = train_project(next_context, {"trials": 1, "search": XGBOOST})
+    assert got["outcome"] in {"candidate", "refused"}
+    steps = {step.step: step for step in next_context.metadata.get_run("run-2").steps}
+    report = PipelineRunner(next_context.home / "artifacts", next_context.metadata, next_context.clock).value(
+        ArtifactRef(digest=steps["validate_data"].outputs["report"], kind="json")
+    )
+    assert report["values_skew"]["against"] == 1
+    assert report["values_skew"]["drifted"][0] == "size"
+    assert report["values_skew"]["columns"]["size"]["score"] > report["values_skew"]["columns"]["size"]["threshold"]
+
+
+EVERY_FAMILY = {
+    "xgboost": {"n_estimators": 40, "max_depth": 3, "learning_rate": 0.2},
+    "hist_gradient_boosting": {"max_iter": 40},
+    "random_forest": {"n_estimators": 20, "min_samples_leaf": 5},
+    "logistic": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("spine", "task", "metric", "family"),
+    [
+        ("grades", "classifier", "log_loss", "xgboost"),
+        ("grades", "classifier", "log_loss", "random_forest"),
+        ("minutes", "regressor", "rmse", "hist_gradient_boosting"),
+        ("minutes", "regressor", "mae", "logistic"),
+    ],
+)
+def test_every_task_runs_from_end_to_end(
+    context: TrainingContext, spine: str, task: str, metric: str, family: str
+) -> None:
+    """Three classes and numbers, as two classes above: learned, judged, packaged, and served as they were judged."""
+    project = context.project.model_copy(update={"spine": f"toy_spine:{spine}", "task": task, "metric": metric})
+    search = {family: EVERY_FAMILY[family]}
+    got = train_project(replace(context, project=project), {"search": search, "trials": 1, "slices": ["shop"]})
+    assert got["outcome"] == "candidate", got["reason"]
+    assert got["metrics"][metric] < got["baseline_metrics"][metric]
+    assert got["infra"]["rows"] == 68
+    version = context.metadata.get_version("toy", 1)
+    assert len(version.manifest.signature.classes) == {"grades": 3, "minutes": 0}[spine]
+    assert version.unblessed == []
+
+
+@pytest.mark.parametrize(("family", "method"), [("xgboost", "isotonic"), ("logistic", "sigmoid")])
+def test_a_calibrated_model_is_served_like_any_other(context: TrainingContext, family: str, method: str) -> None:
+    space = {**EVERY_FAMILY[family], "class_weight": "balanced", "calibration": method, "half_life_days": 60}
+    project = context.project.model_copy(update={"metric": "brier"})
+    got = train_project(replace(context, project=project), {"search": {family: space}, "trials": 1})
+    assert got["outcome"] == "candidate", got["reason"]
+    assert abs(got["metrics"]["calibration_bias"]) < 0.08
+    version = context.metadata.get_version("toy", 1)
+    assert (version.manifest.flavor, version.parameters["params.calibration"]) == ("sklearn", method)
+    assert ("xgboost" in version.manifest.libraries) == (family == "xgboost")
+    model = load_model(Path(version.path), version.manifest, version.digest)
+    assert model.importances()["loads__load"] > model.importances()["loads__noise"]
 
 
 def test_lineage_leads_from_the_package_to_the_training_set(next_context: TrainingContext) -> None:

@@ -18,10 +18,11 @@ INPUTS = ("day", "v__x", "v__y")
 def _validate(frame: pa.Table, inputs: tuple[str, ...] = INPUTS, *, kind: str = "classifier", **rules: Any) -> Any:
     task = LearningTask(kind=kind, metric="log_loss" if kind == "classifier" else "rmse", inputs=inputs)
     return validate_data(
-        None,
+        None,  # type: ignore[arg-type]  # without a champion it looks nothing up
         frame=frame,
         task=task.model_dump(mode="json"),
-        pin={"as_of": "2013-02-01T12:00:00+00:00"},
+        training_set={"digest": "t" * 64},
+        pin={"as_of": "2013-02-01T12:00:00+00:00", "champion": None},
         project={"request_columns": ["day"]},
         window={"holdout_days": 7.0},
         quality=QualityRules(**rules).model_dump(mode="json"),
@@ -41,7 +42,9 @@ def _newest(frame: pa.Table, name: str, value: float | None) -> pa.Table:
 def test_good_data_passes_with_a_report(frame: pa.Table) -> None:
     got = _validate(frame)
     assert not isinstance(got, Halt), got.result
-    report = got["report"]
+    report, blessing = got["report"], got["blessing"]
+    assert (blessing.kind, blessing.granted, blessing.subject) == ("data", True, "t" * 64)
+    assert report["values_skew"]["problem"] == "there is no champion to compare with"
     assert report["rows"] == 1200
     assert 200 < report["holdout_rows"] < 350
     assert report["class_shares"]["1"] == pytest.approx(0.5, abs=0.05)

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from raymlops.errors import StorageError
+from raymlops.experiments import (
+    Budgeted,
+    Drawn,
+    HalvingRule,
+    InProcessTuner,
+    Journaled,
+    LearningTask,
+    SearchSpace,
+    TpeSearch,
+    TrialResult,
+    TrialSpec,
+    select,
+)
+from raymlops.experiments.search import rows_digest
+
+SPACE = SearchSpace(
+    {
+        "xgboost": {"n_estimators": 40, "max_depth": {"int": [1, 6]}, "learning_rate": {"log_uniform": [0.001, 0.5]}},
+        "logistic": {"C": {"log_uniform": [1e-6, 10.0]}},
+    }
+)
+
+
+def _tpe(n: int = 10, seed: int = 1, **changes: Any) -> TpeSearch:
+    return TpeSearch(SPACE, metric="log_loss", seed=seed, n=n, **changes)
+
+
+def _run(search: Any, rows: pa.Table, task: LearningTask, **how: Any) -> list[TrialResult]:
+    return InProcessTuner().search(search, rows[:1500], rows[1500:], task=task, name="t", **how)
+
+
+def _plain(results: list[TrialResult]) -> list[dict[str, Any]]:
+    return [result.model_dump(exclude={"seconds"}) for result in results]
+
+
+def test_one_at_a_time_a_seed_gives_the_same_search(rows: pa.Table, task: LearningTask) -> None:
+    first, second, other = (_run(_tpe(seed=seed), rows[:], task) for seed in (1, 1, 2))
+    assert _plain(first) == _plain(second)
+    assert [result.spec.params for result in first] != [result.spec.params for result in other]
+
+
+def test_tpe_tries_where_it_went_well(rows: pa.Table, task: LearningTask) -> None:
+    results = _run(_tpe(24), rows, task)
+    early, late = ([r.metrics["log_loss"] for r in part] for part in (results[:8], results[12:]))
+    assert sum(late) / len(late) < sum(early) / len(early)
+    assert [result.spec.number for result in results] == list(range(24))
+
+
+def test_a_warm_start_comes_first_and_is_learned_from(rows: pa.Table, task: LearningTask) -> None:
+    inside = ("xgboost", {"n_estimators": 40, "max_depth": 3, "learning_rate": 0.2})
+    search = _tpe(2, warm=[inside, ("random_forest", {"n_estimators": 5})])
+    results = _run(search, rows, task)
+    assert [result.spec.origin for result in results] == ["champion", "champion", "sampled", "sampled"]
+    assert len(search._study.trials) == 3, "the warm start outside the space is tried, and not learned from"
+
+
+def test_failed_trials_do_not_stop_a_tpe_search(rows: pa.Table, task: LearningTask) -> None:
+    space = SearchSpace({"logistic": {"C": {"choice": [-1.0, 1.0]}}})
+    results = _run(TpeSearch(space, metric="log_loss", seed=0, n=8), rows, task)
+    assert {result.error is None for result in results} == {True, False}
+
+
+def test_a_grid_is_every_combination() -> None:
+    space = SearchSpace({"xgboost": {"max_depth": {"int": [2, 3]}, "subsample": {"choice": [0.5, 1.0]}, "eta": 1}})
+    tried = [(spec.params["max_depth"], spec.params["subsample"]) for spec in space.grid(0)]
+    assert sorted(tried) == [(2, 0.5), (2, 1.0), (3, 0.5), (3, 1.0)]
+    ends = [spec.params["C"] for spec in SearchSpace({"logistic": {"C": {"log_uniform": [0.01, 1.0]}}}).grid(0)]
+    assert ends == pytest.approx([0.01, 0.1, 1.0])
+
+
+def test_a_killed_search_does_not_run_finished_trials_again(rows: pa.Table, task: LearningTask, tmp_path: Path) -> None:
+    """Killed after each number of trials, and begun again: every trial runs once, and the end is the same."""
+    whole = _plain(_run(_tpe(6), rows, task))
+    for killed_after in range(6):
+        path, ran = tmp_path / f"{killed_after}.jsonl", []
+        first = Journaled(_tpe(6), path)
+        for result in _run(_First(first, killed_after), rows, task):
+            ran.append(result.spec.number)
+        again = Journaled(_tpe(6), path)
+        ran += [result.spec.number for result in _run(again, rows, task)]
+        assert ran == list(range(6))
+        assert again.resumed == killed_after
+        assert _plain([again.results[n] for n in range(6)]) == whole
+        again.close()
+        assert not path.exists()
+
+
+def test_a_line_half_written_is_a_trial_to_run(rows: pa.Table, task: LearningTask, tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    specs = [TrialSpec(number=n, family="logistic", params={"C": 1.0 + n}) for n in range(2)]
+    _run(Journaled(Drawn(specs), path), rows, task)
+    path.write_bytes(path.read_bytes()[:-40])
+    again = Journaled(Drawn(specs), path)
+    assert [result.spec.number for result in _run(again, rows, task)] == [1]
+    third = Journaled(Drawn(specs), path)
+    assert _run(third, rows, task) == []
+    assert third.resumed == 2
+
+
+def test_a_journal_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="journal of trials"):
+        Journaled(Drawn([]), tmp_path / "file" / "journal.jsonl")
+
+
+def test_no_trial_starts_after_the_budget_but_the_first_always_does(rows: pa.Table, task: LearningTask) -> None:
+    times = iter([0.0, 3.0, 6.0, 9.0])
+    search = Budgeted(Drawn(SPACE.sample(0, 8)), 5.0, clock=lambda: next(times))
+    assert len(_run(search, rows, task)) == 2
+    assert Budgeted(Drawn(SPACE.sample(0, 8)), 1e-9).ask() is not None
+
+
+def test_trials_that_are_behind_are_given_up(rows: pa.Table, task: LearningTask) -> None:
+    rates = [0.3, 0.001, 0.2, 0.002, 0.25]
+    specs = [
+        TrialSpec(number=n, family="xgboost", params={"n_estimators": 40, "learning_rate": rate, "max_depth": 3})
+        for n, rate in enumerate(rates)
+    ]
+    results = _run(Drawn(specs), rows, task, halving=HalvingRule(grace_rounds=5, factor=2))
+    stopped = {result.spec.number: result.stopped_at for result in results}
+    assert stopped[0] is None
+    assert stopped[1] == stopped[3] == 5
+    full = _run(Drawn(specs), rows, task)
+    assert select(results, task).spec == select(full, task).spec
+
+
+def test_other_families_have_no_rounds_to_stop_at(rows: pa.Table, task: LearningTask) -> None:
+    specs = [TrialSpec(number=n, family="logistic", params={"C": 10.0**-n}) for n in range(4)]
+    results = _run(Drawn(specs), rows, task, halving=HalvingRule(grace_rounds=1))
+    assert {result.stopped_at for result in results} == {None}
+
+
+def test_rows_have_a_digest_of_their_content(rows: pa.Table) -> None:
+    assert rows_digest(rows) == rows_digest(pa.concat_tables([rows[:700], rows[700:]]))
+    assert rows_digest(rows[:10], rows[10:]) != rows_digest(rows[:11], rows[11:])
+
+
+class _First:
+    """A search that dies after so many trials."""
+
+    def __init__(self, inner: Any, trials: int) -> None:
+        self._inner, self._left = inner, trials
+
+    def ask(self) -> TrialSpec | None:
+        self._left -= 1
+        return self._inner.ask() if self._left >= 0 else None
+
+    def tell(self, result: TrialResult) -> None:
+        self._inner.tell(result)
