@@ -66,9 +66,7 @@ def measure() -> dict[str, Any]:
             ways: dict[str, Callable[[], Any]] = {
                 "one_process": lambda: _searched(InProcessTuner(), train, valid, task, specs),
                 "platform": lambda: _searched(RayTuner(storage / "a"), train, valid, task, specs),
-                "tune_reused_actors": lambda: _searched(
-                    RayTuner(storage / "b", start_s=0.0), train, valid, task, specs
-                ),
+                "tune_reused_actors": lambda: _searched(reused, train, valid, task, specs),
                 "tune_as_it_comes": lambda: _as_it_comes(train, valid, task, specs, storage / "c"),
             }
             seconds, answers = {}, {}
@@ -79,12 +77,8 @@ def measure() -> dict[str, Any]:
         finally:
             ray.shutdown()
     assert answers["platform"] == answers["tune_reused_actors"] == answers["one_process"], "other fits were timed"
-    one = seconds["one_process"]
-    return {
-        "trials": _TRIALS,
-        "seconds": seconds,
-        "times_one_process": {n: round(s / one, 2) for n, s in seconds.items()},
-    }
+    ratios = {name: round(took / seconds["one_process"], 2) for name, took in seconds.items()}
+    return {"trials": _TRIALS, "seconds": seconds, "times_one_process": ratios}
 
 
 def _searched(tuner: Any, train: pa.Table, valid: pa.Table, task: LearningTask, specs: list[TrialSpec]) -> Any:

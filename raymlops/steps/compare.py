@@ -17,6 +17,7 @@ from raymlops.experiments.task import FloatArray
 from raymlops.pipelines import Halt
 from raymlops.records.blessings import Blessing
 from raymlops.records.models import ModelVersion
+from raymlops.serving.model import Model
 from raymlops.serving.model_files import load_model
 from raymlops.steps.checks import Limits, model_checks
 from raymlops.steps.context import TrainingContext
@@ -60,34 +61,53 @@ def compare(
     Raises:
         ModelLoadFailed: The champion's files are missing or altered.
     """
-    known, how, asked = Parts.model_validate(parts), Judging.model_validate(judging), Gate.model_validate(gate)
-    task, rows, seen = known.task, known.judged(frame), 0
-    checks = model_checks(evaluation, task.metric, asked)
+    known, asked = Parts.model_validate(parts), Gate.model_validate(gate)
+    checks = model_checks(evaluation, known.task.metric, asked)
     dossier = {
         "metrics": evaluation["holdout"]["metrics"],
         "evaluation": evaluation,
         "checks": [check.model_dump(mode="json") for check in checks],
     }
-    subject = known.training_set
     failed = [f"{check.name}: {check.detail}" for check in checks if not check.passed]
     if failed:
-        return _refused(f"the model fails {len(failed)} of {len(checks)} checks: {'; '.join(failed)}", dossier, subject)
-    champion = None if asked.rule == "absolute" else pin["champion"]
+        reason, passed = f"the model fails {len(failed)} of {len(checks)} checks: {'; '.join(failed)}", False
+    else:
+        champion = None if asked.rule == "absolute" else pin["champion"]
+        how = Judging.model_validate(judging)
+        passed, reason, found = _against(context, frame, known, load_packaged(model), champion, how, asked)
+        dossier |= found
+    blessing = Blessing(kind="evaluation", granted=passed, subject=known.training_set, reason=reason)
+    if not passed:
+        return refused(reason, dossier, blessing)
+    return {"dossier": {**dossier, "reason": reason}, "blessing": blessing}
+
+
+def _against(
+    context: TrainingContext,
+    frame: pa.Table,
+    parts: Parts,
+    model: Model,
+    champion: int | None,
+    how: Judging,
+    asked: Gate,
+) -> tuple[bool, str, dict[str, Any]]:
+    """The candidate against the champion, or the constant baseline: whether it passes, why, and the figures."""
+    task, rows, seen = parts.task, parts.judged(frame), 0
     rule: Rule = "absolute" if champion is None else asked.rule
     other: FloatArray
     if champion is None:
-        other = constant_predictions(target(known.before_holdout(frame), task), rows.num_rows, task)
+        other = constant_predictions(target(parts.before_holdout(frame), task), rows.num_rows, task)
     else:
         version = context.metadata.get_version(context.project.model, champion)
-        problem = _incomparable(version, frame, known)
+        problem = _incomparable(version, frame, parts)
         if problem:
-            return _refused(f"champion {champion} cannot be compared with: {problem}", dossier, subject)
+            return False, f"champion {champion} cannot be compared with: {problem}", {}
         rows, seen = _unseen(rows, version, asked.min_rows)
         other = predictions_of(load_model(Path(version.path), version.manifest, version.digest), rows)
     labels = target(rows, task)
     compared = compare_predictions(
         labels,
-        predictions_of(load_packaged(model), rows),
+        predictions_of(model, rows),
         other,
         task=task,
         blocks=time_blocks(event_times_us(rows), how),
@@ -106,15 +126,8 @@ def compare(
         "champion_seen_rows": seen,
         **compared.model_dump(mode="json"),
     }
-    dossier |= {"champion_metrics": {} if champion is None else metrics(labels, other, task), "comparison": found}
-    if not passed:
-        return _refused(reason, dossier, subject)
-    blessing = Blessing(kind="evaluation", granted=True, subject=subject, reason=reason)
-    return {"dossier": {**dossier, "reason": reason}, "blessing": blessing}
-
-
-def _refused(reason: str, dossier: Mapping[str, Any], subject: str) -> Halt:
-    return refused(reason, dossier, Blessing(kind="evaluation", granted=False, subject=subject, reason=reason))
+    figures = {} if champion is None else metrics(labels, other, task)
+    return passed, reason, {"champion_metrics": figures, "comparison": found}
 
 
 def _incomparable(version: ModelVersion, frame: pa.Table, parts: Parts) -> str:

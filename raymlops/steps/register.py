@@ -56,18 +56,7 @@ def register(
         training_set=made_of.digest,
         table_versions=made_of.table_versions,
         bundle=context.bundle,
-        parameters={
-            "family": winner["family"],
-            **{f"{PARAMETER_PREFIX}{name}": value for name, value in winner["params"].items()},
-            "seed": winner["seed"],
-            "refit": fitted["refit"],
-            "train_rows": fitted["rows"],
-            TRAINED_UNTIL: fitted["trained_until"],
-            "holdout_from": fitted["holdout_from"],
-            "as_of": pin["as_of"],
-            "champion": pin["champion"],
-            INPUTS: pin.get(INPUTS),
-        },
+        parameters=_parameters(winner, fitted, pin),
         blessings=tuple(Blessing.model_validate(given) for given in blessings.values()),
         created_at=context.clock.now(),
     )
@@ -87,6 +76,22 @@ def register(
             training_set=made_of.digest,
             blessings=[blessing.model_dump(mode="json") for blessing in version.blessings],
         )
+    }
+
+
+def _parameters(winner: Mapping[str, Any], fitted: Mapping[str, Any], pin: Mapping[str, Any]) -> dict[str, Any]:
+    """What the version was fitted with and on."""
+    return {
+        "family": winner["family"],
+        **{f"{PARAMETER_PREFIX}{name}": value for name, value in winner["params"].items()},
+        "seed": winner["seed"],
+        "refit": fitted["refit"],
+        "train_rows": fitted["rows"],
+        TRAINED_UNTIL: fitted["trained_until"],
+        "holdout_from": fitted["holdout_from"],
+        "as_of": pin["as_of"],
+        "champion": pin["champion"],
+        INPUTS: pin.get(INPUTS),
     }
 
 
