@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from raymlops.cli.output import ConfigOption, JsonOption, one_line_errors, platform, show, show_json
+from raymlops.cli.model_card import render_card
+from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
 from raymlops.errors import ConfigError
 
 __all__ = ["app"]
@@ -30,6 +32,27 @@ def show_version(name: str, version: int, json: JsonOption = False, config: Conf
     del json  # there is no other form
     with platform(config) as connected:
         show_json(connected.models.get(name, version))
+
+
+@app.command()
+@one_line_errors
+def card(
+    name: str,
+    version: int,
+    html: Annotated[Path | None, typer.Option(help="Write the page here; it opens without a network.")] = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """The model card of a version: what it is, what it was made of, how good it is, and who vouches for it."""
+    with platform(config) as connected:
+        values, page = connected.models.card(name, version)
+    if html is not None:
+        html.write_text(page, encoding="utf-8")
+        console.print(f"written to {html}")
+    if json:
+        show_json(values)
+    elif html is None:
+        console.print(render_card(values), highlight=False)
 
 
 @app.command()

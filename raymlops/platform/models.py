@@ -105,6 +105,10 @@ class Models(Subject):
         """
         return self._services.rescore(name, version)
 
+    def card(self, name: str, version: int) -> tuple[dict[str, Any], str]:
+        """The model card of a version that came out of a run: JSON values, and a page that opens without a network."""
+        return self._services.models.card(name, version)
+
     def lineage(self, name: str, version: int) -> dict[str, Any]:
         """The run, bundle, training set, table versions and parameters behind a version."""
         return self._services.lineages.of_version(name, version)

@@ -19,6 +19,7 @@ from raymlops.features import TrainingSet
 from raymlops.metadata import Metadata
 from raymlops.monitoring import REFERENCE_FILE, Reference
 from raymlops.pipelines import StepLogs, resume_outlook
+from raymlops.pipelines.artifacts import ArtifactRef, ArtifactStore
 from raymlops.records.bundles import BundleManifest, Deployment
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelVersion
@@ -87,6 +88,22 @@ class ModelOperator:
             created_at=self._clock.now(),
         )
         return self._metadata.register_version(draft, key=key)
+
+    def card(self, name: str, version: int) -> tuple[dict[str, Any], str]:
+        """The card of a version that came out of a run, as JSON values and as a page.
+
+        Raises:
+            NotFoundError: The version was registered by hand, or its run made no card, or the card is gone.
+        """
+        run_id = self._metadata.get_version(name, version).run_id
+        if run_id is None:
+            raise NotFoundError(f"version {version} of {name!r} was registered by hand and has no card")
+        made = [step.outputs for step in self._metadata.get_run(run_id).steps if step.step == "card" and step.outputs]
+        if not made:
+            raise NotFoundError(f"run {run_id} of version {version} of {name!r} made no card", run_id=run_id)
+        artifacts = ArtifactStore(self._home / "artifacts")
+        values = artifacts.get(ArtifactRef(digest=made[-1]["card"], kind="json"))
+        return values, artifacts.get(ArtifactRef(digest=made[-1]["page"], kind="bytes")).decode()
 
 
 class RunOperator:

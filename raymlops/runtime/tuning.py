@@ -104,6 +104,11 @@ class _Asking(Searcher):  # type: ignore[misc]  # Ray is untyped
         self.lost: list[int] = []
         """Trials whose actor died, or raised what no estimator raises."""
 
+    @property
+    def left(self) -> int:
+        """How many trials there are left to ask for, at most."""
+        return self._search.left
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         spec = self._search.ask()
         if spec is None:
@@ -142,6 +147,9 @@ class _Race(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped
     def __init__(self, race: Halving) -> None:
         super().__init__()
         self._race = race
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FIFOScheduler, ()  # Tune keeps a copy for a restart of its own, and ours is by the journal
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         del tune_controller
@@ -239,7 +247,7 @@ class RayTuner:
             tune_config=tune.TuneConfig(
                 search_alg=asking,
                 scheduler=None if race is None else _Race(race),
-                num_samples=-1,
+                num_samples=asking.left,
                 reuse_actors=True,
                 max_concurrent_trials=at_once,
             ),

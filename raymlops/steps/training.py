@@ -12,6 +12,7 @@ from raymlops.pipelines import Pipeline, PipelineResult, PipelineRunner, Step
 from raymlops.pipelines.artifacts import ArtifactKind
 from raymlops.records.bundles import ProjectSpec
 from raymlops.records.record import sha256_of
+from raymlops.steps.card import card
 from raymlops.steps.compare import Gate, compare
 from raymlops.steps.context import TrainingContext
 from raymlops.steps.evaluate import Judging, evaluate
@@ -142,10 +143,13 @@ def _release_steps() -> tuple[Step, ...]:
     probed = {"package": "package.package", "probes": "refit.probes", "dossier": "refit.dossier"}
     proven = {**_PIN, **_TRAINING_SET, "package": "package.package", "dossier": "validate_infra.dossier", **_BLESSINGS}
     tried: dict[str, ArtifactKind] = {"dossier": "json", "blessing": "json"}
+    described: dict[str, ArtifactKind] = {"card": "json", "page": "bytes"}
+    known = {"report": "validate_data.report", "trials": "tune.trials", "scores": "evaluate.scores"}
     return (
         Step("refit", refit_winner, refitted, {**_PARTS, **accepted}, ("refit",)),
         Step("package", package, {"package": "directory"}, {**_PARTS, **packed}, ("monitor_window_days",)),
         Step("validate_infra", validate_infra, tried, probed, ("infra_timeout_s",), deterministic=False),
+        Step("card", card, described, {**proven, **known}, deterministic=False),
         Step("register", register, {"result": "json"}, proven, ("project",), deterministic=False),
     )
 

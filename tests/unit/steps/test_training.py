@@ -21,7 +21,7 @@ from raymlops.steps import TrainingContext, train_project, training_pipeline
 
 STEPS = [
     *("pin", "extract", "validate_data", "split", "tune", "train", "evaluate", "compare", "refit", "package"),
-    *("validate_infra", "register"),
+    *("validate_infra", "card", "register"),
 ]
 XGBOOST = {"xgboost": {"n_estimators": 40, "max_depth": {"int": [2, 3]}, "learning_rate": 0.2}}
 NO_GOOD = {"logistic": {"C": 1e-9}}
