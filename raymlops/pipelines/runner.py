@@ -18,7 +18,7 @@ from raymlops.pipelines.dag import Pipeline
 from raymlops.pipelines.deadline import time_limit
 from raymlops.pipelines.fingerprint import KeyParts, environment_digest, key_parts
 from raymlops.pipelines.outlook import HALT, PlannedStep, outlook, steps_to_run
-from raymlops.pipelines.run_log import RunLog
+from raymlops.pipelines.run_log import RESUME_OF, RunLog
 from raymlops.pipelines.step import Halt, Step
 from raymlops.pipelines.step_log import StepLogs
 from raymlops.records.record import sha256_of
@@ -140,7 +140,8 @@ class PipelineRunner:
         """
         ends_at = None if deadline_s is None else time.monotonic() + deadline_s
         _check_parameters(pipeline, parameters)
-        run = self._open(pipeline, parameters, run_id, reason=reason, bundle=bundle)
+        resumed = {} if resume_of is None else {RESUME_OF: resume_of}
+        run = self._open(pipeline, {**parameters, **resumed}, run_id, reason=reason, bundle=bundle)
         if run.status is RunStatus.SUCCEEDED:
             return PipelineResult(run_id, dict(run.result), _outputs(pipeline, run), ())
         try:

@@ -115,6 +115,7 @@ class TrainingContext:
         run_id: Identifies the run; a known one is resumed.
         work: Directory for what need not last; made where it is not there.
         bundle: Digest of the bundle that the run's code comes from.
+        origin: Id of the first of the runs that this one resumes; its version is registered once for all of them.
         features: Root of the feature store; ``None``: ``features`` in the home.
         storage_options: Options of the object store that the root is in.
     """
@@ -128,6 +129,7 @@ class TrainingContext:
     run_id: str
     work: Path
     bundle: str | None = None
+    origin: str | None = None
     features: Path | str | None = None
     storage_options: Mapping[str, str] | None = None
 

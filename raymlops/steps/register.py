@@ -35,7 +35,7 @@ def register(
     project: Mapping[str, Any],
     **blessings: Mapping[str, Any],
 ) -> Mapping[str, Any]:
-    """Make the package a version of the project's model; done twice in one run, it is the same version.
+    """Make the package a version of the project's model; done again by the run, or one that resumes it, it is the same.
 
     The version carries the blessings, without all three of which the registry lets none be served that came out of a
     pipeline.
@@ -60,7 +60,7 @@ def register(
         blessings=tuple(Blessing.model_validate(given) for given in blessings.values()),
         created_at=context.clock.now(),
     )
-    version = context.metadata.register_version(draft, key=context.run_id)
+    version = context.metadata.register_version(draft, key=context.origin or context.run_id)
     return {
         "result": outcome(
             "candidate",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from pydantic import BaseModel
 
-from raymlops.pipelines import Pipeline, PipelineResult, PipelineRunner, Step
+from raymlops.pipelines import Pipeline, PipelineResult, PipelineRunner, Step, origin_of
 from raymlops.pipelines.artifacts import ArtifactKind
 from raymlops.records.bundles import ProjectSpec
 from raymlops.records.record import sha256_of
@@ -76,7 +76,7 @@ def train_project(
             pipeline,
             _step_parameters(project, training_parameters(project, parameters or {})),
             run_id=context.run_id,
-            context=context,
+            context=replace(context, origin=origin_of(context.metadata, resume_of)),
             reason=reason,
             bundle=context.bundle,
             resume_of=resume_of,
