@@ -12,11 +12,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Table, insert
+
+from raymlops.clock import to_us
 from raymlops.metadata import MetadataService
+from raymlops.metadata.sql.schema import artifact_events, artifacts, runs
+from raymlops.records.artifacts import Artifact
 from raymlops.records.runs import Run, RunStatus
+from raymlops.testing.metadata_examples import example_draft
 
 CLIENTS, WRITES, ROUNDS = 8, 1000, 5
 RUNS, PIPELINES, STEPS, REPEATS = 100_000, 20, 6, 30
+BATCH, VERSIONS = 10_000, 2000
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
@@ -71,6 +78,8 @@ def measure_queries() -> dict[str, Any]:
             "one_run": lambda: service.get_run(f"run-{RUNS // 2}"),
             "lineage_up": lambda: service.lineage_of(newest),
             "lineage_down": lambda: service.runs_using("source-7"),
+            "trained_on_a_table_version": lambda: service.trained_on("planes", 7),
+            "events_of_a_run": lambda: service.run_events(f"run-{RUNS - 1}"),
         }
         figures = {name: _milliseconds(ask) for name, ask in questions.items()}
     with tempfile.TemporaryDirectory() as folder:
@@ -89,40 +98,64 @@ def _milliseconds(ask: Callable[[], object]) -> dict[str, float]:
 
 
 def _fill(service: MetadataService) -> None:
-    """Runs of 20 pipelines; a source feeds 10 runs, a run's steps hand one artifact on to the next."""
+    """Runs of 20 pipelines; a source feeds 10 runs, a run's steps hand one artifact on to the next.
 
-    def work(client: int) -> None:
-        for number in range(client, RUNS, CLIENTS):
-            status = RunStatus.FAILED if number % 10 == 0 else RunStatus.SUCCEEDED
-            at = START + timedelta(minutes=number)
-            service.create_run(
-                Run(
-                    id=f"run-{number}", pipeline=f"pipeline-{number % PIPELINES}", status=status, created_at=at,
-                    parameters={"depth": number % 7, "rate": 0.1}, result={"log_loss": 0.4}, ended_at=at,
-                )
-            )  # fmt: skip
+    Written into the tables in bulk, as those of MLflow are; the rows are what the calls would have written, and some
+    are read back through them.
+    """
+    for first in range(0, RUNS, BATCH):
+        rows: dict[Table, list[dict[str, Any]]] = {table: [] for table in (runs, artifacts, artifact_events)}
+        for number in range(first, first + BATCH):
+            rows[runs].append(_run_row(number))
             if number % 100 < 10 or number >= RUNS - 10:
-                source = f"source-{number // 100}"
-                service.record_artifact(source, "table", "delta://t")
-                service.record_event(f"run-{number}", "0", source, "input")
-                for step in range(1, STEPS + 1):
-                    made = f"{number}-{step}"
-                    service.record_artifact(made, "step", "file:///x")
-                    service.record_event(f"run-{number}", str(step - 1), made, "output")
-                    service.record_event(f"run-{number}", str(step), made, "input")
+                _add_lineage(rows, number)
+        with service._database.write() as connection:
+            for table, values in rows.items():
+                connection.execute(insert(table), values)
+    draft = example_draft()
+    for number in range(VERSIONS):
+        trained = {"name": f"model-{number % PIPELINES}", "table_versions": {"planes": number // 10, "weather": number}}
+        service.register_version(draft.model_copy(update=trained), key=str(number))
+    assert service.get_run(f"run-{RUNS // 2}").parameters == {"depth": RUNS // 2 % 7, "rate": 0.1}
+    assert len(service.lineage_of(f"{RUNS - 1}-{STEPS}").events) == 2 * STEPS
+    assert len(service.trained_on("planes", 7)) == 10
 
-    threads = [threading.Thread(target=work, args=(client,)) for client in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+
+def _run_row(number: int) -> dict[str, Any]:
+    status = RunStatus.FAILED if number % 10 == 0 else RunStatus.SUCCEEDED
+    at, parameters = START + timedelta(minutes=number), {"depth": number % 7, "rate": 0.1}
+    known = {"status": status, "parameters": parameters, "result": {"log_loss": 0.4}, "ended_at": at}
+    run = Run(id=f"run-{number}", pipeline=f"pipeline-{number % PIPELINES}", created_at=at, **known)
+    body = run.model_dump_json(exclude={"steps"})
+    return {"id": run.id, "pipeline": run.pipeline, "status": str(status), "created_us": to_us(at), "body": body}
+
+
+def _add_lineage(rows: dict[Table, list[dict[str, Any]]], number: int) -> None:
+    source, run_id = f"source-{number // 100}", f"run-{number}"
+    if number % 100 == 0 or number == RUNS - 10:
+        rows[artifacts].append(_artifact_row(source, "table"))
+    rows[artifact_events].append(_event_row(run_id, "0", source, "input"))
+    for step in range(1, STEPS + 1):
+        made = f"{number}-{step}"
+        rows[artifacts].append(_artifact_row(made, "step"))
+        rows[artifact_events].append(_event_row(run_id, str(step - 1), made, "output"))
+        rows[artifact_events].append(_event_row(run_id, str(step), made, "input"))
+
+
+def _artifact_row(digest: str, kind: str) -> dict[str, Any]:
+    artifact = Artifact(digest=digest, kind=kind, uri="file:///x", created_at=START)
+    return {"digest": digest, "kind": kind, "body": artifact.model_dump_json()}
+
+
+def _event_row(run_id: str, step: str, digest: str, direction: str) -> dict[str, Any]:
+    return {"run_id": run_id, "step": step, "digest": digest, "direction": direction, "at_us": to_us(START)}
 
 
 def _mlflow(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
     """MLflow's store with as many runs, written into its tables in bulk: by its client that would take an hour."""
     from mlflow import MlflowClient
     from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlParam, SqlRun
-    from sqlalchemy import create_engine, insert
+    from sqlalchemy import create_engine
 
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     client = MlflowClient(uri)
@@ -137,7 +170,7 @@ def _mlflow(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
                 "lifecycle_stage": "active",
                 "artifact_uri": str(folder),
             }
-            runs = [
+            rows = [
                 {
                     **common,
                     "run_uuid": f"{n:032x}",
@@ -149,7 +182,7 @@ def _mlflow(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
                 }
                 for n in numbers
             ]
-            connection.execute(insert(SqlRun), runs)
+            connection.execute(insert(SqlRun), rows)
             connection.execute(
                 insert(SqlParam),
                 [{"run_uuid": f"{n:032x}", "key": key, "value": "1"} for n in numbers for key in ("depth", "rate")],

@@ -1,4 +1,4 @@
-"""A small project to train: orders that are late by their shop's load, at two shops' worth of data."""
+"""A small project to train: orders that are late by their depot's load."""
 
 from __future__ import annotations
 
@@ -14,26 +14,35 @@ from raymlops.clock import ManualClock
 from raymlops.features import Entity, FeatureService, FeatureStore, FeatureView, Field
 from raymlops.records.bundles import ProjectSpec
 
-__all__ = ["PROJECT", "fill"]
+__all__ = ["DEFINITIONS", "PROJECT", "SOURCE", "fill", "tables"]
 
 _START = datetime(2013, 1, 1, tzinfo=UTC)
-_DAYS, _ROWS = 60, 1500
+_DAYS, _ROWS = 50, 1500
 _INSTANT = pa.timestamp("us", tz="UTC")
-_SPINE = """
+SOURCE = """
 import pyarrow as pa
 
 
 def spine(reader, start, end):
-    orders = reader.table("orders")
-    return pa.table(
-        {"event_time": orders["placed_at"], "label": orders["late"], "shop": orders["shop"], "size": orders["size"]}
-    )
+    orders = reader.table("depot_orders")
+    columns = {"event_time": orders["placed_at"], "label": orders["late"]}
+    return pa.table({**columns, "depot": orders["depot"], "size": orders["size"]})
 """
-_SHOP = Entity("shop", ["shop"])
+"""The project's module."""
+_DEPOT = Entity("depot", ["depot"])
+DEFINITIONS: tuple[Any, ...] = (
+    _DEPOT,
+    FeatureView(
+        "depot_orders", _DEPOT, [Field("placed_at", "timestamp"), Field("size", "int64"), Field("late", "float64")]
+    ),
+    FeatureView("depot_loads", _DEPOT, [Field("load", "float64")], ttl=timedelta(days=1)),
+    FeatureService("toy", ["depot_loads:load"]),
+)
+"""What its feature store holds."""
 PROJECT = ProjectSpec(
     name="toy",
     model="toy",
-    definitions="killed_project:DEFINITIONS",
+    definitions="raymlops.testing.training_project:DEFINITIONS",
     service="toy",
     spine="killed_project:spine",
     request_columns=("size",),
@@ -42,45 +51,43 @@ PROJECT = ProjectSpec(
 """What is trained."""
 
 
-def fill(home: Path) -> None:
-    """Make a home with a filled feature store, and ``project`` beside it with the project's module."""
-    project = home.parent / "project"
-    project.mkdir(parents=True)
-    (project / "killed_project.py").write_text(_SPINE)
+def tables() -> dict[str, pa.Table]:
+    """View -> rows of the first fifty days of 2013; equal at every call."""
     rng = np.random.default_rng(0)
-    placed, shop = np.sort(rng.uniform(0, _DAYS, _ROWS)), rng.integers(0, 8, _ROWS)
+    placed, depot = np.sort(rng.uniform(0, _DAYS, _ROWS)), rng.integers(0, 8, _ROWS)
     size = rng.integers(1, 6, _ROWS)
-    pull = 1.6 * _load(shop, placed) + 0.5 * (size - 3)
+    pull = 1.6 * _load(depot, placed) + 0.5 * (size - 3)
     late = rng.random(_ROWS) < 1 / (1 + np.exp(-pull))
     orders = {
-        "shop": pa.array(shop).cast(pa.string()),
+        "depot": pa.array(depot).cast(pa.string()),
         "event_time": _instants(placed + 2 / 24),
         "placed_at": _instants(placed),
         "size": pa.array(size),
         "late": pa.array(late.astype(np.float64)),
     }
-    day, shops = (part.ravel() for part in np.meshgrid(np.arange(0, _DAYS, 0.25), np.arange(8), indexing="ij"))
+    day, depots = (part.ravel() for part in np.meshgrid(np.arange(0, _DAYS, 0.25), np.arange(8), indexing="ij"))
     loads = {
-        "shop": pa.array(shops).cast(pa.string()),
+        "depot": pa.array(depots).cast(pa.string()),
         "event_time": _instants(day),
-        "load": pa.array(_load(shops, day)),
+        "load": pa.array(_load(depots, day)),
     }
+    return {"depot_orders": pa.table(orders), "depot_loads": pa.table(loads)}
+
+
+def fill(home: Path) -> None:
+    """Make a home with a filled feature store, and ``project`` beside it with the project's module."""
+    project = home.parent / "project"
+    project.mkdir(parents=True)
+    (project / "killed_project.py").write_text(SOURCE)
     store = FeatureStore(home / "features", clock=ManualClock(_START + timedelta(days=_DAYS)))
-    store.apply(
-        _SHOP,
-        FeatureView(
-            "orders", _SHOP, [Field("placed_at", "timestamp"), Field("size", "int64"), Field("late", "float64")]
-        ),
-        FeatureView("loads", _SHOP, [Field("load", "float64")], ttl=timedelta(days=1)),
-        FeatureService("toy", ["loads:load"]),
-    )
-    store.ingest("orders", pa.table(orders), ingest_id="orders")
-    store.ingest("loads", pa.table(loads), ingest_id="loads")
+    store.apply(*DEFINITIONS)
+    for view, table in tables().items():
+        store.ingest(view, table, ingest_id=view)
     store.close()
 
 
 def _load(shop: npt.NDArray[Any], day: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """A shop's load: another one every six hours."""
+    """A depot's load: another one every six hours."""
     return np.asarray(np.sin(1.7 * shop + np.floor(day * 4) * 0.9), dtype=np.float64)
 
 

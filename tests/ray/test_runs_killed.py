@@ -1,0 +1,99 @@
+"""A run as a real Ray Job, whose driver and metadata actor are killed: it ends, keeps its logs, and is resumed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from raymlops.errors import NotFoundError
+from raymlops.records.bundles import BundleManifest, Deployment
+from raymlops.records.runs import RunStatus, StepStatus
+from raymlops.testing.training_project import DEFINITIONS, PROJECT, SOURCE, tables
+
+if TYPE_CHECKING:
+    from raymlops.platform import Platform
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+DEADLINE_S = 120.0
+PARAMETERS = {
+    "search": {"xgboost": {"n_estimators": 20, "learning_rate": 0.3, "max_depth": {"int": [2, 3]}}},
+    "trials": 2,
+    "tolerance": 0.0,
+    "bootstrap_rounds": 100,
+}
+
+
+@pytest.fixture(scope="module")
+def project(platform: Platform) -> str:
+    """A project that is deployed, with data."""
+    platform.apply(*DEFINITIONS)
+    for view, table in tables().items():
+        platform.features.ingest(view, table)
+    digest, metadata = "e" * 64, platform._services.metadata
+    archive = platform.config.home / "bundles" / digest / "bundle.zip"
+    archive.parent.mkdir(parents=True)
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("killed_project.py", SOURCE)
+    manifest = BundleManifest(
+        digest=digest, project=PROJECT, archive_sha256="0" * 64, files={}, lock_sha256="0" * 64,
+        tests={"passed": 1}, built_at=platform.clock.now(),
+    )  # fmt: skip
+    metadata.put_bundle(manifest)
+    environment = platform.config.environment
+    metadata.put_deployment(Deployment(environment=environment, bundle=digest, at=platform.clock.now()))
+    return PROJECT.name
+
+
+def _await(what: str, true: Any) -> Any:
+    deadline = time.monotonic() + DEADLINE_S
+    while not (found := true()):
+        assert time.monotonic() < deadline, f"waited {DEADLINE_S:g} s for {what}"
+        time.sleep(0.05)
+    return found
+
+
+def _kill(*, argument: str) -> None:
+    """SIGKILL each process with an argument of this name."""
+    found = [p for p in psutil.process_iter(["cmdline"]) if argument in (p.info["cmdline"] or ())]
+    assert found, f"no process has the argument {argument}"
+    for process in found:
+        os.kill(process.pid, signal.SIGKILL)
+
+
+def _kill_metadata() -> None:
+    found = [p for p in psutil.process_iter(["cmdline"]) if "ray::MetadataActor" in " ".join(p.info["cmdline"] or ())]
+    assert len(found) == 1
+    os.kill(found[0].pid, signal.SIGKILL)
+
+
+def test_a_job_that_is_killed_ends_keeps_its_logs_and_is_resumed(platform: Platform, project: str) -> None:
+    run = platform.runs.start(project, parameters=PARAMETERS, wait=False)
+    logs = platform.config.home / "runs" / run.id / "logs"
+    _await("the search", lambda: any(logs.glob("*-tune.1.log")))
+    _kill_metadata()
+    _kill(argument=run.id)
+    ended = _await("the end", lambda: next((r for r in platform.runs.list(project) if r.status.final), None))
+    assert (ended.id, ended.status) == (run.id, RunStatus.FAILED)
+    assert "job ended" in ended.error
+    assert "taken over" not in platform.runs.logs(run.id, "extract")
+    assert "==> tune.1 <==" in platform.runs.logs(run.id)
+    with pytest.raises(NotFoundError, match="no log of step 'register'"):
+        platform.runs.logs(run.id, "register")
+    told = {step["step"]: step["action"] for step in platform.runs.outlook(run.id)}
+    assert (told["extract"], told["tune"], told["register"]) == ("reuse", "run", "run")
+    done = platform.runs.resume(run.id, timeout_s=DEADLINE_S)
+    assert (done.status, done.error) == (RunStatus.SUCCEEDED, None)
+    first = {step.step: step.status for step in done.steps}
+    assert first["extract"] is StepStatus.CACHED
+    assert first["tune"] is StepStatus.SUCCEEDED
+    assert f"resumes {run.id}" in platform.runs.logs(done.id)
+    assert [version.version for version in platform.models.list(PROJECT.model)] == [done.result["version"]]
+    assert not [r for r in platform.runs.list(project) if not r.status.final]
+    assert [v.name for v in platform.models.trained_on("depot_loads")] == [PROJECT.model]
