@@ -66,8 +66,8 @@ class ExecutionCache:
         self._write(self._root / f"{key}.json", Hit(outputs=dict(outputs), halted=halted))
 
     def remember(self, pipeline: str, parts: KeyParts) -> None:
-        """Remember what the last execution of a step depended on, for ``explain``."""
-        self._write(self._path_of_last(pipeline, parts.step), parts)
+        """Remember what the last execution of a step depended on, for ``explain``; a crash may forget it."""
+        self._write(self._path_of_last(pipeline, parts.step), parts, durable=False)
 
     def explain(self, pipeline: str, parts: KeyParts) -> str:
         """Why an execution is new: what it depends on that is other than at the step's last execution."""
@@ -83,13 +83,14 @@ class ExecutionCache:
     def _path_of_last(self, pipeline: str, step: str) -> Path:
         return self._last / f"{sha256_of([pipeline, step])}.json"
 
-    def _write(self, path: Path, record: Record) -> None:
+    def _write(self, path: Path, record: Record, *, durable: bool = True) -> None:
         aside = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
         try:
             with aside.open("wb") as file:
                 file.write(record.model_dump_json().encode())
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             aside.replace(path)
         except OSError as error:
             aside.unlink(missing_ok=True)

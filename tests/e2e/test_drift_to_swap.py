@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,8 +114,28 @@ def test_lineage_leads_from_the_champion_to_tables_bundle_and_run(story: Any) ->
     assert lineage["run"]["id"]
 
 
+def test_an_answer_is_traced_to_data_code_and_who_promoted_its_version(story: Any) -> None:
+    answer = story.weeks[-1].answers[0]
+    found = story.platform.models.explain(answer.flight_id)
+    assert (found["model"], found["answered_by"]["version"]) == ("flight-delay", answer.version)
+    assert found["answered_by"]["bundle"] == found["answered_by"]["code"]["digest"] == story.bundle
+    assert found["answered_by"]["run"]["reason"]
+    assert found["promotion"]["ledger"]["hash"] in {entry.hash for entry in story.platform.ledger.entries()}
+    table, version = next(iter(found["answered_by"]["table_versions"].items()))
+    assert answer.version in {each.version for each in story.platform.models.trained_on(table, version)}
+
+
+def test_nothing_that_serves_is_garbage(story: Any) -> None:
+    told = story.platform.collect_garbage(keep=timedelta(0), grace=timedelta(0))
+    assert not told.removed
+    packages = {version.path for version in story.platform.models.list("flight-delay")}
+    assert packages.isdisjoint(each.path for each in told.found)
+    assert story.bundle not in {Path(each.path).name for each in told.found}
+
+
 def test_the_ledger_holds(story: Any) -> None:
     assert story.platform.ledger.verify() == len(story.platform.ledger.entries())
+    assert story.platform.ledger.verify(), "also by the hash that the first check has kept elsewhere"
 
 
 def test_the_page_shows_it(story: Any, tmp_path: Path) -> None:

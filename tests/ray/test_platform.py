@@ -133,11 +133,12 @@ def test_the_command_line_has_what_the_interface_names() -> None:
     wanted = {
         "features": "ingest materialize training-set online audit describe",
         "runs": "start list show logs compare resume",
-        "models": "list show history lineage promote rollback",
+        "models": "list show history lineage trained-on promote rollback rebuild-mlflow",
+        "ledger": "entries verify",
         "monitor": "report profile",
         "control": "triggers decisions backtest pause resume",
         "delivery": "build verify deploy approve environments",
     }
-    assert {"up", "down", "status", "demo", "apply"} <= tree.commands.keys()
+    assert {"up", "down", "status", "demo", "apply", "gc"} <= tree.commands.keys()
     for group, commands in wanted.items():
         assert set(commands.split()) <= tree.commands[group].commands.keys(), group
