@@ -12,11 +12,12 @@ import pyarrow as pa
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from raymlops.config.platform import PlatformConfig
+from raymlops.config.serving import ServingConfig
 from raymlops.metadata import Metadata
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.clients import ActorProxy, AsyncActorProxy
@@ -27,11 +28,12 @@ from raymlops.runtime.memory_limit import limit_growth
 from raymlops.runtime.model_fetching import fetch_from_nodes
 from raymlops.runtime.names import METADATA, MONITOR
 from raymlops.serving.access import Access
+from raymlops.serving.asgi import CallerGone, read_request
 from raymlops.serving.endpoint import Endpoint
 from raymlops.serving.event_log import EventLog
 from raymlops.serving.follower import PlanFollower
 from raymlops.serving.gateway import Gateway
-from raymlops.serving.http import HttpReply, HttpRequest
+from raymlops.serving.http import HttpReply, HttpRequest, error_reply
 from raymlops.serving.loader import Loader, load_version
 from raymlops.serving.model_copies import ModelCopies
 from raymlops.serving.protocols import CandidateClient, Columns, Outputs, PlanNumbers
@@ -48,20 +50,15 @@ _MAX_ONGOING = 1000
 """Above what the endpoint sheds at by itself, so that it is the endpoint that answers 429."""
 
 
-async def _read(request: Request, limit: int) -> HttpRequest:
-    """The request as the cores see it; a body is read no further than one byte over the limit."""
-    scope, receive = request.scope, request.receive
-    chunks: list[bytes] = []
-    length, more = 0, True
-    while more and length <= limit:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunks.append(message.get("body", b""))
-        length += len(chunks[-1])
-        more = message.get("more_body", False)
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    return HttpRequest(scope["method"], scope["path"], headers, b"".join(chunks))
+async def _answer(core: Endpoint | Gateway, request: Request, config: ServingConfig) -> Response:
+    deadline_s = config.deadline.total_seconds()
+    try:
+        read = await read_request(request.scope, request.receive, config.body_limit_bytes, deadline_s)
+    except CallerGone:
+        return Response(status_code=499)
+    except TimeoutError:
+        return _Response(error_reply(408, f"the request was not there within {deadline_s:g} s", connection="close"))
+    return _Response(await core.handle(read))
 
 
 class _Response(Response):
@@ -124,7 +121,7 @@ class ModelReplica:
 
     async def __init__(self, model: str, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
         self._model = model
-        self._limit = config.serving.body_limit_bytes
+        self._serving = config.serving
         self._metadata = cast("Metadata", ActorProxy(METADATA))
         sink = _MonitorSink()
         clock = build_clock(config)
@@ -148,10 +145,7 @@ class ModelReplica:
         self._follower.start()
 
     async def __call__(self, request: Request) -> Response:
-        try:
-            return _Response(await self._endpoint.handle(await _read(request, self._limit)))
-        except ClientDisconnect:
-            return Response(status_code=499)
+        return await _answer(self._endpoint, request, self._serving)
 
     async def answer(self, request: HttpRequest) -> HttpReply:
         """Answer what came by gRPC."""
@@ -203,16 +197,13 @@ class GatewayReplica:
     """What no endpoint answers."""
 
     async def __init__(self, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
-        self._limit = config.serving.body_limit_bytes
+        self._serving = config.serving
         plans = cast("PlanNumbers", AsyncActorProxy(METADATA))
         self._gateway = Gateway(version("raymlops"), plans)
         self._grpc = await start_grpc(config.serving, self._gateway, plans)
 
     async def __call__(self, request: Request) -> Response:
-        try:
-            return _Response(await self._gateway.handle(await _read(request, self._limit)))
-        except ClientDisconnect:
-            return Response(status_code=499)
+        return await _answer(self._gateway, request, self._serving)
 
     async def __del__(self) -> None:  # Serve awaits it at a graceful stop
         if self._grpc is not None:

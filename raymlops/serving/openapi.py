@@ -16,6 +16,7 @@ _ERRORS = {
     "401": "No valid API key",
     "403": "The key does not cover this",
     "404": "Unknown model, version or path",
+    "408": "The body did not arrive in time",
     "413": "Body too large",
     "429": "Too many requests under way; see Retry-After",
     "500": "A bug",
