@@ -76,7 +76,7 @@ class InstanceSchema:
         """Request-time fields: inputs of the model that are no features."""
         self._fields = [(name, *_accepted(schema.datatypes[name])) for name in self.fields]
         self._required = frozenset((*self.keys, *self.fields))
-        self._texts = schema.texts
+        self._schema = schema
         wanted = {column.name: column.dtype for other in others for column in other.inputs} | schema.datatypes
         self._numbers = tuple(name for name in features if wanted.get(name, TEXT) != TEXT)
         self._text_features = tuple(name for name in features if wanted.get(name) == TEXT)
@@ -132,7 +132,9 @@ class InstanceSchema:
         for name, rule, accepted in self._fields:
             values = [instance[name] for instance in instances]
             _check_types(name, values, rule, accepted)
-            columns[name] = _objects(values) if name in self._texts else np.array(values, dtype=np.float64)
+            columns[name] = _objects(values) if name in self._schema.texts else np.array(values, dtype=np.float64)
+        # the caller answers for these; a feature that is missing is none of his doing
+        self._schema.check_present(columns)
         return columns
 
     def _feature_columns(self, values: Any) -> dict[str, npt.NDArray[Any]]:

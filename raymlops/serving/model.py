@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -171,9 +172,10 @@ class SklearnModel(_Scored):
     Args:
         estimator: Fitted; takes a matrix, or a frame where it was fitted on one.
         signature: What it takes and gives.
+        example: At least one row that it answers: tried with missing values, to know which inputs are required.
     """
 
-    def __init__(self, estimator: Any, signature: Signature) -> None:
+    def __init__(self, estimator: Any, signature: Signature, example: Columns | None = None) -> None:
         from threadpoolctl import ThreadpoolController
 
         super().__init__(signature)
@@ -182,6 +184,25 @@ class SklearnModel(_Scored):
         self._framed = hasattr(estimator, "feature_names_in_") or bool(self._schema.texts)
         # OpenMP would wake a team of threads for every row
         self._threads = ThreadpoolController().select(user_api="openmp")
+        if example is not None:
+            self._schema = InputSchema(signature, self._required(example))
+
+    def _required(self, example: Columns) -> list[str]:
+        row = {name: example[name][:1] for name in self._schema.names}
+        texts = self._schema.texts
+        missing = {name: np.array([None]) if name in texts else np.array([np.nan]) for name in row}
+        if self._answers(row | missing) or not self._answers(row):
+            return []
+        return [name for name, value in missing.items() if not self._answers(row | {name: value})]
+
+    def _answers(self, row: Columns) -> bool:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                self.predict(row)
+            except (ValueError, TypeError):
+                return False
+        return True
 
     def encode(self, columns: Columns) -> Any:
         return self._checked(columns) if self._framed else self._matrix(columns)

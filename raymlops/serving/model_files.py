@@ -69,7 +69,7 @@ def save_model(directory: Path, estimator: Any, *, example: pa.Table) -> ModelMa
     )
     name, content = dump(estimator, description.flavor)
     columns = columns_of(example, signature)
-    expected = _model(content, description.flavor, signature).predict(columns)
+    expected = _model(parse(content, description.flavor), description.flavor, signature, columns).predict(columns)
     if not _agree(expected, native_scores(estimator, description.task, columns)):
         raise DataError("the packaged model must answer the example as the estimator does, and does not")
     contents = {name: content, EXAMPLE: _to_ipc(example), EXPECTED: _to_json(expected)}
@@ -119,8 +119,9 @@ def load_checked(directory: Path, manifest: ModelManifest, digest: str) -> tuple
         raise ModelLoadFailed(f"manifest of {directory} must list a model, {EXAMPLE} and {EXPECTED}")
     _refuse_unlisted(Path(directory), manifest)
     try:
-        model = _model(contents[names[0]], manifest.flavor, manifest.signature)
+        loaded = parse(contents[names[0]], manifest.flavor)
         example = columns_of(pa.ipc.open_file(contents[EXAMPLE]).read_all(), manifest.signature)
+        model = _model(loaded, manifest.flavor, manifest.signature, example)
         parity = Parity(example, np.array(orjson.loads(contents[EXPECTED]), dtype=np.float64))
         holds = parity.holds(model)
     except ModelLoadFailed as error:
@@ -134,9 +135,8 @@ def load_checked(directory: Path, manifest: ModelManifest, digest: str) -> tuple
     return model, parity
 
 
-def _model(content: bytes, flavor: Flavor, signature: Signature) -> Model:
-    loaded = parse(content, flavor)
-    return XgboostModel(loaded, signature) if flavor == "xgboost" else SklearnModel(loaded, signature)
+def _model(loaded: Any, flavor: Flavor, signature: Signature, example: Columns) -> Model:
+    return XgboostModel(loaded, signature) if flavor == "xgboost" else SklearnModel(loaded, signature, example)
 
 
 def _sha256(content: bytes) -> str:

@@ -78,6 +78,8 @@ def decode_infer(body: bytes, headers: Mapping[str, str], schema: InputSchema) -
     parameters = _object(document.get("parameters"), "parameters")
     tensors = _tensors(document.get("inputs"), binary_part)
     columns, rows = _columns(tensors, schema)
+    if schema.required:
+        schema.check_present(columns)
     if not 1 <= rows <= MAX_ROWS:
         raise DataError(f"inputs must hold 1 to {MAX_ROWS} rows, got {rows}")
     binary = parameters.get("binary_data_output", False)

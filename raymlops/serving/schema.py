@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,19 +27,24 @@ class InputSchema:
         position: Input column -> place in ``names``.
         texts: The input columns that are text.
         names_not_float: The input columns that do not take any number.
+        required: Inputs that must not be missing: the model fails where they are.
         outputs: Names of the outputs.
         class_names: The classes as text, as events hold them; empty for a regressor.
     """
 
-    __slots__ = ("class_names", "datatypes", "names", "names_not_float", "outputs", "position", "signature", "texts")
+    __slots__ = (
+        *("class_names", "datatypes", "names", "names_not_float", "outputs", "position", "required", "signature"),
+        "texts",
+    )
 
-    def __init__(self, signature: Signature) -> None:
+    def __init__(self, signature: Signature, required: Collection[str] = ()) -> None:
         self.signature = signature
         self.names = tuple(column.name for column in signature.inputs)
         self.datatypes = {column.name: column.dtype for column in signature.inputs}
         self.position = {name: index for index, name in enumerate(self.names)}
         self.texts = frozenset(name for name, datatype in self.datatypes.items() if datatype == TEXT)
         self.names_not_float = tuple(name for name in self.names if not is_float(self.datatypes[name]))
+        self.required = tuple(name for name in self.names if name in required)
         self.outputs = ("label", "probability") if signature.task == "classifier" else ("value",)
         self.class_names = tuple(str(value) for value in signature.classes)
 
@@ -55,6 +61,16 @@ class InputSchema:
             {"name": "label", "datatype": label, "shape": [-1]},
             {"name": "probability", "datatype": "FP64", "shape": [-1, len(self.signature.classes)]},
         ]
+
+    def check_present(self, columns: Mapping[str, Array]) -> None:
+        """Refuse a missing value where the model takes none; what ``columns`` does not hold is not looked at.
+
+        Raises:
+            DataError: One is missing; so the caller, and not the model, is at fault.
+        """
+        missing = [name for name in self.required if name in columns and _any_missing(columns[name])]
+        if missing:
+            raise DataError(f"inputs {missing} must not be missing: the model takes no null there", columns=missing)
 
     def check_column(self, name: str, datatype: str, values: Array) -> Array:
         """``values`` as a model input, given the datatype they were sent as.
@@ -97,6 +113,12 @@ def labels_array(signature: Signature) -> Array:
         array[:] = [str(value) for value in signature.classes]
         return array
     return np.array(signature.classes, dtype=NUMBERS[datatype])
+
+
+def _any_missing(values: Array) -> bool:
+    if values.dtype.kind == "O":
+        return any(value is None for value in values)
+    return values.dtype.kind == "f" and bool(np.isnan(values).any())
 
 
 def _whole(values: Array) -> bool:

@@ -250,13 +250,17 @@ def test_requests_in_a_row_are_answered_in_their_order(endpoint: str) -> None:
 
 
 def test_a_thousand_malformed_bodies(endpoint: str) -> None:
-    requests = malformed_requests({"/infer": FEATURES}, 1000, seed=2)
+    instance = {name: {"BOOL": True, "BYTES": "ä"}.get(datatype, 1) for name, (datatype, _) in COLUMNS.items()}
+    good = {"/infer": FEATURES, "/predict": {"instances": [instance]}}
+    paths = {"/infer": PINNED, "/predict": f"/v2/models/{MODEL}/predict"}
+    requests = malformed_requests(good, 1000, seed=2)
 
     async def send(session: aiohttp.ClientSession) -> list[int]:
         statuses = []
         for request in requests:
             headers = {name: value for name, value in request.headers.items() if value.isascii()}
-            async with session.post(f"http://{endpoint}{PINNED}", data=request.body, headers=headers) as response:
+            url = f"http://{endpoint}{paths[request.action]}"
+            async with session.post(url, data=request.body, headers=headers) as response:
                 statuses.append(response.status)
                 assert response.status in {200, 400}, (request, await response.text())
                 if response.status == 400:

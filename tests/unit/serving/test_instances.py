@@ -48,6 +48,14 @@ def decode(schema: InstanceSchema, now_us: int, document: Any) -> Any:
     return schema.decode(orjson.dumps(document), now_us)
 
 
+def test_a_field_the_model_needs_must_be_there_and_a_feature_may_be_missing(online: Any, now_us: int) -> None:
+    schema = InstanceSchema(InputSchema(SIGNATURE, {"hour", "weather__wind"}), online)
+    unknown = GOOD | {"origin": "nowhere"}
+    assert np.isnan(decode(schema, now_us, {"instances": [unknown]}).columns["weather__wind"]).all()
+    with pytest.raises(DataError, match=r"inputs \['hour'\] must not be missing"):
+        decode(schema, now_us, {"instances": [GOOD, unknown | {"hour": None}]})
+
+
 def test_features_join_request_time_fields(schema: InstanceSchema, online: Any, now_us: int) -> None:
     rows = [GOOD, GOOD | {"origin": "EWR", "distance": 3, "hour": None, "holiday": None, "carrier": None}]
     request = decode(schema, now_us, {"id": "r", "instances": rows})

@@ -125,6 +125,24 @@ def test_classes_keep_their_values(tmp_path: Path) -> None:
         assert predicted.tolist() == estimator.predict(filled).tolist()
 
 
+def test_what_an_estimator_cannot_do_without_is_found_when_it_is_loaded(tmp_path: Path) -> None:
+    import pandas as pd
+    from sklearn.compose import make_column_transformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LinearRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    frame = pd.DataFrame(np.nan_to_num(INPUTS), columns=["a", "b", "c"]).assign(carrier=["AA", "UA"] * 150)
+    steps = ((SimpleImputer(), ["a"]), (OneHotEncoder(), ["carrier"]))
+    estimator = make_pipeline(make_column_transformer(*steps, remainder="passthrough"), LinearRegression())
+    manifest = save_model(tmp_path / "m", estimator.fit(frame, VALUES), example=pa.Table.from_pandas(frame[:9]))
+    assert load_model(tmp_path / "m", manifest, sha256_of(manifest)).schema.required == ("b", "c", "carrier")
+    for name in ("xgboost", "boosting", "pipeline"):
+        manifest = save_model(tmp_path / name, ESTIMATORS[name](), example=EXAMPLE)
+        assert load_model(tmp_path / name, manifest, sha256_of(manifest)).schema.required == ()
+
+
 def test_text_inputs_of_xgboost_are_its_categories(tmp_path: Path) -> None:
     import pandas as pd
     import xgboost

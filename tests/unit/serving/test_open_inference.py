@@ -124,6 +124,15 @@ def test_a_matrix_of_the_wrong_shape_is_named(rows: int, width: int) -> None:
         decode({"inputs": [tensor("features", "FP64", [0.0] * rows * width, [rows, width])]}, NUMERIC)
 
 
+def test_a_null_where_the_model_takes_none_is_the_callers_fault() -> None:
+    strict = InputSchema(SCHEMA.signature, {"wind", "carrier"})
+    with pytest.raises(DataError, match=r"inputs \['wind'\] must not be missing"):
+        decode(body(), strict)
+    assert (
+        decode(body(wind=tensor("wind", "FP64", [1.5, 2.0]), hour=tensor("hour", "INT64", [None, 1])), strict).rows == 2
+    )
+
+
 def test_too_many_rows_are_refused() -> None:
     columns = [tensor("a", "FP64", [0] * (MAX_ROWS + 1)), tensor("b", "INT32", [0] * (MAX_ROWS + 1))]
     with pytest.raises(DataError, match="rows"):

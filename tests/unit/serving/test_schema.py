@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from raymlops.errors import SchemaMismatch
+from raymlops.errors import DataError, SchemaMismatch
 from raymlops.records.models import ColumnSpec, Signature
 from raymlops.serving.datatypes import datatype_of_arrow
 from raymlops.serving.schema import InputSchema, datatype_of_label, labels_array
@@ -52,3 +53,18 @@ def test_a_schema_describes_itself() -> None:
     assert (schema.names, schema.texts, schema.outputs) == (("a", "b"), {"b"}, ("value",))
     assert schema.input_metadata()[1] == {"name": "b", "datatype": "BYTES", "shape": [-1]}
     assert schema.output_metadata() == [{"name": "value", "datatype": "FP64", "shape": [-1]}]
+
+
+def test_what_is_required_must_not_be_missing() -> None:
+    columns = (
+        ColumnSpec(name="a", dtype="FP64"),
+        ColumnSpec(name="b", dtype="BYTES"),
+        ColumnSpec(name="c", dtype="INT8"),
+    )
+    schema = InputSchema(Signature(task="regressor", inputs=columns), {"b", "a"})
+    assert schema.required == ("a", "b")
+    text = np.array(["x", None], dtype=object)
+    schema.check_present({"a": np.array([1.0, 2.0]), "c": np.array([np.nan])})
+    schema.check_present({"a": np.array([1, 2]), "b": text[:1]})
+    with pytest.raises(DataError, match=r"inputs \['a', 'b'\] must not be missing"):
+        schema.check_present({"a": np.array([1.0, np.nan]), "b": text})
