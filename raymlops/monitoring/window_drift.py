@@ -13,6 +13,7 @@ from raymlops.config.monitoring import DriftConfig
 from raymlops.monitoring.drift import DriftRule
 from raymlops.monitoring.labels import label_number
 from raymlops.monitoring.profile import LABEL_COLUMN, SCORE_COLUMN, Profile
+from raymlops.monitoring.recorded import LOGGED
 from raymlops.monitoring.reference import Reference
 from raymlops.monitoring.window_data import WindowData
 from raymlops.records.windows import ColumnDrift, MultivariateDrift
@@ -56,7 +57,7 @@ def judge_drift(data: WindowData, answered: pa.Table, labels: Sequence[str | Non
     if data.reference is None:
         return WindowDrift(drifted=together, multivariate=multivariate)
     reference, rule = data.reference, drift_rule(config)
-    unlabelled = _profile(reference, answered, data.champion)
+    unlabelled = replace(_profile(reference, answered, data.champion), new_columns=_new_columns(data, answered))
     columns = reference.compare(unlabelled, rule=rule).columns
     profile, label, known = unlabelled, None, 0
     if LABEL_COLUMN in reference.columns:
@@ -105,6 +106,15 @@ def _multivariate(data: WindowData, answered: pa.Table, config: DriftConfig) -> 
         drifted=found.drifted,
         importances=dict(list(found.importances.items())[:NAMED_COLUMNS]),
     )
+
+
+def _new_columns(data: WindowData, answered: pa.Table) -> tuple[str, ...]:
+    """Columns that the champion's events hold values of, and neither its reference nor any version's inputs name."""
+    assert data.reference is not None
+    known = {column.name for version in data.versions.values() for column in version.manifest.signature.inputs}
+    own = answered.filter(pc.fill_null(pc.equal(answered["version"], data.champion), False))
+    names = set(answered.column_names) - LOGGED - known - set(data.reference.columns)
+    return tuple(sorted(name for name in names if own[name].null_count < own.num_rows))
 
 
 def _profile(reference: Reference, answered: pa.Table, champion: int) -> Profile:

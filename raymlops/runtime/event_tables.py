@@ -15,6 +15,7 @@ from raymlops.errors import NotFoundError, StorageError
 from raymlops.features.delta import DeltaTables
 from raymlops.features.delta_log import read_batches
 from raymlops.features.timeline import SEQUENCE
+from raymlops.monitoring.recorded import join_recorded
 from raymlops.runtime.event_generations import (
     Generation,
     Seal,
@@ -125,7 +126,7 @@ class DeltaEventTables:
             rows = self._read_part(part, start, end, column, columns, first, following)
             if rows is not None:
                 found.append(rows)
-        return pa.concat_tables(found, promote_options="default") if found else pa.table({})
+        return join_recorded(found) if found else pa.table({})
 
     def marks(self, name: str) -> dict[str, int]:
         known = [(part, self._seal_of(part)) for part in list_generations(self._root, name)]

@@ -16,6 +16,7 @@ from raymlops.clock import ManualClock
 from raymlops.config.monitoring import MonitoringConfig
 from raymlops.errors import ModelVersionNotFound, NotFoundError, StaleWrite
 from raymlops.monitoring import REFERENCE_FILE, MonitorService, Reference
+from raymlops.monitoring.recorded import join_recorded
 from raymlops.records.bundles import BundleManifest
 from raymlops.records.models import ColumnSpec, ModelManifest, ModelVersion, Signature
 from raymlops.records.plans import ServingPlan
@@ -58,14 +59,16 @@ class MemoryTables:
         batches = self.tables.get(name, [])[first:last]
         if not batches:
             return pa.table({})
-        table = pa.concat_tables(batches, promote_options="permissive")
-        keep = pa.array(np.ones(table.num_rows, dtype=bool))
-        if start is not None:
-            keep = pc.and_(keep, pc.greater_equal(table[column], pa.scalar(start, INSTANT)))
-        if end is not None:
-            keep = pc.and_(keep, pc.less(table[column], pa.scalar(end, INSTANT)))
-        kept = table.filter(keep)
-        return kept if columns is None else kept.select(columns)
+        found = []
+        for table in batches:
+            keep = pa.array(np.ones(table.num_rows, dtype=bool))
+            if start is not None:
+                keep = pc.and_(keep, pc.greater_equal(table[column], pa.scalar(start, INSTANT)))
+            if end is not None:
+                keep = pc.and_(keep, pc.less(table[column], pa.scalar(end, INSTANT)))
+            kept = table.filter(keep)
+            found.append(kept if columns is None else kept.select(columns))
+        return join_recorded(found)
 
     def marks(self, name: str) -> dict[str, int]:
         return {"batches": len(self.tables[name])} if name in self.tables else {}

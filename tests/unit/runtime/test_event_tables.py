@@ -171,6 +171,19 @@ def test_models_whose_inputs_change_write_beside(tables: DeltaEventTables) -> No
     assert found["y"].null_count == 8
 
 
+def test_an_input_of_another_type_spoils_no_query(tables: DeltaEventTables) -> None:
+    """Where the log holds both, it is text; where it holds one, it is what it was."""
+    tables.append(NAME, rows(0), ingest_id="a")
+    tables.append(NAME, rows(1).set_column(2, "x", pa.array(["a", "b", "c", None])), ingest_id="b")
+    tables.append(NAME, rows(2).set_column(2, "x", pa.array([1, 2, 3, 4])), ingest_id="c")
+    both = tables.read(NAME, None, None, "event_time")
+    assert sorted(ids(both)) == everything(3)
+    assert sorted(both["x"].to_pylist(), key=str) == ["0", "1", "1", "2", "2", "3", "3", "4", None, "a", "b", "c"]
+    assert tables.read(NAME, START, START + HOUR, "event_time")["x"].to_pylist() == [0.0, 1.0, 2.0, 3.0]
+    assert tables.read(NAME, START + HOUR, START + 2 * HOUR, "event_time")["x"].to_pylist() == ["a", "b", "c", None]
+    assert tables.read(NAME, START + 9 * HOUR, None, "event_time").num_rows == 0
+
+
 def test_tables_from_before_there_were_generations_are_read(tables: DeltaEventTables, tmp_path: Path) -> None:
     old = rows(0).append_column("_seq", pa.array(range(4)))
     write_deltalake(str(tmp_path / NAME / "0123456789ab"), old)
