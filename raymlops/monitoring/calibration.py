@@ -12,7 +12,6 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
 
 from raymlops.errors import NotEnoughRows
 
@@ -66,6 +65,8 @@ class IsotonicCurve:
         groups = np.minimum((below / weights.sum() * GROUPS).astype(np.int64), GROUPS - 1)
         fresh = np.r_[True, scores[1:] != scores[:-1]]
         _, places = np.unique(groups[fresh][np.cumsum(fresh) - 1], return_inverse=True)  # equal scores stay together
+        from scipy.optimize import isotonic_regression
+
         mass = np.bincount(places, weights)
         mean = np.bincount(places, weights * outcomes) / mass
         return cls(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 __all__ = [
     "Evidence",
@@ -127,7 +127,9 @@ def share_evidence(reference: tuple[int, int], window: tuple[int, int]) -> Evide
     if expected.min() >= MIN_EXPECTED:
         statistic = float(power_divergence(table, expected).sum())
     else:
+        from scipy.stats import hypergeom
+
         law = int(table.sum()), int(columns[0]), int(rows[1])
-        tail = min(stats.hypergeom.cdf(window[0], *law), stats.hypergeom.sf(window[0] - 1, *law))
+        tail = min(hypergeom.cdf(window[0], *law), hypergeom.sf(window[0] - 1, *law))
         statistic = float(special.chdtri(1, min(1.0, 2 * float(tail))))
     return Evidence("missing", statistic, 1, effect)

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from raymlops.errors import DataError, NotEnoughRows, SchemaMismatch
 from raymlops.monitoring.blocks import cut_rows
@@ -174,11 +174,11 @@ class DomainClassifier:
         rows = self._encoding.encode(table.take(pa.array(taken)))
         auc, shares = _tell_apart(rows, self._encoded, self._stretch)
         mean, spread, doubt = self._independent(taken.size) if independent else self._chance(taken.size)
-        threshold = max(0.5 + effect, mean + float(stats.t.isf(alpha, doubt)) * spread)
+        threshold = max(0.5 + effect, mean + float(-special.stdtrit(doubt, alpha)) * spread)
         return DomainDrift(
             auc=auc,
             threshold=threshold,
-            p_value=float(stats.t.sf((auc - mean) / spread, doubt)),
+            p_value=float(special.stdtr(doubt, (mean - auc) / spread)),
             drifted=auc > threshold,
             rows=taken.size,
             importances=self._importances(shares),
@@ -307,7 +307,9 @@ def _tell_apart(rows: Floats, others: Floats, stretch: Indices) -> tuple[float, 
         scores[held], other_scores[against] = rows[held] @ weights, others[against] @ weights
         if held.any() and against.any():
             shares += weights * (rows[held].mean(axis=0) - others[against].mean(axis=0))
-    ranks = stats.rankdata(np.concatenate([scores, other_scores]))
+    from scipy.stats import rankdata
+
+    ranks = rankdata(np.concatenate([scores, other_scores]))
     area = (ranks[: len(rows)].sum() - len(rows) * (len(rows) + 1) / 2) / (len(rows) * len(others))
     return float(area), shares
 

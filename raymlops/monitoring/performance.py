@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from raymlops.config.monitoring import PerformanceConfig
 from raymlops.records.windows import Performance
@@ -21,7 +21,7 @@ __all__ = [
 
 CONFIDENCE = 0.95
 SMALLEST_PROBABILITY = 1e-15
-_Z = float(stats.norm.isf((1 - CONFIDENCE) / 2))
+_Z = float(special.ndtri((1 + CONFIDENCE) / 2))
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -119,7 +119,7 @@ def _worse(
         return ""  # log loss is the finer measure of the same answers
     value, bound = performance.metrics[metric], reference[metric] * (1 + sign * config.margin)
     near = performance.intervals[metric][0 if sign > 0 else 1]
-    surely = value + (near - value) * float(stats.norm.isf(config.significance)) / _Z
+    surely = value + (near - value) * float(-special.ndtri(config.significance)) / _Z
     if sign * (surely - bound) <= 0:
         return ""
     side, rule = ("above", "at least") if sign > 0 else ("below", "at most")
@@ -150,10 +150,12 @@ def _wilson(hits: NDArray[np.bool_]) -> Interval:
 
 def _auc(positives: Floats, negatives: Floats) -> tuple[float, Interval]:
     """Area under the ROC curve with DeLong's interval."""
+    from scipy.stats import rankdata
+
     n, m = positives.size, negatives.size
-    ranks = stats.rankdata(np.concatenate([positives, negatives]))
-    above = (ranks[:n] - stats.rankdata(positives)) / m
-    below = 1 - (ranks[n:] - stats.rankdata(negatives)) / n
+    ranks = rankdata(np.concatenate([positives, negatives]))
+    above = (ranks[:n] - rankdata(positives)) / m
+    below = 1 - (ranks[n:] - rankdata(negatives)) / n
     area = float(above.mean())
     if n < 2 or m < 2:
         return area, (0.0, 1.0)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from raymlops.errors import ConfigError
 from raymlops.monitoring.conditions import Levels, condition_mask, levels_of
@@ -192,7 +192,7 @@ def _judge(name: str, mask: Mask, losses: Losses, number: int, significance: flo
     mean, excess = float(inside.mean()), float(inside.mean() - rest.mean())
     own = float(inside.var(ddof=1)) / inside.size
     error = math.sqrt(own + float(rest.var(ddof=1)) / rest.size)
-    p_value = min(1.0, number * float(stats.norm.sf(excess / error))) if error > 0 else 1.0
+    p_value = min(1.0, number * float(special.ndtr(-excess / error))) if error > 0 else 1.0
     reach = _Z * math.sqrt(own)
     return SegmentPerformance(
         segment=name,

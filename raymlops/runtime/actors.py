@@ -18,12 +18,13 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.errors import UnavailableError
 from raymlops.runtime.clients import NAMESPACE
 from raymlops.runtime.controller_actor import ControllerService
-from raymlops.runtime.feature_nodes import FeaturesActor, on_this_node
+from raymlops.runtime.feature_nodes import FeaturesActor
 from raymlops.runtime.metadata_actor import MetadataActor
 from raymlops.runtime.monitor_actor import MonitorActor
 from raymlops.runtime.names import CONTROLLER, FEATURES, METADATA, MONITOR, NOTIFIER, PROJECTOR
 from raymlops.runtime.notifier import NotifierActor
 from raymlops.runtime.projector_actor import ProjectorService
+from raymlops.runtime.this_node import on_this_node
 
 __all__ = ["rebuild_projection", "start_actor", "start_control_plane"]
 

@@ -28,8 +28,9 @@ from raymlops.features.redis import RedisOnlineStore
 from raymlops.runtime.clients import NAMESPACE, ActorProxy
 from raymlops.runtime.clocks import build_clock
 from raymlops.runtime.names import FEATURES
+from raymlops.runtime.this_node import this_node
 
-__all__ = ["FeaturesActor", "copies", "copy_of", "copy_path", "on_this_node", "online_server", "this_node"]
+__all__ = ["FeaturesActor", "copies", "copy_of", "copy_path", "online_server"]
 
 _log = logging.getLogger(__name__)
 
@@ -39,16 +40,6 @@ _NODES_EVERY_S = 2.0
 """How often the writer looks for nodes that joined or left; a node that serves before that starts its own copy."""
 _REPORT_TIMEOUT_S = 10.0
 _REOPEN_EVERY_S = 1.0
-
-
-def on_this_node() -> NodeAffinitySchedulingStrategy:
-    """A place for an actor whose files are on this node."""
-    return NodeAffinitySchedulingStrategy(this_node(), soft=False)
-
-
-def this_node() -> str:
-    """Id of the node this process runs on."""
-    return str(ray.get_runtime_context().get_node_id())
 
 
 def online_server(config: PlatformConfig, *, writable: bool) -> OnlineStore | None:

@@ -15,8 +15,9 @@ from raymlops.features.lmdb import LmdbOnlineStore
 from raymlops.features.online import OnlineStore
 from raymlops.runtime.clients import ActorProxy
 from raymlops.runtime.clocks import build_clock
-from raymlops.runtime.feature_nodes import copy_of, copy_path, online_server, this_node
+from raymlops.runtime.feature_nodes import copy_of, copy_path, online_server
 from raymlops.runtime.names import FEATURES
+from raymlops.runtime.this_node import this_node
 
 __all__ = ["ReaderElsewhere", "open_reader"]
 

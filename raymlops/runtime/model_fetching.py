@@ -11,7 +11,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raymlops.errors import ModelLoadFailed
-from raymlops.runtime.feature_nodes import this_node
+from raymlops.runtime.this_node import this_node
 
 __all__ = ["fetch_from_nodes"]
 

@@ -22,7 +22,6 @@ from raymlops.metadata import Metadata
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.clients import ActorProxy, AsyncActorProxy
 from raymlops.runtime.clocks import build_clock
-from raymlops.runtime.feature_readers import open_reader
 from raymlops.runtime.grpc_ingress import start_grpc
 from raymlops.runtime.memory_limit import limit_growth
 from raymlops.runtime.model_fetching import fetch_from_nodes
@@ -125,6 +124,9 @@ class ModelReplica:
         self._metadata = cast("Metadata", ActorProxy(METADATA))
         sink = _MonitorSink()
         clock = build_clock(config)
+        # neither a candidate nor the gateway reads features: what that takes is not for them to import
+        from raymlops.runtime.feature_readers import open_reader
+
         features = await asyncio.to_thread(open_reader, config, clock=clock)
         loader = Loader(self._metadata, features, _Candidates(), _model_files(config))
         self._endpoint = Endpoint(

@@ -68,7 +68,8 @@ def locations_of(handles: Sequence[Any]) -> set[str]:
 
 def main() -> None:
     """Join on two workers, then once more with one lost."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 100 << 20})
+    head = {"num_cpus": 0, "object_store_memory": 100 << 20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         _, second = cluster.add_node(**_NODE), cluster.add_node(**_NODE)
         ray.init(address=cluster.address, log_to_driver=False)
