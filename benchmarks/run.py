@@ -6,6 +6,7 @@ import json
 import sys
 
 from benchmarks import (
+    batch_score,
     concept_drift,
     domain_classifier,
     drift,
@@ -25,6 +26,7 @@ from benchmarks import (
 )
 
 FIGURES = {
+    "batch_score": batch_score.measure,
     "concept_drift": concept_drift.measure,
     "domain_classifier": domain_classifier.measure,
     "drift": drift.measure,

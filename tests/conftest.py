@@ -113,6 +113,7 @@ def platform(flights_project: Path, tmp_path_factory: pytest.TempPathFactory) ->
     overrides = {
         "home": str(home),
         "serving": {"port": port, "grpc_port": grpc_port},
+        "batch": {"part_rows": 500, "block_rows": 250},
         "monitoring": {"drift": {"min_share": 0.0, "false_discovery_rate": 0.25}},
         "control": {
             "triggers": {"drift": {"n": 1, "of": 1}},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from raymlops.cli import (
+    batch,
     control,
     definitions,
     delivery,
@@ -29,6 +30,7 @@ garbage.add_to(app)
 app.add_typer(features.app, name="features")
 app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")
+app.add_typer(batch.app, name="batch")
 app.add_typer(monitor.app, name="monitor")
 app.add_typer(control.app, name="control")
 app.add_typer(ledger.app, name="ledger")

@@ -1,6 +1,7 @@
 """What can be set: one module per component, and the loader that reads files and the environment."""
 
 from raymlops.config.alerts import AlertsConfig, MetricsConfig, WebhookConfig
+from raymlops.config.batch import BatchConfig
 from raymlops.config.clock import ClockConfig
 from raymlops.config.cluster import ClusterConfig, FastSettings
 from raymlops.config.control import (
@@ -21,6 +22,7 @@ from raymlops.config.serving import BatchingConfig, BreakerConfig, CandidateConf
 
 __all__ = [
     "AlertsConfig",
+    "BatchConfig",
     "BatchingConfig",
     "BreakerConfig",
     "CandidateConfig",

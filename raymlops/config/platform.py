@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
+from raymlops.config.batch import BatchConfig
 from raymlops.config.clock import ClockConfig
 from raymlops.config.cluster import ClusterConfig
 from raymlops.config.control import ControlConfig
@@ -35,6 +36,8 @@ class PlatformConfig(Section):
     """The feature store."""
     serving: ServingConfig = ServingConfig()
     """The prediction service."""
+    batch: BatchConfig = BatchConfig()
+    """Batch scoring."""
     monitoring: MonitoringConfig = MonitoringConfig()
     """Windows, drift and performance."""
     control: ControlConfig = ControlConfig()

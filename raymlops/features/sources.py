@@ -37,6 +37,11 @@ class FileSource:
         self.text = self._files[0].suffix == ".csv"
         """Whether values are texts."""
 
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The files, in the order of their names."""
+        return self._files
+
     def digest(self) -> str:
         """Hex SHA-256 over the bytes of the files, in their order.
 

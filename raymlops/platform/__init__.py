@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Self
 
 from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
+from raymlops.platform.batch import Batch
 from raymlops.platform.features import Features
 from raymlops.platform.models import Endpoints, Labels, Models, Monitor
 from raymlops.platform.operations import Control, Delivery, Ledger, Runs
@@ -65,6 +66,7 @@ class Platform:
         features: Ingest, materialise, read, training sets, audit.
         models: The registry.
         endpoints: What is served.
+        batch: Whole tables, scored.
         labels: The truth, when it arrives.
         monitor: Reports.
         runs: Pipelines.
@@ -86,6 +88,7 @@ class Platform:
         self.features = Features(services)
         self.models = Models(services)
         self.endpoints = Endpoints(services)
+        self.batch = Batch(services)
         self.labels = Labels(services)
         self.monitor = Monitor(services)
         self.runs = Runs(services)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from raymlops.metadata import Metadata
     from raymlops.metadata.garbage import GarbageReport
     from raymlops.monitoring import MonitorService
+    from raymlops.runtime.batch import BatchOperator
     from raymlops.runtime.controller_actor import ControllerService
     from raymlops.runtime.endpoints import EndpointOperator
     from raymlops.runtime.feature_catalog import FeatureCatalog
@@ -134,6 +135,13 @@ class Services:
                 self.reader, self.models, config.home / "runs" / "streamed", free_cpus_timeout_s=free_cpus_timeout_s
             ),
         )
+
+    @property
+    def batch(self) -> BatchOperator:
+        """Scores tables."""
+        from raymlops.runtime.batch import BatchOperator
+
+        return self._once("batch", lambda: BatchOperator(self.config, self.metadata, self.clock))
 
     @property
     def runs(self) -> RunOperator:

@@ -1,0 +1,120 @@
+"""``raymlops batch ...``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from raymlops.cli.discovery import instant_of
+from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
+from raymlops.errors import ConfigError
+from raymlops.records.scoring import ScoringCheck, ScoringReceipt
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Tables, scored as a whole.")
+
+
+_Model = Annotated[str, typer.Argument(help="NAME@VERSION; NAME alone is the champion.")]
+_Source = Annotated[
+    str,
+    typer.Argument(
+        help="A Parquet or CSV file, a directory of such, a Delta table, or view:NAME; with @v12, version 12."
+    ),
+]
+_Output = Annotated[str, typer.Argument(help="Directory or URI of the Delta table to write.")]
+_Features = Annotated[str | None, typer.Option(help="Feature service; left out, the version's own.")]
+_At = Annotated[str | None, typer.Option(help="Instant of all rows, with its zone; left out, their event_time.")]
+_Mode = Annotated[
+    Literal["create", "append", "overwrite"], typer.Option(help="What becomes of an output that is there.")
+]
+
+
+@app.command()
+@one_line_errors
+def score(
+    model: _Model,
+    source: _Source,
+    output: _Output,
+    features: _Features = None,
+    at: _At = None,
+    mode: _Mode = "create",
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Predict every row of a table. The same command again goes on where the last one was cut off."""
+    name, version = _named(model)
+    instant = None if at is None else instant_of(at)
+    with platform(config) as connected:
+        found = connected.batch.score(name, source, output, version=version, features=features, at=instant, mode=mode)
+    _tell(found, ["rows", "parts", "resumed_parts", "output_version", "verdict", "duplicate"], json)
+
+
+@app.command()
+@one_line_errors
+def check(
+    model: _Model,
+    source: _Source,
+    output: _Output,
+    features: _Features = None,
+    at: _At = None,
+    mode: _Mode = "create",
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Judge a sample of the rows, and write nothing; 1 where they would be refused."""
+    name, version = _named(model)
+    instant = None if at is None else instant_of(at)
+    with platform(config) as connected:
+        found = connected.batch.check(name, source, output, version=version, features=features, at=instant, mode=mode)
+    _tell(found, ["rows", "parts", "verdict"], json)
+    if found.verdict == "block":
+        raise typer.Exit(1)
+
+
+def _named(model: str) -> tuple[str, int | None]:
+    name, separator, version = model.rpartition("@")
+    if not separator:
+        return model, None
+    if not version.isdecimal():
+        raise ConfigError(f"a model must be NAME or NAME@VERSION, got {model!r}")
+    return name, int(version)
+
+
+def _tell(found: ScoringReceipt | ScoringCheck, columns: list[str], as_json: bool) -> None:
+    if as_json:
+        show_json(found)
+        return
+    model = f"{found.plan.model} v{found.plan.version}"
+    show([{"model": model, **found.model_dump(include=set(columns))}], ["model", *columns], as_json=False)
+    for reason in found.reasons:
+        console.print(reason, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command("list")
+@one_line_errors
+def list_jobs(
+    model: Annotated[str | None, typer.Argument(help="A model; left out, all.")] = None,
+    version: Annotated[int | None, typer.Option(help="Of the model.")] = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """What was scored, newest first."""
+    with platform(config) as connected:
+        runs = connected.batch.list(model, version)
+    if json:
+        show_json(runs)
+        return
+    columns = ["id", "status", "created_at", "version", "source", "output", "rows", "output_version"]
+    rows = [
+        {
+            **run.model_dump(mode="json", include={"id", "status", "created_at"}),
+            "version": f"{run.parameters['model']} v{run.parameters['version']}",
+            "source": run.parameters["source"]["name"],
+            "output": run.parameters["output"],
+            **{name: run.result.get(name) for name in ("rows", "output_version")},
+        }
+        for run in runs
+    ]
+    show(rows, columns, as_json=False)

@@ -1,0 +1,88 @@
+"""Parts scored on the cluster: a Ray Data pipeline whose rows are parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from raymlops.config.platform import PlatformConfig
+from raymlops.errors import RaymlopsError, UnavailableError
+from raymlops.records.scoring import Part, PartReceipt
+from raymlops.runtime.join_tasks import join_tasks
+from raymlops.runtime.tuning import await_free_cpus
+from raymlops.scoring.opening import ScorerSetting, open_scorer
+
+__all__ = ["score_on_cluster"]
+
+_RESTARTS = 2
+"""A worker that dies is started again so often; one that its model kills each time must not go on for ever."""
+
+
+class _Worker:
+    """Scores parts one by one. What it reads and writes passes through no other process."""
+
+    def __init__(self, setting: ScorerSetting, config: PlatformConfig, as_tasks: bool) -> None:
+        self._scorer = open_scorer(setting, join_tasks(config.features) if as_tasks else None)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        parts = [Part.model_validate_json(text) for text in batch["part"].to_pylist()]
+        return pa.table({"receipt": [self._scorer.score(part).model_dump_json() for part in parts]})
+
+
+def score_on_cluster(
+    setting: ScorerSetting, config: PlatformConfig, parts: Sequence[Part], *, as_tasks: bool
+) -> Iterator[PartReceipt]:
+    """Score parts by as many workers as CPUs are free, and tell of each as soon as it is done.
+
+    Args:
+        setting: What the workers open.
+        config: The platform's configuration.
+        parts: To be scored.
+        as_tasks: Features are joined by tasks: these take the CPUs, so one worker hands out the work and takes none.
+
+    Raises:
+        UnavailableError: No CPU got free in time, nothing went on for too long, or workers died again and again.
+        RaymlopsError: As ``PartScorer.score`` does.
+    """
+    timeout_s = config.cluster.free_cpus_timeout.total_seconds()
+    free = int(await_free_cpus(1.0, timeout_s))
+    workers = 1 if as_tasks else min(config.batch.workers or free, free, len(parts))
+    dataset = ray.data.from_items([{"part": part.model_dump_json()} for part in parts], override_num_blocks=len(parts))
+    context = dataset.context
+    context.enable_progress_bars = False
+    context.wait_for_min_actors_s = int(timeout_s)
+    context.execution_no_progress_timeout_s = int(config.batch.no_progress_timeout.total_seconds())
+    scored = dataset.map_batches(
+        _Worker,
+        batch_size=1,
+        batch_format="pyarrow",
+        concurrency=workers,
+        num_cpus=0.0 if as_tasks else 1.0,
+        fn_constructor_args=(setting, config, as_tasks),
+        max_restarts=_RESTARTS,
+        max_task_retries=_RESTARTS,
+        runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
+    )
+    try:
+        for batch in scored.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for text in batch["receipt"].to_pylist():
+                yield PartReceipt.model_validate_json(text)
+    except RaymlopsError:
+        raise
+    except Exception as error:
+        raise _domain_error(error) from error
+
+
+def _domain_error(error: BaseException) -> RaymlopsError:
+    """What a worker raised, out of all that Ray Data wraps around it."""
+    seen: Any = error
+    while seen is not None:
+        cause = getattr(seen, "cause", None)
+        for found in (seen, cause):
+            if isinstance(found, RaymlopsError):
+                return found
+        seen = cause.__cause__ if isinstance(cause, BaseException) and cause.__cause__ else seen.__cause__
+    return UnavailableError(f"the parts could not be scored: {' '.join(str(error).split())[:2000]}")

@@ -1,0 +1,192 @@
+"""Rows to score: Parquet files and Delta tables, cut into parts, read a block at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
+from pyarrow import parquet
+
+from raymlops.errors import DataError, NotFoundError, SchemaMismatch, StorageError
+from raymlops.features.files import failure, parse_root, storage_options_for
+from raymlops.features.sources import FileSource
+from raymlops.records.record import sha256_of
+from raymlops.records.scoring import Part, RowGroup, Source
+
+__all__ = ["RowSource", "cut_parts", "delta_source", "file_source", "is_delta"]
+
+
+def is_delta(path: Path) -> bool:
+    """Whether a directory is a Delta table."""
+    return (path / "_delta_log").is_dir()
+
+
+def file_source(path: Path, name: str) -> Source:
+    """A Parquet file, or a directory of such, as its bytes are now.
+
+    Raises:
+        ConfigError: There is no such file.
+        DataError: It is a CSV file, which has no types: see ``typed_copy``.
+    """
+    files = FileSource(path)
+    if files.text:
+        raise DataError(f"{path} has no types: it must be read as CSV first", path=str(path))
+    return Source(kind="files", uri=str(path.resolve()), digest=files.digest(), name=name)
+
+
+def delta_source(uri: str, version: int | None, name: str, options: Mapping[str, str] | None = None) -> Source:
+    """A Delta table at a version, the newest by default.
+
+    Raises:
+        NotFoundError: There is no such table or version.
+        StorageError: It cannot be read.
+    """
+    with _delta_errors(name):
+        handle = _open_delta(uri, None, options)
+        newest = handle.version()
+        chosen = newest if version is None else version
+        if not 0 <= chosen <= newest:
+            raise NotFoundError(f"{name}: version must be 0 to {newest}, got {version}", table=name)
+        digest = sha256_of({"table": str(handle.metadata().id), "version": chosen})
+    return Source(kind="delta", uri=uri, version=chosen, digest=digest, name=name)
+
+
+def cut_parts(groups: Iterable[RowGroup], part_rows: int) -> list[Part]:
+    """Parts of consecutive row groups, of ``part_rows`` rows or more only where one row group has more.
+
+    Every row is in exactly one part. Row groups without rows are left out.
+    """
+    parts: list[Part] = []
+    waiting: list[RowGroup] = []
+    first = 0
+
+    def close() -> None:
+        nonlocal first
+        if waiting:
+            parts.append(Part(number=len(parts), first_row=first, groups=tuple(waiting)))
+            first += parts[-1].rows
+            waiting.clear()
+
+    for group in groups:
+        if waiting and sum(each.rows for each in waiting) + group.rows > part_rows:
+            close()
+        if group.rows:
+            waiting.append(group)
+    close()
+    return parts
+
+
+class RowSource:
+    """Reads the rows of a source.
+
+    Attributes:
+        schema: Columns and types of its rows.
+
+    Args:
+        source: What is read.
+        options: Options of the object store.
+
+    Raises:
+        SchemaMismatch: Its files differ in their columns.
+        StorageError: It cannot be read.
+    """
+
+    def __init__(self, source: Source, options: Mapping[str, str] | None = None) -> None:
+        self._source = source
+        with self._named():
+            if source.kind == "delta":
+                dataset = _open_delta(source.uri, source.version, options).to_pyarrow_dataset()
+            else:
+                paths = [str(path) for path in FileSource(Path(source.uri)).paths]
+                dataset = ds.dataset(paths, format="parquet")
+            self.schema: pa.Schema = dataset.schema
+            self._fragments = sorted(dataset.get_fragments(), key=lambda fragment: fragment.path)
+            if source.kind == "files":
+                for fragment in self._fragments:
+                    _check_alike(fragment.path, fragment.physical_schema, self.schema)
+        self._of_path = {fragment.path: fragment for fragment in self._fragments}
+
+    def row_groups(self) -> Iterator[RowGroup]:
+        """All row groups, in the order of the files' names; only footers are read.
+
+        Raises:
+            DataError: A file is broken.
+        """
+        with self._named():
+            for fragment in self._fragments:
+                for group in fragment.row_groups:
+                    yield RowGroup(path=fragment.path, number=group.id, rows=group.num_rows)
+
+    def blocks(self, part: Part, columns: Sequence[str], block_rows: int) -> Iterator[pa.Table]:
+        """The rows of a part, in order, at most so many at a time, however large a row group is.
+
+        Raises:
+            DataError: A file is broken, or is not what it was when the part was cut.
+        """
+        wanted = pa.schema([self.schema.field(name) for name in columns])
+        for group in part.groups:
+            if group.path not in self._of_path:
+                raise DataError(f"{self._source.name}: {group.path} is gone", path=group.path)
+            rows = 0
+            with self._named():
+                for block in _read_group(self._of_path[group.path], group.number, wanted, block_rows):
+                    rows += block.num_rows
+                    yield block
+            if rows != group.rows:
+                raise DataError(f"{self._source.name}: {group.path} has changed while it was scored", path=group.path)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(
+                f"{self._source.name} is not readable: {failure(error)}", source=self._source.uri
+            ) from error
+        except DeltaError as error:
+            raise StorageError(f"{self._source.name}: {failure(error)}", source=self._source.uri) from error
+
+
+def _read_group(fragment: Any, number: int, wanted: pa.Schema, block_rows: int) -> Iterator[pa.Table]:
+    """A row group in blocks: a scan by the dataset would decode all of it at once."""
+    constants = ds.get_partition_keys(fragment.partition_expression)
+    with fragment.filesystem.open_input_file(fragment.path) as opened, parquet.ParquetFile(opened) as file:
+        there = [name for name in wanted.names if name in file.schema_arrow.names]
+        for batch in file.iter_batches(block_rows, row_groups=[number], columns=there, use_threads=False):
+            arrays = []
+            for field in wanted:
+                if field.name in there:
+                    arrays.append(batch.column(field.name).cast(field.type))
+                else:
+                    value = pa.scalar(constants.get(field.name), field.type)
+                    arrays.append(pa.repeat(value, batch.num_rows))
+            yield pa.Table.from_arrays(arrays, schema=wanted) if arrays else pa.table({}).slice(0, 0)
+
+
+def _check_alike(path: str, found: pa.Schema, wanted: pa.Schema) -> None:
+    absent = [name for name in wanted.names if name not in found.names]
+    if absent:
+        raise SchemaMismatch(f"{path} lacks columns {absent}, which other files have", path=path, columns=absent)
+    other = [name for name in wanted.names if found.field(name).type != wanted.field(name).type]
+    if other:
+        raise SchemaMismatch(f"{path} has other types of columns {other} than other files", path=path, columns=other)
+
+
+def _open_delta(uri: str, version: int | None, options: Mapping[str, str] | None) -> DeltaTable:
+    return DeltaTable(uri, version=version, storage_options=storage_options_for(parse_root(uri), options))
+
+
+@contextmanager
+def _delta_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except TableNotFoundError as error:
+        raise NotFoundError(f"{name}: there is no table", table=name) from error
+    except (DeltaError, OSError) as error:
+        raise StorageError(f"{name} cannot be read: {failure(error)}", table=name) from error

@@ -1,0 +1,149 @@
+"""Tables scored on a real cluster: killed in the middle, gone on with, and compared with the model asked directly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, write_deltalake
+from pyarrow import parquet
+
+from raymlops.features.schema import INSTANT
+
+if TYPE_CHECKING:
+    from raymlops.platform import Platform
+    from raymlops.records.models import ModelVersion
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),  # of its own defaults
+]
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 120.0
+T = datetime(2013, 1, 10, tzinfo=UTC)
+SHOPS = 20
+
+
+def spine(rows: int, seed: int) -> pa.Table:
+    """Few shops, asked about again and again at different instants."""
+    chance = np.random.default_rng(seed)
+    at = [T + timedelta(minutes=int(minute)) for minute in chance.integers(0, 3000, rows)]
+    return pa.table(
+        {
+            "shop": chance.integers(0, SHOPS + 2, rows),  # two of which nothing is known
+            "event_time": pa.array(at, INSTANT),
+            "price": chance.normal(size=rows),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def version(platform: Platform) -> ModelVersion:
+    from xgboost import XGBRegressor
+
+    from raymlops.features import Entity, FeatureService, FeatureView, Field
+
+    view = FeatureView("takings", Entity("branch", ["shop"]), [Field("amount", "float64")], ttl=timedelta(days=1))
+    platform.apply(view, FeatureService("branches", ["takings:amount"]))
+    chance = np.random.default_rng(0)
+    rows = {
+        "shop": chance.integers(0, SHOPS, 500),
+        "event_time": pa.array([T + timedelta(minutes=int(m)) for m in chance.integers(-600, 3000, 500)], INSTANT),
+        "amount": chance.normal(size=500),
+    }
+    platform.features.ingest("takings", pa.table(rows), ingest_id="takings")
+    training = platform.features.training_set("branches", spine(1000, seed=1), name="branches")
+    inputs = training.table().select(["price", "takings__amount"])
+    matrix = inputs.to_pandas().to_numpy()
+    estimator = XGBRegressor(n_estimators=5).fit(matrix, np.nansum(matrix, axis=1))
+    return platform.models.register("takings", estimator, example=inputs, training_set=training)
+
+
+def directly(platform: Platform, version: ModelVersion, rows: pa.Table) -> Any:
+    """The same rows through the training set's join and the packaged model, in this process."""
+    from raymlops.serving.model import columns_of
+    from raymlops.serving.model_files import load_model
+
+    model = load_model(Path(version.path), version.manifest, version.digest)
+    joined = platform.features.training_set("branches", rows, name="directly").table()
+    assert 0 < joined["takings__amount"].null_count < rows.num_rows
+    return model.predict(columns_of(joined, model.signature))["value"]
+
+
+def test_a_job_that_is_killed_goes_on_and_gives_every_row_once(
+    platform: Platform, version: ModelVersion, tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    rows = spine(30_000, seed=2)
+    path, output = tmp_path / "rows.parquet", tmp_path / "scored"
+    parquet.write_table(rows, path, row_group_size=250)
+    arguments = ["takings", str(path), str(output), "--version", str(version.version)]
+    environment = {**os.environ, "RAYMLOPS_HOME": str(platform.config.home)}
+    first = subprocess.Popen(
+        [sys.executable, str(ROOT / "jobs" / "batch_score.py"), *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + DEADLINE_S
+    while len(list(platform.config.home.glob("batch/*/parts/*.json"))) < 2:
+        assert first.poll() is None, first.stderr and first.stderr.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate(timeout=DEADLINE_S)
+    assert not (output / "_delta_log").exists()
+    receipt = platform.batch.score("takings", path, output, version=version.version)
+    assert 2 <= receipt.resumed_parts < receipt.parts == 60
+    scored = DeltaTable(str(output)).to_pyarrow_table().sort_by("_row")
+    assert scored["_row"].to_pylist() == list(range(30_000))
+    assert scored.select(rows.column_names).equals(rows)
+    assert scored["prediction"].to_numpy() == pytest.approx(directly(platform, version, rows), abs=0)
+    again = platform.batch.score("takings", path, output, version=version.version)
+    assert (again.duplicate, again.run_id) == (True, receipt.run_id)
+    told = command("batch", "list", "takings", "--version", str(version.version), "--json")
+    (run,) = orjson.loads(told.stdout)
+    assert (run["status"], run["result"]["rows"], run["parameters"]["service"]) == ("succeeded", 30_000, "branches@1")
+
+
+def test_a_version_of_a_delta_table_and_a_view(
+    platform: Platform, version: ModelVersion, tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    table, output = tmp_path / "table", tmp_path / "scored"
+    rows = spine(400, seed=3)
+    write_deltalake(str(table), rows)
+    write_deltalake(str(table), spine(50, seed=4), mode="append")
+    done = command("batch", "score", f"takings@{version.version}", f"{table}@v0", str(output), "--json")
+    assert done.returncode == 0, done.stderr
+    receipt = orjson.loads(done.stdout)
+    assert (receipt["rows"], receipt["plan"]["source"]["version"], receipt["output_version"]) == (400, 0, 0)
+    scored = DeltaTable(str(output)).to_pyarrow_table().sort_by("_row")
+    assert scored["prediction"].to_numpy() == pytest.approx(directly(platform, version, rows), abs=0)
+    checked = command("batch", "check", f"takings@{version.version}", "view:takings", str(tmp_path / "other"))
+    assert (checked.returncode, "view takings@1: columns ['price'] are missing" in checked.stderr) == (1, True)
+
+
+def test_broken_rows_are_refused_before_a_worker_starts(
+    platform: Platform, version: ModelVersion, tmp_path: Path
+) -> None:
+    from raymlops.errors import DataError
+
+    rows = spine(1000, seed=5)
+    broken = rows.set_column(2, "price", pa.nulls(1000, pa.float64()))
+    parquet.write_table(broken, tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match=r"is refused: price: 100\.0% of the values are missing"):
+        platform.batch.score("takings", tmp_path / "rows.parquet", tmp_path / "scored", version=version.version)
+    assert not (tmp_path / "scored").exists()
+    (run,) = (run for run in platform.batch.list("takings") if run.error is not None)
+    assert run.status == "failed"
