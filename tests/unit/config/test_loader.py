@@ -100,7 +100,7 @@ def test_the_loaded_configuration_pickles(folder: Path) -> None:
         ("serving: {port: '8000'}", "serving.port must be a valid integer, got '8000'"),
         ("serving: {port: yes}", "serving.port must be a valid integer, got True"),
         ("serving: {prot: 1}", "serving.prot is not a setting; known here: batching"),
-        ("sevring: {}", "sevring is not a setting; known here: clock, cluster, control"),
+        ("sevring: {}", "sevring is not a setting; known here: batch, clock, cluster, control"),
         ("serving: 8000", "serving must be an object, got 8000"),
         ("control: {trial: {weight: 2}}", "control.trial.weight must be less than or equal to 1, got 2"),
         ("control: {every: 5}", "control.every must carry its unit, as in 7d or 1h30m, got 5"),
