@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 import ray
+from ray.util.annotations import RayDeprecationWarning
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import RaymlopsError, UnavailableError
@@ -55,17 +57,19 @@ def score_on_cluster(
     context.enable_progress_bars = False
     context.wait_for_min_actors_s = int(timeout_s)
     context.execution_no_progress_timeout_s = int(config.batch.no_progress_timeout.total_seconds())
-    scored = dataset.map_batches(
-        _Worker,
-        batch_size=1,
-        batch_format="pyarrow",
-        concurrency=workers,
-        num_cpus=0.0 if as_tasks else 1.0,
-        fn_constructor_args=(setting, config, as_tasks),
-        max_restarts=_RESTARTS,
-        max_task_retries=_RESTARTS,
-        runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
-    )
+    with warnings.catch_warnings():
+        # Ray 2.60 means to name the two limits by 2.64; until then this is the only way to give them
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        scored = dataset.map_batches(
+            _Worker,
+            batch_size=1,
+            batch_format="pyarrow",
+            concurrency=workers,
+            num_cpus=0.0 if as_tasks else 1.0,
+            fn_constructor_args=(setting, config, as_tasks),
+            max_restarts=_RESTARTS,
+            max_task_retries=_RESTARTS,
+        )
     try:
         for batch in scored.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for text in batch["receipt"].to_pylist():
