@@ -40,7 +40,21 @@ _COMMIT_TIMEOUTS = 60
 """Deadline of the commit of many blocks, in deadlines of an ordinary call."""
 
 
-class Services:
+class _MadeOnce:
+    """What is made when it is first asked for. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+        self._making = threading.RLock()
+
+    def _once(self, name: str, make: Callable[[], T]) -> T:
+        with self._making:
+            if name not in self._made:
+                self._made[name] = make()
+            return cast("T", self._made[name])
+
+
+class Services(_MadeOnce):
     """Everything one process holds of the platform. Thread-safe.
 
     Operators are made when they are first asked for: a command that lists runs does not wait for what serves models.
@@ -50,6 +64,7 @@ class Services:
     """
 
     def __init__(self, session: Session) -> None:
+        super().__init__()
         self.session = session
         self.config = config = session.config
         self.clock = build_clock(config)
@@ -59,14 +74,6 @@ class Services:
         self.monitor = cast("MonitorService", ActorProxy(MONITOR, timeout_s))
         # a turn of the loop may load models on every replica and start deployments
         self.controller = cast("ControllerService", ActorProxy(CONTROLLER, 10 * timeout_s))
-        self._made: dict[str, Any] = {}
-        self._making = threading.RLock()
-
-    def _once(self, name: str, make: Callable[[], T]) -> T:
-        with self._making:
-            if name not in self._made:
-                self._made[name] = make()
-            return cast("T", self._made[name])
 
     @property
     def reader(self) -> FeatureReader:
