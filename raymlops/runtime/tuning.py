@@ -24,6 +24,8 @@ from raymlops.experiments.trial import TrialResult, TrialSpec, run_trial
 
 __all__ = ["RayTuner", "await_free_cpus"]
 
+_RESTARTS = 2
+
 
 def await_free_cpus(cpus: float, timeout_s: float) -> float:
     """Wait until the cluster has ``cpus`` free; Tune itself would wait for ever on cores that Serve holds.
@@ -239,7 +241,7 @@ class RayTuner:
         """Run what is left of a search by Tune.
 
         Raises:
-            TrainingError: The process of a trial died.
+            TrainingError: The process of a trial died again and again.
         """
         os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
         tuner = tune.Tuner(
@@ -256,6 +258,8 @@ class RayTuner:
                 storage_path=str(self._storage),
                 verbose=0,
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                # equal trials give equal results: one whose process died is begun again
+                failure_config=tune.FailureConfig(max_failures=_RESTARTS),
             ),
         )
         outcomes = tuner.fit()

@@ -112,6 +112,10 @@ def test_lineage_leads_from_the_champion_to_tables_bundle_and_run(story: Any) ->
     assert lineage["bundle"] == story.bundle
     assert {"flights", "weather"} <= lineage["table_versions"].keys()
     assert lineage["run"]["id"]
+    card, page = story.platform.models.card("flight-delay", champion)
+    assert [blessing["granted"] for blessing in card["blessings"]] == [True] * 3
+    assert card["run"] == lineage["run"]["id"]
+    assert "<h2>Blessings</h2>" in page
 
 
 def test_an_answer_is_traced_to_data_code_and_who_promoted_its_version(story: Any) -> None:

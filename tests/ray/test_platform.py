@@ -82,6 +82,10 @@ def test_tune_gives_the_results_of_one_process(platform: Platform, tmp_path: Pat
     )
     assert [result.spec.number for result in ended] == [0, 1, 2, 3]
     assert {result.stopped_at for result in ended[2:]} == {5}
+    short = RayTuner(tmp_path, cpus_per_trial=0.5, start_s=60.0)
+    quick = short.search(Drawn(specs), table[:400], table[400:], task=task, name="short")
+    assert [result.metrics for result in quick] == [result.metrics for result in here]
+    assert not (tmp_path / "short").exists(), "a search that is over before a process would be up starts none"
 
 
 def test_a_search_gives_up_where_no_cpu_gets_free(platform: Platform) -> None:
@@ -133,7 +137,7 @@ def test_the_command_line_has_what_the_interface_names() -> None:
     wanted = {
         "features": "ingest materialize training-set online audit describe",
         "runs": "start list show logs compare resume",
-        "models": "list show history lineage trained-on promote rollback rebuild-mlflow",
+        "models": "list show card history lineage trained-on promote rollback rebuild-mlflow",
         "ledger": "entries verify",
         "monitor": "report profile",
         "control": "triggers decisions backtest pause resume",
