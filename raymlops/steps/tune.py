@@ -23,6 +23,7 @@ from raymlops.experiments import (
     estimators,
     fit_candidate,
     select,
+    target,
 )
 from raymlops.experiments.search import rows_digest
 from raymlops.experiments.trial import ParameterValue
@@ -37,6 +38,8 @@ __all__ = ["PARAMETER_PREFIX", "SearchPlan", "trial_values", "tune"]
 PARAMETER_PREFIX = "params."
 """Under which a model version keeps the parameters of its estimator; ``family`` is kept beside them."""
 _REHEARSAL_ROWS = 300
+_NOT_REHEARSED = {"early_stopping_rounds", "window_days", "calibration"}
+"""What a few rows say nothing about."""
 
 Warm = list[tuple[str, dict[str, ParameterValue]]]
 """(family, parameters) to try first."""
@@ -133,16 +136,24 @@ def _rehearse(space: SearchSpace, plan: SearchPlan, rows: pa.Table, task: Learni
     Raises:
         ConfigError: It cannot be built, fitted or packaged: among others, it holds types that are not trusted.
     """
-    places = np.linspace(0, rows.num_rows - 1, min(rows.num_rows, _REHEARSAL_ROWS)).astype(np.int64)
-    few = rows.take(pa.array(places))
+    few = _few(rows, task)
     for family in (family for family in space.families if family not in estimators.FAMILIES):
         spec = SearchSpace({family: space.families[family]}).sample(plan.seed, 1)[0]
-        params = {name: value for name, value in spec.params.items() if name != "early_stopping_rounds"}
+        params = {name: value for name, value in spec.params.items() if name not in _NOT_REHEARSED}
         try:
             fitted = fit_candidate(family, params, seed=spec.seed, rows=few, task=task)
             dump(fitted.estimator, describe(fitted.estimator, task.inputs).flavor)
         except (DataError, SchemaMismatch, TypeError, ValueError) as error:
             raise ConfigError(f"family {family!r} cannot be trained and packaged: {error}", family=family) from error
+
+
+def _few(rows: pa.Table, task: LearningTask) -> pa.Table:
+    """Some rows from all over the table, and some of every class."""
+    places = np.linspace(0, rows.num_rows - 1, min(rows.num_rows, _REHEARSAL_ROWS)).astype(np.int64)
+    if task.kind == "classifier":
+        labels = target(rows, task)
+        places = np.union1d(places, np.concatenate([np.flatnonzero(labels == n)[:10] for n in range(task.classes)]))
+    return rows.take(pa.array(places))
 
 
 def _sampled(rows: pa.Table, most: int | None, seed: int) -> pa.Table:

@@ -89,16 +89,21 @@ def test_the_same_run_again_is_the_same_version(next_context: TrainingContext) -
     assert len(next_context.metadata.list_versions("toy")) == 1
 
 
-def test_two_homes_come_to_the_same_model(context: TrainingContext, tmp_path: Path, filled_home: Path) -> None:
+def test_a_seed_gives_the_same_run_in_another_home_also_where_the_search_learns(
+    context: TrainingContext, tmp_path: Path, filled_home: Path
+) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "features").symlink_to(filled_home / "features")
-    asked = {"search": XGBOOST, "trials": 1, "rule": "better", "tolerance": 100.0}
+    learning = {"sampler": "tpe", "concurrency": 1, "trials": 3, "halving": {"grace_rounds": 10, "factor": 2}}
+    asked = {"search": XGBOOST, "rule": "better", "tolerance": 100.0, **learning}
     first = train_project(context, asked)
     second = train_project(replace(context, home=other, run_id="run-2", work=other / "work"), asked)
     assert {step["status"] for step in second["steps"]} == {"succeeded"}
     assert first["reason"] == second["reason"]
     assert first["metrics"] == second["metrics"]
+    tried = [[{**trial, "seconds": 0} for trial in run["trials"]] for run in (first, second)]
+    assert tried[0] == tried[1]
     outputs = [{s.step: s.outputs for s in context.metadata.get_run(run).steps} for run in ("run-1", "run-2")]
     for step in ("split", "train", "evaluate"):
         assert outputs[0][step] == outputs[1][step]
