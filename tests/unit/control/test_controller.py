@@ -6,7 +6,15 @@ import pytest
 
 from raymlops.config import ControlConfig
 from raymlops.control import Phase, Promote, StartRetraining, StartTrial
-from raymlops.errors import ConfigError, ModelLoadFailed, StaleWrite, StorageError, SwapFailed, UnavailableError
+from raymlops.errors import (
+    ConfigError,
+    InvalidTransition,
+    ModelLoadFailed,
+    StaleWrite,
+    StorageError,
+    SwapFailed,
+    UnavailableError,
+)
 from raymlops.records.record import canonical_json
 from raymlops.testing.control import CrashSwitch, SimulatedCrash
 from raymlops.testing.control_examples import DAY, START, example_arm, example_evidence, example_plan
@@ -176,6 +184,27 @@ class TestTrouble:
             assert world.actions[-1] == expected
         assert world.step() == []
         assert len(world.plans) == 1
+
+    def test_a_candidate_that_its_run_does_not_vouch_for_is_given_up_at_once(self, world: ControlWorld) -> None:
+        world.close_window(drifted=True)
+        world.step()
+        world.finish_runs("candidate")
+        refusal = "version 2 of 'm' cannot be promoted: the data blessing is missing"
+        world.actuator.errors = [InvalidTransition(refusal)]
+        world.step()
+        assert world.actions[-2:] == ["start_trial", "abandon"]
+        assert world.ledger.entries()[-1].reason == f"InvalidTransition: {refusal}"
+        assert world.step() == []
+        assert len(world.plans) == 1
+
+    def test_a_promotion_that_its_run_does_not_vouch_for_ends_the_trial(self, world: ControlWorld) -> None:
+        reach_trial(world)
+        world.show("good")
+        world.actuator.errors = [InvalidTransition("the evaluation blessing was refused: worse than the champion")]
+        world.advance(HOUR)
+        world.step()
+        assert world.actions[-3:] == ["promote", "abandon", "roll_back"]
+        assert world.plans[-1].champion == 1
 
     def test_a_promotion_that_does_not_come_up_ends_the_trial(self, world: ControlWorld) -> None:
         reach_trial(world)
