@@ -137,6 +137,16 @@ def test_nothing_that_serves_is_garbage(story: Any) -> None:
     assert story.bundle not in {Path(each.path).name for each in told.found}
 
 
+def test_the_ledger_says_on_whose_word_a_version_is_served(story: Any) -> None:
+    """The first version came out of a run; the bad candidate was registered by hand and put on trial by a user."""
+    by_user = [entry for entry in story.platform.ledger.entries("flight-delay") if entry.key.startswith("user/")]
+    said = {entry.action: entry.evidence for entry in by_user}
+    assert [blessing["granted"] for blessing in said["deploy"]["blessings"]] == [True] * 3
+    assert not said["deploy"]["registered_by_hand"]
+    assert said["start_trial"]["registered_by_hand"]
+    assert said["start_trial"]["blessings"] == []
+
+
 def test_the_ledger_holds(story: Any) -> None:
     assert story.platform.ledger.verify() == len(story.platform.ledger.entries())
     assert story.platform.ledger.verify(), "also by the hash that the first check has kept elsewhere"
