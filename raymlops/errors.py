@@ -28,6 +28,7 @@
     ├─ LedgerBroken           the ledger's hash chain does not hold
     ├─ StorageError           (retryable) a backend failed; raised ``from`` its own error
     └─ UnavailableError       (retryable) a process did not answer in time
+       └─ Overloaded           it has more to do than it takes on: ask again later
 
 No subclass overrides ``__init__``: an exception with required arguments pickles but does not unpickle, and every error
 here crosses process borders. Across a Ray hop ``args`` is replaced: read ``context``, never ``args``.
@@ -55,6 +56,7 @@ __all__ = [
     "NoViableModel",
     "NotEnoughRows",
     "NotFoundError",
+    "Overloaded",
     "RaymlopsError",
     "RunNotFound",
     "SchemaMismatch",
@@ -202,3 +204,7 @@ class UnavailableError(RaymlopsError):
     """A process did not answer before the deadline, or died."""
 
     retryable = True
+
+
+class Overloaded(UnavailableError):
+    """There is more to do than is taken on; asking again later may help."""

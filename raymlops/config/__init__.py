@@ -18,10 +18,18 @@ from raymlops.config.loader import load_config
 from raymlops.config.metadata import MetadataConfig
 from raymlops.config.monitoring import DriftConfig, MonitoringConfig, PerformanceConfig, QualityConfig
 from raymlops.config.platform import PlatformConfig
-from raymlops.config.serving import BatchingConfig, BreakerConfig, CandidateConfig, EventLogConfig, ServingConfig
+from raymlops.config.serving import (
+    AutoscalingConfig,
+    BatchingConfig,
+    BreakerConfig,
+    CandidateConfig,
+    EventLogConfig,
+    ServingConfig,
+)
 
 __all__ = [
     "AlertsConfig",
+    "AutoscalingConfig",
     "BatchConfig",
     "BatchingConfig",
     "BreakerConfig",

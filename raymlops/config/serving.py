@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from raymlops.config.section import Duration, Section, Span
 from raymlops.config.section import parse_duration as _d
 
-__all__ = ["BatchingConfig", "BreakerConfig", "CandidateConfig", "EventLogConfig", "ServingConfig"]
+__all__ = ["AutoscalingConfig", "BatchingConfig", "BreakerConfig", "CandidateConfig", "EventLogConfig", "ServingConfig"]
 
 
 class EventLogConfig(Section):
@@ -55,6 +55,19 @@ class CandidateConfig(Section):
     """Memory that it may take beyond what it holds once loaded; the kernel refuses more."""
 
 
+class AutoscalingConfig(Section):
+    """How Serve adds and removes replicas of an endpoint; it has at least as many as its deployment says."""
+
+    max_replicas: int = Field(ge=1)
+    """Most replicas of one endpoint."""
+    target_ongoing_requests: float = Field(16.0, gt=0)
+    """Requests under way per replica that Serve aims at."""
+    upscale_delay: Span = _d("30s")
+    """How long there must be more before replicas are added."""
+    downscale_delay: Span = _d("10m")
+    """How long there must be fewer before replicas are removed."""
+
+
 class ServingConfig(Section):
     """The HTTP port and what stands behind it."""
 
@@ -78,8 +91,16 @@ class ServingConfig(Section):
     """Deadline, on the wall clock, for every replica to load and serve a new plan."""
     plan_poll_every: Span = _d("1s")
     """How often a replica asks for a newer plan, besides being told."""
+    max_in_flight: int = Field(512, ge=1)
+    """Requests under way at once in a replica; beyond them the answer is 429."""
+    queue_rows: int = Field(50_000, ge=1)
+    """Rows that may wait for a model in a replica; beyond them the answer is 429."""
     shadow_queue_rows: int = Field(1_000, ge=1)
     """Rows that wait for a shadow; beyond that they are dropped, and counted."""
+    autoscaling: AutoscalingConfig | None = None
+    """When replicas are added and removed; by default the number stays as deployed."""
+    access_log: bool = False
+    """Whether Serve logs every request; it costs a tenth of one, and events and metrics tell more."""
     batching: BatchingConfig = BatchingConfig()
     """How requests are predicted together."""
     breaker: BreakerConfig = BreakerConfig()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from raymlops.monitoring.alarm import AlarmRule, AlarmState
 from raymlops.records.windows import ColumnDrift, EstimatedPerformance, Performance, WindowRecord
 
-__all__ = ["CONTENT_TYPE", "ModelHistory", "exposition"]
+__all__ = ["CONTENT_TYPE", "ModelHistory", "exposition", "family_lines"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _VERDICTS = ("ok", "warn", "block")
@@ -101,10 +101,22 @@ def exposition(histories: Mapping[str, ModelHistory], now: datetime, columns: in
     lines = []
     for name, (kind, text) in _FAMILIES.items():
         if samples[name]:
-            full = f"raymlops_monitor_{name}"
-            lines += [f"# HELP {full} {text}", f"# TYPE {full} {kind}"]
-            lines += [f"{full}{{{_labels(labels)}}} {_number(value)}" for labels, value in samples[name]]
+            some = (("", labels, value) for labels, value in samples[name])
+            lines += family_lines(f"raymlops_monitor_{name}", kind, text, some)
     return "\n".join(lines) + "\n" if lines else ""
+
+
+def family_lines(name: str, kind: str, text: str, samples: Iterable[tuple[str, Mapping[str, str], float]]) -> list[str]:
+    """One family, line by line.
+
+    Args:
+        name: Of the family.
+        kind: ``counter``, ``gauge`` or ``histogram``.
+        text: Its help.
+        samples: Suffix of the name, labels (``model`` among them), value.
+    """
+    lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+    return lines + [f"{name}{suffix}{{{_labels(labels)}}} {_number(value)}" for suffix, labels, value in samples]
 
 
 def _samples(history: ModelHistory, now: datetime, columns: int) -> Iterator[_Sample]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Protocol
@@ -14,9 +15,10 @@ from raymlops.config.monitoring import MonitoringConfig
 from raymlops.errors import ConfigError, RaymlopsError
 from raymlops.metadata.protocols import PlanStore, WindowStore
 from raymlops.monitoring.alarm import AlarmRule
-from raymlops.monitoring.exposition import CONTENT_TYPE, ModelHistory, exposition
+from raymlops.monitoring.exposition import CONTENT_TYPE, ModelHistory, exposition, family_lines
+from raymlops.serving.metrics import Family
 
-__all__ = ["MetricsPage", "MetricsServer", "WindowSource"]
+__all__ = ["MetricsPage", "MetricsServer", "ReplicaFigures", "WindowSource"]
 
 _log = logging.getLogger(__name__)
 _TIMEOUT_S = 10.0
@@ -59,6 +61,39 @@ class MetricsPage:
                 for window in self._metadata.list_windows(model, start):
                     history.add(window, self._rule)
             return exposition(self._histories, self._clock.now(), self._columns)
+
+
+class ReplicaFigures:
+    """The newest figures of every replica that still sends some. Thread-safe.
+
+    Args:
+        keep_s: A replica that was silent for longer is gone.
+    """
+
+    def __init__(self, keep_s: float = 15.0) -> None:
+        self._keep_s = keep_s
+        self._lock = threading.Lock()
+        self._newest: dict[tuple[str, str], tuple[float, Sequence[Family]]] = {}
+
+    def put(self, model: str, replica: str, families: Sequence[Family], at_s: float | None = None) -> None:
+        """Keep what a replica counted since its start; ``at_s`` is ``time.monotonic`` by default."""
+        with self._lock:
+            self._newest[model, replica] = (time.monotonic() if at_s is None else at_s, families)
+
+    def render(self, at_s: float | None = None) -> str:
+        """The part of the page that is about replicas."""
+        now = time.monotonic() if at_s is None else at_s
+        merged: dict[str, tuple[str, str, list[tuple[str, dict[str, str], float]]]] = {}
+        with self._lock:
+            self._newest = {key: kept for key, kept in self._newest.items() if now - kept[0] <= self._keep_s}
+            newest = sorted(self._newest.items())
+        for (model, replica), (_, families) in newest:
+            for name, kind, text, samples in families:
+                family = merged.setdefault(name, (kind, text, []))
+                for suffix, labels, value in samples:
+                    family[2].append((suffix, {"model": model, "replica": replica, **labels}, value))
+        lines = [line for name, family in merged.items() for line in family_lines(f"raymlops_model_{name}", *family)]
+        return "\n".join(lines) + "\n" if lines else ""
 
 
 class MetricsServer:

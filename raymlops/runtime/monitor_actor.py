@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
@@ -17,10 +18,11 @@ from raymlops.runtime.clients import ActorProxy
 from raymlops.runtime.clocks import build_clock
 from raymlops.runtime.event_tables import DeltaEventTables
 from raymlops.runtime.feature_readers import open_reader
-from raymlops.runtime.metrics_server import MetricsPage, MetricsServer
+from raymlops.runtime.metrics_server import MetricsPage, MetricsServer, ReplicaFigures
 from raymlops.runtime.names import METADATA
 from raymlops.runtime.notifier import drift_alarm_rule
 from raymlops.runtime.served_features import ServedFeatureAudit
+from raymlops.serving.metrics import Family
 
 __all__ = ["MonitorActor"]
 
@@ -37,9 +39,14 @@ class MonitorActor(MonitorService):
         super().__init__(tables, metadata, clock, config.monitoring, audit, rule)
         threading.Thread(target=self._look_after_tables, args=(metadata, clock), name="upkeep", daemon=True).start()
         metrics = config.monitoring.metrics
+        self._figures = ReplicaFigures()
         if metrics.port is not None:
             page = MetricsPage(metadata, clock, config.monitoring, rule)
-            self._metrics = MetricsServer(metrics.host, metrics.port, page.render)
+            self._metrics = MetricsServer(metrics.host, metrics.port, lambda: page.render() + self._figures.render())
+
+    def record_figures(self, model: str, replica: str, families: Sequence[Family]) -> None:
+        """Take what a replica has counted, for the metrics page."""
+        self._figures.put(model, replica, families)
 
     def _look_after_tables(self, metadata: Metadata, clock: Clock) -> None:
         """Pack and remove beside what is recorded and asked; a turn that fails is taken again at the next."""

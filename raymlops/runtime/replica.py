@@ -17,7 +17,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from raymlops.config.platform import PlatformConfig
-from raymlops.config.serving import ServingConfig
+from raymlops.config.serving import AutoscalingConfig, ServingConfig
+from raymlops.errors import RaymlopsError
 from raymlops.metadata import Metadata
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.clients import ActorProxy, AsyncActorProxy
@@ -42,11 +43,10 @@ __all__ = ["candidate_application", "gateway_application", "model_application", 
 _log = logging.getLogger(__name__)
 _GRACE_S = 10.0
 """How long calls under way on the gRPC port have to end."""
-
-_LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
-"""Serve's access log costs a tenth of a request; prediction events and metrics tell more."""
-_MAX_ONGOING = 1000
-"""Above what the endpoint sheds at by itself, so that it is the endpoint that answers 429."""
+_SHED_AT_ONCE = 488
+"""So many more requests reach a replica than it works on, so that it is the endpoint that answers 429."""
+_REPORT_S = 1.0
+"""How often a replica's figures are sent to the metrics page."""
 
 
 async def _answer(core: Endpoint | Gateway, request: Request, config: ServingConfig) -> Response:
@@ -68,7 +68,7 @@ class _Response(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del scope, receive
-        status, headers, body = self._reply
+        status, headers, body, _ = self._reply
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         raw.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": status, "headers": raw})
@@ -145,6 +145,9 @@ class ModelReplica:
         await self._refresh_keys()
         self._endpoint.start()
         self._follower.start()
+        self._reporting: asyncio.Task[None] | None = None
+        if config.monitoring.metrics.port is not None:
+            self._reporting = asyncio.get_running_loop().create_task(self._report())
 
     async def __call__(self, request: Request) -> Response:
         return await _answer(self._endpoint, request, self._serving)
@@ -178,8 +181,21 @@ class ModelReplica:
         if self._keys_required:
             self._endpoint.admit(Access(await asyncio.to_thread(self._metadata.list_keys)))
 
+    async def _report(self) -> None:
+        """Send the figures to the metrics page again and again; one report that is lost is made up by the next."""
+        monitor, replica = AsyncActorProxy(MONITOR), serve.get_replica_context().replica_id.unique_id
+        while True:
+            await asyncio.sleep(_REPORT_S)
+            try:
+                async with asyncio.timeout(_REPORT_S * 10):
+                    await monitor.record_figures(self._model, replica, self._endpoint.families())
+            except (RaymlopsError, TimeoutError) as error:
+                _log.debug("figures of %s could not be sent: %s", self._model, error)
+
     async def __del__(self) -> None:  # Serve awaits it at a graceful stop
         await self._follower.stop()
+        if self._reporting is not None:
+            self._reporting.cancel()
         await self._endpoint.stop()
 
 
@@ -212,32 +228,49 @@ class GatewayReplica:
             await self._grpc.stop(_GRACE_S)
 
 
-def _deployment(kind: type, replicas: int, cpus: float) -> serve.Deployment:
+def _deployment(
+    kind: type, config: ServingConfig, *, cpus: float, replicas: int = 1, scaling: AutoscalingConfig | None = None
+) -> serve.Deployment:
     options = {"num_cpus": cpus, "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}}}
+    level = "INFO" if config.access_log else "WARNING"
+    number: dict[str, Any] = {"num_replicas": replicas}
+    if scaling is not None:
+        wanted = {
+            "min_replicas": replicas,
+            "max_replicas": max(replicas, scaling.max_replicas),
+            "target_ongoing_requests": scaling.target_ongoing_requests,
+            "upscale_delay_s": scaling.upscale_delay.total_seconds(),
+            "downscale_delay_s": scaling.downscale_delay.total_seconds(),
+        }
+        number = {"autoscaling_config": wanted}
     return serve.deployment(kind).options(
         name=kind.__name__,
-        num_replicas=replicas,
-        max_ongoing_requests=_MAX_ONGOING,
+        max_ongoing_requests=config.max_in_flight + _SHED_AT_ONCE,
         ray_actor_options=options,
-        logging_config=_LOGGING,
+        logging_config=LoggingConfig(log_level=level, enable_access_log=config.access_log),
+        **number,
     )
 
 
 def model_application(config: PlatformConfig, model: str, replicas: int) -> serve.Application:
     """The endpoint of one model."""
-    return _deployment(ModelReplica, replicas, config.serving.replica_cpus).bind(model, config)
+    serving = config.serving
+    deployment = _deployment(
+        ModelReplica, serving, cpus=serving.replica_cpus, replicas=replicas, scaling=serving.autoscaling
+    )
+    return deployment.bind(model, config)
 
 
 def candidate_application(config: PlatformConfig, model: str, trial: Trial) -> serve.Application:
     """One version on trial, with resources of its own; it has no route and is reached by handle."""
     candidate = config.serving.candidate
-    deployment = _deployment(CandidateReplica, 1, trial.cpus or candidate.cpus)
+    deployment = _deployment(CandidateReplica, config.serving, cpus=trial.cpus or candidate.cpus)
     return deployment.bind(config, model, trial.version, trial.memory_bytes or candidate.memory_bytes)
 
 
 def gateway_application(config: PlatformConfig) -> serve.Application:
     """Server metadata, health and API description."""
-    return _deployment(GatewayReplica, 1, 0.0).bind(config)
+    return _deployment(GatewayReplica, config.serving, cpus=0.0).bind(config)
 
 
 def start_serving(config: PlatformConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -103,6 +104,8 @@ class Answerer:
         self._batcher = batcher
         self._breakers = breakers
         self._recorded = recorded
+        self.candidate_fallbacks: Counter[int] = Counter()
+        """Canary -> requests that were another's to answer in its place."""
 
     async def answer(self, query: Query) -> Answer:
         """Answer by the chosen version: the candidate on trial, else the champion, else the backup, else the baseline.
@@ -127,17 +130,25 @@ class Answerer:
             self._copy(query)
         return self._finish(query, await self._in_process(query, reasons))
 
+    def give_up(self, query: Query) -> None:
+        """Write down that the deadline came before an answer; whoever waits for ``answer`` has cancelled it."""
+        first = query.pinned or query.serving.champion
+        error = f"deadline: no answer within {self._deadline_s:g} s"
+        self._record(query, first.version, query.serving.role_of(first.version), None, error=error)
+
     async def _by_candidate(self, query: Query, trial: Trial, reasons: list[str]) -> Outputs | None:
         """The candidate's answer; where there is none, the reasons say why."""
         candidate = query.serving.candidate
         barred = "it cannot be reached" if candidate is None else self._barred(query, trial.version)
         if barred is not None or candidate is None:
+            self.candidate_fallbacks[trial.version] += 1
             reasons.append(f"canary {trial.version}: {barred}")
             return None
         deadline_s = min(trial.deadline_ms / 1000, self._deadline_s * CANARY_SHARE)
         try:
             outputs = await ask(candidate, query.columns, query.rows, deadline_s)
         except DeploymentError as error:
+            self.candidate_fallbacks[trial.version] += 1
             self._breakers.fail(trial.version, str(error))
             reasons.append(f"canary {trial.version}: {error}")
             return None

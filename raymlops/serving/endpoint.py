@@ -17,19 +17,21 @@ from raymlops.errors import (
     DeploymentError,
     ModelVersionNotFound,
     NotFoundError,
+    Overloaded,
     RaymlopsError,
     UnavailableError,
 )
 from raymlops.records.keys import Scope
 from raymlops.records.plans import ServingPlan
 from raymlops.serving.access import OPEN, Access
-from raymlops.serving.answering import Answerer, Query
+from raymlops.serving.answering import Answer, Answerer, Query
 from raymlops.serving.batching import Batcher
 from raymlops.serving.breaker import Breakers
 from raymlops.serving.event_log import EventLog, EventLogStats
 from raymlops.serving.http import HttpReply, HttpRequest, error_reply, json_reply, raw_reply, reply_to
 from raymlops.serving.labels import decode_labels
 from raymlops.serving.loader import Loaded, Loader, Serving
+from raymlops.serving.metrics import Family, ServingMetrics, family_of
 from raymlops.serving.open_inference import decode_infer, encode_infer
 from raymlops.serving.probing import Prober
 from raymlops.serving.protocols import LabelSink
@@ -38,9 +40,6 @@ from raymlops.serving.slot import Slot
 from raymlops.serving.trials import ShadowQueue
 
 __all__ = ["Endpoint", "EndpointStats"]
-
-MAX_IN_FLIGHT = 512
-"""Requests that may be under way at once; only those that wait for a canary or for labels ever are."""
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +83,6 @@ class Endpoint:
         events: Takes prediction events; ``None`` records none.
         labels: Takes labels; without it the labels route answers 503.
         access: Who may ask; ``admit`` replaces it.
-        max_in_flight: Beyond this many requests under way the answer is 429.
     """
 
     def __init__(
@@ -97,7 +95,6 @@ class Endpoint:
         events: EventLog | None = None,
         labels: LabelSink | None = None,
         access: Access = OPEN,
-        max_in_flight: int = MAX_IN_FLIGHT,
     ) -> None:
         self.model = model
         self._clock = clock or SystemClock()
@@ -107,16 +104,17 @@ class Endpoint:
         self._events = events
         self._labels = labels
         self._access = access
-        self._max_in_flight = max_in_flight
+        self._max_in_flight = config.max_in_flight
+        self._queue_rows = config.queue_rows
+        self._metrics = ServingMetrics()
         self._shadow = ShadowQueue(config.shadow_queue_rows)
-        self._batcher = Batcher(config.batching)
+        self._batcher = Batcher(config.batching, self._metrics.batch_rows.observe)
         self._breakers, self._recorded = Breakers(config.breaker), RecordedRequests()
         self._answerer = Answerer(
             self._clock, events, self._shadow, self._deadline_s, self._batcher, self._breakers, self._recorded
         )
         self._slot = Slot(model, loader, self._recorded)
         self._prober = Prober(self._breakers, self._recorded, self._slot)
-        self._replies: Counter[int] = Counter()
         self._in_flight = 0
         self._prefix = f"/v2/models/{model}"
         self._routes: dict[str, tuple[str, Scope, _Handler]] = {
@@ -138,22 +136,44 @@ class Endpoint:
     def stats(self) -> EndpointStats:
         """Figures since the start."""
         events = self._events.stats if self._events is not None else None
-        return EndpointStats(
-            self.number,
-            dict(self._replies),
-            self._in_flight,
-            self._shadow.dropped_rows,
-            self._breakers.states(),
-            events,
-        )
+        replies: Counter[int] = Counter()
+        for (status, _), count in self._metrics.replies.items():
+            replies[status] += count
+        dropped, states = self._shadow.dropped_rows, self._breakers.states()
+        return EndpointStats(self.number, replies, self._in_flight, dropped, states, events)
+
+    def families(self) -> list[Family]:
+        """Figures since the start, as Prometheus has them; called on the event loop."""
+        levels = {
+            "requests_in_flight": ("Requests under way.", self._in_flight),
+            "queue_rows": ("Rows that wait for a model.", self._batcher.waiting_rows),
+            "plan_number": ("Number of the plan that is served.", self.number),
+        }
+        counts = {"shadow_dropped_rows_total": ("Rows the shadow was not asked about.", self._shadow.dropped_rows)}
+        if self._events is not None:
+            events = self._events.stats
+            levels["events_waiting"] = ("Prediction events on their way, in rows.", events.waiting)
+            counts["events_recorded_total"] = ("Prediction events, in rows.", events.recorded)
+            counts["events_dropped_total"] = ("Prediction events that were lost, in rows.", events.dropped)
+        self._metrics.candidate_fallbacks = self._answerer.candidate_fallbacks
+        return [
+            *self._metrics.families(),
+            *(family_of(name, "gauge", *level) for name, level in levels.items()),
+            *(family_of(name, "counter", *count) for name, count in counts.items()),
+        ]
 
     def load(self, plan: ServingPlan) -> Serving:
         """Build what serves a plan, as ``Slot.load``."""
-        return self._slot.load(plan)
+        started = time.perf_counter()
+        serving = self._slot.load(plan)
+        self._metrics.load_s = time.perf_counter() - started
+        return serving
 
     def swap(self, serving: Serving) -> bool:
         """Serve it from the next request on, as ``Slot.swap``."""
-        return self._slot.swap(serving)
+        taken = self._slot.swap(serving)
+        self._metrics.swaps += taken
+        return taken
 
     def admit(self, access: Access) -> None:
         """Let in whom it lets in, from the next request on."""
@@ -205,7 +225,7 @@ class Endpoint:
             reply = error_reply(500, "internal error")
         finally:
             self._in_flight -= 1
-        self._replies[reply.status] += 1
+        self._metrics.replied(reply.status, reply.version, (time.perf_counter_ns() - started_ns) / 1e9)
         return reply
 
     async def _dispatch(self, request: HttpRequest, started_ns: int) -> HttpReply:
@@ -221,7 +241,7 @@ class Endpoint:
         if len(request.body) > self._body_limit:
             return error_reply(413, f"the body must be at most {self._body_limit} bytes, got {len(request.body)}")
         if self._in_flight > self._max_in_flight:
-            return error_reply(429, f"more than {self._max_in_flight} requests are under way", retry_after="1")
+            raise Overloaded(f"more than {self._max_in_flight} requests are under way")
         if request.headers.get("content-encoding", "identity") != "identity":
             raise DataError("the body must be sent without content-encoding")
         serving = self._slot.current
@@ -266,18 +286,41 @@ class Endpoint:
         request_id = infer.id or uuid4().hex
         at_us = [to_us(self._clock.now())] * infer.rows
         key = call.request.headers.get("x-sticky-key") or request_id
-        answer = await self._answerer.answer(
+        answer = await self._answer(
             Query(call.serving, call.pinned, request_id, key, infer.columns, at_us, call.started_ns)
         )
         head = _head(self.model, answer.version, request_id, {"role": answer.role})
         body, headers = encode_infer(head, answer.outputs, infer)
-        return HttpReply(200, headers, body)
+        return HttpReply(200, headers, body, answer.version)
+
+    async def _answer(self, query: Query) -> Answer:
+        """The answer within the deadline.
+
+        Raises:
+            Overloaded: Too many rows wait already.
+            TimeoutError: There was none.
+        """
+        waiting = self._batcher.waiting_rows
+        if waiting and waiting + query.rows > self._queue_rows:
+            raise Overloaded(f"{waiting} rows wait for a model, and at most {self._queue_rows} may")
+        passed_s = (time.perf_counter_ns() - query.started_ns) / 1e9
+        try:
+            async with asyncio.timeout(self._deadline_s - passed_s) as limit:
+                answer = await self._answerer.answer(query)
+        except TimeoutError:
+            if limit.expired():
+                self._answerer.give_up(query)
+            raise
+        self._metrics.rows[answer.version] += query.rows
+        if answer.fallback is not None:
+            self._metrics.fallbacks[answer.version, answer.role] += 1
+        return answer
 
     async def _predict(self, call: _Call) -> HttpReply:
         predict = call.serving.instances.decode(call.request.body, to_us(self._clock.now()))
         request_id = predict.id or uuid4().hex
         key = call.request.headers.get("x-sticky-key") or request_id
-        answer = await self._answerer.answer(
+        answer = await self._answer(
             Query(
                 call.serving,
                 None,
@@ -293,7 +336,7 @@ class Endpoint:
         )
         head = _head(self.model, answer.version, request_id, {"role": answer.role, "missing": predict.missing})
         body, headers = encode_infer(head, answer.outputs)
-        return HttpReply(200, headers, body)
+        return HttpReply(200, headers, body, answer.version)
 
     async def _record_labels(self, call: _Call) -> HttpReply:
         if self._labels is None:

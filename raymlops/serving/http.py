@@ -13,6 +13,7 @@ from raymlops.errors import (
     DeploymentError,
     Forbidden,
     NotFoundError,
+    Overloaded,
     RaymlopsError,
     StorageError,
     Unauthenticated,
@@ -34,6 +35,7 @@ _STATUSES: tuple[tuple[type[BaseException], int], ...] = (
     (ConflictError, 409),
     (DeploymentError, 503),
     (StorageError, 503),
+    (Overloaded, 429),
     (UnavailableError, 503),
     (TimeoutError, 504),
 )
@@ -57,11 +59,19 @@ class HttpRequest(NamedTuple):
 
 
 class HttpReply(NamedTuple):
-    """One answer; ``headers`` holds at least ``content-type``."""
+    """One answer.
+
+    Attributes:
+        status: As HTTP has it.
+        headers: At least ``content-type``.
+        body: As sent.
+        version: Of the model that answered; ``None`` where none was asked.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    version: int | None = None
 
 
 _JSON_HEADERS = {"content-type": JSON}

@@ -284,3 +284,16 @@ def test_a_replica_killed_under_load_fails_what_it_had_in_flight_and_comes_back(
     assert len(answers) - len(good) <= askers
     assert {answer["model_version"] for answer in good} == {str(plan.champion)}
     platform.endpoints.flush(MODEL)  # reaches every replica that runs
+
+
+def test_serve_is_told_when_to_add_replicas(platform: Platform) -> None:
+    from raymlops.config.serving import AutoscalingConfig
+    from raymlops.runtime.replica import model_application
+
+    serving = platform.config.serving.model_copy(update={"autoscaling": AutoscalingConfig(max_replicas=4)})
+    config = platform.config.model_copy(update={"serving": serving})
+    for replicas, most in ((1, 4), (6, 6)):
+        scaled = model_application(config, MODEL, replicas)._bound_deployment._deployment_config.autoscaling_config
+        assert (scaled.min_replicas, scaled.max_replicas, scaled.target_ongoing_requests) == (replicas, most, 16.0)
+    fixed = model_application(platform.config, MODEL, 2)._bound_deployment
+    assert (fixed._deployment_config.autoscaling_config, fixed.num_replicas) == (None, 2)

@@ -99,7 +99,7 @@ def test_the_loaded_configuration_pickles(folder: Path) -> None:
         ("serving: {port: 70000}", "serving.port must be less than or equal to 65535, got 70000"),
         ("serving: {port: '8000'}", "serving.port must be a valid integer, got '8000'"),
         ("serving: {port: yes}", "serving.port must be a valid integer, got True"),
-        ("serving: {prot: 1}", "serving.prot is not a setting; known here: batching"),
+        ("serving: {prot: 1}", "serving.prot is not a setting; known here: access_log"),
         ("sevring: {}", "sevring is not a setting; known here: batch, clock, cluster, control"),
         ("serving: 8000", "serving must be an object, got 8000"),
         ("control: {trial: {weight: 2}}", "control.trial.weight must be less than or equal to 1, got 2"),

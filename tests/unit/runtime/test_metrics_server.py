@@ -16,7 +16,8 @@ from raymlops.metadata import MetadataService
 from raymlops.monitoring.alarm import AlarmRule
 from raymlops.records.plans import ServingPlan
 from raymlops.records.windows import WindowRecord
-from raymlops.runtime.metrics_server import MetricsPage, MetricsServer
+from raymlops.runtime.metrics_server import MetricsPage, MetricsServer, ReplicaFigures
+from raymlops.serving.metrics import ServingMetrics
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -78,3 +79,43 @@ def test_a_port_that_is_taken_is_named() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"metrics cannot be served on 127.0.0.1:{port}: "):
             MetricsServer("127.0.0.1", port, str)
+
+
+def replica_metrics(replies: int) -> ServingMetrics:
+    metrics = ServingMetrics()
+    for _ in range(replies):
+        metrics.replied(200, 3, 0.002)
+    metrics.replied(429, None, 0.0)
+    return metrics
+
+
+def test_one_page_holds_every_replica_in_the_form_prometheus_reads() -> None:
+    figures = ReplicaFigures()
+    for replica, replies in (("one", 2), ("two", 5)):
+        figures.put("churn", replica, list(replica_metrics(replies).families()))
+    families = {family.name: family for family in text_string_to_metric_families(figures.render())}
+    requests_total = families["raymlops_model_infer_requests"]
+    assert requests_total.type == "counter"
+    found = {(s.labels["replica"], s.labels["code"]): (s.labels["version"], s.value) for s in requests_total.samples}
+    assert found == {
+        ("one", "200"): ("3", 2),
+        ("one", "429"): ("", 1),
+        ("two", "200"): ("3", 5),
+        ("two", "429"): ("", 1),
+    }
+    durations = families["raymlops_model_infer_request_duration_seconds"]
+    assert durations.type == "histogram"
+    buckets = [s.value for s in durations.samples if s.name.endswith("_bucket") and s.labels["replica"] == "two"]
+    assert buckets == sorted(buckets)
+    assert (buckets[0], buckets[-1]) == (0, 5)
+    assert {s.labels["model"] for family in families.values() for s in family.samples} == {"churn"}
+
+
+def test_a_replica_that_went_silent_leaves_the_page() -> None:
+    figures = ReplicaFigures(keep_s=10)
+    for replica, at_s in (("old", 0.0), ("new", 8.0)):
+        figures.put("churn", replica, list(replica_metrics(1).families()), at_s)
+    page = figures.render(12.0)
+    assert 'replica="new"' in page
+    assert 'replica="old"' not in page
+    assert figures.render(100.0) == ""

@@ -215,7 +215,7 @@ async def test_before_a_plan_is_loaded_it_is_503(make_service: Callable[..., Any
 
 
 async def test_too_many_requests_are_429(make_service: Callable[..., Any], helpers: Any) -> None:
-    service = make_service(max_in_flight=2)
+    service = make_service(ServingConfig(max_in_flight=2))
     service.serve(trial=Trial(version=2, weight=1, deadline_ms=5000))
     service.candidate.delay_s = 0.05
     replies = await asyncio.gather(*(service.post("/infer", helpers.matrix_body()) for _ in range(5)))

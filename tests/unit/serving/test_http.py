@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from raymlops import errors
-from raymlops.serving.http import error_reply, json_reply, raw_reply, reply_to, status_of
+from raymlops.serving.http import HttpReply, error_reply, json_reply, raw_reply, reply_to, status_of
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,8 @@ def test_what_may_be_retried_says_so() -> None:
 
 
 def test_replies() -> None:
-    assert json_reply({"a": 1}) == (200, {"content-type": "application/json"}, b'{"a":1}')
-    assert raw_reply(b"x", "text/plain") == (200, {"content-type": "text/plain"}, b"x")
+    assert json_reply({"a": 1}) == HttpReply(200, {"content-type": "application/json"}, b'{"a":1}')
+    assert raw_reply(b"x", "text/plain") == HttpReply(200, {"content-type": "text/plain"}, b"x")
     reply = error_reply(405, "no \ud800 " + "x" * 5000, allow="GET")
     assert reply.headers == {"content-type": "application/json", "allow": "GET"}
     assert orjson.loads(reply.body)["error"].startswith("no ? xxx")
