@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import Self
 
-__all__ = ["Peer"]
+__all__ = ["PEERS", "Peer", "interpreter"]
 
-_PEERS = Path(__file__).parent / "peers"
+PEERS = Path(__file__).parent / "peers"
 _ROOT = Path(__file__).parents[1] / "out" / "peers"
 
 
@@ -24,7 +24,7 @@ class Peer:
     """
 
     def __init__(self, script: str, folder: Path, pins: str = "requirements.txt") -> None:
-        command = [_python(_PEERS / pins), str(_PEERS / script), str(folder)]
+        command = [interpreter(pins), str(PEERS / script), str(folder)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self) -> Self:
@@ -47,8 +47,9 @@ class Peer:
         return float(line)
 
 
-def _python(requirements: Path) -> Path:
-    """Interpreter of the environment, which is made where there is none with these pins."""
+def interpreter(pins: str) -> Path:
+    """Interpreter of the environment of a file of ``PEERS``, which is made where there is none with these pins."""
+    requirements = PEERS / pins
     environment = _ROOT / hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
     python = environment / "bin" / "python"
     made = environment / ".made"

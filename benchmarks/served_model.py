@@ -13,7 +13,18 @@ from xgboost import XGBClassifier
 
 from raymlops.features import Entity, FeatureService, FeatureView, Field
 
-__all__ = ["COLUMNS", "MODEL", "SERVICE", "VIEW", "classifier", "example", "features", "infer_body", "predict_body"]
+__all__ = [
+    "COLUMNS",
+    "MODEL",
+    "SERVICE",
+    "VIEW",
+    "classifier",
+    "example",
+    "features",
+    "infer_body",
+    "matrix",
+    "predict_body",
+]
 
 MODEL, COLUMNS, TREES, KEYS = "bench", 20, 100, 1_000
 VIEW = FeatureView(
@@ -26,31 +37,32 @@ SERVICE = FeatureService("facts", [f"facts:f{number}" for number in range(COLUMN
 _NAMES = [f"facts__f{number}" for number in range(COLUMNS)]
 
 
-def _rows(count: int) -> npt.NDArray[np.float64]:
-    return np.random.default_rng(0).normal(size=(count, COLUMNS))
+def matrix(rows: int) -> npt.NDArray[np.float64]:
+    """The rows that everybody is asked about."""
+    return np.random.default_rng(0).normal(size=(rows, COLUMNS))
 
 
 def classifier() -> XGBClassifier:
     """The fitted model."""
-    rows = _rows(4000)
+    rows = matrix(4000)
     return XGBClassifier(n_estimators=TREES, n_jobs=1).fit(rows, rows[:, 0] + rows[:, 1] > 0)
 
 
 def example() -> pa.Table:
     """What the model takes."""
-    return pa.table(dict(zip(_NAMES, _rows(8).T, strict=True)))
+    return pa.table(dict(zip(_NAMES, matrix(8).T, strict=True)))
 
 
 def features() -> pa.Table:
     """The same rows as the features of things 0, 1, 2 ..."""
     columns: dict[str, Any] = {"k": np.arange(KEYS), "event_time": pa.array([datetime.now(UTC)] * KEYS)}
-    named = zip((field.name for field in VIEW.fields), _rows(KEYS).T, strict=True)
+    named = zip((field.name for field in VIEW.fields), matrix(KEYS).T, strict=True)
     return pa.table({**columns, **dict(named)})
 
 
 def infer_body(rows: int) -> bytes:
     """An Open Inference Protocol request, as one tensor."""
-    data = _rows(rows).ravel().tolist()
+    data = matrix(rows).ravel().tolist()
     tensor = {"name": "features", "shape": [rows, COLUMNS], "datatype": "FP64", "data": data}
     return orjson.dumps({"inputs": [tensor]})
 

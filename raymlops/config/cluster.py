@@ -19,12 +19,16 @@ class FastSettings(Section):
     """Run user code on the replica's own event loop, and buffer its request log."""
     ha_proxy_threads: int = Field(1, ge=1, le=64)
     """Threads of HAProxy; one per two cores."""
+    watch_callers: bool = False
+    """Give a request up when its caller leaves: two more tasks per request, which cost more than most predictions."""
     min_draining: Span = _d("2s")
     """How long a replica that is being stopped is kept for requests under way; Ray's own default is 30s."""
 
     def environment(self) -> dict[str, str]:
         """The environment variables that ``ray start --head`` must see."""
+        unwatched = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "raymlops.runtime.http_middleware.middlewares"}
         return {
+            **({} if self.watch_callers else unwatched),
             "RAY_SERVE_ENABLE_HA_PROXY": str(int(self.ha_proxy)),
             "RAY_SERVE_THROUGHPUT_OPTIMIZED": str(int(self.throughput_optimized)),
             "RAY_SERVE_HAPROXY_NBTHREAD": str(self.ha_proxy_threads),

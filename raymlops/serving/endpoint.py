@@ -120,7 +120,7 @@ class Endpoint:
         self._routes: dict[str, tuple[str, Scope, _Handler]] = {
             "": ("GET", "infer", self._metadata),
             "/ready": ("GET", "infer", self._ready),
-            "/plan": ("GET", "infer", self._plan),
+            "/plan": ("GET", "infer", _plan),
             "/infer": ("POST", "infer", self._infer),
             "/predict": ("POST", "infer", self._predict),
             "/labels": ("POST", "label", self._record_labels),
@@ -277,9 +277,6 @@ class Endpoint:
             raise UnavailableError(f"model {self.model!r} is not ready: its files cannot be loaded")
         return json_reply({"name": self.model, "ready": True})
 
-    async def _plan(self, call: _Call) -> HttpReply:
-        return raw_reply(call.serving.plan_json)
-
     async def _infer(self, call: _Call) -> HttpReply:
         loaded = call.pinned or call.serving.champion
         infer = decode_infer(call.request.body, call.request.headers, loaded.model.schema)
@@ -346,6 +343,10 @@ class Endpoint:
         async with asyncio.timeout(self._deadline_s):
             recorded = await self._labels.record(self.model, table, batch_id)
         return json_reply({"recorded": recorded})
+
+
+async def _plan(call: _Call) -> HttpReply:
+    return raw_reply(call.serving.plan_json)
 
 
 def _head(model: str, version: int, request_id: str, parameters: dict[str, Any]) -> dict[str, Any]:

@@ -297,3 +297,11 @@ def test_serve_is_told_when_to_add_replicas(platform: Platform) -> None:
         assert (scaled.min_replicas, scaled.max_replicas, scaled.target_ongoing_requests) == (replicas, most, 16.0)
     fixed = model_application(platform.config, MODEL, 2)._bound_deployment
     assert (fixed._deployment_config.autoscaling_config, fixed.num_replicas) == (None, 2)
+
+
+def test_serve_knows_the_header_that_says_callers_are_not_watched() -> None:
+    from ray.serve._private.http_util import parse_disconnect_disabled_header
+
+    from raymlops.runtime.http_middleware import UNWATCHED
+
+    assert parse_disconnect_disabled_header(dict([UNWATCHED]))

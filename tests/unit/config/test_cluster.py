@@ -9,5 +9,8 @@ def test_fast_settings_as_variables() -> None:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "raymlops.runtime.http_middleware.middlewares",
     }
+    watching = FastSettings(watch_callers=True).environment()
+    assert "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH" not in watching
     assert FastSettings(ha_proxy=False).environment()["RAY_SERVE_ENABLE_HA_PROXY"] == "0"
