@@ -1,7 +1,5 @@
 """The model behind LitServe, one worker, as it comes."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 
