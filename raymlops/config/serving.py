@@ -119,7 +119,11 @@ class ServingConfig(Section):
     @property
     def keys_required(self) -> bool:
         """Whether callers need an API key."""
-        return self.require_keys or not _is_loopback(self.host)
+        return self.keys_required_on(self.host)
+
+    def keys_required_on(self, host: str) -> bool:
+        """Whether callers of an address need an API key: where strangers may call, always."""
+        return self.require_keys or not _is_loopback(host)
 
 
 def _is_loopback(host: str) -> bool:

@@ -43,14 +43,18 @@ def revoke_key(config: PlatformConfig, key_id: str) -> ApiKey:
         return metadata.revoke_key(key_id)
 
 
-def require_keys(config: PlatformConfig) -> None:
+def require_keys(config: PlatformConfig, host: str | None = None) -> None:
     """Refuse to serve where keys are needed and there is none.
+
+    Args:
+        config: The platform's configuration.
+        host: The address that is served on; the configured one, if left out.
 
     Raises:
         ConfigError: Nobody could call what would be served.
     """
-    if config.serving.keys_required and all(key.revoked_at is not None for key in list_keys(config)):
-        host = config.serving.host
+    host = host or config.serving.host
+    if config.serving.keys_required_on(host) and all(key.revoked_at is not None for key in list_keys(config)):
         raise ConfigError(f"serving on {host} needs an API key: make one with `raymlops keys create NAME`", host=host)
 
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 from ray import serve
+from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 from starlette.requests import Request
@@ -24,6 +25,7 @@ from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.clients import ActorProxy, AsyncActorProxy
 from raymlops.runtime.clocks import build_clock
 from raymlops.runtime.grpc_ingress import start_grpc
+from raymlops.runtime.keys import require_keys
 from raymlops.runtime.memory_limit import limit_growth
 from raymlops.runtime.model_fetching import fetch_from_nodes
 from raymlops.runtime.names import METADATA, MONITOR
@@ -129,6 +131,7 @@ class ModelReplica:
 
         features = await asyncio.to_thread(open_reader, config, clock=clock)
         loader = Loader(self._metadata, features, _Candidates(), _model_files(config))
+        keys_required = config.serving.keys_required or config.serving.keys_required_on(await asyncio.to_thread(_host))
         self._endpoint = Endpoint(
             model,
             loader,
@@ -136,9 +139,9 @@ class ModelReplica:
             config=config.serving,
             events=EventLog(model, sink, config.serving.events),
             labels=sink,
-            access=Access(required=config.serving.keys_required),
+            access=Access(required=keys_required),
         )
-        self._keys_required = config.serving.keys_required
+        self._keys_required = keys_required
         every_s = config.serving.plan_poll_every.total_seconds()
         self._follower = PlanFollower(self._endpoint, self._metadata, every_s, also=self._refresh_keys)
         await self._follower.refresh()
@@ -273,8 +276,19 @@ def gateway_application(config: PlatformConfig) -> serve.Application:
     return _deployment(GatewayReplica, config.serving, cpus=0.0).bind(config)
 
 
+def _host() -> str:
+    """The address that Serve is bound to: a Serve that somebody else started keeps its own, whatever is configured."""
+    client: Any = _get_global_client()
+    return str(client.http_config.host)
+
+
 def start_serving(config: PlatformConfig) -> None:
-    """Start Serve on the configured port, and the gateway; a repeat finds them running."""
+    """Start Serve on the configured port, and the gateway; a repeat finds them running.
+
+    Raises:
+        ConfigError: Serve runs already, where strangers may call, and there is no key.
+    """
     serve.start(http_options={"host": config.serving.host, "port": config.serving.port})
+    require_keys(config, _host())
     if "gateway" not in serve.status().applications:
         serve.run(gateway_application(config), name="gateway", route_prefix="/")

@@ -84,6 +84,10 @@ def test_strangers_are_not_served_without_keys(tmp_path: Path) -> None:
     from raymlops.runtime.keys import create_key, require_keys, revoke_key
 
     config = load_config(environ={}, overrides={"home": str(tmp_path), "serving": {"host": "0.0.0.0"}})
+    local = load_config(environ={}, overrides={"home": str(tmp_path)})
+    require_keys(local)
+    with pytest.raises(ConfigError, match=r"serving on 10\.0\.0\.1 needs an API key"):
+        require_keys(local, "10.0.0.1")  # where a Serve that somebody else started is bound to
     with pytest.raises(ConfigError, match=r"serving on 0\.0\.0\.0 needs an API key"):
         require_keys(config)
     key, _ = create_key(config, "caller", ["infer"])
