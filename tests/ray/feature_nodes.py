@@ -18,16 +18,19 @@ from typing import Any
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": sys.argv[2], "RAY_USAGE_STATS_ENABLED": "0"}
 
 import pyarrow as pa
+import pytest
 import ray
 from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raymlops.config.platform import PlatformConfig
+from raymlops.errors import ModelLoadFailed
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureView, Field, WindowAggregate
 from raymlops.runtime.actors import start_actor
 from raymlops.runtime.clients import NAMESPACE, ActorProxy
 from raymlops.runtime.feature_nodes import FeaturesActor, copies, copy_of
 from raymlops.runtime.feature_readers import open_reader
+from raymlops.runtime.model_fetching import fetch_from_nodes
 from raymlops.runtime.names import FEATURES
 from raymlops.testing.point_in_time import table_of
 
@@ -64,6 +67,10 @@ class Reader:
     def read(self, service: str) -> list[pa.Table]:
         """The features of all entities, one table per instant."""
         return [self._reader.online(service, ENTITIES, at) for at in INSTANTS]
+
+    def fetch(self, directory: str, names: list[str]) -> dict[str, bytes]:
+        """Model files, as a replica gets those that its node lacks."""
+        return dict(fetch_from_nodes(directory, names))
 
     def watch(self, seconds: float) -> list[int]:
         """The newest tick, again and again."""
@@ -177,6 +184,14 @@ def tell(story: Story) -> None:
     assert found == sorted(["online.lmdb", f"online-{one}.lmdb", f"online-{two}.lmdb"]), found
     story.push(10)
     story.expect_equality([head, one, two])
+    _log.info("model files are fetched from whichever node has them")
+    files = {"model.ubj": bytes(range(256)) * 4096, "expected.json": b"[]"}
+    for name, content in files.items():
+        (story.config.home / name).write_bytes(content)
+    fetched = story.reader_on(two).fetch.remote(str(story.config.home), sorted(files))
+    assert ray.get(fetched, timeout=DEADLINE_S) == files
+    with pytest.raises(ModelLoadFailed, match="is on no node of the cluster"):
+        ray.get(story.reader_on(two).fetch.remote(str(story.config.home), ["model.skops"]), timeout=DEADLINE_S)
     _log.info("no copy goes back")
     story.watch_ticks([head, one, two])
     _log.info("a copy that is killed goes on")
