@@ -21,7 +21,9 @@ from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import AliasChange, ModelState, ModelVersion
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime import replica
+from raymlops.runtime.model_fetching import model_files
 from raymlops.serving.baseline import declare_baseline
+from raymlops.serving.loader import load_version
 
 __all__ = ["EndpointOperator", "PlanRecords"]
 
@@ -239,6 +241,8 @@ class EndpointOperator:
             if candidate not in running or _resources(plan) != _resources(before):
                 self._run(replica.candidate_application(self._config, plan.model, plan.trial), candidate, None)
         if _application(plan.model) not in running:
+            if before is None:  # there is no old plan to go on with, so nothing is written down before it is tried
+                load_version(self._metadata, plan.model, plan.champion, model_files(self._config))
             plan = self._metadata.put_plan(plan)
             self._run_endpoint(plan)
         else:

@@ -10,13 +10,20 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ModelLoadFailed
 from raymlops.runtime.this_node import this_node
+from raymlops.serving.model_copies import ModelCopies
 
-__all__ = ["fetch_from_nodes"]
+__all__ = ["fetch_from_nodes", "model_files"]
 
 _TIMEOUT_S = 30.0
 _log = logging.getLogger(__name__)
+
+
+def model_files(config: PlatformConfig) -> ModelCopies:
+    """Where model files are on this node, whichever node they were written on."""
+    return ModelCopies(config.home / "model-copies", fetch_from_nodes)
 
 
 def fetch_from_nodes(directory: str, names: Sequence[str]) -> Mapping[str, bytes]:

@@ -27,7 +27,7 @@ from raymlops.runtime.clocks import build_clock
 from raymlops.runtime.grpc_ingress import start_grpc
 from raymlops.runtime.keys import require_keys
 from raymlops.runtime.memory_limit import limit_growth
-from raymlops.runtime.model_fetching import fetch_from_nodes
+from raymlops.runtime.model_fetching import model_files
 from raymlops.runtime.names import METADATA, MONITOR
 from raymlops.serving.access import Access
 from raymlops.serving.asgi import CallerGone, read_request
@@ -37,7 +37,6 @@ from raymlops.serving.follower import PlanFollower
 from raymlops.serving.gateway import Gateway
 from raymlops.serving.http import HttpReply, HttpRequest, error_reply
 from raymlops.serving.loader import Loader, load_version
-from raymlops.serving.model_copies import ModelCopies
 from raymlops.serving.protocols import CandidateClient, Columns, Outputs, PlanNumbers
 
 __all__ = ["candidate_application", "gateway_application", "model_application", "start_serving"]
@@ -110,10 +109,6 @@ class _Candidates:
         return _CandidateHandle(model, version)
 
 
-def _model_files(config: PlatformConfig) -> ModelCopies:
-    return ModelCopies(config.home / "model-copies", fetch_from_nodes)
-
-
 class ModelReplica:
     """One replica of a model's endpoint.
 
@@ -130,7 +125,7 @@ class ModelReplica:
         from raymlops.runtime.feature_readers import open_reader
 
         features = await asyncio.to_thread(open_reader, config, clock=clock)
-        loader = Loader(self._metadata, features, _Candidates(), _model_files(config))
+        loader = Loader(self._metadata, features, _Candidates(), model_files(config))
         keys_required = config.serving.keys_required or config.serving.keys_required_on(await asyncio.to_thread(_host))
         self._endpoint = Endpoint(
             model,
@@ -206,7 +201,7 @@ class CandidateReplica:
     """One version on trial, in a process of its own."""
 
     def __init__(self, config: PlatformConfig, model: str, version: int, memory_bytes: int) -> None:
-        self._loaded = load_version(cast("Metadata", ActorProxy(METADATA)), model, version, _model_files(config))
+        self._loaded = load_version(cast("Metadata", ActorProxy(METADATA)), model, version, model_files(config))
         limit_growth(memory_bytes)
 
     async def infer(self, columns: dict[str, np.ndarray[Any, Any]]) -> Outputs:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 import requests
 
-from raymlops.errors import InvalidTransition, ModelLoadFailed
+from raymlops.errors import InvalidTransition, ModelLoadFailed, NotFoundError
 from raymlops.records.plans import Baseline
 from raymlops.serving.router import choose
 
@@ -178,6 +178,12 @@ def test_a_corrupt_model_file_is_refused(platform: Platform, url: str, versions:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ModelLoadFailed, match="must have the SHA-256"):
         platform.endpoints.promote(MODEL, corrupt.version)
+    first = platform.models.register("corrupt", _estimator(1), example=example)
+    (Path(first.path) / "model.skops").write_bytes(b"")
+    with pytest.raises(ModelLoadFailed, match="must have the SHA-256"):
+        platform.endpoints.deploy("corrupt", first.version)
+    with pytest.raises(NotFoundError):
+        platform.endpoints.plan("corrupt")
     assert {_ask(url) for _ in range(8)} == {(200, str(versions[0]), "champion")}
 
 
