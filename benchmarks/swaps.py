@@ -119,7 +119,7 @@ async def _ask(
                 continue
             probability = next(one["data"] for one in document["outputs"] if one["name"] == "probability")[1]
             version = int(document["model_version"])
-            seen.mixed += abs(probability - expected[version - 1][place]) > TOLERANCE
+            seen.mixed += int(abs(probability - expected[version - 1][place]) > TOLERANCE)
             seen.unexpected_roles += document["parameters"]["role"] != "champion"
 
 
