@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Any
+from typing import Any, get_args
 
+from raymlops.records.plans import Role
 from raymlops.serving.datatypes import NUMBERS, TEXT
 from raymlops.serving.instances import MAX_INSTANCES
 from raymlops.serving.open_inference import MAX_DIMENSIONS, MAX_ID_CHARS
@@ -76,6 +77,7 @@ _DATATYPE = {"type": "string", "enum": [*NUMBERS, TEXT]}
 _INSTANT = {"type": "string", "format": "date-time"}
 _SHAPE = _list({"type": "integer", "minimum": 0}, most=MAX_DIMENSIONS)
 _FREE = {"type": "object"}
+_ROLE = {"type": "string", "enum": [role for role in get_args(Role) if role != "shadow"]}
 
 _SCHEMAS: dict[str, Any] = {
     "Error": _object({"error": _TEXT}),
@@ -104,7 +106,7 @@ _SCHEMAS: dict[str, Any] = {
     ),
     "InferResponse": _object(
         {"model_name": _TEXT, "model_version": _TEXT, "id": _TEXT, "outputs": _list(_ref("ResponseTensor"))},
-        {"parameters": _FREE},
+        {"parameters": _object({"role": _ROLE}, {"missing": _list(_list(_TEXT))})},
     ),
     "PredictRequest": _object(
         {"instances": _list({"type": "object", "additionalProperties": _JSON_VALUE}, 1, MAX_INSTANCES)},
@@ -133,6 +135,8 @@ _SCHEMAS: dict[str, Any] = {
         {
             "backup": {"type": ["integer", "null"]},
             "trial": {"type": ["object", "null"]},
+            "blocked": _list({"type": "integer"}),
+            "baseline": {"type": ["object", "null"]},
             "service": {"type": ["string", "null"]},
             "replicas": {"type": "integer"},
             "reason": _TEXT,
