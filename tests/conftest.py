@@ -112,7 +112,7 @@ def platform(flights_project: Path, tmp_path_factory: pytest.TempPathFactory) ->
     # season from the weather, so that this platform alarms more easily, and one window is enough for the trigger.
     overrides = {
         "home": str(home),
-        "serving": {"port": port, "grpc_port": grpc_port},
+        "serving": {"port": port, "grpc_port": grpc_port, "breaker": {"probe_after_max": "1s"}},
         "batch": {"part_rows": 500, "block_rows": 250},
         "monitoring": {"drift": {"min_share": 0.0, "false_discovery_rate": 0.25}},
         "control": {

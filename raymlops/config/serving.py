@@ -42,7 +42,7 @@ class BreakerConfig(Section):
     """So many failures in a row open the breaker; as many answers in a row make it forget that it was open."""
     probe_after: Span = _d("1s")
     """After this, on the wall clock, the version is probed off the request path."""
-    probe_after_max: Span = _d("60s")
+    probe_after_max: Span = _d("10s")
     """The wait doubles with each probe that fails, up to this."""
 
 
