@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raymlops.monitoring.answers import explain, over_threshold, overall_drift
+from raymlops.monitoring.feature_ages import age_text
 from raymlops.monitoring.report import MonitorReport, main_metric
 from raymlops.monitoring.rollup import PeriodProfile
 from raymlops.records.alerts import AlertStatus
@@ -102,6 +103,12 @@ def _parts(report: MonitorReport, columns: int, windows: int) -> Iterator[Render
         if len(explaining) > columns:
             yield Text(f"and {len(explaining) - columns} more: see `monitor profile`", style="dim")
     yield from _overall(report)
+    if newest.feature_ages:
+        yield Text("\nHow old the features were in the newest window", style="bold")
+        ages = Table("view", "median", "95% younger than", "without a row", box=None, pad_edge=False)
+        for view, age in newest.feature_ages.items():
+            ages.add_row(Text(view), age_text(age.median_s), age_text(age.p95_s), f"{age.missing_share:.1%}")
+        yield ages
     yield Text("\nNewest windows", style="bold")
     yield _windows(report, windows)
 

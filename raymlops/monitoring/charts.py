@@ -180,7 +180,7 @@ def _nice(low: float, high: float) -> tuple[float, float, float]:
 
 def _grid(low: float, high: float, step: float, y: Scale) -> str:
     parts = []
-    digits = max(0, -math.floor(math.log10(step) + 1e-9)) + (1 if f"{step:e}".startswith("2.5") else 0)
+    digits = max(0, (1 if f"{step:e}".startswith("2.5") else 0) - math.floor(math.log10(step) + 1e-9))
     for index in range(round((high - low) / step) + 1):
         value = low + index * step
         parts.append(

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from raymlops.monitoring.holdout import evenly_spread
 from raymlops.records.windows import FeatureAge
 
-__all__ = ["FEATURE_TIMES", "feature_ages"]
+__all__ = ["FEATURE_TIMES", "age_text", "feature_ages"]
 
 FEATURE_TIMES = "feature_times"
 """Column of prediction events: a JSON object, feature view -> event time of the joined row, in microseconds."""
@@ -41,3 +41,13 @@ def feature_ages(answered: pa.Table) -> dict[str, FeatureAge]:
             rows=int(places.size), median_s=median, p95_s=late, missing_share=1 - ages.size / places.size
         )
     return found
+
+
+def age_text(seconds: float | None) -> str:
+    """An age, for people."""
+    if seconds is None:
+        return "-"
+    for unit, length in (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
+        if abs(seconds) >= 2 * length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.3g} s"

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from raymlops.monitoring.answers import drift_weight, explain, overall_drift
 from raymlops.monitoring.charts import Line, Marker, Span, bar_pairs, strip_chart, time_chart, volume_chart
+from raymlops.monitoring.feature_ages import age_text
 from raymlops.monitoring.heat import heat_rows, plot_data
 from raymlops.monitoring.report import MonitorReport, main_metric
 from raymlops.records.windows import WindowRecord
@@ -62,6 +63,8 @@ def render(report: MonitorReport) -> str:
         bars=[(d, bar_pairs(d.labels, d.reference, d.window)) for d in report.distributions],
         comparisons=list(zip(report.comparisons, _COMPARISON_COLORS * len(report.comparisons), strict=False)),
         checks=report.estimate_checks,
+        ages=next((window for window in reversed(windows) if window.feature_ages), None),
+        age_text=age_text,
         estimates=any(window.estimated for window in windows),
         segmented=next((window for window in reversed(windows) if window.segments), None),
         table=[_table_row(window, metric) for window in reversed(windows)],
@@ -212,7 +215,7 @@ def _calibration_chart(windows: Sequence[WindowRecord], span: tuple[datetime, da
             return time_chart(
                 lines, span, markers=_changes(windows), height=190, label="mean prediction and mean label"
             )
-    return time_chart([], span)
+    return ""
 
 
 def _reigns(windows: Sequence[WindowRecord], span: tuple[datetime, datetime]) -> str:

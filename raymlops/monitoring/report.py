@@ -130,13 +130,13 @@ def main_metric(windows: Sequence[WindowRecord]) -> str | None:
 
 
 def distributions(window: WindowRecord, reference: Reference, profile: Profile) -> tuple[Distribution, ...]:
-    """The columns of a window that lie furthest beyond their threshold, weighted by importance."""
+    """The columns of a window that have moved most: flagged ones first, then by importance-weighted drift."""
     columns = dict(window.columns)
     if window.prediction_drift is not None:
         columns[SCORE_COLUMN] = window.prediction_drift
     if window.label_drift is not None:
         columns[LABEL_COLUMN] = window.label_drift
-    ranked = sorted(columns, key=lambda name: (-drift_weight(columns[name]), name))
+    ranked = sorted(columns, key=lambda name: (not columns[name].drifted, -drift_weight(columns[name]), name))
     shown = [name for name in ranked if name in profile.counts and profile.counts[name].sum()]
     return tuple(_distribution(name, window, reference, profile) for name in shown[:SHOWN_DISTRIBUTIONS])
 

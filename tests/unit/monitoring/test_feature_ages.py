@@ -7,7 +7,7 @@ import orjson
 import pyarrow as pa
 
 from raymlops.clock import to_us
-from raymlops.monitoring.feature_ages import feature_ages
+from raymlops.monitoring.feature_ages import age_text, feature_ages
 from raymlops.records.windows import FeatureAge
 
 START = datetime(2013, 1, 7, tzinfo=UTC)
@@ -50,3 +50,10 @@ def test_they_stand_in_the_window(world: Any) -> None:
     (record,) = monitor.close_windows("m", START + WEEK + DAY)
     assert record.feature_ages["weather"].median_s == 7200
     assert monitor.report("m").to_dict()["windows"][0]["feature_ages"]["weather"]["median_s"] == 7200
+    assert "How old the features were" in monitor.report("m").html()
+
+
+def test_ages_are_told_in_fitting_units() -> None:
+    assert [age_text(seconds) for seconds in (None, 0.0, 90.0, 150.0, 7260.0, 200_000.0)] == [
+        "-", "0 s", "90 s", "2.5 min", "2.02 h", "2.31 d",
+    ]  # fmt: skip
