@@ -66,6 +66,7 @@ class Lineages:
             "parameters": found.parameters,
             "metrics": found.metrics,
             "run": None if run is None else run.model_dump(mode="json", include={"id", "pipeline", "reason", "steps"}),
+            "contexts": [] if run is None else self._contexts(run.id),
             "states": [change.model_dump(mode="json", exclude={"name", "version"}) for change in states],
             "aliases": [change.model_dump(mode="json", exclude={"name"}) for change in aliases],
             "mlflow": found.mlflow_uri,
@@ -99,6 +100,10 @@ class Lineages:
     def trained_on(self, table: str, version: int | None = None) -> list[ModelVersion]:
         """Versions of any model that were trained on a table, at one version of it or at any."""
         return self._metadata.trained_on(table, version)
+
+    def _contexts(self, run_id: str) -> list[dict[str, str]]:
+        found = self._metadata.list_contexts(run_id=run_id)
+        return [{"kind": context.kind, "name": context.name} for context in found]
 
     def _code(self, version: ModelVersion) -> dict[str, Any] | None:
         if version.bundle is None:

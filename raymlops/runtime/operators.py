@@ -142,6 +142,7 @@ class RunOperator:
             created_at=self._clock.now(),
         )
         run = self._metadata.create_run(run)
+        self._associate(run)
         if not run.status.final:
             self._jobs.submit(run)
         return run if timeout_s is None else self._jobs.wait(run.id, timeout_s)
@@ -162,8 +163,15 @@ class RunOperator:
         fresh = Run.model_validate(
             run.model_dump(include={"id", "pipeline", "parameters", "reason", "bundle", "created_at"})
         )
-        self._jobs.submit(self._metadata.create_run(fresh))
+        fresh = self._metadata.create_run(fresh)
+        self._associate(fresh)
+        self._jobs.submit(fresh)
         return fresh if timeout_s is None else self._jobs.wait(fresh.id, timeout_s)
+
+    def _associate(self, run: Run) -> None:
+        """Put a run into the context of its environment."""
+        self._metadata.put_context("environment", self._config.environment)
+        self._metadata.add_to_context("environment", self._config.environment, run_ids=[run.id])
 
     def compare(self, run_ids: Sequence[str]) -> pa.Table:
         """One row per run: status, reason, outcome, metrics."""

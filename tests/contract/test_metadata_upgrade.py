@@ -37,12 +37,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"postgresql://raymlops@/{name}?host={host}"
 
 
-def _insert(connection: Connection, table: str, **values: Any) -> None:
+def _insert(connection: Connection, into: str, /, **values: Any) -> None:
     names = ", ".join(f'"{name}"' for name in values)
-    connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{n}' for n in values)})"), values)
+    connection.execute(text(f"INSERT INTO {into} ({names}) VALUES ({', '.join(f':{n}' for n in values)})"), values)
 
 
-def _write_as_then(connection: Connection) -> None:
+def _write_as_then(connection: Connection, revision: str) -> None:
     """A run, a version that is champion, a plan and a ledger entry, as every release wrote them."""
     at = {"at_us": int(EPOCH.timestamp()) * 1_000_000}
     run, plan = example_run(), example_plan()
@@ -50,6 +50,8 @@ def _write_as_then(connection: Connection) -> None:
     body = run.model_dump_json(exclude={"steps"})
     _insert(connection, "runs", id=run.id, pipeline="flights", status="pending", created_us=at["at_us"], body=body)
     _insert(connection, "model_versions", name="churn", version=1, key="k", body=version.model_dump_json())
+    if revision >= "0005":
+        _insert(connection, "model_tables", table="planes", table_version=12, name="churn", version=1)
     state = {"name": "churn", "version": 1, "state": "production", "previous": "candidate", "reason": "old"}
     _insert(connection, "state_changes", **state, **at)
     alias = {"name": "churn", "alias": "champion", "version": 1, "previous": None, "reason": "old"}
@@ -72,7 +74,7 @@ def test_a_store_of_an_older_release_is_taken_over(url: str, revision: str, monk
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
-            _write_as_then(connection)
+            _write_as_then(connection, revision)
     for _ in range(2):
         with closing(MetadataService(url)) as service:
             assert [run.id for run in service.list_runs()] == ["run-1"]

@@ -45,7 +45,7 @@ __all__ = [
     "windows",
 ]
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest of ``migrations/versions``: what a database must be at."""
 
 tables = MetaData()
@@ -65,6 +65,7 @@ runs = Table(
     Index("runs_newest", "created_us", "sequence"),
     Index("runs_by_pipeline", "pipeline", "created_us", "sequence"),
     Index("runs_by_status", "status", "created_us", "sequence"),
+    Index("runs_by_pipeline_and_status", "pipeline", "status", "created_us", "sequence"),
 )
 
 run_steps = Table(

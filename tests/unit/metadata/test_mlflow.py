@@ -223,7 +223,7 @@ def test_an_mlflow_that_is_lost_is_rebuilt_from_the_store(projection: Any, mlflo
     model = XGBClassifier(n_estimators=3, max_depth=2, random_state=0).fit(_X, _Y)
     with closing(MetadataService(tmp_path / "metadata.db")) as metadata:
         metadata.create_run(Run(id="run-3", pipeline="flights", created_at=EPOCH))
-        draft = _package(tmp_path / "package", model, "lost", 0, run_id="run-3")
+        draft = _package(tmp_path / "package", model, "lost", 0)
         metadata.register_version(draft, key="run-3")
         metadata.set_alias("lost", "champion", 1, expected=None, reason="first")
         empty = MlflowProjection(f"sqlite:///{tmp_path}/rebuilt.db", tmp_path / "rebuilt")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -15,6 +16,7 @@ from raymlops.metadata import MetadataService
 from raymlops.records.models import ModelState
 from raymlops.records.record import canonical_json
 from raymlops.runtime.lineage import Lineages
+from raymlops.testing.metadata_blessings import example_blessings
 from raymlops.testing.metadata_examples import EPOCH, HOUR, example_bundle, example_draft, example_plan, example_run
 
 
@@ -50,8 +52,15 @@ def metadata(tmp_path: Path) -> Iterator[MetadataService]:
         service.put_bundle(example_bundle())
         for number in (1, 2):
             service.create_run(example_run(f"run-{number}").model_copy(update={"reason": f"because {number}"}))
-            trained = {"run_id": f"run-{number}", "bundle": "b" * 64, "table_versions": {"planes": 11 + number}}
+            trained: dict[str, Any] = {
+                "run_id": f"run-{number}",
+                "bundle": "b" * 64,
+                "table_versions": {"planes": 11 + number},
+            }
+            trained |= {"training_set": "3" * 64, "blessings": example_blessings()}
             service.register_version(example_draft().model_copy(update=trained), key=f"run-{number}")
+        service.put_context("environment", "prod")
+        service.add_to_context("environment", "prod", run_ids=["run-1"])
         first = example_plan(1).model_copy(update={"trial": None})
         service.put_plan(first)
         service.set_alias("churn", "champion", 1, expected=None, reason="deployed", evidence={"plan": 1})
@@ -107,6 +116,7 @@ def test_a_version_tells_what_became_of_it(metadata: MetadataService) -> None:
         ("backup", 1),
     ]
     assert found["code"]["lock_sha256"] == "d" * 64
+    assert found["contexts"] == [{"kind": "environment", "name": "prod"}]
     assert [version.version for version in Lineages(metadata, Log()).trained_on("planes", 13)] == [2]
 
 

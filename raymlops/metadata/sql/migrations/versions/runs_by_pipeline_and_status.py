@@ -1,0 +1,11 @@
+"""An index for the runs of a pipeline in a state: where few are, or none, all of the pipeline's had to be looked at."""
+
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    """Create the index."""
+    op.create_index("runs_by_pipeline_and_status", "runs", ["pipeline", "status", "created_us", "sequence"])
