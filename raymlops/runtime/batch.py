@@ -22,6 +22,7 @@ from raymlops.metadata import Metadata
 from raymlops.records.models import ModelVersion
 from raymlops.records.runs import Run
 from raymlops.records.scoring import OutputMode, ScoringCheck, ScoringPlan, ScoringReceipt, Source
+from raymlops.runtime.join_tasks import join_tasks
 from raymlops.runtime.part_workers import score_on_cluster
 from raymlops.scoring.csv_files import typed_copy
 from raymlops.scoring.job import PIPELINE, ScoringJob
@@ -128,7 +129,7 @@ class BatchOperator:
         job = ScoringJob(
             plan=plan,
             parts=cut_parts(RowSource(plan.source, self._options).row_groups(), plan.part_rows),
-            scorer=open_scorer(setting),
+            scorer=open_scorer(setting, join_tasks(self._config.features) if as_tasks else None),
             output=OutputTable(plan.output, self._options),
             directory=directory,
             reference=find_reference(place, [column.name for column in model.manifest.signature.inputs]),

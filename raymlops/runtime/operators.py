@@ -152,6 +152,8 @@ class RunOperator:
         failed = self._metadata.get_run(run_id)
         if not failed.status.final:
             raise ConfigError(f"run {run_id} is {failed.status}: only a run that ended can be resumed")
+        if failed.bundle is None:
+            raise ConfigError(f"run {run_id} of {failed.pipeline} has no bundle to go on from: what began it goes on")
         run = failed.model_copy(
             update={
                 "id": f"{failed.pipeline}-{uuid.uuid4().hex[:12]}",
