@@ -21,6 +21,9 @@ class FastSettings(Section):
     """Threads of HAProxy; one per two cores."""
     watch_callers: bool = False
     """Give a request up when its caller leaves: two more tasks per request, which cost more than most predictions."""
+    niceness: int = Field(0, ge=0, le=19)
+    """Of the cluster's workers; Ray's own 15 lets everything else on the machine go before a prediction. Training is
+    nice by itself."""
     min_draining: Span = _d("2s")
     """How long a replica that is being stopped is kept for requests under way; Ray's own default is 30s."""
 
@@ -29,6 +32,7 @@ class FastSettings(Section):
         unwatched = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "raymlops.runtime.http_middleware.middlewares"}
         return {
             **({} if self.watch_callers else unwatched),
+            "RAY_worker_niceness": str(self.niceness),
             "RAY_SERVE_ENABLE_HA_PROXY": str(int(self.ha_proxy)),
             "RAY_SERVE_THROUGHPUT_OPTIMIZED": str(int(self.throughput_optimized)),
             "RAY_SERVE_HAPROXY_NBTHREAD": str(self.ha_proxy_threads),

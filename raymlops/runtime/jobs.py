@@ -15,6 +15,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from raymlops.clock import Clock
 from raymlops.errors import UnavailableError
 from raymlops.records.runs import Run, RunStatus
+from raymlops.runtime.niceness import TRAINING_NICENESS
 
 __all__ = ["JobRunner", "RunRecords"]
 
@@ -78,7 +79,7 @@ class JobRunner:
         while self._status(run.id) is None:
             try:
                 self._jobs.submit_job(
-                    entrypoint=f"{sys.executable} -m raymlops.cli.train --run {run.id}",
+                    entrypoint=f"nice -n {TRAINING_NICENESS} {sys.executable} -m raymlops.cli.train --run {run.id}",
                     submission_id=run.id,
                     runtime_env={"working_dir": str(archive), "env_vars": {"RAYMLOPS_HOME": str(self._home)}},
                     metadata={"pipeline": run.pipeline, "bundle": run.bundle},

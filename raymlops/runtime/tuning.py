@@ -21,6 +21,7 @@ from raymlops.experiments.search import Search
 from raymlops.experiments.stepped import SteppedTrial
 from raymlops.experiments.task import LearningTask
 from raymlops.experiments.trial import TrialResult, TrialSpec, run_trial
+from raymlops.runtime.niceness import give_way
 
 __all__ = ["RayTuner", "await_free_cpus"]
 
@@ -67,6 +68,7 @@ class _Trial(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
     def setup(
         self, config: dict[str, Any], *, train: pa.Table, valid: pa.Table, task: LearningTask, rule: HalvingRule | None
     ) -> None:
+        give_way()
         self._train, self._valid, self._task, self._rule = train, valid, task, rule
         self._spec = TrialSpec.model_validate_json(config["spec"])
 

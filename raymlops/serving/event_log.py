@@ -70,6 +70,7 @@ class EventLog:
         self._model = model
         self._sink = sink
         self._config = config or EventLogConfig()
+        self._buffer_rows, self._flush_rows = self._config.buffer_rows, self._config.flush_rows
         self._name = name or uuid4().hex
         self._pending: list[PredictionEvent] = []
         self._pending_rows = 0
@@ -90,12 +91,12 @@ class EventLog:
         """Take an event, or drop and count it; at once in either case."""
         rows = event.rows
         self._recorded += rows
-        if self.stats.waiting > self._config.buffer_rows:
+        if self._recorded - self._acknowledged - self._dropped > self._buffer_rows:
             self._dropped += rows
             return
         self._pending.append(event)
         self._pending_rows += rows
-        if self._pending_rows >= self._config.flush_rows:
+        if self._pending_rows >= self._flush_rows:
             self._wake.set()
 
     def start(self) -> None:
