@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby, repeat
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
+from raymlops.serving.matrix_columns import MatrixColumns
 from raymlops.serving.protocols import Columns, Outputs
 from raymlops.serving.schema import InputSchema
 
@@ -92,28 +93,39 @@ def _inputs_of(event: PredictionEvent) -> tuple[tuple[str, ...], frozenset[str]]
 
 def _to_table(events: list[PredictionEvent]) -> pa.Table:
     counts = np.array([event.rows for event in events])
+    rows = int(counts.sum())
+    places = None if rows == len(events) else pa.array(np.repeat(np.arange(len(counts)), counts))
+
+    def repeated(values: list[Any], dtype: pa.DataType) -> pa.Array:
+        array = pa.array(values, type=dtype)
+        return array if places is None else array.take(places)
+
+    entities = feature_times = pa.nulls(rows, pa.string())
+    if any(event.entities for event in events):
+        entities = pa.array([entity for event in events for entity in _entities(event)], type=pa.string())
+    if any(event.feature_times_us is not None for event in events):
+        feature_times = pa.array([times for event in events for times in _feature_times(event)], type=pa.string())
     arrays = [
-        _repeated([event.request_id for event in events], counts, pa.string()),
-        pa.array(np.concatenate([np.arange(count, dtype=np.int32) for count in counts])),
+        repeated([event.request_id for event in events], pa.string()),
+        pa.array(np.arange(rows, dtype=np.int32) - np.repeat(counts.cumsum() - counts, counts).astype(np.int32)),
         pa.array([at for event in events for at in event.event_times_us], type=pa.int64()).cast(_INSTANT),
-        _repeated([event.served_at_us for event in events], counts, pa.int64()).cast(_INSTANT),
-        _repeated([event.version for event in events], counts, pa.int32()),
-        _repeated([event.role for event in events], counts, pa.string()),
-        _repeated([event.latency_us for event in events], counts, pa.int64()),
-        _repeated([event.fallback for event in events], counts, pa.string()),
-        _repeated([event.error for event in events], counts, pa.string()),
+        repeated([event.served_at_us for event in events], pa.int64()).cast(_INSTANT),
+        repeated([event.version for event in events], pa.int32()),
+        repeated([event.role for event in events], pa.string()),
+        repeated([event.latency_us for event in events], pa.int64()),
+        repeated([event.fallback for event in events], pa.string()),
+        repeated([event.error for event in events], pa.string()),
         pa.array([count for event in events for count in event.missing or [0] * event.rows], type=pa.int32()),
         pa.array(np.concatenate([_scores(event) for event in events]), from_pandas=True),
-        pa.array([label for event in events for label in _labels(event)], type=pa.string()),
-        pa.array([entity for event in events for entity in _entities(event)], type=pa.string()),
-        pa.array([times for event in events for times in _feature_times(event)], type=pa.string()),
+        _label_column(events),
+        entities,
+        feature_times,
     ]
+    inputs = _inputs(events)
     schema = EVENT_SCHEMA
-    for name in events[0].schema.names:
-        array = _input([event.columns[name] for event in events], name in events[0].schema.texts)
-        arrays.append(array)
+    for name, array in zip(events[0].schema.names, inputs, strict=True):
         schema = schema.append(pa.field(name, array.type))
-    return pa.Table.from_arrays(arrays, schema=schema)
+    return pa.Table.from_arrays([*arrays, *inputs], schema=schema)
 
 
 def _entities(event: PredictionEvent) -> Sequence[str | None]:
@@ -129,9 +141,18 @@ def _feature_times(event: PredictionEvent) -> Sequence[str | None]:
     return [orjson.dumps(dict(zip(views, row, strict=True))).decode() for row in rows]
 
 
-def _repeated(values: list[Any], counts: npt.NDArray[np.int64], dtype: pa.DataType) -> pa.Array:
-    array = pa.array(values, type=dtype)
-    return array if (counts == 1).all() else array.take(pa.array(np.repeat(np.arange(len(counts)), counts)))
+def _inputs(events: list[PredictionEvent]) -> list[pa.Array]:
+    names, texts = events[0].schema.names, events[0].schema.texts
+    matrices = [event.columns.matrix for event in events if _is_whole(event.columns, names)]
+    if len(matrices) == len(events):
+        columns = np.concatenate(matrices).T.astype(np.float64, order="C", copy=False)
+        return [pa.array(column, from_pandas=True) for column in columns]
+    return [_input([event.columns[name] for event in events], name in texts) for name in names]
+
+
+def _is_whole(columns: Columns, names: tuple[str, ...]) -> TypeGuard[MatrixColumns]:
+    """Whether they are one matrix of just these columns."""
+    return type(columns) is MatrixColumns and columns.names == names
 
 
 def _input(parts: list[npt.NDArray[Any]], text: bool) -> pa.Array:
@@ -150,7 +171,14 @@ def _scores(event: PredictionEvent) -> npt.NDArray[np.float64]:
     return score.astype(np.float64)
 
 
-def _labels(event: PredictionEvent) -> list[str | None]:
-    if event.outputs is None or "label" not in event.outputs:
-        return [None] * event.rows
-    return [str(label) for label in event.outputs["label"].tolist()]
+def _label_column(events: list[PredictionEvent]) -> pa.Array:
+    found = [None if event.outputs is None else event.outputs.get("label") for event in events]
+    labels = [some for some in found if some is not None]
+    if len(labels) == len(found) and len({some.dtype for some in labels}) == 1 and labels[0].dtype.kind != "O":
+        # few classes, many rows: each class is written as text once
+        classes, places = np.unique(np.concatenate(labels), return_inverse=True)
+        return pa.array([str(label) for label in classes.tolist()], type=pa.string()).take(pa.array(places))
+    rows: list[str | None] = []
+    for event, some in zip(events, found, strict=True):
+        rows += [None] * event.rows if some is None else [str(label) for label in some.tolist()]
+    return pa.array(rows, type=pa.string())
