@@ -19,6 +19,8 @@ class FastSettings(Section):
     """Run user code on the replica's own event loop, and buffer its request log."""
     ha_proxy_threads: int = Field(1, ge=1, le=64)
     """Threads of HAProxy; one per two cores."""
+    ha_proxy_metrics: bool = False
+    """Have a Python process take apart a line of HAProxy's log per request; replicas count more, for less."""
     watch_callers: bool = False
     """Give a request up when its caller leaves: two more tasks per request, which cost more than most predictions."""
     niceness: int = Field(0, ge=0, le=19)
@@ -32,6 +34,7 @@ class FastSettings(Section):
         unwatched = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "raymlops.runtime.http_middleware.middlewares"}
         return {
             **({} if self.watch_callers else unwatched),
+            "RAY_SERVE_HAPROXY_METRICS_ENABLED": str(int(self.ha_proxy_metrics)),
             "RAY_worker_niceness": str(self.niceness),
             "RAY_SERVE_ENABLE_HA_PROXY": str(int(self.ha_proxy)),
             "RAY_SERVE_THROUGHPUT_OPTIMIZED": str(int(self.throughput_optimized)),
