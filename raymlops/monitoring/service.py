@@ -16,7 +16,7 @@ from raymlops.config.monitoring import MonitoringConfig
 from raymlops.errors import ConfigError, ModelVersionNotFound, RaymlopsError
 from raymlops.monitoring.alarm import AlarmRule
 from raymlops.monitoring.label_arrivals import LabelArrivals
-from raymlops.monitoring.labels import KEY, label_text
+from raymlops.monitoring.labels import KEY, join_labels, label_text
 from raymlops.monitoring.late_labels import LateLabels
 from raymlops.monitoring.ports import EventTables, FeatureAudit, WindowMetadata
 from raymlops.monitoring.profile import Profile
@@ -294,7 +294,7 @@ class MonitorService:
             usual=tuple(self._history(model, start).usual(start, self._config.window)),
         )
         record, profile = observe_window(data, self._config)
-        self._profiles.store(record, events)
+        self._profiles.store(record, events, join_labels(events, labels).labels)
         self._metadata.put_window(record, b"" if profile is None else profile.dumps())
         return record
 
@@ -334,6 +334,7 @@ class MonitorService:
         found = refresh_window(window, data, until, self._config)
         ended = until >= window.end + self._config.label_delay + self._config.late_labels
         if ended or found.performance != window.performance:
+            self._profiles.relabel(window, events, join_labels(events, data.labels).labels)
             self._metadata.put_window(found, self._metadata.get_profile(model, window.start))
 
     def _answering(self, model: str, champion: int, events: pa.Table) -> dict[int, ModelVersion]:

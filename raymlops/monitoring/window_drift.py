@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from raymlops.config.monitoring import DriftConfig
 from raymlops.monitoring.drift import DriftRule
-from raymlops.monitoring.labels import label_number
+from raymlops.monitoring.label_counts import label_profile, with_labels
 from raymlops.monitoring.profile import LABEL_COLUMN, SCORE_COLUMN, Profile
 from raymlops.monitoring.recorded import LOGGED
 from raymlops.monitoring.reference import Reference
@@ -62,9 +62,9 @@ def judge_drift(data: WindowData, answered: pa.Table, labels: Sequence[str | Non
     profile, label, known = unlabelled, None, 0
     if LABEL_COLUMN in reference.columns:
         alone = reference.only(LABEL_COLUMN)
-        own = alone.profile(_label_column(alone, labels))
+        own = label_profile(alone, labels)
         label, known = alone.compare(own, rule=rule).columns[LABEL_COLUMN], own.rows
-        profile = _with_labels(unlabelled, own)
+        profile = with_labels(unlabelled, own)
     inputs = {name: column for name, column in columns.items() if name not in {SCORE_COLUMN, LABEL_COLUMN}}
     return WindowDrift(
         drifted=together or (bool(inputs) and drifted_share(inputs) >= config.min_share),
@@ -122,7 +122,7 @@ def _profile(reference: Reference, answered: pa.Table, champion: int) -> Profile
     inputs = answered.select([name for name in answered.column_names if name in reference.columns])
     profile = reference.profile(inputs)
     if LABEL_COLUMN in reference.columns:
-        profile = _with_labels(profile, None)
+        profile = with_labels(profile, None)
     if SCORE_COLUMN not in reference.columns:
         return profile
     own = reference.profile(inputs.filter(pc.fill_null(pc.equal(answered["version"], champion), False)))
@@ -130,23 +130,3 @@ def _profile(reference: Reference, answered: pa.Table, champion: int) -> Profile
     if SCORE_COLUMN in own.ranges:
         ranges[SCORE_COLUMN] = own.ranges[SCORE_COLUMN]
     return replace(profile, counts={**profile.counts, SCORE_COLUMN: own.counts[SCORE_COLUMN]}, ranges=ranges)
-
-
-def _label_column(reference: Reference, labels: Sequence[str | None]) -> pa.Table:
-    """The labels that are known, in the kind that the reference has: one that has not come yet is not missing."""
-    known = [text for text in labels if text is not None]
-    numbers = reference.bins(LABEL_COLUMN).ordered
-    column = pa.array([label_number(text) for text in known]) if numbers else pa.array(known, pa.string())
-    return pa.table({LABEL_COLUMN: column})
-
-
-def _with_labels(profile: Profile, labels: Profile | None) -> Profile:
-    """The profile with these labels and no others; ``None``: without any."""
-    none = profile.counts[LABEL_COLUMN] * 0
-    ranges = {name: pair for name, pair in profile.ranges.items() if name != LABEL_COLUMN}
-    return replace(
-        profile,
-        counts={**profile.counts, LABEL_COLUMN: none if labels is None else labels.counts[LABEL_COLUMN]},
-        ranges=ranges if labels is None else ranges | labels.ranges,
-        problems={name: problem for name, problem in profile.problems.items() if name != LABEL_COLUMN},
-    )

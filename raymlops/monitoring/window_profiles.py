@@ -10,11 +10,13 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from raymlops.clock import from_us, to_us
 from raymlops.config.monitoring import MonitoringConfig
 from raymlops.errors import ConfigError
 from raymlops.monitoring.conditions import condition_mask
+from raymlops.monitoring.label_counts import label_profile, with_labels
 from raymlops.monitoring.ports import EventTables, WindowMetadata
 from raymlops.monitoring.profile import LABEL_COLUMN, Profile
 from raymlops.monitoring.reference import Reference
@@ -26,6 +28,8 @@ MAX_SEGMENTS = 50
 _WINDOWS_AT_ONCE = 8
 LEVELS = 6
 QUARTERS = (0.25, 0.5, 0.75)
+
+Mask = NDArray[np.bool_]
 
 
 class Part(NamedTuple):
@@ -66,39 +70,55 @@ def _levels(name: str, reference: Reference) -> list[str]:
     return [f"{name} <= {texts[0]}", *between, f"{name} > {texts[-1]}"]
 
 
-def profile_parts(reference: Reference, events: pa.Table, segments: Sequence[str] = ()) -> dict[Part, Profile]:
+def profile_parts(
+    reference: Reference,
+    events: pa.Table,
+    segments: Sequence[str] = (),
+    labels: Sequence[str | None] | None = None,
+) -> dict[Part, Profile]:
     """Profile a window's answered rows, part by part; shadows' too, apart from the others.
 
     Args:
         reference: The champion's, whose bins all parts are counted on.
-        events: Prediction events; those that failed are left out.
+        events: N prediction events; those that failed are left out.
         segments: Conditions; one that cannot be read, or names a column that is not logged, is left out.
+        labels: The N labels' texts, ``None`` where there is none; by default none at all.
     """
-    events = events.filter(pc.is_null(events["error"]))
     wanted = [name for name in events.column_names if name in reference.columns and name != LABEL_COLUMN]
+    labelled = LABEL_COLUMN in reference.columns
+    parts = {}
+    for part, mask in _masks(events, segments):
+        profile = reference.profile(events.filter(pa.array(mask)).select(wanted), sketched=True)
+        parts[part] = with_labels(profile, None) if labelled else profile
+    if labels is not None and labelled:
+        counted = _label_parts(reference, events, segments, labels)
+        parts = {part: with_labels(profile, counted[part]) for part, profile in parts.items()}
+    return parts
+
+
+def _label_parts(
+    reference: Reference, events: pa.Table, segments: Sequence[str], labels: Sequence[str | None]
+) -> dict[Part, Profile]:
+    alone, texts = reference.only(LABEL_COLUMN), np.array(labels, dtype=object)
+    return {part: label_profile(alone, texts[mask].tolist(), sketched=True) for part, mask in _masks(events, segments)}
+
+
+def _masks(events: pa.Table, segments: Sequence[str]) -> Iterator[tuple[Part, Mask]]:
+    """The parts that have rows, and which rows are theirs."""
     masks = {"": np.ones(events.num_rows, dtype=np.bool_)}
     for segment in segments:
         try:
             masks[segment] = condition_mask(segment, events)
         except ConfigError:
             continue  # the segment's performance says what is wrong with it
-    parts = {}
-    pairs = events.select(["version", "role"]).group_by(["version", "role"]).aggregate([]).to_pylist()
+    answered = pc.is_null(events["error"])
+    pairs = events.filter(answered).select(["version", "role"]).group_by(["version", "role"]).aggregate([]).to_pylist()
     for version, role in sorted((pair["version"], pair["role"]) for pair in pairs):
-        own = pc.and_(pc.equal(events["version"], version), pc.equal(events["role"], role))
+        same = pc.and_(pc.equal(events["version"], version), pc.equal(events["role"], role))
+        own = np.asarray(pc.fill_null(pc.and_(answered, same), False).to_numpy(), dtype=np.bool_)
         for segment, mask in masks.items():
-            rows = events.filter(pc.and_(own, pa.array(mask))).select(wanted)
-            if rows.num_rows:
-                parts[Part(int(version), str(role), segment)] = _without_labels(reference.profile(rows, sketched=True))
-    return parts
-
-
-def _without_labels(profile: Profile) -> Profile:
-    """Labels are no part of what was predicted on: that there are none is no problem."""
-    if LABEL_COLUMN in profile.counts:
-        profile.problems.pop(LABEL_COLUMN, None)
-        profile.counts[LABEL_COLUMN][:] = 0
-    return profile
+            if (own & mask).any():
+                yield Part(int(version), str(role), segment), own & mask
 
 
 class WindowProfiles:
@@ -155,10 +175,33 @@ class WindowProfiles:
         self._metadata.add_late_profiles(model, late, marks, previous)
         return marks
 
-    def store(self, window: WindowRecord, events: pa.Table) -> None:
-        """Profile a window's events; a repeat replaces what an earlier call stored."""
-        profiles = self._profiles(window, events)
+    def store(self, window: WindowRecord, events: pa.Table, labels: Sequence[str | None]) -> None:
+        """Profile a window's events and their labels; a repeat replaces what an earlier call stored."""
+        profiles = self._profiles(window, events, labels)
         self._metadata.put_profiles(window.model, window.start, profiles)
+
+    def relabel(self, window: WindowRecord, events: pa.Table, labels: Sequence[str | None]) -> None:
+        """Count the labels that are known by now in place of those known before; all other counts stay.
+
+        Args:
+            window: A closed window.
+            events: All its events, those that came late among them: their labels are counted with the others'.
+            labels: Their labels' texts, ``None`` where there is none.
+        """
+        reference = self._reference_of(window.model, window.champion)
+        if reference is None or LABEL_COLUMN not in reference.columns:
+            return
+        if reference.digest != Profile.loads(self._metadata.get_profile(window.model, window.start)).reference:
+            return  # the version's reference is not the one that the window was counted on
+        segments = frozen_segments(self._segments_of(window.model, window.champion), reference)
+        counted = _label_parts(reference, events, segments, labels)
+        stored = self._metadata.list_profiles(window.model, window.start, from_us(to_us(window.start) + 1))
+        relabelled = []
+        for each in sorted(stored, key=lambda each: each.late):  # a part whose rows all came late has no other
+            found = counted.pop(Part(each.version, each.role, each.segment), None)
+            labelled = with_labels(Profile.loads(each.profile), found)
+            relabelled.append(each.model_copy(update={"profile": labelled.dumps()}))
+        self._metadata.put_profiles(window.model, window.start, relabelled)
 
     def stored(self, model: str, start: datetime, end: datetime) -> Iterator[WindowProfile]:
         """The profiles of windows that start at or after ``start`` and before ``end``, a few windows at a time."""
@@ -184,7 +227,14 @@ class WindowProfiles:
                 found.append(profile if earlier is None else _added(earlier, profile))
         return found
 
-    def _profiles(self, window: WindowRecord, events: pa.Table, *, late: bool = False) -> list[WindowProfile]:
+    def _profiles(
+        self,
+        window: WindowRecord,
+        events: pa.Table,
+        labels: Sequence[str | None] | None = None,
+        *,
+        late: bool = False,
+    ) -> list[WindowProfile]:
         reference = self._reference_of(window.model, window.champion)
         if reference is None:
             return []
@@ -201,7 +251,7 @@ class WindowProfiles:
                 rows=profile.rows,
                 profile=profile.dumps(),
             )
-            for part, profile in profile_parts(reference, events, segments).items()
+            for part, profile in profile_parts(reference, events, segments, labels).items()
         ]
 
 
