@@ -57,6 +57,14 @@ def card(
 
 @app.command()
 @one_line_errors
+def verify(name: str, version: int, config: ConfigOption = None) -> None:
+    """Check every file of a version against its manifest, then load it and ask it."""
+    with platform(config) as connected:
+        show_json({"digest": connected.models.verify(name, version).digest, "verified": True})
+
+
+@app.command()
+@one_line_errors
 def history(name: str, json: JsonOption = False, config: ConfigOption = None) -> None:
     """Every change of the aliases, oldest first."""
     with platform(config) as connected:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from raymlops.errors import ModelLoadFailed
 from raymlops.metadata.mlflow import MlflowProjection
 from raymlops.metadata.protocols import Metadata
 from raymlops.records.runs import RunStatus
@@ -50,9 +51,18 @@ class Projector:
 
         Raises:
             StorageError: MLflow fails; what was written stays, and the next sync goes on.
+            ModelLoadFailed: A version's files are missing or altered; all other models are up to date.
         """
         with self._lock:
-            return self._sync_runs() + sum(self._sync_model(name) for name in self._metadata.list_models())
+            written, broken = self._sync_runs(), None
+            for name in self._metadata.list_models():
+                try:
+                    written += self._sync_model(name)
+                except ModelLoadFailed as error:
+                    broken = broken or error  # one model whose files are harmed keeps no other from being shown
+            if broken is not None:
+                raise broken
+            return written
 
     def _sync_runs(self) -> int:
         written = 0

@@ -90,6 +90,14 @@ class Models(Subject):
         """One version."""
         return self._services.metadata.get_version(name, version)
 
+    def verify(self, name: str, version: int) -> ModelVersion:
+        """Check every file of a version against its manifest, then load it and ask it what it was asked when packaged.
+
+        Raises:
+            ModelLoadFailed: A file is missing or altered, or the model no longer answers as it did.
+        """
+        return self._services.models.verify(name, version)
+
     def history(self, name: str) -> Sequence[AliasChange]:
         """Every change of the aliases ``champion`` and ``backup``, oldest first."""
         return self._services.metadata.alias_history(name)

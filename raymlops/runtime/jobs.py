@@ -23,6 +23,9 @@ _POLL_S = 0.25
 _NO_AGENT = "No available agent"
 _AGENT_TIMEOUT_S = 30.0
 """How long the node's job agent may take to come up after the head has."""
+_ANNOUNCED = "announced"
+_SUBMIT_TIMEOUT_S = 300.0
+"""How long after it was announced a run must have a job."""
 _FINAL = {JobStatus.STOPPED, JobStatus.SUCCEEDED, JobStatus.FAILED}
 
 
@@ -99,12 +102,26 @@ class JobRunner:
                 return None
             raise UnavailableError(f"the job service does not answer: {error}") from error
 
+    def announce(self, run_id: str) -> None:
+        """Note, before it is recorded, that a run is about to be submitted: whoever does may be killed before that."""
+        place = self._home / "runs" / run_id
+        place.mkdir(parents=True, exist_ok=True)
+        (place / _ANNOUNCED).touch()
+
+    def _is_forgotten(self, run_id: str) -> bool:
+        """Whether a run was announced long ago, on the wall clock; who told of none is left alone."""
+        try:
+            at = (self._home / "runs" / run_id / _ANNOUNCED).stat().st_mtime
+        except FileNotFoundError:
+            return False
+        return time.time() - at > _SUBMIT_TIMEOUT_S
+
     def reconcile(self, run: Run) -> Run:
         """Bring a run to its end whose job ended without saying so (killed, crashed, never started)."""
         if run.status.final:
             return run
         status = self._status(run.id)
-        if status is None and run.status == RunStatus.PENDING:
+        if status is None and run.status == RunStatus.PENDING and not self._is_forgotten(run.id):
             return run
         if status is not None and status not in _FINAL:
             return run

@@ -26,13 +26,13 @@ from raymlops.records.models import ModelVersion
 from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus
 from raymlops.runtime.jobs import JobRunner
-from raymlops.serving.model_files import save_model
+from raymlops.serving.model_files import load_model, save_model
 
 __all__ = ["DeliveryOperator", "ModelOperator", "RunOperator"]
 
 
 class ModelOperator:
-    """Registers models that were fitted elsewhere."""
+    """Registers models that were fitted elsewhere, and checks those that are registered."""
 
     def __init__(self, home: Path, metadata: Metadata, clock: Clock) -> None:
         self._home = home
@@ -105,6 +105,17 @@ class ModelOperator:
         values = artifacts.get(ArtifactRef(digest=made[-1]["card"], kind="json"))
         return values, artifacts.get(ArtifactRef(digest=made[-1]["page"], kind="bytes")).decode()
 
+    def verify(self, name: str, version: int) -> ModelVersion:
+        """Check every file of a version against its manifest, and this against its digest; then load and ask it.
+
+        Raises:
+            ModelVersionNotFound: There is no such version.
+            ModelLoadFailed: A file is missing or altered, or the model no longer answers as it did.
+        """
+        found = self._metadata.get_version(name, version)
+        load_model(Path(found.path), found.manifest, found.digest)
+        return found
+
 
 class RunOperator:
     """Starts runs from the deployed bundle and watches them."""
@@ -141,6 +152,7 @@ class RunOperator:
             bundle=deployment.bundle,
             created_at=self._clock.now(),
         )
+        self._jobs.announce(run.id)
         run = self._metadata.create_run(run)
         self._associate(run)
         if not run.status.final:
@@ -165,6 +177,7 @@ class RunOperator:
         fresh = Run.model_validate(
             run.model_dump(include={"id", "pipeline", "parameters", "reason", "bundle", "created_at"})
         )
+        self._jobs.announce(fresh.id)
         fresh = self._metadata.create_run(fresh)
         self._associate(fresh)
         self._jobs.submit(fresh)

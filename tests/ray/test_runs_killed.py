@@ -6,14 +6,15 @@ import os
 import signal
 import time
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
-from raymlops.errors import NotFoundError
+from raymlops.errors import ModelLoadFailed, NotFoundError
 from raymlops.records.bundles import BundleManifest, Deployment
-from raymlops.records.runs import RunStatus, StepStatus
+from raymlops.records.runs import Run, RunStatus, StepStatus
 from raymlops.testing.training_project import DEFINITIONS, PROJECT, SOURCE, tables
 
 if TYPE_CHECKING:
@@ -73,6 +74,16 @@ def _kill_metadata() -> None:
     os.kill(found[0].pid, signal.SIGKILL)
 
 
+def test_a_run_whose_launcher_was_killed_does_not_wait_for_ever(platform: Platform, project: str) -> None:
+    services, now = platform._services, platform.clock.now()
+    services.jobs.announce("never-submitted")
+    services.metadata.create_run(Run(id="never-submitted", pipeline="other", created_at=now))
+    assert platform.runs.get("never-submitted").status is RunStatus.PENDING
+    os.utime(platform.config.home / "runs" / "never-submitted" / "announced", (0, 0))
+    (found,) = platform.runs.list("other")
+    assert (found.status, found.error) == (RunStatus.FAILED, "the job ended: the job is unknown to the cluster")
+
+
 def test_a_job_that_is_killed_ends_keeps_its_logs_and_is_resumed(platform: Platform, project: str) -> None:
     run = platform.runs.start(project, parameters=PARAMETERS, wait=False)
     logs = platform.config.home / "runs" / run.id / "logs"
@@ -95,5 +106,12 @@ def test_a_job_that_is_killed_ends_keeps_its_logs_and_is_resumed(platform: Platf
     assert first["tune"] is StepStatus.SUCCEEDED
     assert f"resumes {run.id}" in platform.runs.logs(done.id)
     assert [version.version for version in platform.models.list(PROJECT.model)] == [done.result["version"]]
+    version = platform.models.verify(PROJECT.model, done.result["version"])
+    model = Path(version.path) / "model.ubj"
+    content = model.read_bytes()
+    model.write_bytes(content[:-1] + b"?")
+    with pytest.raises(ModelLoadFailed, match=r"model\.ubj"):
+        platform.models.verify(PROJECT.model, version.version)
+    model.write_bytes(content)
     assert not [r for r in platform.runs.list(project) if not r.status.final]
     assert [v.name for v in platform.models.trained_on("depot_loads")] == [PROJECT.model]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from raymlops.errors import StorageError
+from raymlops.errors import ModelLoadFailed, StorageError
 from raymlops.metadata import MetadataService
 from raymlops.metadata.projector import Projector
 from raymlops.records.models import ModelVersion
@@ -23,6 +23,7 @@ class Shown:
         self.versions: list[tuple[str, int]] = []
         self.aliases: dict[str, int | None] = {}
         self.failing = False
+        self.harmed = ""
 
     def project_run(self, run: Run, trials: list[Any]) -> str:
         self.runs[run.id] = (str(run.status), len(trials))
@@ -31,6 +32,8 @@ class Shown:
     def project_version(self, version: ModelVersion, model_dir: Path) -> str:
         if self.failing:
             raise StorageError("mlflow is gone")
+        if version.name == self.harmed:
+            raise ModelLoadFailed("model.ubj is altered")
         if (version.name, version.version) not in self.versions:
             self.versions.append((version.name, version.version))
         return f"models:/{version.name}/{len(self.versions)}"
@@ -85,4 +88,16 @@ def test_a_sync_that_failed_goes_on_where_it_was(metadata: MetadataService) -> N
     with pytest.raises(StorageError):
         projector.sync()
     shown.failing = False
+    assert projector.sync() == 4
+
+
+def test_a_model_whose_files_are_harmed_keeps_no_other_from_being_shown(metadata: MetadataService) -> None:
+    metadata.register_version(example_draft("delay"), key="a")
+    shown = Shown()
+    projector = _projector(metadata, shown)
+    shown.harmed = "churn"
+    with pytest.raises(ModelLoadFailed):
+        projector.sync()
+    assert shown.versions == [("delay", 1)]
+    shown.harmed = ""
     assert projector.sync() == 4
