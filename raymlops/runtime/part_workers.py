@@ -13,8 +13,9 @@ from ray.util.annotations import RayDeprecationWarning
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import RaymlopsError, UnavailableError
 from raymlops.records.scoring import Part, PartReceipt
+from raymlops.runtime.free_cpus import await_free_cpus
 from raymlops.runtime.join_tasks import join_tasks
-from raymlops.runtime.tuning import await_free_cpus
+from raymlops.runtime.niceness import give_way
 from raymlops.scoring.opening import ScorerSetting, open_scorer
 
 __all__ = ["score_on_cluster"]
@@ -27,6 +28,7 @@ class _Worker:
     """Scores parts one by one. What it reads and writes passes through no other process."""
 
     def __init__(self, setting: ScorerSetting, config: PlatformConfig, as_tasks: bool) -> None:
+        give_way()
         self._scorer = open_scorer(setting, join_tasks(config.features) if as_tasks else None)
 
     def __call__(self, batch: pa.Table) -> pa.Table:

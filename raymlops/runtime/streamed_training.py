@@ -19,8 +19,8 @@ from raymlops.experiments.task import FloatArray, is_numeric
 from raymlops.features import FeatureReader
 from raymlops.features.bucketed_tables import BlockedTable
 from raymlops.records.models import ModelVersion
+from raymlops.runtime.free_cpus import await_free_cpus
 from raymlops.runtime.operators import ModelOperator
-from raymlops.runtime.tuning import await_free_cpus
 
 __all__ = ["DatasetRows", "StreamedTraining"]
 

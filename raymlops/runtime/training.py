@@ -18,10 +18,11 @@ from raymlops.runtime import cluster
 from raymlops.runtime.clients import ActorProxy, wake_projector
 from raymlops.runtime.clocks import build_clock
 from raymlops.runtime.feature_readers import open_reader
+from raymlops.runtime.free_cpus import await_free_cpus
 from raymlops.runtime.join_tasks import join_tasks
 from raymlops.runtime.names import METADATA
 from raymlops.runtime.trial_log import write_trials
-from raymlops.runtime.tuning import RayTuner, await_free_cpus
+from raymlops.runtime.tuning import RayTuner
 from raymlops.steps.context import TrainingContext
 from raymlops.steps.training import train_project
 

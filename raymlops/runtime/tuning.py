@@ -3,61 +3,28 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from raymlops.errors import TrainingError, UnavailableError
+from raymlops.errors import TrainingError
 from raymlops.experiments.halving import Halving, HalvingRule
 from raymlops.experiments.search import Search
 from raymlops.experiments.stepped import SteppedTrial
 from raymlops.experiments.task import LearningTask
 from raymlops.experiments.trial import TrialResult, TrialSpec, run_trial
+from raymlops.runtime.free_cpus import await_free_cpus
 from raymlops.runtime.niceness import give_way
 
-__all__ = ["RayTuner", "await_free_cpus"]
+__all__ = ["RayTuner"]
 
 _RESTARTS = 2
-
-
-def await_free_cpus(cpus: float, timeout_s: float) -> float:
-    """Wait until the cluster has ``cpus`` free; Tune itself would wait for ever on cores that Serve holds.
-
-    Returns:
-        How many are free.
-
-    Raises:
-        UnavailableError: They were not within ``timeout_s``; the message says what holds them.
-    """
-    deadline = time.monotonic() + timeout_s
-    while True:
-        free = float(ray.available_resources().get("CPU", 0.0))
-        if free >= cpus:
-            return free
-        if time.monotonic() > deadline:
-            total = ray.cluster_resources().get("CPU", 0.0)
-            message = f"{cpus:g} CPUs were not free within {timeout_s:g} s: {free:g} of {total:g} are; held by "
-            raise UnavailableError(message + (", ".join(_holders()) or "tasks that already ended"))
-        time.sleep(0.2)
-
-
-def _holders() -> list[str]:
-    """Actors that hold CPUs, as ``class: cpus``."""
-    from ray.util.state import list_actors
-
-    address = ray.get_runtime_context().gcs_address
-    alive = [("state", "=", "ALIVE")]
-    actors = list_actors(address, filters=alive, detail=True, raise_on_missing_output=False)
-    held = {actor.class_name: (actor.required_resources or {}).get("CPU", 0) for actor in actors}
-    return [f"{name}: {cpus:g}" for name, cpus in sorted(held.items()) if cpus]
 
 
 class _Trial(tune.Trainable):  # type: ignore[misc]  # Ray is untyped

@@ -89,7 +89,7 @@ def test_tune_gives_the_results_of_one_process(platform: Platform, tmp_path: Pat
 
 
 def test_a_search_gives_up_where_no_cpu_gets_free(platform: Platform) -> None:
-    from raymlops.runtime.tuning import await_free_cpus
+    from raymlops.runtime.free_cpus import await_free_cpus
 
     with pytest.raises(UnavailableError, match=r"64 CPUs were not free within 0\.1 s"):
         await_free_cpus(64, 0.1)
