@@ -32,6 +32,7 @@ FIGURES = {
     "domain_classifier": domain_classifier.measure,
     "drift": drift.measure,
     "false_alarms": false_alarms.measure,
+    "false_alarms_beside_evidently": false_alarms.measure_beside_evidently,
     "estimated_performance": estimated_performance.measure,
     "ingest_events": ingest_events.measure,
     "join": join.measure,
