@@ -137,7 +137,7 @@ def worst_segment(
 
 
 class _Search:
-    """Every level of every column, and every pair of levels of two columns, as cells of one matrix product.
+    """Every level of every column, and every pair of levels of two columns, as cells that are counted in one go.
 
     Args:
         levels: One per column.
@@ -146,10 +146,16 @@ class _Search:
 
     def __init__(self, levels: Sequence[Levels], min_rows: int) -> None:
         self._levels = levels
-        self._indicators = np.hstack([np.eye(len(found.conditions))[found.codes] for found in levels], dtype=np.float64)
-        self._rows = len(self._indicators)
-        counts = self._indicators.T @ self._indicators
-        owner = np.repeat(np.arange(len(levels)), [len(found.conditions) for found in levels])
+        sizes = [len(found.conditions) for found in levels]
+        owner = np.repeat(np.arange(len(levels)), sizes)
+        first = np.cumsum(sizes) - sizes
+        self._places = np.stack([found.codes + start for found, start in zip(levels, first, strict=True)])
+        """Column x row -> its level, numbered through all columns."""
+        self._rows = self._places.shape[1]
+        one, other = np.triu_indices(len(levels))
+        self._cell_of = (self._places[one] * owner.size + self._places[other]).ravel()
+        self._pairs = one.size
+        counts = np.bincount(self._cell_of, minlength=owner.size**2).reshape(owner.size, -1)
         diagonal = np.eye(len(owner), dtype=np.bool_)
         possible = (np.triu(owner[:, None] != owner[None, :]) | diagonal) & (
             np.minimum(counts, self._rows - counts) >= min_rows
@@ -164,7 +170,8 @@ class _Search:
         """Excess sum of each cell over its share, in standard errors of drawing its rows at random."""
         if not self._cells.size:
             return np.zeros(1)
-        sums = (self._indicators.T @ (values[:, None] * self._indicators))[self._possible]
+        weights = np.tile(values, self._pairs)
+        sums = np.bincount(self._cell_of, weights, self._possible.size).reshape(self._possible.shape)[self._possible]
         share = self._counts / self._rows
         spread = values.std(ddof=1) * np.sqrt(self._counts * (1 - share))
         found: Floats = (sums - self._counts * values.mean()) / spread
@@ -173,7 +180,7 @@ class _Search:
     def mask(self, cell: int) -> Mask:
         """Rows of a cell."""
         one, other = self._cells[cell]
-        mask: Mask = (self._indicators[:, one] > 0) & (self._indicators[:, other] > 0)
+        mask: Mask = (self._places[self._owner[one]] == one) & (self._places[self._owner[other]] == other)
         return mask
 
     def condition(self, cell: int) -> str:
