@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from raymlops.errors import DataError
 from raymlops.experiments import LearningTask, estimators, fit_candidate, loss_curve, matrix
+from raymlops.experiments.task import FloatArray
 from raymlops.serving.model_files import save_model
 from raymlops.steps.context import TrainingContext
 from raymlops.steps.served import EXPECTED
@@ -58,25 +59,59 @@ def fit_and_package(
 
     Returns:
         ``model``, the directory; ``probes``, the probe rows with what the estimator itself says to them; ``fit``:
-        ``rows`` it was fitted on, whether it ``converged``, and the ``curve`` of its loss on them by rounds.
+        ``rows`` it was fitted on, whether it ``converged`` and ``takes_missing`` values, and the ``curve`` of its
+        loss on them by rounds.
 
     Raises:
         DataError: The estimator's predictions are not finite, or it cannot be packaged.
     """
+    asked = probes.num_rows
     fitted = fit_candidate(winner["family"], winner["params"], seed=winner["seed"], rows=rows, task=task)
     estimator = fitted.estimator
-    probes = probes.select(list(task.inputs))
-    expected = estimators.predict(estimator, matrix(probes, task.inputs), task.kind).reshape(probes.num_rows, -1)
-    if not np.isfinite(expected).all():
-        odd = np.flatnonzero(~np.isfinite(expected).all(axis=1)).tolist()
-        raise DataError(
-            f"predictions of family {winner['family']!r} must be finite, and those for probe rows {odd} are not: "
-            f"{probes.num_rows - 4} seen rows, then all missing, zeros, far below and far above what was seen"
-        )
+    probes, expected = _answers(estimator, probes.select(list(task.inputs)), task)
     for place in range(expected.shape[1]):
         probes = probes.append_column(f"{EXPECTED}{place}", pa.array(expected[:, place]))
     directory = context.scratch("model")
     save_model(directory, estimator, example=rows.select(list(task.inputs)).slice(0, 100))
     curve = loss_curve(estimator, rows, task)
-    fit = {"rows": fitted.rows, "converged": fitted.converged, "curve": [list(point) for point in curve]}
+    fit = {
+        "rows": fitted.rows,
+        "converged": fitted.converged,
+        "curve": [list(point) for point in curve],
+        "takes_missing": probes.num_rows == asked,
+    }
     return {"model": directory, "probes": probes, "fit": fit}
+
+
+def _answers(estimator: Any, probes: pa.Table, task: LearningTask) -> tuple[pa.Table, FloatArray]:
+    """The probe rows that an estimator answers, and its answers [rows, outputs].
+
+    One that takes no missing values is spared the row that holds nothing else: no caller gets that far with it.
+
+    Raises:
+        DataError: It fails on a row of values, or an answer is not finite.
+    """
+    try:
+        whole = _predicted(estimator, probes, task)
+    except ValueError:
+        whole = None
+    if whole is not None and np.isfinite(whole).all():
+        return probes, whole
+    kept, problems = [], []
+    for place in range(probes.num_rows):
+        row = probes.slice(place, 1)
+        try:
+            problem = "" if np.isfinite(_predicted(estimator, row, task)).all() else "the answer is not finite"
+            kept.append(place)
+        except ValueError as error:
+            problem = "" if not any(column.null_count == 0 for column in row.columns) else str(error)
+        problems += [f"{row.to_pylist()[0]}: {problem}"] if problem else []
+    if problems:
+        raise DataError(f"the estimator must answer every row of values: {'; '.join(problems[:3])}")
+    probes = probes.take(pa.array(kept))
+    return probes, _predicted(estimator, probes, task)
+
+
+def _predicted(estimator: Any, rows: pa.Table, task: LearningTask) -> FloatArray:
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what comes of them is looked at
+        return estimators.predict(estimator, matrix(rows, task.inputs), task.kind).reshape(rows.num_rows, -1)

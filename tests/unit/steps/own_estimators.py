@@ -7,7 +7,7 @@ from typing import Any
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.dummy import DummyClassifier
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
@@ -32,3 +32,13 @@ def untrusted() -> Untrusted:
 
 def fails() -> Failing:
     return Failing()
+
+
+def bare() -> LogisticRegression:
+    """Takes no missing values."""
+    return LogisticRegression()
+
+
+def exploding() -> Pipeline:
+    """Fine wherever rows were seen, and beyond all numbers a little further on."""
+    return make_pipeline(SimpleImputer(), PolynomialFeatures(220, interaction_only=False), LinearRegression())

@@ -32,7 +32,7 @@ def test_each_set_of_rows_has_its_own_metrics(frame: pa.Table, parts: Any, train
     assert evaluation["train_rows"] == 900
     assert evaluation["baseline"]["log_loss"] == pytest.approx(0.693, abs=0.01)
     assert evaluation["baseline_train"]["log_loss"] > evaluation["train"]["log_loss"]
-    assert evaluation["fit"] == {"rows": 900, "converged": True, "curve": []}
+    assert evaluation["fit"] == {"rows": 900, "converged": True, "curve": [], "takes_missing": True}
     assert evaluation["holdout"].metrics["log_loss"] < 0.6
     assert {s.column for s in evaluation["holdout"].slices} == {"day"}
     assert got["scores"]["score"].to_numpy() == pytest.approx(predictions_of(model, frame.slice(900))[:, 1])

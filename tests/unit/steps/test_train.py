@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from raymlops.pipelines import Halt
 from raymlops.steps import TrainingContext
+from raymlops.steps.infra_probe import probe
 from raymlops.steps.served import load_packaged, predictions_of
-from raymlops.steps.train import refit_winner
+from raymlops.steps.train import refit_winner, train
 
 DOSSIER = {"metrics": {"log_loss": 0.5}, "champion_metrics": {}, "comparison": {}, "reason": "better"}
 
@@ -79,3 +82,30 @@ def test_a_refit_that_went_wrong_is_refused(
     assert got.result["outcome"] == "refused"
     assert got.result["reason"].startswith("refit is not sane")
     assert got.result["metrics"] == DOSSIER["metrics"]
+
+
+def test_an_estimator_that_takes_no_missing_values_is_not_asked_with_them(
+    bare: TrainingContext, frame: pa.Table, parts: Any, winner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    whole = frame.filter(pc.and_(pc.is_valid(frame["v__x"]), pc.is_valid(frame["v__y"])))
+    sizes = {"validation": 500, "holdout": 700, "rows": whole.num_rows}
+    own = {**winner, "family": "own_estimators:bare", "params": {"C": 1.0}}
+    got = train(bare, frame=whole, parts={**parts, **sizes}, winner=own)
+    assert not isinstance(got, Halt)
+    assert got["probes"].num_rows == 67
+    assert got["fit"]["takes_missing"] is False
+    assert probe(got["model"], got["probes"])["problem"] == ""
+
+
+def test_a_model_that_answers_no_number_a_little_beyond_what_was_seen_is_refused(
+    bare: TrainingContext, frame: pa.Table, parts: Any, winner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    task = {**parts["task"], "kind": "regressor", "metric": "rmse", "inputs": ["day"]}
+    own = {**winner, "family": "own_estimators:exploding", "params": {}}
+    got = train(bare, frame=frame, parts={**parts, "task": task}, winner=own)
+    assert isinstance(got, Halt)
+    assert got.result["outcome"] == "refused"
+    assert "must answer every row of values: {'day': -60}" in got.result["reason"]
+    assert got.result["blessings"][0]["granted"] is False
