@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from raymlops.errors import ConfigError
-from raymlops.experiments import LearningTask, matrix, metrics, target
+from raymlops.experiments import LearningTask, fit_candidate, matrix, metrics, target
 from raymlops.experiments.estimators import FAMILIES, build, predict
 
 SMALL = {
@@ -16,11 +18,14 @@ SMALL = {
 }
 
 
+def _fitted(family: str, rows: pa.Table, task: LearningTask, seed: int = 1, **params: Any) -> Any:
+    return fit_candidate(family, params or SMALL[family], seed=seed, rows=rows, task=task).estimator
+
+
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_every_family_learns_with_missing_values(family: str, rows: pa.Table, task: LearningTask) -> None:
-    estimator = build(family, SMALL[family], seed=1, task=task)
+    estimator = _fitted(family, rows[:1500], task)
     inputs, labels = matrix(rows, task.inputs), target(rows, task)
-    estimator.fit(inputs[:1500], labels[:1500])
     learned = metrics(labels[1500:], predict(estimator, inputs[1500:], "classifier"), task)
     assert learned["auc"] > 0.72
     nothing = predict(estimator, np.full((1, 3), np.nan), "classifier")
@@ -30,12 +35,8 @@ def test_every_family_learns_with_missing_values(family: str, rows: pa.Table, ta
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_equal_seeds_give_equal_models(family: str, rows: pa.Table, task: LearningTask) -> None:
-    inputs, labels = matrix(rows, task.inputs), target(rows, task)
-    answers = []
-    for _ in range(2):
-        estimator = build(family, SMALL[family], seed=3, task=task)
-        estimator.fit(inputs, labels)
-        answers.append(predict(estimator, inputs, "classifier"))
+    inputs = matrix(rows, task.inputs)
+    answers = [predict(_fitted(family, rows, task, seed=3), inputs, "classifier") for _ in range(2)]
     np.testing.assert_array_equal(*answers)
 
 
@@ -44,9 +45,24 @@ def test_every_family_has_a_regressor(family: str, rows: pa.Table) -> None:
     task = LearningTask(kind="regressor", metric="mae", inputs=("a", "c"), label="b")
     table = rows.append_column("b2", rows["a"]).drop_columns(["b"]).rename_columns(["a", "c", "label", "b"])
     table = table.filter(pa.compute.is_valid(table["b"]))
-    estimator = build(family, SMALL[family], seed=1, task=task)
-    estimator.fit(matrix(table, task.inputs), target(table, task))
+    estimator = _fitted(family, table, task)
     assert metrics(target(table, task), predict(estimator, matrix(table, task.inputs), "regressor"), task)["mae"] < 0.3
+
+
+OVERFITTED = {
+    "xgboost": {"n_estimators": 200, "learning_rate": 0.5, "min_child_weight": 0.0, "reg_lambda": 0.0},
+    "hist_gradient_boosting": {"max_iter": 200, "min_samples_leaf": 1, "learning_rate": 0.5},
+    "random_forest": {"n_estimators": 30, "bootstrap": False},
+}
+
+
+@pytest.mark.parametrize("family", sorted(OVERFITTED))
+def test_a_family_that_can_learns_a_few_rows_by_heart(family: str, rows: pa.Table, task: LearningTask) -> None:
+    few = rows[:40]
+    estimator = _fitted(family, few, task, **OVERFITTED[family])
+    assert (
+        metrics(target(few, task), predict(estimator, matrix(few, task.inputs), "classifier"), task)["log_loss"] < 0.05
+    )
 
 
 @pytest.mark.parametrize(
