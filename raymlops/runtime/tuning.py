@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -176,25 +178,24 @@ class RayTuner:
         at_once = max(1, int(free / self._cpus)) if concurrency is None else concurrency
         race = None if halving is None else Halving(halving)
         results: list[TrialResult] = []
-        with ThreadPoolExecutor(1, "trial") as here:
-            slow = None
-            while slow is None and not self._pays(results, trials.left, at_once):
-                spec = trials.ask()
-                if spec is None:
-                    break
-                report = None if race is None else race.reporter(spec.number)
-                under_way = here.submit(run_trial, spec, train, valid, task=task, report=report)
-                if wait([under_way], None if at_once == 1 else self._start_s).not_done:
-                    slow = under_way
-                    break
+        slow = None
+        while slow is None and not self._pays(results, trials.left, at_once):
+            spec = trials.ask()
+            if spec is None:
+                break
+            report = None if race is None else race.reporter(spec.number)
+            under_way = _begin(partial(run_trial, spec, train, valid, task=task, report=report))
+            if wait([under_way], None if at_once == 1 else self._start_s).not_done:
+                slow = under_way
+            else:
                 results.append(under_way.result())
                 trials.tell(results[-1])
-            if trials.left:
-                trainable = tune.with_parameters(_Trial, train=train, valid=valid, task=task, rule=halving)
-                results += self._tune(trainable, _Asking(trials, task), name, at_once, race)
-            if slow is not None:
-                results.append(slow.result())
-                trials.tell(results[-1])
+        if trials.left:
+            trainable = tune.with_parameters(_Trial, train=train, valid=valid, task=task, rule=halving)
+            results += self._tune(trainable, _Asking(trials, task), name, at_once, race)
+        if slow is not None:
+            results.append(slow.result())
+            trials.tell(results[-1])
         return sorted(results, key=lambda result: result.spec.number)
 
     def _pays(self, results: Sequence[TrialResult], left: int, at_once: int) -> bool:
@@ -236,3 +237,17 @@ class RayTuner:
             errors = [str(outcome.error) for outcome in outcomes if outcome.error is not None]
             raise TrainingError(f"trials {asking.lost} of {name} were lost: {'; '.join(errors[:3])}")
         return asking.results
+
+
+def _begin(trial: Callable[[], TrialResult]) -> Future[TrialResult]:
+    """Run a trial in a thread that keeps neither an interrupt nor the end of the process waiting."""
+    under_way: Future[TrialResult] = Future()
+
+    def run() -> None:
+        try:
+            under_way.set_result(trial())
+        except BaseException as error:
+            under_way.set_exception(error)
+
+    threading.Thread(target=run, name="trial", daemon=True).start()
+    return under_way
