@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from raymlops.errors import DataError, ModelLoadFailed, SchemaMismatch
 from raymlops.records.models import Signature
+from raymlops.serving.calibrated import calibrated_scorer
 from raymlops.serving.datatypes import TEXT
 from raymlops.serving.dense_booster import DenseBooster
 from raymlops.serving.estimators import inner_estimator
@@ -328,6 +329,9 @@ def _scorer(estimator: Any, signature: Signature) -> Callable[[Any], Array]:
         RandomForestRegressor,
     )
 
+    calibrated = calibrated_scorer(estimator)
+    if calibrated is not None:
+        return calibrated
     forests = (RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, ExtraTreesRegressor)
     if type(estimator) in forests and estimator.n_outputs_ == 1 and not hasattr(estimator, "feature_names_in_"):
         return _forest_scorer(estimator, signature)
