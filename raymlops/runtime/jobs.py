@@ -13,7 +13,7 @@ import ray
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from raymlops.clock import Clock
-from raymlops.errors import UnavailableError
+from raymlops.errors import InvalidTransition, UnavailableError
 from raymlops.records.runs import Run, RunStatus
 from raymlops.runtime.niceness import TRAINING_NICENESS
 
@@ -131,8 +131,12 @@ class JobRunner:
         told = "the job is unknown to the cluster" if status is None else self._jobs.get_job_info(run.id).message
         if status is not None:
             self.keep_logs(run.id)
-        changes = {"status": RunStatus.FAILED, "ended_at": self._clock.now(), "error": f"the job ended: {told}"}
-        return self._runs.update_run(run.id, **changes)
+        final = RunStatus.CANCELED if status == JobStatus.STOPPED else RunStatus.FAILED
+        changes = {"status": final, "ended_at": self._clock.now(), "error": f"the job ended: {told}"}
+        try:
+            return self._runs.update_run(run.id, **changes)
+        except InvalidTransition:
+            return self._runs.get_run(run.id)  # somebody else has found it, too, or it has spoken after all
 
     def wait(self, run_id: str, timeout_s: float, on_poll: Callable[[Run], None] | None = None) -> Run:
         """Wait until a run is final.
