@@ -30,7 +30,7 @@ __all__ = ["INPUTS", "LIBRARIES", "PinnedReader", "extract", "pin", "pinned_tabl
 
 INPUTS = "inputs"
 """Parameter of a model version: digest of all that a run of its pipeline starts from, the instant apart."""
-LIBRARIES = ("numpy", "polars", "pyarrow", "scikit-learn", "scipy", "xgboost")
+LIBRARIES = ("deltalake", "numpy", "polars", "pyarrow", "scikit-learn", "scipy", "skops", "xgboost")
 """Distributions on whose versions the outcome of a run depends."""
 
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
