@@ -195,6 +195,10 @@ def _worse(windows: Sequence[WindowRecord]) -> Answer:
     if newest.estimated_degraded:
         reason = f"by the estimate without labels: {newest.estimated_degraded}"
         return Answer("Is the model worse?", "suspected", reason, degraded)
+    worse = [change for change in newest.error_changes if change.after > change.before]
+    if worse:
+        rise = f"its mean loss rose abruptly from {worse[-1].before:.4g} to {worse[-1].after:.4g}"
+        return Answer("Is the model worse?", "suspected", f"{rise} by {worse[-1].at:%d %b %Y %H:%M}", degraded)
     if performance is None or not performance.labelled_rows:
         return Answer("Is the model worse?", "not known", "the newest window has no labels", degraded)
     reason = f"not shown by the {performance.labelled_rows:,} labelled rows ({coverage:.0%}) of the newest window"

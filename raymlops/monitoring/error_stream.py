@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raymlops.errors import ConfigError, DataError
+from raymlops.records.windows import ErrorStreamState
 
 __all__ = ["ErrorStream"]
 
@@ -84,6 +86,21 @@ class ErrorStream:
         """Mean error since the last change; NaN where no whole stride has passed."""
         rows = sum(bucket.rows for level in self._levels for bucket in level)
         return sum(bucket.total for level in self._levels for bucket in level) / rows if rows else math.nan
+
+    def state(self, metric: str) -> ErrorStreamState:
+        """All that is held, to go on from elsewhere.
+
+        Args:
+            metric: What the errors are.
+        """
+        levels = tuple(tuple((b.rows, b.total, b.squares) for b in level) for level in self._levels)
+        return ErrorStreamState(metric=metric, seen=self._seen, pending=tuple(self._pending), levels=levels)
+
+    def resume(self, state: ErrorStreamState) -> Self:
+        """Go on where another stream with the same settings has come to; returns this one."""
+        self._seen, self._pending = state.seen, list(state.pending)
+        self._levels = [[_Bucket(*bucket) for bucket in level] for level in state.levels]
+        return self
 
     def update(self, errors: Iterable[float]) -> list[int]:
         """Take in errors, in order.

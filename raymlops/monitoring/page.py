@@ -63,6 +63,7 @@ def render(report: MonitorReport) -> str:
         bars=[(d, bar_pairs(d.labels, d.reference, d.window)) for d in report.distributions],
         comparisons=list(zip(report.comparisons, _COMPARISON_COLORS * len(report.comparisons), strict=False)),
         checks=report.estimate_checks,
+        abrupt=bool(_abrupt(windows)),
         ages=next((window for window in reversed(windows) if window.feature_ages), None),
         age_text=age_text,
         estimates=any(window.estimated for window in windows),
@@ -152,6 +153,16 @@ def _changes(windows: Sequence[WindowRecord]) -> list[Marker]:
     ]
 
 
+def _abrupt(windows: Sequence[WindowRecord]) -> list[Marker]:
+    """Where the champion's loss rose abruptly."""
+    return [
+        Marker(change.at, "", _QUALITY_COLORS["block"])
+        for window in windows
+        for change in window.error_changes
+        if change.after > change.before
+    ]
+
+
 def _performance_chart(report: MonitorReport, metric: str | None, span: tuple[datetime, datetime]) -> str:
     windows = report.windows
     if metric is None:
@@ -185,7 +196,8 @@ def _performance_chart(report: MonitorReport, metric: str | None, span: tuple[da
                     )
                 )
         lines += _estimate_lines(windows, version, metric)
-    return time_chart(lines, span, markers=_changes(windows), height=300, label=f"{metric.replace('_', ' ')} over time")
+    markers = [*_changes(windows), *_abrupt(windows)]
+    return time_chart(lines, span, markers=markers, height=300, label=f"{metric.replace('_', ' ')} over time")
 
 
 def _estimate_lines(windows: Sequence[WindowRecord], version: int, metric: str) -> list[Line]:

@@ -101,7 +101,7 @@ class MonitorReport:
             "answers": [answer.to_dict() for answer in self.answers],
             "explanation": [column.to_dict() for column in explain(self.windows)],
             "overall_drift": [one.to_dict() for one in overall_drift(self.windows)],
-            "windows": [window.model_dump(mode="json") for window in self.windows],
+            "windows": [window.model_dump(mode="json", exclude={"error_stream"}) for window in self.windows],
             "label_coverage": {
                 window.start.isoformat(): {str(version): p.label_coverage for version, p in window.performance.items()}
                 for window in self.windows

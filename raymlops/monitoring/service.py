@@ -15,6 +15,7 @@ from raymlops.clock import Clock, from_us, to_us
 from raymlops.config.monitoring import MonitoringConfig
 from raymlops.errors import ConfigError, ModelVersionNotFound, RaymlopsError
 from raymlops.monitoring.alarm import AlarmRule
+from raymlops.monitoring.error_changes import stream_before
 from raymlops.monitoring.label_arrivals import LabelArrivals
 from raymlops.monitoring.labels import KEY, join_labels, label_text
 from raymlops.monitoring.late_labels import LateLabels
@@ -274,6 +275,7 @@ class MonitorService:
         reference, problem = self._references.of(model, champion)
         wanted = versions.get(champion) if self._config.drift.multivariate != "off" else None
         domain, unsampled = self._domains.of(wanted)
+        before = self._metadata.list_windows(model, start - self._config.window, start)
         data = WindowData(
             model=model,
             start=start,
@@ -290,6 +292,7 @@ class MonitorService:
             estimators=estimators,
             estimator_problems=unread,
             segments=self._segments.of(model, champion),
+            error_stream=stream_before(before, champion),
             served_features=self._audited(model, events),
             usual=tuple(self._history(model, start).usual(start, self._config.window)),
         )

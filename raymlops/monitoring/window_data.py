@@ -14,6 +14,7 @@ from raymlops.monitoring.reference import Reference
 from raymlops.monitoring.served_features import ServedFeatures
 from raymlops.monitoring.traffic import Traffic
 from raymlops.records.models import ModelVersion
+from raymlops.records.windows import ErrorStreamState
 
 __all__ = ["WindowData"]
 
@@ -37,6 +38,7 @@ class WindowData:
         domain_problem: What is wrong with a sample that cannot be read.
         estimators: Version -> what estimates its performance without labels, where it has a holdout.
         estimator_problems: What is wrong with holdouts that cannot be read.
+        error_stream: Where the stream of the champion's losses had come to at the window's start.
         segments: Columns and conditions whose segments the champion is judged on apart.
         served_features: What the audits of the features that were joined found.
         usual: Traffic of earlier windows like it.
@@ -56,6 +58,7 @@ class WindowData:
     domain_problem: str = ""
     estimators: Mapping[int, PerformanceEstimator] = field(default_factory=dict)
     estimator_problems: tuple[str, ...] = ()
+    error_stream: ErrorStreamState | None = None
     segments: tuple[str, ...] = ()
     served_features: ServedFeatures = field(default_factory=ServedFeatures)
     usual: tuple[Traffic, ...] = ()

@@ -9,12 +9,20 @@ import numpy as np
 import pyarrow as pa
 
 from raymlops.config.monitoring import MonitoringConfig, PerformanceConfig
+from raymlops.monitoring.error_changes import watch_errors
 from raymlops.monitoring.estimation import Estimation
 from raymlops.monitoring.performance import find_degradation
 from raymlops.monitoring.realised import VersionRows, rows_by_version
 from raymlops.monitoring.segments import declared_segments, worst_segment
 from raymlops.monitoring.window_data import WindowData
-from raymlops.records.windows import EstimatedPerformance, Performance, SegmentPerformance, WindowRecord
+from raymlops.records.windows import (
+    ErrorChange,
+    ErrorStreamState,
+    EstimatedPerformance,
+    Performance,
+    SegmentPerformance,
+    WindowRecord,
+)
 
 __all__ = ["WindowPerformance", "judge_late_labels", "judge_performance"]
 
@@ -26,6 +34,8 @@ class WindowPerformance:
     realised: dict[int, Performance]
     estimated: dict[int, EstimatedPerformance]
     segments: tuple[SegmentPerformance, ...]
+    error_changes: tuple[ErrorChange, ...]
+    error_stream: ErrorStreamState | None
     reference_metrics: dict[str, float]
     degraded: str
     estimated_degraded: str
@@ -54,12 +64,15 @@ def judge_performance(data: WindowData, labels: list[str | None], config: Monito
     expected = estimations.get(data.champion)
     supposed = "" if expected is None else _estimated_degradation(expected.record, reference, config.performance)
     segments, problems = _segments(data, versions.get(data.champion), expected, config)
+    changes, stream = watch_errors(versions.get(data.champion), data.error_stream)
     unreadable = sum(rows.unreadable for rows in versions.values())
     unread = (f"{unreadable} labels are none of the classes or no number",) if unreadable else ()
     return WindowPerformance(
         realised=realised,
         estimated={version: estimation.record for version, estimation in estimations.items()},
         segments=segments,
+        error_changes=changes,
+        error_stream=stream,
         reference_metrics=reference,
         degraded=_degradation(realised.get(data.champion), reference, supposed, config.performance),
         estimated_degraded=supposed,

@@ -41,15 +41,14 @@ def observe_window(data: WindowData, config: MonitoringConfig) -> tuple[WindowRe
         The record, and the window's profile where the champion has a reference.
     """
     events = data.events
-    failed = _valid(events["error"])
-    shadow = _equals(events["role"], "shadow")
+    failed, shadow = _valid(events["error"]), _equals(events["role"], "shadow")
     answered = events.filter(pa.array(~failed & ~shadow))
     joined = join_labels(events, data.labels.filter(_within(data, data.labels)), data.known)
     everything = join_labels(events, data.labels)
     how = judge_performance(data, everything.labels, config)
     labels = [text for text, counts in zip(everything.labels, ~failed & ~shadow, strict=True) if counts]
     drift = judge_drift(data, answered, labels, config.drift)
-    problems = (*how.problems, *([data.domain_problem] if data.domain_problem else []))
+    problems = how.problems + ((data.domain_problem,) if data.domain_problem else ())
     newest = pc.max(answered["event_time"]).as_py()
     quality = judge_quality(
         Rows(answered.num_rows, _repeated(answered), data.end - (newest or data.start), data.end - data.start),
@@ -87,6 +86,8 @@ def observe_window(data: WindowData, config: MonitoringConfig) -> tuple[WindowRe
         performance=how.realised,
         estimated=how.estimated,
         segments=how.segments,
+        error_changes=how.error_changes,
+        error_stream=how.error_stream,
         reference_metrics=how.reference_metrics,
         degraded=bool(how.degraded),
         degraded_reason=how.degraded,

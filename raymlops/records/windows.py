@@ -9,6 +9,8 @@ from raymlops.records.record import Instant, Record
 __all__ = [
     "ColumnDrift",
     "DriftAlarm",
+    "ErrorChange",
+    "ErrorStreamState",
     "EstimatedPerformance",
     "FeatureAge",
     "MultivariateDrift",
@@ -124,6 +126,28 @@ class SegmentPerformance(Record):
     """Whether losses are estimates, for lack of labels."""
 
 
+class ErrorChange(Record):
+    """An abrupt change of the champion's loss, within a window."""
+
+    at: Instant
+    """Event time of the row at which it was signalled, which is some rows after it happened."""
+    before: float
+    """Mean loss since the change before, or since the champion's first window."""
+    after: float
+    """Mean loss since the change."""
+
+
+class ErrorStreamState(Record):
+    """How far the stream of the champion's losses has come by the end of a window; the next window goes on from it."""
+
+    metric: str
+    """What the losses are: ``log_loss``, ``error`` or ``squared_error``."""
+    seen: int
+    pending: tuple[float, ...]
+    levels: tuple[tuple[tuple[int, float, float], ...], ...]
+    """Rows, total and squares of the buckets of each level."""
+
+
 class FeatureAge(Record):
     """How old one feature view's rows were when a window's predictions were made from them."""
 
@@ -204,6 +228,9 @@ class WindowRecord(Record):
     """Model version -> performance of what it answered."""
     estimated: dict[int, EstimatedPerformance] = Field(default_factory=dict)
     """Model version -> what the performance of all it answered is expected to be; made before labels, not changed."""
+    error_changes: tuple[ErrorChange, ...] = ()
+    """Abrupt changes of the champion's loss, by the labels known when the window closed."""
+    error_stream: ErrorStreamState | None = None
     segments: tuple[SegmentPerformance, ...] = ()
     """The champion's declared segments, then the worst one that was found."""
     labels_until: Instant | None = None
