@@ -16,6 +16,7 @@ __all__ = ["FileSource"]
 
 _BATCH_ROWS = 1 << 17
 _CSV_BLOCK_BYTES = 8 << 20
+_BUFFER_BYTES = 1 << 20
 _SUFFIXES = (".parquet", ".csv")
 
 
@@ -86,7 +87,8 @@ def _files(path: Path) -> Sequence[Path]:
 
 
 def _parquet_tables(path: Path) -> Iterator[Any]:
-    with parquet.ParquetFile(path) as file:
+    # by default all of a row group is read before its first row is given out
+    with parquet.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
         yield file.schema_arrow.empty_table()
         for batch in file.iter_batches(batch_size=_BATCH_ROWS):
             yield pa.Table.from_batches([batch])

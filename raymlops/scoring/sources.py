@@ -22,6 +22,10 @@ from raymlops.records.scoring import Part, RowGroup, Source
 __all__ = ["RowSource", "cut_parts", "delta_source", "file_source", "is_delta"]
 
 
+_BUFFER_BYTES = 1 << 20
+"""Of each column, so much of a file is in memory at a time."""
+
+
 def is_delta(path: Path) -> bool:
     """Whether a directory is a Delta table."""
     return (path / "_delta_log").is_dir()
@@ -154,9 +158,12 @@ class RowSource:
 
 
 def _read_group(fragment: Any, number: int, wanted: pa.Schema, block_rows: int) -> Iterator[pa.Table]:
-    """A row group in blocks: a scan by the dataset would decode all of it at once."""
+    """A row group in blocks: a scan by the dataset would decode all of it at once, and so would a buffered file."""
     constants = ds.get_partition_keys(fragment.partition_expression)
-    with fragment.filesystem.open_input_file(fragment.path) as opened, parquet.ParquetFile(opened) as file:
+    with (
+        fragment.filesystem.open_input_file(fragment.path) as opened,
+        parquet.ParquetFile(opened, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file,
+    ):
         there = [name for name in wanted.names if name in file.schema_arrow.names]
         for batch in file.iter_batches(block_rows, row_groups=[number], columns=there, use_threads=False):
             arrays = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
@@ -48,6 +49,23 @@ def test_a_file_that_changes_is_another_source_and_is_found_out(tmp_path: Path) 
     assert file_source(path, "rows").digest != source.digest
     with pytest.raises(DataError, match=r"rows: .* has changed while it was scored"):
         list(RowSource(source).blocks(part, ["x"], 4))
+
+
+def test_memory_does_not_grow_with_row_groups(tmp_path: Path) -> None:
+    path, rows = tmp_path / "rows.parquet", 1_000_000
+    chance = np.random.default_rng(0)
+    table = pa.table({name: chance.normal(size=rows) for name in "abcd"})
+    parquet.write_table(table, path, row_group_size=rows)
+    size_bytes = table.nbytes
+    del table
+    opened = RowSource(file_source(path, "rows"))
+    (part,) = cut_parts(opened.row_groups(), 10)
+    before, read, most = pa.total_allocated_bytes(), 0, 0
+    for block in opened.blocks(part, list("abcd"), 10_000):
+        read += block.num_rows
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert read == rows
+    assert most < size_bytes / 2, f"{most} bytes held of {size_bytes}"
 
 
 def test_a_version_of_a_partitioned_delta_table(tmp_path: Path) -> None:
