@@ -74,12 +74,13 @@ def _answer(service: MetadataService, caller: Connection) -> None:
     while True:
         try:
             method, args, kwargs = caller.recv()
-        except EOFError:
-            return
-        try:
-            caller.send((True, getattr(service, method)(*args, **kwargs)))
-        except RaymlopsError as error:
-            caller.send((False, error))
+            try:
+                answer = (True, getattr(service, method)(*args, **kwargs))
+            except RaymlopsError as error:
+                answer = (False, error)
+            caller.send(answer)
+        except (EOFError, OSError):
+            return  # the caller was killed; the next one is let in
 
 
 class _Remote:
