@@ -26,11 +26,9 @@ def calibrated_scorer(estimator: Any) -> Callable[[Array], Array] | None:
     Returns:
         ``None`` unless it is one calibration of two classes around a classifier of XGBoost fitted on a bare matrix.
     """
-    import xgboost
-
     inner = inner_estimator(estimator)
-    if inner is estimator or not isinstance(inner, xgboost.XGBClassifier) or hasattr(estimator, "feature_names_in_"):
-        return None
+    if inner is estimator or type(inner).__name__ != "XGBClassifier" or hasattr(estimator, "feature_names_in_"):
+        return None  # and nothing of XGBoost is imported for it
     parts = estimator.calibrated_classifiers_
     if len(parts) != 1 or len(parts[0].calibrators) != 1 or not math.isnan(inner.missing):
         return None
