@@ -24,7 +24,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 DEADLINE_S = 120.0
 PARAMETERS = {
-    "search": {"xgboost": {"n_estimators": 20, "learning_rate": 0.3, "max_depth": {"int": [2, 3]}}},
+    # many small steps: a search that lasts long enough to be killed in
+    "search": {"xgboost": {"n_estimators": 1500, "learning_rate": 0.004, "max_depth": {"int": [2, 3]}}},
     "trials": 2,
     "tolerance": 0.0,
     "bootstrap_rounds": 100,
