@@ -14,7 +14,7 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from raymlops.errors import ModelVersionNotFound, NotFoundError, StaleWrite, UnavailableError
+from raymlops.errors import ConfigError, ModelVersionNotFound, NotFoundError, StaleWrite, UnavailableError
 
 if TYPE_CHECKING:
     from raymlops.platform import Platform
@@ -86,6 +86,17 @@ def test_tune_gives_the_results_of_one_process(platform: Platform, tmp_path: Pat
     quick = short.search(Drawn(specs), table[:400], table[400:], task=task, name="short")
     assert [result.metrics for result in quick] == [result.metrics for result in here]
     assert not (tmp_path / "short").exists(), "a search that is over before a process would be up starts none"
+
+
+def test_a_process_that_is_connected_stays_so(platform: Platform, tmp_path: Path) -> None:
+    from raymlops.config.platform import PlatformConfig
+    from raymlops.platform import connect
+
+    with pytest.raises(ConfigError, match="is started by a process that is connected to no Ray cluster"):
+        connect(config=PlatformConfig(home=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+    connect(config=platform.config, start=False).close()
+    assert platform.ledger.verify() == len(platform.ledger.entries())
 
 
 def test_a_search_gives_up_where_no_cpu_gets_free(platform: Platform) -> None:
