@@ -151,6 +151,7 @@ def test_the_command_line_has_what_the_interface_names() -> None:
         "models": "list show card history lineage trained-on promote rollback rebuild-mlflow",
         "ledger": "entries verify",
         "monitor": "report profile",
+        "batch": "score check list",
         "control": "triggers decisions backtest pause resume",
         "delivery": "build verify deploy approve environments",
     }
