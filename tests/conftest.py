@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from raymlops.platform import Platform
+
+settings.register_profile("suite", deadline=None)  # a timing fails no test
+settings.load_profile("suite")
 
 _ROOT = Path(__file__).parent
 _CONFORMANCE = _ROOT / "conformance"
