@@ -46,6 +46,9 @@ _GRACE_S = 10.0
 """How long calls under way on the gRPC port have to end."""
 _SHED_AT_ONCE = 488
 """So many more requests reach a replica than it works on, so that it is the endpoint that answers 429."""
+_HEAD = "node:__internal_head__"
+"""The resource that Ray's head node alone has."""
+
 _REPORT_S = 1.0
 """How often a replica's figures are sent to the metrics page."""
 
@@ -267,8 +270,10 @@ def candidate_application(config: PlatformConfig, model: str, trial: Trial) -> s
 
 
 def gateway_application(config: PlatformConfig) -> serve.Application:
-    """Server metadata, health and API description."""
-    return _deployment(GatewayReplica, config.serving, cpus=0.0).bind(config)
+    """Server metadata, health and API description; on the head node, for the gRPC port has one address."""
+    deployment = _deployment(GatewayReplica, config.serving, cpus=0.0)
+    on_head = {**(deployment.ray_actor_options or {}), "resources": {_HEAD: 0.001}}
+    return deployment.options(ray_actor_options=on_head).bind(config)
 
 
 def _host() -> str:
