@@ -18,7 +18,7 @@ from raymlops.experiments.task import LearningTask
 from raymlops.experiments.trial import TrialResult, TrialSpec, run_trial
 from raymlops.records.record import sha256_of
 
-__all__ = ["Budgeted", "Drawn", "InProcessTuner", "Journaled", "Search", "Tuner", "rows_digest"]
+__all__ = ["Budgeted", "Drawn", "InProcessTuner", "Journaled", "Search", "Tuner", "forget_old", "rows_digest"]
 
 
 class Search(Protocol):
@@ -210,6 +210,16 @@ class Journaled:
     def close(self) -> None:
         """Forget the journal: the search has come to its end."""
         self._path.unlink(missing_ok=True)
+
+
+def forget_old(folder: Path, older_than_s: float) -> None:
+    """Remove the journals of searches that nobody came back to."""
+    for path in folder.glob("*.jsonl") if folder.is_dir() else ():
+        try:
+            if time.time() - path.stat().st_mtime > older_than_s:
+                path.unlink()
+        except FileNotFoundError:
+            continue  # another search was over meanwhile
 
 
 def rows_digest(*tables: pa.Table) -> str:

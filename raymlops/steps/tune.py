@@ -25,7 +25,7 @@ from raymlops.experiments import (
     select,
     target,
 )
-from raymlops.experiments.search import rows_digest
+from raymlops.experiments.search import forget_old, rows_digest
 from raymlops.experiments.trial import ParameterValue
 from raymlops.records.models import ModelVersion
 from raymlops.records.record import Record, sha256_of
@@ -38,6 +38,7 @@ __all__ = ["PARAMETER_PREFIX", "SearchPlan", "trial_values", "tune"]
 PARAMETER_PREFIX = "params."
 """Under which a model version keeps the parameters of its estimator; ``family`` is kept beside them."""
 _REHEARSAL_ROWS = 300
+_FORGOTTEN_S = 30 * 86_400.0
 _NOT_REHEARSED = {"early_stopping_rounds", "window_days", "calibration"}
 """What a few rows say nothing about."""
 
@@ -85,7 +86,9 @@ def tune(
     _rehearse(space, plan, rows, known.task)
     asked = _search(space, plan, draw, warm, known.task)
     about = sha256_of({"rows": rows_digest(rows, valid), "task": known.task, "search": search, "plan": plan})
-    trials = Journaled(asked, context.home / "searches" / f"{about[:32]}.jsonl")
+    journals = context.home / "searches"
+    forget_old(journals, _FORGOTTEN_S)
+    trials = Journaled(asked, journals / f"{about[:32]}.jsonl")
     context.tuner.search(
         trials if plan.search_budget_s is None else Budgeted(trials, plan.search_budget_s),
         rows,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from raymlops.experiments import (
     TrialSpec,
     select,
 )
-from raymlops.experiments.search import rows_digest
+from raymlops.experiments.search import forget_old, rows_digest
 
 SPACE = SearchSpace(
     {
@@ -104,6 +105,16 @@ def test_a_line_half_written_is_a_trial_to_run(rows: pa.Table, task: LearningTas
     third = Journaled(Drawn(specs), path)
     assert _run(third, rows, task) == []
     assert third.resumed == 2
+
+
+def test_journals_that_nobody_came_back_to_are_removed(tmp_path: Path) -> None:
+    for name in ("old.jsonl", "new.jsonl", "other.txt"):
+        (tmp_path / name).touch()
+    os.utime(tmp_path / "old.jsonl", (0, 0))
+    os.utime(tmp_path / "other.txt", (0, 0))
+    forget_old(tmp_path, 3600.0)
+    forget_old(tmp_path / "not there", 3600.0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.jsonl", "other.txt"]
 
 
 def test_a_journal_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
