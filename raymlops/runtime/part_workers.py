@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import pyarrow as pa
 import ray
+from ray import cloudpickle
+from ray.data.exceptions import ExecutionTimeoutError
+from ray.exceptions import GetTimeoutError, RayActorError
 from ray.util.annotations import RayDeprecationWarning
 
 from raymlops.config.platform import PlatformConfig
@@ -32,8 +34,18 @@ class _Worker:
         self._scorer = open_scorer(setting, join_tasks(config.features) if as_tasks else None)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        parts = [Part.model_validate_json(text) for text in batch["part"].to_pylist()]
-        return pa.table({"receipt": [self._scorer.score(part).model_dump_json() for part in parts]})
+        """One row per part: its receipt, or why there is none, which Ray Data would tell without its class."""
+        receipts: list[str | None] = []
+        errors: list[bytes | None] = []
+        for text in batch["part"].to_pylist():
+            receipt, refusal = None, None
+            try:
+                receipt = self._scorer.score(Part.model_validate_json(text)).model_dump_json()
+            except RaymlopsError as error:
+                refusal = cloudpickle.dumps(error)
+            receipts.append(receipt)
+            errors.append(refusal)
+        return pa.table({"receipt": pa.array(receipts, pa.string()), "error": pa.array(errors, pa.binary())})
 
 
 def score_on_cluster(
@@ -74,21 +86,9 @@ def score_on_cluster(
         )
     try:
         for batch in scored.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for text in batch["receipt"].to_pylist():
-                yield PartReceipt.model_validate_json(text)
-    except RaymlopsError:
-        raise
-    except Exception as error:
-        raise _domain_error(error) from error
-
-
-def _domain_error(error: BaseException) -> RaymlopsError:
-    """What a worker raised, out of all that Ray Data wraps around it."""
-    seen: Any = error
-    while seen is not None:
-        cause = getattr(seen, "cause", None)
-        for found in (seen, cause):
-            if isinstance(found, RaymlopsError):
-                return found
-        seen = cause.__cause__ if isinstance(cause, BaseException) and cause.__cause__ else seen.__cause__
-    return UnavailableError(f"the parts could not be scored: {' '.join(str(error).split())[:2000]}")
+            for row in batch.to_pylist():
+                if row["error"] is not None:
+                    raise cloudpickle.loads(row["error"])
+                yield PartReceipt.model_validate_json(row["receipt"])
+    except (RayActorError, ExecutionTimeoutError, GetTimeoutError) as error:
+        raise UnavailableError(f"the parts could not be scored: {' '.join(str(error).split())[:2000]}") from error

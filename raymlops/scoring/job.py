@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from raymlops.clock import Clock
 from raymlops.config.monitoring import MonitoringConfig
-from raymlops.errors import ConflictError, DataError, RaymlopsError
+from raymlops.errors import ConflictError, DataError
 from raymlops.monitoring.profile import Profile
 from raymlops.monitoring.reference import Reference
 from raymlops.records.artifacts import Artifact, ArtifactEvent, Direction
@@ -128,7 +128,7 @@ class ScoringJob:
             try:
                 sampled.require_sound(self.plan.source.name)
                 receipt = self._score(record, execute)
-            except RaymlopsError as error:
+            except Exception as error:
                 self.journal.update_run(
                     record.run_id, status=RunStatus.FAILED, error=f"{type(error).__name__}: {error}"
                 )

@@ -145,5 +145,19 @@ def test_broken_rows_are_refused_before_a_worker_starts(
     with pytest.raises(DataError, match=r"is refused: price: 100\.0% of the values are missing"):
         platform.batch.score("takings", tmp_path / "rows.parquet", tmp_path / "scored", version=version.version)
     assert not (tmp_path / "scored").exists()
-    (run,) = (run for run in platform.batch.list("takings") if run.error is not None)
+    run = next(run for run in platform.batch.list("takings") if run.error is not None)
     assert run.status == "failed"
+
+
+def test_a_worker_tells_which_row_it_cannot_score(platform: Platform, version: ModelVersion, tmp_path: Path) -> None:
+    """In a part that the sample leaves out."""
+    from raymlops.errors import DataError
+
+    rows = spine(8000, seed=6)
+    prices = rows["price"].to_numpy().copy()
+    prices[1777] = np.inf
+    parquet.write_table(rows.set_column(2, "price", pa.array(prices)), tmp_path / "rows.parquet", row_group_size=250)
+    with pytest.raises(DataError, match=r"row 1777: inputs \['price'\] must be finite") as caught:
+        platform.batch.score("takings", tmp_path / "rows.parquet", tmp_path / "scored", version=version.version)
+    assert caught.value.context == {"columns": ["price"]}
+    assert not (tmp_path / "scored" / "_delta_log").exists()
