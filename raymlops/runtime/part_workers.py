@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import pyarrow as pa
 import ray
@@ -84,11 +85,14 @@ def score_on_cluster(
             max_restarts=_RESTARTS,
             max_task_retries=_RESTARTS,
         )
+    found = iter(scored.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
     try:
-        for batch in scored.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for row in batch.to_pylist():
-                if row["error"] is not None:
-                    raise cloudpickle.loads(row["error"])
-                yield PartReceipt.model_validate_json(row["receipt"])
+        # closed at once where a part cannot be scored: the workers would hold their CPUs until the garbage is collected
+        with closing(found):
+            for batch in found:
+                for row in batch.to_pylist():
+                    if row["error"] is not None:
+                        raise cloudpickle.loads(row["error"])
+                    yield PartReceipt.model_validate_json(row["receipt"])
     except (RayActorError, ExecutionTimeoutError, GetTimeoutError) as error:
         raise UnavailableError(f"the parts could not be scored: {' '.join(str(error).split())[:2000]}") from error
