@@ -73,6 +73,11 @@ class Answer(NamedTuple):
     outputs: Outputs
     fallback: str | None = None
 
+    @property
+    def counted_for(self) -> int | None:
+        """The version in whose figures it counts; ``None`` where no version answered."""
+        return None if self.role == "baseline" else self.version
+
 
 class Answerer:
     """Answers queries and records what happened. All methods belong to one event loop.

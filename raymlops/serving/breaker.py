@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 
@@ -54,8 +55,6 @@ class Breaker:
         """Why it is not closed."""
         self.due_s: float | None = None
         """When the next probe is due; ``None`` where none is."""
-        self.openings = 0
-        """How often it opened."""
 
     @property
     def closed(self) -> bool:
@@ -87,7 +86,6 @@ class Breaker:
 
     def trip(self, reason: str, now_s: float) -> None:
         """Open at once."""
-        self.openings += 1
         self._open(reason, now_s)
 
     def begin_probe(self, now_s: float) -> bool:
@@ -129,6 +127,8 @@ class Breakers:
         self._breakers: dict[int, Breaker] = {}
         self._now_s = now_s
         self.on_open: Callable[[], None] | None = None
+        self.openings: Counter[int] = Counter()
+        """Version -> how often its breaker opened, of those forgotten, too."""
 
     def of(self, version: int) -> Breaker:
         """The version's breaker, closed at first."""
@@ -176,6 +176,7 @@ class Breakers:
         return {version: self._breakers[version].state for version in sorted(self._breakers)}
 
     def _opened(self, version: int) -> None:
+        self.openings[version] += 1
         _log.warning("version %d is not asked any more: %s", version, self.of(version).reason)
         if self.on_open is not None:
             self.on_open()

@@ -31,7 +31,7 @@ from raymlops.serving.event_log import EventLog, EventLogStats
 from raymlops.serving.http import HttpReply, HttpRequest, error_reply, json_reply, raw_reply, reply_to
 from raymlops.serving.labels import decode_labels
 from raymlops.serving.loader import Loaded, Loader, Serving
-from raymlops.serving.metrics import Family, ServingMetrics, family_of
+from raymlops.serving.metrics import Family, ServingMetrics, breaker_families, family_of
 from raymlops.serving.open_inference import decode_infer, encode_infer
 from raymlops.serving.probing import Prober
 from raymlops.serving.protocols import LabelSink
@@ -158,6 +158,7 @@ class Endpoint:
         self._metrics.candidate_fallbacks = self._answerer.candidate_fallbacks
         return [
             *self._metrics.families(),
+            *breaker_families(self._breakers),
             *(family_of(name, "gauge", *level) for name, level in levels.items()),
             *(family_of(name, "counter", *count) for name, count in counts.items()),
         ]
@@ -288,7 +289,7 @@ class Endpoint:
         )
         head = _head(self.model, answer.version, request_id, {"role": answer.role})
         body, headers = encode_infer(head, answer.outputs, infer)
-        return HttpReply(200, headers, body, answer.version)
+        return HttpReply(200, headers, body, answer.counted_for)
 
     async def _answer(self, query: Query) -> Answer:
         """The answer within the deadline.
@@ -308,7 +309,8 @@ class Endpoint:
             if limit.expired():
                 self._answerer.give_up(query)
             raise
-        self._metrics.rows[answer.version] += query.rows
+        if answer.counted_for is not None:
+            self._metrics.rows[answer.counted_for] += query.rows
         if answer.fallback is not None:
             self._metrics.fallbacks[answer.version, answer.role] += 1
         return answer
@@ -333,7 +335,7 @@ class Endpoint:
         )
         head = _head(self.model, answer.version, request_id, {"role": answer.role, "missing": predict.missing})
         body, headers = encode_infer(head, answer.outputs)
-        return HttpReply(200, headers, body, answer.version)
+        return HttpReply(200, headers, body, answer.counted_for)
 
     async def _record_labels(self, call: _Call) -> HttpReply:
         if self._labels is None:

@@ -9,8 +9,18 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from raymlops.records.plans import Role
+from raymlops.serving.breaker import Breakers, BreakerState
 
-__all__ = ["BATCH_ROWS", "DURATIONS_S", "Family", "Histogram", "Sample", "ServingMetrics", "family_of"]
+__all__ = [
+    "BATCH_ROWS",
+    "DURATIONS_S",
+    "Family",
+    "Histogram",
+    "Sample",
+    "ServingMetrics",
+    "breaker_families",
+    "family_of",
+]
 
 DURATIONS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the histogram of durations, in seconds."""
@@ -120,6 +130,18 @@ class ServingMetrics:
         yield family_of("plan_swaps_total", "counter", "Plans taken since the start.", self.swaps)
         text = "What the last load of a plan took, off the request path."
         yield family_of("plan_load_seconds", "gauge", text, self.load_s)
+
+
+def breaker_families(breakers: Breakers) -> Iterator[Family]:
+    """Which versions are not asked any more, and how often that came about."""
+    states = [
+        Sample("", {"version": str(version)}, float(state is not BreakerState.CLOSED))
+        for version, state in breakers.states().items()
+    ]
+    yield from _family("breaker_open", "gauge", "1 where a version is not asked until a probe passes.", states)
+    openings = [Sample("", {"version": str(version)}, count) for version, count in breakers.openings.items()]
+    text = "How often a version failed so often in a row that it was not asked any more."
+    yield from _family("breaker_openings_total", "counter", text, openings)
 
 
 def family_of(name: str, kind: str, text: str, value: float) -> Family:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from raymlops.config.serving import BatchingConfig, EventLogConfig, ServingConfig
-from raymlops.records.plans import Trial
+from raymlops.records.plans import Baseline, Trial
 from raymlops.serving.metrics import Histogram
 
 pytestmark = pytest.mark.asyncio
@@ -132,3 +132,23 @@ async def test_the_deadline_ends_the_wait_for_a_model(make_service: Callable[...
     await service.endpoint.flush()
     errors = {row["request_id"]: row["error"] for row in service.sink.rows}
     assert errors == {"late": "deadline: no answer within 0.03 s"}
+
+
+async def test_breakers_are_on_the_page(service: Any, helpers: Any) -> None:
+    service.serve(2, 1, backup=2, baseline=Baseline(probability=(0.5, 0.5)))
+    await service.post("/infer", helpers.matrix_body())
+    assert values(service, "breaker_open") == {(("version", "1"),): 0}
+    assert values(service, "breaker_openings_total") == {}
+    service.endpoint._breakers.trip(1, "tried")
+    await service.post("/infer", helpers.matrix_body())
+    assert values(service, "breaker_open") == {(("version", "1"),): 1, (("version", "2"),): 0}
+    assert values(service, "breaker_openings_total") == {(("version", "1"),): 1}
+    service.endpoint._breakers.trip(2, "tried")
+    await service.post("/infer", helpers.matrix_body())
+    assert values(service, "infer_rows_total") == {(("version", "1"),): 1, (("version", "2"),): 1}
+    assert values(service, "fallbacks_total") == {
+        (("role", "backup"), ("version", "2")): 1,
+        (("role", "baseline"), ("version", "1")): 1,
+    }
+    service.serve(3, 3, backup=2)
+    assert values(service, "breaker_openings_total") == {(("version", "1"),): 1, (("version", "2"),): 1}
