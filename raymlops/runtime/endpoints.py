@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import getpass
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from typing import Any, Protocol
 
 from ray import serve
@@ -278,10 +279,11 @@ class EndpointOperator:
 
     def _swap(self, plan: ServingPlan) -> ServingPlan:
         """Prepare on every replica, write the plan down, swap on every replica."""
-        self._broadcast(plan.model, "prepare", plan.model_dump_json())
+        handle = cache(partial(_handle, plan.model))  # one handle for both: a new one has to find the replicas first
+        self._broadcast(plan.model, "prepare", plan.model_dump_json(), handle=handle)
         plan = self._metadata.put_plan(plan)
         started = time.perf_counter()
-        self._broadcast(plan.model, "swap", plan.number)
+        self._broadcast(plan.model, "swap", plan.number, handle=handle)
         swap_ms = round((time.perf_counter() - started) * 1000, 3)
         self._metadata.append_entry(
             plan.model,
@@ -292,7 +294,9 @@ class EndpointOperator:
         )
         return plan
 
-    def _broadcast(self, name: str, method: str, *args: object) -> list[Any]:
+    def _broadcast(
+        self, name: str, method: str, *args: object, handle: Callable[[], DeploymentHandle] | None = None
+    ) -> list[Any]:
         """Call a method of every replica; one that dies meanwhile is left to Serve, and the others are asked again."""
         timeout_s = self._config.serving.swap_timeout.total_seconds()
         deadline = time.monotonic() + timeout_s
@@ -300,7 +304,8 @@ class EndpointOperator:
         def broadcast() -> list[Any]:
             while True:
                 try:
-                    return list(_handle(name).broadcast(method, *args).results(timeout_s=timeout_s))
+                    found = _handle(name) if handle is None else handle()
+                    return list(found.broadcast(method, *args).results(timeout_s=timeout_s))
                 except RayActorError:
                     if time.monotonic() > deadline:
                         raise
