@@ -197,6 +197,19 @@ async def test_the_baseline_answers_where_no_version_can(
     assert (await service.post("/versions/2/infer", helpers.matrix_body())).status == 503
 
 
+async def test_what_no_version_can_answer_keeps_no_new_one_out(
+    make_service: Callable[..., Any], config: ServingConfig, helpers: Any
+) -> None:
+    service = make_service(config.model_copy(update={"breaker": NEVER}))
+    service.serve(1, 1, baseline=BASELINE)
+    put_moody(service, 1).error = ValueError("worn out")
+    assert role_of(await service.post("/infer", helpers.matrix_body())) == ("1", "baseline")
+    assert service.endpoint._recorded.sample() == ()
+    service.serve(2, 2, baseline=BASELINE)
+    assert role_of(await service.post("/infer", helpers.matrix_body())) == ("2", "champion")
+    assert len(service.endpoint._recorded.sample()) == 1
+
+
 async def test_what_is_blocked_answers_nobody_until_it_is_unblocked(
     make_service: Callable[..., Any], config: ServingConfig, helpers: Any
 ) -> None:
