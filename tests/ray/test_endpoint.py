@@ -160,19 +160,21 @@ def _becomes(ask: Callable[[], object], wanted: object, deadline_s: float = 60.0
 
 
 def test_a_blocked_champion_is_stood_in_for_until_it_is_unblocked(
-    platform: Platform, url: str, versions: tuple[int, int]
+    platform: Platform, command: Callable[..., Any], url: str, versions: tuple[int, int]
 ) -> None:
     platform.endpoints.deploy(MODEL, versions[1], replicas=2)
     platform.endpoints.deploy(MODEL, versions[0], replicas=2, baseline=0.25)
     champion, backup = (str(version) for version in versions)
-    platform.endpoints.block(MODEL, versions[0], reason="a bad audit")
+    blocked = command("models", "block", MODEL, champion, "--reason", "a bad audit")
+    assert (blocked.returncode, json.loads(blocked.stdout)["blocked"]) == (0, [versions[0]]), blocked.stderr
     assert {_ask(url) for _ in range(8)} == {(200, backup, "backup")}
     platform.endpoints.block(MODEL, versions[1])
     assert {_ask(url) for _ in range(8)} == {(200, champion, "baseline")}
     with pytest.raises(InvalidTransition, match="is blocked"):
         platform.endpoints.promote(MODEL, versions[1])
-    for version in versions:
-        plan = platform.endpoints.unblock(MODEL, version)
+    assert command("models", "unblock", MODEL, champion).returncode == 0
+    assert command("models", "unblock", MODEL, champion).stderr == f"error: version {champion} of sums is not blocked\n"
+    plan = platform.endpoints.unblock(MODEL, versions[1])
     assert (plan.blocked, plan.baseline) == ((), Baseline(probability=(0.75, 0.25)))
     assert {_ask(url) for _ in range(8)} == {(200, champion, "champion")}
 
