@@ -49,7 +49,7 @@ def status(json: JsonOption = False, config: ConfigOption = None) -> None:
             show_json({"url": connected.url, "models": rows})
             return
         console.print(f"the platform answers at {connected.url}")
-        show(rows, ["model", "phase", "champion", "backup", "run_id", "problem"], as_json=False)
+        show(rows, ["model", "phase", "champion", "backup", "blocked", "run_id", "problem"], as_json=False)
 
 
 @one_line_errors

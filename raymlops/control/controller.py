@@ -63,6 +63,8 @@ class ControlStatus(Record):
     champion_since: Instant
     backup: int | None
     trial: Trial | None
+    blocked: tuple[int, ...] = ()
+    """Versions that answer nobody until they are unblocked."""
     run_id: str | None
     """A run under way."""
     verdict: RetrainVerdict
@@ -301,6 +303,7 @@ class Controller:
             champion_since=plan_history.champion_since(seen.plans),
             backup=plan.backup,
             trial=plan.trial,
+            blocked=plan.blocked,
             run_id=run_id,
             verdict=retrain_verdict(state, seen, self._config),
         )
