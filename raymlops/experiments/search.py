@@ -174,7 +174,8 @@ class Journaled:
                 result = TrialResult.model_validate_json(line)
             except ValidationError:
                 continue  # the process died while it wrote this line: the trial is run again
-            self._known[sha256_of(result.spec)] = result
+            if result.error is None:  # what went wrong then may go right now
+                self._known[sha256_of(result.spec)] = result
 
     @property
     def left(self) -> int:

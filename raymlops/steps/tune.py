@@ -31,6 +31,7 @@ from raymlops.records.models import ModelVersion
 from raymlops.records.record import Record, sha256_of
 from raymlops.serving.estimators import describe, dump
 from raymlops.steps.context import TrainingContext
+from raymlops.steps.extract import INPUTS
 from raymlops.steps.split import Parts
 
 __all__ = ["PARAMETER_PREFIX", "SearchPlan", "trial_values", "tune"]
@@ -85,7 +86,8 @@ def tune(
     space, draw = SearchSpace(search), int(sha256_of(pin["as_of"])[:8], 16)
     _rehearse(space, plan, rows, known.task)
     asked = _search(space, plan, draw, warm, known.task)
-    about = sha256_of({"rows": rows_digest(rows, valid), "task": known.task, "search": search, "plan": plan})
+    made_of = {"rows": rows_digest(rows, valid), "code": pin.get(INPUTS), "task": known.task}
+    about = sha256_of({**made_of, "search": search, "plan": plan})
     journals = context.home / "searches"
     forget_old(journals, _FORGOTTEN_S)
     trials = Journaled(asked, journals / f"{about[:32]}.jsonl")

@@ -107,6 +107,17 @@ def test_a_line_half_written_is_a_trial_to_run(rows: pa.Table, task: LearningTas
     assert third.resumed == 2
 
 
+def test_a_trial_that_failed_is_run_again(rows: pa.Table, task: LearningTask, tmp_path: Path) -> None:
+    specs = [TrialSpec(number=n, family="logistic", params={"C": 2.0 * n - 1.0}) for n in range(2)]
+    assert [result.error is None for result in _run(Journaled(Drawn(specs), tmp_path / "j"), rows, task)] == [
+        False,
+        True,
+    ]
+    again = Journaled(Drawn(specs), tmp_path / "j")
+    assert [result.spec.number for result in _run(again, rows, task)] == [0]
+    assert again.resumed == 1
+
+
 def test_journals_that_nobody_came_back_to_are_removed(tmp_path: Path) -> None:
     for name in ("old.jsonl", "new.jsonl", "other.txt"):
         (tmp_path / name).touch()
