@@ -164,13 +164,15 @@ def _last_change(changes: list[AliasChange], alias: str | None, version: int, at
 
 
 def _decision(entries: list[LedgerEntry], plan: int) -> LedgerEntry | None:
-    """The entry that a plan came of: a user's names the plan, the controller's the plan before it."""
-    for entry in entries:
-        if entry.action not in _PLAN_ACTIONS:
-            continue
-        if entry.evidence.get("number") == plan or entry.evidence.get("plan") == plan - 1:
-            return entry
-    return None
+    """The entry that a plan came of: a user's names the plan, the controller's the plan before it.
+
+    What a user did in the meantime, or what the controller gave up, took the place of what had been decided.
+    """
+    abandoned = {entry.evidence.get("decision") for entry in entries if entry.action == "abandon"}
+    about = [entry for entry in entries if entry.action in _PLAN_ACTIONS and entry.key not in abandoned]
+    by_user = [entry for entry in about if entry.evidence.get("number") == plan]
+    decided = [entry for entry in about if entry.evidence.get("plan") == plan - 1]
+    return next(iter([*by_user, *decided]), None)
 
 
 def _who(entry: LedgerEntry) -> str:

@@ -107,6 +107,20 @@ def test_a_backup_that_answered_is_traced_to_the_plan_that_kept_it(metadata: Met
     assert promotion["by"] == "controller"
 
 
+def test_what_somebody_did_first_is_why_and_not_what_had_been_decided(metadata: MetadataService) -> None:
+    decided = {"plan": 2, "version": 1}
+    metadata.append_entry("churn", "promote", "the controller's reason", decided, key="control/churn/promote/3")
+    metadata.append_entry("churn", "deploy", "ann's reason", {"number": 3, "by": "ann"}, key="user/churn/deploy/3")
+    metadata.set_alias("churn", "champion", 1, expected=2, reason="ann's reason", evidence={"plan": 3})
+    log = Log(churn=_events(("r", 1, "champion", EPOCH + 50 * HOUR)))
+    assert Lineages(metadata, log).of_request("r")["promotion"]["by"] == "ann"
+    given_up = {"decision": "control/churn/promote/2"}
+    metadata.append_entry("churn", "abandon", "superseded", given_up, key="control/churn/abandon/2")
+    later = Log(churn=_events(("r", 2, "champion", EPOCH + 30 * HOUR)))
+    promotion = Lineages(metadata, later).of_request("r")["promotion"]
+    assert (promotion["by"], promotion["reason"]) == (None, "0.41 < 0.45"), "the alias alone tells"
+
+
 def test_a_version_tells_what_became_of_it(metadata: MetadataService) -> None:
     found = Lineages(metadata, Log()).of_version("churn", 1)
     assert [change["state"] for change in found["states"]] == ["production"]
