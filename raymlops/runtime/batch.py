@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +27,7 @@ from raymlops.scoring.csv_files import typed_copy
 from raymlops.scoring.job import PIPELINE, ScoringJob
 from raymlops.scoring.opening import ScorerSetting, open_scorer
 from raymlops.scoring.output import OutputTable
-from raymlops.scoring.sources import RowSource, cut_parts, delta_source, file_source, is_delta
+from raymlops.scoring.sources import RowSource, cut_parts, delta_source, file_source, is_delta, split_version
 from raymlops.scoring.state import JobDirectory
 from raymlops.scoring.validation import find_reference
 
@@ -173,7 +172,7 @@ class BatchOperator:
         )
 
     def _source(self, request: ScoringRequest, model: ModelVersion, state: CatalogState) -> Source:
-        named, version = _versioned(request.source)
+        named, version = split_version(request.source)
         if named.startswith(_VIEW):
             view = state.view(named.removeprefix(_VIEW))
             uri = str(child(tables_path(self._root), state.table_of(view)))
@@ -205,9 +204,3 @@ class BatchOperator:
             with tables.opened(table, plan.table_versions[table]) as handle:
                 rows += int(handle.count())
         return rows
-
-
-def _versioned(source: str) -> tuple[str, int | None]:
-    """``TABLE@v12`` as table and version; without one, ``None``."""
-    found = re.fullmatch(r"(.+)@v(\d+)", source)
-    return (source, None) if found is None else (found[1], int(found[2]))

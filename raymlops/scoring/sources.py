@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +20,17 @@ from raymlops.features.sources import FileSource
 from raymlops.records.record import sha256_of
 from raymlops.records.scoring import Part, RowGroup, Source
 
-__all__ = ["RowSource", "cut_parts", "delta_source", "file_source", "is_delta"]
+__all__ = ["RowSource", "cut_parts", "delta_source", "file_source", "is_delta", "split_version"]
 
 
 _BUFFER_BYTES = 1 << 20
 """Of each column, so much of a file is in memory at a time."""
+
+
+def split_version(name: str) -> tuple[str, int | None]:
+    """``TABLE@v12`` as table and version; without one, ``None``."""
+    found = re.fullmatch(r"(.+)@v(\d+)", name)
+    return (name, None) if found is None else (found[1], int(found[2]))
 
 
 def is_delta(path: Path) -> bool:

@@ -17,7 +17,7 @@ from raymlops.records.models import ColumnSpec, Signature
 from raymlops.records.scoring import Source
 from raymlops.scoring import RowSource, cut_parts
 from raymlops.scoring.csv_files import typed_copy
-from raymlops.scoring.sources import delta_source, file_source
+from raymlops.scoring.sources import delta_source, file_source, split_version
 
 SIGNATURE = Signature(
     task="regressor", inputs=(ColumnSpec(name="x", dtype="FP64"), ColumnSpec(name="city", dtype="BYTES"))
@@ -107,6 +107,21 @@ def test_csv_files_get_the_types_of_the_model(tmp_path: Path) -> None:
     assert len(list(copies.iterdir())) == 1
     parquet.write_table(table, tmp_path / "rows.parquet")
     assert typed_copy(tmp_path / "rows.parquet", SIGNATURE, copies) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("rows.parquet", ("rows.parquet", None)),
+        ("s3://b/t@v12", ("s3://b/t", 12)),
+        ("view:sales@2", ("view:sales@2", None)),
+        ("view:sales@2@v0", ("view:sales@2", 0)),
+        ("@v1", ("@v1", None)),
+        ("t@v", ("t@v", None)),
+    ],
+)
+def test_a_version_stands_behind_the_table(name: str, expected: tuple[str, int | None]) -> None:
+    assert split_version(name) == expected
 
 
 def test_what_is_not_there_or_no_table_is_named(tmp_path: Path) -> None:
