@@ -21,8 +21,10 @@ class FastSettings(Section):
     """Threads of HAProxy; one per two cores."""
     ha_proxy_metrics: bool = False
     """Have a Python process take apart a line of HAProxy's log per request; replicas count more, for less."""
-    watch_callers: bool = False
-    """Give a request up when its caller leaves: two more tasks per request, which cost more than most predictions."""
+    direct_answers: bool = True
+    """Have replicas answer past what Serve does for each request, which costs more than most predictions. Endpoints
+    that are scaled, or log every request, go through Serve all the same; it then does not watch whether the caller is
+    still there."""
     niceness: int = Field(0, ge=0, le=19)
     """Of the cluster's workers; Ray's own 15 lets everything else on the machine go before a prediction. Training is
     nice by itself."""
@@ -31,9 +33,9 @@ class FastSettings(Section):
 
     def environment(self) -> dict[str, str]:
         """The environment variables that ``ray start --head`` must see."""
-        unwatched = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "raymlops.runtime.http_middleware.middlewares"}
+        direct = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "raymlops.runtime.http_middleware.middlewares"}
         return {
-            **({} if self.watch_callers else unwatched),
+            **(direct if self.direct_answers else {}),
             "RAY_SERVE_HAPROXY_METRICS_ENABLED": str(int(self.ha_proxy_metrics)),
             "RAY_worker_niceness": str(self.niceness),
             "RAY_SERVE_ENABLE_HA_PROXY": str(int(self.ha_proxy)),

@@ -25,6 +25,7 @@ from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.clients import ActorProxy, AsyncActorProxy
 from raymlops.runtime.clocks import build_clock
 from raymlops.runtime.grpc_ingress import start_grpc
+from raymlops.runtime.http_middleware import answer_directly
 from raymlops.runtime.keys import require_keys
 from raymlops.runtime.memory_limit import limit_growth
 from raymlops.runtime.model_fetching import model_files
@@ -53,10 +54,10 @@ _REPORT_S = 1.0
 """How often a replica's figures are sent to the metrics page."""
 
 
-async def _answer(core: Endpoint | Gateway, request: Request, config: ServingConfig) -> Response:
+async def _answer(core: Endpoint | Gateway, scope: Scope, receive: Receive, config: ServingConfig) -> Response:
     deadline_s = config.deadline.total_seconds()
     try:
-        read = await read_request(request.scope, request.receive, config.body_limit_bytes, deadline_s)
+        read = await read_request(scope, receive, config.body_limit_bytes, deadline_s)
     except CallerGone:
         return Response(status_code=499)
     except TimeoutError:
@@ -146,12 +147,19 @@ class ModelReplica:
         await self._refresh_keys()
         self._endpoint.start()
         self._follower.start()
+        # Serve scales by the requests that it counts itself, and logs those that it sees
+        if config.serving.autoscaling is None and not config.serving.access_log:
+            answer_directly(self._answer_directly)
         self._reporting: asyncio.Task[None] | None = None
         if config.monitoring.metrics.port is not None:
             self._reporting = asyncio.get_running_loop().create_task(self._report())
 
     async def __call__(self, request: Request) -> Response:
-        return await _answer(self._endpoint, request, self._serving)
+        return await _answer(self._endpoint, request.scope, request.receive, self._serving)
+
+    async def _answer_directly(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await _answer(self._endpoint, scope, receive, self._serving)
+        await response(scope, receive, send)
 
     async def answer(self, request: HttpRequest) -> HttpReply:
         """Answer what came by gRPC."""
@@ -222,7 +230,7 @@ class GatewayReplica:
         self._grpc = await start_grpc(config.serving, self._gateway, plans)
 
     async def __call__(self, request: Request) -> Response:
-        return await _answer(self._gateway, request, self._serving)
+        return await _answer(self._gateway, request.scope, request.receive, self._serving)
 
     async def __del__(self) -> None:  # Serve awaits it at a graceful stop
         if self._grpc is not None:

@@ -13,6 +13,6 @@ def test_fast_settings_as_variables() -> None:
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "raymlops.runtime.http_middleware.middlewares",
     }
-    watching = FastSettings(watch_callers=True).environment()
-    assert "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH" not in watching
+    through_serve = FastSettings(direct_answers=False).environment()
+    assert "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH" not in through_serve
     assert FastSettings(ha_proxy=False).environment()["RAY_SERVE_ENABLE_HA_PROXY"] == "0"
