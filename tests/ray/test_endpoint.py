@@ -320,3 +320,11 @@ def test_serve_knows_the_header_that_says_callers_are_not_watched() -> None:
     from raymlops.runtime.http_middleware import UNWATCHED
 
     assert parse_disconnect_disabled_header(dict([UNWATCHED]))
+
+
+def test_a_replica_answers_past_serve_which_keeps_its_own_paths(platform: Platform, url: str) -> None:
+    marked = "x-request-id"  # Serve's mark on what went through it
+    answer = requests.post(f"{url}/infer", json=_infer([[1.0, 2.0, 3.0]]), timeout=10)
+    assert (answer.status_code, marked in answer.headers) == (200, False)
+    assert marked in requests.get(f"{platform.url}/v2", timeout=10).headers
+    assert requests.get(f"{platform.url}/-/healthz", timeout=10).status_code == 200
