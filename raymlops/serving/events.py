@@ -143,7 +143,7 @@ def _feature_times(event: PredictionEvent) -> Sequence[str | None]:
 
 def _inputs(events: list[PredictionEvent]) -> list[pa.Array]:
     names, texts = events[0].schema.names, events[0].schema.texts
-    matrices = [event.columns.matrix for event in events if _is_whole(event.columns, names)]
+    matrices = [event.columns.matrix[:, : len(names)] for event in events if _is_whole(event.columns, names)]
     if len(matrices) == len(events):
         columns = np.concatenate(matrices).T.astype(np.float64, order="C", copy=False)
         return [pa.array(column, from_pandas=True) for column in columns]
@@ -151,8 +151,8 @@ def _inputs(events: list[PredictionEvent]) -> list[pa.Array]:
 
 
 def _is_whole(columns: Columns, names: tuple[str, ...]) -> TypeGuard[MatrixColumns]:
-    """Whether they are one matrix of just these columns."""
-    return type(columns) is MatrixColumns and columns.names == names
+    """Whether they are one matrix that begins with these columns."""
+    return type(columns) is MatrixColumns and columns.names[: len(names)] == names
 
 
 def _input(parts: list[npt.NDArray[Any]], text: bool) -> pa.Array:

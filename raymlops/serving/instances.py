@@ -14,8 +14,9 @@ from raymlops.clock import to_us
 from raymlops.errors import DataError, DeploymentError
 from raymlops.records.models import Signature
 from raymlops.serving.datatypes import TEXT, is_float
+from raymlops.serving.matrix_columns import MatrixColumns
 from raymlops.serving.open_inference import check_id
-from raymlops.serving.protocols import OnlineFeatures
+from raymlops.serving.protocols import Columns, OnlineFeatures
 from raymlops.serving.schema import InputSchema
 from raymlops.serving.tensors import parse_json
 
@@ -50,7 +51,7 @@ class PredictRequest(NamedTuple):
     """
 
     id: str | None
-    columns: dict[str, npt.NDArray[Any]]
+    columns: Columns
     rows: int
     at_us: list[int]
     missing: Sequence[Sequence[str]]
@@ -78,7 +79,10 @@ class InstanceSchema:
         self._required = frozenset((*self.keys, *self.fields))
         self._schema = schema
         wanted = {column.name: column.dtype for other in others for column in other.inputs} | schema.datatypes
-        self._numbers = tuple(name for name in features if wanted.get(name, TEXT) != TEXT)
+        numbers = {name for name in features if wanted.get(name, TEXT) != TEXT}
+        first = tuple(name for name in schema.names if name in numbers)
+        self._numbers = (*first, *(name for name in features if name in numbers.difference(first)))
+        self._position = {name: place for place, name in enumerate(self._numbers)}
         self._text_features = tuple(name for name in features if wanted.get(name) == TEXT)
 
     def decode(self, body: bytes, now_us: int) -> PredictRequest:
@@ -104,7 +108,7 @@ class InstanceSchema:
             if type(instance) is not dict or instance.keys() != self._required:
                 self._refuse_instance(index, instance)
         at_us = _instants(document.get("parameters"), len(instances), now_us)
-        columns = self._request_columns(instances)
+        columns: Columns = self._request_columns(instances)
         missing: Sequence[Sequence[str]] = ()
         entities: Sequence[str] = ()
         feature_times: Mapping[str, Sequence[int | None]] | None = None
@@ -112,7 +116,8 @@ class InstanceSchema:
             rows = self._online.read(instances, at_us)
             missing, feature_times = rows.missing, rows.event_times_us
             entities = [orjson.dumps({key: row[key] for key in self.keys}).decode() for row in instances]
-            columns.update(self._feature_columns(rows.columns))
+            joined = self._feature_columns(rows.columns)
+            columns = {**columns, **joined} if columns else joined
         request_id = check_id(document.get("id"))
         return PredictRequest(request_id, columns, len(instances), at_us, missing, entities, feature_times)
 
@@ -137,17 +142,17 @@ class InstanceSchema:
         self._schema.check_present(columns)
         return columns
 
-    def _feature_columns(self, values: Any) -> dict[str, npt.NDArray[Any]]:
-        columns = {name: _objects(values[name]) for name in self._text_features}
+    def _feature_columns(self, values: Any) -> Columns:
+        texts = {name: _objects(values[name]) for name in self._text_features}
         if not self._numbers:
-            return columns
+            return texts
         try:
             # one conversion for all: a None becomes NaN
             matrix = np.array([values[name] for name in self._numbers], dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise DeploymentError(f"features {list(self._numbers)} must be numbers, as the model takes them") from error
-        columns.update(zip(self._numbers, matrix, strict=True))
-        return columns
+        numbers = MatrixColumns(matrix.T, self._numbers, self._position)
+        return {**texts, **numbers} if texts else numbers
 
 
 def parse_instant(value: object, name: str) -> int:

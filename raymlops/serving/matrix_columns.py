@@ -15,7 +15,8 @@ Array = npt.NDArray[Any]
 class MatrixColumns(Mapping[str, Array]):
     """Columns of one matrix, by name. Immutable.
 
-    A model whose inputs they are takes the matrix as it is: twenty columns of one row are twenty objects otherwise.
+    A model whose inputs are the first of them takes the matrix as it is: twenty columns of one row are twenty objects
+    otherwise.
 
     Args:
         matrix: [N, columns] of floats.

@@ -122,8 +122,8 @@ class _Scored:
         names = self._schema.names
         try:
             with np.errstate(over="ignore", invalid="ignore"):
-                if type(columns) is MatrixColumns and columns.names == names:
-                    matrix[:] = columns.matrix
+                if type(columns) is MatrixColumns and columns.names[: len(names)] == names:
+                    matrix[:] = columns.matrix[:, : len(names)]
                 else:
                     for position, name in enumerate(names):
                         values = columns[name]
