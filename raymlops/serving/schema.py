@@ -11,6 +11,7 @@ import numpy.typing as npt
 from raymlops.errors import DataError
 from raymlops.records.models import Signature
 from raymlops.serving.datatypes import NUMBERS, TEXT, is_float, is_integer
+from raymlops.serving.matrix_columns import MatrixColumns
 
 __all__ = ["InputSchema"]
 
@@ -68,6 +69,8 @@ class InputSchema:
         Raises:
             DataError: One is missing; so the caller, and not the model, is at fault.
         """
+        if type(columns) is MatrixColumns and not np.isnan(columns.matrix).any():
+            return
         missing = [name for name in self.required if name in columns and _any_missing(columns[name])]
         if missing:
             raise DataError(f"inputs {missing} must not be missing: the model takes no null there", columns=missing)
