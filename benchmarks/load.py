@@ -60,7 +60,7 @@ class Open(NamedTuple):
     errors: int
 
 
-def closed_loop(call: Call, *, connections: int, seconds: float) -> Closed:
+def closed_loop(call: Call, *, connections: int, seconds: int) -> Closed:
     """Ask over so many connections for so long.
 
     Raises:
@@ -73,7 +73,7 @@ def closed_loop(call: Call, *, connections: int, seconds: float) -> Closed:
         body, script = Path(folder) / "body", Path(folder) / "post.lua"
         body.write_bytes(call.body)
         script.write_text(_SCRIPT.format(body=body))
-        command = [wrk, "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s", "-s", str(script), call.url]
+        command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(script), call.url]
         output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds + 30).stdout
     found = json.loads(output.partition("FIGURES ")[2])
     rate = found["requests"] / found["us"] * 1e6

@@ -26,7 +26,7 @@ SUSTAINED_P99_MS = 25.0
 """A rate is sustained where every request is answered, at the rate it came, and the slowest hundredth in this time."""
 
 
-def measure(rounds: int = 5, seconds: float = 4.0, peers: tuple[str, ...] = PEERS) -> dict[str, Any]:
+def measure(rounds: int = 5, seconds: int = 4, peers: tuple[str, ...] = PEERS) -> dict[str, Any]:
     """Requests per second, latencies, and the ratios to each peer, as medians over rounds.
 
     Args:
@@ -55,12 +55,12 @@ def measure(rounds: int = 5, seconds: float = 4.0, peers: tuple[str, ...] = PEER
     return found
 
 
-def _closed(calls: Mapping[str, Call], connections: int, rounds: int, seconds: float) -> dict[str, Any]:
+def _closed(calls: Mapping[str, Call], connections: int, rounds: int, seconds: int) -> dict[str, Any]:
     """Medians per server, measured in turns after a round that does not count."""
     runs: dict[str, list[Closed]] = {name: [] for name in calls}
     for number in range(rounds + 1):
         for name, call in calls.items():
-            run = closed_loop(call, connections=connections, seconds=seconds if number else 1.0)
+            run = closed_loop(call, connections=connections, seconds=seconds if number else 1)
             if number:
                 runs[name].append(run)
     return {
@@ -74,7 +74,7 @@ def _closed(calls: Mapping[str, Call], connections: int, rounds: int, seconds: f
     }
 
 
-def _sustained(call: Call, closed_per_s: float, seconds: float) -> dict[str, Any]:
+def _sustained(call: Call, closed_per_s: float, seconds: int) -> dict[str, Any]:
     """The highest rate sustained, in steps of a twentieth of what a closed loop reaches, and the latencies at half."""
     best = 0.0
     for twentieth in range(8, 25):
