@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import orjson
+import psutil
 import requests
 
 from benchmarks import served_model
@@ -57,8 +57,7 @@ def peer(name: str, folder: Path) -> Iterator[Call]:
         _await_answer(call, process, folder / f"{name}.log")
         yield call
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # the session is its own, so nobody else is in it
-        process.wait(30)
+        _stop(process)
 
 
 @contextmanager
@@ -85,6 +84,16 @@ def platform(home: Path) -> Iterator[dict[str, Call]]:
             "predict": Call(f"{url}/predict", served_model.predict_body(1)),
             "infer_64": Call(f"{url}/infer", served_model.infer_body(64)),
         }
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Kill it and what it started, which may have left its session."""
+    started = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for one in started:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    psutil.wait_procs(started, timeout=30)
+    process.wait(30)
 
 
 def free_port() -> int:
