@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -100,6 +102,18 @@ def _conformance_environment() -> Path:
     return environment
 
 
+def _free_ports(count: int) -> list[int]:
+    """Ports below those that the kernel hands out: Ray's own processes ask for many before the proxy binds its one."""
+    found: list[int] = []
+    for port in random.sample(range(20_000, 30_000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise OSError(f"of 100 ports fewer than {count} are free")
+
+
 @pytest.fixture(scope="session")
 def platform(flights_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """One platform for all tests that need Ray, on the demo's replay clock and with the demo's configuration."""
@@ -108,10 +122,7 @@ def platform(flights_project: Path, tmp_path_factory: pytest.TempPathFactory) ->
     from raymlops.platform import connect
 
     home = tmp_path_factory.mktemp("home")
-    with socket.socket() as first, socket.socket() as second:
-        for probe in (first, second):
-            probe.bind(("127.0.0.1", 0))
-        port, grpc_port = first.getsockname()[1], second.getsockname()[1]
+    port, grpc_port = _free_ports(2)
     # Windows of a third of the demo's traffic: at what users get, weekly windows of 350 flights are too few to tell a
     # season from the weather, so that this platform alarms more easily, and one window is enough for the trigger.
     overrides = {
