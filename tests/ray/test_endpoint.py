@@ -328,3 +328,22 @@ def test_a_replica_answers_past_serve_which_keeps_its_own_paths(platform: Platfo
     assert (answer.status_code, marked in answer.headers) == (200, False)
     assert marked in requests.get(f"{platform.url}/v2", timeout=10).headers
     assert requests.get(f"{platform.url}/-/healthz", timeout=10).status_code == 200
+
+
+def test_a_graceful_stop_loses_no_event(platform: Platform) -> None:
+    from ray import serve
+
+    from raymlops.runtime.event_tables import DeltaEventTables
+
+    example = pa.table({name: [0.1, -0.2] for name in "abc"})
+    version = platform.models.register("farewell", _estimator(1), example=example).version
+    platform.endpoints.deploy("farewell", version)
+    ids = [f"last-{number}" for number in range(100)]
+    with requests.Session() as caller:
+        for request_id in ids:
+            body = {**_infer([[1.0, 2.0, 3.0]]), "id": request_id}
+            answer = caller.post(f"{platform.url}/v2/models/farewell/infer", json=body, timeout=10)
+            assert answer.status_code == 200
+    serve.delete("model-farewell")
+    events = DeltaEventTables(platform.config.home / "monitor").read("predictions/farewell", None, None, "served_at")
+    assert sorted(events["request_id"].to_pylist()) == sorted(ids)

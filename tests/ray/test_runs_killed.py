@@ -1,4 +1,4 @@
-"""A run as a real Ray Job, whose driver and metadata actor are killed: it ends, keeps its logs, and is resumed."""
+"""A run as a real Ray Job, whose driver, metadata actor and trials are killed: it ends, keeps its logs, is resumed."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import os
 import signal
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import psutil
+import pyarrow as pa
 import pytest
 
 from raymlops.errors import ModelLoadFailed, NotFoundError
@@ -61,6 +64,11 @@ def _await(what: str, true: Any) -> Any:
     return found
 
 
+def _processes(title: str) -> list[psutil.Process]:
+    """Processes whose command line holds this."""
+    return [p for p in psutil.process_iter(["cmdline"]) if title in " ".join(p.info["cmdline"] or ())]
+
+
 def _kill(*, argument: str) -> None:
     """SIGKILL each process with an argument of this name."""
     found = [p for p in psutil.process_iter(["cmdline"]) if argument in (p.info["cmdline"] or ())]
@@ -70,9 +78,8 @@ def _kill(*, argument: str) -> None:
 
 
 def _kill_metadata() -> None:
-    found = [p for p in psutil.process_iter(["cmdline"]) if "ray::MetadataActor" in " ".join(p.info["cmdline"] or ())]
-    assert len(found) == 1
-    os.kill(found[0].pid, signal.SIGKILL)
+    (found,) = _processes("ray::MetadataActor")
+    os.kill(found.pid, signal.SIGKILL)
 
 
 def test_a_run_whose_launcher_was_killed_does_not_wait_for_ever(platform: Platform, project: str) -> None:
@@ -116,3 +123,29 @@ def test_a_job_that_is_killed_ends_keeps_its_logs_and_is_resumed(platform: Platf
     model.write_bytes(content)
     assert not [r for r in platform.runs.list(project) if not r.status.final]
     assert [v.name for v in platform.models.trained_on("depot_loads")] == [PROJECT.model]
+
+
+def test_a_trial_that_is_killed_is_begun_again(platform: Platform, tmp_path: Path) -> None:
+    from raymlops.experiments import Drawn, InProcessTuner, TrialSpec
+    from raymlops.experiments.task import LearningTask
+    from raymlops.runtime.tuning import RayTuner
+
+    inputs = np.random.default_rng(0).normal(size=(30_000, 3))
+    table = pa.table({**dict(zip("abc", inputs.T, strict=True)), "label": (inputs.sum(axis=1) > 0).astype(float)})
+    params: dict[str, Any] = {"n_estimators": 300, "max_depth": 7}
+    specs = [TrialSpec(number=number, family="xgboost", params=params, seed=number) for number in range(3)]
+    search = {"train": table[:25_000], "valid": table[25_000:], "task": LearningTask(inputs=("a", "b", "c"))}
+
+    def kill_one() -> int:
+        """SIGKILL of the first trial's process that is found at work."""
+        work = _await("a trial at work", lambda: _processes("ray::_Trial.train"))
+        os.kill(work[0].pid, signal.SIGKILL)
+        return int(work[0].pid)
+
+    with ThreadPoolExecutor(1) as beside:
+        killed = beside.submit(kill_one)
+        there = RayTuner(tmp_path, cpus_per_trial=0.5, start_s=0.0).search(Drawn(specs), name="killed", **search)
+        assert not psutil.pid_exists(killed.result(DEADLINE_S))
+    here = InProcessTuner().search(Drawn(specs), name="here", **search)
+    assert [result.spec.number for result in there] == [0, 1, 2]
+    assert [result.metrics for result in there] == [result.metrics for result in here]

@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from raymlops.errors import RaymlopsError
@@ -36,6 +37,7 @@ class Emitter:
         self._queue: queue.Queue[Callable[[], Event | None] | None] = queue.Queue(capacity)
         self._lock = threading.Lock()
         self._sent = self._dropped = 0
+        self._closed = False
         self._thread = threading.Thread(target=self._work, name="openlineage", daemon=True)
         if self._transports:
             self._thread.start()
@@ -58,26 +60,35 @@ class Emitter:
         """
         if not self._transports:
             return
+        if self._closed:
+            self._drop("nothing is sent any more")
+            return
         try:
             self._queue.put_nowait(build)
         except queue.Full:
             self._drop("too many events wait")
 
     def close(self, timeout_s: float = 5.0) -> bool:
-        """Send what waits, as far as there is time; nothing is sent afterwards.
+        """Send what waits, as far as there is time; what is left is dropped, but for an event that is on its way.
 
         Returns:
-            Whether all was sent or dropped in time.
+            Whether nothing is left.
         """
         if not self._transports:
             return True
+        self._closed = True
         deadline = time.monotonic() + timeout_s
-        try:
+        with suppress(queue.Full):
             self._queue.put(None, timeout=timeout_s)
-        except queue.Full:
-            return False
         self._thread.join(max(deadline - time.monotonic(), 0.0))
-        return not self._thread.is_alive()
+        if not self._thread.is_alive():
+            return True
+        with suppress(queue.Empty):
+            while True:
+                if self._queue.get_nowait() is not None:
+                    self._drop("there was no time left to send it")
+        self._queue.put(None)
+        return False
 
     def _work(self) -> None:
         while (build := self._queue.get()) is not None:

@@ -280,6 +280,13 @@ def test_an_endpoint_that_hangs_holds_up_nothing_and_has_a_deadline(prepared: Pa
     assert service.get_run("r1").status is RunStatus.SUCCEEDED
     assert slow.dropped >= 3, "what does not fit is counted"
     assert not slow.close(timeout_s=0.05)
+    dropped = slow.dropped
+    server.answers.clear()
+    server.release.set()
+    assert slow.close(timeout_s=20), "what was on its way is delivered, and the thread ends"
+    assert (slow.sent, slow.dropped) == (1, dropped)
+    slow.emit(lambda: pytest.fail("built"))
+    assert slow.dropped == dropped + 1
 
 
 def test_nobody_listens(prepared: Path) -> None:
