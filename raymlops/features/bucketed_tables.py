@@ -12,6 +12,7 @@ from deltalake.exceptions import DeltaError
 
 from raymlops.errors import StorageError
 from raymlops.features.schema import check_columns
+from raymlops.features.timeline import SEQUENCE
 
 __all__ = ["BLOCK_ROWS", "Block", "BlockedTable", "FileBlock", "TableBlock", "blocks_of"]
 
@@ -83,7 +84,7 @@ class BlockedTable:
 
 
 def blocks_of(name: str, handle: DeltaTable, columns: Sequence[str]) -> BlockedTable:
-    """Cut the files of a Delta table into blocks; no row is read.
+    """Cut the files of a Delta table into blocks, oldest rows first; no row is read.
 
     Args:
         name: Name of the table, for errors.
@@ -97,6 +98,10 @@ def blocks_of(name: str, handle: DeltaTable, columns: Sequence[str]) -> BlockedT
     check_columns(f"table {name!r}", dataset.schema.names, columns)
     actions = pa.table(handle.get_add_actions(flatten=True))
     known = dict(zip(actions["path"].to_pylist(), actions["num_records"].to_pylist(), strict=True))
+    first = f"min.{SEQUENCE}"
+    if first in actions.column_names:
+        arrived = dict(zip(actions["path"].to_pylist(), actions[first].to_pylist(), strict=True))
+        known = {path: known[path] for path in sorted(known, key=lambda path: (arrived[path] is None, arrived[path]))}
     blocks: list[Block] = []
     total, held = 0, 0
     fragments: list[Any] = []
@@ -113,8 +118,9 @@ def blocks_of(name: str, handle: DeltaTable, columns: Sequence[str]) -> BlockedT
 
 
 def _pieces(dataset: Any, known: dict[str, int | None]) -> Iterator[tuple[Any, int]]:
-    """Files and their rows; of large files, their row groups."""
-    for fragment in dataset.get_fragments():
+    """Files and their rows, in the order of ``known``; of large files, their row groups."""
+    place = {path: number for number, path in enumerate(known)}
+    for fragment in sorted(dataset.get_fragments(), key=lambda fragment: place.get(fragment.path, len(place))):
         rows = known.get(fragment.path)
         if rows is None:
             rows = fragment.count_rows()

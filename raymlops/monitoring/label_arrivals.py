@@ -80,10 +80,10 @@ class LabelArrivals:
             # recorded before, and dated after, the last look: it did not count them then
             self._frame(labels, KEY, last.now, None, until=last.labels),
         ]
-        keys = pl.concat([frame for frame in fresh if frame.width])
-        if keys.height:
+        fresh = [frame for frame in fresh if frame.height]
+        if fresh:
             rows = self._frame(events, columns, first, end)
-            found.append(rows.join(keys.unique(), on=KEY, how="semi"))
+            found.append(rows.join(pl.concat(fresh).unique(), on=KEY, how="semi"))
         times = [frame["event_time"] for frame in found if frame.height]
         return {
             window.start for window in windows if any(((at >= window.start) & (at < window.end)).any() for at in times)

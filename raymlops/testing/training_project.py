@@ -29,7 +29,7 @@ def spine(reader, start, end):
     return pa.table({**columns, "depot": orders["depot"], "size": orders["size"]})
 """
 """The project's module."""
-_DEPOT = Entity("depot", ["depot"])
+_DEPOT = Entity("order_depot", ["depot"])
 DEFINITIONS: tuple[Any, ...] = (
     _DEPOT,
     FeatureView(

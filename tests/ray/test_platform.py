@@ -81,7 +81,9 @@ def test_tune_gives_the_results_of_one_process(platform: Platform, tmp_path: Pat
         Drawn(race), table[:400], table[400:], task=task, name="race", halving=HalvingRule(grace_rounds=5, factor=2)
     )
     assert [result.spec.number for result in ended] == [0, 1, 2, 3]
-    assert {result.stopped_at for result in ended[2:]} == {5}
+    assert [result.stopped_at for result in ended[:2]] == [None, None]
+    # one of the two may pass the first rung, where it is judged among three, but not the second
+    assert {result.stopped_at for result in ended[2:]} <= {5, 10}
     short = RayTuner(tmp_path, cpus_per_trial=0.5, start_s=60.0)
     quick = short.search(Drawn(specs), table[:400], table[400:], task=task, name="short")
     assert [result.metrics for result in quick] == [result.metrics for result in here]

@@ -138,7 +138,7 @@ def test_a_trial_that_is_killed_is_begun_again(platform: Platform, tmp_path: Pat
 
     def kill_one() -> int:
         """SIGKILL of the first trial's process that is found at work."""
-        work = _await("a trial at work", lambda: _processes("ray::_Trial.train"))
+        work = _await("a trial at work", lambda: _processes("ray::ResourceTrainable.train"))
         os.kill(work[0].pid, signal.SIGKILL)
         return int(work[0].pid)
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raymlops.config.monitoring import MonitoringConfig
+from raymlops.monitoring.label_arrivals import LabelArrivals
 from tests.unit.monitoring.conftest import World
 
 START = datetime(2013, 1, 7, tzinfo=UTC)
@@ -93,3 +94,17 @@ def test_windows_that_nothing_has_come_for_are_not_read(
     monitor.record_labels("m", dated(labels[2].slice(10), now + HOUR), "late")
     monitor.close_windows("m", now + 2 * HOUR)
     assert measured == [START + 2 * WEEK]
+
+
+def test_a_window_without_any_label_is_spared_too(tmp_path: Path) -> None:
+    world = World(tmp_path, config=CONFIG, rng=np.random.default_rng(1))
+    world.register(1, reference=False)
+    monitor = world.monitor()
+    monitor.record_events("m", world.events(0, ROWS), "e0")
+    (window,) = monitor.close_windows("m", START + WEEK + 2 * DAY)
+    arrivals, now = LabelArrivals(world.tables), START + WEEK + 3 * DAY
+    first = arrivals.look("m", "predictions/m", "labels/m", [(window, now)], now)
+    assert first.touched == [(window, now)]
+    arrivals.measured("m", first)
+    later = now + DAY
+    assert arrivals.look("m", "predictions/m", "labels/m", [(window, later)], later).touched == []
