@@ -117,7 +117,7 @@ class _Arrivals:
         for number in range(self._count):
             due = started + number / self._rate
             while (wait := due - time.perf_counter()) > 0:
-                await asyncio.sleep(wait if wait > 0.002 else 0)
+                await asyncio.sleep(wait)  # rounded up to a millisecond, which counts; spinning would take a core
             self._due.append(due)
             self._send()
         async with asyncio.timeout(30):

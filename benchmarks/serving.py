@@ -2,7 +2,8 @@
 
 Everything on: inputs validated, features joined, every prediction an event in the monitor's table, metrics counted and
 sent. Load comes from wrk on the same cores (closed-loop) and from sockets of our own at a constant rate (open-loop).
-Every server is up all the time and idle while another is asked; a Ray cluster is not quite idle even then.
+In the closed loop every server is up all the time and idle while another is asked; a Ray cluster is not quite idle even
+then. In the open loop, which is about latency, each server is up alone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from benchmarks.serving_peers import peer, platform
 __all__ = ["measure"]
 
 PEERS = ("fastapi", "mlserver", "mlflow", "litserve", "bentoml")
+OURS = ("infer", "predict")
 CONNECTIONS = (1, 16)
 SUSTAINED_P99_MS = 25.0
 """A rate is sustained where every request is answered, at the rate it came, and the slowest hundredth in this time."""
@@ -34,24 +36,30 @@ def measure(rounds: int = 5, seconds: int = 4, peers: tuple[str, ...] = PEERS) -
         seconds: Length of one measurement.
         peers: Beside whom.
     """
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "model").mkdir()
         served_model.classifier().get_booster().save_model(root / "model" / "model.ubj")
-        ours = stack.enter_context(platform(root / "home"))
-        theirs = {name: stack.enter_context(peer(name, root / "model")) for name in peers}
-        fastapi_64 = Call(theirs["fastapi"].url, served_model.infer_body(64))
-        one_row = {"infer": ours["infer"], "predict": ours["predict"], **theirs}
-        found: dict[str, Any] = {}
-        for connections in CONNECTIONS:
-            found[f"connections_{connections}"] = _closed(one_row, connections, rounds, seconds)
-        many_rows = {"infer": ours["infer_64"], "fastapi": fastapi_64}
-        found["rows_64"] = _closed(many_rows, 4, rounds, seconds)
-        found["open_loop"] = {
-            name: _sustained(one_row[name], found["connections_16"][name]["requests_per_s"], seconds)
-            for name in ("infer", "predict", "fastapi")
-        }
+        with platform(root / "home") as ours:
+            found = _beside_peers(ours, root / "model", rounds, seconds, peers)
+            in_turns = found["connections_16"]
+            alone = {name: _sustained(ours[name], in_turns[name]["requests_per_s"], seconds) for name in OURS}
+        with peer("fastapi", root / "model") as call:
+            alone["fastapi"] = _sustained(call, in_turns["fastapi"]["requests_per_s"], seconds)
+    found["open_loop"] = alone
     found["ratios"] = _ratios(found)
+    return found
+
+
+def _beside_peers(
+    ours: Mapping[str, Call], model: Path, rounds: int, seconds: int, peers: tuple[str, ...]
+) -> dict[str, Any]:
+    with ExitStack() as stack:
+        theirs = {name: stack.enter_context(peer(name, model)) for name in peers}
+        fastapi_64 = Call(theirs["fastapi"].url, served_model.infer_body(64))
+        one_row = {**{name: ours[name] for name in OURS}, **theirs}
+        found = {f"connections_{many}": _closed(one_row, many, rounds, seconds) for many in CONNECTIONS}
+        found["rows_64"] = _closed({"infer": ours["infer_64"], "fastapi": fastapi_64}, 4, rounds, seconds)
     return found
 
 
@@ -75,9 +83,9 @@ def _closed(calls: Mapping[str, Call], connections: int, rounds: int, seconds: i
 
 
 def _sustained(call: Call, closed_per_s: float, seconds: int) -> dict[str, Any]:
-    """The highest rate sustained, in steps of a twentieth of what a closed loop reaches, and the latencies at half."""
+    """The highest rate sustained, in steps of a tenth of what a closed loop reaches, and the latencies at half."""
     best = 0.0
-    for twentieth in range(8, 25):
+    for twentieth in range(2, 25, 2):
         rate = closed_per_s * twentieth / 20
         run = open_loop(call, rate=rate, seconds=seconds)
         if not _is_sustained(run):

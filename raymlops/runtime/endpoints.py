@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,8 @@ from raymlops.serving.loader import load_version
 
 __all__ = ["EndpointOperator", "PlanRecords"]
 
+logging.getLogger("ray.serve").setLevel(logging.ERROR)
+"""Who operates endpoints hears of what fails, and not of every application."""
 
 _RETRY_S = 0.25
 

@@ -78,12 +78,12 @@ def open_session(config: PlatformConfig, address: str | None = None, *, start: b
         ConfigError: A port is taken, the disk is full, versions differ: nothing is left running.
         UnavailableError: The cluster does not answer, did not come up in time, or there is none to attach to.
     """
-    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     session = _connect(config, address or config.cluster.address, start=start)
     if not session.owner and address is None:
         return session
     from raymlops.runtime import actors, replica
 
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)  # importing it has set INFO
     pool = ThreadPoolExecutor(2)
     try:
         waiting = [pool.submit(step, session.config) for step in (actors.start_control_plane, replica.start_serving)]
