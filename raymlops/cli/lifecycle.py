@@ -19,10 +19,13 @@ __all__ = ["add_to"]
 
 @one_line_errors
 def up(
-    address: Annotated[str | None, typer.Option(help="Attach to this cluster.")] = None, config: ConfigOption = None
+    address: Annotated[str | None, typer.Option(help="Attach to this cluster.")] = None,
+    port: Annotated[int | None, typer.Option(help="HTTP port.")] = None,
+    config: ConfigOption = None,
 ) -> None:
     """Start the platform on this machine, or on a running Ray cluster, and leave it running."""
-    started = connect(address, load_config(config))
+    overrides = None if port is None else {"serving": {"port": port}}
+    started = connect(address, load_config(config, overrides=overrides))
     console.print(f"the platform answers at {started.url}")
     for name in started.lacking:
         console.print(f"the cluster lacks the fast setting {name}: set it before `ray start`")

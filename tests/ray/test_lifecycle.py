@@ -48,7 +48,12 @@ def test_a_taken_port_is_one_line_and_nothing_is_started(tmp_path: Path) -> None
         taken.listen()
         port = taken.getsockname()[1]
         done = subprocess.run(
-            [*CLI, "up"], env=_environment(tmp_path, port), capture_output=True, text=True, timeout=60, check=False
+            [*CLI, "up", "--port", str(port)],
+            env=_environment(tmp_path, _free_port()),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
     assert done.returncode == 1
     assert done.stderr.strip().splitlines() == [
