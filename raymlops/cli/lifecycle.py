@@ -29,8 +29,8 @@ def up(
     console.print(f"the platform answers at {started.url}")
     for name in started.lacking:
         console.print(f"the cluster lacks the fast setting {name}: set it before `ray start`")
-    for port in started.exposed:
-        console.print(f"HAProxy of the cluster listens on port {port} of every interface, without keys: firewall it")
+    for exposed in started.exposed:
+        console.print(f"HAProxy of the cluster listens on port {exposed} of every interface, without keys: firewall it")
     started.detach()
 
 
