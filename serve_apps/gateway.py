@@ -4,7 +4,7 @@ from pydantic import BaseModel
 from ray.serve import Application
 
 from raymlops.config.loader import load_config
-from raymlops.runtime.cluster import running_config
+from raymlops.runtime.home_note import running_config
 from raymlops.runtime.replica import gateway_application
 
 

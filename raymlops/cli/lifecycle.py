@@ -1,8 +1,9 @@
-"""``raymlops up | down | status | demo``."""
+"""``raymlops up | down | env | status | demo``."""
 
 from __future__ import annotations
 
 import runpy
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,8 @@ import typer
 
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
 from raymlops.config.loader import load_config
-from raymlops.errors import ConfigError
+from raymlops.config.platform import PlatformConfig
+from raymlops.errors import ConfigError, UnavailableError
 from raymlops.platform import connect
 
 __all__ = ["add_to"]
@@ -19,28 +21,82 @@ __all__ = ["add_to"]
 
 @one_line_errors
 def up(
-    address: Annotated[str | None, typer.Option(help="Attach to this cluster.")] = None,
+    address: Annotated[str | None, typer.Option(help="Run on this Ray cluster: host:port of its GCS.")] = None,
     port: Annotated[int | None, typer.Option(help="HTTP port.")] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Start the platform on this machine, or on a running Ray cluster, and leave it running."""
+    """Start the platform on this machine, or on a running Ray cluster, and leave it running.
+
+    On a platform that runs, what died of it is brought back.
+    """
     overrides = None if port is None else {"serving": {"port": port}}
-    started = connect(address, load_config(config, overrides=overrides))
+    settings = load_config(config, overrides=overrides)
+    console.print(f"home {settings.home}", markup=False)
+    started = connect(address, settings, tell=_tell)
+    if config is not None or port is not None:
+        _tell_differences(settings, started.config)
     console.print(f"the platform answers at {started.url}")
     for name in started.lacking:
         console.print(f"the cluster lacks the fast setting {name}: set it before `ray start`")
     for exposed in started.exposed:
         console.print(f"HAProxy of the cluster listens on port {exposed} of every interface, without keys: firewall it")
     started.detach()
+    _print_environment(settings.home)
+
+
+def _tell(stage: str) -> None:
+    console.print(f"  {stage} ...", markup=False, highlight=False)
+
+
+def _tell_differences(asked: PlatformConfig, runs: PlatformConfig) -> None:
+    """Say where a platform that runs already keeps other settings than those asked for."""
+    wanted, kept = asked.model_dump(mode="json"), runs.model_dump(mode="json")
+    sections = sorted(name for name in wanted if wanted[name] != kept[name])
+    if sections:
+        console.print(
+            f"not applied: {', '.join(sections)} differ from what the running platform was started with; "
+            "`raymlops down`, then `up`, applies them"
+        )
 
 
 @one_line_errors
 def down(config: ConfigOption = None) -> None:
-    """Stop what `up` started on this machine."""
-    from raymlops.runtime.cluster import stop_local
+    """Stop what `up` started; endpoints hand over the events of what they answered first."""
+    home = load_config(config).home
+    if not (home / "cluster.json").exists() and not (home / "supervisor.json").exists():
+        console.print("nothing was running")
+        return
+    from raymlops.runtime.takedown import take_down
 
-    stopped = stop_local(load_config(config).home)
+    stopped = take_down(home, tell=lambda trouble: console.print(trouble, markup=False))
     console.print(f"stopped {stopped} processes" if stopped else "nothing was running")
+
+
+@one_line_errors
+def env(config: ConfigOption = None) -> None:
+    """Print the lines that let other commands reach the platform: `eval "$(raymlops env)"`."""
+    home = load_config(config).home
+    if not _print_environment(home):
+        raise UnavailableError(f"no platform runs in {home}: start one with `raymlops up`")
+
+
+def _print_environment(home: Path) -> bool:
+    """Print the lines for a shell; ``False`` where no cluster is noted."""
+    from raymlops.runtime.head import loopback_environment
+    from raymlops.runtime.home_note import noted_cluster
+
+    note = noted_cluster(home)
+    if note is None:
+        return False
+    variables = {"RAYMLOPS_HOME": str(home), "RAY_ADDRESS": note.address}
+    if note.dashboard_url is not None:
+        variables["RAY_API_SERVER_ADDRESS"] = note.dashboard_url
+    if not note.foreign:
+        variables |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(home / "auth_token")}
+        variables |= loopback_environment(note.address)
+    for name, value in variables.items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+    return True
 
 
 @one_line_errors
@@ -75,5 +131,5 @@ def demo(
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (up, down, status, demo):
+    for command in (up, down, env, status, demo):
         app.command()(command)

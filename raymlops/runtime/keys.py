@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError
 from raymlops.metadata import MetadataService
 from raymlops.records.keys import ApiKey, Scope, new_key
-from raymlops.runtime import cluster
 from raymlops.runtime.clocks import build_clock
+from raymlops.runtime.home_note import noted_cluster, prepare_home, running_config
 
 __all__ = ["create_key", "list_keys", "require_keys", "revoke_key"]
 
@@ -61,9 +60,8 @@ def require_keys(config: PlatformConfig, host: str | None = None) -> None:
 @contextmanager
 def _metadata(config: PlatformConfig) -> Iterator[MetadataService]:
     """The database itself, beside the actor where the platform runs: the first key is needed before anything does."""
-    running = cluster.find_running(config.home)
-    used = config if running is None else cluster.running_config(config.home)
-    Path(config.home).mkdir(parents=True, exist_ok=True)
+    prepare_home(config.home)
+    used = config if noted_cluster(config.home) is None else running_config(config.home)
     lock_timeout_s = used.metadata.busy_timeout.total_seconds()
     with closing(MetadataService(used.metadata_url, clock=build_clock(used), lock_timeout_s=lock_timeout_s)) as opened:
         yield opened

@@ -26,6 +26,7 @@ from raymlops.runtime.clients import ActorProxy, AsyncActorProxy
 from raymlops.runtime.clocks import build_clock
 from raymlops.runtime.grpc_ingress import start_grpc
 from raymlops.runtime.http_middleware import answer_directly
+from raymlops.runtime.internal_port import close_internal_port
 from raymlops.runtime.keys import require_keys
 from raymlops.runtime.memory_limit import limit_growth
 from raymlops.runtime.model_fetching import model_files
@@ -40,9 +41,10 @@ from raymlops.serving.http import HttpReply, HttpRequest, error_reply
 from raymlops.serving.loader import Loader, load_version
 from raymlops.serving.protocols import CandidateClient, Columns, Outputs, PlanNumbers
 
-__all__ = ["candidate_application", "gateway_application", "model_application", "start_serving"]
+__all__ = ["candidate_application", "gateway_application", "model_application", "serve_runs", "start_serving"]
 
 _log = logging.getLogger(__name__)
+close_internal_port()  # when a replica imports its class, before its servers start
 _GRACE_S = 10.0
 """How long calls under way on the gRPC port have to end."""
 _SHED_AT_ONCE = 488
@@ -177,6 +179,10 @@ class ModelReplica:
         """Send all prediction events; returns how many rows still wait."""
         return await self._endpoint.flush()
 
+    async def drain(self) -> int:
+        """Take no further request and send all prediction events; returns how many rows still wait."""
+        return await self._endpoint.drain()
+
     async def stats(self) -> dict[str, Any]:
         """Figures of this replica since its start."""
         stats = self._endpoint.stats
@@ -288,6 +294,11 @@ def _host() -> str:
     """The address that Serve is bound to: a Serve that somebody else started keeps its own, whatever is configured."""
     client: Any = _get_global_client()
     return str(client.http_config.host)
+
+
+def serve_runs() -> bool:
+    """Whether the cluster has a Serve that somebody started."""
+    return _get_global_client(raise_if_no_controller_running=False) is not None
 
 
 def start_serving(config: PlatformConfig) -> None:

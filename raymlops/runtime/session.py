@@ -1,25 +1,40 @@
-"""One process's hold on the platform: the cluster, the control actors and Serve."""
+"""One process's hold on the platform: the cluster it is connected to, and whether to stop that at the end."""
 
 from __future__ import annotations
 
 import logging
+import os
+import re
 import threading
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from importlib import import_module
+from importlib.metadata import version
 
 import ray
+from ray.util import list_named_actors
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, UnavailableError
-from raymlops.runtime import cluster
+from raymlops.runtime import cluster, head, supervisor
+from raymlops.runtime.clients import NAMESPACE
+from raymlops.runtime.home_note import (
+    ClusterNote,
+    forget_cluster,
+    note_cluster,
+    note_config,
+    noted_cluster,
+    running_config,
+)
 
 __all__ = ["Session", "open_session"]
+
+_log = logging.getLogger(__name__)
 
 _OPEN_PORTS = (("RAY_SERVE_HAPROXY_METRICS_PORT", "9101"), ("RAY_SERVE_HAPROXY_STATS_PORT", "8404"))
 """Setting and Ray's default of the ports that HAProxy opens on all interfaces."""
 
 _FAST_SETTINGS = ("RAY_SERVE_ENABLE_HA_PROXY", "RAY_SERVE_THROUGHPUT_OPTIMIZED", "RAY_SERVE_HAPROXY_NBTHREAD")
+_ADDRESS = re.compile(r"[^/\s]+:\d+")
 
 
 class Session:
@@ -27,7 +42,8 @@ class Session:
 
     Attributes:
         config: What the platform was started with.
-        owner: Whether this process started the cluster, so that ``close`` stops it.
+        owner: Whether this process started the platform, so that ``close`` stops it.
+        note: The cluster.
         lacking: Fast settings that the cluster does not have.
         exposed: Ports of HAProxy that every interface of the cluster's machines listens on.
         guest: Whether the process was connected before, so that ``close`` leaves it connected.
@@ -36,6 +52,7 @@ class Session:
     def __init__(
         self,
         config: PlatformConfig,
+        note: ClusterNote,
         *,
         owner: bool,
         lacking: tuple[str, ...] = (),
@@ -43,6 +60,7 @@ class Session:
         guest: bool = False,
     ) -> None:
         self.config = config
+        self.note = note
         self.owner = owner
         self.lacking = lacking
         self.exposed = exposed
@@ -54,87 +72,149 @@ class Session:
         return f"http://{self.config.serving.host}:{self.config.serving.port}"
 
     def close(self) -> None:
-        """Disconnect; stop the cluster where this process started it."""
-        if not self.guest:
-            ray.shutdown()
+        """Disconnect; take the platform down where this process started it."""
         if self.owner:
-            cluster.stop_local(self.config.home)
+            from raymlops.runtime.takedown import take_down
+
+            take_down(self.config.home)
+        if not self.guest and ray.is_initialized():
+            ray.shutdown()
 
     def detach(self) -> None:
-        """Disconnect and leave the cluster running."""
+        """Disconnect and leave the platform running."""
         self.owner = False
         self.close()
 
 
-def open_session(config: PlatformConfig, address: str | None = None, *, start: bool = True) -> Session:
-    """Attach to the cluster at ``address``, or to the one noted in the home, or start one.
+def open_session(
+    config: PlatformConfig,
+    address: str | None = None,
+    *,
+    start: bool = True,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Session:
+    """Attach to the platform of a home, or start one: on the cluster at ``address``, or on this machine.
+
+    The cluster is the one of ``address``, else of ``cluster.address``, else the one noted in the home, else the one
+    that ``RAY_ADDRESS`` names, else a new one on this machine.
 
     Args:
         config: The platform's configuration; a platform that runs in the same home keeps its own.
-        address: A cluster that somebody else started.
-        start: Whether to start a cluster where none is.
+        address: ``host:port`` of a cluster that somebody else started.
+        start: Whether to start a platform where none runs.
+        tell: Called with each stage of a start, in words.
 
     Raises:
-        ConfigError: A port is taken, the disk is full, versions differ: nothing is left running.
+        ConfigError: A port is taken, the disk is full, versions differ, the home's platform runs on another cluster:
+            nothing is left running.
         UnavailableError: The cluster does not answer, did not come up in time, or there is none to attach to.
     """
-    session = _connect(config, address or config.cluster.address, start=start)
-    if not session.owner and address is None:
-        return session
-    from raymlops.runtime import actors, replica
-
-    logging.getLogger("ray.serve").setLevel(logging.ERROR)  # importing it has set INFO
-    pool = ThreadPoolExecutor(2)
-    try:
-        waiting = [pool.submit(step, session.config) for step in (actors.start_control_plane, replica.start_serving)]
-        for one in waiting:
-            one.result()
-    except BaseException:
-        # not waited for: what the threads wait for goes away with the cluster
-        pool.shutdown(wait=False, cancel_futures=True)
-        session.close()
-        raise
-    pool.shutdown()
-    return session
+    note = noted_cluster(config.home)
+    wanted = address or config.cluster.address
+    if wanted is None and note is None:
+        wanted = _address_in(os.environ)
+    if wanted is not None:
+        return _open_foreign(config, _checked(wanted), note, start=start, tell=tell)
+    if note is not None and note.foreign:
+        return _open_foreign(config, note.address, note, start=start, tell=tell)
+    return _open_local(config, start=start, tell=tell)
 
 
-def _connect(config: PlatformConfig, address: str | None, *, start: bool) -> Session:
-    """A session whose control plane may still have to be started."""
-    guest = ray.is_initialized()
-    if address is not None:
-        cluster.require_disk(config.home)
+def _open_local(config: PlatformConfig, *, start: bool, tell: Callable[[str], None]) -> Session:
+    home, guest = config.home, ray.is_initialized()
+    owner = False
+    running = cluster.find_running(home)
+    if running is None:
+        if not start:
+            raise UnavailableError(f"no platform runs in {home}: start one with `raymlops up`")
+        if guest:
+            raise ConfigError("a platform is started by a process that is connected to no Ray cluster: this one is")
         _require_keys(config)
-        cluster.attach(address)
-        cluster.note_config(config)
-        environment = ray.get(ray.remote(num_cpus=0)(_environment).remote(), timeout=60.0)
-        lacking, exposed = _lacking(environment), _exposed(environment)
-        return Session(config, owner=False, lacking=lacking, exposed=exposed, guest=guest)
-    running = cluster.find_running(config.home)
-    if running is not None:
-        if running.ray_version != ray.__version__:
-            raise ConfigError(f"the running cluster has Ray {running.ray_version}, this is {ray.__version__}")
-        cluster.attach(running.address, config.home)
-        return Session(cluster.running_config(config.home), owner=False, guest=guest)
-    if not start:
-        raise UnavailableError(f"no platform runs in {config.home}: start one with `raymlops up`")
-    if guest:
-        raise ConfigError("a platform is started by a process that is connected to no Ray cluster: this one is")
-    _require_keys(config)
-    cluster.stop_local(config.home)
-    session = Session(config, owner=True)
+        _import_what_is_needed()
+        running, owner = cluster.start_local(config, tell), True
+    else:
+        if running.ray_version != version("ray"):
+            raise ConfigError(f"the running cluster has Ray {running.ray_version}, this is {version('ray')}")
+        if start:  # what died of a platform that runs is brought back
+            supervisor.ensure_supervisor(home)
+        running = cluster.await_local(home, tell)
     try:
-        started = cluster.start_local(config, meanwhile=_import_control_plane)
-        cluster.attach(started.address, config.home)
+        cluster.attach(running, home)
     except BaseException:
-        session.close()
+        if owner:
+            cluster.stop_local(home)
         raise
-    return session
+    return Session(running_config(home), running, owner=owner, guest=guest)
 
 
-def _import_control_plane() -> None:
-    """Begin to import what starts the control plane, which takes about as long as the head does to come up."""
+def _open_foreign(
+    config: PlatformConfig, address: str, note: ClusterNote | None, *, start: bool, tell: Callable[[str], None]
+) -> Session:
+    """A session on a cluster that somebody else started; where ``start`` is set, the platform is brought up on it."""
+    home, guest = config.home, ray.is_initialized()
+    if note is not None and note.address != address:
+        raise ConfigError(f"the platform in {home} runs on {note.address}, not on {address}: `raymlops down` ends it")
+    if note is None and not start:
+        raise UnavailableError(f"no platform of {home} runs on {address}: start one with `raymlops up`")
+    if note is None:
+        head.require_disk(home)
+        _require_keys(config)
+    known = note
+    note = known or ClusterNote(
+        cluster_id="",
+        address=address,
+        dashboard_url=None,
+        http_port=config.serving.port,
+        ray_version=version("ray"),
+        python="",
+    )
+    cluster.attach(note, home)
+    try:
+        if known is None:
+            note_config(config)
+            note_cluster(home, note)
+        if start and not (known is not None and _is_up()):
+            tell("the control actors and Serve")
+            supervisor.run_boot(home, config.cluster.boot_timeout.total_seconds())
+        note = noted_cluster(home) or note
+        environment = ray.get(ray.remote(num_cpus=0)(_environment).remote(), timeout=60.0)
+    except BaseException:
+        if known is None:
+            forget_cluster(home)
+        if not guest:
+            ray.shutdown()
+        raise
+    lacking, exposed = _lacking(environment), _exposed(environment)
+    owner = known is None and start
+    return Session(running_config(home), note, owner=owner, lacking=lacking, exposed=exposed, guest=guest)
+
+
+def _is_up() -> bool:
+    """Whether every control actor is on the cluster that this process is connected to."""
+    from raymlops.runtime.names import CONTROLLER, FEATURES, METADATA, MONITOR
+
+    there = {actor["name"] for actor in list_named_actors(all_namespaces=True) if actor["namespace"] == NAMESPACE}
+    return {CONTROLLER, FEATURES, METADATA, MONITOR} <= there
+
+
+def _checked(address: str) -> str:
+    if _ADDRESS.fullmatch(address) is None:
+        raise ConfigError(
+            f"the address of a Ray cluster must be host:port of its GCS, got {address!r}", address=address
+        )
+    return address
+
+
+def _address_in(environment: Mapping[str, str]) -> str | None:
+    """The cluster that ``RAY_ADDRESS`` names; it may hold other things, as the address of a dashboard."""
+    address = environment.get("RAY_ADDRESS", "")
+    return address if _ADDRESS.fullmatch(address) else None
+
+
+def _import_what_is_needed() -> None:
+    """Begin to import what attaching needs, which takes about as long as the head does to come up."""
     # in a thread of its own, so that Ctrl+C never ends up in the middle of an import
-    threading.Thread(target=import_module, args=("raymlops.runtime.actors",), name="imports", daemon=True).start()
+    threading.Thread(target=import_module, args=("raymlops.runtime.services",), name="imports", daemon=True).start()
 
 
 def _require_keys(config: PlatformConfig) -> None:
@@ -145,8 +225,6 @@ def _require_keys(config: PlatformConfig) -> None:
 
 def _environment() -> dict[str, str]:
     """The Serve settings of a process of the cluster."""
-    import os
-
     return {name: value for name, value in os.environ.items() if name.startswith("RAY_SERVE_")}
 
 

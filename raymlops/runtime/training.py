@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from raymlops.config.platform import PlatformConfig
-from raymlops.errors import ConfigError, DeadlineExceeded, RaymlopsError
+from raymlops.errors import ConfigError, DeadlineExceeded, RaymlopsError, UnavailableError
 from raymlops.metadata import Metadata
 from raymlops.records.runs import Run, RunStatus
-from raymlops.runtime import cluster
+from raymlops.runtime import cluster, head
 from raymlops.runtime.clients import ActorProxy, wake_projector
 from raymlops.runtime.clocks import build_clock
 from raymlops.runtime.feature_readers import open_reader
 from raymlops.runtime.free_cpus import await_free_cpus
+from raymlops.runtime.home_note import noted_cluster, running_config
 from raymlops.runtime.join_tasks import join_tasks
 from raymlops.runtime.names import METADATA
 from raymlops.runtime.trial_log import write_trials
@@ -41,8 +42,11 @@ def execute_run(run_id: str) -> int:
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(name)s %(message)s")
     home = Path(os.environ["RAYMLOPS_HOME"])
-    config = cluster.running_config(home)
-    cluster.attach("auto")
+    config = running_config(home)
+    note = noted_cluster(home)
+    if note is None:
+        raise UnavailableError(f"no cluster is noted in {home}")
+    cluster.attach(note, home)
     metadata = cast("Metadata", ActorProxy(METADATA, config.cluster.call_timeout.total_seconds()))
     run = metadata.get_run(run_id)
     deadline_s = config.cluster.run_deadline.total_seconds()
@@ -71,7 +75,7 @@ def _require_resources(config: PlatformConfig) -> None:
         ConfigError: The home cannot be written, or its disk is nearly full.
         UnavailableError: No CPU gets free in time.
     """
-    cluster.require_disk(config.home)
+    head.require_disk(config.home)
     await_free_cpus(config.cluster.trial_cpus, config.cluster.free_cpus_timeout.total_seconds())
 
 

@@ -42,6 +42,7 @@ from raymlops.serving.trials import ShadowQueue
 __all__ = ["Endpoint", "EndpointStats"]
 
 _log = logging.getLogger(__name__)
+_DRAIN_POLL_S = 0.02
 
 
 class _Call(NamedTuple):
@@ -116,6 +117,7 @@ class Endpoint:
         self._slot = Slot(model, loader, self._recorded)
         self._prober = Prober(self._breakers, self._recorded, self._slot)
         self._in_flight = 0
+        self._draining = False
         self._prefix = f"/v2/models/{model}"
         self._routes: dict[str, tuple[str, Scope, _Handler]] = {
             "": ("GET", "infer", self._metadata),
@@ -200,6 +202,18 @@ class Endpoint:
             _log.warning("%d rows still wait for the shadow of %s", self._shadow.waiting_rows, self.model)
         return 0 if self._events is None else await self._events.flush(deadline_s)
 
+    async def drain(self, deadline_s: float = 10.0) -> int:
+        """Take no further request, let those under way end, then send all events.
+
+        Returns:
+            How many rows of events still wait after the deadline.
+        """
+        self._draining = True
+        deadline = time.monotonic() + deadline_s
+        while self._in_flight and time.monotonic() < deadline:
+            await asyncio.sleep(_DRAIN_POLL_S)
+        return await self.flush(max(deadline - time.monotonic(), 1.0))
+
     async def stop(self, deadline_s: float = 10.0) -> int:
         """End the background work; events are sent first.
 
@@ -235,6 +249,8 @@ class Endpoint:
         route = self._routes.get(action)
         if route is None or (version is not None and action not in self._versioned):
             raise NotFoundError(f"there is no {path!r}")
+        if self._draining:
+            raise UnavailableError(f"model {self.model!r} is being stopped")
         method, scope, handler = route
         self._access.check(request.headers, scope)
         if request.method != method:

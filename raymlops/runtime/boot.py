@@ -1,0 +1,66 @@
+"""``python -m raymlops.runtime.boot HOME``: brings the control actors and Serve up on the cluster noted in a home.
+
+It imports what it needs, waits for a line on its input, works and ends. Its last line of output says what went wrong,
+as JSON. Its parent gives it a deadline: a call into Serve that never returns ends with this process.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from raymlops.errors import RaymlopsError, UnavailableError
+from raymlops.runtime import actors, cluster, replica
+from raymlops.runtime.home_note import note_cluster, noted_cluster, running_config
+
+__all__ = ["bring_up", "main"]
+
+_log = logging.getLogger(__name__)
+
+
+def bring_up(home: Path) -> None:
+    """Start the control actors and Serve where they do not run yet, and wait until each answers.
+
+    Raises:
+        RaymlopsError: One of them did not come up.
+    """
+    note = noted_cluster(home)
+    if note is None:
+        raise UnavailableError(f"no cluster is noted in {home}")
+    config = running_config(home)
+    cluster.attach(note, home)
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)  # importing it has set INFO
+    started_at = time.monotonic()
+    if note.foreign and not note.serve_started and not replica.serve_runs():
+        note_cluster(home, replace(note, serve_started=True))  # before it is done: `down` must not miss it
+    with ThreadPoolExecutor(2) as pool:
+        steps = (actors.start_control_plane, replica.start_serving)
+        for waiting in [pool.submit(step, config) for step in steps]:
+            waiting.result()
+    _log.info("the control actors and Serve were up after %.1f s", time.monotonic() - started_at)
+
+
+def main(home: Path) -> int:
+    """Wait for the word to begin, then bring the platform up; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    if not sys.stdin.readline():
+        return 0  # whoever started this is gone
+    try:
+        bring_up(home)
+    except RaymlopsError as error:
+        print(json.dumps({"error": type(error).__name__, "message": str(error)}), flush=True)  # noqa: T201 - its answer
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    code = main(Path(sys.argv[1]))
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)  # Ray's own end of a driver takes a second, and nobody is served by it

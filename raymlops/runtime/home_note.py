@@ -1,0 +1,196 @@
+"""What the home says of its platform: the cluster it runs on, its configuration, and how far its start has come.
+
+Every process of the platform finds the others by these files, never by an address that another Ray left on the
+machine. The module imports no Ray: the supervisor and commands that only look stay small and quick.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from raymlops.config.platform import PlatformConfig
+from raymlops.errors import ConfigError
+
+__all__ = [
+    "ClusterNote",
+    "Progress",
+    "forget_cluster",
+    "note_cluster",
+    "note_config",
+    "note_progress",
+    "noted_cluster",
+    "noted_progress",
+    "prepare_home",
+    "running_config",
+    "supervisor_lock",
+    "supervisor_of",
+    "write_private",
+]
+
+Phase = Literal["starting", "up", "restarting", "failed", "stopping"]
+
+
+@dataclass(frozen=True)
+class ClusterNote:
+    """The Ray cluster that the platform of a home runs on, as noted in ``cluster.json``."""
+
+    cluster_id: str
+    """Value of the marker variable that processes of a local head inherit."""
+    address: str
+    """``host:port`` of the GCS."""
+    dashboard_url: str | None
+    http_port: int
+    ray_version: str
+    python: str
+    session_id: int = 0
+    """Unix session of the head's processes; 0 for a cluster that somebody else started."""
+    started_at_s: float = 0.0
+    """Seconds since 1970: processes older than this are none of ours, whatever their number."""
+    directory: str = ""
+    """Private directory of Ray's temporary files and HAProxy's sockets; empty for a cluster of somebody else."""
+    serve_started: bool = False
+    """Whether ``up`` started Serve on a cluster of somebody else, so that ``down`` shuts it down."""
+
+    @property
+    def foreign(self) -> bool:
+        """Whether somebody else started the cluster."""
+        return self.session_id == 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the start of a local platform has come, as the supervisor notes it in ``supervisor.json``."""
+
+    phase: Phase
+    doing: str = ""
+    """What is under way, or why it failed or is started again."""
+    error_kind: str = ""
+    """Class name of the error behind ``failed``."""
+    restarts: int = 0
+    """How often the platform was started again since ``up``."""
+    at_s: float = 0.0
+    """When the phase began, in seconds since 1970."""
+
+
+def prepare_home(home: Path) -> None:
+    """Make the home a directory that only its owner may enter.
+
+    Raises:
+        ConfigError: It cannot be made, or belongs to somebody else.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        owner = home.stat().st_uid
+        if owner != os.geteuid():
+            raise ConfigError(f"RAYMLOPS_HOME {home} must belong to user {os.geteuid()}, it belongs to user {owner}")
+        home.chmod(0o700)
+    except OSError as error:
+        raise ConfigError(f"RAYMLOPS_HOME {home} cannot be written: {error.strerror}") from error
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, all of it or nothing."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    draft.replace(path)
+
+
+def note_config(config: PlatformConfig) -> None:
+    """Keep the configuration that the platform starts with, for every process that joins later."""
+    write_private(config.home / "platform.json", config.model_dump_json(exclude={"home"}))
+
+
+def running_config(home: Path) -> PlatformConfig:
+    """The configuration that the platform in ``home`` was started with; its home is where it was found.
+
+    Raises:
+        ConfigError: There is none, or it is not readable.
+    """
+    path = home / "platform.json"
+    try:
+        noted = {**json.loads(path.read_bytes()), "home": str(home)}
+        return PlatformConfig.model_validate_json(json.dumps(noted))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} is not readable: {error}") from error
+
+
+def note_cluster(home: Path, note: ClusterNote) -> None:
+    """Note the cluster that the platform of a home runs on."""
+    write_private(home / "cluster.json", json.dumps(asdict(note)))
+
+
+def noted_cluster(home: Path) -> ClusterNote | None:
+    """The cluster that is noted in a home, whether it still runs or not.
+
+    Raises:
+        ConfigError: The note is not readable.
+    """
+    path = home / "cluster.json"
+    try:
+        return ClusterNote(**json.loads(path.read_text()))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{path} is not readable: {error}; remove it") from error
+
+
+def forget_cluster(home: Path) -> None:
+    """Remove the notes of a platform that was taken down."""
+    for name in ("cluster.json", "supervisor.json"):
+        (home / name).unlink(missing_ok=True)
+
+
+def note_progress(home: Path, progress: Progress) -> None:
+    """Note how far the start of the platform has come."""
+    noted = {**asdict(progress), "at_s": progress.at_s or time.time()}
+    write_private(home / "supervisor.json", json.dumps(noted))
+
+
+def noted_progress(home: Path) -> Progress | None:
+    """How far the start of the platform has come; ``None`` where nobody starts one."""
+    try:
+        return Progress(**json.loads((home / "supervisor.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def supervisor_lock(home: Path) -> int | None:
+    """Take the lock of the one supervisor of a home, for as long as this process lives.
+
+    Returns:
+        The open file, or ``None`` where another process holds the lock.
+    """
+    handle = os.open(home / "supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    os.ftruncate(handle, 0)
+    os.write(handle, str(os.getpid()).encode())
+    return handle
+
+
+def supervisor_of(home: Path) -> int | None:
+    """Process id of the supervisor of a home; ``None`` where none runs."""
+    try:
+        handle = os.open(home / "supervisor.lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        text = os.read(handle, 32).decode().strip()
+        return int(text) if text.isdecimal() else None
+    else:
+        return None
+    finally:
+        os.close(handle)
