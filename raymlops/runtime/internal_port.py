@@ -1,8 +1,8 @@
 """Keeps Serve's replicas from opening the port on which they take calls of other replicas.
 
-Ray 2.60 opens it in every replica, on all interfaces and without a token, and unpickles what it is sent: whoever reaches
-it runs code as the platform's user. A cluster that ``raymlops up`` starts has calls between replicas go through Ray's
-own ports, which ask for the token, so that nobody needs it.
+Ray 2.60 opens it in every replica, on all interfaces and without a token, and unpickles what it is sent: whoever
+reaches it runs code as the platform's user. A cluster that ``raymlops up`` starts has calls between replicas go through
+Ray's own ports, which ask for the token, so that nobody needs it.
 """
 
 from __future__ import annotations
