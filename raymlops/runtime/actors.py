@@ -15,7 +15,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError
 
 from raymlops.config.platform import PlatformConfig
-from raymlops.errors import UnavailableError
+from raymlops.errors import ConfigError, UnavailableError
 from raymlops.runtime.clients import NAMESPACE
 from raymlops.runtime.controller_actor import ControllerService
 from raymlops.runtime.feature_nodes import FeaturesActor
@@ -44,6 +44,7 @@ def start_control_plane(config: PlatformConfig, timeout_s: float = 120.0) -> Non
         UnavailableError: One did not come up within ``timeout_s``.
     """
     start_actor(METADATA, MetadataActor, config, timeout_s)
+    _require_own_platform(config, timeout_s)
     names = (FEATURES, MONITOR, CONTROLLER)
     kinds = (FeaturesActor, MonitorActor, ControllerService)
     handles = [_create(name, kind, config) for name, kind in zip(names, kinds, strict=True)]
@@ -53,6 +54,13 @@ def start_control_plane(config: PlatformConfig, timeout_s: float = 120.0) -> Non
         start_actor(NOTIFIER, NotifierActor, config, timeout_s)
     if config.metadata.mlflow:
         _create(PROJECTOR, ProjectorService, config)
+
+
+def _require_own_platform(config: PlatformConfig, timeout_s: float) -> None:
+    """Refuse a cluster that holds the platform of another home."""
+    found = ray.get(ray.get_actor(METADATA, namespace=NAMESPACE).home.remote(), timeout=timeout_s)
+    if found != str(config.home):
+        raise ConfigError(f"the cluster holds the platform of {found} already, and can hold one", home=found)
 
 
 def rebuild_projection(config: PlatformConfig, timeout_s: float = 30.0) -> int:

@@ -13,6 +13,7 @@ class MetadataActor(ObservedMetadataService):
     """The metadata service on the configured database, which tells of runs where that is configured."""
 
     def __init__(self, config: PlatformConfig) -> None:
+        self._home = str(config.home)
         super().__init__(
             config.metadata_url,
             Emitter(transports_of(config.metadata.openlineage)),
@@ -20,3 +21,7 @@ class MetadataActor(ObservedMetadataService):
             clock=build_clock(config),
             lock_timeout_s=config.metadata.busy_timeout.total_seconds(),
         )
+
+    def home(self) -> str:
+        """The home whose platform this is: a cluster holds one platform."""
+        return self._home

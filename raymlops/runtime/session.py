@@ -7,10 +7,12 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
 
 import ray
+from ray._private.worker import get_dashboard_url
 from ray.util import list_named_actors
 
 from raymlops.config.platform import PlatformConfig
@@ -176,7 +178,8 @@ def _open_foreign(
         if start and not (known is not None and _is_up()):
             tell("the control actors and Serve")
             supervisor.run_boot(home, config.cluster.boot_timeout.total_seconds())
-        note = noted_cluster(home) or note
+        note = replace(noted_cluster(home) or note, dashboard_url=_dashboard_url())
+        note_cluster(home, note)
         environment = ray.get(ray.remote(num_cpus=0)(_environment).remote(), timeout=60.0)
     except BaseException:
         if known is None:
@@ -187,6 +190,11 @@ def _open_foreign(
     lacking, exposed = _lacking(environment), _exposed(environment)
     owner = known is None and start
     return Session(running_config(home), note, owner=owner, lacking=lacking, exposed=exposed, guest=guest)
+
+
+def _dashboard_url() -> str | None:
+    url = get_dashboard_url()
+    return f"http://{url}" if url else None
 
 
 def _is_up() -> bool:

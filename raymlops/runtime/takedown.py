@@ -28,7 +28,7 @@ from raymlops.runtime.home_note import ClusterNote, forget_cluster, noted_cluste
 
 __all__ = ["drain", "take_down"]
 
-_log = logging.getLogger(__name__)
+logging.getLogger("ray.serve").setLevel(logging.ERROR)  # importing it has set INFO
 T = TypeVar("T")
 
 _DRAIN_S = 20.0
