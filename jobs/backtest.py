@@ -1,4 +1,4 @@
-"""When the configured policy would have retrained: ``ray job submit -- python jobs/backtest.py MODEL``."""
+"""When the configured policy would have retrained: ``ray job submit --working-dir . -- python jobs/backtest.py MODEL``."""
 
 import argparse
 import sys

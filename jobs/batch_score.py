@@ -1,4 +1,4 @@
-"""Score a table: ``ray job submit -- python jobs/batch_score.py MODEL SOURCE OUTPUT [--version N]``.
+"""Score a table: ``ray job submit --working-dir . -- python jobs/batch_score.py MODEL SOURCE OUTPUT [--version N]``.
 
 What is cut off goes on with the same arguments.
 """

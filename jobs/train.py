@@ -1,4 +1,4 @@
-"""Run a deployed pipeline: ``ray job submit -- python jobs/train.py --pipeline NAME``."""
+"""Run a deployed pipeline: ``ray job submit --working-dir . -- python jobs/train.py --pipeline NAME``."""
 
 import sys
 

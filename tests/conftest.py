@@ -7,14 +7,19 @@ import fcntl
 import hashlib
 import os
 import random
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from hypothesis import settings
 
@@ -114,8 +119,57 @@ def _free_ports(count: int) -> list[int]:
     raise OSError(f"of 100 ports fewer than {count} are free")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--foreign-cluster",
+        action="store_true",
+        help="Run the platform of the tests on a Ray cluster started by others.",
+    )
+
+
+@contextlib.contextmanager
+def _cluster_of_somebody_else(directory: Path) -> Iterator[str]:
+    """A Ray cluster as a user may have one, with the settings that make Serve fast; gives its address."""
+    from raymlops.config.cluster import FastSettings
+
+    token = directory / "token"
+    token.write_text("0123456789abcdef" * 4)
+    token.chmod(0o600)
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    gcs, dashboard, agent, client = _free_ports(4)
+    ports = {"port": gcs, "dashboard-port": dashboard, "dashboard-agent-listen-port": agent}
+    options = {**ports, "ray-client-server-port": client, "num-cpus": 2, "object-store-memory": 1 << 30}
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
+    with (directory / "log").open("wb") as log:
+        head = subprocess.Popen(
+            [*command, f"--temp-dir={directory / 'r'}", *flags],
+            env={**os.environ, **FastSettings().environment()},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while b"Ray runtime started" not in (directory / "log").read_bytes():
+            assert head.poll() is None, (directory / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield f"127.0.0.1:{gcs}"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(head.pid, signal.SIGKILL)
+        head.wait(60)
+        for process in psutil.process_iter():
+            with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
+                if os.getsid(process.pid) == head.pid:
+                    process.kill()
+
+
 @pytest.fixture(scope="session")
-def platform(flights_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def platform(
+    flights_project: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Platform]:
     """One platform for all tests that need Ray, on the demo's replay clock and with the demo's configuration."""
     from raymlops.clock import ReplayClock
     from raymlops.config.loader import load_config
@@ -138,5 +192,10 @@ def platform(flights_project: Path, tmp_path_factory: pytest.TempPathFactory) ->
     }
     config = load_config(flights_project / "platform.yaml", environ={}, overrides=overrides)
     ReplayClock(home / "clock", datetime(2013, 2, 26, 5, tzinfo=UTC))
-    with connect(config=config) as connected:
-        yield connected
+    with contextlib.ExitStack() as stack:
+        address = None
+        if request.config.getoption("--foreign-cluster"):
+            place = Path(tempfile.mkdtemp(prefix="rml-test-"))  # Ray's sockets need a short path
+            stack.callback(shutil.rmtree, place, ignore_errors=True)
+            address = stack.enter_context(_cluster_of_somebody_else(place))
+        yield stack.enter_context(connect(address, config=config))

@@ -27,14 +27,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return execute_run(chosen.run)
     from raymlops.cli.runs import parse_parameters
+    from raymlops.errors import RaymlopsError
     from raymlops.platform import connect
 
-    platform = connect(start=False)
     try:
-        parameters = parse_parameters(chosen.parameter)
-        run = platform.runs.start(chosen.pipeline, parameters=parameters, reason=chosen.reason)
-    finally:
-        platform.detach()
+        platform = connect(start=False)
+        try:
+            parameters = parse_parameters(chosen.parameter)
+            run = platform.runs.start(chosen.pipeline, parameters=parameters, reason=chosen.reason)
+        finally:
+            platform.detach()
+    except RaymlopsError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
     return 0 if run.error is None else 1
 
 

@@ -155,7 +155,7 @@ class BatchOperator:
         columns = [name for name in there if name != SEQUENCE] if request.columns is None else list(request.columns)
         tables = DeltaTables(tables_path(self._root), self._options)
         versions = {} if service is None else {view.table: tables.version(view.table) for view in service.views}
-        output = parse_root(request.output)
+        output = _output(request.output)
         return ScoringPlan(
             model=model.name,
             version=model.version,
@@ -204,3 +204,16 @@ class BatchOperator:
             with tables.opened(table, plan.table_versions[table]) as handle:
                 rows += int(handle.count())
         return rows
+
+
+def _output(named: str) -> Path | str:
+    """Where the table is written.
+
+    Raises:
+        ConfigError: The path is relative to the copy of a working directory that a Ray job runs in: the copy goes away.
+    """
+    output = parse_root(named)
+    in_copy = any(part.startswith("_ray_pkg_") for part in Path.cwd().parts)
+    if in_copy and isinstance(output, Path) and not output.is_absolute():
+        raise ConfigError(f"the output must be an absolute path or a URI in a Ray job, got {named!r}", output=named)
+    return output

@@ -1,4 +1,4 @@
-"""Another user of the machine tries what is there of a platform: run as root with the name of a file that says what to try.
+"""Another user of the machine tries what is there of a platform: run as root with a file that says what to try.
 
 It imports what it needs, becomes user and group 65534, tries, and prints what it got as JSON: an empty list is good.
 """
@@ -66,11 +66,11 @@ def tried_known_files(paths: list[str]) -> Iterator[str]:
             yield f"removed {path}"
 
 
-def tried_sockets() -> Iterator[str]:
-    """Unix sockets of the machine that let this user in, by the kernel's list."""
+def tried_sockets(roots: list[str]) -> Iterator[str]:
+    """Unix sockets below directories that let this user in, by the kernel's list."""
     for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
         path = line.split(maxsplit=7)[7:]
-        if not path or "raymlops" not in path[0] and "rml-" not in path[0] and "/ray/" not in path[0]:
+        if not path or not path[0].startswith(tuple(roots)):
             continue
         with suppress(OSError), socket.socket(socket.AF_UNIX) as one:
             one.settimeout(_SECONDS)
@@ -96,19 +96,21 @@ def tried_processes(pids: list[int]) -> Iterator[str]:
     for pid in pids:
         for name in ("environ", "mem", "maps", "cwd", "fd"):
             with suppress(OSError):
-                path = f"/proc/{pid}/{name}"
-                seen = (
-                    os.listdir(path)
-                    if name == "fd"
-                    else os.readlink(path)
-                    if name == "cwd"
-                    else open(path, "rb").read(1)
-                )
-                if seen:
-                    yield f"read {path}"
+                if _seen(Path(f"/proc/{pid}/{name}")):
+                    yield f"read /proc/{pid}/{name}"
         with suppress(OSError):
             os.kill(pid, 18)  # SIGCONT does no harm where it is allowed
             yield f"sent a signal to {pid}"
+
+
+def _seen(path: Path) -> bool:
+    """Whether anything is to be had of a file of a process."""
+    if path.name == "fd":
+        return bool(os.listdir(path))
+    if path.name == "cwd":
+        return bool(os.readlink(path))
+    with path.open("rb") as file:
+        return bool(file.read(1))
 
 
 def main(plan: dict[str, list[object]]) -> list[str]:
@@ -117,7 +119,7 @@ def main(plan: dict[str, list[object]]) -> list[str]:
     got = [
         *tried_paths([str(root) for root in plan["directories"]]),
         *tried_known_files([str(path) for path in plan["files"]]),
-        *tried_sockets(),
+        *tried_sockets([str(root) for root in plan["directories"]]),
         *tried_processes([int(str(pid)) for pid in plan["processes"]]),
     ]
     for base, requests in plan["http"]:  # type: ignore[misc]
@@ -128,4 +130,4 @@ def main(plan: dict[str, list[object]]) -> list[str]:
 if __name__ == "__main__":
     with open(sys.argv[1]) as file:
         wanted = json.load(file)
-    print(json.dumps(main(wanted)))
+    sys.stdout.write(json.dumps(main(wanted)))

@@ -1,0 +1,84 @@
+"""The lines that the pages tell to type for Ray Jobs, typed as they stand."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+from sklearn.linear_model import LogisticRegression
+
+if TYPE_CHECKING:
+    from raymlops.platform import Platform
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+
+ROOT = Path(__file__).parents[2]
+MODEL = "documented"
+
+
+@pytest.fixture(scope="module")
+def exported(platform: Platform) -> dict[str, str]:
+    """The environment of a shell after ``eval "$(raymlops env)"``."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RAYMLOPS_"))}
+    plain |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "raymlops.cli.main", "env"],
+        env={**plain, "RAYMLOPS_HOME": str(platform.config.home)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    lines = [line.removeprefix("export ") for line in done.stdout.splitlines()]
+    return plain | dict(shlex.split(line)[0].split("=", 1) for line in lines)
+
+
+def _documented(page: str, script: str) -> str:
+    """The line of a page that submits a script."""
+    text = (ROOT / page).read_text()
+    found = re.search(rf"^(?:.*`)?(ray job submit [^`\n]*{script}[^`\n]*)", text, re.MULTILINE)
+    assert found is not None, f"{page} tells no way to submit {script}"
+    return found[1]
+
+
+def _type(line: str, environment: dict[str, str]) -> tuple[int, str]:
+    done = subprocess.run(
+        shlex.split(line), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_table_is_scored_by_the_line_of_the_page(
+    platform: Platform, exported: dict[str, str], tmp_path: Path
+) -> None:
+    example = pa.table({"a": [float(n) for n in range(20)], "b": [1.0] * 20})
+    model = LogisticRegression().fit(example.to_pandas().to_numpy(), [n > 9 for n in range(20)])
+    version = platform.models.register(MODEL, model, example=example).version
+    pq.write_table(example, tmp_path / "rows.parquet")
+    line = _documented("docs/batch-scoring.md", "jobs/batch_score.py")
+    words = {"MODEL": MODEL, "SOURCE": str(tmp_path / "rows.parquet"), "OUTPUT": "scored", "N": str(version)}
+    typed = re.sub(r"\b(MODEL|SOURCE|OUTPUT|N)\b", lambda found: words[found[1]], line)
+    code, said = _type(typed, exported)
+    assert code != 0
+    assert "error: the output must be an absolute path or a URI in a Ray job, got 'scored'" in said
+    words["OUTPUT"] = str(tmp_path / "scored")
+    code, said = _type(re.sub(r"\b(MODEL|SOURCE|OUTPUT|N)\b", lambda found: words[found[1]], line), exported)
+    assert code == 0, said
+    assert DeltaTable(str(tmp_path / "scored")).to_pyarrow_table().num_rows == 20
+
+
+def test_an_unknown_pipeline_is_one_line(exported: dict[str, str]) -> None:
+    line = _documented("jobs/train.py", "jobs/train.py").replace("NAME", "nosuch")
+    code, said = _type(line, exported)
+    assert code != 0
+    assert "error: no bundle of pipeline 'nosuch' is deployed in environment" in said
+    assert "raymlops.errors" not in said
