@@ -301,7 +301,9 @@ def ensure_supervisor(home: Path) -> None:
     """
     if supervisor_of(home) is not None:
         return
-    environment = {name: value for name, value in os.environ.items() if name != head.MARKER}
+    environment = dict(os.environ)
+    if environment.pop(head.MARKER, None) is not None:  # this is a process of the cluster, full of what Ray tells it
+        environment = {name: value for name, value in environment.items() if not name.startswith("RAY_")}
     with (home / "supervisor.log").open("ab") as log:
         done = subprocess.run(  # noqa: S603 - our own interpreter and arguments
             [sys.executable, "-m", "raymlops.runtime.supervisor", str(home)],
