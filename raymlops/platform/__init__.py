@@ -123,11 +123,11 @@ class Platform:
 
     def close(self) -> None:
         """Disconnect, and stop what ``connect`` started."""
-        self._services.session.close()
+        self._services.close()
 
     def detach(self) -> None:
         """Disconnect, and leave running what ``connect`` started."""
-        self._services.session.detach()
+        self._services.detach()
 
     def __enter__(self) -> Self:
         return self

@@ -109,6 +109,10 @@ class EndpointOperator:
         self._clock = clock
         self._threads = ThreadPoolExecutor(2, "broadcast")
 
+    def close(self) -> None:
+        """Let the threads end."""
+        self._threads.shutdown()
+
     def deploy(
         self,
         name: str,

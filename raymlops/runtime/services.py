@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
@@ -52,6 +53,11 @@ class _MadeOnce:
             if name not in self._made:
                 self._made[name] = make()
             return cast("T", self._made[name])
+
+    def _release(self, *names: str) -> None:
+        with self._making, ExitStack() as stack:
+            for name in self._made.keys() & names:
+                stack.callback(self._made.pop(name).close)
 
 
 class Services(_MadeOnce):
@@ -163,6 +169,18 @@ class Services(_MadeOnce):
         from raymlops.runtime.operators import DeliveryOperator
 
         return self._once("delivery", lambda: DeliveryOperator(self.config, self.metadata, self.clock))
+
+    def close(self) -> None:
+        """Release what this process opened, disconnect, and stop what the session started."""
+        try:
+            self._release("reader", "endpoints")
+        finally:
+            self.session.close()
+
+    def detach(self) -> None:
+        """As ``close``, but leave running what the session started."""
+        self.session.owner = False
+        self.close()
 
     @classmethod
     def of(cls, session: Session) -> Self:

@@ -60,11 +60,6 @@ class Session:
         if self.owner:
             cluster.stop_local(self.config.home)
 
-    def detach(self) -> None:
-        """Disconnect and leave the cluster running."""
-        self.owner = False
-        self.close()
-
 
 def open_session(config: PlatformConfig, address: str | None = None, *, start: bool = True) -> Session:
     """Attach to the cluster at ``address``, or to the one noted in the home, or start one.
