@@ -123,11 +123,11 @@ class Platform:
 
     def close(self) -> None:
         """Disconnect, and stop what ``connect`` started."""
-        self._services.close()
+        self._services.session.close()
 
     def detach(self) -> None:
         """Disconnect, and leave running what ``connect`` started."""
-        self._services.detach()
+        self._services.session.detach()
 
     def __enter__(self) -> Self:
         return self

@@ -109,10 +109,6 @@ class EndpointOperator:
         self._clock = clock
         self._threads = ThreadPoolExecutor(2, "broadcast")
 
-    def close(self) -> None:
-        """Let the threads end."""
-        self._threads.shutdown()
-
     def deploy(
         self,
         name: str,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
@@ -54,11 +54,6 @@ class _MadeOnce:
                 self._made[name] = make()
             return cast("T", self._made[name])
 
-    def _release(self, *names: str) -> None:
-        with self._making, ExitStack() as stack:
-            for name in self._made.keys() & names:
-                stack.callback(self._made.pop(name).close)
-
 
 class Services(_MadeOnce):
     """Everything one process holds of the platform. Thread-safe.
@@ -87,8 +82,11 @@ class Services(_MadeOnce):
         from raymlops.runtime.feature_readers import open_reader
         from raymlops.runtime.join_tasks import join_tasks
 
-        tasks = join_tasks(self.config.features)
-        return self._once("reader", lambda: open_reader(self.config, clock=self.clock, join_tasks=tasks))
+        def opened() -> FeatureReader:
+            reader = open_reader(self.config, clock=self.clock, join_tasks=join_tasks(self.config.features))
+            return self.session.opened.enter_context(closing(reader))
+
+        return self._once("reader", opened)
 
     @property
     def ingestion(self) -> Ingestion:
@@ -169,18 +167,6 @@ class Services(_MadeOnce):
         from raymlops.runtime.operators import DeliveryOperator
 
         return self._once("delivery", lambda: DeliveryOperator(self.config, self.metadata, self.clock))
-
-    def close(self) -> None:
-        """Release what this process opened, disconnect, and stop what the session started."""
-        try:
-            self._release("reader", "endpoints")
-        finally:
-            self.session.close()
-
-    def detach(self) -> None:
-        """As ``close``, but leave running what the session started."""
-        self.session.owner = False
-        self.close()
 
     @classmethod
     def of(cls, session: Session) -> Self:

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from importlib import import_module
 
 import ray
@@ -31,6 +32,7 @@ class Session:
         lacking: Fast settings that the cluster does not have.
         exposed: Ports of HAProxy that every interface of the cluster's machines listens on.
         guest: Whether the process was connected before, so that ``close`` leaves it connected.
+        opened: What the process opened on the way, which ``close`` closes first.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Session:
         self.lacking = lacking
         self.exposed = exposed
         self.guest = guest
+        self.opened = ExitStack()
 
     @property
     def url(self) -> str:
@@ -55,10 +58,17 @@ class Session:
 
     def close(self) -> None:
         """Disconnect; stop the cluster where this process started it."""
-        if not self.guest:
-            ray.shutdown()
-        if self.owner:
-            cluster.stop_local(self.config.home)
+        with ExitStack() as last:
+            if self.owner:
+                last.callback(cluster.stop_local, self.config.home)
+            if not self.guest:
+                last.callback(ray.shutdown)
+            self.opened.close()
+
+    def detach(self) -> None:
+        """Disconnect and leave the cluster running."""
+        self.owner = False
+        self.close()
 
 
 def open_session(config: PlatformConfig, address: str | None = None, *, start: bool = True) -> Session:
