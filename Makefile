@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CHOSEN := not slow
 
-.PHONY: help setup style lint format test test-unit test-ray demo bench lock proto clean
+.PHONY: help setup style lint format test test-all test-unit test-ray demo bench lock proto clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -37,13 +38,16 @@ format: setup  ## rewrite the sources in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: style test-unit test-ray  ## every check and every test; contracts and sizes are among the tests
+test: style test-unit test-ray  ## every check, and the tests but for the slow ones; contracts and sizes are among them
+
+test-all: CHOSEN := slow or not slow
+test-all: test  ## every check and every test
 
 test-unit: setup  ## the tests that need no Ray, on every core
-	$(BIN)/python -m pytest -n logical --dist worksteal tests/unit tests/contract tests/repo examples -m "not ray and not e2e"
+	$(BIN)/python -m pytest -n logical --dist worksteal tests/unit tests/contract tests/repo examples -m "not ray and not e2e and ($(CHOSEN))"
 
 test-ray: setup  ## the tests on one local Ray cluster
-	$(BIN)/python -m pytest tests/ray tests/e2e
+	$(BIN)/python -m pytest tests/ray tests/e2e -m "$(CHOSEN)"
 
 bench: setup  ## the figures of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run
@@ -57,4 +61,4 @@ proto:  ## generate the gRPC messages again (needs grpcio-tools)
 		--pyi_out=raymlops/serving open_inference.proto
 
 clean:  ## remove what setup and the tools made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -94,7 +94,11 @@ class RedisOnlineStore:
         self._pool = self._client.connection_pool
         self._closed = False
         if writable:
-            self._claim()
+            try:
+                self._claim()
+            except BaseException:
+                self.close()
+                raise
 
     def __str__(self) -> str:
         return f"online store {self.address}"

@@ -54,7 +54,7 @@ class FeatureStore:
         root: Directory of the store, made if need be, or its URI in an object store.
         clock: Stamps rows without a created-at, and bounds how much history the online store lets go.
         history: How far back from now online reads stay exact. Beyond it they are refused, where rows were let go.
-        online: Another online store than the node's own.
+        online: Another online store than the node's own; closed with this one, and where this one cannot be opened.
         local: Directory of what stays on this node; ``None``: the root, which must then be a directory.
         storage_options: Options of the object store; its secrets come from the environment.
 
@@ -86,7 +86,11 @@ class FeatureStore:
         self._ingester = Ingester(self._catalog, self._tables, self._quarantine, clock, staging_path(local))
         self._online = LmdbOnlineStore(online_path(local), writable=True) if online is None else online
         self._materializer = Materializer(self._tables, self._online, clock, history)
-        self._recover()
+        try:
+            self._recover()
+        except BaseException:
+            self.close()
+            raise
 
     def apply(self, *definitions: Definition, dry_run: bool = False) -> ApplyReport:
         """Add definitions, all or none.

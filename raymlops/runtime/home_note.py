@@ -24,6 +24,7 @@ __all__ = [
     "note_cluster",
     "note_config",
     "note_progress",
+    "note_supervisor",
     "noted_cluster",
     "noted_progress",
     "prepare_home",
@@ -163,7 +164,7 @@ def noted_progress(home: Path) -> Progress | None:
 
 
 def supervisor_lock(home: Path) -> int | None:
-    """Take the lock of the one supervisor of a home, for as long as this process lives.
+    """Take the lock of the one supervisor of a home, for as long as this process, or a fork of it, lives.
 
     Returns:
         The open file, or ``None`` where another process holds the lock.
@@ -174,9 +175,14 @@ def supervisor_lock(home: Path) -> int | None:
     except OSError:
         os.close(handle)
         return None
-    os.ftruncate(handle, 0)
-    os.write(handle, str(os.getpid()).encode())
+    note_supervisor(handle)
     return handle
+
+
+def note_supervisor(handle: int) -> None:
+    """Write this process's id into the file of the lock."""
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, str(os.getpid()).encode(), 0)
 
 
 def supervisor_of(home: Path) -> int | None:

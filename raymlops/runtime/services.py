@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
@@ -81,8 +82,11 @@ class Services(_MadeOnce):
         from raymlops.runtime.feature_readers import open_reader
         from raymlops.runtime.join_tasks import join_tasks
 
-        tasks = join_tasks(self.config.features)
-        return self._once("reader", lambda: open_reader(self.config, clock=self.clock, join_tasks=tasks))
+        def opened() -> FeatureReader:
+            reader = open_reader(self.config, clock=self.clock, join_tasks=join_tasks(self.config.features))
+            return self.session.opened.enter_context(closing(reader))
+
+        return self._once("reader", opened)
 
     @property
     def ingestion(self) -> Ingestion:

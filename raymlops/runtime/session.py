@@ -7,6 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
@@ -49,6 +50,7 @@ class Session:
         lacking: Fast settings that the cluster does not have.
         exposed: Ports of HAProxy that every interface of the cluster's machines listens on.
         guest: Whether the process was connected before, so that ``close`` leaves it connected.
+        opened: What the process opened on the way, which ``close`` closes first.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Session:
         self.lacking = lacking
         self.exposed = exposed
         self.guest = guest
+        self.opened = ExitStack()
 
     @property
     def url(self) -> str:
@@ -75,12 +78,14 @@ class Session:
 
     def close(self) -> None:
         """Disconnect; take the platform down where this process started it."""
-        if self.owner:
-            from raymlops.runtime.takedown import take_down
+        with ExitStack() as last:
+            if not self.guest:
+                last.callback(ray.shutdown)
+            if self.owner:
+                from raymlops.runtime.takedown import take_down
 
-            take_down(self.config.home)
-        if not self.guest and ray.is_initialized():
-            ray.shutdown()
+                last.callback(take_down, self.config.home)
+            self.opened.close()
 
     def detach(self) -> None:
         """Disconnect and leave the platform running."""

@@ -28,6 +28,7 @@ from raymlops.runtime.home_note import (
     ClusterNote,
     Progress,
     note_progress,
+    note_supervisor,
     noted_cluster,
     noted_progress,
     running_config,
@@ -321,15 +322,17 @@ def ensure_supervisor(home: Path) -> None:
 def main(home: Path) -> int:
     """Become the supervisor of a home, in the background; 0 also where another process is it already."""
     os.umask(0o077)  # what the platform writes is its owner's alone
-    if os.fork():
-        os._exit(0)
-    os.setsid()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     deadline = time.monotonic() + _LOCK_S
-    while supervisor_lock(home) is None:
+    while (lock := supervisor_lock(home)) is None:
         if time.monotonic() > deadline:
             return 0
         time.sleep(0.05)
+    # The fork shares the lock, so that there is a supervisor from the moment at which this process ends.
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    note_supervisor(lock)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         Supervisor(home, running_config(home)).run()
     except Exception as error:

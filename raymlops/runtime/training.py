@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -94,22 +95,23 @@ def _train(config: PlatformConfig, metadata: Metadata, run: Run, deadline_s: flo
     work = config.home / "runs" / run.id
     timeout_s = config.cluster.free_cpus_timeout.total_seconds()
     clock = build_clock(config)
-    context = TrainingContext(
-        home=config.home,
-        reader=open_reader(config, clock=clock, join_tasks=join_tasks(config.features)),
-        metadata=metadata,
-        tuner=RayTuner(work / "tune", free_cpus_timeout_s=timeout_s, cpus_per_trial=config.cluster.trial_cpus),
-        clock=clock,
-        project=metadata.get_bundle(run.bundle).project,
-        run_id=run.id,
-        work=work,
-        bundle=run.bundle,
-        features=config.features.root_in(config.home),
-        storage_options=config.features.storage_options,
-    )
-    resumed = run.parameters.get("resume_of")
-    overrides = {name: value for name, value in run.parameters.items() if name != "resume_of"}
-    return train_project(context, overrides, reason=run.reason, resume_of=resumed, deadline_s=deadline_s)
+    with closing(open_reader(config, clock=clock, join_tasks=join_tasks(config.features))) as reader:
+        context = TrainingContext(
+            home=config.home,
+            reader=reader,
+            metadata=metadata,
+            tuner=RayTuner(work / "tune", free_cpus_timeout_s=timeout_s, cpus_per_trial=config.cluster.trial_cpus),
+            clock=clock,
+            project=metadata.get_bundle(run.bundle).project,
+            run_id=run.id,
+            work=work,
+            bundle=run.bundle,
+            features=config.features.root_in(config.home),
+            storage_options=config.features.storage_options,
+        )
+        resumed = run.parameters.get("resume_of")
+        overrides = {name: value for name, value in run.parameters.items() if name != "resume_of"}
+        return train_project(context, overrides, reason=run.reason, resume_of=resumed, deadline_s=deadline_s)
 
 
 def _fail(config: PlatformConfig, metadata: Metadata, run_id: str, error: RaymlopsError) -> None:

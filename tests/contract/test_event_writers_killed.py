@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,14 +41,13 @@ def batch(writer: int, number: int) -> pa.Table:
     )
 
 
-def open_monitor(home: Path) -> MonitorService:
-    metadata = MetadataService(home / "metadata.db")
+def open_monitor(home: Path, metadata: MetadataService) -> MonitorService:
     return MonitorService(DeltaEventTables(home / "monitor", commits=100), metadata, ManualClock(START))
 
 
 def work(home: Path, following: list[int]) -> None:
     """Every writer records batch after batch, for ever, and says what was acknowledged."""
-    monitor, saying = open_monitor(home), threading.Lock()
+    monitor, saying = open_monitor(home, MetadataService(home / "metadata.db")), threading.Lock()
 
     def write(writer: int, number: int) -> None:
         while True:
@@ -82,10 +82,11 @@ def test_what_was_acknowledged_is_there_once(tmp_path: Path) -> None:
             overdue.cancel()
         assert process.returncode == -signal.SIGKILL
         assert count >= 2 * WRITERS
-    monitor = open_monitor(tmp_path)
-    for writer, number in enumerate(following()):  # the batches in flight are sent again, as a replica does
-        monitor.record_events("m", batch(writer, number), f"{writer}-{number}")
-    found = Counter(monitor.events("m", START, START.replace(year=2027))["request_id"].to_pylist())
+    with closing(MetadataService(tmp_path / "metadata.db")) as metadata:
+        monitor = open_monitor(tmp_path, metadata)
+        for writer, number in enumerate(following()):  # the batches in flight are sent again, as a replica does
+            monitor.record_events("m", batch(writer, number), f"{writer}-{number}")
+        found = Counter(monitor.events("m", START, START.replace(year=2027))["request_id"].to_pylist())
     assert set(found.values()) == {1}
     batches = {tuple(map(int, request.split("-")[:2])) for request in found}
     assert acknowledged <= batches

@@ -313,8 +313,9 @@ def test_a_server_that_may_evict_runs_is_refused(redis_server: Any) -> None:
     server = _server(redis_server)
     server.config_set("maxmemory", 1 << 30)
     server.config_set("maxmemory-policy", "allkeys-lru")
-    with pytest.raises(ConfigError, match=r"maxmemory-policy must not .* got 'allkeys-lru'"):
+    with pytest.raises(ConfigError, match=r"maxmemory-policy must not .* got 'allkeys-lru'") as refused:
         RedisOnlineStore(redis_server.url, writable=True)
+    assert len(server.client_list()) == 1, f"what {refused} opened is closed"
     server.config_set("maxmemory-policy", "volatile-lru")
     RedisOnlineStore(redis_server.url, writable=True).close()
 

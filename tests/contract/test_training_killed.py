@@ -1,7 +1,7 @@
 """SIGKILL of a training run's driver and of its metadata at random points: nothing is lost, doubled or half done.
 
 ``RAYMLOPS_KILLED_RUNS`` (3 by default) says how many runs are killed, ``RAYMLOPS_KILLED_FROM`` with which seed they
-begin; each takes some seconds.
+begin; each takes some seconds. All but the first are marked slow.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from raymlops.testing.killed_training import NOW, Story
 from raymlops.testing.training_project import PROJECT, fill
 
 RUNS = int(os.environ.get("RAYMLOPS_KILLED_RUNS", "3"))
-FIRST = int(os.environ.get("RAYMLOPS_KILLED_FROM", "0"))
+FIRST = int(os.environ.get("RAYMLOPS_KILLED_FROM", "1"))
+SEEDS = [pytest.param(FIRST + more, marks=[pytest.mark.slow] if more else []) for more in range(RUNS)]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def _outcome(run: Run) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("seed", range(FIRST, FIRST + RUNS))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_killed_run_comes_to_the_same_end(template: Path, reference: Any, tmp_path: Path, seed: int) -> None:
     expected, outcome, took_s = reference
     home = tmp_path / "home"

@@ -5,6 +5,7 @@ It imports what it needs, becomes user and group 65534, tries, and prints what i
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - a library that could not be read any more later
 import http.client
 import json
 import os

@@ -178,6 +178,7 @@ def test_the_deadline_holds(platform: Platform) -> None:
         list(tasks.gather(wait, [()] * 3))
 
 
+@pytest.mark.slow
 def test_nodes_that_share_nothing_and_one_that_is_lost(tmp_path: Path) -> None:
     """In a process of its own, on a cluster of its own."""
     marker, token = f"JOIN_NODES_{uuid.uuid4().hex}", tmp_path / "token"

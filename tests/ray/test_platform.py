@@ -101,6 +101,28 @@ def test_a_process_that_is_connected_stays_so(platform: Platform, tmp_path: Path
     assert platform.ledger.verify() == len(platform.ledger.entries())
 
 
+def test_what_a_connection_opened_is_closed_with_it(platform: Platform) -> None:
+    from raymlops.features import Entity, FeatureService, FeatureView, Field
+    from raymlops.features.lmdb import LmdbOnlineStore
+    from raymlops.platform import connect
+
+    def users() -> int:
+        return sum(file.users for file in LmdbOnlineStore._open_files.values())
+
+    kiosk = Entity("kiosk", ["kiosk_id"])
+    platform.apply(
+        FeatureView("kiosk_sales", kiosk, [Field("sold", "int64")]), FeatureService("k", ["kiosk_sales:sold"])
+    )
+    at = pa.array([platform.clock.now()], pa.timestamp("us", tz="UTC"))
+    asked = pa.table({"kiosk_id": [1], "event_time": at})
+    platform.features.push("kiosk_sales", asked.append_column("sold", pa.array([7])), ingest_id="kiosk")
+    before = users()
+    with connect(config=platform.config, start=False) as guest:
+        assert guest.features.online("k", asked)["kiosk_sales__sold"].to_pylist() == [7]
+        assert users() == before + 1
+    assert users() == before
+
+
 def test_a_search_gives_up_where_no_cpu_gets_free(platform: Platform) -> None:
     from raymlops.runtime.free_cpus import await_free_cpus
 

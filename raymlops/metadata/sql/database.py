@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from raymlops.errors import ConfigError, StorageError
 from raymlops.metadata.sql.groups import WriteGroup, WriteQueue
@@ -45,8 +46,10 @@ class Database:
         self._lock_timeout_s = lock_timeout_s
         self._writers = WriteQueue(self._commit, lock_timeout_s)
         self._driver_error: type[Exception] = sqlite3.Error
+        self._closed = False
         with self._errors():
             self._engine = self._open()
+            event.listen(self._engine, "checkin", self._close_late)
             self._driver_error = self._engine.dialect.loaded_dbapi.Error
             try:
                 self._initialise()
@@ -109,14 +112,21 @@ class Database:
             yield connection
 
     def close(self) -> None:
-        """Close every connection; what is asked afterwards opens new ones."""
+        """Close every connection: one that is in use, when its block ends. What is asked afterwards is refused."""
+        self._closed = True
         self._engine.dispose()
+
+    def _close_late(self, _connection: object, record: ConnectionPoolEntry) -> None:
+        if self._closed:
+            record.invalidate()
 
     @property
     def _is_sqlite(self) -> bool:
         return self._url.get_backend_name() == "sqlite"
 
     def _connect(self, *, write: bool) -> Connection:
+        if self._closed:
+            raise StorageError(f"{self.name}: the metadata store is closed", database=self.name)
         if self._is_sqlite:
             return self._engine.connect().execution_options(**{_WRITE: write})
         # A writer must see what was committed while it waited for the lock; a reader must not.

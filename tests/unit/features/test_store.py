@@ -23,6 +23,7 @@ from raymlops.features import (
     intake,
 )
 from raymlops.features.delta import DeltaTables
+from raymlops.features.lmdb import LmdbOnlineStore
 from raymlops.testing.point_in_time import table_of
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
@@ -381,3 +382,15 @@ def test_vacuum_lets_files_go_that_never_became_rows(store: FeatureStore, tmp_pa
     report = store.vacuum(dry_run=False)
     assert (report.files, report.size_bytes, report.retention_s) == (1, 7, 7 * 86400)
     assert (orphan.exists(), young.exists()) == (False, True)
+
+
+def test_a_store_that_cannot_be_opened_leaves_nothing_open(store: FeatureStore, tmp_path: Path) -> None:
+    store.push("sales", sales((0, 1.0)), ingest_id="one")
+    store.ingest("sales", sales((1, 2.0)), ingest_id="two")  # what the next start makes up for
+    store.close()
+    for file in tmp_path.rglob("*.parquet"):
+        file.unlink()
+    for _ in range(2):
+        with pytest.raises(StorageError):
+            FeatureStore(tmp_path, clock=ManualClock(T))
+    assert [path for path in LmdbOnlineStore._open_files if path.is_relative_to(tmp_path)] == []

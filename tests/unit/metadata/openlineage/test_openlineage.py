@@ -287,6 +287,7 @@ def test_an_endpoint_that_hangs_holds_up_nothing_and_has_a_deadline(prepared: Pa
     assert (slow.sent, slow.dropped) == (1, dropped)
     slow.emit(lambda: pytest.fail("built"))
     assert slow.dropped == dropped + 1
+    service.close()
 
 
 def test_nobody_listens(prepared: Path) -> None:

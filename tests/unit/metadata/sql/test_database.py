@@ -189,3 +189,26 @@ def test_many_may_open_a_new_database_at_once(tmp_path: Path) -> None:
     assert {service.verify_ledger() for service in services} == {0}
     for service in services:
         service.close()
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_a_connection_that_is_in_use_while_the_database_closes_is_closed_when_its_block_ends(
+    tmp_path: Path, kind: str
+) -> None:
+    database = Database(tmp_path / "metadata.db")
+    with getattr(database, kind)() as connection:
+        driver = connection.connection.dbapi_connection
+        database.close()
+        assert connection.execute(text("SELECT count FROM ledger_head")).scalar() == 0
+    with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+        driver.execute("SELECT 1")
+
+
+def test_a_closed_database_opens_nothing_anew(tmp_path: Path) -> None:
+    service = MetadataService(tmp_path / "metadata.db")
+    service.close()
+    service.close()
+    with pytest.raises(StorageError, match=r"metadata\.db: the metadata store is closed"):
+        service.verify_ledger()
+    with pytest.raises(StorageError, match=r"metadata\.db: the metadata store is closed"):
+        service.append_entry("churn", "note", "", key="1")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,8 +15,10 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def metadata(tmp_path: Path) -> MetadataService:
-    return MetadataService(tmp_path / "m.db")
+def metadata(tmp_path: Path) -> Iterator[MetadataService]:
+    service = MetadataService(tmp_path / "m.db")
+    yield service
+    service.close()
 
 
 def profile(hour: int = 0, **more: object) -> WindowProfile:
