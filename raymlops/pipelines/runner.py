@@ -21,6 +21,7 @@ from raymlops.pipelines.outlook import HALT, PlannedStep, outlook, steps_to_run
 from raymlops.pipelines.run_log import RESUME_OF, RunLog
 from raymlops.pipelines.step import Halt, Step
 from raymlops.pipelines.step_log import StepLogs
+from raymlops.records.names import check_name
 from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus, StepRun, StepStatus
 
@@ -133,11 +134,13 @@ class PipelineRunner:
             deadline_s: How long the steps may take together, in this process.
 
         Raises:
-            ConfigError: A parameter is missing or not known, or steps read data and nobody tells its version.
+            ConfigError: The id is no name of a run, a parameter is missing or not known, or steps read data and
+                nobody tells its version.
             InvalidTransition: The run of this id failed or was canceled.
             DeadlineExceeded: The run or a step took too long; it is then recorded as failed.
             RaymlopsError: What a step raised; the run is then recorded as failed.
         """
+        check_name("run", run_id)
         ends_at = None if deadline_s is None else time.monotonic() + deadline_s
         _check_parameters(pipeline, parameters)
         resumed = {} if resume_of is None else {RESUME_OF: resume_of}

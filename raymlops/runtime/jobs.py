@@ -14,6 +14,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 
 from raymlops.clock import Clock
 from raymlops.errors import InvalidTransition, UnavailableError
+from raymlops.records.names import check_name
 from raymlops.records.runs import Run, RunStatus
 from raymlops.runtime.niceness import TRAINING_NICENESS
 
@@ -104,6 +105,7 @@ class JobRunner:
 
     def announce(self, run_id: str) -> None:
         """Note, before it is recorded, that a run is about to be submitted: whoever does may be killed before that."""
+        check_name("run", run_id)
         place = self._home / "runs" / run_id
         place.mkdir(parents=True, exist_ok=True)
         (place / _ANNOUNCED).touch()

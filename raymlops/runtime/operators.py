@@ -7,7 +7,7 @@ import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -23,10 +23,13 @@ from raymlops.pipelines.artifacts import ArtifactRef, ArtifactStore
 from raymlops.records.bundles import BundleManifest, Deployment
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelVersion
+from raymlops.records.names import check_case, check_digest, check_name
 from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus
-from raymlops.runtime.jobs import JobRunner
 from raymlops.serving.model_files import load_model, save_model
+
+if TYPE_CHECKING:
+    from raymlops.runtime.jobs import JobRunner
 
 __all__ = ["DeliveryOperator", "ModelOperator", "RunOperator"]
 
@@ -54,7 +57,13 @@ class ModelOperator:
 
         A model that was not made from a training set may bring rows for its drift reference, and the versions of the
         tables it was made from.
+
+        Raises:
+            ConfigError: The model has no proper name.
+            AlreadyRegistered: The name differs from that of another model by case alone.
         """
+        check_name("model", name)
+        check_case("model", name, self._metadata.list_models())
         directory = self._home / "models" / name / f".draft-{uuid.uuid4().hex}"
         directory.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -247,6 +256,7 @@ class DeliveryOperator:
 
     def verify(self, digest: str) -> BundleManifest:
         """Check the hashes of a bundle."""
+        check_digest("bundle", digest)
         return verify_bundle(self._root / digest)
 
     def deploy(self, digest: str, environment: str | None, reason: str) -> Deployment:
