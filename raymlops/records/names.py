@@ -75,6 +75,8 @@ _OWN_PREFIXES = ("candidate-",)
 """Ray Serve applications of versions on trial begin with it."""
 _OWN_PARTS = (".draft-", ".trash-", ".building-")
 """Directories that are being written or removed are named with these."""
+_PART = re.compile(r"[A-Za-z0-9 ._@-]{1,200}")
+"""Blanks are in the names of models from before there were rules."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -135,14 +137,15 @@ def check_label(what: str, text: object, *, longest: int = 100) -> None:
 
 
 def check_path(what: str, path: object) -> None:
-    """Refuse a relative path that leads out of the directory that it is looked up in.
+    """Refuse a relative path that leads out of its directory, or that a Delta table cannot lie at.
 
     Raises:
-        ConfigError: It is empty or absolute, a part of it is empty, ``.`` or ``..``, or a character cannot be printed.
+        ConfigError: It is empty or absolute, or a part of it is empty, too long, ``.``, ``..`` or has other characters.
     """
-    parts = path.split("/") if isinstance(path, str) else []
-    if not isinstance(path, str) or not path.isprintable() or any(part in {"", ".", ".."} for part in parts):
-        raise ConfigError(f"{what} must be a relative path of printable text without '.' and '..', got {path!r:.120}")
+    parts = path.split("/") if isinstance(path, str) else [""]
+    if any(_PART.fullmatch(part) is None or part in {".", ".."} for part in parts):
+        words = "parts of at most 200 letters a to z, digits, blanks, '.', '_', '@' and '-', none of them '.' or '..'"
+        raise ConfigError(f"{what} must be {words}, got {path!r:.120}")
 
 
 def check_digest(what: str, digest: object) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from typing import get_args
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -33,7 +34,7 @@ def test_names_that_are_in_use_are_allowed(kind: NameKind, name: str) -> None:
         "../../x",
         "/x",
         "modèle",
-        "ａ",
+        "\uff41",
         "a b",
         "a\n",
         "-a",
@@ -51,7 +52,7 @@ def test_what_is_no_file_name_and_no_part_of_a_url_is_refused(kind: NameKind, na
 
 
 def test_a_long_name_is_not_repeated() -> None:
-    with pytest.raises(ConfigError, match="^model name must have at most 100 characters, got 300$"):
+    with pytest.raises(ConfigError, match=r"^model name must have at most 100 characters, got 300$"):
         check_name("model", "x" * 300)
     with pytest.raises(ConfigError, match="must be made of"):
         check_name("model", None)
@@ -90,7 +91,7 @@ def test_an_environment_is_lower_case(wrong: str) -> None:
 def test_names_differ_by_more_than_case() -> None:
     check_case("model", "churn", ["churn", "Other"])
     check_case("model", "churn2", ["churn"])
-    with pytest.raises(AlreadyRegistered, match="^model name must differ from 'churn' by more than .*, got 'Churn'$"):
+    with pytest.raises(AlreadyRegistered, match=r"^model name must differ from 'churn' by more than .*, got 'Churn'$"):
         check_case("model", "Churn", ["churn"])
 
 
@@ -104,7 +105,7 @@ def test_a_label_is_one_line_for_people(wrong: object) -> None:
 @pytest.mark.parametrize("wrong", ["", "../x", "/x", "a//b", "a/./b", "a/..", "a\x00", None])
 def test_a_path_stays_below(wrong: object) -> None:
     check_path("table", "predictions/churn.g1@2")
-    with pytest.raises(ConfigError, match="table must be a relative path"):
+    with pytest.raises(ConfigError, match="table must be parts of"):
         check_path("table", wrong)
 
 
@@ -115,15 +116,14 @@ def test_a_digest_is_hexadecimal() -> None:
             check_digest("bundle", wrong)
 
 
-@given(st.sampled_from(get_args(NameKind)), st.text())
+@given(st.sampled_from(get_args(NameKind)), st.text() | st.text("abZ09._-"))
 def test_whatever_is_accepted_is_the_same_text_everywhere(kind: NameKind, name: str) -> None:
     try:
         check_name(kind, name)
     except ConfigError as error:
         assert "\n" not in str(error)  # noqa: PT017 - either outcome is allowed
         return
-    from urllib.parse import quote
-
     assert quote(name, safe="") == name
     assert name not in {".", ".."}
-    assert name == name.strip() and name.isascii() and name.isprintable()
+    assert name == name.strip()
+    assert name.isascii()
