@@ -34,7 +34,7 @@ X = np.random.default_rng(0).normal(size=(200, 3))
 Y = (X[:, 0] > 0).astype(int)
 MAKERS: dict[str, Callable[[], Any]] = {
     "logistic": lambda: make_pipeline(StandardScaler(), LogisticRegression()),
-    "texts": lambda: LogisticRegression(),
+    "texts": LogisticRegression,
     "forest": lambda: RandomForestClassifier(5, random_state=0),
     "boosting": lambda: HistGradientBoostingClassifier(max_iter=5, random_state=0),
     "calibrated": lambda: CalibratedClassifierCV(LogisticRegression(), cv=2),
