@@ -6,7 +6,7 @@ from typing import Annotated, cast
 
 import typer
 
-from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, show
+from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, printable, show
 from raymlops.config.loader import load_config
 from raymlops.errors import ConfigError
 from raymlops.records.keys import Scope
@@ -34,7 +34,8 @@ def create(
         raise ConfigError(f"scope must be one of {list(_SCOPES)}, got {unknown}")
     key, text = create_key(load_config(config), name, cast("list[Scope]", scopes))
     typer.echo(text)
-    typer.echo(f"key {key.id} of {key.name}, for {', '.join(key.scopes)}: this is the only time it is shown", err=True)
+    told = f"key {key.id} of {key.name}, for {', '.join(key.scopes)}: this is the only time it is shown"
+    typer.echo(printable(told), err=True)
 
 
 @app.command("list")

@@ -53,8 +53,10 @@ class KeyParts(Record):
             names = sorted(each for each in mine.keys() | theirs.keys() if mine.get(each) != theirs.get(each))
             changed += [f"{name} {names}"] if names else []
         if changed:
-            return f"changed: {', '.join(changed)}"
-        return "it is not deterministic, and of another run" if self.run != other.run else "its execution was not kept"
+            return f"changed since its last execution: {', '.join(changed)}"
+        if self.run != other.run:
+            return "it is not deterministic: every run executes it"
+        return "nothing in the cache: its entry was removed"
 
 
 def _of(parts: KeyParts, name: str) -> Any:

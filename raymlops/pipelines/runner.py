@@ -272,7 +272,12 @@ class PipelineRunner:
             elif not any(record.key == parts.key and record.outputs for record in before):
                 now = self._clock.now()
                 cached = StepRun(
-                    step=step.name, status=StepStatus.CACHED, key=parts.key, started_at=now, attempt=attempt
+                    step=step.name,
+                    status=StepStatus.CACHED,
+                    key=parts.key,
+                    started_at=now,
+                    attempt=attempt,
+                    reason=reason,
                 )
                 if execution.logs is not None:
                     execution.logs.note(execution.places[step.name], step.name, attempt, f"taken over: {reason}")
@@ -280,7 +285,7 @@ class PipelineRunner:
             return hit, StepStatus.CACHED, reason
         if left is not None:
             self._failed(execution, left, "the process ended before the step did")
-        return self._attempt(execution, step, inputs, parts, attempt), StepStatus.SUCCEEDED, reason
+        return self._attempt(execution, step, inputs, parts, attempt, reason), StepStatus.SUCCEEDED, reason
 
     def _find(
         self, execution: _Execution, step: Step, inputs: Mapping[str, ArtifactRef]
@@ -305,12 +310,25 @@ class PipelineRunner:
         return own, hit, reason
 
     def _attempt(
-        self, execution: _Execution, step: Step, inputs: Mapping[str, ArtifactRef], parts: KeyParts, first: int
+        self,
+        execution: _Execution,
+        step: Step,
+        inputs: Mapping[str, ArtifactRef],
+        parts: KeyParts,
+        first: int,
+        reason: str,
     ) -> Hit:
         run_id, last = execution.run.id, first + step.attempts - 1
         for attempt in range(first, last + 1):
             now = self._clock.now()
-            record = StepRun(step=step.name, status=StepStatus.RUNNING, key=parts.key, started_at=now, attempt=attempt)
+            record = StepRun(
+                step=step.name,
+                status=StepStatus.RUNNING,
+                key=parts.key,
+                started_at=now,
+                attempt=attempt,
+                reason=reason,
+            )
             self._log.record_step(run_id, record)
             try:
                 hit = self._execute(execution, step, inputs, attempt)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Literal, NamedTuple, TypeAlias
 
 from raymlops.errors import AlreadyRegistered, ConfigError
@@ -21,6 +22,7 @@ __all__ = [
     "check_label",
     "check_name",
     "check_path",
+    "did_you_mean",
 ]
 
 NameKind: TypeAlias = Literal[
@@ -156,3 +158,9 @@ def check_digest(what: str, digest: object) -> None:
     """
     if not isinstance(digest, str) or _DIGEST.fullmatch(digest) is None:
         raise ConfigError(f"{what} must be 64 hexadecimal digits, got {digest!r:.120}")
+
+
+def did_you_mean(given: object, known: Iterable[str]) -> str:
+    """``, did you mean 'NAME'?`` for what is nearly one of the known names; else nothing."""
+    close = get_close_matches(str(given), sorted(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""

@@ -6,6 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.delivery import approve_bundle, build_bundle, deploy_bundle, verify_bundle
 from raymlops.errors import ConfigError, NotFoundError
 from raymlops.features import TrainingSet
+from raymlops.features.catalog import Catalog
+from raymlops.features.files import parse_root
+from raymlops.features.layout import catalog_path
 from raymlops.metadata import Metadata
 from raymlops.monitoring import REFERENCE_FILE, Reference
 from raymlops.pipelines import StepLogs, resume_outlook
@@ -251,8 +255,13 @@ class DeliveryOperator:
         self._root = config.home / "bundles"
 
     def build(self, project: Path) -> BundleManifest:
-        """Test and build a project, and record the bundle."""
-        return self._metadata.put_bundle(build_bundle(project, self._root, self._clock))
+        """Check, test and build a project, and record the bundle."""
+        from raymlops.steps.project_check import check_project  # with every step, and what it imports
+
+        root = parse_root(self._config.features.root_in(self._config.home))
+        applied = Catalog(catalog_path(root), self._config.features.storage_options).state()
+        check = partial(check_project, applied=applied)
+        return self._metadata.put_bundle(build_bundle(project, self._root, self._clock, check=check))
 
     def verify(self, digest: str) -> BundleManifest:
         """Check the hashes of a bundle."""
