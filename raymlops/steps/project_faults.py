@@ -129,7 +129,7 @@ class _Check:
                 self.faults.append((f"request_columns.{place}", told))
             elif name in features or name in asked[:place]:
                 self.faults.append((f"request_columns.{place}", f"must name an input once, got {name!r} again"))
-        if service is None:
+        if service is None or ("request_columns" in self._document and "request_columns" not in self._sound):
             return
         logged = {*asked, *features, *EVENT_SCHEMA.names}
         for place, segment in enumerate(self._sound.get("segments", ())):
