@@ -40,6 +40,7 @@ def deploy_bundle(
     clock: Clock,
     reason: str = "",
     *,
+    by: str | None = None,
     approvals_required: Mapping[str, int] = APPROVALS_REQUIRED,
 ) -> Deployment:
     """Make a verified bundle the one that its pipeline's runs use in an environment; recorded in the ledger first.
@@ -52,6 +53,7 @@ def deploy_bundle(
         store: Where it is recorded.
         clock: Tells when.
         reason: Why, for people.
+        by: Who deploys it, for the ledger.
         approvals_required: Environment -> number of people who must have approved the bundle for it.
 
     Raises:
@@ -83,6 +85,7 @@ def deploy_bundle(
             "environment": environment,
             "pipeline": manifest.project.name,
             "replaced": None if live is None else live.bundle,
+            "by": by,
         },
         key=f"deploy_bundle:{environment}:{manifest.project.name}:{digest}:after:{replaced}",
     )

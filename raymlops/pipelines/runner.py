@@ -270,15 +270,7 @@ class PipelineRunner:
             if left is not None and left.key == parts.key:
                 self._done(execution, left.model_copy(update={"status": StepStatus.SUCCEEDED}), step, inputs, hit)
             elif not any(record.key == parts.key and record.outputs for record in before):
-                now = self._clock.now()
-                cached = StepRun(
-                    step=step.name,
-                    status=StepStatus.CACHED,
-                    key=parts.key,
-                    started_at=now,
-                    attempt=attempt,
-                    reason=reason,
-                )
+                cached = self._record(StepStatus.CACHED, parts, attempt, reason)
                 if execution.logs is not None:
                     execution.logs.note(execution.places[step.name], step.name, attempt, f"taken over: {reason}")
                 self._done(execution, cached, step, inputs, hit)
@@ -320,15 +312,7 @@ class PipelineRunner:
     ) -> Hit:
         run_id, last = execution.run.id, first + step.attempts - 1
         for attempt in range(first, last + 1):
-            now = self._clock.now()
-            record = StepRun(
-                step=step.name,
-                status=StepStatus.RUNNING,
-                key=parts.key,
-                started_at=now,
-                attempt=attempt,
-                reason=reason,
-            )
+            record = self._record(StepStatus.RUNNING, parts, attempt, reason)
             self._log.record_step(run_id, record)
             try:
                 hit = self._execute(execution, step, inputs, attempt)
@@ -344,6 +328,10 @@ class PipelineRunner:
             self._done(execution, record.model_copy(update={"status": StepStatus.SUCCEEDED}), step, inputs, hit)
             return hit
         raise AssertionError("the last attempt returns or raises")
+
+    def _record(self, status: StepStatus, parts: KeyParts, attempt: int, reason: str) -> StepRun:
+        now = self._clock.now()
+        return StepRun(step=parts.step, status=status, key=parts.key, started_at=now, attempt=attempt, reason=reason)
 
     def _execute(self, execution: _Execution, step: Step, inputs: Mapping[str, ArtifactRef], attempt: int) -> Hit:
         values = {argument: self._artifacts.get(artifact) for argument, artifact in inputs.items()}

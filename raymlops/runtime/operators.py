@@ -30,6 +30,7 @@ from raymlops.records.models import ModelVersion
 from raymlops.records.names import check_case, check_digest, check_name
 from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus
+from raymlops.runtime.people import acting_user
 from raymlops.serving.model_files import load_model, save_model
 
 if TYPE_CHECKING:
@@ -100,6 +101,9 @@ class ModelOperator:
             table_versions=dict(table_versions or {}) if manifest_of_rows is None else manifest_of_rows.table_versions,
             created_at=self._clock.now(),
         )
+        # Who registers a model again that is there changes nothing, and is answered with what the first one did.
+        facts = {"digest": digest, "key": key, "training_set": trained_on, "metrics": metrics, "by": acting_user()}
+        self._metadata.append_entry(name, "register", "registered by hand", facts, key=f"register/{name}/{key}")
         return self._metadata.register_version(draft, key=key)
 
     def card(self, name: str, version: int) -> tuple[dict[str, Any], str]:
@@ -165,6 +169,8 @@ class RunOperator:
             bundle=deployment.bundle,
             created_at=self._clock.now(),
         )
+        if run_id is None:  # the controller has recorded its own decision
+            self._record("start_run", run, reason)
         self._jobs.announce(run.id)
         run = self._metadata.create_run(run)
         self._associate(run)
@@ -190,11 +196,19 @@ class RunOperator:
         fresh = Run.model_validate(
             run.model_dump(include={"id", "pipeline", "parameters", "reason", "bundle", "created_at"})
         )
+        self._record("resume_run", fresh, f"resumes {run_id}")
         self._jobs.announce(fresh.id)
         fresh = self._metadata.create_run(fresh)
         self._associate(fresh)
         self._jobs.submit(fresh)
         return fresh if timeout_s is None else self._jobs.wait(fresh.id, timeout_s)
+
+    def _record(self, action: str, run: Run, reason: str) -> None:
+        """Put the word of a person into the ledger before anything comes of it."""
+        facts = {"run": run.id, "pipeline": run.pipeline, "bundle": run.bundle, "parameters": run.parameters}
+        model = self._metadata.get_bundle(run.bundle or "").project.model
+        key = f"user/{model}/{action}/{run.id}"
+        self._metadata.append_entry(model, action, reason, {**facts, "by": acting_user()}, key=key)
 
     def _associate(self, run: Run) -> None:
         """Put a run into the context of its environment."""
@@ -271,7 +285,8 @@ class DeliveryOperator:
     def deploy(self, digest: str, environment: str | None, reason: str) -> Deployment:
         """Make a bundle live in an environment."""
         manifest = self.verify(digest)
-        return deploy_bundle(manifest, environment or self._config.environment, self._metadata, self._clock, reason)
+        where = environment or self._config.environment
+        return deploy_bundle(manifest, where, self._metadata, self._clock, reason, by=acting_user())
 
     def approve(self, digest: str, environment: str | None, by: str) -> LedgerEntry:
         """Record an approval."""

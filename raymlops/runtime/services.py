@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from raymlops.metadata.garbage import GarbageReport
     from raymlops.monitoring import MonitorService
     from raymlops.runtime.batch import BatchOperator
+    from raymlops.runtime.by_hand import ByHand
     from raymlops.runtime.controller_actor import ControllerService
     from raymlops.runtime.endpoints import EndpointOperator
     from raymlops.runtime.feature_catalog import FeatureCatalog
@@ -98,6 +99,13 @@ class Services(_MadeOnce):
 
         events = self.config.home / "monitor"
         return self._once("features", lambda: FeatureCatalog(self.reader, self.metadata, events))
+
+    @property
+    def by_hand(self) -> ByHand:
+        """Does what people ask for, recorded first."""
+        from raymlops.runtime.by_hand import ByHand
+
+        return self._once("by_hand", lambda: ByHand(self.config, self.metadata, self.store, self.clock))
 
     @property
     def endpoints(self) -> EndpointOperator:
@@ -185,10 +193,7 @@ class Services(_MadeOnce):
 
     def collect_garbage(self, keep: timedelta, grace: timedelta, *, remove: bool) -> GarbageReport:
         """Look for what nobody needs any more, and remove it where that is asked for."""
-        from raymlops.metadata.garbage import collect_garbage
-
-        home, now = self.config.home, self.clock.now()
-        return collect_garbage(home, self.metadata, now, keep=keep, grace=grace, remove=remove)
+        return self.by_hand.collect_garbage(keep, grace, remove=remove)
 
     def rebuild_mlflow(self) -> int:
         """Bring MLflow up to date from the store alone; returns how many runs, versions and aliases were written."""
