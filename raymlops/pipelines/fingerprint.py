@@ -18,7 +18,7 @@ from raymlops.errors import ConfigError
 from raymlops.pipelines.step import Step
 from raymlops.records.record import Record, sha256_of
 
-__all__ = ["KeyParts", "code_digest", "environment_digest", "execution_key", "key_parts"]
+__all__ = ["KeyParts", "code_digest", "environment_digest", "key_parts"]
 
 _IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import\b|import[ \t]+([\w., \t]+))", re.MULTILINE)
 _OWN = __name__.partition(".")[0]
@@ -99,13 +99,6 @@ def key_parts(
         )
     except TypeError as error:
         raise ConfigError(f"parameters of step {step.name!r} must be JSON values: {error}", step=step.name) from error
-
-
-def execution_key(
-    step: Step, parameters: Mapping[str, object], inputs: Mapping[str, str], *, environment: str, run_id: str
-) -> str:
-    """The key of ``key_parts``, of a step that reads no data by itself."""
-    return key_parts(step, parameters, inputs, environment=environment, run_id=run_id).key
 
 
 def code_digest(function: Callable[..., Any]) -> str:
