@@ -119,7 +119,7 @@ class Platform:
             grace: What was written or used within this time stays, whatever refers to it.
             remove: Whether to remove what is found.
         """
-        return self._services.collect_garbage(keep, grace, remove=remove)
+        return self._services.by_hand.collect_garbage(keep, grace, remove=remove)
 
     def close(self) -> None:
         """Disconnect, and stop what ``connect`` started."""

@@ -98,6 +98,12 @@ class ByHand:
             self._config.home, self._metadata, self._clock.now(), keep=keep, grace=grace, remove=remove, record=record
         )
 
+    def rebuild_mlflow(self) -> int:
+        """Bring MLflow up to date from the store alone; returns how many runs, versions and aliases were written."""
+        from raymlops.runtime.actors import rebuild_projection
+
+        return rebuild_projection(self._config)
+
     def _table_version(self, table: str) -> int:
         root = parse_root(self._config.features.root_in(self._config.home))
         return DeltaTables(tables_path(root), self._config.features.storage_options).version(table)

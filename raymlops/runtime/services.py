@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from raymlops.records.alerts import AlertStatus, Delivery
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from raymlops.control import Backtested
     from raymlops.features import FeatureReader, FeatureStore
     from raymlops.metadata import Metadata
-    from raymlops.metadata.garbage import GarbageReport
     from raymlops.monitoring import MonitorService
     from raymlops.runtime.batch import BatchOperator
     from raymlops.runtime.by_hand import ByHand
@@ -190,16 +188,6 @@ class Services(_MadeOnce):
         from raymlops.metadata.anchors import verify_against
 
         return verify_against(self.metadata, self.config.home / "ledger-anchors.jsonl")
-
-    def collect_garbage(self, keep: timedelta, grace: timedelta, *, remove: bool) -> GarbageReport:
-        """Look for what nobody needs any more, and remove it where that is asked for."""
-        return self.by_hand.collect_garbage(keep, grace, remove=remove)
-
-    def rebuild_mlflow(self) -> int:
-        """Bring MLflow up to date from the store alone; returns how many runs, versions and aliases were written."""
-        from raymlops.runtime.actors import rebuild_projection
-
-        return rebuild_projection(self.config)
 
     def alerts(self, model: str | None) -> list[AlertStatus]:
         """Alerts and their deliveries, oldest first."""
