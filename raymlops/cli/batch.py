@@ -89,7 +89,7 @@ def _tell(found: ScoringReceipt | ScoringCheck, columns: list[str], as_json: boo
     model = f"{found.plan.model} v{found.plan.version}"
     show([{"model": model, **found.model_dump(include=set(columns))}], ["model", *columns], as_json=False)
     for reason in found.reasons:
-        console.print(reason, highlight=False, markup=False, soft_wrap=True)
+        console.print(reason, highlight=False, soft_wrap=True)
 
 
 @app.command("list")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show_json
+from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, printable, show_json
 from raymlops.errors import ConfigError, RaymlopsError
 from raymlops.features import Definition, Entity, FeatureService, FeatureView, OnDemandView
 from raymlops.records.features import ApplyReport
@@ -37,13 +37,13 @@ def apply(
             lines = fault_lines(error)
             if not lines:
                 raise
-            typer.echo("\n".join(["error: nothing was applied", *lines]), err=True)
+            typer.echo("\n".join(["error: nothing was applied", *map(printable, lines)]), err=True)
             raise typer.Exit(1) from error
     if json:
         show_json(report)
     else:
         for line in lines_of(report):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.print(line, highlight=False, soft_wrap=True)
     if report.faults:
         raise typer.Exit(1)
 

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from raymlops.cli.output import ConfigOption, JsonOption, one_line_errors, platform, show, show_json
+from raymlops.cli.definitions import fault_lines
+from raymlops.cli.output import ConfigOption, JsonOption, one_line_errors, platform, printable, show, show_json
+from raymlops.errors import ConfigError
 
 __all__ = ["app"]
 
@@ -20,7 +22,14 @@ _Environment = Annotated[str | None, typer.Option("--env", help="Environment; le
 def build(project: Path, config: ConfigOption = None) -> None:
     """Test a project and build its immutable bundle."""
     with platform(config) as connected:
-        manifest = connected.delivery.build(project)
+        try:
+            manifest = connected.delivery.build(project)
+        except ConfigError as error:
+            lines = fault_lines(error)
+            if not lines:
+                raise
+            typer.echo("\n".join(["error: nothing was built", *map(printable, lines)]), err=True)
+            raise typer.Exit(1) from error
     show_json(manifest.model_dump(mode="json", include={"digest", "tests", "built_at"}))
 
 

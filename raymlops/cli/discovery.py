@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
 from raymlops.errors import ConfigError
@@ -133,9 +133,9 @@ def _show_description(found: FeatureDescription) -> None:
         if name in {"fields", "aggregates"} and isinstance(value, list):
             rows = [{key: part for key, part in each.items() if part not in (None, "")} for each in value]
             for row in rows:
-                console.print(f"  {name[:-1]} {' '.join(f'{key}={part}' for key, part in row.items())}", markup=False)
+                console.print(f"  {name[:-1]} {' '.join(f'{key}={part}' for key, part in row.items())}")
         elif value not in (None, "", [], {}):
-            console.print(f"  {name}: {value}", markup=False)
+            console.print(f"  {name}: {value}")
     if found.freshness is not None:
         _show_freshness(found.freshness)
     if found.statistics is not None:
@@ -148,7 +148,7 @@ def _show_freshness(fresh: FeatureFreshness) -> None:
     _title(f"freshness: {fresh.verdict or 'no verdict'}")
     for name, value in fresh.model_dump(mode="json").items():
         if name not in {"view", "verdict"} and value not in (None, ""):
-            console.print(f"  {name}: {value}", markup=False)
+            console.print(f"  {name}: {value}")
 
 
 def _show_statistics(found: ViewStatistics) -> None:
@@ -156,7 +156,7 @@ def _show_statistics(found: ViewStatistics) -> None:
     figures = found.model_dump(mode="json", exclude={"view", "table", "table_version", "fields", "newest_by_key"})
     for name, value in figures.items():
         if value is not None:
-            console.print(f"  {name}: {value}", markup=False)
+            console.print(f"  {name}: {value}")
     rows: list[dict[str, Any]] = [
         {**field.model_dump(), **field.quantiles, "frequent": _frequent(field.frequent)}
         for field in found.fields.values()
@@ -172,8 +172,8 @@ def _show_edges(title: str, edges: tuple[LineageEdge, ...]) -> None:
     _title(title if edges else f"{title}: nothing")
     for edge in edges:
         source, target = edge.source, edge.target
-        console.print(f"  {source.kind} {source.name} -> {target.kind} {target.name}", markup=False)
+        console.print(f"  {source.kind} {source.name} -> {target.kind} {target.name}")
 
 
 def _title(text: str) -> None:
-    console.print(f"[bold]{escape(text)}[/bold]", highlight=False)
+    console.print(Text(text, style="bold"))

@@ -6,7 +6,7 @@ from typing import Annotated, cast
 
 import typer
 
-from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, show
+from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, printable, show
 from raymlops.config.loader import load_config
 from raymlops.errors import ConfigError
 from raymlops.records.keys import Scope
@@ -15,6 +15,7 @@ __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="API keys of the prediction service.")
 
+_Reason = Annotated[str, typer.Option(help="Why, for the ledger.")]
 _SCOPES = ("infer", "label", "admin")
 
 
@@ -23,6 +24,7 @@ _SCOPES = ("infer", "label", "admin")
 def create(
     name: Annotated[str, typer.Argument(help="Whose key it is.")],
     scope: Annotated[list[str] | None, typer.Option(help="infer, label or admin; may be repeated.")] = None,
+    reason: _Reason = "on demand",
     config: ConfigOption = None,
 ) -> None:
     """Make a key and print it, once: it is kept only as a hash."""
@@ -32,9 +34,10 @@ def create(
     unknown = sorted(set(scopes) - set(_SCOPES))
     if unknown:
         raise ConfigError(f"scope must be one of {list(_SCOPES)}, got {unknown}")
-    key, text = create_key(load_config(config), name, cast("list[Scope]", scopes))
+    key, text = create_key(load_config(config), name, cast("list[Scope]", scopes), reason)
     typer.echo(text)
-    typer.echo(f"key {key.id} of {key.name}, for {', '.join(key.scopes)}: this is the only time it is shown", err=True)
+    told = f"key {key.id} of {key.name}, for {', '.join(key.scopes)}: this is the only time it is shown"
+    typer.echo(printable(told), err=True)
 
 
 @app.command("list")
@@ -50,10 +53,12 @@ def list_(json: JsonOption = False, config: ConfigOption = None) -> None:
 @app.command()
 @one_line_errors
 def revoke(
-    key_id: Annotated[str, typer.Argument(help="As `keys list` shows it.")], config: ConfigOption = None
+    key_id: Annotated[str, typer.Argument(help="As `keys list` shows it.")],
+    reason: _Reason = "on demand",
+    config: ConfigOption = None,
 ) -> None:
     """Make a key open nothing any more."""
     from raymlops.runtime.keys import revoke_key
 
-    key = revoke_key(load_config(config), key_id)
+    key = revoke_key(load_config(config), key_id, reason)
     console.print(f"key {key.id} of {key.name} is revoked")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 __all__ = ["render_card"]
 
@@ -24,9 +24,9 @@ def render_card(card: Mapping[str, Any]) -> RenderableType:
     )
     table = Table("", "", "", box=None, pad_edge=False, show_header=False)
     for blessing in card["blessings"]:
-        said = "[green]granted[/green]" if blessing["granted"] else "[red]refused[/red]"
-        table.add_row(f"{blessing['kind']} blessing", said, escape(blessing["reason"]))
+        said = Text("granted", "green") if blessing["granted"] else Text("refused", "red")
+        table.add_row(f"{blessing['kind']} blessing", said, Text(blessing["reason"]))
     for check in card["checks"]:
-        said = "[green]passed[/green]" if check["passed"] else "[red]failed[/red]"
-        table.add_row(check["name"].replace("_", " "), said, escape(check["detail"]))
-    return Group(escape(head), table)
+        said = Text("passed", "green") if check["passed"] else Text("failed", "red")
+        table.add_row(Text(check["name"].replace("_", " ")), said, Text(check["detail"]))
+    return Group(Text(head), table)

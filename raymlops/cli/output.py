@@ -10,22 +10,45 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from pydantic import BaseModel
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
 from raymlops.config.loader import load_config
 from raymlops.errors import RaymlopsError
 from raymlops.platform import Platform, connect
 from raymlops.records.record import canonical_json
 
-__all__ = ["ConfigOption", "JsonOption", "console", "one_line_errors", "platform", "show", "show_json"]
+__all__ = ["ConfigOption", "JsonOption", "console", "one_line_errors", "platform", "printable", "show", "show_json"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-console = Console()
-_errors = Console(stderr=True)
+
+class _PlainConsole(Console):
+    """A console that prints text as it is: no markup, no emoji codes, and no sequence that a terminal obeys."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Segments of which each character can be printed; styles are added to them later."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else printable(text), style, control)
+
+
+def printable(text: str) -> str:
+    """Text without characters that move a terminal's cursor, colour it or reorder it: they are shown as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode() for each in text
+    )
+
+
+console = _PlainConsole()
+_errors = _PlainConsole(stderr=True)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file.")]
@@ -39,7 +62,8 @@ def one_line_errors(command: Callable[P, T]) -> Callable[P, T]:
         try:
             return command(*args, **kwargs)
         except RaymlopsError as error:
-            _errors.print(f"[red]error:[/red] {' '.join(str(error).split())}", highlight=False, soft_wrap=True)
+            message = printable(" ".join(str(error).split()))
+            _errors.print(Text.assemble(("error:", "red"), " ", message), soft_wrap=True)
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
             _errors.print("interrupted")
@@ -78,4 +102,4 @@ def show(rows: Sequence[BaseModel | Mapping[str, Any]], columns: Sequence[str], 
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    return f"{value:.4f}" if isinstance(value, float) else escape(str(value))  # names are no markup
+    return f"{value:.4f}" if isinstance(value, float) else printable(str(value)).replace("\n", "\\n")

@@ -7,7 +7,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from raymlops.cli.output import ConfigOption, JsonOption, one_line_errors, platform, show, show_json
+from raymlops.cli.output import ConfigOption, JsonOption, one_line_errors, platform, printable, show, show_json
 from raymlops.errors import ConfigError
 from raymlops.records.runs import RunStatus
 
@@ -108,5 +108,5 @@ def resume(run_id: str, wait: bool = True, json: JsonOption = False, config: Con
     del json  # there is no other form; what is told goes to stderr
     with platform(config) as connected:
         for step in connected.runs.outlook(run_id):
-            typer.echo(f"will {step['action']} {step['step']}: {step['reason']}", err=True)
+            typer.echo(printable(f"will {step['action']} {step['step']}: {step['reason']}"), err=True)
         show_json(connected.runs.resume(run_id, wait=wait))

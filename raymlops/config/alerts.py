@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from raymlops.config.section import Section, Share, Span
 from raymlops.config.section import parse_duration as _d
+from raymlops.records.names import WEBHOOK_PATTERN
 
 __all__ = ["AlertsConfig", "MetricsConfig", "WebhookConfig", "check_url"]
 
@@ -20,7 +21,7 @@ class WebhookConfig(Section):
     # an endpoint's address is often all that it takes to post to it
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    name: str = Field(pattern=WEBHOOK_PATTERN)
     """Names the endpoint in the log, the command line and the outbox."""
     url: str = Field("", repr=False)
     """``https://...``, or ``http://`` of this machine."""

@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 from raymlops.config.platform import PlatformConfig
 from raymlops.config.section import Section, render_duration
 from raymlops.errors import ConfigError
+from raymlops.records.names import check_name
 
 __all__ = ["load_config"]
 
@@ -157,8 +158,7 @@ def _find_file(path: Path | str | None, variables: Mapping[str, str]) -> Path | 
 
 
 def _overlay_of(file: Path | None, name: object) -> Path:
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
-        raise ConfigError(f"environment must be a name of lower-case letters, digits, - and _, got {name!r}")
+    check_name("environment", name)
     return (file or _DEFAULT_FILE).parent / "env" / f"{name}.yaml"
 
 

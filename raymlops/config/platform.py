@@ -15,6 +15,7 @@ from raymlops.config.metadata import MetadataConfig
 from raymlops.config.monitoring import MonitoringConfig
 from raymlops.config.section import Section
 from raymlops.config.serving import ServingConfig
+from raymlops.records.names import ENVIRONMENT_PATTERN
 
 __all__ = ["PlatformConfig"]
 
@@ -24,7 +25,7 @@ class PlatformConfig(Section):
 
     home: Path = Field(default_factory=lambda: Path.home() / ".raymlops")
     """Directory that holds all state, ``~/.raymlops`` by default; ``~`` is expanded."""
-    environment: str = Field("dev", pattern=r"^[a-z][a-z0-9_-]*$")
+    environment: str = Field("dev", pattern=ENVIRONMENT_PATTERN)
     """Name of the environment: the overlay that was read, and where bundles are deployed."""
     cluster: ClusterConfig = ClusterConfig()
     """The Ray cluster."""

@@ -4,7 +4,7 @@ from raymlops.delivery.approval import APPROVALS_REQUIRED, approve_bundle, appro
 from raymlops.delivery.bundle import build_bundle
 from raymlops.delivery.environment import DeliveryStore, deploy_bundle
 from raymlops.delivery.project import read_project
-from raymlops.delivery.verify import verify_bundle
+from raymlops.delivery.verify import verify_bundle, verify_unpacked
 
 __all__ = [
     "APPROVALS_REQUIRED",
@@ -15,4 +15,5 @@ __all__ = [
     "deploy_bundle",
     "read_project",
     "verify_bundle",
+    "verify_unpacked",
 ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from raymlops.errors import DataError
 from raymlops.records.bundles import BundleManifest
 from raymlops.records.ledger import LedgerEntry
+from raymlops.records.names import check_label, check_name
 
 __all__ = ["APPROVALS_REQUIRED", "ApprovalLedger", "approve_bundle", "approvers", "ledger_subject"]
 
@@ -42,10 +42,10 @@ def approve_bundle(
     """Record that a person approves a bundle for an environment; once is enough.
 
     Raises:
-        DataError: Nobody, or no environment, is named.
+        ConfigError: Nobody, or no environment, is named.
     """
-    if not by.strip() or not environment.strip():
-        raise DataError(f"an approval must name a person and an environment, got {by!r} and {environment!r}")
+    check_name("environment", environment)
+    check_label("who approves", by)
     return ledger.append_entry(
         ledger_subject(manifest.digest),
         _APPROVE,

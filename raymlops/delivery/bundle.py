@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from raymlops.clock import Clock
@@ -14,15 +15,23 @@ from raymlops.delivery.lock import installed_lock
 from raymlops.delivery.project import PROJECT_FILE, SourceFile, collect_files, parse_project, read_project
 from raymlops.delivery.suite import SuiteReport, run_suite
 from raymlops.delivery.verify import ARCHIVE, LOCK, MANIFEST, TESTS, bundle_digest, verify_bundle
-from raymlops.errors import DeploymentError, StorageError
+from raymlops.errors import ConfigError, DeploymentError, StorageError
 from raymlops.records.bundles import BundleManifest
 from raymlops.records.record import sha256_of
 
-__all__ = ["build_bundle"]
+__all__ = ["ProjectCheck", "build_bundle"]
+
+ProjectCheck = Callable[[Path], Sequence[str]]
+"""Directory with a copy of a project -> everything that is wrong with it, one line per fault."""
 
 
 def build_bundle(
-    project_dir: Path | str, bundles_root: Path | str, clock: Clock, *, test_timeout_s: float = 300.0
+    project_dir: Path | str,
+    bundles_root: Path | str,
+    clock: Clock,
+    *,
+    check: ProjectCheck | None = None,
+    test_timeout_s: float = 300.0,
 ) -> BundleManifest:
     """Test a project and make it a bundle: ``bundles_root/DIGEST`` with archive, lock, manifest and test output.
 
@@ -34,31 +43,53 @@ def build_bundle(
         project_dir: Holds ``project.yaml``, the code and its tests.
         bundles_root: Holds the bundles; made where it is not there.
         clock: Tells when it was built.
+        check: Tells all that is wrong with a project, before its tests run; it is given a copy of its files.
         test_timeout_s: How long the tests may take.
 
     Raises:
-        ConfigError: ``project.yaml`` or a file of the project is wrong.
+        ConfigError: ``project.yaml`` or a file of the project is wrong; ``context["faults"]`` has every fault.
         DeploymentError: A test failed, none passed, or the tests took too long; or what is there under the digest is
             not what was built.
         StorageError: A file cannot be read or written; the message names it.
     """
     root = Path(bundles_root)
     try:
-        read_project(Path(project_dir))
-        files = collect_files(Path(project_dir))
+        files = _read_files(Path(project_dir), check)
         root.mkdir(parents=True, exist_ok=True)
-        return _build(files, root, clock, test_timeout_s)
+        return _build(files, root, clock, check, test_timeout_s)
     except OSError as error:
         raise StorageError(f"{error.filename or root}: {error.strerror or error}", path=str(root)) from error
 
 
-def _build(files: Mapping[str, SourceFile], root: Path, clock: Clock, test_timeout_s: float) -> BundleManifest:
+def _read_files(project_dir: Path, check: ProjectCheck | None) -> dict[str, SourceFile]:
+    """The files of a project whose ``project.yaml`` can be read; else the check tells more than the first fault."""
+    try:
+        read_project(project_dir)
+    except ConfigError:
+        if check is not None and (project_dir / PROJECT_FILE).exists():
+            _require_sound(collect_files(project_dir), check)
+        raise
+    return collect_files(project_dir)
+
+
+def _require_sound(files: Mapping[str, SourceFile], check: ProjectCheck) -> None:
+    with _copied(files) as directory:
+        faults = check(directory)
+    if faults:
+        raise ConfigError("; ".join(faults), faults=list(faults))
+
+
+def _build(
+    files: Mapping[str, SourceFile], root: Path, clock: Clock, check: ProjectCheck | None, test_timeout_s: float
+) -> BundleManifest:
     project = parse_project(files[PROJECT_FILE].content, PROJECT_FILE)
     archive, lock = pack(files), installed_lock()
     digest = bundle_digest(sha256_of(archive), project, sha256_of(lock))
     target = root / digest
     if target.exists():
         return verify_bundle(target)
+    if check is not None:
+        _require_sound(files, check)
     report = _tested(files, test_timeout_s)
     if not report.green:
         log = root / "rejected" / f"{digest}.txt"
@@ -90,12 +121,18 @@ def _build(files: Mapping[str, SourceFile], root: Path, clock: Clock, test_timeo
 
 
 def _tested(files: Mapping[str, SourceFile], timeout_s: float) -> SuiteReport:
+    with _copied(files) as directory:
+        return run_suite(directory, directory.parent / "home", timeout_s=timeout_s)
+
+
+@contextmanager
+def _copied(files: Mapping[str, SourceFile]) -> Iterator[Path]:
     # Outside of bundles_root, whose parents may hold a pytest configuration that is not the project's.
     with tempfile.TemporaryDirectory(prefix="raymlops-build-") as scratch:
         directory = Path(scratch) / "project"
         directory.mkdir()
         unpack(files, directory)
-        return run_suite(directory, Path(scratch) / "home", timeout_s=timeout_s)
+        yield directory
 
 
 def _publish(content: Mapping[str, bytes], target: Path) -> None:

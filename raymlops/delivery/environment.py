@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -10,8 +9,9 @@ from raymlops.clock import Clock
 from raymlops.delivery.approval import APPROVALS_REQUIRED, ApprovalLedger, approvers, ledger_subject
 from raymlops.delivery.lock import installed_lock
 from raymlops.delivery.verify import bundle_digest
-from raymlops.errors import DataError, DeploymentError
+from raymlops.errors import DeploymentError
 from raymlops.records.bundles import BundleManifest, Deployment
+from raymlops.records.names import check_name
 from raymlops.records.record import sha256_of
 
 __all__ = ["DeliveryStore", "deploy_bundle"]
@@ -40,6 +40,7 @@ def deploy_bundle(
     clock: Clock,
     reason: str = "",
     *,
+    by: str | None = None,
     approvals_required: Mapping[str, int] = APPROVALS_REQUIRED,
 ) -> Deployment:
     """Make a verified bundle the one that its pipeline's runs use in an environment; recorded in the ledger first.
@@ -52,15 +53,15 @@ def deploy_bundle(
         store: Where it is recorded.
         clock: Tells when.
         reason: Why, for people.
+        by: Who deploys it, for the ledger.
         approvals_required: Environment -> number of people who must have approved the bundle for it.
 
     Raises:
-        DataError: The environment has no proper name.
+        ConfigError: The environment has no proper name.
         DeploymentError: The manifest does not hold together, the bundle was tested with other packages than are
             installed here, or approvals are missing.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_-]*", environment):
-        raise DataError(f"environment must be a name of lower-case letters, digits, - and _, got {environment!r}")
+    check_name("environment", environment)
     digest = manifest.digest
     if bundle_digest(manifest.archive_sha256, manifest.project, manifest.lock_sha256) != digest:
         raise DeploymentError(f"bundle {digest}: its manifest was altered", digest=digest)
@@ -84,6 +85,7 @@ def deploy_bundle(
             "environment": environment,
             "pipeline": manifest.project.name,
             "replaced": None if live is None else live.bundle,
+            "by": by,
         },
         key=f"deploy_bundle:{environment}:{manifest.project.name}:{digest}:after:{replaced}",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from raymlops.errors import ConfigError, DeploymentError, NotFoundError
 from raymlops.records.bundles import BundleManifest, ProjectSpec
 from raymlops.records.record import sha256_of
 
-__all__ = ["ARCHIVE", "LOCK", "MANIFEST", "TESTS", "bundle_digest", "verify_bundle"]
+__all__ = ["ARCHIVE", "LOCK", "MANIFEST", "TESTS", "bundle_digest", "verify_bundle", "verify_unpacked"]
 
 ARCHIVE, LOCK, MANIFEST, TESTS = "bundle.zip", "lock.txt", "manifest.json", "tests.txt"
 
@@ -49,6 +50,28 @@ def verify_bundle(directory: Path | str) -> BundleManifest:
     if manifest.tests.get("failed") != 0 or manifest.tests.get("passed", 0) < 1:
         raise _altered(place / MANIFEST, f"its tests must be green, got {manifest.tests}")
     return manifest
+
+
+def verify_unpacked(directory: Path, manifest: BundleManifest) -> None:
+    """Check the files that a run is about to import against the bundle that it runs from.
+
+    Bytecode that Python left is removed: Python would run it in place of the source, and no manifest covers it.
+
+    Args:
+        directory: Where the bundle's archive was unpacked.
+        manifest: As ``verify_bundle`` gave it.
+
+    Raises:
+        DeploymentError: A file is missing, altered, no regular file, or none of the bundle's; the message names it.
+    """
+    for cache in [path for path in directory.rglob("__pycache__") if path.is_dir() and not path.is_symlink()]:
+        shutil.rmtree(cache, ignore_errors=True)
+    for name, expected in manifest.files.items():
+        _expect(directory / name, expected, sha256_of(_read(directory / name)))
+    for path in directory.rglob("*"):
+        known = path.is_dir() if path.relative_to(directory).as_posix() not in manifest.files else path.is_file()
+        if path.is_symlink() or not known:
+            raise _altered(path, f"must be a file of bundle {manifest.digest}, and is none")
 
 
 def _check_archive(file: Path, manifest: BundleManifest) -> None:

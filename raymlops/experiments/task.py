@@ -13,7 +13,18 @@ from pydantic import model_validator
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.records.record import Record
 
-__all__ = ["FloatArray", "IntArray", "LearningTask", "Metric", "TaskKind", "is_numeric", "matrix", "numeric", "target"]
+__all__ = [
+    "METRICS",
+    "FloatArray",
+    "IntArray",
+    "LearningTask",
+    "Metric",
+    "TaskKind",
+    "is_numeric",
+    "matrix",
+    "numeric",
+    "target",
+]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -21,7 +32,8 @@ TaskKind = Literal["classifier", "regressor"]
 Metric = Literal["log_loss", "brier", "rmse", "mae"]
 """What trials are selected and models are compared by: always lower is better, always a mean over rows."""
 
-_METRICS: dict[str, tuple[str, ...]] = {"classifier": ("log_loss", "brier"), "regressor": ("rmse", "mae")}
+METRICS: dict[str, tuple[str, ...]] = {"classifier": ("log_loss", "brier"), "regressor": ("rmse", "mae")}
+"""Kind of task -> its metrics."""
 
 
 class LearningTask(Record):
@@ -39,8 +51,8 @@ class LearningTask(Record):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.metric not in _METRICS[self.kind]:
-            raise ValueError(f"metric of a {self.kind} must be one of {_METRICS[self.kind]}, got {self.metric!r}")
+        if self.metric not in METRICS[self.kind]:
+            raise ValueError(f"metric of a {self.kind} must be one of {METRICS[self.kind]}, got {self.metric!r}")
         if not self.inputs or len(set(self.inputs)) != len(self.inputs):
             raise ValueError(f"inputs must be distinct and at least one, got {self.inputs}")
         if self.label in self.inputs:

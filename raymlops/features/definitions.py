@@ -15,7 +15,6 @@ from typing import Literal, TypeAlias, get_args
 from raymlops.errors import ConfigError
 from raymlops.features.naming import (
     check_column,
-    check_name,
     check_text,
     check_unique,
     check_version,
@@ -23,6 +22,7 @@ from raymlops.features.naming import (
     mapping_of,
     parse_reference,
 )
+from raymlops.records.names import check_name
 from raymlops.records.record import sha256_of
 
 __all__ = [
@@ -231,7 +231,7 @@ class FeatureView:
         if not isinstance(self.online, bool):
             raise ConfigError(f"{owner}: online must be true or false, got {self.online!r}")
         if not isinstance(self.entity, Entity):
-            check_name(f"{owner}: entity", self.entity)
+            check_name("entity", self.entity)
         for name in (self.event_time, *([] if self.created_at is None else [self.created_at])):
             check_column(owner, name)
         check_unique(owner, (*self._time_columns, *(f.name for f in self.fields)))

@@ -22,6 +22,7 @@ from raymlops.features.files import Root, child, failure, parse_root, storage_op
 from raymlops.features.numbering import Batches, numbered_stream, numbered_table
 from raymlops.features.row_bounds import row_bounds
 from raymlops.features.timeline import SEQUENCE
+from raymlops.records.names import check_path
 
 __all__ = ["KEEP_LOG", "NUMBERING", "Appended", "Batches", "DeltaTables"]
 
@@ -278,6 +279,7 @@ class DeltaTables:
             return None
 
     def _uri(self, name: str) -> str:
+        check_path("name of a table", name)
         return str(child(self._root, name))
 
     def _current(self, name: str) -> DeltaTable:

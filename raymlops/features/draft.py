@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from raymlops.errors import AlreadyRegistered
 from raymlops.features.applied import AppliedOnDemand, AppliedService, AppliedView, CatalogState
@@ -16,6 +16,7 @@ from raymlops.features.references import check_on_demand, check_service, check_v
 from raymlops.features.services import Definition, FeatureService, OnDemandView
 from raymlops.features.source_code import function_source
 from raymlops.records.features import ApplyReport, DefinitionChange
+from raymlops.records.names import NameKind, check_case
 
 __all__ = ["Draft"]
 
@@ -40,6 +41,7 @@ class Draft:
         self._on_demand = dict(state.on_demand)
         self._services = dict(state.services)
         self._given: dict[str, Definition] = {}
+        self._names = {kind: {parse_reference(ref)[0] for ref in known} for kind, known in _refs(state).items()}
         self._fresh: set[str] = set()
         self._added: list[str] = []
         self._unchanged: list[str] = []
@@ -126,6 +128,7 @@ class Draft:
             return False
         self._given[label] = given
         if present is None:
+            self._check_case(kind, parse_reference(name)[0])
             self._added.append(label)
         elif present.digest == given.digest:
             self._unchanged.append(label)
@@ -137,6 +140,13 @@ class Draft:
             self._refuse(kind, name, DefinitionChange(name=label, attributes=differences(present, given)))
         self._fresh.add(label)
         return True
+
+    def _check_case(self, kind: str, name: str) -> None:
+        """Refuse a name that differs from a known one by case alone; it is known from here on."""
+        known = self._names["view" if kind == "on-demand view" else kind]
+        with self.faults.noted():
+            check_case(cast("NameKind", kind), name, known)
+        known.add(name)
 
     def _refuse(self, kind: str, name: str, change: DefinitionChange) -> None:
         rule = "an entity has no versions, give the changed one a new name"
@@ -171,6 +181,15 @@ class Draft:
                 pins = pins_of(owner, service.service.features, views, self._on_demand, self.faults)
                 check_service(owner, service.service, pins, views, computed, self.faults)
                 self._services[ref] = AppliedService(service=service.service, pins=pins)
+
+
+def _refs(state: CatalogState) -> dict[str, list[str]]:
+    """Kind -> references of all that is applied; on-demand views share the names of views."""
+    return {
+        "entity": list(state.entities),
+        "view": [*state.views, *state.on_demand],
+        "service": list(state.services),
+    }
 
 
 def _versions(state: CatalogState, definitions: Sequence[object]) -> set[tuple[str, str, int]]:

@@ -16,7 +16,7 @@ from pyarrow.fs import FileType
 
 from raymlops.errors import ConfigError
 
-__all__ = ["Files", "Root", "child", "failure", "is_local", "open_files", "parse_root", "storage_options_for"]
+__all__ = ["Files", "Root", "child", "failure", "open_files", "parse_root", "storage_options_for"]
 
 Root = Path | str
 """A directory, or the URI of one in an object store, such as ``s3://bucket/features``."""
@@ -86,11 +86,6 @@ def parse_root(root: Root) -> Root:
     if not parts.netloc:
         raise ConfigError(f"root must name a bucket, as in s3://bucket/features, got {root!r}")
     return root.rstrip("/")
-
-
-def is_local(root: Root) -> bool:
-    """Whether a parsed root is a directory."""
-    return isinstance(root, Path)
 
 
 def child(root: Root, *names: str) -> Root:

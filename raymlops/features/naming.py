@@ -1,4 +1,4 @@
-"""Names of definitions: what is allowed, and how they are referred to."""
+"""How definitions are referred to, and what their columns and texts may be."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from raymlops.errors import ConfigError
 
 __all__ = [
     "check_column",
-    "check_name",
     "check_text",
     "check_unique",
     "check_version",
@@ -22,11 +21,9 @@ __all__ = [
     "parse_reference",
 ]
 
-_NAME = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9])*")
 _FEATURE = re.compile(r"(?P<view>[A-Za-z]\w*)(?:@(?P<version>[1-9]\d*))?:(?P<field>[A-Za-z]\w*)")
 _REFERENCE = re.compile(r"(?P<name>[A-Za-z]\w*)(?:@(?P<version>[1-9]\d*))?")
 _RESERVED_PREFIX = "_"
-_LONGEST_NAME = 80
 
 
 def column_name(view: str, feature: str) -> str:
@@ -58,19 +55,6 @@ def parse_feature(reference: str) -> tuple[str, int | None, str]:
         raise ConfigError(f"feature must be VIEW:FIELD or VIEW@VERSION:FIELD, got {reference!r}")
     version = match["version"]
     return match["view"], None if version is None else int(version), match["field"]
-
-
-def check_name(kind: str, name: object) -> None:
-    """Names must not hold a double underscore: it parts view and field in a column name.
-
-    Raises:
-        ConfigError: the rule is broken.
-    """
-    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-        rule = "letters, digits and single underscores, a letter first"
-        raise ConfigError(f"{kind} name must be made of {rule}, got {name!r}", name=name)
-    if len(name) > _LONGEST_NAME:
-        raise ConfigError(f"{kind} name must have at most {_LONGEST_NAME} characters, got {len(name)}", name=name)
 
 
 def check_column(owner: str, name: object) -> None:

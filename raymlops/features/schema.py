@@ -24,7 +24,6 @@ __all__ = [
     "arrow_type",
     "check_columns",
     "check_summable",
-    "check_values",
     "conform",
     "instants_us",
     "key_column",
@@ -223,17 +222,6 @@ def row_faults(view: FeatureView, table: Any) -> list[RowFault]:
     for column in view.fields:
         _check_field(column, table[column.name], note)
     return faults
-
-
-def check_values(view: FeatureView, table: Any) -> None:
-    """All constraints on the values of a conforming table, at once.
-
-    Raises:
-        DataError: some row breaks a rule; the message and ``context["problems"]`` name columns, rules and rows.
-    """
-    tally = FaultTally()
-    tally.add(row_faults(view, table), 0)
-    tally.raise_if_any(f"view {view.name!r}", view=view.name)
 
 
 class FaultTally:

@@ -13,7 +13,6 @@ from raymlops.errors import ConfigError
 from raymlops.features.definitions import DType, Entity, FeatureView, Field, without_description
 from raymlops.features.naming import (
     check_column,
-    check_name,
     check_unique,
     check_version,
     column_name,
@@ -21,6 +20,7 @@ from raymlops.features.naming import (
     mapping_of,
     parse_feature,
 )
+from raymlops.records.names import check_name
 from raymlops.records.record import sha256_of
 
 __all__ = ["Definition", "FeatureService", "OnDemandView", "seen_as"]

@@ -18,6 +18,7 @@ from raymlops.features.content import content_digest
 from raymlops.features.files import Root, failure, open_files
 from raymlops.features.layout import training_sets_path
 from raymlops.records.features import TrainingSetManifest
+from raymlops.records.names import check_name
 from raymlops.records.record import sha256_of
 
 __all__ = [
@@ -109,8 +110,10 @@ class TrainingSets:
             created_at: Now.
 
         Raises:
+            ConfigError: the name is none.
             StorageError: it could not be written.
         """
+        check_name("training set", name)
         data = _canonical_bytes(spine)
         spine_digest = hashlib.sha256(data).hexdigest()
         parts = {

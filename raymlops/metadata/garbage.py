@@ -105,6 +105,7 @@ def collect_garbage(
     keep: timedelta = timedelta(days=30),
     grace: timedelta = timedelta(days=1),
     remove: bool = False,
+    record: Callable[[Sequence[Garbage]], object] | None = None,
 ) -> GarbageReport:
     """Look for what nobody needs, and remove it where that is asked for.
 
@@ -118,6 +119,7 @@ def collect_garbage(
         keep: For how long after its end a run can be resumed.
         grace: What was written or used within this time, on the wall clock, stays whatever refers to it.
         remove: Whether to remove it.
+        record: Told what will be removed, before any of it is; not where there is nothing.
 
     Returns:
         What was found; of something that was gone already, or that somebody took up meanwhile, nothing is said.
@@ -137,9 +139,11 @@ def collect_garbage(
             if _is_needed(kind, path, needed) or not _is_old(path, oldest):
                 kept += 1
                 continue
-            garbage = Garbage(kind=kind, path=str(path), bytes=_size(path))
-            if not remove or _remove(path, oldest):
-                found.append(garbage)
+            found.append(Garbage(kind=kind, path=str(path), bytes=_size(path)))
+        if remove and found:
+            if record is not None:
+                record(found)
+            found = [each for each in found if _remove(Path(each.path), oldest)]
     except (OSError, KeyError, orjson.JSONDecodeError) as error:
         raise StorageError(f"garbage of {home}: {error}", path=str(home)) from error
     return GarbageReport(removed=remove, found=tuple(found), kept=kept)

@@ -75,7 +75,7 @@ class ExecutionCache:
         try:
             last = KeyParts.model_validate_json(path.read_bytes())
         except (FileNotFoundError, ValidationError):
-            return "it was never executed"
+            return "nothing in the cache: no execution of this step is remembered"
         except OSError as error:
             raise StorageError(f"execution {path}: {error}", path=str(path)) from error
         return parts.difference(last)

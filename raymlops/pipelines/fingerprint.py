@@ -18,7 +18,7 @@ from raymlops.errors import ConfigError
 from raymlops.pipelines.step import Step
 from raymlops.records.record import Record, sha256_of
 
-__all__ = ["KeyParts", "code_digest", "environment_digest", "execution_key", "key_parts"]
+__all__ = ["KeyParts", "code_digest", "environment_digest", "key_parts"]
 
 _IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import\b|import[ \t]+([\w., \t]+))", re.MULTILINE)
 _OWN = __name__.partition(".")[0]
@@ -53,8 +53,10 @@ class KeyParts(Record):
             names = sorted(each for each in mine.keys() | theirs.keys() if mine.get(each) != theirs.get(each))
             changed += [f"{name} {names}"] if names else []
         if changed:
-            return f"changed: {', '.join(changed)}"
-        return "it is not deterministic, and of another run" if self.run != other.run else "its execution was not kept"
+            return f"changed since its last execution: {', '.join(changed)}"
+        if self.run != other.run:
+            return "it is not deterministic: every run executes it"
+        return "nothing in the cache: its entry was removed"
 
 
 def _of(parts: KeyParts, name: str) -> Any:
@@ -97,13 +99,6 @@ def key_parts(
         )
     except TypeError as error:
         raise ConfigError(f"parameters of step {step.name!r} must be JSON values: {error}", step=step.name) from error
-
-
-def execution_key(
-    step: Step, parameters: Mapping[str, object], inputs: Mapping[str, str], *, environment: str, run_id: str
-) -> str:
-    """The key of ``key_parts``, of a step that reads no data by itself."""
-    return key_parts(step, parameters, inputs, environment=environment, run_id=run_id).key
 
 
 def code_digest(function: Callable[..., Any]) -> str:

@@ -21,6 +21,7 @@ from raymlops.pipelines.outlook import HALT, PlannedStep, outlook, steps_to_run
 from raymlops.pipelines.run_log import RESUME_OF, RunLog
 from raymlops.pipelines.step import Halt, Step
 from raymlops.pipelines.step_log import StepLogs
+from raymlops.records.names import check_name
 from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus, StepRun, StepStatus
 
@@ -133,11 +134,13 @@ class PipelineRunner:
             deadline_s: How long the steps may take together, in this process.
 
         Raises:
-            ConfigError: A parameter is missing or not known, or steps read data and nobody tells its version.
+            ConfigError: The id is no name of a run, a parameter is missing or not known, or steps read data and
+                nobody tells its version.
             InvalidTransition: The run of this id failed or was canceled.
             DeadlineExceeded: The run or a step took too long; it is then recorded as failed.
             RaymlopsError: What a step raised; the run is then recorded as failed.
         """
+        check_name("run", run_id)
         ends_at = None if deadline_s is None else time.monotonic() + deadline_s
         _check_parameters(pipeline, parameters)
         resumed = {} if resume_of is None else {RESUME_OF: resume_of}
@@ -267,17 +270,14 @@ class PipelineRunner:
             if left is not None and left.key == parts.key:
                 self._done(execution, left.model_copy(update={"status": StepStatus.SUCCEEDED}), step, inputs, hit)
             elif not any(record.key == parts.key and record.outputs for record in before):
-                now = self._clock.now()
-                cached = StepRun(
-                    step=step.name, status=StepStatus.CACHED, key=parts.key, started_at=now, attempt=attempt
-                )
+                cached = self._record(StepStatus.CACHED, parts, attempt, reason)
                 if execution.logs is not None:
                     execution.logs.note(execution.places[step.name], step.name, attempt, f"taken over: {reason}")
                 self._done(execution, cached, step, inputs, hit)
             return hit, StepStatus.CACHED, reason
         if left is not None:
             self._failed(execution, left, "the process ended before the step did")
-        return self._attempt(execution, step, inputs, parts, attempt), StepStatus.SUCCEEDED, reason
+        return self._attempt(execution, step, inputs, parts, attempt, reason), StepStatus.SUCCEEDED, reason
 
     def _find(
         self, execution: _Execution, step: Step, inputs: Mapping[str, ArtifactRef]
@@ -302,12 +302,17 @@ class PipelineRunner:
         return own, hit, reason
 
     def _attempt(
-        self, execution: _Execution, step: Step, inputs: Mapping[str, ArtifactRef], parts: KeyParts, first: int
+        self,
+        execution: _Execution,
+        step: Step,
+        inputs: Mapping[str, ArtifactRef],
+        parts: KeyParts,
+        first: int,
+        reason: str,
     ) -> Hit:
         run_id, last = execution.run.id, first + step.attempts - 1
         for attempt in range(first, last + 1):
-            now = self._clock.now()
-            record = StepRun(step=step.name, status=StepStatus.RUNNING, key=parts.key, started_at=now, attempt=attempt)
+            record = self._record(StepStatus.RUNNING, parts, attempt, reason)
             self._log.record_step(run_id, record)
             try:
                 hit = self._execute(execution, step, inputs, attempt)
@@ -323,6 +328,10 @@ class PipelineRunner:
             self._done(execution, record.model_copy(update={"status": StepStatus.SUCCEEDED}), step, inputs, hit)
             return hit
         raise AssertionError("the last attempt returns or raises")
+
+    def _record(self, status: StepStatus, parts: KeyParts, attempt: int, reason: str) -> StepRun:
+        now = self._clock.now()
+        return StepRun(step=parts.step, status=status, key=parts.key, started_at=now, attempt=attempt, reason=reason)
 
     def _execute(self, execution: _Execution, step: Step, inputs: Mapping[str, ArtifactRef], attempt: int) -> Hit:
         values = {argument: self._artifacts.get(artifact) for argument, artifact in inputs.items()}

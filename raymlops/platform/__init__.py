@@ -123,7 +123,7 @@ class Platform:
             AlreadyRegistered: A definition differs from the one applied under its name and version.
             RaymlopsError: As ``FeatureStore.apply`` does; ``context["faults"]`` has every fault of every definition.
         """
-        return self._services.store.apply(*definitions, dry_run=dry_run)
+        return self._services.by_hand.apply(definitions, dry_run=dry_run)
 
     def collect_garbage(
         self, *, keep: timedelta = timedelta(days=30), grace: timedelta = timedelta(days=1), remove: bool = False
@@ -135,7 +135,7 @@ class Platform:
             grace: What was written or used within this time stays, whatever refers to it.
             remove: Whether to remove what is found.
         """
-        return self._services.collect_garbage(keep, grace, remove=remove)
+        return self._services.by_hand.collect_garbage(keep, grace, remove=remove)
 
     def close(self) -> None:
         """Disconnect, and stop what ``connect`` started."""

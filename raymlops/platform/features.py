@@ -58,7 +58,7 @@ class Features(Subject):
 
     def vacuum(self, *, retention: timedelta = timedelta(days=7), dry_run: bool = True) -> VacuumReport:
         """Remove files that no training set pins and that no version of the last ``retention`` needs; or only tell."""
-        return self._services.store.vacuum(retention=retention, dry_run=dry_run)
+        return self._services.by_hand.vacuum(retention=retention, dry_run=dry_run)
 
     def rebuild(self, digest: str) -> TrainingSet:
         """A training set again, from the manifest with a digest: the same bytes, or an error that says why not."""

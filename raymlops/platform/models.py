@@ -136,7 +136,7 @@ class Models(Subject):
 
     def rebuild_mlflow(self) -> int:
         """Bring MLflow up to date from the store, whatever it has lost; returns how much was written."""
-        return self._services.rebuild_mlflow()
+        return self._services.by_hand.rebuild_mlflow()
 
 
 class Endpoints(Subject):

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from raymlops.records.names import check_label
 from raymlops.records.record import Instant, Record
 
 __all__ = ["ApiKey", "Scope", "new_key", "split_key"]
@@ -43,7 +44,11 @@ def new_key(name: str, scopes: Sequence[Scope], at: datetime) -> tuple[ApiKey, s
 
     Returns:
         What is kept, and the text for its owner: it cannot be had again.
+
+    Raises:
+        ConfigError: The name is no printable text.
     """
+    check_label("name of an API key", name)
     identifier, secret = secrets.token_hex(6), secrets.token_urlsafe(_SECRET_BYTES)
     digest = hashlib.sha256(secret.encode()).hexdigest()
     key = ApiKey(id=identifier, name=name, scopes=tuple(dict.fromkeys(scopes)), digest=digest, created_at=at)

@@ -49,6 +49,8 @@ class StepRun(Record):
     outputs: dict[str, str] = Field(default_factory=dict)
     """Output name -> digest of the artifact."""
     error: str | None = None
+    reason: str = ""
+    """Why it was executed and not taken over from the cache, or why it was taken over."""
 
 
 class Run(Record):

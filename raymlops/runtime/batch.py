@@ -19,6 +19,7 @@ from raymlops.features.timeline import SEQUENCE
 from raymlops.features.training_set import TrainingSets
 from raymlops.metadata import Metadata
 from raymlops.records.models import ModelVersion
+from raymlops.records.names import check_label
 from raymlops.records.runs import Run
 from raymlops.records.scoring import OutputMode, ScoringCheck, ScoringPlan, ScoringReceipt, Source
 from raymlops.runtime.join_tasks import join_tasks
@@ -155,6 +156,7 @@ class BatchOperator:
         columns = [name for name in there if name != SEQUENCE] if request.columns is None else list(request.columns)
         tables = DeltaTables(tables_path(self._root), self._options)
         versions = {} if service is None else {view.table: tables.version(view.table) for view in service.views}
+        check_label("output", request.output, longest=4000)
         output = _output(request.output)
         return ScoringPlan(
             model=model.name,

@@ -16,6 +16,7 @@ from raymlops.features.delta import DeltaTables
 from raymlops.features.delta_log import read_batches
 from raymlops.features.timeline import SEQUENCE
 from raymlops.monitoring.recorded import join_recorded
+from raymlops.records.names import check_path
 from raymlops.runtime.event_generations import (
     Generation,
     Seal,
@@ -71,6 +72,7 @@ class DeltaEventTables:
         self._seals: dict[Generation, Seal] = {}
 
     def append(self, name: str, table: pa.Table, *, ingest_id: str) -> object:
+        check_path("name of a table", name)
         # a log from before it kept extremes of instants alone keeps those of the first columns
         instants = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
         table = table.select([*instants, *(column for column in table.column_names if column not in instants)])

@@ -13,7 +13,9 @@ import ray
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from raymlops.clock import Clock
-from raymlops.errors import InvalidTransition, UnavailableError
+from raymlops.delivery import verify_bundle
+from raymlops.errors import DeploymentError, InvalidTransition, NotFoundError, UnavailableError
+from raymlops.records.names import check_name
 from raymlops.records.runs import Run, RunStatus
 from raymlops.runtime.niceness import TRAINING_NICENESS
 
@@ -73,18 +75,23 @@ class JobRunner:
             The job's id.
 
         Raises:
+            DeploymentError: The run's bundle was altered; the run is then recorded as failed.
             UnavailableError: The job service does not answer.
         """
         if run.bundle is None:
             raise ValueError(f"run {run.id} names no bundle to run from")
-        archive = self._home / "bundles" / run.bundle / "bundle.zip"
+        bundle = self._home / "bundles" / run.bundle
         deadline = time.monotonic() + _AGENT_TIMEOUT_S
         while self._status(run.id) is None:
+            self._verify(run, bundle)
             try:
                 self._jobs.submit_job(
                     entrypoint=f"nice -n {TRAINING_NICENESS} {sys.executable} -m raymlops.cli.train --run {run.id}",
                     submission_id=run.id,
-                    runtime_env={"working_dir": str(archive), "env_vars": {"RAYMLOPS_HOME": str(self._home)}},
+                    runtime_env={
+                        "working_dir": str(bundle / "bundle.zip"),
+                        "env_vars": {"RAYMLOPS_HOME": str(self._home)},
+                    },
                     metadata={"pipeline": run.pipeline, "bundle": run.bundle},
                 )
             except (RuntimeError, ConnectionError) as error:
@@ -93,6 +100,15 @@ class JobRunner:
                 elif self._status(run.id) is None:
                     raise UnavailableError(f"run {run.id} could not be submitted: {error}") from error
         return run.id
+
+    def _verify(self, run: Run, bundle: Path) -> None:
+        """Refuse to run from a bundle that was altered; the run is then recorded as failed."""
+        try:
+            verify_bundle(bundle)
+        except (DeploymentError, NotFoundError) as error:
+            changes = {"status": RunStatus.FAILED, "ended_at": self._clock.now(), "error": str(error)}
+            self._runs.update_run(run.id, **changes)
+            raise
 
     def _status(self, run_id: str) -> JobStatus | None:
         try:
@@ -104,6 +120,7 @@ class JobRunner:
 
     def announce(self, run_id: str) -> None:
         """Note, before it is recorded, that a run is about to be submitted: whoever does may be killed before that."""
+        check_name("run", run_id)
         place = self._home / "runs" / run_id
         place.mkdir(parents=True, exist_ok=True)
         (place / _ANNOUNCED).touch()

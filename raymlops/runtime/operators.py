@@ -6,8 +6,9 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -16,6 +17,9 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.delivery import approve_bundle, build_bundle, deploy_bundle, verify_bundle
 from raymlops.errors import ConfigError, NotFoundError
 from raymlops.features import TrainingSet
+from raymlops.features.catalog import Catalog
+from raymlops.features.files import parse_root
+from raymlops.features.layout import catalog_path
 from raymlops.metadata import Metadata
 from raymlops.monitoring import REFERENCE_FILE, Reference
 from raymlops.pipelines import StepLogs, resume_outlook
@@ -23,10 +27,14 @@ from raymlops.pipelines.artifacts import ArtifactRef, ArtifactStore
 from raymlops.records.bundles import BundleManifest, Deployment
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelVersion
+from raymlops.records.names import check_case, check_digest, check_name
 from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus
-from raymlops.runtime.jobs import JobRunner
+from raymlops.runtime.people import acting_user
 from raymlops.serving.model_files import load_model, save_model
+
+if TYPE_CHECKING:
+    from raymlops.runtime.jobs import JobRunner
 
 __all__ = ["DeliveryOperator", "ModelOperator", "RunOperator"]
 
@@ -54,7 +62,13 @@ class ModelOperator:
 
         A model that was not made from a training set may bring rows for its drift reference, and the versions of the
         tables it was made from.
+
+        Raises:
+            ConfigError: The model has no proper name.
+            AlreadyRegistered: The name differs from that of another model by case alone.
         """
+        check_name("model", name)
+        check_case("model", name, self._metadata.list_models())
         directory = self._home / "models" / name / f".draft-{uuid.uuid4().hex}"
         directory.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -87,6 +101,9 @@ class ModelOperator:
             table_versions=dict(table_versions or {}) if manifest_of_rows is None else manifest_of_rows.table_versions,
             created_at=self._clock.now(),
         )
+        # Who registers a model again that is there changes nothing, and is answered with what the first one did.
+        facts = {"digest": digest, "key": key, "training_set": trained_on, "metrics": metrics, "by": acting_user()}
+        self._metadata.append_entry(name, "register", "registered by hand", facts, key=f"register/{name}/{key}")
         return self._metadata.register_version(draft, key=key)
 
     def card(self, name: str, version: int) -> tuple[dict[str, Any], str]:
@@ -152,6 +169,8 @@ class RunOperator:
             bundle=deployment.bundle,
             created_at=self._clock.now(),
         )
+        if run_id is None:  # the controller has recorded its own decision
+            self._record("start_run", run, reason)
         self._jobs.announce(run.id)
         run = self._metadata.create_run(run)
         self._associate(run)
@@ -177,11 +196,19 @@ class RunOperator:
         fresh = Run.model_validate(
             run.model_dump(include={"id", "pipeline", "parameters", "reason", "bundle", "created_at"})
         )
+        self._record("resume_run", fresh, f"resumes {run_id}")
         self._jobs.announce(fresh.id)
         fresh = self._metadata.create_run(fresh)
         self._associate(fresh)
         self._jobs.submit(fresh)
         return fresh if timeout_s is None else self._jobs.wait(fresh.id, timeout_s)
+
+    def _record(self, action: str, run: Run, reason: str) -> None:
+        """Put the word of a person into the ledger before anything comes of it."""
+        facts = {"run": run.id, "pipeline": run.pipeline, "bundle": run.bundle, "parameters": run.parameters}
+        model = self._metadata.get_bundle(run.bundle or "").project.model
+        key = f"user/{model}/{action}/{run.id}"
+        self._metadata.append_entry(model, action, reason, {**facts, "by": acting_user()}, key=key)
 
     def _associate(self, run: Run) -> None:
         """Put a run into the context of its environment."""
@@ -242,17 +269,24 @@ class DeliveryOperator:
         self._root = config.home / "bundles"
 
     def build(self, project: Path) -> BundleManifest:
-        """Test and build a project, and record the bundle."""
-        return self._metadata.put_bundle(build_bundle(project, self._root, self._clock))
+        """Check, test and build a project, and record the bundle."""
+        from raymlops.steps.project_check import check_project  # with every step, and what it imports
+
+        root = parse_root(self._config.features.root_in(self._config.home))
+        applied = Catalog(catalog_path(root), self._config.features.storage_options).state()
+        check = partial(check_project, applied=applied)
+        return self._metadata.put_bundle(build_bundle(project, self._root, self._clock, check=check))
 
     def verify(self, digest: str) -> BundleManifest:
         """Check the hashes of a bundle."""
+        check_digest("bundle", digest)
         return verify_bundle(self._root / digest)
 
     def deploy(self, digest: str, environment: str | None, reason: str) -> Deployment:
         """Make a bundle live in an environment."""
         manifest = self.verify(digest)
-        return deploy_bundle(manifest, environment or self._config.environment, self._metadata, self._clock, reason)
+        where = environment or self._config.environment
+        return deploy_bundle(manifest, where, self._metadata, self._clock, reason, by=acting_user())
 
     def approve(self, digest: str, environment: str | None, by: str) -> LedgerEntry:
         """Record an approval."""

@@ -6,7 +6,6 @@ import threading
 import uuid
 from collections.abc import Callable
 from contextlib import closing
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from raymlops.records.alerts import AlertStatus, Delivery
@@ -20,9 +19,9 @@ if TYPE_CHECKING:
     from raymlops.control import Backtested
     from raymlops.features import FeatureReader, FeatureStore
     from raymlops.metadata import Metadata
-    from raymlops.metadata.garbage import GarbageReport
     from raymlops.monitoring import MonitorService
     from raymlops.runtime.batch import BatchOperator
+    from raymlops.runtime.by_hand import ByHand
     from raymlops.runtime.controller_actor import ControllerService
     from raymlops.runtime.endpoints import EndpointOperator
     from raymlops.runtime.feature_catalog import FeatureCatalog
@@ -102,6 +101,13 @@ class Services(_MadeOnce):
 
         events = self.config.home / "monitor"
         return self._once("features", lambda: FeatureCatalog(self.reader, self.metadata, events))
+
+    @property
+    def by_hand(self) -> ByHand:
+        """Does what people ask for, recorded first."""
+        from raymlops.runtime.by_hand import ByHand
+
+        return self._once("by_hand", lambda: ByHand(self.config, self.metadata, self.store, self.clock))
 
     @property
     def endpoints(self) -> EndpointOperator:
@@ -186,19 +192,6 @@ class Services(_MadeOnce):
         from raymlops.metadata.anchors import verify_against
 
         return verify_against(self.metadata, self.config.home / "ledger-anchors.jsonl")
-
-    def collect_garbage(self, keep: timedelta, grace: timedelta, *, remove: bool) -> GarbageReport:
-        """Look for what nobody needs any more, and remove it where that is asked for."""
-        from raymlops.metadata.garbage import collect_garbage
-
-        home, now = self.config.home, self.clock.now()
-        return collect_garbage(home, self.metadata, now, keep=keep, grace=grace, remove=remove)
-
-    def rebuild_mlflow(self) -> int:
-        """Bring MLflow up to date from the store alone; returns how many runs, versions and aliases were written."""
-        from raymlops.runtime.actors import rebuild_projection
-
-        return rebuild_projection(self.config)
 
     def alerts(self, model: str | None) -> list[AlertStatus]:
         """Alerts and their deliveries, oldest first."""

@@ -19,6 +19,7 @@ from raymlops.experiments.task import FloatArray, is_numeric
 from raymlops.features import FeatureReader
 from raymlops.features.bucketed_tables import BlockedTable
 from raymlops.records.models import ModelVersion
+from raymlops.records.names import check_name
 from raymlops.runtime.free_cpus import await_free_cpus
 from raymlops.runtime.operators import ModelOperator
 
@@ -122,8 +123,10 @@ class StreamedTraining:
             The version, with metrics ``train_*`` and, where there are test rows, ``test_*``.
 
         Raises:
+            ConfigError: The model has no proper name.
             RaymlopsError: As ``fit_streamed``, the reading of the table, and ``register`` do.
         """
+        check_name("model", name)
         table, version, blocks = self._reader.blocks(view, version)
         _check_columns(view, blocks.schema, task)
         rows = DatasetRows(blocks, free_cpus_timeout_s=self._timeout_s)

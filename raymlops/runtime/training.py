@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from raymlops.config.platform import PlatformConfig
+from raymlops.delivery import verify_bundle, verify_unpacked
 from raymlops.errors import ConfigError, DeadlineExceeded, RaymlopsError, UnavailableError
 from raymlops.metadata import Metadata
 from raymlops.records.runs import Run, RunStatus
@@ -55,8 +56,9 @@ def execute_run(run_id: str) -> int:
     watchdog.daemon = True
     watchdog.start()
     try:
+        bundle = _require_bundle(config, run)
         _require_resources(config)
-        result = _train(config, metadata, run, deadline_s)
+        result = _train(config, metadata, run, bundle, deadline_s)
     except RaymlopsError as error:
         _fail(config, metadata, run_id, error)
         logging.exception("run %s failed", run_id)
@@ -67,6 +69,23 @@ def execute_run(run_id: str) -> int:
     logging.info("run %s: %s: %s", run_id, result["outcome"], result["reason"])
     wake_projector()
     return 0
+
+
+def _require_bundle(config: PlatformConfig, run: Run) -> str:
+    """Refuse to run anything but the bundle: what Ray unpacked is checked before any of it is imported.
+
+    Returns:
+        The bundle's digest.
+
+    Raises:
+        ConfigError: The run names no bundle.
+        DeploymentError: The bundle, or a file in the working directory, was altered.
+    """
+    if run.bundle is None:
+        raise ConfigError(f"run {run.id} names no bundle to run from")
+    manifest = verify_bundle(config.home / "bundles" / run.bundle)
+    verify_unpacked(Path.cwd(), manifest)
+    return manifest.digest
 
 
 def _require_resources(config: PlatformConfig) -> None:
@@ -89,9 +108,7 @@ def _end(config: PlatformConfig, metadata: Metadata, run_id: str, deadline_s: fl
         os._exit(_EXIT_DEADLINE)
 
 
-def _train(config: PlatformConfig, metadata: Metadata, run: Run, deadline_s: float) -> dict[str, Any]:
-    if run.bundle is None:
-        raise ConfigError(f"run {run.id} names no bundle to run from")
+def _train(config: PlatformConfig, metadata: Metadata, run: Run, bundle: str, deadline_s: float) -> dict[str, Any]:
     work = config.home / "runs" / run.id
     timeout_s = config.cluster.free_cpus_timeout.total_seconds()
     clock = build_clock(config)
@@ -102,10 +119,10 @@ def _train(config: PlatformConfig, metadata: Metadata, run: Run, deadline_s: flo
             metadata=metadata,
             tuner=RayTuner(work / "tune", free_cpus_timeout_s=timeout_s, cpus_per_trial=config.cluster.trial_cpus),
             clock=clock,
-            project=metadata.get_bundle(run.bundle).project,
+            project=metadata.get_bundle(bundle).project,
             run_id=run.id,
             work=work,
-            bundle=run.bundle,
+            bundle=bundle,
             features=config.features.root_in(config.home),
             storage_options=config.features.storage_options,
         )

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raymlops.errors import DataError, ModelLoadFailed, SchemaMismatch
+from raymlops.serving.canonical_skops import canonical_skops
 from raymlops.serving.protocols import Columns
 
 __all__ = ["TRUSTED_TYPES", "Description", "describe", "dump", "inner_estimator", "native_scores", "parse"]
@@ -83,7 +84,7 @@ def dump(estimator: Any, flavor: Flavor) -> tuple[str, bytes]:
     untrusted = sorted(set(skops.io.get_untrusted_types(data=content)) - TRUSTED_TYPES)
     if untrusted:
         raise DataError(f"the estimator must hold trusted types only, got {untrusted}", types=untrusted)
-    return "model.skops", content
+    return "model.skops", canonical_skops(content)
 
 
 def parse(content: bytes, flavor: Flavor) -> Any:

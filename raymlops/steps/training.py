@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from raymlops.pipelines import Pipeline, PipelineResult, PipelineRunner, Step, origin_of
 from raymlops.pipelines.artifacts import ArtifactKind
 from raymlops.records.bundles import ProjectSpec
+from raymlops.records.names import check_name
 from raymlops.records.record import sha256_of
 from raymlops.steps.card import card
 from raymlops.steps.compare import Gate, compare
@@ -69,6 +70,7 @@ def train_project(
         RaymlopsError: What else a step raised; the run is then recorded as failed.
     """
     project = context.project
+    check_name("model", project.model)
     runner = PipelineRunner(context.home / "artifacts", context.metadata, context.clock, logs=context.home / "runs")
     pipeline = training_pipeline(project)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,8 @@ import pytest
 import requests
 
 from raymlops.config.loader import load_config
-from raymlops.errors import ConfigError
+from raymlops.errors import ConfigError, NotFoundError
+from raymlops.metadata import MetadataService
 from raymlops.serving import open_inference_pb2 as pb
 
 if TYPE_CHECKING:
@@ -92,6 +94,12 @@ def test_strangers_are_not_served_without_keys(tmp_path: Path) -> None:
         require_keys(config)
     key, _ = create_key(config, "caller", ["infer"])
     require_keys(config)
-    revoke_key(config, key.id)
+    revoke_key(config, key.id, "it leaked")
     with pytest.raises(ConfigError):
         require_keys(config)
+    revoke_key(config, key.id)  # once is enough
+    with pytest.raises(NotFoundError):
+        revoke_key(config, "0" * 12)
+    with closing(MetadataService(config.metadata_url)) as metadata:
+        told = [(entry.subject, entry.action, entry.reason) for entry in metadata.entries()]
+    assert told == [(f"key:{key.id}", "create_key", "on demand"), (f"key:{key.id}", "revoke_key", "it leaked")]

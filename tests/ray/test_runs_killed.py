@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,7 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from raymlops.errors import ModelLoadFailed, NotFoundError
-from raymlops.records.bundles import BundleManifest, Deployment
+from raymlops.errors import DeploymentError, ModelLoadFailed, NotFoundError
 from raymlops.records.runs import Run, RunStatus, StepStatus
 from raymlops.testing.training_project import DEFINITIONS, PROJECT, SOURCE, tables
 
@@ -36,23 +35,17 @@ PARAMETERS = {
 
 
 @pytest.fixture(scope="module")
-def project(platform: Platform) -> str:
-    """A project that is deployed, with data."""
+def project(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A project that is built and deployed, with data."""
     platform.apply(*DEFINITIONS)
     for view, table in tables().items():
         platform.features.ingest(view, table)
-    digest, metadata = "e" * 64, platform._services.metadata
-    archive = platform.config.home / "bundles" / digest / "bundle.zip"
-    archive.parent.mkdir(parents=True)
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("killed_project.py", SOURCE)
-    manifest = BundleManifest(
-        digest=digest, project=PROJECT, archive_sha256="0" * 64, files={}, lock_sha256="0" * 64,
-        tests={"passed": 1}, built_at=platform.clock.now(),
-    )  # fmt: skip
-    metadata.put_bundle(manifest)
-    environment = platform.config.environment
-    metadata.put_deployment(Deployment(environment=environment, bundle=digest, at=platform.clock.now()))
+    place = tmp_path_factory.mktemp("project")
+    (place / "killed_project.py").write_text(SOURCE)
+    (place / "test_it.py").write_text("from killed_project import spine\n\n\ndef test_it():\n    assert spine\n")
+    described = PROJECT.model_dump(mode="json")
+    (place / "project.yaml").write_text(json.dumps(described))
+    platform.delivery.deploy(platform.delivery.build(place).digest)
     return PROJECT.name
 
 
@@ -123,6 +116,38 @@ def test_a_job_that_is_killed_ends_keeps_its_logs_and_is_resumed(platform: Platf
     model.write_bytes(content)
     assert not [r for r in platform.runs.list(project) if not r.status.final]
     assert [v.name for v in platform.models.trained_on("depot_loads")] == [PROJECT.model]
+
+
+def test_a_run_of_an_altered_bundle_fails_and_names_the_file(platform: Platform, project: str) -> None:
+    import ray
+
+    session = Path(ray._private.worker.global_worker.node.get_session_dir_path())
+    (module,) = (session / "runtime_resources" / "working_dir_files").rglob("killed_project.py")
+    module.write_text(f"{SOURCE}\nraise AssertionError('it is not imported')\n")
+    try:
+        done = platform.runs.start(project, parameters=PARAMETERS, reason="swapped", wait=True)
+    finally:
+        module.write_text(SOURCE)
+    assert done.status is RunStatus.FAILED
+    assert done.error is not None
+    assert done.error.startswith(f"DeploymentError: {module}: must have digest ")
+    assert "\n" not in done.error
+    assert done.bundle is not None
+    archive = platform.config.home / "bundles" / done.bundle / "bundle.zip"
+    content = archive.read_bytes()
+    archive.chmod(0o600)
+    archive.write_bytes(content[:-1] + b"?")
+    try:
+        with pytest.raises(DeploymentError, match=r"bundle\.zip: must have digest "):
+            platform.runs.start(project, parameters=PARAMETERS, reason="altered", wait=False)
+    finally:
+        archive.write_bytes(content)
+    (newest, *_) = platform.runs.list(project)
+    assert (newest.reason, newest.status) == ("altered", RunStatus.FAILED)
+    assert newest.error is not None
+    assert "bundle.zip: must have digest" in newest.error
+    told = [entry.reason for entry in platform.ledger.entries(PROJECT.model) if entry.action == "start_run"]
+    assert told[-2:] == ["swapped", "altered"]
 
 
 def test_a_trial_that_is_killed_is_begun_again(platform: Platform, tmp_path: Path) -> None:

@@ -8,8 +8,11 @@ from raymlops.errors import NotFoundError
 from raymlops.metadata.sql.schema import bundles, deployments
 from raymlops.metadata.sql.store import SqlStore, decode, encode
 from raymlops.records.bundles import BundleManifest, Deployment
+from raymlops.records.names import check_case, check_name
 
 __all__ = ["SqlDeploymentStore"]
+
+_PIPELINES = select(bundles.c.pipeline).distinct()
 
 
 class SqlDeploymentStore(SqlStore):
@@ -21,6 +24,8 @@ class SqlDeploymentStore(SqlStore):
             stored = _find_bundle(connection, manifest.digest)
             if stored is not None:
                 return stored
+            check_name("project", manifest.project.name)
+            check_case("project", manifest.project.name, connection.execute(_PIPELINES).scalars())
             values = {"digest": manifest.digest, "pipeline": manifest.project.name, "body": body}
             connection.execute(insert(bundles).values(**values))
             return decode(BundleManifest, body)
@@ -37,6 +42,7 @@ class SqlDeploymentStore(SqlStore):
             return [decode(BundleManifest, body) for body in connection.execute(wanted).scalars()]
 
     def put_deployment(self, deployment: Deployment) -> Deployment:
+        check_name("environment", deployment.environment)
         body = encode(deployment)
         with self._database.write() as connection:
             pipeline = _get_bundle(connection, deployment.bundle).project.name

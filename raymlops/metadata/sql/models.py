@@ -14,6 +14,7 @@ from raymlops.metadata.sql.blessed import require_blessed
 from raymlops.metadata.sql.schema import alias_changes, model_tables, model_versions, state_changes
 from raymlops.metadata.sql.store import SqlStore, decode, encode, encode_values
 from raymlops.records.models import AliasChange, ModelState, ModelVersion, StateChange
+from raymlops.records.names import check_case, check_name
 
 __all__ = ["SqlModelRegistry"]
 
@@ -33,6 +34,9 @@ class SqlModelRegistry(SqlStore):
             stored = connection.execute(first).scalar_one_or_none()
             if stored is not None:
                 return decode(ModelVersion, stored)
+            if connection.execute(select(model_versions.c.version).where(of_model).limit(1)).first() is None:
+                check_name("model", draft.name)
+                check_case("model", draft.name, connection.execute(select(model_versions.c.name).distinct()).scalars())
             newest = connection.execute(select(func.max(model_versions.c.version)).where(of_model)).scalar_one()
             version = draft.model_copy(update={"version": (newest or 0) + 1})
             body = encode(version)
@@ -124,6 +128,7 @@ class SqlModelRegistry(SqlStore):
         reason: str,
         evidence: Mapping[str, object] | None = None,
     ) -> AliasChange:
+        check_name("alias", alias)
         facts = encode_values(evidence, f"evidence of alias {alias!r} of model {name!r}")
         with self._database.write() as connection:
             if version is not None:

@@ -11,6 +11,7 @@ from raymlops.clock import Clock, to_us
 from raymlops.errors import AlreadyRegistered, DataError, InvalidTransition, RunNotFound
 from raymlops.metadata.sql.schema import run_steps, runs
 from raymlops.metadata.sql.store import SqlStore, decode, encode, same
+from raymlops.records.names import check_name
 from raymlops.records.runs import Run, RunStatus, StepRun
 
 __all__ = ["SqlRunStore"]
@@ -30,6 +31,7 @@ class SqlRunStore(SqlStore):
                         f"run {run.id!r} must stay a run of {stored.pipeline!r}, got {run.pipeline!r}", run_id=run.id
                     )
                 return stored
+            check_name("run", run.id)
             connection.execute(insert(runs).values(id=run.id, pipeline=run.pipeline, **_run_values(run)))
             for step in run.steps:
                 _put_step(connection, run.id, step)

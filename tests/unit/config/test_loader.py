@@ -156,7 +156,7 @@ def test_missing_files(folder: Path) -> None:
         load_config("nowhere.yaml", environ={})
     with pytest.raises(ConfigError, match=r"configs/env/qa\.yaml: cannot be read"):
         load_config(environment="qa", environ={})
-    with pytest.raises(ConfigError, match="environment must be a name"):
+    with pytest.raises(ConfigError, match="environment name must be made of"):
         load_config(environment="../prod", environ={})
 
 

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from raymlops.delivery import verify_bundle
+from raymlops.delivery import verify_bundle, verify_unpacked
 from raymlops.delivery.verify import bundle_digest
 from raymlops.errors import DeploymentError, NotFoundError
 from raymlops.records.bundles import BundleManifest
@@ -79,3 +81,41 @@ def test_another_name_is_not_its_own(bundle: Path) -> None:
 def test_no_bundle_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="ghost"):
         verify_bundle(tmp_path / "ghost")
+
+
+@pytest.fixture
+def unpacked(built: tuple[Path, BundleManifest], tmp_path: Path) -> Path:
+    """What Ray makes of a bundle's archive: the working directory of a run."""
+    root, manifest = built
+    with zipfile.ZipFile(root / manifest.digest / "bundle.zip") as archive:
+        archive.extractall(tmp_path / "work")
+    return tmp_path / "work"
+
+
+def test_what_a_run_imports_is_the_bundle(built: tuple[Path, BundleManifest], unpacked: Path) -> None:
+    stale = unpacked / "tests" / "__pycache__" / "test_definitions.cpython-311.pyc"
+    stale.parent.mkdir()
+    stale.write_bytes(b"run in place of the source")
+    verify_unpacked(unpacked, built[1])
+    assert not stale.exists()
+
+
+@pytest.mark.parametrize(
+    ("tamper", "named"),
+    [
+        (lambda at: (at / "definitions.py").write_text("import os"), "definitions.py: must have digest"),
+        (lambda at: (at / "definitions.py").unlink(), "definitions.py: a bundle must have it: No such file"),
+        (lambda at: (at / "numpy.py").write_text("import os"), "numpy.py: must be a file of bundle"),
+        (lambda at: (at / "tests" / "more.pth").touch(), "more.pth: must be a file of bundle"),
+        (lambda at: (at / "numpy").symlink_to("/etc"), "numpy: must be a file of bundle"),
+        (lambda at: (at / "run.sh").rename(at / "x") and (at / "run.sh").symlink_to("x"), "must be a file of bundle"),
+        (lambda at: (at / "run.sh").unlink() or (at / "run.sh").mkdir(), "run.sh: a bundle must have it: Is a dir"),
+    ],
+)
+def test_a_file_that_somebody_swapped_is_named_in_one_line(
+    built: tuple[Path, BundleManifest], unpacked: Path, tamper: Callable[[Path], object], named: str
+) -> None:
+    tamper(unpacked)
+    with pytest.raises(DeploymentError, match=named) as caught:
+        verify_unpacked(unpacked, built[1])
+    assert "\n" not in str(caught.value)

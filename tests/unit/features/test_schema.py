@@ -9,7 +9,7 @@ import pytest
 
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.features import Entity, FeatureView, Field
-from raymlops.features.schema import INSTANT, check_values, conform, key_column, typed
+from raymlops.features.schema import INSTANT, FaultTally, conform, key_column, row_faults, typed
 
 T = datetime(2024, 3, 1, tzinfo=UTC)
 VIEW = FeatureView(
@@ -112,6 +112,12 @@ def test_keys_keep_their_kind() -> None:
     assert key_column("v", "k", pa.array([1], pa.uint8())).type == pa.int64()
 
 
+def _check(view: FeatureView, rows: pa.Table) -> None:
+    tally = FaultTally()
+    tally.add(row_faults(view, rows), 0)
+    tally.raise_if_any(f"view {view.name!r}", view=view.name)
+
+
 def test_values_are_checked_all_at_once() -> None:
     bad = table(
         k=pa.array([1, None, 3, 4], pa.int64()),
@@ -122,7 +128,7 @@ def test_values_are_checked_all_at_once() -> None:
         b=[None] * 4,
     )
     with pytest.raises(DataError) as caught:
-        check_values(VIEW, conform(VIEW, bad))
+        _check(VIEW, conform(VIEW, bad))
     problems = {(p["column"], p["rule"]): p["rows"] for p in caught.value.context["problems"]}  # type: ignore[attr-defined]
     assert problems == {
         ("event_time", "must not be null"): [2],
@@ -138,10 +144,10 @@ def test_values_are_checked_all_at_once() -> None:
 
 def test_good_values_pass() -> None:
     good = table(f=pa.array([0.0, 10.0, None]), i=[1, 2, 3], s=["x", "y", None], b=[True, None, False])
-    check_values(VIEW, conform(VIEW, good))
+    _check(VIEW, conform(VIEW, good))
 
 
 def test_a_key_that_is_a_nullable_field_may_be_null() -> None:
     view = FeatureView("v", Entity("e", ["k"]), [Field("k", "string"), Field("f", "float64")])
     rows = pa.table({"k": pa.array([None], pa.string()), "event_time": pa.array([T], INSTANT), "f": [1.0]})
-    check_values(view, conform(view, rows, exact=True))
+    _check(view, conform(view, rows, exact=True))

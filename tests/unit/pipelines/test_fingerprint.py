@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from raymlops.errors import ConfigError
 from raymlops.pipelines import Step, fingerprint
-from raymlops.pipelines.fingerprint import _code_digest, _sources_digest, code_digest, environment_digest, execution_key
+from raymlops.pipelines.fingerprint import _code_digest, _sources_digest, code_digest, environment_digest, key_parts
 
 
 def _function(context: object, **_: Any) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def _function(context: object, **_: Any) -> dict[str, Any]:
 
 def _key(parameters: Any = None, inputs: Any = None, *, run_id: str = "r", env: str = "e", **fields: Any) -> str:
     step = Step(**{"name": "a", "function": _function, "outputs": {"x": "json"}, **fields})
-    return execution_key(step, parameters or {}, inputs or {}, environment=env, run_id=run_id)
+    return key_parts(step, parameters or {}, inputs or {}, environment=env, run_id=run_id).key
 
 
 def test_the_key_follows_all_that_an_outcome_depends_on() -> None:

@@ -141,7 +141,7 @@ def test_a_parameter_runs_its_step_and_what_needs_it(make_runner: MakeRunner, sh
     assert set(world.calls) == _after(graph, at)
     assert done.result["value"] == _value(graph, _last(graph), changed)
     reasons = {step.step: step.reason for step in done.steps}
-    assert reasons[at] == f"changed: parameters ['own_{at}']"
+    assert reasons[at] == f"changed since its last execution: parameters ['own_{at}']"
 
 
 def test_a_step_that_gives_the_same_again_runs_alone(make_runner: MakeRunner, shape: str, at: str) -> None:
@@ -165,7 +165,7 @@ def test_data_that_moved_runs_its_reader_and_what_needs_it(make_runner: MakeRunn
     done = runner.run(pipeline, _parameters(graph), run_id="r3", context=world)
     assert set(world.calls) == _after(graph, at)
     assert done.result["value"] == _value(graph, _last(graph), _parameters(graph), {at: 13})
-    assert {step.step: step.reason for step in done.steps}[at] == "changed: data ['in_planes']"
+    assert {step.step: step.reason for step in done.steps}[at] == "changed since its last execution: data ['in_planes']"
 
 
 @pytest.mark.parametrize("failures", [1, 2])
@@ -247,7 +247,7 @@ def test_what_is_not_deterministic_runs_again_alone(make_runner: MakeRunner, sha
     for run in ("r1", "r2"):
         done = make_runner().run(pipeline, _parameters(graph), run_id=run, context=world)
     assert sorted(world.calls) == sorted([*graph, at])
-    assert {step.step: step.reason for step in done.steps}[at] == "it is not deterministic, and of another run"
+    assert {step.step: step.reason for step in done.steps}[at] == "it is not deterministic: every run executes it"
 
 
 def test_a_halt_ends_the_run_well_and_is_taken_over(make_runner: MakeRunner, log: Any, shape: str, at: str) -> None:

@@ -1,0 +1,59 @@
+"""The word of a person: who asks, kept in the ledger before anything comes of it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Mapping
+from typing import Protocol
+
+from raymlops.records.ledger import LedgerEntry
+from raymlops.records.record import sha256_of
+
+__all__ = ["DecisionLedger", "acting_user", "record_once"]
+
+
+class DecisionLedger(Protocol):
+    """Where decisions of people are kept: ``metadata.Ledger`` fits it."""
+
+    def append_entry(
+        self, subject: str, action: str, reason: str, evidence: Mapping[str, object] | None = None, *, key: str
+    ) -> LedgerEntry:
+        """Append an entry; a known key answers the first entry with it."""
+        ...
+
+    def entries(self, subject: str | None = None, after: int = 0) -> list[LedgerEntry]:
+        """Entries of one subject, in order."""
+        ...
+
+
+def acting_user() -> str:
+    """Name of the account that this process runs as; its number where it has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f"uid {os.getuid()}"
+
+
+def record_once(
+    ledger: DecisionLedger, subject: str, action: str, reason: str, facts: Mapping[str, object]
+) -> LedgerEntry:
+    """Record a decision of a person, once for each time that it changes something.
+
+    Args:
+        ledger: Where it is kept.
+        subject: What it is about.
+        action: What is asked for.
+        reason: Why.
+        facts: What would change, as seen now. Where the last decision of this kind says the same, it was recorded and
+            not carried out: the process was killed between the two.
+
+    Returns:
+        The entry: it may be the one from before the kill.
+    """
+    asked = sha256_of(facts)
+    before = [entry for entry in ledger.entries(subject) if entry.action == action]
+    if before and before[-1].evidence.get("asked") == asked:
+        return before[-1]
+    evidence = {**facts, "asked": asked, "by": acting_user()}
+    return ledger.append_entry(subject, action, reason, evidence, key=f"user/{subject}/{action}/{asked}/{len(before)}")
