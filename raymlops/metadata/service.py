@@ -45,6 +45,7 @@ class MetadataService(
             is created where it is not there.
         clock: Gives the instants of changes; the system's where left out.
         lock_timeout_s: How long a write waits for another writer before it fails with ``StorageError``.
+        home: Paths below it are recorded relative to it; left out, the directory of an SQLite file.
 
     Raises:
         ConfigError: The URL is malformed, or the database was written by another version of RayMLOps.
@@ -60,8 +61,15 @@ class MetadataService(
         >>> metadata.close()
     """
 
-    def __init__(self, url: str | Path, *, clock: Clock | None = None, lock_timeout_s: float = 5.0) -> None:
-        super().__init__(Database(url, lock_timeout_s=lock_timeout_s), clock or SystemClock())
+    def __init__(
+        self,
+        url: str | Path,
+        *,
+        clock: Clock | None = None,
+        lock_timeout_s: float = 5.0,
+        home: Path | None = None,
+    ) -> None:
+        super().__init__(Database(url, lock_timeout_s=lock_timeout_s, home=home), clock or SystemClock())
 
     def close(self) -> None:
         """Close the database's connections; may be repeated."""

@@ -27,6 +27,7 @@ class ObservedMetadataService(MetadataService):
         namespace: Of jobs and datasets.
         clock: Gives the instants of changes.
         lock_timeout_s: As ``MetadataService`` takes it.
+        home: As ``MetadataService`` takes it.
     """
 
     def __init__(
@@ -37,8 +38,9 @@ class ObservedMetadataService(MetadataService):
         namespace: str = "raymlops",
         clock: Clock | None = None,
         lock_timeout_s: float = 5.0,
+        home: Path | None = None,
     ) -> None:
-        super().__init__(url, clock=clock, lock_timeout_s=lock_timeout_s)
+        super().__init__(url, clock=clock, lock_timeout_s=lock_timeout_s, home=home)
         self._emitter = emitter
         self._namespace = namespace
 

@@ -34,14 +34,16 @@ class Database:
     Args:
         url: SQLAlchemy URL (``sqlite:///FILE`` or ``postgresql+psycopg://...``), or the path of an SQLite file.
         lock_timeout_s: How long a write waits for another writer.
+        home: What ``below_home`` and ``in_home`` go by; left out, the directory of an SQLite file.
 
     Raises:
         ConfigError: The URL is malformed, names no file, or the schema is of a newer release.
         StorageError: The database cannot be opened.
     """
 
-    def __init__(self, url: str | Path, *, lock_timeout_s: float = 5.0) -> None:
+    def __init__(self, url: str | Path, *, lock_timeout_s: float = 5.0, home: Path | None = None) -> None:
         self._url = _parse(url)
+        self._home = url.absolute().parent if home is None and isinstance(url, Path) else home
         self.name = self._url.database if self._is_sqlite else self._url.render_as_string(hide_password=True)
         self._lock_timeout_s = lock_timeout_s
         self._writers = WriteQueue(self._commit, lock_timeout_s)
@@ -56,6 +58,22 @@ class Database:
             except BaseException:
                 self._engine.dispose()
                 raise
+
+    def below_home(self, path: str) -> str:
+        """A path as it is recorded: relative to the home where it lies there."""
+        if self._home is not None and Path(path).is_relative_to(self._home):
+            return str(Path(path).relative_to(self._home))
+        return path
+
+    def in_home(self, path: str) -> str:
+        """A recorded path as it is used."""
+        if self._home is None:
+            return path
+        if not Path(path).is_absolute():
+            return str(self._home / path)
+        # recorded whole, by an earlier release, and perhaps in a home that was moved since
+        moved = self._home.joinpath(*Path(path).parts[-3:])
+        return str(moved) if not Path(path).exists() and moved.is_dir() else path
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

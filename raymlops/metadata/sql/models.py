@@ -33,26 +33,26 @@ class SqlModelRegistry(SqlStore):
             first = select(model_versions.c.body).where(of_model, model_versions.c.key == key)
             stored = connection.execute(first).scalar_one_or_none()
             if stored is not None:
-                return decode(ModelVersion, stored)
+                return self._version_of(stored)
             if connection.execute(select(model_versions.c.version).where(of_model).limit(1)).first() is None:
                 check_name("model", draft.name)
                 check_case("model", draft.name, connection.execute(select(model_versions.c.name).distinct()).scalars())
             newest = connection.execute(select(func.max(model_versions.c.version)).where(of_model)).scalar_one()
             version = draft.model_copy(update={"version": (newest or 0) + 1})
-            body = encode(version)
+            body = self._body_of(version)
             values = {"name": version.name, "version": version.version, "key": key, "body": body}
             connection.execute(insert(model_versions).values(**values))
             _note_tables(connection, version)
-            return decode(ModelVersion, body)
+            return self._version_of(body)
 
     def get_version(self, name: str, version: int) -> ModelVersion:
         with self._database.read() as connection:
-            return _get_version(connection, name, version)
+            return self._get(connection, name, version)
 
     def list_versions(self, name: str) -> list[ModelVersion]:
         wanted = select(model_versions.c.body).where(model_versions.c.name == name).order_by(model_versions.c.version)
         with self._database.read() as connection:
-            return [decode(ModelVersion, body) for body in connection.execute(wanted).scalars()]
+            return [self._version_of(body) for body in connection.execute(wanted).scalars()]
 
     def list_models(self) -> list[str]:
         with self._database.read() as connection:
@@ -65,7 +65,7 @@ class SqlModelRegistry(SqlStore):
         wanted = select(model_versions.c.body).join(model_tables, same_version).where(*of_table)
         with self._database.read() as connection:
             bodies = connection.execute(wanted.order_by(columns.name, columns.version)).scalars()
-            return [decode(ModelVersion, body) for body in bodies]
+            return [self._version_of(body) for body in bodies]
 
     def set_state(
         self,
@@ -79,7 +79,7 @@ class SqlModelRegistry(SqlStore):
         state = _known_state(state)
         facts = encode_values(evidence, f"evidence of a state of model {name!r}")
         with self._database.write() as connection:
-            stored = _get_version(connection, name, version)
+            stored = self._get(connection, name, version)
             if stored.state is state:
                 return stored
             if state is ModelState.CANDIDATE:
@@ -87,7 +87,7 @@ class SqlModelRegistry(SqlStore):
                     f"model {name!r} version {version} is {stored.state}: it cannot become a candidate again"
                 )
             changed = stored.model_copy(update={"state": state})
-            _put_version(connection, changed)
+            self._put(connection, changed)
             change = {"name": name, "version": version, "state": str(state), "previous": str(stored.state)}
             at_us = to_us(self._clock.now())
             connection.execute(insert(state_changes).values(**change, reason=reason, evidence=facts, at_us=at_us))
@@ -98,7 +98,7 @@ class SqlModelRegistry(SqlStore):
         wanted = select(columns.state, columns.previous, columns.reason, columns.evidence, columns.at_us)
         wanted = wanted.where(columns.name == name, columns.version == version).order_by(columns.sequence)
         with self._database.read() as connection:
-            _get_version(connection, name, version)
+            self._get(connection, name, version)
             return [
                 StateChange(
                     name=name,
@@ -114,8 +114,8 @@ class SqlModelRegistry(SqlStore):
 
     def set_mlflow_uri(self, name: str, version: int, uri: str | None) -> ModelVersion:
         with self._database.write() as connection:
-            changed = _get_version(connection, name, version).model_copy(update={"mlflow_uri": uri})
-            _put_version(connection, changed)
+            changed = self._get(connection, name, version).model_copy(update={"mlflow_uri": uri})
+            self._put(connection, changed)
             return changed
 
     def set_alias(
@@ -132,7 +132,7 @@ class SqlModelRegistry(SqlStore):
         facts = encode_values(evidence, f"evidence of alias {alias!r} of model {name!r}")
         with self._database.write() as connection:
             if version is not None:
-                _get_version(connection, name, version)
+                self._get(connection, name, version)
             last = _last_change(connection, name, alias)
             present = None if last is None else last.version
             if last is not None and (last.version, last.previous) == (version, expected):
@@ -174,20 +174,31 @@ class SqlModelRegistry(SqlStore):
             last = _last_change(connection, name, "champion", until_us=to_us(when))
         return None if last is None else last.version
 
+    def _get(self, connection: Connection, name: str, version: int) -> ModelVersion:
+        wanted = select(model_versions.c.body).where(model_versions.c.name == name, model_versions.c.version == version)
+        body = connection.execute(wanted).scalar_one_or_none()
+        if body is None:
+            raise ModelVersionNotFound.of(name, version)
+        return self._version_of(body)
+
+    def _put(self, connection: Connection, version: ModelVersion) -> None:
+        of_version = (model_versions.c.name == version.name, model_versions.c.version == version.version)
+        connection.execute(update(model_versions).where(*of_version).values(body=self._body_of(version)))
+
+    def _body_of(self, version: ModelVersion) -> str:
+        """The form a version is stored in: its path below the home, so that a home may be moved."""
+        return encode(version.model_copy(update={"path": self._database.below_home(version.path)}))
+
+    def _version_of(self, body: str) -> ModelVersion:
+        version = decode(ModelVersion, body)
+        return version.model_copy(update={"path": self._database.in_home(version.path)})
+
 
 def _known_state(state: ModelState | str) -> ModelState:
     try:
         return ModelState(state)
     except ValueError as error:
         raise DataError(f"state must be one of {[str(known) for known in ModelState]}, got {state!r}") from error
-
-
-def _get_version(connection: Connection, name: str, version: int) -> ModelVersion:
-    wanted = select(model_versions.c.body).where(model_versions.c.name == name, model_versions.c.version == version)
-    body = connection.execute(wanted).scalar_one_or_none()
-    if body is None:
-        raise ModelVersionNotFound.of(name, version)
-    return decode(ModelVersion, body)
 
 
 def _note_tables(connection: Connection, version: ModelVersion) -> None:
@@ -197,11 +208,6 @@ def _note_tables(connection: Connection, version: ModelVersion) -> None:
     ]
     if rows:
         connection.execute(insert(model_tables), rows)
-
-
-def _put_version(connection: Connection, version: ModelVersion) -> None:
-    of_version = (model_versions.c.name == version.name, model_versions.c.version == version.version)
-    connection.execute(update(model_versions).where(*of_version).values(body=encode(version)))
 
 
 def _select_changes() -> Select[str, str, int | None, int | None, str, str, int]:
