@@ -265,7 +265,7 @@ def _check(binary: str, directory: Path, config: str) -> None:
     draft = directory / f"haproxy.check.{os.getpid()}"
     draft.write_text(config)
     try:
-        child = os.posix_spawn(binary, [binary, "-c", "-q", "-f", str(draft)], os.environ)
+        child = os.posix_spawn(binary, [binary, "-c", "-f", str(draft)], os.environ)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     finally:
         draft.unlink()

@@ -88,8 +88,13 @@ class Keeper:
                 self._running[pid] = handle
         self._newest = note["newest"]
         self._own(note["owner"])
-        if self._newest is not None and self._newest not in self._running:
-            self._due_s = time.monotonic()
+        if self._sockets:
+            self._follow_newest(0.0)
+
+    def _follow_newest(self, wait_s: float) -> None:
+        """Have the newest followed by another, where there was one and it is gone."""
+        if self._newest is not None and self._newest not in self._running and self._due_s is None:
+            self._due_s = time.monotonic() + wait_s
 
     def _note(self) -> None:
         owner = None if self._owner is None else self._owner[0]
@@ -176,8 +181,7 @@ class Keeper:
         _reap(pid)
         if pid == self._newest:
             self._wait_s = _WAIT_S if time.monotonic() - self._started_s > _LIVED_S else self._wait_s * 2
-            wait_s = min(self._wait_s, _LONGEST_WAIT_S) if self._wait_s > _WAIT_S else 0.0
-            self._due_s = time.monotonic() + wait_s
+            self._follow_newest(min(self._wait_s, _LONGEST_WAIT_S) if self._wait_s > _WAIT_S else 0.0)
         self._note()
 
     def _drop_spare(self) -> None:
@@ -222,6 +226,7 @@ class Keeper:
             except (OSError, ValueError) as error:
                 connection.sendall(json.dumps({"error": str(error)}).encode() + b"\n")
                 return
+            self._follow_newest(_LONGEST_WAIT_S)  # unless the guard, which may be killed, becomes it before
             numbers = [self._sockets[address] for address in asked["bind"]]
             socket.send_fds(connection, [json.dumps({"numbers": numbers}).encode() + b"\n"], numbers)
             return
