@@ -359,7 +359,7 @@ def _start_keeper(directory: Path, binary: str, original: Path) -> None:
         os.dup2(opened, number)
     os.closerange(3, _MOST_OPEN_HERE)
     script = str(Path(__file__).with_name("haproxy_keeper.py"))
-    os.execv(sys.executable, [sys.executable, "-I", "-S", script, str(directory), binary, str(original)])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-I", "-S", script, str(directory), binary, original.name])  # noqa: S606
 
 
 if __name__ == "__main__":

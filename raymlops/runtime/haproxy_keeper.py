@@ -1,9 +1,10 @@
 """Holds the sockets that callers connect to: where HAProxy dies, connections wait in the kernel and are not refused.
 
-The guard starts one keeper beside HAProxy, detached from Ray. The keeper opens the listening sockets once, hands them to
-every HAProxy that Ray starts, and watches the newest by its pidfd. Where that one dies, the keeper starts a HAProxy from
-the last good configuration. Ray notices some seconds later and starts its own, which takes over. A copy of the keeper,
-the spare, waits for the keeper's lock with the same sockets; the kernel gives it the lock the moment the keeper dies.
+The guard starts one keeper beside HAProxy, detached from Ray. The keeper opens the listening sockets once, hands them
+to every HAProxy that Ray starts, and watches the newest by its pidfd. Where that one dies, the keeper starts a HAProxy
+from the last good configuration. Ray notices some seconds later and starts its own, which takes over. A copy of the
+keeper, the spare, waits for the keeper's lock with the same sockets; the kernel gives it the lock the moment the keeper
+dies.
 
 It runs as a script of a bare interpreter, so it imports nothing of ours.
 """
@@ -21,7 +22,6 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 __all__ = ["Keeper", "main"]
 
@@ -40,7 +40,7 @@ class Keeper:
     Args:
         directory: Where its own socket, lock and note lie.
         binary: HAProxy.
-        config: The configuration as Ray names it; what HAProxy is started on in need lies beside it, as ``.standby``.
+        config: Ray's configuration; what HAProxy is started on in need lies beside it, as ``.standby``.
     """
 
     def __init__(self, directory: Path, binary: str, config: str) -> None:
@@ -263,17 +263,10 @@ class Keeper:
 def _bound(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
-    found: Any = socket.getaddrinfo(
-        None if host in ("", "*") else host,
-        int(port),
-        socket.AF_INET if host in ("", "*") else socket.AF_UNSPEC,
-        socket.SOCK_STREAM,
-        flags=socket.AI_PASSIVE,
-    )[0]
-    opened = socket.socket(found[0], found[1])
+    opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind(found[4])
+        opened.bind(("" if host == "*" else host, int(port)))
         opened.listen(_BACKLOG)
         opened.setblocking(False)
     except BaseException:
@@ -315,14 +308,14 @@ def _lock_file(directory: Path) -> int:
     return os.open(directory / "door.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
-def main(directory: str, binary: str, config: str) -> None:
-    """Be the keeper of ``directory``, unless there is one."""
+def main(directory: str, binary: str, name: str) -> None:
+    """Be the keeper of ``directory``, where Ray writes its configuration as ``name``, unless there is one."""
     lock = _lock_file(Path(directory))
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return
-    Keeper(Path(directory), binary, config).lead(lock)
+    Keeper(Path(directory), binary, str(Path(directory) / name)).lead(lock)
 
 
 if __name__ == "__main__":

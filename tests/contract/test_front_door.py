@@ -312,6 +312,13 @@ def door(tmp_path: Path) -> Iterator[Door]:
         yield up
 
 
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """A door at which nothing is killed."""
+    with opened(tmp_path_factory.mktemp("calm")) as up:
+        yield up
+
+
 def test_kills_at_any_time_lose_what_was_in_flight_and_nothing_else(door: Door) -> None:
     drawn = random.Random(11)
     victims = ["newest", "keeper", "spare"] * 4
@@ -454,12 +461,12 @@ def idle(door: Door, count: int) -> Iterator[list[socket.socket]]:
         yield sockets
 
 
-def test_4200_idle_sockets_leave_their_own_address_able_to_ask(door: Door) -> None:
+def test_4200_idle_sockets_leave_their_own_address_able_to_ask(calm: Door) -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if 0 <= most < 18_000:
         pytest.skip(f"needs 18,000 open files, the limit is {most}")
-    with raised_limit(), idle(door, 4_200):
-        assert [door.get()[0] for _ in range(20)] == [200] * 20
+    with raised_limit(), idle(calm, 4_200):
+        assert [calm.get()[0] for _ in range(20)] == [200] * 20
 
 
 @contextlib.contextmanager
@@ -527,26 +534,28 @@ def test_who_does_not_read_is_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("head", [b"x: " + b"y" * 20_000, b"\r\n".join(b"x%d: y" % n for n in range(200))])
-def test_huge_heads_are_refused(door: Door, head: bytes) -> None:
-    assert door.send(b"GET /v2/models/m/ready HTTP/1.1\r\nHost: a\r\n" + head + b"\r\n\r\n")[0] in (400, 431)
-    assert door.get()[0] == 200
+def test_huge_heads_are_refused(calm: Door, head: bytes) -> None:
+    assert calm.send(b"GET /v2/models/m/ready HTTP/1.1\r\nHost: a\r\n" + head + b"\r\n\r\n")[0] in (400, 431)
+    assert calm.get()[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/-/routes", "/-/ROUTES", "/%2d/routes", "/%2D%2froutes", "/-/", "/-/healthz/x"])
-def test_serves_own_paths_are_nobodys(door: Door, path: str) -> None:
-    assert door.get(path) == (404, b'{"error": "this path is not served to callers"}')
+def test_serves_own_paths_are_nobodys(calm: Door, path: str) -> None:
+    assert calm.get(path) == (404, b'{"error": "this path is not served to callers"}')
 
 
-def test_load_balancers_may_ask_for_health(door: Door) -> None:
-    assert door.get("/-/healthz") == (200, b"success")
+def test_load_balancers_may_ask_for_health(calm: Door) -> None:
+    assert calm.get("/-/healthz") == (200, b"success")
 
 
-def test_connections_are_not_upgraded(door: Door) -> None:
+def test_connections_are_not_upgraded(calm: Door) -> None:
     key = "dGhlIHNhbXBsZSBub25jZQ=="
-    asked = door.get(connection="Upgrade, close", upgrade="WebSocket", sec_websocket_key=key, sec_websocket_version="13")
+    asked = calm.get(
+        connection="Upgrade, close", upgrade="WebSocket", sec_websocket_key=key, sec_websocket_version="13"
+    )
     assert asked == (400, b'{"error": "this server speaks no WebSocket"}')
     settings = {"upgrade": "h2c", "http2_settings": "AAMAAABkAAQAoAAAAAIAAAAA"}
-    status, body = door.get(connection="Upgrade, HTTP2-Settings, close", **settings)
+    status, body = calm.get(connection="Upgrade, HTTP2-Settings, close", **settings)
     assert (status, json.loads(body)["upgrade"]) == (200, None)
 
 
