@@ -38,6 +38,10 @@ _OURS = re.compile(r"^\s*(maxconn|timeout (client|server|http-request|http-keep-
 """What ``bounded`` says itself."""
 _NOT_FOUND = re.compile(r"^\s*http-request return status 404\s")
 
+_STOP = """core.register_init(function()
+    if os.getenv("RAYMLOPS_STANDBY") then os.execute("kill -STOP $PPID") end
+end)
+"""
 _START_S, _FOLLOWS_S = 10.0, 1.0
 """How long the guard waits for the keeper, and for one that died to be followed by its spare."""
 _MOST_OPEN_HERE = 256
@@ -209,10 +213,15 @@ def with_sockets(config: str, numbers: list[int]) -> str:
     )
 
 
-def _standby(config: str, admin: Path) -> str:
-    """What the keeper starts: its admin socket is another, so that Ray notices, and every replica is taken for up."""
+def _standby(config: str, directory: Path) -> str:
+    """What the keeper starts: its admin socket is another, so that Ray notices, and every replica is taken for up.
+
+    Where the keeper says so, it stops when all is done but to listen.
+    """
     lines = [line for line in config.splitlines() if _STATE.match(line) is None]
-    return "\n".join(_ADMIN.sub(lambda found: f"{found[1]}{admin}{found[3]}{found[4]}", line) for line in lines) + "\n"
+    admin = directory / "standby.sock"
+    given = [_ADMIN.sub(lambda found: f"{found[1]}{admin}{found[3]}{found[4]}", line) for line in lines]
+    return "\n".join([*given, "global", f"    lua-load {directory / 'standby.lua'}"]) + "\n"
 
 
 def write_wrapper(path: Path, binary: str, limits: Limits) -> None:
@@ -240,9 +249,10 @@ def main(binary: str, limits: Limits, arguments: list[str]) -> None:
     ours = closed(bounded(told, limits, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     addresses = listening_at(ours)
     ours = with_sockets(ours, _sockets(directory, binary, original, addresses))
-    standby = _standby(ours, directory / "standby.sock")
-    files = {f"{original}.closed": ours, f"{original}.standby": standby, **({str(known): config} if names_one else {})}
-    for path, content in replies.items():
+    files = {f"{original}.closed": ours, f"{original}.standby": _standby(ours, directory)}
+    if names_one:
+        files[str(known)] = config
+    for path, content in {**replies, directory / "standby.lua": _STOP.encode()}.items():
         _write(path, content)
     _check(binary, directory, ours)
     for name, text in files.items():

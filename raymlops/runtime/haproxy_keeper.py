@@ -1,10 +1,10 @@
 """Holds the sockets that callers connect to: where HAProxy dies, connections wait in the kernel and are not refused.
 
 The guard starts one keeper beside HAProxy, detached from Ray. The keeper opens the listening sockets once, hands them
-to every HAProxy that Ray starts, and watches the newest by its pidfd. Where that one dies, the keeper starts a HAProxy
-from the last good configuration. Ray notices some seconds later and starts its own, which takes over. A copy of the
-keeper, the spare, waits for the keeper's lock with the same sockets; the kernel gives it the lock the moment the keeper
-dies.
+to every HAProxy that Ray starts, and watches the newest by its pidfd. Where that one dies, another goes on that the
+keeper has started from the same configuration, and that has stopped itself before it listened. Ray notices some seconds
+later and starts its own, which takes over. A copy of the keeper, the spare, waits for the keeper's lock with the same
+sockets; the kernel gives it the lock the moment the keeper dies.
 
 It runs as a script of a bare interpreter, so it imports nothing of ours.
 """
@@ -21,6 +21,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 __all__ = ["Keeper", "main"]
@@ -30,8 +31,12 @@ _FIRST_NUMBER = 40
 _BACKLOG = 4096
 _TALK_S = 0.5
 """How long the keeper waits for a guard to say what it wants; nothing else is done meanwhile."""
-_LIVED_S, _WAIT_S, _LONGEST_WAIT_S = 1.0, 0.05, 2.0
-"""A HAProxy that died sooner than the first is followed by the next one only after a wait, which doubles."""
+_PREPARE_S = 1.0
+"""How long after a HAProxy was started the next one is prepared; reloads come in groups."""
+_STOPPED_S = 1.0
+"""How long a HAProxy may have been stopped by a signal before it is ended."""
+_WAIT_S, _LONGEST_WAIT_S = 0.05, 2.0
+"""Where a HAProxy of the keeper's ended by itself, the next one waits; the wait doubles."""
 
 
 class Keeper:
@@ -52,10 +57,12 @@ class Keeper:
         self._owner: tuple[int, int | None] | None = None
         """Process id and pidfd of what everything here lives as long as; no pidfd where that is gone."""
         self._spare: tuple[int, int] | None = None
-        self._stopped: int | None = None
+        self._prepared: tuple[int, int] | None = None
+        """Process id and pidfd of the HAProxy that goes on where the newest dies."""
+        self._prepare_s: float | None = None
+        self._stopped: tuple[int, float] | None = None
         self._due_s: float | None = None
-        self._started_s = 0.0
-        self._wait_s = _WAIT_S
+        self._wait_s = 0.0
 
     def lead(self, lock: int) -> None:
         """Be the keeper until the owner is gone."""
@@ -70,9 +77,9 @@ class Keeper:
                 if self._spare is None and self._sockets and self._fork(lock, door):
                     return
                 self._turn(door)
+        self._drop_prepared()
         for pid in self._running:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+            _signal(pid, signal.SIGTERM)
 
     def _is_over(self) -> bool:
         return self._owner is not None and (self._owner[1] is None or _ended(self._owner[1]))
@@ -86,7 +93,10 @@ class Keeper:
         for pid in note["running"]:
             if self._is_haproxy(pid) and (handle := _watch(pid)) is not None:
                 self._running[pid] = handle
+        if (prepared := note["prepared"]) is not None and self._is_haproxy(prepared):
+            _signal(prepared, signal.SIGKILL)
         self._newest = note["newest"]
+        self._prepare_s = time.monotonic() + _PREPARE_S
         self._own(note["owner"])
         if self._sockets:
             self._follow_newest(0.0)
@@ -99,6 +109,7 @@ class Keeper:
     def _note(self) -> None:
         owner = None if self._owner is None else self._owner[0]
         note = {"keeper": os.getpid(), "spare": self._spare and self._spare[0], "owner": owner}
+        note["prepared"] = self._prepared and self._prepared[0]
         text = json.dumps({**note, "newest": self._newest, "running": list(self._running)})
         draft = self._directory / "door.json.draft"
         try:
@@ -136,9 +147,9 @@ class Keeper:
         # the lock is the keeper's as long as any copy of its descriptor is open
         os.close(lock)
         door.close()
-        for handle in [*self._running.values(), None if self._owner is None else self._owner[1]]:
-            if handle is not None:
-                os.close(handle)
+        for watched in [*self._running.items(), self._owner, self._prepared]:
+            if watched is not None and watched[1] is not None:
+                os.close(watched[1])
         ours = _lock_file(self._directory)
         fcntl.flock(ours, fcntl.LOCK_EX)
         fresh = Keeper(self._directory, self._binary, self._config)
@@ -149,19 +160,26 @@ class Keeper:
     def _turn(self, door: socket.socket) -> None:
         """Wait for one thing to happen, and see to it."""
         poller = select.poll()
-        others = [one[1] for one in (self._spare, self._owner) if one is not None and one[1] is not None]
+        others = [
+            one[1] for one in (self._spare, self._owner, self._prepared) if one is not None and one[1] is not None
+        ]
         for handle in [door.fileno(), *self._running.values(), *others]:
             poller.register(handle, select.POLLIN)
-        wait_s = 1.0 if self._due_s is None else max(0.0, self._due_s - time.monotonic())
+        due_s = min(at_s for at_s in (self._due_s, self._prepare_s, time.monotonic() + 1.0) if at_s is not None)
+        wait_s = max(0.0, due_s - time.monotonic())
         ready = {handle for handle, _ in poller.poll(wait_s * 1e3)}
         for pid in [pid for pid, handle in self._running.items() if handle in ready]:
             self._forget(pid)
-        if not ready:
-            self._end_what_is_stopped()
+        self._end_what_is_stopped()
+        if self._prepared is not None and self._prepared[1] in ready:
+            self._drop_prepared()
+            self._prepare_s = time.monotonic() + _LONGEST_WAIT_S
         if self._spare is not None and self._spare[1] in ready:
             self._drop_spare()
         if self._due_s is not None and self._due_s <= time.monotonic():
             self._stand_in()
+        if self._prepare_s is not None and self._prepare_s <= time.monotonic():
+            self._prepare()
         if door.fileno() in ready:
             connection, _ = door.accept()
             with connection:
@@ -171,49 +189,76 @@ class Keeper:
 
     def _end_what_is_stopped(self) -> None:
         """End a newest that has been stopped for a second: callers wait for it in vain, and are better told so."""
-        stopped = self._newest if self._newest is not None and _is_stopped(self._newest) else None
-        if stopped is not None and stopped == self._stopped and stopped in self._running:
-            os.kill(stopped, signal.SIGKILL)
-        self._stopped = stopped
+        now_s = time.monotonic()
+        if self._newest not in self._running or not _is_stopped(self._newest):
+            self._stopped = None
+        elif self._stopped is None or self._stopped[0] != self._newest:
+            self._stopped = (self._newest, now_s)
+        elif now_s - self._stopped[1] >= _STOPPED_S:
+            _signal(self._newest, signal.SIGKILL)
 
     def _forget(self, pid: int) -> None:
         os.close(self._running.pop(pid))
-        _reap(pid)
+        has_failed = _has_failed(pid)
         if pid == self._newest:
-            self._wait_s = _WAIT_S if time.monotonic() - self._started_s > _LIVED_S else self._wait_s * 2
-            self._follow_newest(min(self._wait_s, _LONGEST_WAIT_S) if self._wait_s > _WAIT_S else 0.0)
+            self._wait_s = min(_LONGEST_WAIT_S, max(_WAIT_S, 2 * self._wait_s)) if has_failed else 0.0
+            self._follow_newest(self._wait_s)
         self._note()
 
     def _drop_spare(self) -> None:
         if self._spare is not None:
-            pid, handle = self._spare
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            os.close(handle)
-            os.waitpid(pid, 0)
+            _end(*self._spare)
             self._spare = None
 
-    def _stand_in(self) -> None:
-        """Start HAProxy in place of the newest, which died."""
-        self._due_s = None
-        others = [str(pid) for pid in self._running]
-        arguments = [self._config, "-db", "-f", f"{self._config}.standby", *(["-sf", *others] if others else [])]
+    def _drop_prepared(self) -> None:
+        if self._prepared is not None:
+            _end(*self._prepared)
+            self._prepared = None
+
+    def _prepare(self) -> None:
+        """Start the HAProxy that stops itself before it listens."""
+        self._prepare_s = None
+        self._drop_prepared()
+        if self._newest in self._running and (pid := self._spawn({**os.environ, "RAYMLOPS_STANDBY": "1"})) is not None:
+            handle = _watch(pid)
+            self._prepared = None if handle is None else (pid, handle)
+            self._note()
+
+    def _spawn(self, environment: Mapping[str, str]) -> int | None:
         try:
-            pid = os.posix_spawn(self._binary, arguments, os.environ)
+            return os.posix_spawn(self._binary, [self._config, "-db", "-f", f"{self._config}.standby"], environment)
         except OSError as error:
             _say(f"HAProxy cannot be started: {error}")
+            return None
+
+    def _stand_in(self) -> None:
+        """Have another HAProxy go on in place of the newest, which died."""
+        self._due_s = None
+        pid: int | None
+        if self._prepared is not None and _is_stopped(self._prepared[0]):
+            pid, handle = self._prepared
+            self._prepared = None
+            _signal(pid, signal.SIGCONT)
+            os.close(handle)
+        else:
+            pid = self._spawn(os.environ)
+        if pid is None:
             self._due_s = time.monotonic() + _LONGEST_WAIT_S
             return
+        for other in self._running:
+            _signal(other, signal.SIGUSR1)
         self._run(pid)
 
     def _run(self, pid: int) -> None:
         handle = _watch(pid)
-        self._newest, self._started_s = pid, time.monotonic()
+        self._newest = pid
         if handle is None:
             self._due_s = time.monotonic() + _LONGEST_WAIT_S
         else:
             self._running[pid] = handle
             self._due_s = None
+        self._drop_prepared()
+        self._prepare_s = time.monotonic() + _PREPARE_S
         self._note()
 
     def _answer(self, connection: socket.socket) -> None:
@@ -279,6 +324,18 @@ def _say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _end(pid: int, handle: int) -> None:
+    """End a child, and forget it."""
+    _signal(pid, signal.SIGKILL)
+    os.close(handle)
+    os.waitpid(pid, 0)
+
+
 def _is_stopped(pid: int) -> bool:
     """Whether a process was told to stop by a signal, and not yet to go on."""
     try:
@@ -299,9 +356,13 @@ def _ended(handle: int) -> bool:
     return bool(select.select([handle], [], [], 0)[0])
 
 
-def _reap(pid: int) -> None:
-    with contextlib.suppress(ChildProcessError):  # it may be Ray's
-        os.waitpid(pid, os.WNOHANG)
+def _has_failed(pid: int) -> bool:
+    """Whether a process that has ended was a child, and was not killed from outside."""
+    try:
+        _, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:  # Ray's, or that of the keeper before this one
+        return False
+    return not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL)
 
 
 def _lock_file(directory: Path) -> int:
