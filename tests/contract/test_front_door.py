@@ -172,7 +172,25 @@ class Door:
 
     def note(self) -> dict[str, Any]:
         """What the keeper has noted."""
-        return json.loads((self.directory / "door.json").read_text())
+        note: dict[str, Any] = json.loads((self.directory / "door.json").read_text())
+        return note
+
+    def prepared(self) -> int | None:
+        """The HAProxy that waits to go on, once it does."""
+        pid = self.note()["prepared"]
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if pid is not None and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T":
+                return int(pid)
+        return None
+
+    def processes_here(self) -> set[int]:
+        """Every process that has this door's directory among its arguments."""
+        found = set()
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and str(self.directory).encode() in (entry / "cmdline").read_bytes():
+                    found.add(int(entry.name))
+        return found
 
     def get(
         self, path: str = "/v2/models/m/ready", source: str = "127.0.0.1", connection: str = "close", **headers: str
@@ -201,8 +219,8 @@ class Door:
         try:
             note = self.note()
         except FileNotFoundError:
-            note = {"running": [], "keeper": None, "spare": None}
-        for pid in filter(None, [note["spare"], note["keeper"], *note["running"]]):
+            note = {"running": [], "keeper": None, "spare": None, "prepared": None}
+        for pid in filter(None, [note["spare"], note["keeper"], note["prepared"], *note["running"]]):
             kill(pid)
         for process in self.processes:
             process.kill()
@@ -332,6 +350,30 @@ def test_kills_at_any_time_lose_what_was_in_flight_and_nothing_else(door: Door) 
         load.goes_on()
     assert load.statuses.keys() <= {200, 0}
     assert load.statuses[0] <= len(load.threads) * victims.count("newest")
+
+
+def test_the_next_haproxy_is_ready_before_it_is_needed(door: Door) -> None:
+    becomes(lambda: door.prepared() is not None)
+    prepared = door.prepared()
+    kill(door.note()["newest"])
+    assert door.get()[0] == 200
+    becomes(lambda: door.note()["newest"] == prepared)
+    becomes(lambda: door.prepared() is not None)
+    first = door.prepared()
+    assert first is not None
+    door.start(door.note()["newest"])
+    becomes(lambda: door.prepared() not in (None, first))
+    assert not _lives(first)
+
+
+def test_nothing_is_left_over(door: Door) -> None:
+    for victim in ("keeper", "newest", "spare", "prepared", "keeper"):
+        becomes(lambda: door.prepared() is not None and door.note()["spare"] is not None)
+        note = door.note()
+        kill(note[victim])
+        becomes(lambda note=note, victim=victim: door.note()[victim] not in (None, note[victim]))
+    becomes(lambda: door.prepared() is not None and door.note()["spare"] is not None)
+    becomes(lambda: door.processes_here() == {door.note()[n] for n in ("keeper", "spare", "newest", "prepared")})
 
 
 def test_reloads_while_everything_is_killed(door: Door) -> None:
