@@ -71,5 +71,8 @@ class ClusterConfig(Section):
     """How long the steps of a run may take together; then it fails."""
     trial_cpus: float = Field(1.0, gt=0)
     """Logical CPUs of one trial of a search; as many trials run at once as are free."""
+    connections_per_address: int | None = Field(None, ge=1)
+    """Connections that one address may hold open to the HTTP port; null: half of all that there can be. Behind a proxy
+    everybody comes from its address: leave it null there, and limit callers at the proxy."""
     fast: FastSettings = FastSettings()
     """Serve settings of the local head."""

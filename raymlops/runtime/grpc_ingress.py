@@ -31,6 +31,9 @@ _log = logging.getLogger(__name__)
 _OVERHEAD_BYTES = 64 << 10
 """What a message may hold beside its tensors."""
 
+_HANDSHAKE_MS, _IDLE_MS = 10_000, 300_000
+"""A connection that is no HTTP/2 by the first, or on which nothing was asked for the second, is closed."""
+
 _MAX_CALLS = 1000
 """Under way at once; beyond it the answer is RESOURCE_EXHAUSTED. More than an endpoint sheds at by itself."""
 
@@ -95,7 +98,12 @@ async def start_grpc(config: ServingConfig, gateway: Gateway, plans: PlanNumbers
         return None
     service = InferenceService(gateway, _Endpoints(plans, config.deadline.total_seconds()))
     limit = config.body_limit_bytes + _OVERHEAD_BYTES
-    options = [("grpc.max_receive_message_length", limit), ("grpc.so_reuseport", 0)]
+    options = [
+        ("grpc.max_receive_message_length", limit),
+        ("grpc.so_reuseport", 0),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+        ("grpc.max_connection_idle_ms", _IDLE_MS),
+    ]
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=_MAX_CALLS)
     handlers = {method: _handler(service, method) for method in service.methods}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

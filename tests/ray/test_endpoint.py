@@ -20,6 +20,8 @@ import requests
 
 from raymlops.errors import InvalidTransition, ModelLoadFailed, NotFoundError
 from raymlops.records.plans import Baseline
+from raymlops.runtime.head import processes_of
+from raymlops.runtime.home_note import noted_cluster
 from raymlops.serving.router import choose
 
 if TYPE_CHECKING:
@@ -259,14 +261,17 @@ def test_a_caller_keeps_its_variant_and_a_bad_candidate_costs_nobody_an_answer(
     platform.endpoints.rollback(MODEL)
 
 
+def _haproxies(platform: Platform) -> list[psutil.Process]:
+    note = noted_cluster(platform.config.home)
+    assert note is not None
+    if note.foreign:
+        pytest.skip("HAProxy of a cluster of somebody else is theirs")
+    return [process for process in processes_of(note) if process.name() == "haproxy"]
+
+
 def test_only_the_http_port_could_be_reached_from_elsewhere(platform: Platform, url: str) -> None:
     """Ray binds HAProxy's metrics and statistics to all interfaces, at the start and at each reload."""
-    note = json.loads((platform.config.home / "cluster.json").read_text())
-    proxies = [
-        process
-        for process in psutil.process_iter(["name", "cmdline"])
-        if process.info["name"] == "haproxy" and f"rml-{note['cluster_id']}" in " ".join(process.info["cmdline"])
-    ]
+    proxies = _haproxies(platform)
     assert proxies
     bound = {one.laddr.ip for proxy in proxies for one in proxy.net_connections("inet") if one.status == "LISTEN"}
     assert bound == {"127.0.0.1"}
@@ -299,6 +304,49 @@ def test_a_replica_killed_under_load_fails_what_it_had_in_flight_and_comes_back(
     assert all(answer.keys() == {"error"} for status, answer in answers if status != 200)
     assert {answer["model_version"] for answer in good} == {str(plan.champion)}
     platform.endpoints.flush(MODEL)  # reaches every replica that runs
+
+
+def test_the_death_of_haproxy_and_of_what_starts_it_is_not_noticed(
+    platform: Platform, url: str, versions: tuple[int, int]
+) -> None:
+    """Ray takes half a minute to start HAProxy again, and begins with a configuration that knows no model."""
+    answers: list[tuple[int, Any]] = []
+    door = Path(_haproxies(platform)[0].cmdline()[0]).with_name("door.json")
+
+    def victim(of: str) -> int:
+        newest, keeper = (json.loads(door.read_text())[name] for name in ("newest", "keeper"))
+        return {"haproxy": newest, "keeper": keeper, "manager": _manager(newest)}[of]
+
+    def ray_has_it() -> bool:
+        note = json.loads(door.read_text())
+        return len(note["running"]) == 1 and bool(_manager(note["newest"]))
+
+    async def load() -> None:
+        done = asyncio.Event()
+        # what HAProxy had in hand, or an idle connection, is closed with it
+        asking = [asyncio.create_task(_ask_until(url, done, answers, lost=8)) for _ in range(4)]
+        for of in ("haproxy", "manager", "keeper"):
+            await asyncio.to_thread(_becomes, ray_has_it, True)
+            pid = victim(of)
+            os.kill(pid, signal.SIGKILL)
+            await asyncio.to_thread(_becomes, lambda pid=pid: psutil.pid_exists(pid), False)
+            seen = len(answers)
+            await asyncio.to_thread(_becomes, lambda seen=seen: len(answers) > seen + 200, True)
+        await asyncio.to_thread(_becomes, ray_has_it, True)
+        done.set()
+        await asyncio.gather(*asking)
+
+    asyncio.run(load())
+    assert {status for status, _ in answers} == {200}
+
+
+def _manager(haproxy: int) -> int:
+    """Ray's manager of a HAProxy; 0 where Ray did not start it."""
+    try:
+        parent = psutil.Process(haproxy).parent()
+        return parent.pid if parent is not None and "HAProxyManager" in " ".join(parent.cmdline()) else 0
+    except psutil.NoSuchProcess:
+        return 0
 
 
 def test_serve_is_told_when_to_add_replicas(platform: Platform) -> None:

