@@ -64,14 +64,17 @@ def verify_unpacked(directory: Path, manifest: BundleManifest) -> None:
     Raises:
         DeploymentError: A file is missing, altered, no regular file, or none of the bundle's; the message names it.
     """
-    for cache in [path for path in directory.rglob("__pycache__") if path.is_dir() and not path.is_symlink()]:
-        shutil.rmtree(cache, ignore_errors=True)
     for name, expected in manifest.files.items():
         _expect(directory / name, expected, sha256_of(_read(directory / name)))
+    caches = [path for path in directory.rglob("__pycache__") if path.is_dir() and not path.is_symlink()]
     for path in directory.rglob("*"):
+        if any(path == cache or cache in path.parents for cache in caches):
+            continue
         known = path.is_dir() if path.relative_to(directory).as_posix() not in manifest.files else path.is_file()
         if path.is_symlink() or not known:
             raise _altered(path, f"must be a file of bundle {manifest.digest}, and is none")
+    for cache in caches:
+        shutil.rmtree(cache, ignore_errors=True)
 
 
 def _check_archive(file: Path, manifest: BundleManifest) -> None:
