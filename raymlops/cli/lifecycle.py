@@ -62,8 +62,10 @@ def _tell_differences(asked: PlatformConfig, runs: PlatformConfig) -> None:
 @one_line_errors
 def down(config: ConfigOption = None) -> None:
     """Stop what `up` started; endpoints hand over the events of what they answered first."""
+    from raymlops.runtime.home_note import noted_cluster, supervisor_of
+
     home = load_config(config).home
-    if not (home / "cluster.json").exists() and not (home / "supervisor.json").exists():
+    if noted_cluster(home) is None and supervisor_of(home) is None:
         console.print("nothing was running")
         return
     from raymlops.runtime.takedown import take_down
