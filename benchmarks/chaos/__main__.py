@@ -1,7 +1,7 @@
 """``python -m benchmarks.chaos``: a chaos campaign, or a part of one, and its verdict.
 
 Every part has a platform of its own and leaves its journals in a directory; the report is of all parts of a seed.
-Exit code 0: nothing was wrong, lost, hung or mended by hand. 1: something was. 2: a part could not be brought to its end.
+Exit code 0: nothing was wrong, lost, hung or mended by hand. 1: something was. 2: a part was not brought to its end.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ from benchmarks.chaos.victims import KINDS, Kind
 from benchmarks.chaos.watch import KnownAnswers
 
 _KILLS, _TREES, _MINUTES = 200, 10, 40.0
-_QUIET_S = 10.0
-"""How long nothing is done at first: what the load alone costs on this machine."""
 
 
 def run_part(arguments: argparse.Namespace, name: str, scenario: Scenario | None = None) -> int:
@@ -51,7 +49,7 @@ def run_part(arguments: argparse.Namespace, name: str, scenario: Scenario | None
         try:
             about["up_s"] = round(campaign.start(project=_needs_project(arguments, kinds, scenario)), 1)
             with campaign.trouble("nothing", "load alone"):
-                campaign.wait(_QUIET_S)
+                campaign.wait(arguments.quiet)
             if scenario is None:
                 _kill_and_stop(campaign, arguments, about)
             else:
@@ -178,6 +176,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--hog", action="store_true", help="somebody else holds every free CPU")
     parser.add_argument("--minutes", type=float, default=_MINUTES, help="begin nothing new after this")
     parser.add_argument("--models", type=int, default=len(world.MODELS), choices=range(2, len(world.MODELS) + 1))
+    parser.add_argument("--quiet", type=float, default=10.0, help="seconds of load alone, before anything is done")
     parser.add_argument("--rate", type=float, default=30.0, help="requests per second")
     parser.add_argument("--supervisor", default=next(k.pattern for k in KINDS if k.name == "supervisor"))
     parser.add_argument("--out", type=Path, help="where parts are kept (out/chaos/SEED)")

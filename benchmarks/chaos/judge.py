@@ -136,7 +136,7 @@ class _Freshness:
 
     def __init__(self, operations: Sequence[Operation]) -> None:
         pushes = [each for each in operations if each.op == PUSH]
-        self._begun: dict[int, float] = {}
+        self._begun: dict[int, float] = {0: float("-inf")}  # what is there before the campaign begins
         for each in pushes:
             generation = int(each.told["generation"])
             self._begun[generation] = min(each.t0, self._begun.get(generation, each.t0))
@@ -230,6 +230,10 @@ def _measured(trace: Trace, trouble: Trouble, right: dict[str, list[float]], end
 
 
 def _longest_pause(answered: Sequence[float], start: float, until: float, end: float) -> float:
-    """The longest time without an answer of those that begin before ``until``; each ends when it ends."""
+    """The longest time without an answer that begins before ``until``.
+
+    One that was long when ``until`` came lasts until it ends; one that had hardly begun is the next trouble's.
+    """
     instants = [start, *(at for at in answered if at > start), end]
-    return max((b - a for a, b in pairwise(instants) if a < until), default=0.0)
+    pauses = [(a, b if until - a > RESOLUTION_S else min(b, until)) for a, b in pairwise(instants) if a < until]
+    return max((b - a for a, b in pauses), default=0.0)

@@ -144,7 +144,7 @@ def generation_of(version: int, item: int, value: float) -> int | None:
     by_generation, by_place = _FED[version]
     generation = (value - by_place * _place(item % KEYS)) / by_generation
     nearest = round(generation)
-    return nearest if nearest >= 0 and abs(generation - nearest) < _TOLERANCE * max(1.0, generation) else None
+    return nearest if nearest >= 0 and abs(generation - nearest) < _TOLERANCE else None
 
 
 def is_close(value: float, wanted: float) -> bool:
