@@ -168,6 +168,10 @@ class Campaign:
         there = self.there()
         self._normal = {kind.name: len(there[kind.name]) for kind in self.kinds if kind.returns}
 
+    def has(self, kind: Kind) -> bool:
+        """Whether there are processes of a kind when all is well."""
+        return self._normal.get(kind.name, 0) > 0
+
     def supervisors(self) -> list[Process]:
         """The supervisor's processes, where there is one."""
         return self.there()["supervisor"]
@@ -186,9 +190,8 @@ class Campaign:
         # measured up to here: what people do now is not the platform's own doing
         until = now()
         interventions = self._intervene(hung) if wanting else []
-        done = Trouble(
-            kind, action, at, until, not wanting, amid, tuple(interventions), tuple(hung), ", ".join(wanting)
-        )
+        repaired = not wanting if wait else None
+        done = Trouble(kind, action, at, until, repaired, amid, tuple(interventions), tuple(hung), ", ".join(wanting))
         self._troubles.write(asdict(done))
         told = f"{until - at:6.1f} s" if not wanting else f"not as before after {until - at:.0f} s: {done.wanting}"
         print(f"{action} {kind}: {told if wait else 'the next comes at once'}", flush=True)

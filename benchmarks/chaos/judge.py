@@ -79,7 +79,7 @@ class Measured:
     failed: int
     statuses: dict[int, int]
     repair_s: float | None
-    """Until all was as before; ``None``: it was not."""
+    """Until all was as before; ``None``: it was not, or nobody waited for it."""
 
 
 def judge(trace: Trace, oracle: Oracle, deadlines: Deadlines = Deadlines()) -> Verdict:

@@ -79,13 +79,15 @@ def kill(campaign: Campaign, planned: Planned, previous: str | None, *, wait: bo
 
 
 def _victim(campaign: Campaign, kind: Kind, draw: random.Random) -> Process | None:
-    """A process of a kind; a run is started where only a run has one."""
+    """A process of a kind, waited for where there should be one; a run is started where only a run has one."""
     found = campaign.there()[kind.name]
     if not found and kind.needs == "run":
         campaign.during(lambda: campaign.operated.client("run"))
+    if kind.needs == "run" or campaign.has(kind):
         deadline = now() + _VICTIM_WITHIN_S
-        while not (found := campaign.there()[kind.name]) and now() < deadline:
+        while not found and now() < deadline:
             campaign.wait(0.2)
+            found = campaign.there()[kind.name]
     return draw.choice(found) if found else None
 
 

@@ -57,7 +57,8 @@ class Trouble:
     at: float
     until: float
     """When all was as before, or waiting for it was given up."""
-    repaired: bool
+    repaired: bool | None
+    """Whether all was as before then; ``None``: the next trouble came without waiting for it."""
     amid: str | None = None
     """The kind whose recovery was under way, where it was."""
     interventions: tuple[str, ...] = ()
