@@ -82,7 +82,12 @@ def _victim(campaign: Campaign, kind: Kind, draw: random.Random) -> Process | No
     """A process of a kind, waited for where there should be one; a run is started where only a run has one."""
     found = campaign.there()[kind.name]
     if not found and kind.needs == "run":
-        campaign.during(lambda: campaign.operated.client("run"))
+        try:
+            campaign.during(lambda: campaign.operated.client("run"))
+        except (Called, Hung) as error:
+            with campaign.trouble("run", "start") as hung:
+                hung.append(f"a run could not be started: {error}")
+            return None
     if kind.needs == "run" or campaign.has(kind):
         deadline = now() + _VICTIM_WITHIN_S
         while not found and now() < deadline:
