@@ -26,6 +26,7 @@ __all__ = ["Campaign"]
 
 _POLL_S = 0.1
 _STEADY_WITHIN_S = 120.0
+_STARTS = 3
 _PEOPLE_AGAIN_S = 2.0
 _LOAD_ENDS_WITHIN_S = 60.0
 _AFTER_UP_S = 60.0
@@ -75,7 +76,7 @@ class Campaign:
 
     def start(self, *, project: bool) -> float:
         """Bring everything up; how long ``up`` took."""
-        up_s = self.operated.up()
+        up_s = self._first_up()
         with_project = ["--project", str(self.out / "projects")] if project else []
         self.operated.client("prepare", "--models", str(self.models), *with_project)
         self._load = self.operated.start(
@@ -91,6 +92,21 @@ class Campaign:
             raise Called(f"the platform is not steady after {_STEADY_WITHIN_S:g} s: {', '.join(wanting)}")
         self.take_as_normal()
         return up_s
+
+    def _first_up(self) -> float:
+        """``up``, again where it fails: each time is one that a person would have had to type it."""
+        at, again = now(), list[str]()
+        while True:
+            try:
+                up_s = self.operated.up()
+            except Called as error:
+                again.append(f"up again ({error})")
+                if len(again) == _STARTS:
+                    raise
+                continue
+            if again:
+                self._troubles.write(asdict(Trouble("platform", "start", at, now(), True, None, tuple(again))))
+            return up_s
 
     def tick(self) -> None:
         """Take in the journals, and have people come again who have lost the platform, or whom it lets wait."""
