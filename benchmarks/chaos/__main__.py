@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from contextlib import nullcontext
@@ -188,6 +189,8 @@ def _parse() -> argparse.Namespace:
 def main() -> int:
     """Run what is asked for; the exit code."""
     arguments = _parse()
+    # whoever ends the campaign early leaves no platform behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     arguments.out = arguments.out or Path("out") / "chaos" / str(arguments.seed)
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.resume:
