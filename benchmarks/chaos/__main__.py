@@ -176,7 +176,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--scenario", action="append", default=[], choices=[*SCENARIOS, "all"])
     parser.add_argument("--hog", action="store_true", help="somebody else holds every free CPU")
     parser.add_argument("--minutes", type=float, default=_MINUTES, help="begin nothing new after this")
-    parser.add_argument("--models", type=int, default=len(world.MODELS), choices=range(2, len(world.MODELS) + 1))
+    parser.add_argument("--models", type=int, default=len(world.MODELS), choices=range(3, len(world.MODELS) + 1))
     parser.add_argument("--quiet", type=float, default=10.0, help="seconds of load alone, before anything is done")
     parser.add_argument("--rate", type=float, default=30.0, help="requests per second")
     parser.add_argument("--supervisor", default=next(k.pattern for k in KINDS if k.name == "supervisor"))

@@ -99,7 +99,7 @@ def _victim(campaign: Campaign, kind: Kind, draw: random.Random) -> Process | No
 def _kill_client(campaign: Campaign, kind: Kind, draw: random.Random) -> bool:
     """SIGKILL of a command-line client at any moment of its life."""
     version, moment_s = draw.choice(world.VERSIONS), draw.uniform(1.0, 8.0)
-    model = draw.choice([each.name for each in world.MODELS[: campaign.models] if each.name != world.TRIED])
+    model = draw.choice(world.MOVED)
     with campaign.trouble(kind.name, "kill", deadline_s=kind.deadline_s):
         client = campaign.operated.promote(model, version, f"chaos-client-{draw.getrandbits(32):08x}")
         campaign.wait(moment_s)

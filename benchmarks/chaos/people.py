@@ -30,14 +30,13 @@ if TYPE_CHECKING:
 _PUSH_EVERY_S, _PROMOTE_EVERY_S = 1.0, 2.0
 _LOST_AFTER = 3
 """So many failures in a row, and the process makes room for one with a new connection."""
-_MOVED = ("fed", "pairs", "sums")
 
 
 class _People:
     def __init__(self, platform: Platform, journal: Journal, lines: list[dict[str, Any]], models: int) -> None:
         self._platform = platform
         self._journal = journal
-        self._models = [each.name for each in world.MODELS[:models] if each.name in _MOVED]
+        self._models = [each.name for each in world.MODELS[:models] if each.name in world.MOVED]
         pushes = [line for line in lines if line["op"] == PUSH]
         self._generation = max((line["generation"] for line in pushes), default=0)
         acknowledged = {line["generation"] for line in pushes if line.get("ok")}

@@ -23,6 +23,7 @@ __all__ = [
     "DEFINITIONS",
     "KEYS",
     "MODELS",
+    "MOVED",
     "ROWS",
     "SERVICE",
     "TRIED",
@@ -46,6 +47,9 @@ ROWS = 16
 KEYS = 8
 """Keys that ``fed`` is asked about by turns."""
 VIEW, SERVICE = "chaos_facts", "chaos_facts"
+MOVED = ("fed", "pairs")
+"""The models whose champions people move. Not all: a promotion also deploys what is down, and so would hide that nothing
+else does."""
 TRIED = "trees"
 """The model with a candidate beside its champion."""
 _COLUMNS = 4

@@ -20,7 +20,7 @@ KINDS = ("metadata", "controller", "Serve controller", "one of two replicas", "H
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a campaign of one kill of each kind, and one of the whole tree, has reported."""
     out = tmp_path_factory.mktemp("chaos")
-    options = ["--kills", str(len(KINDS)), "--trees", "1", "--models", "2", "--quiet", "1", "--out", str(out)]
+    options = ["--kills", str(len(KINDS)), "--trees", "1", "--models", "3", "--quiet", "1", "--out", str(out)]
     chosen = [argument for kind in KINDS for argument in ("--only", kind)]
     command = [sys.executable, "-m", "benchmarks.chaos", *options, *chosen]
     campaign = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
