@@ -48,8 +48,7 @@ KEYS = 8
 """Keys that ``fed`` is asked about by turns."""
 VIEW, SERVICE = "chaos_facts", "chaos_facts"
 MOVED = ("fed", "pairs")
-"""The models whose champions people move. Not all: a promotion also deploys what is down, and so would hide that nothing
-else does."""
+"""The models whose champions people move; not all, for a promotion also deploys what is down, and so hides it."""
 TRIED = "trees"
 """The model with a candidate beside its champion."""
 _COLUMNS = 4
