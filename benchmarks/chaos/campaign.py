@@ -126,6 +126,12 @@ class Campaign:
             command = [sys.executable, "-m", "benchmarks.chaos.people", "--out", str(self.out)]
             self._people = self.operated.start([*command, "--models", str(self.models)], self.out / "people.log")
 
+    def end_people(self) -> None:
+        """Have people come again with a new connection, as they do who know that the platform was gone."""
+        if self._people is not None:
+            self._people.kill()
+            self._people.wait()
+
     def _waits_too_long(self) -> bool:
         begun = [t0 for op, _, t0 in self._watch.open if op != LABEL]
         return bool(begun) and now() - min(begun) > Deadlines().operation_s
