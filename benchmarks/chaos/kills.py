@@ -120,7 +120,7 @@ def kill_tree(campaign: Campaign, name: str) -> bool:
         for process in campaign.members():
             if process.pid not in spared:
                 process.send(signal.SIGKILL)
-        # else the campaign would wait for calls of 60 s to a cluster that is no more, which kills of the raylet show, too
+        # else each tree would cost the 60 s of a call to a cluster that is no more, which kills of the raylet show, too
         campaign.end_people()
         if not spared:
             deadline = now() + _GONE_WITHIN_S

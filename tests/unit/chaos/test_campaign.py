@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.chaos import kills, report, world
-from benchmarks.chaos.journal import Journal, Tail
+from benchmarks.chaos.journal import Journal, Tail, now
 from benchmarks.chaos.judge import Measured, Verdict
-from benchmarks.chaos.trace import Trouble
+from benchmarks.chaos.trace import PROMOTE, PUSH, Request, Trouble
 from benchmarks.chaos.victims import KINDS, Kind, Process, kinds_there, members, target_of
-from benchmarks.chaos.watch import KnownAnswers
+from benchmarks.chaos.watch import KnownAnswers, Watch
 
 SUPERVISOR = next(kind for kind in KINDS if kind.name == "supervisor")
 
@@ -107,6 +107,36 @@ def test_a_line_that_is_half_written_waits(tmp_path: Path) -> None:
     with path.open("ab") as file:
         file.write(b": 1}\n")
     assert list(tail.read()) == [{"half": 1}]
+
+
+def test_what_is_wanting_is_told_until_all_is_as_before(tmp_path: Path) -> None:
+    watch, killed = Watch(tmp_path, ["sums"]), now() - 5.0
+    requests, operations = Journal(tmp_path / "requests.jsonl"), Journal(tmp_path / "operations.jsonl")
+
+    def wanting() -> list[str]:
+        watch.update()
+        return watch.wanting(killed)
+
+    def answer(ago_s: float, status: int = 200, version: int = 1) -> None:
+        at = now() - ago_s
+        requests.write(list(Request(at, at, at, "sums", 0, status, version, world.expected("sums", 1, 0), "champion")))
+
+    assert wanting() == ["answers of sums", "an acknowledged push", "an acknowledged promote"]
+    pushed = {"op": PUSH, "id": "push-1", "t0": killed - 1.0, "generation": 1}
+    operations.write(pushed)
+    assert len(wanting()) == 3
+    assert list(watch.open) == [(PUSH, "push-1", killed - 1.0)]
+    operations.write({**pushed, "t1": killed + 2.0, "ok": True})
+    assert "an acknowledged push" in wanting(), "it had begun before"
+    for op in (PUSH, PROMOTE):
+        operations.write({**pushed, "op": op, "t0": killed + 1.0, "t1": killed + 2.0, "ok": True})
+    for ago_s in (2.0, 1.5, 0.2):
+        answer(ago_s)
+    assert wanting() == []
+    answer(0.1, version=2)
+    assert wanting() == ["answers of sums"], "version 2 does not give that"
+    answer(0.05)
+    assert wanting() == ["answers of sums"], "not for long enough"
 
 
 def _measured(kind: str, at: float, outage_s: float, **changes: object) -> Measured:
