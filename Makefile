@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CHOSEN := not slow
 
-.PHONY: help setup style lint format test test-all test-unit test-ray demo bench lock proto clean
+.PHONY: help setup style lint format test test-all test-unit test-ray demo bench chaos lock proto clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -51,6 +51,9 @@ test-ray: setup  ## the tests on one local Ray cluster
 
 bench: setup  ## the figures of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run
+
+chaos: setup  ## kills everything under load and judges every answer; ARGS="--kills 200 --trees 10 --seed 7"
+	$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 lock:  ## resolve requirements.lock again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -15,6 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+
+from raymlops.config.platform import PlatformConfig
 from raymlops.errors import RaymlopsError, UnavailableError
 from raymlops.runtime import actors, cluster, replica
 from raymlops.runtime.home_note import note_cluster, noted_cluster, running_config
@@ -22,6 +26,7 @@ from raymlops.runtime.home_note import note_cluster, noted_cluster, running_conf
 __all__ = ["bring_up", "main"]
 
 _log = logging.getLogger(__name__)
+_TRIES = 3
 
 
 def bring_up(home: Path) -> None:
@@ -40,10 +45,21 @@ def bring_up(home: Path) -> None:
     if note.foreign and not note.serve_started and not replica.serve_runs():
         note_cluster(home, replace(note, serve_started=True))  # before it is done: `down` must not miss it
     with ThreadPoolExecutor(2) as pool:
-        steps = (actors.start_control_plane, replica.start_serving)
-        for waiting in [pool.submit(step, config) for step in steps]:
+        for waiting in [pool.submit(actors.start_control_plane, config), pool.submit(_serve, config)]:
             waiting.result()
     _log.info("the control actors and Serve were up after %.1f s", time.monotonic() - started_at)
+
+
+def _serve(config: PlatformConfig) -> None:
+    """Start Serve, more than once where one of its actors dies on the way: on a busy machine Serve replaces some."""
+    for left in range(_TRIES - 1, -1, -1):
+        try:
+            return replica.start_serving(config)
+        except (RayError, RayServeException, RuntimeError) as error:
+            if not left:
+                said = str(error).strip().splitlines() or [type(error).__name__]
+                raise UnavailableError(f"Serve did not start: {said[0]}") from error
+            _log.warning("Serve did not start and is started again: %s", error)
 
 
 def main(home: Path) -> int:

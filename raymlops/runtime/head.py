@@ -275,6 +275,8 @@ def _guarded_haproxy(config: PlatformConfig, directory: Path) -> dict[str, str]:
     return {
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(directory / "haproxy"),
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
+        # A manager that is still starting on a busy machine is none that hangs: Ray kills it after three checks of 5 s.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "20",
     }
 
 
