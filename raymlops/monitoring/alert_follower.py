@@ -8,7 +8,6 @@ from typing import Protocol
 
 from raymlops.clock import Clock
 from raymlops.config.alerts import AlertsConfig, WebhookConfig
-from raymlops.errors import RaymlopsError
 from raymlops.monitoring.alerts import AlertRule, alert_of_entry, read_windows
 from raymlops.records.alerts import Alert, AlertCursor, Delivery
 from raymlops.records.ledger import LedgerEntry
@@ -82,15 +81,16 @@ class AlertFollower:
             How many alerts were added.
 
         Raises:
-            RaymlopsError: Something could not be read or written; what could be was.
+            Exception: What kept the first of the models from being read; what could be read and written was.
         """
         # the ledger comes last: its cursor says that all models that there were have been read once
         first = self._cursor(LEDGER) is None
-        added, problems = 0, []
+        added = 0
+        problems: list[Exception] = []
         for model in self._metadata.plan_numbers():
             try:
                 added += self._follow_windows(model, first=first)
-            except RaymlopsError as error:
+            except Exception as error:  # whatever it is: the other models' alerts must not wait for it
                 problems.append(error)
         if not (first and problems):
             added += self._follow_ledger(first=first)

@@ -76,6 +76,7 @@ def observe_window(data: WindowData, config: MonitoringConfig) -> tuple[WindowRe
         quality_reasons=quality.reasons + problems,
         audited_rows=data.served_features.rows,
         wrong_features=data.served_features.wrong,
+        late_features=data.served_features.late,
         wrong_feature_share=data.served_features.wrong_share,
         feature_ages=feature_ages(answered),
         drifted=drift.drifted,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-import threading
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
+import pyarrow as pa
+
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
-from raymlops.errors import RaymlopsError
+from raymlops.errors import ConflictError, DataError
 from raymlops.metadata import Metadata
+from raymlops.monitoring.incidents import Episode, Incidents, Losses
 from raymlops.monitoring.service import MonitorService
 from raymlops.runtime.clients import ActorProxy
 from raymlops.runtime.clocks import build_clock
@@ -22,11 +23,14 @@ from raymlops.runtime.metrics_server import MetricsPage, MetricsServer, ReplicaF
 from raymlops.runtime.names import METADATA
 from raymlops.runtime.notifier import drift_alarm_rule
 from raymlops.runtime.served_features import ServedFeatureAudit
+from raymlops.runtime.threads import Repeating
 from raymlops.serving.metrics import Family
 
 __all__ = ["MonitorActor"]
 
 _log = logging.getLogger(__name__)
+
+_DROPPED = "events_dropped_total"
 
 
 class MonitorActor(MonitorService):
@@ -37,23 +41,75 @@ class MonitorActor(MonitorService):
         audit = ServedFeatureAudit(metadata, partial(open_reader, config, clock=clock))
         rule, tables = drift_alarm_rule(config), DeltaEventTables(config.home / "monitor")
         super().__init__(tables, metadata, clock, config.monitoring, audit, rule)
-        threading.Thread(target=self._look_after_tables, args=(metadata, clock), name="upkeep", daemon=True).start()
+        self._ledger = metadata
+        self._losses = Losses(self._tell)
+        self._upkeep = Upkeep(self, metadata, clock)
+        every_s = config.monitoring.retention.every.total_seconds()
+        self._upkeeping = Repeating("upkeep", self._upkeep.turn, every_s)
         metrics = config.monitoring.metrics
-        self._figures = ReplicaFigures()
+        self._figures, self._control = ReplicaFigures(), ReplicaFigures("raymlops_control")
         if metrics.port is not None:
             page = MetricsPage(metadata, clock, config.monitoring, rule)
-            self._metrics = MetricsServer(metrics.host, metrics.port, lambda: page.render() + self._figures.render())
+            figures = (self._figures, self._control)
+            self._metrics = MetricsServer(
+                metrics.host, metrics.port, lambda: page.render() + "".join(each.render() for each in figures)
+            )
+
+    def record_events(self, model: str, table: pa.Table, batch_id: str) -> int:
+        """As the core does; what is refused is remembered for whoever asks why events are lost."""
+        try:
+            return super().record_events(model, table, batch_id)
+        except (DataError, ConflictError) as error:
+            self._losses.refused(model, f"{type(error).__name__}: {error}")
+            raise
 
     def record_figures(self, model: str, replica: str, families: Sequence[Family]) -> None:
-        """Take what a replica has counted, for the metrics page."""
+        """Take what a replica has counted, for the metrics page, and see whether it has lost events."""
         self._figures.put(model, replica, families)
+        lost = sum(sample.value for family in families if family.name == _DROPPED for sample in family.samples)
+        self._losses.counted(model, replica, int(lost), self._clock.now())
 
-    def _look_after_tables(self, metadata: Metadata, clock: Clock) -> None:
-        """Pack and remove beside what is recorded and asked; a turn that fails is taken again at the next."""
-        while True:
-            time.sleep(self._config.retention.every.total_seconds())
+    def record_control_figures(self, model: str, families: Sequence[Family]) -> None:
+        """Take what the controller has counted, for the metrics page."""
+        self._control.put(model, "controller", families)
+
+    def incidents(self, model: str) -> Incidents:
+        """What became of a model's events, where that is not as it should be."""
+        return self._losses.of(model, self.out_of_bounds_rows(model))
+
+    def _tell(self, episode: Episode) -> None:
+        evidence = {"replica": episode.replica, "rows": episode.rows, "refused": episode.refused}
+        self._ledger.append_entry(episode.model, "events_lost", episode.reason, evidence, key=episode.key)
+
+
+class Upkeep:
+    """Packs and removes beside what is recorded and asked, model by model: trouble with one holds up no other.
+
+    Args:
+        monitor: Looks after one model's tables.
+        metadata: Tells the models.
+        clock: By which age is measured.
+    """
+
+    def __init__(self, monitor: MonitorService, metadata: Metadata, clock: Clock) -> None:
+        self._monitor = monitor
+        self._metadata = metadata
+        self._clock = clock
+        self.problems: dict[str, str] = {}
+        """Model -> what the last turn raised."""
+
+    def turn(self) -> None:
+        """Look after all models; what fails is taken up again at the next turn.
+
+        Raises:
+            StorageError: The models could not be listed.
+            UnavailableError: Likewise.
+        """
+        for model in self._metadata.plan_numbers():
             try:
-                for model in metadata.plan_numbers():
-                    self.maintain(model, clock.now())
-            except RaymlopsError as error:
-                _log.warning("tables of events will be looked after again: %s", error)
+                self._monitor.maintain(model, self._clock.now())
+            except Exception as error:  # whatever it is: the other models' tables need looking after, too
+                self.problems[model] = f"{type(error).__name__}: {error}"
+                _log.warning("tables of %s will be looked after again: %s", model, error, exc_info=True)
+            else:
+                self.problems.pop(model, None)

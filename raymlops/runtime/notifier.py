@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import threading
-import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import cast
@@ -22,10 +19,9 @@ from raymlops.monitoring.notifier import Notifier
 from raymlops.monitoring.webhooks import open_endpoint
 from raymlops.runtime.clients import ActorProxy
 from raymlops.runtime.names import METADATA
+from raymlops.runtime.threads import Repeating
 
 __all__ = ["NotifierActor", "build_notifier", "drift_alarm_rule"]
-
-_log = logging.getLogger(__name__)
 
 
 class NotifierActor:
@@ -38,7 +34,7 @@ class NotifierActor:
     def __init__(self, config: PlatformConfig) -> None:
         notifier = build_notifier(config, cast("Metadata", ActorProxy(METADATA)), os.environ)
         pause_s = config.monitoring.alerts.every.total_seconds()
-        threading.Thread(target=_run, args=(notifier, pause_s), name="notifier", daemon=True).start()
+        self._thread = Repeating("notifier", lambda: asyncio.run(notifier.run()), pause_s)
 
 
 def build_notifier(config: PlatformConfig, metadata: Metadata, environment: Mapping[str, str]) -> Notifier:
@@ -73,12 +69,3 @@ def _alert_rule(config: PlatformConfig) -> AlertRule:
 def _lookback(config: PlatformConfig, rule: AlertRule) -> timedelta:
     monitoring = config.monitoring
     return monitoring.late_labels + monitoring.label_delay + monitoring.window * (rule.degraded_of + 1)
-
-
-def _run(notifier: Notifier, pause_s: float) -> None:
-    while True:
-        try:
-            asyncio.run(notifier.run())
-        except Exception:
-            _log.exception("the notifier fell over, and starts again where it was")
-        time.sleep(pause_s)
