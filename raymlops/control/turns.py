@@ -74,7 +74,7 @@ class Turns:
         deadline_s: float,
         pause_max_s: float,
         monotonic: Callable[[], float] = time.monotonic,
-        start: Callable[[Callable[[], None]], None] | None = None,
+        start: Callable[[Callable[[], object]], object] | None = None,
     ) -> None:
         self._clock = clock
         self._at_once = at_once
@@ -181,5 +181,5 @@ class Turns:
         return TurnReport(known.done_at, taken_s, known.failures, problem)
 
 
-def _in_a_thread(work: Callable[[], None]) -> None:
+def _in_a_thread(work: Callable[[], object]) -> None:
     threading.Thread(target=work, name="turn", daemon=True).start()

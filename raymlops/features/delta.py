@@ -121,8 +121,10 @@ class DeltaTables:
             StorageError: nothing was written.
         """
         for each in (ingest_id, *others):
-            if each == NUMBERING or each.startswith(DIGEST):
-                raise SchemaMismatch(f"table {name!r}: ingest_id must be no name of the table's own, got {each!r}")
+            if each == NUMBERING:
+                raise SchemaMismatch(f"table {name!r}: ingest_id must not be {NUMBERING!r}, which numbers the rows")
+            if each.startswith(DIGEST):
+                raise SchemaMismatch(f"table {name!r}: ingest_id must not begin with {DIGEST!r}, got {each!r}")
         untyped = [field.name for field in rows.schema if pa.types.is_null(field.type)]
         if untyped:
             raise SchemaMismatch(f"table {name!r}: columns {untyped} must have a type, got null", columns=untyped)

@@ -62,16 +62,25 @@ class AlertFollower:
         config: Webhooks, and what to do with history.
         rule: When conditions stand.
         lookback: How long after its end a window's verdict may change.
+        platform_clock: That of the windows: what ends after it was closed before it was set back, and is left out.
+            ``None``: it is never set back.
     """
 
     def __init__(
-        self, metadata: AlertMetadata, clock: Clock, config: AlertsConfig, rule: AlertRule, lookback: timedelta
+        self,
+        metadata: AlertMetadata,
+        clock: Clock,
+        config: AlertsConfig,
+        rule: AlertRule,
+        lookback: timedelta,
+        platform_clock: Clock | None = None,
     ) -> None:
         self._metadata = metadata
         self._clock = clock
         self._config = config
         self._rule = rule
         self._lookback = lookback
+        self._platform_clock = platform_clock
         self._cursors: dict[str, AlertCursor] = {}
 
     def step(self) -> int:
@@ -109,8 +118,12 @@ class AlertFollower:
 
     def _follow_windows(self, model: str, *, first: bool) -> int:
         known = self._cursor(model) or AlertCursor(source=model)
+        now = None if self._platform_clock is None else self._platform_clock.now()
+        if now is not None and known.until is not None and known.until > now:
+            known = known.model_copy(update={"until": now})
         start = None if known.until is None else known.until - self._lookback
-        moved, alerts = read_windows(known, self._metadata.list_windows(model, start), self._rule)
+        windows = [each for each in self._metadata.list_windows(model, start) if now is None or each.end <= now]
+        moved, alerts = read_windows(known, windows, self._rule)
         return 0 if moved == known else self._put(moved, alerts, first=first)
 
     def _cursor(self, source: str) -> AlertCursor | None:

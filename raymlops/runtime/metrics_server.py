@@ -57,17 +57,21 @@ class MetricsPage:
         with self._lock:
             for model in self._metadata.plan_numbers():
                 try:
-                    self._catch_up(model, self._histories.setdefault(model, ModelHistory()))
+                    self._catch_up(model)
                 except RaymlopsError:
                     raise
                 except Exception:  # what is wrong with one model's windows must not hide the others
                     _log.exception("windows of %s could not be read for the metrics page", model)
             return exposition(self._histories, self._clock.now(), self._columns)
 
-    def _catch_up(self, model: str, history: ModelHistory) -> None:
+    def _catch_up(self, model: str) -> None:
+        history, now = self._histories.setdefault(model, ModelHistory()), self._clock.now()
+        if history.newest is not None and history.newest.end > now:  # the clock was set back
+            history = self._histories[model] = ModelHistory()
         start = None if history.newest is None else history.newest.start - self._lookback
         for window in self._metadata.list_windows(model, start):
-            history.add(window, self._rule)
+            if window.end <= now:
+                history.add(window, self._rule)
 
 
 class ReplicaFigures:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import cast
 
@@ -11,16 +13,17 @@ import pyarrow as pa
 
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
-from raymlops.errors import ConflictError, DataError
+from raymlops.errors import ConflictError, DataError, UnavailableError
 from raymlops.metadata import Metadata
 from raymlops.monitoring.incidents import Episode, Incidents, Losses
+from raymlops.monitoring.report import MonitorReport
 from raymlops.monitoring.service import MonitorService
 from raymlops.runtime.clients import ActorProxy
-from raymlops.runtime.clocks import build_clock
+from raymlops.runtime.clocks import ClockWatch, build_clock
 from raymlops.runtime.event_tables import DeltaEventTables
 from raymlops.runtime.feature_readers import open_reader
 from raymlops.runtime.metrics_server import MetricsPage, MetricsServer, ReplicaFigures
-from raymlops.runtime.names import METADATA
+from raymlops.runtime.names import CONTROLLER, METADATA
 from raymlops.runtime.notifier import drift_alarm_rule
 from raymlops.runtime.served_features import ServedFeatureAudit
 from raymlops.runtime.threads import Repeating
@@ -31,6 +34,7 @@ __all__ = ["MonitorActor"]
 _log = logging.getLogger(__name__)
 
 _DROPPED = "events_dropped_total"
+_CONTROLLER_S = 5.0
 
 
 class MonitorActor(MonitorService):
@@ -43,7 +47,8 @@ class MonitorActor(MonitorService):
         super().__init__(tables, metadata, clock, config.monitoring, audit, rule)
         self._ledger = metadata
         self._losses = Losses(self._tell)
-        self._upkeep = Upkeep(self, metadata, clock)
+        watch = ClockWatch(clock) if config.clock.kind == "system" else None
+        self._upkeep = Upkeep(self, metadata, clock, watch)
         every_s = config.monitoring.retention.every.total_seconds()
         self._upkeeping = Repeating("upkeep", self._upkeep.turn, every_s)
         metrics = config.monitoring.metrics
@@ -73,6 +78,17 @@ class MonitorActor(MonitorService):
         """Take what the controller has counted, for the metrics page."""
         self._control.put(model, "controller", families)
 
+    def report(self, model: str, start: datetime | None = None, end: datetime | None = None) -> MonitorReport:
+        """As the core does, with what the controller says stands against a retraining."""
+        found = super().report(model, start, end)
+        try:
+            controller = ActorProxy(CONTROLLER, _CONTROLLER_S)
+            status = next((each for each in controller.status() if each.model == model), None)
+        except UnavailableError as error:
+            _log.warning("the report of %s does not say what stands against a retraining: %s", model, error)
+            return found
+        return found if status is None else replace(found, reasons=status.reasons)
+
     def incidents(self, model: str) -> Incidents:
         """What became of a model's events, where that is not as it should be."""
         return self._losses.of(model, self.out_of_bounds_rows(model))
@@ -89,12 +105,16 @@ class Upkeep:
         monitor: Looks after one model's tables.
         metadata: Tells the models.
         clock: By which age is measured.
+        watch: Tells whether the clock can be believed; ``None``: it always can.
     """
 
-    def __init__(self, monitor: MonitorService, metadata: Metadata, clock: Clock) -> None:
+    def __init__(
+        self, monitor: MonitorService, metadata: Metadata, clock: Clock, watch: ClockWatch | None = None
+    ) -> None:
         self._monitor = monitor
         self._metadata = metadata
         self._clock = clock
+        self._watch = watch
         self.problems: dict[str, str] = {}
         """Model -> what the last turn raised."""
 
@@ -105,6 +125,8 @@ class Upkeep:
             StorageError: The models could not be listed.
             UnavailableError: Likewise.
         """
+        if self._watch is not None and not self._watch.believed():
+            return
         for model in self._metadata.plan_numbers():
             try:
                 self._monitor.maintain(model, self._clock.now())

@@ -18,6 +18,7 @@ from raymlops.monitoring.alerts import AlertRule
 from raymlops.monitoring.notifier import Notifier
 from raymlops.monitoring.webhooks import open_endpoint
 from raymlops.runtime.clients import ActorProxy
+from raymlops.runtime.clocks import build_clock
 from raymlops.runtime.names import METADATA
 from raymlops.runtime.threads import Repeating
 
@@ -46,7 +47,7 @@ def build_notifier(config: PlatformConfig, metadata: Metadata, environment: Mapp
     alerts, clock = config.monitoring.alerts, SystemClock()
     endpoints = [open_endpoint(webhook, environment) for webhook in alerts.webhooks]
     rule = _alert_rule(config)
-    follower = AlertFollower(metadata, clock, alerts, rule, _lookback(config, rule))
+    follower = AlertFollower(metadata, clock, alerts, rule, _lookback(config, rule), build_clock(config))
     return Notifier(follower, metadata, endpoints, clock, alerts)
 
 

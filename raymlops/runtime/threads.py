@@ -74,6 +74,6 @@ class Repeating:
             _log.warning("%s failed and will be tried again: %s", self._name, self.problem, exc_info=unforeseen)
             pause_s = max(self._every_s, 0.05) * 2 ** min(self._in_a_row, _MOST_DOUBLINGS)
             self._in_a_row += 1
-            return min(pause_s, self._pause_max_s)
+            return float(min(pause_s, self._pause_max_s))
         self.problem, self._in_a_row = None, 0
         return self._every_s

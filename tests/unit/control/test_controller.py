@@ -267,7 +267,8 @@ class TestTrouble:
     def test_a_store_in_trouble(self, world: ControlWorld) -> None:
         world.observer.trouble = StorageError("locked")
         assert world.step() == []
-        assert world.controller.status() == []
+        (status,) = world.controller.status()
+        assert (status.phase, status.champion, status.problem) == (Phase.UNKNOWN, None, "StorageError: locked")
         world.observer.trouble = None
         world.close_window(drifted=True)
         assert world.actions == []

@@ -192,7 +192,7 @@ def test_the_audit_is_bounded_and_the_same_when_repeated(shop: Shop) -> None:
         shop.config,
         ServedFeatureAudit(shop.metadata, shop.reader),
     )
-    again._next["m"] = START  # a window that was closed and not stored
+    again._schedule._next["m"] = START  # a window that was closed and not stored
     assert again.close_windows("m", START + DAY) == [record]
 
 

@@ -289,10 +289,10 @@ def test_an_ingest_that_was_cut_off_behind_the_quarantine_is_completed(
 ) -> None:
     whole = DeltaTables.append
 
-    def cut_off(tables: DeltaTables, name: str, rows: Any, *, ingest_id: str) -> Any:
+    def cut_off(tables: DeltaTables, name: str, rows: Any, **more: Any) -> Any:
         if tables is store._tables:
             raise StorageError("the disk is gone")
-        return whole(tables, name, rows, ingest_id=ingest_id)
+        return whole(tables, name, rows, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(DeltaTables, "append", cut_off)

@@ -42,7 +42,7 @@ class MemoryTables:
         table: pa.Table,
         *,
         ingest_id: str,
-        told_by: Sequence[str] | None = None,  # noqa: ARG002 - no test of these tables reuses an id
+        told_by: Sequence[str] | None = None,
     ) -> object:
         if (name, ingest_id) not in self.seen:
             self.seen.add((name, ingest_id))

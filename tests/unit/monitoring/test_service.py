@@ -117,7 +117,7 @@ def test_earlier_events_that_come_later_open_an_earlier_window(world: Any) -> No
     monitor = world.monitor()
     monitor.record_events("m", world.events(3, 100), "later")
     assert monitor.close_windows("m", START) == []
-    monitor._next.clear()
+    monitor._schedule._next.clear()
     monitor.record_events("m", world.events(1, 100), "earlier")
     assert [record.start for record in monitor.close_windows("m", START + 2 * WEEK + DAY)] == [START + WEEK]
 

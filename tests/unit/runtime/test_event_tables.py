@@ -84,11 +84,13 @@ class Gathered:
     def append(self, tables: DeltaEventTables, hours: Sequence[int], monkeypatch: pytest.MonkeyPatch) -> None:
         writing, released, original = threading.Event(), threading.Event(), DeltaTables.append
 
-        def held(of: DeltaTables, name: str, table: pa.Table, *, ingest_id: str, others: Sequence[str] = ()) -> Any:
+        def held(
+            of: DeltaTables, name: str, table: pa.Table, *, ingest_id: str, others: Sequence[str], **more: Any
+        ) -> Any:
             writing.set()
             assert released.wait(30)
             self.commits.append((ingest_id, *others))
-            done = original(of, name, table, ingest_id=ingest_id, others=others)
+            done = original(of, name, table, ingest_id=ingest_id, others=others, **more)
             if self.fails:
                 raise StorageError("the disk is full")
             return done
