@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from raymlops.clock import Clock
 from raymlops.config.control import ControlConfig
@@ -110,7 +111,7 @@ class Controller:
         decisions: list[Decision] = []
         with self._stepping:
             for model in self._observer.models():
-                self._turns.run(model, lambda model=model: self._turn(model, decisions))
+                self._turns.run(model, partial(self._turn, model, decisions))
         return decisions
 
     def start_turns(self) -> list[str]:

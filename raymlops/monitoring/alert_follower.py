@@ -117,14 +117,14 @@ class AlertFollower:
         return self._put(known.model_copy(update={"sequence": sequence}), alerts, first=first)
 
     def _follow_windows(self, model: str, *, first: bool) -> int:
-        known = self._cursor(model) or AlertCursor(source=model)
+        before = known = self._cursor(model) or AlertCursor(source=model)
         now = None if self._platform_clock is None else self._platform_clock.now()
         if now is not None and known.until is not None and known.until > now:
             known = known.model_copy(update={"until": now})
         start = None if known.until is None else known.until - self._lookback
         windows = [each for each in self._metadata.list_windows(model, start) if now is None or each.end <= now]
         moved, alerts = read_windows(known, windows, self._rule)
-        return 0 if moved == known else self._put(moved, alerts, first=first)
+        return 0 if moved == before else self._put(moved, alerts, first=first)
 
     def _cursor(self, source: str) -> AlertCursor | None:
         if source not in self._cursors:

@@ -31,6 +31,7 @@ from raymlops.monitoring.rollup import PeriodProfile, roll_up
 from raymlops.monitoring.schedule import WindowSchedule, events_name, grid, labels_name
 from raymlops.monitoring.served_features import ServedFeatures
 from raymlops.monitoring.traffic import HISTORY, TrafficHistory
+from raymlops.monitoring.unjudged import UnjudgedWindows
 from raymlops.monitoring.version_domains import VersionDomains
 from raymlops.monitoring.version_estimators import VersionEstimators
 from raymlops.monitoring.version_references import VersionReferences
@@ -78,6 +79,7 @@ class MonitorService:
         self._alarm = alarm or AlarmRule()
         self._closing: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._schedule = WindowSchedule(tables, metadata, self._config)
+        self._unjudged = UnjudgedWindows(metadata, self._config.window)
         self._out_of_bounds: Counter[str] = Counter()
         self._references = VersionReferences(metadata)
         self._segments = VersionSegments(metadata, self._config.segments)
@@ -165,7 +167,10 @@ class MonitorService:
             start = self._schedule.next_start(model, now)
             marks = self._profiles.catch_up(model, events_name(model), start)
             while start is not None and self._schedule.due(start, now) and len(closed) != limit:
-                record = self._close(model, start, marks)
+                try:
+                    record = self._close(model, start, marks)
+                except Exception as error:
+                    record = self._unjudged.after(model, start, error)
                 if record is None:
                     break
                 self._history(model, start).add(record)

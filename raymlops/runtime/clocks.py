@@ -11,7 +11,7 @@ from raymlops.clock import Clock, ReplayClock, SystemClock
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError
 
-__all__ = ["ClockWatch", "build_clock"]
+__all__ = ["ClockMoved", "ClockWatch", "build_clock"]
 
 _log = logging.getLogger(__name__)
 
@@ -78,3 +78,20 @@ class ClockWatch:
 
     def _believe(self, now: datetime) -> None:
         self._at, self._at_s, self._jumped_at_s = now, self._monotonic(), None
+
+
+class ClockMoved:
+    """Tells whether a clock has moved by a step since it last said so; the first answer is yes."""
+
+    def __init__(self, clock: Clock, step: timedelta) -> None:
+        self._clock = clock
+        self._step = step
+        self._last = clock.now() - step
+
+    def __call__(self) -> bool:
+        now = self._clock.now()
+        # a replay that begins anew sets the clock back
+        if self._last <= now < self._last + self._step:
+            return False
+        self._last = now
+        return True

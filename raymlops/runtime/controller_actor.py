@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import cast
 
-from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
 from raymlops.control import Controller, ControlStatus
 from raymlops.metadata import Metadata
@@ -13,7 +11,7 @@ from raymlops.monitoring.incidents import Incidents
 from raymlops.monitoring.service import MonitorService
 from raymlops.runtime.actuator import ClusterObserver, RayActuator, Rescorer, pipeline_finder
 from raymlops.runtime.clients import ActorProxy, wake_projector
-from raymlops.runtime.clocks import build_clock
+from raymlops.runtime.clocks import ClockMoved, build_clock
 from raymlops.runtime.control_metrics import control_families
 from raymlops.runtime.endpoints import EndpointOperator
 from raymlops.runtime.event_tables import DeltaEventTables
@@ -97,7 +95,7 @@ class ControllerService(Controller):
         made_by_configuration = config.clock.start is not None
         if (config.control.on_replay or ("advance" if made_by_configuration else "step")) == "step":
             return None
-        moved = _Moved(self._clock, config.control.every)
+        moved = ClockMoved(self._clock, config.control.every)
         return Repeating("reconcile", lambda: moved() and self.step(), _CLOCK_LOOK_S, pause_max_s=5.0)
 
     def _loop_problem(self) -> str | None:
@@ -116,20 +114,3 @@ class ControllerService(Controller):
     def _send_figures(self) -> None:
         for status in self.status():
             self._monitor.record_control_figures(status.model, control_families(status))
-
-
-class _Moved:
-    """Tells whether a clock has moved by a step since it last said so; the first answer is yes."""
-
-    def __init__(self, clock: Clock, step: timedelta) -> None:
-        self._clock = clock
-        self._step = step
-        self._last = clock.now() - step
-
-    def __call__(self) -> bool:
-        now = self._clock.now()
-        # a replay that begins anew sets the clock back
-        if self._last <= now < self._last + self._step:
-            return False
-        self._last = now
-        return True

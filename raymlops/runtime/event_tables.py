@@ -81,7 +81,7 @@ class DeltaEventTables:
         self._line.append((name, shape), table, ingest_id, digest)
         return None
 
-    def _write(self, key: tuple[str, str], batches: Mapping[str, Batch]) -> dict[str, ConflictError]:
+    def _write(self, key: tuple[str, str], batches: Mapping[str, Batch[tuple[str, str]]]) -> dict[str, ConflictError]:
         """Append what several callers brought in one commit, but for what is known already; returns what is refused."""
         with self._appending:
             current = self._open_generation(*key)

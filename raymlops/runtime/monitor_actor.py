@@ -11,7 +11,6 @@ from typing import cast
 
 import pyarrow as pa
 
-from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConflictError, DataError, UnavailableError
 from raymlops.metadata import Metadata
@@ -27,6 +26,7 @@ from raymlops.runtime.names import CONTROLLER, METADATA
 from raymlops.runtime.notifier import drift_alarm_rule
 from raymlops.runtime.served_features import ServedFeatureAudit
 from raymlops.runtime.threads import Repeating
+from raymlops.runtime.upkeep import Upkeep
 from raymlops.serving.metrics import Family
 
 __all__ = ["MonitorActor"]
@@ -96,42 +96,3 @@ class MonitorActor(MonitorService):
     def _tell(self, episode: Episode) -> None:
         evidence = {"replica": episode.replica, "rows": episode.rows, "refused": episode.refused}
         self._ledger.append_entry(episode.model, "events_lost", episode.reason, evidence, key=episode.key)
-
-
-class Upkeep:
-    """Packs and removes beside what is recorded and asked, model by model: trouble with one holds up no other.
-
-    Args:
-        monitor: Looks after one model's tables.
-        metadata: Tells the models.
-        clock: By which age is measured.
-        watch: Tells whether the clock can be believed; ``None``: it always can.
-    """
-
-    def __init__(
-        self, monitor: MonitorService, metadata: Metadata, clock: Clock, watch: ClockWatch | None = None
-    ) -> None:
-        self._monitor = monitor
-        self._metadata = metadata
-        self._clock = clock
-        self._watch = watch
-        self.problems: dict[str, str] = {}
-        """Model -> what the last turn raised."""
-
-    def turn(self) -> None:
-        """Look after all models; what fails is taken up again at the next turn.
-
-        Raises:
-            StorageError: The models could not be listed.
-            UnavailableError: Likewise.
-        """
-        if self._watch is not None and not self._watch.believed():
-            return
-        for model in self._metadata.plan_numbers():
-            try:
-                self._monitor.maintain(model, self._clock.now())
-            except Exception as error:  # whatever it is: the other models' tables need looking after, too
-                self.problems[model] = f"{type(error).__name__}: {error}"
-                _log.warning("tables of %s will be looked after again: %s", model, error, exc_info=True)
-            else:
-                self.problems.pop(model, None)

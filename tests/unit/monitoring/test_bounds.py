@@ -102,6 +102,7 @@ def test_labels_of_odd_instants_are_counted_and_close_nothing(world: Any, odd: d
     monitor, events = world.monitor(), world.events(0, 300)
     monitor.record_events("m", events, "e")
     labels = world.labels(events)
+    world.metadata.champion = 1
     world.clock.advance_to(START + WEEK)
     monitor.record_labels("m", labels, "good")
     monitor.record_labels("m", labels.set_column(3, "event_time", pa.array([odd] * 300, INSTANT)), "odd")
