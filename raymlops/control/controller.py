@@ -21,21 +21,20 @@ from raymlops.control.decisions import (
     StartRetraining,
     decision_of,
 )
+from raymlops.control.folding import ALL_MODELS, FoldedLedger
+from raymlops.control.looks import Looks
 from raymlops.control.plans import Progress
 from raymlops.control.ports import Actuator, Ledger, Observer
 from raymlops.control.reasons import reasons_against
-from raymlops.control.rollout import Look, Observation, Rollout, decide, retrain_verdict
+from raymlops.control.rollout import Observation, Rollout, decide, retrain_verdict
 from raymlops.control.status import ControlStatus, describe, with_turns
 from raymlops.control.turns import TurnReport, Turns
 from raymlops.control.why import History, Why, explain
-from raymlops.errors import DeploymentError, InvalidTransition, LedgerBroken, RaymlopsError, StaleWrite
+from raymlops.errors import DeploymentError, InvalidTransition, RaymlopsError, StaleWrite
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.plans import ServingPlan
 
 __all__ = ["ALL_MODELS", "Controller"]
-
-ALL_MODELS = "*"
-"""Subject of the ledger entries that pause and resume the loop for all models."""
 
 _MAX_TURNS = 16
 """Decisions about one model in one step; more would be two rules that undo each other."""
@@ -79,14 +78,10 @@ class Controller:
         self._config = config
         self._label_delay = label_delay
         self._stepping = threading.Lock()
-        self._folding = threading.Lock()
-        self._sequence = 0
-        self._rollouts: dict[str, Rollout] = {}
-        self._unreadable: dict[str, str] = {}
-        """Subject -> why one of its ledger entries cannot be folded."""
+        self._folded = FoldedLedger(ledger)
+        self._looks = Looks(observer, config)
         self._carried_out: dict[str, str] = {}
         self._tries: dict[str, int] = {}
-        self._looks: dict[tuple[str, str], tuple[datetime, datetime]] = {}
         self._statuses: dict[str, ControlStatus] = {}
         self._turns = Turns(
             clock,
@@ -184,8 +179,9 @@ class Controller:
 
     def _decide_and_act(self, model: str, decisions: list[Decision]) -> None:
         for _ in range(_MAX_TURNS):
-            folded = self._catch_up()
-            state, seen = self._state(model), self._observe(model)
+            folded = self._folded.catch_up()
+            state, seen = self._folded.state(model), self._observe(model)
+            state = replace(state, paused=state.paused or not self._config.enabled)
             self._statuses[model] = self._describe(state, seen)
             pending = state.pending
             if pending is not None and self._carried_out.get(model) != pending.key:
@@ -199,34 +195,6 @@ class Controller:
             if self._record(decision).sequence <= folded:
                 raise InvalidTransition(f"decision {decision.key} was taken before and is over", key=decision.key)
             decisions.append(decision)
-
-    def _catch_up(self) -> int:
-        """Fold what the ledger holds beyond what was folded, whoever wrote it; returns how far it was read."""
-        entries = self._ledger.entries(after=self._sequence)
-        with self._folding:  # not while the ledger is asked: who is slow there must hold up nobody
-            for entry in entries:
-                if entry.sequence > self._sequence:
-                    self._fold(entry)
-                    self._sequence = entry.sequence
-            return self._sequence
-
-    def _fold(self, entry: LedgerEntry) -> None:
-        """Fold one entry; one that cannot be read is the trouble of its subject alone."""
-        try:
-            decision = decision_of(entry)
-            if decision is not None:
-                self._rollouts[entry.subject] = self._rollouts.get(entry.subject, Rollout()).apply(decision)
-        except Exception as error:
-            self._unreadable[entry.subject] = f"entry {entry.sequence}: {type(error).__name__}: {error}"
-
-    def _state(self, model: str) -> Rollout:
-        with self._folding:
-            broken = self._unreadable.get(model) or self._unreadable.get(ALL_MODELS)
-            state = self._rollouts.get(model, Rollout())
-            everything = self._rollouts.get(ALL_MODELS, Rollout())
-        if broken is not None:
-            raise LedgerBroken(f"the ledger of {model!r} cannot be read: {broken}", model=model)
-        return replace(state, paused=state.paused or everything.paused or not self._config.enabled)
 
     def _record(self, decision: Decision) -> LedgerEntry:
         return self._ledger.append_entry(
@@ -281,12 +249,11 @@ class Controller:
     def _decide(self, state: Rollout, seen: Observation) -> Decision | None:
         if state.paused:
             return None
-        trial_look, health_look = self._look_at_trial(seen), self._look_at_health(seen)
+        trial_look, health_look = self._looks.at_trial(seen), self._looks.at_health(seen)
         decision = decide(state, replace(seen, trial_look=trial_look, health_look=health_look), self._config)
         if decision is None:
             for look in (trial_look, health_look):
-                if look is not None:
-                    self._looks[seen.model, look.kind] = look.since, look.at
+                self._looks.taken(seen.model, look)
         return decision
 
     def _observe(self, model: str) -> Observation:
@@ -299,35 +266,6 @@ class Controller:
             windows=self._observer.windows(model, min(plan_history.champion_since(plans), now)),
             trainable=self._observer.trainable(model),
         )
-
-    def _look_at_trial(self, seen: Observation) -> Look | None:
-        if seen.plan.trial is None:
-            return None
-        config = self._config.trial
-        since = plan_history.trial_since(seen.plans)
-        at = self._due(seen, "trial", since, config.look_every)
-        if at is None:
-            return None
-        evidence = self._observer.trial_evidence(
-            seen.plan, since=since, until=at, labelled_until=max(since, at - config.label_delay)
-        )
-        return Look(kind="trial", since=since, at=at, trial=evidence)
-
-    def _look_at_health(self, seen: Observation) -> Look | None:
-        if seen.plan.backup is None:
-            return None
-        config = self._config.health
-        since = plan_history.champion_since(seen.plans)
-        at = self._due(seen, "health", since, config.look_every)
-        if at is None:
-            return None
-        health = self._observer.health(seen.plan, since=max(since, at - config.window), until=at)
-        return Look(kind="health", since=since, at=at, health=health)
-
-    def _due(self, seen: Observation, kind: str, since: datetime, every: timedelta) -> datetime | None:
-        """The newest instant of the grid ``since + n * every`` that nobody looked at yet."""
-        at = since + (seen.now - since) // every * every
-        return at if at > since and self._looks.get((seen.model, kind)) != (since, at) else None
 
     def _describe(self, state: Rollout, seen: Observation) -> ControlStatus:
         reasons = reasons_against(state, seen, self._config, label_delay=self._label_delay)

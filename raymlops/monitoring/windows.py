@@ -60,7 +60,7 @@ def observe_window(data: WindowData, config: MonitoringConfig) -> tuple[WindowRe
         usual=data.usual,
     )
     quality = join_quality(quality, judge_served_features(data.served_features, config.feature_audit))
-    record = WindowRecord(
+    return WindowRecord(
         model=data.model,
         start=data.start,
         end=data.end,
@@ -93,8 +93,7 @@ def observe_window(data: WindowData, config: MonitoringConfig) -> tuple[WindowRe
         degraded=bool(how.degraded),
         degraded_reason=how.degraded,
         estimated_degraded=how.estimated_degraded,
-    )
-    return record, drift.profile
+    ), drift.profile
 
 
 def refresh_window(record: WindowRecord, data: WindowData, until: datetime, config: MonitoringConfig) -> WindowRecord:

@@ -261,7 +261,7 @@ class TestTrouble:
     def test_a_key_that_was_used_up_is_no_endless_loop(self, world: ControlWorld) -> None:
         world.close_window(drifted=True)
         world.step()
-        world.controller._rollouts.clear()  # never happens: it forgets what it folded, and the run is gone too
+        world.controller._folded._rollouts.clear()  # never happens: it forgets what it folded, and the run is gone too
         world.observer.runs_of.clear()
         assert world.step() == []
         assert "was taken before and is over" in (world.controller.status()[0].problem or "")
