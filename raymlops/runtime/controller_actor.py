@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import cast
 
 from raymlops.config.platform import PlatformConfig
@@ -20,6 +21,7 @@ from raymlops.runtime.monitor_actor import MonitorActor
 from raymlops.runtime.names import METADATA, MONITOR
 from raymlops.runtime.operators import RunOperator
 from raymlops.runtime.threads import Repeating
+from raymlops.serving.model import Model
 
 __all__ = ["ControllerService"]
 
@@ -27,6 +29,18 @@ _WINDOWS_AT_ONCE = 32
 """Windows that one turn closes at most, so that it looks at trials and health in between."""
 _CLOCK_LOOK_S = 0.05
 _FIGURES_S = 5.0
+
+
+class _SharedRescorer(Rescorer):
+    """The rescorer for turns that are side by side: what one loads, another may let go."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        super().__init__(metadata)
+        self._loading = threading.Lock()
+
+    def _load(self, model: str, version: int) -> Model:
+        with self._loading:
+            return super()._load(model, version)
 
 
 class ControllerService(Controller):
@@ -49,7 +63,7 @@ class ControllerService(Controller):
             events,
             pipeline_of=find_pipeline,
             window=config.monitoring.window,
-            rescore=Rescorer(metadata).of,
+            rescore=_SharedRescorer(metadata).of,
             jobs=jobs,
         )
         actuator = RayActuator(
