@@ -173,7 +173,7 @@ class Intake:
             if screened.faults and self._on_invalid == "quarantine":
                 refused = self._refused(table, screened)
                 self.bad.add(refused)
-                self._bad_digest.update(refused.select(["row", "values"]))
+                self._bad_digest.update(refused.select(["values"]))
             self._given += table.num_rows
         if self._on_invalid == "reject":
             self._tally.raise_if_any(self._owner, view=self._view.name, rows=self._given, rejected=self._rejected)
