@@ -93,10 +93,12 @@ def _hashes(array: Any) -> Hashes:
         array = array.cast(pa.int32() if given.bit_width == 32 else pa.int64()).cast(pa.int64())
     if types.is_floating(array.type):
         numbers = pc.fill_null(array.cast(pa.float64()), 0.0).to_numpy()
-        return np.ascontiguousarray(numbers).view(np.uint64)
+        bits: Hashes = np.ascontiguousarray(numbers).view(np.uint64)
+        return bits
     if types.is_integer(array.type):
         zero = pa.scalar(0, pa.int8()).cast(array.type)
-        return np.asarray(pc.fill_null(array, zero).to_numpy()).astype(np.uint64)
+        whole: Hashes = pc.fill_null(array, zero).to_numpy().astype(np.uint64)
+        return whole
     texts = [repr(value).encode() for value in array.to_pylist()]
     return _of_texts(pa.array(texts, pa.large_binary()))
 
@@ -116,7 +118,8 @@ def _of_texts(array: Any) -> Hashes:
     places = (np.arange(len(content)) - np.repeat(starts, lengths)).astype(np.uint64)
     weighed = (content.astype(np.uint64) + np.uint64(1)) * _mixed((places + np.uint64(1)) * _GOLDEN)
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(weighed, dtype=np.uint64)])
-    return sums[starts + lengths] - sums[starts] + lengths.astype(np.uint64)
+    found: Hashes = sums[starts + lengths] - sums[starts] + lengths.astype(np.uint64)
+    return found
 
 
 def _mixed(numbers: Hashes) -> Hashes:
