@@ -102,8 +102,6 @@ class ControllerService(Controller):
         ]
 
     def _start_loop(self, config: PlatformConfig) -> Repeating | None:
-        if not config.control.enabled:
-            return None
         if config.clock.kind == "system":
             return Repeating("reconcile", self.start_turns, config.control.every.total_seconds(), pause_max_s=5.0)
         made_by_configuration = config.clock.start is not None
