@@ -8,6 +8,8 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import tempfile
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -98,6 +100,26 @@ class ReplayClock:
             self._map = mmap.mmap(handle, _INSTANT.size)
         finally:
             os.close(handle)
+
+    @classmethod
+    def opened(cls, path: Path, first: datetime | None) -> ReplayClock:
+        """The clock in a file; where there is none, one that begins at ``first``, whichever process comes first.
+
+        Raises:
+            FileNotFoundError: ``first`` is ``None`` and there is no file.
+            OSError: The file cannot be made or read.
+        """
+        if first is not None and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(_INSTANT.pack(to_us(first)))
+                with suppress(FileExistsError):
+                    os.link(made, path)  # all of it or nothing, and never in place of a clock that runs
+            finally:
+                os.unlink(made)
+        return cls(path)
 
     def now(self) -> datetime:
         return from_us(_INSTANT.unpack_from(self._map)[0])

@@ -31,7 +31,7 @@ def render_report(report: MonitorReport, *, columns: int = 8, windows: int = 10)
         windows: So many of the newest windows.
     """
     if not report.windows:
-        return Text(f"{report.model}: no window has been closed yet")
+        return Group(Text(f"{report.model}: no window has been closed yet"), *_against_retraining(report))
     # names come from data: as Text, what looks like markup in them is printed as it is
     return Group(*_parts(report, columns, windows))
 
@@ -103,6 +103,7 @@ def _parts(report: MonitorReport, columns: int, windows: int) -> Iterator[Render
         if len(explaining) > columns:
             yield Text(f"and {len(explaining) - columns} more: see `monitor profile`", style="dim")
     yield from _overall(report)
+    yield from _against_retraining(report)
     if newest.feature_ages:
         yield Text("\nHow old the features were in the newest window", style="bold")
         ages = Table("view", "median", "95% younger than", "without a row", box=None, pad_edge=False)
@@ -123,6 +124,18 @@ def _overall(report: MonitorReport) -> Iterator[RenderableType]:
         moved = Text("drift", style="red") if one.drifted else Text("no")
         told = ", ".join(f"{name} {share:.0%}" for name, share in one.columns.items()) if one.drifted else ""
         table.add_row(one.what, f"{one.score:.4f}", f"{one.threshold:.4f}", f"{one.p_value:.2g}", moved, Text(told))
+    yield table
+
+
+def _against_retraining(report: MonitorReport) -> Iterator[RenderableType]:
+    """What keeps the model from being retrained now, and what would end that."""
+    if not report.reasons:
+        return
+    yield Text("\nWhat stands against a retraining now", style="bold")
+    table = Table("what", "why", "what ends it", "until", box=None, pad_edge=False)
+    for reason in report.reasons:
+        until = "-" if reason.until is None else f"{reason.until:%Y-%m-%d %H:%M}"
+        table.add_row(reason.kind.replace("_", " "), Text(reason.text), Text(reason.remedy), until)
     yield table
 
 

@@ -20,7 +20,8 @@ class ClockConfig(Section):
     path: Path | None = None
     """File of the replay clock; null is ``clock`` in the home."""
     start: AwareDatetime | None = None
-    """First instant of the replay clock, with its zone; null keeps what the file holds."""
+    """First instant of the replay clock, with its zone, where its file is not there yet; a clock that is there goes on
+    where it is."""
 
     @model_validator(mode="after")
     def _replay_only(self) -> Self:

@@ -138,7 +138,16 @@ class ControlConfig(Section):
     enabled: bool = True
     """Whether the loop decides by itself; off, it only shows what it sees."""
     every: Span = _d("1s")
-    """Pause, on the wall clock, between two turns."""
+    """Pause, on the wall clock, between two looks for turns that are due."""
+    on_replay: Literal["step", "advance"] | None = None
+    """On a replay clock, when turns are taken: ``step`` only when told, ``advance`` also whenever the clock has moved
+    by ``every``. Null is ``advance`` where ``clock.start`` makes the clock, else ``step``."""
+    turns_at_once: int = Field(4, ge=1)
+    """Turns of different models side by side; one beyond its deadline is not counted."""
+    turn_deadline: Span = _d("30s")
+    """A turn that takes longer is shown as a problem of its model; the turns of others do not wait for it."""
+    turn_pause_max: Span = _d("15s")
+    """A model whose turn failed rests for a second, twice as long after each further failure, and this at most."""
     act_attempts: int = Field(10, ge=1)
     """How often in a row an action is tried while a process is unavailable, before the decision is abandoned."""
     triggers: TriggersConfig = TriggersConfig()

@@ -144,6 +144,10 @@ class MonitoringConfig(Section):
     stay as they were judged."""
     late_labels_every: Span = _d("1h")
     """How often closed windows are looked at again for late labels."""
+    max_event_age: Span = _d("400d")
+    """An event that is about an instant longer than this before it was answered is kept, and belongs to no window."""
+    max_event_lead: Span = _d("1d")
+    """The same of one that is about an instant later than this after it was answered."""
     drift: DriftConfig = DriftConfig()
     """When a window counts as drifted."""
     performance: PerformanceConfig = PerformanceConfig()

@@ -1,7 +1,7 @@
 """The loop that keeps models right: triggers, the retraining policy, the rollout, and the controller over them."""
 
 from raymlops.control.backtest import Backtested, backtest
-from raymlops.control.controller import ALL_MODELS, Controller, ControlStatus, Phase
+from raymlops.control.controller import ALL_MODELS, Controller
 from raymlops.control.decisions import (
     Abandon,
     Block,
@@ -22,7 +22,11 @@ from raymlops.control.judge import Judgement, Verdict, judge
 from raymlops.control.observer import EventSource, StoreObserver
 from raymlops.control.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
 from raymlops.control.ports import Actuator, Ledger, Observer
+from raymlops.control.reasons import reasons_against
 from raymlops.control.rollout import Observation, Rollout, decide
+from raymlops.control.status import ControlStatus, Phase
+from raymlops.control.turns import TurnReport, Turns
+from raymlops.control.why import History, Why, explain
 
 __all__ = [
     "ALL_MODELS",
@@ -37,6 +41,7 @@ __all__ = [
     "EventSource",
     "FailRun",
     "Health",
+    "History",
     "Judgement",
     "Ledger",
     "Losses",
@@ -59,11 +64,16 @@ __all__ = [
     "StoreObserver",
     "TrialEvidence",
     "TrialScope",
+    "TurnReport",
+    "Turns",
     "Verdict",
+    "Why",
     "backtest",
     "decide",
     "decision_of",
+    "explain",
     "gather_evidence",
     "gather_health",
     "judge",
+    "reasons_against",
 ]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
-from enum import StrEnum
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from raymlops.clock import Clock
 from raymlops.config.control import ControlConfig
@@ -22,55 +21,27 @@ from raymlops.control.decisions import (
     StartRetraining,
     decision_of,
 )
+from raymlops.control.folding import ALL_MODELS, FoldedLedger
+from raymlops.control.looks import Looks
 from raymlops.control.plans import Progress
-from raymlops.control.policies import RetrainVerdict
 from raymlops.control.ports import Actuator, Ledger, Observer
-from raymlops.control.rollout import Look, Observation, Rollout, decide, retrain_verdict
+from raymlops.control.reasons import reasons_against
+from raymlops.control.rollout import Observation, Rollout, decide, retrain_verdict
+from raymlops.control.status import ControlStatus, describe, with_turns
+from raymlops.control.turns import TurnReport, Turns
+from raymlops.control.why import History, Why, explain
 from raymlops.errors import DeploymentError, InvalidTransition, RaymlopsError, StaleWrite
 from raymlops.records.ledger import LedgerEntry
-from raymlops.records.plans import ServingPlan, Trial
-from raymlops.records.record import Instant, Record
+from raymlops.records.plans import ServingPlan
 
-__all__ = ["ALL_MODELS", "ControlStatus", "Controller", "Phase"]
-
-ALL_MODELS = "*"
-"""Subject of the ledger entries that pause and resume the loop for all models."""
+__all__ = ["ALL_MODELS", "Controller"]
 
 _MAX_TURNS = 16
 """Decisions about one model in one step; more would be two rules that undo each other."""
 
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _DEPLOY_ATTEMPTS = 3
 """How often a plan is tried that does not come up; a replica that is being restarted is no reason to give up."""
-
-_log = logging.getLogger(__name__)
-
-
-class Phase(StrEnum):
-    """What is under way for a model."""
-
-    SERVING = "serving"
-    RETRAINING = "retraining"
-    ON_TRIAL = "on_trial"
-    PAUSED = "paused"
-
-
-class ControlStatus(Record):
-    """What the controller sees of one model, as of its last turn."""
-
-    model: str
-    phase: Phase
-    champion: int
-    champion_since: Instant
-    backup: int | None
-    trial: Trial | None
-    blocked: tuple[int, ...] = ()
-    """Versions that answer nobody until they are unblocked."""
-    run_id: str | None
-    """A run under way."""
-    verdict: RetrainVerdict
-    """What the retraining policy says about the champion's windows."""
-    problem: str | None = None
-    """Why the last turn came to no end; it is taken up again by the next one."""
 
 
 class Controller:
@@ -78,8 +49,8 @@ class Controller:
 
     Owns nothing but the order of these four: the decision is in the ledger before anything is done about it, so that
     a controller that was killed at any point goes on where it was. What was recorded last and may not be carried out
-    is carried out again; keys, run ids and plan numbers make that happen once. Thread-safe; steps run one at a time,
-    and the other methods do not wait for them.
+    is carried out again; keys, run ids and plan numbers make that happen once. A turn of one model is apart from those
+    of all others: it may fail, or take long, and they go on. Thread-safe.
 
     Args:
         clock: The only source of time.
@@ -87,27 +58,40 @@ class Controller:
         observer: Shows the platform.
         actuator: Carries decisions out.
         config: Triggers, limits and levels.
+        label_delay: How long after its end a window closes; only told, never waited for.
     """
 
     def __init__(
-        self, *, clock: Clock, ledger: Ledger, observer: Observer, actuator: Actuator, config: ControlConfig
+        self,
+        *,
+        clock: Clock,
+        ledger: Ledger,
+        observer: Observer,
+        actuator: Actuator,
+        config: ControlConfig,
+        label_delay: timedelta = timedelta(0),
     ) -> None:
         self._clock = clock
         self._ledger = ledger
         self._observer = observer
         self._actuator = actuator
         self._config = config
-        self._lock = threading.Lock()
-        self._sequence = 0
-        self._rollouts: dict[str, Rollout] = {}
+        self._label_delay = label_delay
+        self._stepping = threading.Lock()
+        self._folded = FoldedLedger(ledger)
+        self._looks = Looks(observer, config)
         self._carried_out: dict[str, str] = {}
         self._tries: dict[str, int] = {}
-        self._looks: dict[tuple[str, str], tuple[datetime, datetime]] = {}
         self._statuses: dict[str, ControlStatus] = {}
-        self._problems: dict[str, str] = {}
+        self._turns = Turns(
+            clock,
+            at_once=config.turns_at_once,
+            deadline_s=config.turn_deadline.total_seconds(),
+            pause_max_s=config.turn_pause_max.total_seconds(),
+        )
 
     def step(self) -> list[Decision]:
-        """Take turns until there is nothing left to decide now.
+        """Take a turn of every model, one after the other by name, until there is nothing left to decide now.
 
         Trouble with one model does not keep the others waiting: it is logged, shown by ``status``, and tried again by
         the next step.
@@ -120,23 +104,47 @@ class Controller:
             UnavailableError: Likewise.
         """
         decisions: list[Decision] = []
-        with self._lock:
+        with self._stepping:
             for model in self._observer.models():
-                try:
-                    self._step_model(model, decisions)
-                except RaymlopsError as error:
-                    self._problems[model] = f"{type(error).__name__}: {error}"
-                    _log.warning("control of %s is held up: %s", model, self._problems[model])
-                else:
-                    self._problems.pop(model, None)
+                self._turns.run(model, partial(self._turn, model, decisions))
         return decisions
 
+    def start_turns(self) -> list[str]:
+        """Start the turns that are due, side by side, and wait for none of them.
+
+        Returns:
+            The models whose turns were started; a model whose turn is still under way is not among them.
+
+        Raises:
+            StorageError: The list of models could not be read.
+            UnavailableError: Likewise.
+        """
+        return self._turns.start_due(self._observer.models(), lambda model: self._turn(model, []))
+
     def status(self) -> list[ControlStatus]:
-        """What the last step saw, by model."""
+        """What the last turns saw, by model."""
+        reports, trouble = self._turns.reports(), self._loop_problem()
         return [
-            status.model_copy(update={"problem": self._problems.get(model)})
-            for model, status in sorted(self._statuses.items())
+            with_turns(self._statuses.get(model, ControlStatus(model=model)), reports.get(model, TurnReport()), trouble)
+            for model in sorted({*self._statuses, *reports})
         ]
+
+    def why(self, model: str, at: datetime | None = None) -> Why:
+        """What stood about a model at an instant, now by default: its verdict, and all that was against a retraining.
+
+        Raises:
+            NotFoundError: The model was not deployed then.
+        """
+        entries = [*self._ledger.entries(model), *self._ledger.entries(ALL_MODELS)]
+        plans = self._observer.plans(model)
+        history = History(
+            entries=tuple(sorted(entries, key=lambda entry: entry.sequence)),
+            plans=tuple(plans),
+            runs=tuple(self._observer.runs(model)),
+            windows=tuple(self._observer.windows(model, _LONG_AGO)) if plans else (),
+            trainable=self._observer.trainable(model),
+        )
+        return explain(model, history, at or self._clock.now(), self._config, label_delay=self._label_delay)
 
     def pause(self, model: str | None = None, *, reason: str) -> LedgerEntry:
         """Stop deciding about ``model``, or about all. What was recorded before is still carried out.
@@ -156,10 +164,24 @@ class Controller:
             return switches[-1]
         return self._record(kind(model=subject, at=self._clock.now(), reason=reason, count=len(switches)))
 
-    def _step_model(self, model: str, decisions: list[Decision]) -> None:
+    def _prepare(self, model: str) -> None:
+        """Called at the start of every turn; what it raises is shown once the rest of the turn is over."""
+
+    def _loop_problem(self) -> str | None:
+        """Why no turns are taken, where nobody takes any."""
+        return None
+
+    def _turn(self, model: str, decisions: list[Decision]) -> None:
+        try:
+            self._prepare(model)
+        finally:
+            self._decide_and_act(model, decisions)
+
+    def _decide_and_act(self, model: str, decisions: list[Decision]) -> None:
         for _ in range(_MAX_TURNS):
-            self._catch_up()
-            state, seen = self._state(model), self._observe(model)
+            folded = self._folded.catch_up()
+            state, seen = self._folded.state(model), self._observe(model)
+            state = replace(state, paused=state.paused or not self._config.enabled)
             self._statuses[model] = self._describe(state, seen)
             pending = state.pending
             if pending is not None and self._carried_out.get(model) != pending.key:
@@ -170,22 +192,9 @@ class Controller:
                 decision = self._decide(state, seen)
             if decision is None:
                 return
-            if self._record(decision).sequence <= self._sequence:
+            if self._record(decision).sequence <= folded:
                 raise InvalidTransition(f"decision {decision.key} was taken before and is over", key=decision.key)
             decisions.append(decision)
-
-    def _catch_up(self) -> None:
-        """Fold what the ledger holds beyond what was folded, whoever wrote it."""
-        for entry in self._ledger.entries(after=self._sequence):
-            decision = decision_of(entry)
-            if decision is not None:
-                self._rollouts[entry.subject] = self._rollouts.get(entry.subject, Rollout()).apply(decision)
-            self._sequence = entry.sequence
-
-    def _state(self, model: str) -> Rollout:
-        state = self._rollouts.get(model, Rollout())
-        everything = self._rollouts.get(ALL_MODELS, Rollout())
-        return replace(state, paused=state.paused or everything.paused or not self._config.enabled)
 
     def _record(self, decision: Decision) -> LedgerEntry:
         return self._ledger.append_entry(
@@ -240,70 +249,24 @@ class Controller:
     def _decide(self, state: Rollout, seen: Observation) -> Decision | None:
         if state.paused:
             return None
-        trial_look, health_look = self._look_at_trial(seen), self._look_at_health(seen)
+        trial_look, health_look = self._looks.at_trial(seen), self._looks.at_health(seen)
         decision = decide(state, replace(seen, trial_look=trial_look, health_look=health_look), self._config)
         if decision is None:
             for look in (trial_look, health_look):
-                if look is not None:
-                    self._looks[seen.model, look.kind] = look.since, look.at
+                self._looks.taken(seen.model, look)
         return decision
 
     def _observe(self, model: str) -> Observation:
-        plans = self._observer.plans(model)
+        plans, now = self._observer.plans(model), self._clock.now()
         return Observation(
             model=model,
-            now=self._clock.now(),
+            now=now,
             plans=plans,
             runs=self._observer.runs(model),
-            windows=self._observer.windows(model, plan_history.champion_since(plans)),
+            windows=self._observer.windows(model, min(plan_history.champion_since(plans), now)),
+            trainable=self._observer.trainable(model),
         )
-
-    def _look_at_trial(self, seen: Observation) -> Look | None:
-        if seen.plan.trial is None:
-            return None
-        config = self._config.trial
-        since = plan_history.trial_since(seen.plans)
-        at = self._due(seen, "trial", since, config.look_every)
-        if at is None:
-            return None
-        evidence = self._observer.trial_evidence(
-            seen.plan, since=since, until=at, labelled_until=max(since, at - config.label_delay)
-        )
-        return Look(kind="trial", since=since, at=at, trial=evidence)
-
-    def _look_at_health(self, seen: Observation) -> Look | None:
-        if seen.plan.backup is None:
-            return None
-        config = self._config.health
-        since = plan_history.champion_since(seen.plans)
-        at = self._due(seen, "health", since, config.look_every)
-        if at is None:
-            return None
-        health = self._observer.health(seen.plan, since=max(since, at - config.window), until=at)
-        return Look(kind="health", since=since, at=at, health=health)
-
-    def _due(self, seen: Observation, kind: str, since: datetime, every: timedelta) -> datetime | None:
-        """The newest instant of the grid ``since + n * every`` that nobody looked at yet."""
-        at = since + (seen.now - since) // every * every
-        return at if at > since and self._looks.get((seen.model, kind)) != (since, at) else None
 
     def _describe(self, state: Rollout, seen: Observation) -> ControlStatus:
-        plan = seen.plan
-        run_id = next((run.id for run in seen.runs if not run.status.final), None)
-        if state.paused:
-            phase = Phase.PAUSED
-        elif plan.trial is not None:
-            phase = Phase.ON_TRIAL
-        else:
-            phase = Phase.SERVING if run_id is None and state.open_retraining is None else Phase.RETRAINING
-        return ControlStatus(
-            model=seen.model,
-            phase=phase,
-            champion=plan.champion,
-            champion_since=plan_history.champion_since(seen.plans),
-            backup=plan.backup,
-            trial=plan.trial,
-            blocked=plan.blocked,
-            run_id=run_id,
-            verdict=retrain_verdict(state, seen, self._config),
-        )
+        reasons = reasons_against(state, seen, self._config, label_delay=self._label_delay)
+        return describe(state, seen, retrain_verdict(state, seen, self._config), reasons)

@@ -96,6 +96,9 @@ class StoreObserver:
         pipeline = self._pipeline_of(model)
         return [] if pipeline is None else self._records.list_runs(pipeline=pipeline, limit=_RUNS)
 
+    def trainable(self, model: str) -> bool:
+        return self._pipeline_of(model) is not None
+
     def windows(self, model: str, since: datetime) -> Sequence[WindowRecord]:
         windows = self._records.list_windows(model, start=since - self._window)
         return sorted((window for window in windows if window.end > since), key=lambda window: window.start)

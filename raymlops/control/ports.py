@@ -31,6 +31,10 @@ class Observer(Protocol):
         """Runs of the pipeline that trains ``model``, whoever started them; empty where it has no pipeline."""
         ...
 
+    def trainable(self, model: str) -> bool:
+        """Whether a deployed bundle trains ``model``."""
+        ...
+
     def windows(self, model: str, since: datetime) -> Sequence[WindowRecord]:
         """Closed windows of ``model`` that end after ``since``, oldest first."""
         ...

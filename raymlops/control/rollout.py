@@ -35,7 +35,7 @@ from raymlops.records.plans import ServingPlan, Trial
 from raymlops.records.runs import Run, RunStatus
 from raymlops.records.windows import WindowRecord
 
-__all__ = ["Look", "Observation", "Rollout", "decide", "retrain_verdict"]
+__all__ = ["Look", "Observation", "Rollout", "decide", "retrain_request", "retrain_verdict"]
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,8 @@ class Observation:
     runs: Sequence[Run]
     windows: Sequence[WindowRecord]
     """Oldest first."""
+    trainable: bool = True
+    """Whether a deployed bundle trains the model."""
     trial_look: Look | None = None
     """``None`` between two looks."""
     health_look: Look | None = None
@@ -174,22 +176,32 @@ def decide(state: Rollout, seen: Observation, config: ControlConfig) -> Decision
 
 def retrain_verdict(state: Rollout, seen: Observation, config: ControlConfig) -> RetrainVerdict:
     """What the retraining policy says about the champion's windows, whatever else is under way."""
+    return RetrainPolicy(config).evaluate(retrain_request(state, seen))
+
+
+def retrain_request(state: Rollout, seen: Observation) -> RetrainRequest:
+    """What the retraining policy looks at.
+
+    What is dated after now was written before the clock was set back: such windows and starts count for nothing, and a
+    champion whose plan is one of them counts by its version alone.
+    """
     since = plan_history.champion_since(seen.plans)
     own = [
         window
         for window in seen.windows
+        if window.champion == seen.plan.champion
+        and window.end <= seen.now
         # A window in which the champion changed belongs to the one that served for most of it.
-        if window.champion == seen.plan.champion and window.start + (window.end - window.start) / 2 >= since
+        and (since > seen.now or window.start + (window.end - window.start) / 2 >= since)
     ]
-    request = RetrainRequest(
+    return RetrainRequest(
         now=seen.now,
-        champion_since=since,
+        champion_since=min(since, seen.now),
         windows=own,
-        started=[each.at for each in state.retrainings],
+        started=[each.at for each in state.retrainings if each.at <= seen.now],
         rejections=state.rejections_since(since),
         used=state.used_occasions,
     )
-    return RetrainPolicy(config).evaluate(request)
 
 
 def _fall_back(seen: Observation, config: ControlConfig) -> RollBack | None:
@@ -351,6 +363,8 @@ def _attempt_again(failed: StartRetraining, seen: Observation) -> StartRetrainin
 
 
 def _retrain(state: Rollout, seen: Observation, config: ControlConfig) -> Decision | None:
+    if not seen.trainable:
+        return None  # no pipeline trains it: the occasion is not spent on a run that cannot start
     if state.retry is not None and state.retry.champion == seen.plan.champion:
         return _attempt_again(state.retry, seen)
     verdict = retrain_verdict(state, seen, config)

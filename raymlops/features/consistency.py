@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from itertools import zip_longest
 from typing import Any, Protocol, TypeAlias
@@ -30,6 +30,8 @@ ASKED = "_asked"
 """Column of what a row was asked with, as a JSON object, for the examples; no request column may be called so."""
 _REQUEST_ID = "request_id"
 _BATCH_ROWS = 50_000
+_READ_BEFORE_US = (0, 100_000, 1_000_000, 5_000_000)
+"""So long before the instant of an answer its features may have been read, a copy's delay included."""
 _EXAMPLES = 5
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -47,9 +49,9 @@ class Recompute(Protocol):
         ...
 
     def features_known_at(self, service: str, spine: Any, known_us: npt.NDArray[np.int64]) -> Any:
-        """The same from the rows created at or before other instants, N microseconds since 1970.
+        """The same from the rows known at or before other instants, N microseconds since 1970.
 
-        Features on which no created-at bears are left out.
+        Features of whose rows nobody says when they were known are left out.
         """
         ...
 
@@ -58,7 +60,8 @@ def audit(service: str, served: Any, reader: Recompute) -> ConsistencyReport:
     """Recompute served features at the instants they were served for, and compare value by value.
 
     Values must be equal, not merely close: both sides compute the same bits. A value that differs but equals what the
-    rows known at its serving time give is late data, and no fault of serving; only views with a created-at can tell.
+    rows known at its serving time give is late data, and no fault of serving. A row is known once it was created, where
+    its view has a created-at, and online, where the platform recorded that.
 
     Args:
         service: ``NAME`` or ``NAME@VERSION``.
@@ -96,17 +99,25 @@ def _compare(service: str, served: Any, reader: Recompute, features: dict[str, _
         if name in served.column_names
     }
     differs = {name: _different(*pair) for name, pair in pairs.items()}
-    rows = np.flatnonzero(np.logical_or.reduce([np.zeros(served.num_rows, np.bool_), *differs.values()]))
-    known: Any = None
-    if len(rows):
-        some = served.take(pa.array(rows))
-        known = reader.features_known_at(service, some, _known_us(some))
+    wrong = _unexplained(service, served, reader, differs)
     for name, (given, right) in pairs.items():
-        comparison = features.setdefault(name, _Comparison(name))
-        late = np.zeros(served.num_rows, np.bool_)
-        if known is not None and name in known.column_names:
-            late[rows] = ~_different(*_comparable(name, served[name].take(pa.array(rows)), known[name]))
-        comparison.add(served, given, right, differs[name] & ~late, int((differs[name] & late).sum()))
+        late = differs[name] & ~wrong[name]
+        features.setdefault(name, _Comparison(name)).add(served, given, right, wrong[name], int(late.sum()))
+
+
+def _unexplained(service: str, served: Any, reader: Recompute, differs: Mapping[str, Mask]) -> dict[str, Mask]:
+    """Which of the values that differ are not what was known when they were served, or shortly before."""
+    wrong = {name: mask.copy() for name, mask in differs.items()}
+    for before_us in _READ_BEFORE_US:
+        rows = np.flatnonzero(np.logical_or.reduce([np.zeros(served.num_rows, np.bool_), *wrong.values()]))
+        if not len(rows):
+            break
+        some = served.take(pa.array(rows))
+        known = reader.features_known_at(service, some, _known_us(some) - before_us)
+        for name, mask in wrong.items():
+            if name in known.column_names:
+                mask[rows] &= _different(*_comparable(name, some[name], known[name]))
+    return wrong
 
 
 def _known_us(served: Any) -> npt.NDArray[np.int64]:

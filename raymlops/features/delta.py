@@ -18,6 +18,7 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Tr
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from raymlops.errors import NotFoundError, SchemaMismatch, StorageError
+from raymlops.features.digests import DIGEST, check_repeat
 from raymlops.features.files import Root, child, failure, parse_root, storage_options_for
 from raymlops.features.numbering import Batches, numbered_stream, numbered_table
 from raymlops.features.row_bounds import row_bounds
@@ -97,7 +98,15 @@ class DeltaTables:
         with self._lock, self._named(name, "read"):
             return self._find(name) is not None
 
-    def append(self, name: str, rows: Any, *, ingest_id: str, others: Sequence[str] = ()) -> Appended:
+    def append(
+        self,
+        name: str,
+        rows: Any,
+        *,
+        ingest_id: str,
+        others: Sequence[str] = (),
+        digests: Mapping[str, int] | None = None,
+    ) -> Appended:
         """Append rows in one commit; the first append makes the table.
 
         Args:
@@ -105,13 +114,18 @@ class DeltaTables:
             rows: A table, or ``Batches`` to be streamed; the columns and types of the first append are the table's.
             ingest_id: An append with an id that was there before changes nothing.
             others: More ids that the table knows from this commit on, for rows of several that share it.
+            digests: Id -> short digest of its rows, by which a repeat is told from an id that is used twice.
 
         Raises:
+            ConflictError: the id was used for other rows before; ids from before there were digests are not looked at.
             SchemaMismatch: columns or types are not the table's.
             StorageError: nothing was written.
         """
-        if NUMBERING in (ingest_id, *others):
-            raise SchemaMismatch(f"table {name!r}: ingest_id must not be {NUMBERING!r}, which numbers the rows")
+        for each in (ingest_id, *others):
+            if each == NUMBERING:
+                raise SchemaMismatch(f"table {name!r}: ingest_id must not be {NUMBERING!r}, which numbers the rows")
+            if each.startswith(DIGEST):
+                raise SchemaMismatch(f"table {name!r}: ingest_id must not begin with {DIGEST!r}, got {each!r}")
         untyped = [field.name for field in rows.schema if pa.types.is_null(field.type)]
         if untyped:
             raise SchemaMismatch(f"table {name!r}: columns {untyped} must have a type, got null", columns=untyped)
@@ -119,7 +133,7 @@ class DeltaTables:
             appending = self._appending[name]
         with appending, self._named(name, "append"):
             for attempt in range(_ATTEMPTS):
-                done = self._try_append(name, rows, (ingest_id, *others))
+                done = self._try_append(name, rows, (ingest_id, *others), digests or {})
                 if done is not None:
                     return done
                 # Whoever lost draws lots for when to try again, so that the same do not meet for ever.
@@ -218,29 +232,36 @@ class DeltaTables:
                 raise NotFoundError(f"table {name!r}: version must be 0 to {newest}, got {version}", table=name)
             yield self._open(name, version)
 
-    def _try_append(self, name: str, rows: Any, ingest_ids: Sequence[str]) -> Appended | None:
+    def _try_append(
+        self, name: str, rows: Any, ingest_ids: Sequence[str], digests: Mapping[str, int]
+    ) -> Appended | None:
         """One attempt; ``None``: another writer was faster."""
         with self._lock:
             # A table that was there must be there: made anew, it would number its rows from the start.
             handle = self._current(name) if name in self._seen else self._find(name)
             version = None if handle is None else handle.transaction_version(ingest_ids[0])
-            if version is not None:
+            if handle is not None and version is not None:
+                kept = handle.transaction_version(DIGEST + ingest_ids[0])
+                check_repeat(name, ingest_ids[0], kept, digests.get(ingest_ids[0]))
                 return Appended(version, duplicate=True, first_sequence=None)
             columns = None if handle is None else _columns_in_order(name, rows.schema, handle)
             first = self._sequence_after(name, handle)
+            number = 0 if handle is None else handle.version() + 1
+            marks = [Transaction(each, number) for each in ingest_ids]
+            marks += [Transaction(DIGEST + each, digests[each]) for each in ingest_ids if each in digests]
             if isinstance(rows, pa.Table):
                 numbered = numbered_table(rows, columns or rows.column_names, first)
-                return self._commit(name, handle, numbered, ingest_ids, first, first + rows.num_rows)
+                return self._commit(name, handle, numbered, marks, first, first + rows.num_rows)
             # A long write holds nobody up: it goes through a handle of its own.
             handle = None if handle is None else self._open(name, handle.version())
         numbered = numbered_stream(rows, columns or rows.schema.names, first)
-        return self._commit(name, handle, numbered, ingest_ids, first, first + rows.num_rows)
+        return self._commit(name, handle, numbered, marks, first, first + rows.num_rows)
 
     def _commit(
-        self, name: str, handle: DeltaTable | None, numbered: Any, ingest_ids: Sequence[str], first: int, following: int
+        self, name: str, handle: DeltaTable | None, numbered: Any, marks: Sequence[Any], first: int, following: int
     ) -> Appended | None:
         version = 0 if handle is None else handle.version() + 1
-        marks = [*(Transaction(each, version) for each in ingest_ids), Transaction(NUMBERING, following)]
+        marks = [*marks, Transaction(NUMBERING, following)]
         try:
             write_deltalake(
                 self._uri(name) if handle is None else handle,

@@ -70,9 +70,10 @@ class Ingester:
         now = self._clock.now()
         with Intake(view, ingest_id=ingest_id, on_invalid=on_invalid, at=now, directory=self._scratch) as intake:
             intake.take(rows, text=text, key_dtypes=self._key_dtypes(view, target) if text else None)
+            digests = {ingest_id: intake.digest}
             if intake.bad.num_rows:
-                self._quarantine.append(target, _whole(intake.bad), ingest_id=ingest_id)
-            done = self._tables.append(target, _whole(intake.good), ingest_id=ingest_id)
+                self._quarantine.append(target, _whole(intake.bad), ingest_id=ingest_id, digests=digests)
+            done = self._tables.append(target, _whole(intake.good), ingest_id=ingest_id, digests=digests)
             receipt = IngestReceipt(
                 table=target,
                 table_version=done.version,

@@ -26,6 +26,7 @@ from raymlops.features.point_in_time import point_in_time_join
 from raymlops.features.schema import arrow_type, check_columns, conform, instants_us, key_column, typed
 from raymlops.features.timeline import SEQUENCE
 from raymlops.features.validity import span_us
+from raymlops.features.visibility import Visibility
 
 __all__ = ["known_features"]
 
@@ -38,33 +39,42 @@ _ALWAYS, _NEVER = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 Ints = npt.NDArray[np.int64]
 
 
-def known_features(service: ResolvedService, spine: Any, known_us: Ints, tables: DeltaTables) -> Any:
+def known_features(
+    service: ResolvedService, spine: Any, known_us: Ints, tables: DeltaTables, visibility: Visibility | None = None
+) -> Any:
     """The features of a service as of each row's ``event_time``, from the rows known at another instant.
+
+    A row is known once it was created, where its view has a created-at, and online, where that was recorded.
 
     Memory is bounded by the rows of the spine's entities.
 
     Args:
         service: The service.
         spine: N rows: keys, ``event_time`` and request columns.
-        known_us: N instants in microseconds: rows created later do not count.
+        known_us: N instants in microseconds: rows known later do not count.
         tables: The tables, read at their newest version.
+        visibility: Tells when rows were online; ``None``: nobody does.
 
     Returns:
-        One column ``VIEW__FIELD`` per feature on which a created-at bears, rows in the spine's order: those of views
-        that have one, and what on-demand views make of them.
+        One column ``VIEW__FIELD`` per feature of whose rows it is told when they were known, rows in the spine's order,
+        and what on-demand views make of them.
 
     Raises:
         RaymlopsError: as ``point_in_time_join`` and the tables do.
     """
     check_columns("spine", spine.column_names, [_EVENT_TIME])
-    dated = {resolved.view.name for resolved in service.views if resolved.view.created_at is not None}
+    dated = {
+        resolved.view.name
+        for resolved in service.views
+        if resolved.view.created_at is not None or _recorded(resolved, visibility)
+    }
     inputs = {view.name: {parse_feature(name)[0] for name in view.feature_inputs} for view in service.on_demand}
     computed = {name for name, views in inputs.items() if views & dated}
     needed = dated.union(*(inputs[name] for name in computed))
     columns: dict[str, Any] = {}
     for resolved in service.views:
         if resolved.view.name in needed:
-            columns |= _known_view(resolved, spine, known_us, tables)
+            columns |= _known_view(resolved, spine, known_us, tables, visibility)
     for definition in service.on_demand:
         if definition.name in computed:
             function = OnDemandFunction(definition)
@@ -75,10 +85,16 @@ def known_features(service: ResolvedService, spine: Any, known_us: Ints, tables:
     return pa.table({name: columns[name] for name in told})
 
 
-def _known_view(resolved: ResolvedView, spine: Any, known_us: Ints, tables: DeltaTables) -> dict[str, Any]:
+def _recorded(resolved: ResolvedView, visibility: Visibility | None) -> bool:
+    return visibility is not None and visibility.of(resolved.view.ref, np.empty(0, np.int64)) is not None
+
+
+def _known_view(
+    resolved: ResolvedView, spine: Any, known_us: Ints, tables: DeltaTables, visibility: Visibility | None
+) -> dict[str, Any]:
     view = resolved.view.narrowed(resolved.features)
     names = {column_name(view.name, feature): feature for feature in resolved.features}
-    rows = _Rows.of(view, spine, tables, resolved.table)
+    rows = _Rows.of(view, spine, tables, resolved.table, visibility)
     at_us = instants_us("spine", _EVENT_TIME, spine[_EVENT_TIME])
     asked = spine.select(list(dict.fromkeys([*view.join_columns, _EVENT_TIME])))
     asked = asked.append_column(_ASKED, pa.array(np.arange(spine.num_rows)))
@@ -104,7 +120,7 @@ class _Rows:
         table: The view's columns and ``_seq``, sorted by key, event time, created-at and order of arrival.
         keys: Number of each row's key.
         event_us: Event time of each row.
-        created_us: Created-at of each row.
+        known_us: When each row was known.
         asked: Number of each spine row's key, -1 without rows.
         window_us: Longest window of the view.
     """
@@ -112,12 +128,12 @@ class _Rows:
     table: Any
     keys: Ints
     event_us: Ints
-    created_us: Ints
+    known_us: Ints
     asked: Ints
     window_us: int
 
     @classmethod
-    def of(cls, view: FeatureView, spine: Any, tables: DeltaTables, table: str) -> _Rows:
+    def of(cls, view: FeatureView, spine: Any, tables: DeltaTables, table: str, visibility: Visibility | None) -> _Rows:
         schema = tables.schema(table)
         asked = pl.DataFrame([_key(spine, *pair, schema) for pair in zip(view.keys, view.join_columns, strict=True)])
         distinct = asked.drop_nulls().unique(maintain_order=True)
@@ -131,11 +147,12 @@ class _Rows:
         keys = _numbers(pl.DataFrame(found.select(list(view.keys))), distinct, found.num_rows)
         # A missing created-at loses every tie, as in the join; it is never known, so that its place does not matter.
         order = np.lexsort((sequence.to_numpy(), created, event, keys))
+        online = None if visibility is None else visibility.of(view.ref, sequence.to_numpy())
         return cls(
             table=found.append_column(SEQUENCE, sequence).take(pa.array(order)),
             keys=keys[order],
             event_us=event[order],
-            created_us=created[order],
+            known_us=(created if online is None else np.maximum(created, online))[order],
             asked=_numbers(asked, distinct, spine.num_rows),
             window_us=span_us(view.longest_window),
         )
@@ -161,7 +178,7 @@ class _Rows:
             owners = np.concatenate([part, np.repeat(part, counts)])
             positions = np.concatenate([newest[part], np.repeat(window[part], counts) + offsets])
             usable = positions >= 0
-            usable[usable] = self.created_us[positions[usable]] <= known_us[owners[usable]]
+            usable[usable] = self.known_us[positions[usable]] <= known_us[owners[usable]]
             pairs = np.unique(np.stack([owners[usable], positions[usable]]), axis=1)
             yield first, last, pairs[1], pairs[0]
             first = last
@@ -178,7 +195,7 @@ class _Rows:
         newest = np.where(self.asked >= 0, ends - 1, -1)
         unknown = np.flatnonzero(newest >= starts)
         while len(unknown):
-            unknown = unknown[self.created_us[newest[unknown]] > known_us[unknown]]
+            unknown = unknown[self.known_us[newest[unknown]] > known_us[unknown]]
             newest[unknown] -= 1
             unknown = unknown[newest[unknown] >= starts[unknown]]
         return np.where(newest >= starts, newest, -1)

@@ -15,6 +15,7 @@ __all__ = [
     "staging_path",
     "tables_path",
     "training_sets_path",
+    "visible_path",
 ]
 
 
@@ -58,3 +59,8 @@ def online_path(local: Path) -> Path:
 def staging_path(local: Path) -> Path:
     """Directory of rows that are on their way into a table."""
     return local / "staging"
+
+
+def visible_path(local: Path) -> Path:
+    """Directory of the records of when rows became visible online."""
+    return local / "visible"

@@ -19,6 +19,7 @@ from raymlops.features.run_batch import RunBatch, run_batches
 from raymlops.features.runs import RunLayout
 from raymlops.features.timeline import SEQUENCE, with_event_time
 from raymlops.features.validity import span_us
+from raymlops.features.visibility import Visibility
 from raymlops.records.features import MaterializeReceipt
 
 __all__ = ["Fresh", "Materializer", "Tables"]
@@ -77,12 +78,21 @@ class Materializer:
         online: Where to.
         clock: Bounds how much history is let go.
         history: How far back from now online reads stay exact.
+        visibility: Where it is noted when rows became visible; ``None``: nowhere.
     """
 
-    def __init__(self, tables: Tables, online: OnlineStore, clock: Clock, history: timedelta) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        online: OnlineStore,
+        clock: Clock,
+        history: timedelta,
+        visibility: Visibility | None = None,
+    ) -> None:
         self._tables = tables
         self._online = online
         self._clock = clock
+        self._visibility = visibility
         self._history_us = span_us(history)
         self._layouts: dict[str, RunLayout] = {}
 
@@ -139,6 +149,8 @@ class Materializer:
                 parts = self._runs(view, pending, sequence, first=level < 0)
                 updates += [ViewUpdate(view.ref, marks[view.ref], runs) for runs in parts]
             self._online.commit(updates)
+            if self._visibility is not None:
+                self._visibility.note([view.ref for view in group], level, until, to_us(self._clock.now()))
             written = sum(sum(map(len, update.runs.values())) for update in updates)
             share = min(share * _COMMIT_BYTES / max(written, 1), 1.0)
             behind = [view for view in behind if marks[view.ref] is not target]

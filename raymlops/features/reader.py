@@ -21,7 +21,14 @@ from raymlops.features.delta import DeltaTables
 from raymlops.features.discovery import Discovery
 from raymlops.features.files import Root, open_files, parse_root
 from raymlops.features.knowledge import known_features
-from raymlops.features.layout import catalog_path, local_path, online_path, quarantine_path, tables_path
+from raymlops.features.layout import (
+    catalog_path,
+    local_path,
+    online_path,
+    quarantine_path,
+    tables_path,
+    visible_path,
+)
 from raymlops.features.lmdb import LmdbOnlineStore
 from raymlops.features.naming import check_text, parse_reference
 from raymlops.features.node_copy import DefinitionSource, NodeCopy, key_types_of
@@ -32,6 +39,7 @@ from raymlops.features.schema import check_columns
 from raymlops.features.service_join import JoinTasks, join_service
 from raymlops.features.services import Definition, FeatureService
 from raymlops.features.training_set import TrainingSet, TrainingSets, check_content, check_views
+from raymlops.features.visibility import Visibility
 from raymlops.records.features import QuarantinedRow, TrainingSetManifest
 
 __all__ = ["FeatureReader"]
@@ -65,6 +73,11 @@ class FeatureReader:
     ) -> None:
         self._root = root
         self._local = local
+        self._visibility = (
+            None
+            if local is None and not isinstance(parse_root(root), Path)
+            else Visibility(visible_path(local_path(root, local)))
+        )
         self._training_sets = TrainingSets(root, storage_options)
         self._join_tasks = join_tasks
         self._clock = SystemClock() if clock is None else clock
@@ -323,18 +336,20 @@ class FeatureReader:
     def features_known_at(self, service: str, spine: Any, known_us: npt.NDArray[np.int64]) -> Any:
         """The features of a service as of each row's ``event_time``, from the rows that were known at another instant.
 
+        A row is known from its created-at on, where it has one, and from when it was online, where that was recorded.
+
         Args:
             service: ``NAME`` or ``NAME@VERSION``.
             spine: N rows as for ``features_at``.
-            known_us: N instants, microseconds since 1970: rows created later do not count.
+            known_us: N instants, microseconds since 1970: rows known later do not count.
 
         Returns:
-            As ``features_at``, without the features on which no created-at bears.
+            As ``features_at``, without the features of whose rows nobody says when they were known.
 
         Raises:
             RaymlopsError: as ``training_set`` does.
         """
-        return known_features(self._catalog.state().resolve(service), spine, known_us, self._tables)
+        return known_features(self._catalog.state().resolve(service), spine, known_us, self._tables, self._visibility)
 
     def manifest(self, digest: str) -> TrainingSetManifest:
         """A manifest written by ``training_set``.

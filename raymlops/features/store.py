@@ -25,6 +25,7 @@ from raymlops.features.layout import (
     quarantine_path,
     staging_path,
     tables_path,
+    visible_path,
 )
 from raymlops.features.lmdb import LmdbOnlineStore
 from raymlops.features.materializer import Fresh, Materializer
@@ -34,6 +35,7 @@ from raymlops.features.services import Definition
 from raymlops.features.staging import Staging
 from raymlops.features.training_set import TrainingSets, table_digest
 from raymlops.features.vacuum import pinned_versions, vacuum_table
+from raymlops.features.visibility import Visibility
 from raymlops.records.features import ApplyReport, IngestReceipt, MaterializeReceipt, VacuumReport
 
 __all__ = ["FeatureStore"]
@@ -85,7 +87,8 @@ class FeatureStore:
         self._staging = Staging(staging_path(local))
         self._ingester = Ingester(self._catalog, self._tables, self._quarantine, clock, staging_path(local))
         self._online = LmdbOnlineStore(online_path(local), writable=True) if online is None else online
-        self._materializer = Materializer(self._tables, self._online, clock, history)
+        visibility = Visibility(visible_path(local))
+        self._materializer = Materializer(self._tables, self._online, clock, history, visibility)
         try:
             self._recover()
         except BaseException:
@@ -124,6 +127,7 @@ class FeatureStore:
         Raises:
             FeatureViewNotFound: the view is not applied.
             ConfigError: the view reads another view's table.
+            ConflictError: the ingest id came with other rows before.
             SchemaMismatch: columns or types are not the declared ones; the message tells all such faults.
             DataError: rows break a constraint; the message tells the rules, how many rows break them, and the first.
             StorageError: nothing was written, or only the quarantine was; repeat.

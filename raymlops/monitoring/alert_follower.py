@@ -8,7 +8,6 @@ from typing import Protocol
 
 from raymlops.clock import Clock
 from raymlops.config.alerts import AlertsConfig, WebhookConfig
-from raymlops.errors import RaymlopsError
 from raymlops.monitoring.alerts import AlertRule, alert_of_entry, read_windows
 from raymlops.records.alerts import Alert, AlertCursor, Delivery
 from raymlops.records.ledger import LedgerEntry
@@ -63,16 +62,25 @@ class AlertFollower:
         config: Webhooks, and what to do with history.
         rule: When conditions stand.
         lookback: How long after its end a window's verdict may change.
+        platform_clock: That of the windows: what ends after it was closed before it was set back, and is left out.
+            ``None``: it is never set back.
     """
 
     def __init__(
-        self, metadata: AlertMetadata, clock: Clock, config: AlertsConfig, rule: AlertRule, lookback: timedelta
+        self,
+        metadata: AlertMetadata,
+        clock: Clock,
+        config: AlertsConfig,
+        rule: AlertRule,
+        lookback: timedelta,
+        platform_clock: Clock | None = None,
     ) -> None:
         self._metadata = metadata
         self._clock = clock
         self._config = config
         self._rule = rule
         self._lookback = lookback
+        self._platform_clock = platform_clock
         self._cursors: dict[str, AlertCursor] = {}
 
     def step(self) -> int:
@@ -82,15 +90,16 @@ class AlertFollower:
             How many alerts were added.
 
         Raises:
-            RaymlopsError: Something could not be read or written; what could be was.
+            Exception: What kept the first of the models from being read; what could be read and written was.
         """
         # the ledger comes last: its cursor says that all models that there were have been read once
         first = self._cursor(LEDGER) is None
-        added, problems = 0, []
+        added = 0
+        problems: list[Exception] = []
         for model in self._metadata.plan_numbers():
             try:
                 added += self._follow_windows(model, first=first)
-            except RaymlopsError as error:
+            except Exception as error:  # whatever it is: the other models' alerts must not wait for it
                 problems.append(error)
         if not (first and problems):
             added += self._follow_ledger(first=first)
@@ -108,10 +117,14 @@ class AlertFollower:
         return self._put(known.model_copy(update={"sequence": sequence}), alerts, first=first)
 
     def _follow_windows(self, model: str, *, first: bool) -> int:
-        known = self._cursor(model) or AlertCursor(source=model)
+        before = known = self._cursor(model) or AlertCursor(source=model)
+        now = None if self._platform_clock is None else self._platform_clock.now()
+        if now is not None and known.until is not None and known.until > now:
+            known = known.model_copy(update={"until": now})
         start = None if known.until is None else known.until - self._lookback
-        moved, alerts = read_windows(known, self._metadata.list_windows(model, start), self._rule)
-        return 0 if moved == known else self._put(moved, alerts, first=first)
+        windows = [each for each in self._metadata.list_windows(model, start) if now is None or each.end <= now]
+        moved, alerts = read_windows(known, windows, self._rule)
+        return 0 if moved == before else self._put(moved, alerts, first=first)
 
     def _cursor(self, source: str) -> AlertCursor | None:
         if source not in self._cursors:

@@ -23,6 +23,7 @@ _SEVERITIES: dict[Cause, Severity] = {
     "rolled_back": "critical",
     "abandoned": "warning",
     "promoted": "info",
+    "events_lost": "critical",
 }
 _SHOWN_COLUMNS = 5
 
@@ -201,14 +202,19 @@ def alert_of_entry(entry: LedgerEntry) -> Alert | None:
 
 
 def _cause(entry: LedgerEntry) -> Cause | None:
-    causes: dict[str, Cause] = {"run_failed": "retraining_failed", "roll_back": "rolled_back", "promote": "promoted"}
+    causes: dict[str, Cause] = {
+        "run_failed": "retraining_failed",
+        "roll_back": "rolled_back",
+        "promote": "promoted",
+        "events_lost": "events_lost",
+    }
     if entry.action == "abandon" and not entry.evidence.get("superseded", False):
         return "abandoned"
     return causes.get(entry.action)
 
 
 def _kept(evidence: dict[str, Any]) -> dict[str, Any]:
-    names = ("version", "previous", "to", "cause", "run_id", "decision", "final")
+    names = ("version", "previous", "to", "cause", "run_id", "decision", "final", "replica", "rows", "refused")
     return {name: evidence[name] for name in names if name in evidence}
 
 

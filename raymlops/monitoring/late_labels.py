@@ -36,7 +36,7 @@ class LateLabels:
         """Start of the oldest windows worth a look now; ``None`` where none is due."""
         if not self._open:
             return None
-        if model in self._looked:
+        if model in self._looked and self._looked[model] <= now:  # else the clock was set back
             end = self._next_end.get(model)
             ended = end is not None and end <= now
             arrived = model in self._recorded and now >= self._looked[model] + self._every

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import aiohttp
@@ -20,6 +21,8 @@ from raymlops.records.alerts import Delivery
 __all__ = ["Notifier"]
 
 _log = logging.getLogger(__name__)
+
+_THREADS_PER_ENDPOINT = 8
 
 
 class Notifier:
@@ -56,6 +59,9 @@ class Notifier:
 
     async def run(self) -> None:
         """Follow and send until cancelled."""
+        # names that nobody resolves keep threads: those of one endpoint must leave some for the others and the outbox
+        threads = ThreadPoolExecutor(_THREADS_PER_ENDPOINT * (len(self._endpoints) + 1), "notifier")
+        asyncio.get_running_loop().set_default_executor(threads)
         async with self._session() as session, asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow())
             for endpoint in self._endpoints:
@@ -97,8 +103,10 @@ class Notifier:
                 due = await self._send_due(endpoint, session)
                 if due is not None:
                     pause = min(pause, max(due - self._clock.now(), timedelta()))
-            except RaymlopsError as error:
-                _log.warning("webhook %s is held up: %s", endpoint.name, error)
+            except Exception as error:  # whatever it is: the other endpoints must go on
+                # an error of ours by its text, any other by its kind alone: it may hold the address
+                what = str(error) if isinstance(error, RaymlopsError) else type(error).__name__
+                _log.warning("webhook %s is held up: %s", endpoint.name, what)
             try:
                 await asyncio.wait_for(news.wait(), pause.total_seconds())
             except TimeoutError:
@@ -127,7 +135,10 @@ class Notifier:
     async def _post(self, endpoint: Endpoint, delivery: Delivery, session: aiohttp.ClientSession) -> Answer:
         body, headers = endpoint.request(delivery.alert, self._clock.now())
         try:
-            async with session.post(endpoint.url, data=body, headers=headers, allow_redirects=False) as response:
+            async with (
+                asyncio.timeout(self._config.timeout.total_seconds()),
+                session.post(endpoint.url, data=body, headers=headers, allow_redirects=False) as response,
+            ):
                 return Answer(response.status, retry_after=response.headers.get("Retry-After", ""))
         except TimeoutError:
             return Answer(problem=f"no answer within {self._config.timeout.total_seconds():g} s")
@@ -138,6 +149,7 @@ class Notifier:
     async def _held_up(self, what: str, call: Callable[[], int]) -> int:
         try:
             return await asyncio.to_thread(call)
-        except RaymlopsError as error:
-            _log.warning("%s, and will be again: %s", what, error)
+        except Exception as error:  # whatever it is: what lies in the outbox must still be sent
+            unforeseen = not isinstance(error, RaymlopsError)
+            _log.warning("%s, and will be again: %s", what, error, exc_info=unforeseen)
             return 0

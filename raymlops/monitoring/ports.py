@@ -20,10 +20,19 @@ __all__ = ["EventTables", "FeatureAudit", "WindowMetadata"]
 class EventTables(Protocol):
     """Durable append-only tables. Thread-safe."""
 
-    def append(self, name: str, table: pa.Table, *, ingest_id: str) -> object:
+    def append(self, name: str, table: pa.Table, *, ingest_id: str, told_by: Sequence[str] | None = None) -> object:
         """Append rows, once per ``ingest_id``; they are on disk when it returns. The first append makes the table.
 
         Columns that a table does not have yet are added to it.
+
+        Args:
+            name: Name of the table.
+            table: The rows.
+            ingest_id: A repeat changes nothing.
+            told_by: The columns that a repeat has in common with the first; all by default.
+
+        Raises:
+            ConflictError: The id came with other rows before; one from before there were digests is taken as it is.
         """
         ...
 

@@ -13,6 +13,7 @@ from raymlops.monitoring.estimate_checks import EstimateCheck, check_estimates
 from raymlops.monitoring.profile import LABEL_COLUMN, SCORE_COLUMN, Profile
 from raymlops.monitoring.reference import Reference
 from raymlops.records.ledger import LedgerEntry
+from raymlops.records.reasons import Reason
 from raymlops.records.windows import WindowRecord
 
 __all__ = ["Distribution", "MonitorReport", "distributions", "main_metric"]
@@ -63,6 +64,7 @@ class MonitorReport:
             that was never retrained.
         late_rows: Start of a window -> rows that came after it had closed and are no part of its verdicts.
         alarm: When drift lasts, which is more than that the newest window has drifted.
+        reasons: What stands against a retraining now; ``None`` where nobody was asked.
     """
 
     model: str
@@ -73,6 +75,7 @@ class MonitorReport:
     comparisons: Mapping[str, tuple[tuple[datetime, float], ...]] = field(default_factory=dict)
     late_rows: Mapping[datetime, int] = field(default_factory=dict)
     alarm: AlarmRule = field(default_factory=AlarmRule)
+    reasons: tuple[Reason, ...] | None = None
 
     def beside(
         self,
@@ -107,6 +110,9 @@ class MonitorReport:
                 for window in self.windows
             },
             "late_rows": {start.isoformat(): rows for start, rows in self.late_rows.items()},
+            "against_retraining": (
+                None if self.reasons is None else [reason.model_dump(mode="json") for reason in self.reasons]
+            ),
             "estimate_checks": [check.to_dict() for check in self.estimate_checks],
             "distributions": [distribution.to_dict() for distribution in self.distributions],
             "decisions": [entry.model_dump(mode="json") for entry in self.decisions],

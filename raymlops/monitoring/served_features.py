@@ -33,6 +33,16 @@ class ServedFeatures:
         return sum(report.rows for report in self.reports)
 
     @property
+    def late(self) -> dict[str, float]:
+        """Feature -> share of the audited rows whose value was that of its time: newer rows came later."""
+        shares: dict[str, float] = {}
+        for report in self.reports:
+            for name, found in report.features.items():
+                if found.late:
+                    shares[name] = max(found.late, shares.get(name, 0.0))
+        return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
     def wrong(self) -> dict[str, float]:
         """Feature -> share of the audited rows whose value is not what the tables say; those without any left out."""
         shares: dict[str, float] = {}

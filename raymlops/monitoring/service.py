@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Literal
@@ -11,10 +13,11 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raymlops.clock import Clock, from_us, to_us
+from raymlops.clock import Clock
 from raymlops.config.monitoring import MonitoringConfig
-from raymlops.errors import ConfigError, ModelVersionNotFound, RaymlopsError
+from raymlops.errors import ConfigError, ModelVersionNotFound, RaymlopsError, UnavailableError
 from raymlops.monitoring.alarm import AlarmRule
+from raymlops.monitoring.bounds import insane_labels, inside, sane
 from raymlops.monitoring.error_changes import stream_before
 from raymlops.monitoring.label_arrivals import LabelArrivals
 from raymlops.monitoring.labels import KEY, join_labels, label_text
@@ -25,8 +28,10 @@ from raymlops.monitoring.recorded import EVENTS, LABELS, conform
 from raymlops.monitoring.report import Distribution, MonitorReport, distributions
 from raymlops.monitoring.retention import Retention
 from raymlops.monitoring.rollup import PeriodProfile, roll_up
+from raymlops.monitoring.schedule import WindowSchedule, events_name, grid, labels_name
 from raymlops.monitoring.served_features import ServedFeatures
 from raymlops.monitoring.traffic import HISTORY, TrafficHistory
+from raymlops.monitoring.unjudged import UnjudgedWindows
 from raymlops.monitoring.version_domains import VersionDomains
 from raymlops.monitoring.version_estimators import VersionEstimators
 from raymlops.monitoring.version_references import VersionReferences
@@ -39,13 +44,14 @@ from raymlops.records.windows import WindowRecord
 __all__ = ["MonitorService"]
 
 Scoring = Literal["binary", "multiclass", "regressor"]
+_CLOSING_WAIT_S = 1.0
 
 
 class MonitorService:
     """Keeps prediction events and labels, and judges a model's windows once their labels have had time to come.
 
-    Thread-safe: closings are made one at a time, appends and reports run beside them. All state lies in the
-    tables and the metadata store; what is held in memory is a cache, and is lost without harm.
+    Thread-safe: closings of one model are made one at a time; those of others, appends and reports run beside them.
+    All state lies in the tables and the metadata store; what is held in memory is a cache, and is lost without harm.
 
     Args:
         tables: Where events (``predictions/MODEL``) and labels (``labels/MODEL``) are kept.
@@ -71,10 +77,10 @@ class MonitorService:
         self._config = config or MonitoringConfig()
         self._audit = audit
         self._alarm = alarm or AlarmRule()
-        self._dating = threading.Lock()
-        self._closing = threading.Lock()
-        self._earliest: dict[str, datetime] = {}
-        self._next: dict[str, datetime] = {}
+        self._closing: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._schedule = WindowSchedule(tables, metadata, self._config)
+        self._unjudged = UnjudgedWindows(metadata, self._config.window)
+        self._out_of_bounds: Counter[str] = Counter()
         self._references = VersionReferences(metadata)
         self._segments = VersionSegments(metadata, self._config.segments)
         self._profiles = WindowProfiles(tables, metadata, self._references.find, self._segments.of, self._config)
@@ -99,13 +105,14 @@ class MonitorService:
         Raises:
             SchemaMismatch: A column is missing or of another type.
             DataError: A row has no request id, row number, instant, version or role.
+            ConflictError: The batch id was used for other events before.
         """
         required = ("request_id", "row", "event_time", "served_at", "version", "role")
         table = conform(table, EVENTS, "prediction events", required)
-        self._tables.append(_events_name(model), table, ingest_id=batch_id)
-        with self._dating:  # after the append: whoever looks for the first event meanwhile finds it or waits here
-            if model in self._earliest and table.num_rows:
-                self._earliest[model] = min(self._earliest[model], pc.min(table["event_time"]).as_py())
+        self._tables.append(events_name(model), table, ingest_id=batch_id)
+        counted = sane(table, self._config)
+        self._schedule.recorded(model, table.filter(pa.array(counted)))
+        self._out_of_bounds[model] += int((~counted).sum())
         return int(table.num_rows)
 
     def record_labels(self, model: str, table: pa.Table, batch_id: str) -> int:
@@ -122,49 +129,78 @@ class MonitorService:
         Raises:
             SchemaMismatch: A column is missing or of another type.
             DataError: A row has a null.
+            ConflictError: The batch id was used for other labels before.
         """
         if "label" in table.column_names:
             texts = [None if value is None else label_text(value) for value in table["label"].to_pylist()]
             table = table.set_column(table.column_names.index("label"), "label", pa.array(texts, type=pa.string()))
         table = conform(table, LABELS, "labels", tuple(LABELS.names)).select(LABELS.names)
-        self._tables.append(_labels_name(model), table, ingest_id=batch_id)
+        # whoever sends labels again may leave it to the platform to date them, and that has moved on
+        self._tables.append(labels_name(model), table, ingest_id=batch_id, told_by=[*KEY, "label"])
         self._late_labels.record(model)
+        self._out_of_bounds[model] += insane_labels(table, self._clock.now(), self._config)
         return int(table.num_rows)
 
-    def close_windows(self, model: str, now: datetime) -> list[WindowRecord]:
-        """Judge every window that ended ``label_delay`` ago or earlier and has not been judged yet.
+    def close_windows(self, model: str, now: datetime, limit: int | None = None) -> list[WindowRecord]:
+        """Judge windows that ended ``label_delay`` ago or earlier and have not been judged yet, oldest first.
 
         A window counts the labels that became known before it closes, whatever the instant of the call, so that a
         repeat after a crash comes to the same record. For ``late_labels`` from then on, later calls add the labels
         that came late: they replace a window's realised performance, and leave its drift and quality as they were
-        judged. What was decided on the window meanwhile stands in the ledger.
+        judged. What was decided on the window meanwhile stands in the ledger. Of a long silence the first and the last
+        window are judged.
+
+        Args:
+            model: Name of the model.
+            now: The present instant.
+            limit: At most so many windows; ``None``: all that are due.
 
         Returns:
             The windows closed by this call, by start; each is stored.
+
+        Raises:
+            UnavailableError: An earlier call is still closing windows of this model.
         """
-        with self._closing:
+        with self._alone(model):
             self._add_late_labels(model, now)
             closed: list[WindowRecord] = []
-            start = self._next_start(model)
-            marks = self._profiles.catch_up(model, _events_name(model), start)
-            while start is not None and start + self._config.window + self._config.label_delay <= now:
-                record = self._close(model, start, marks)
+            start = self._schedule.next_start(model, now)
+            marks = self._profiles.catch_up(model, events_name(model), start)
+            while start is not None and self._schedule.due(start, now) and len(closed) != limit:
+                try:
+                    record = self._close(model, start, marks)
+                except Exception as error:
+                    record = self._unjudged.after(model, start, error)
                 if record is None:
                     break
                 self._history(model, start).add(record)
                 closed.append(record)
                 self._late_labels.closed(record)
-                start = self._next[model] = record.end
+                start = self._schedule.closed(record, now)
             return closed
+
+    def out_of_bounds_rows(self, model: str) -> int:
+        """Rows of events and labels since the start whose event time is no sane one: kept, and in no window."""
+        return self._out_of_bounds[model]
+
+    @contextmanager
+    def _alone(self, model: str) -> Iterator[None]:
+        """One call at a time closes windows of a model; others do not line up behind one that takes long."""
+        if not self._closing[model].acquire(timeout=_CLOSING_WAIT_S):
+            raise UnavailableError(f"windows of {model!r} are still being closed by an earlier call", model=model)
+        try:
+            yield
+        finally:
+            self._closing[model].release()
 
     def events(self, model: str, since: datetime, until: datetime) -> pa.Table:
         """Prediction events served within ``[since, until)``, in the order they were recorded."""
-        table = self._tables.read(_events_name(model), since, until, "served_at")
+        table = self._tables.read(events_name(model), since, until, "served_at")
         return table if table.num_columns else EVENTS.empty_table()
 
     def labels(self, model: str, since: datetime) -> pa.Table:
         """Labels that became known at or after ``since``, in the order they were recorded; their ``label`` is text."""
-        table = self._tables.read(_labels_name(model), since, None, "event_time")
+        table = self._tables.read(labels_name(model), since, None, "event_time")
         return table if table.num_columns else LABELS.empty_table()
 
     def scoring(self, model: str, version: int) -> tuple[Scoring, str | None]:
@@ -222,7 +258,7 @@ class MonitorService:
             windows = self._metadata.list_windows(model, start, end)
             if not windows:
                 return []
-            start, end = start or _grid(self._config, windows[0].start, every=every), end or windows[-1].end
+            start, end = start or grid(self._config, windows[0].start, every=every), end or windows[-1].end
         profiles = self._profiles.stored(model, start, end)
         return roll_up(profiles, partial(self._references.find, model), start, end, every)
 
@@ -232,27 +268,7 @@ class MonitorService:
         Raises:
             StorageError: A table cannot be read or written; what stands is whole.
         """
-        self._retention.apply(model, now, self._next_start(model))
-
-    def _next_start(self, model: str) -> datetime | None:
-        """Start of the first window not judged yet; ``None`` where the model has no events."""
-        if model not in self._next:
-            windows = self._metadata.list_windows(model)
-            if windows:
-                self._next[model] = _grid(self._config, windows[-1].end, up=True)
-            else:
-                earliest = self._first_event(model)
-                return None if earliest is None else _grid(self._config, earliest)
-        return self._next[model]
-
-    def _first_event(self, model: str) -> datetime | None:
-        with self._dating:
-            if model not in self._earliest:
-                times = self._tables.read(_events_name(model), None, None, "event_time", columns=["event_time"])
-                if not times.num_rows:
-                    return None
-                self._earliest[model] = pc.min(times["event_time"]).as_py()
-            return self._earliest[model]
+        self._retention.apply(model, now, self._schedule.next_start(model, now))
 
     def _history(self, model: str, start: datetime) -> TrafficHistory:
         if model not in self._traffic:
@@ -264,9 +280,9 @@ class MonitorService:
         end = start + self._config.window
         closes = end + self._config.label_delay
         lookback = max(self._config.window, self._config.label_delay)
-        events = self._read(_events_name(model), start, end, EVENTS, until=marks)
-        known = self._read(_events_name(model), start - lookback, closes, EVENTS, columns=KEY, until=marks)
-        labels = self._read(_labels_name(model), start, closes, LABELS)
+        events = inside(self._read(events_name(model), start, end, EVENTS, until=marks), self._config)
+        known = self._read(events_name(model), start - lookback, closes, EVENTS, columns=KEY, until=marks)
+        labels = self._read(labels_name(model), start, closes, LABELS)
         champion = self._champion(model, events, end)
         if champion is None:
             return None
@@ -309,7 +325,7 @@ class MonitorService:
         windows = self._metadata.list_windows(model, start=since - self._config.window)
         try:
             due = self._late_labels.due(model, windows, now)
-            look = self._arrivals.look(model, _events_name(model), _labels_name(model), due, now)
+            look = self._arrivals.look(model, events_name(model), labels_name(model), due, now)
             for window, until in look.touched:
                 self._measure_anew(window, until)
             self._arrivals.measured(model, look)
@@ -319,7 +335,7 @@ class MonitorService:
 
     def _measure_anew(self, window: WindowRecord, until: datetime) -> None:
         model = window.model
-        events = self._read(_events_name(model), window.start, window.end, EVENTS)
+        events = inside(self._read(events_name(model), window.start, window.end, EVENTS), self._config)
         versions = self._answering(model, window.champion, events)
         data = WindowData(
             model=model,
@@ -328,7 +344,7 @@ class MonitorService:
             champion=window.champion,
             events=events,
             known=events.select(KEY),
-            labels=self._read(_labels_name(model), window.start, until, LABELS),
+            labels=self._read(labels_name(model), window.start, until, LABELS),
             versions=versions,
             reference=None,
             estimators=self._estimators.of(versions.values())[0],
@@ -379,18 +395,3 @@ class MonitorService:
     ) -> pa.Table:
         table = self._tables.read(name, start, end, "event_time", columns=columns, until=until)
         return table if table.num_columns else schema.empty_table().select(columns or schema.names)
-
-
-def _grid(config: MonitoringConfig, instant: datetime, *, up: bool = False, every: timedelta | None = None) -> datetime:
-    """The last start of a window, or of a longer period, at or before an instant; with ``up`` the first at or after."""
-    length, anchor = every or config.window, config.anchor
-    number = -((anchor - instant) // length) if up else (instant - anchor) // length
-    return from_us(to_us(anchor + number * length))
-
-
-def _events_name(model: str) -> str:
-    return f"predictions/{model}"
-
-
-def _labels_name(model: str) -> str:
-    return f"labels/{model}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from pathlib import Path
 
@@ -15,9 +16,10 @@ KEPT = 4
 
 
 class VersionDomains:
-    """Reads a version's classifier once, and keeps the few that were used last. Not thread-safe."""
+    """Reads a version's classifier once, and keeps the few that were used last. Thread-safe."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, int], DomainClassifier] = OrderedDict()
 
     def of(self, version: ModelVersion | None) -> tuple[DomainClassifier | None, str]:
@@ -26,6 +28,10 @@ class VersionDomains:
         A version without a sample, such as an older one, or one that was registered by hand, has none; that is no
         fault.
         """
+        with self._lock:
+            return self._of(version)
+
+    def _of(self, version: ModelVersion | None) -> tuple[DomainClassifier | None, str]:
         if version is None:
             return None, ""
         key = version.name, version.version

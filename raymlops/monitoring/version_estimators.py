@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,9 +18,10 @@ KEPT = 4
 
 
 class VersionEstimators:
-    """Makes an estimator once per model version, and keeps the few that were used last. Not thread-safe."""
+    """Makes an estimator once per model version, and keeps the few that were used last. Thread-safe."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, int], PerformanceEstimator] = OrderedDict()
 
     def of(self, versions: Iterable[ModelVersion]) -> tuple[dict[int, PerformanceEstimator], tuple[str, ...]]:
@@ -27,6 +29,10 @@ class VersionEstimators:
 
         A version without a holdout, such as one that was registered by hand, has none; that is no fault.
         """
+        with self._lock:
+            return self._of(versions)
+
+    def _of(self, versions: Iterable[ModelVersion]) -> tuple[dict[int, PerformanceEstimator], tuple[str, ...]]:
         found, problems = {}, []
         for version in versions:
             key = version.name, version.version

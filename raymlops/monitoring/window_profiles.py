@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from raymlops.clock import from_us, to_us
 from raymlops.config.monitoring import MonitoringConfig
 from raymlops.errors import ConfigError
+from raymlops.monitoring.bounds import inside
 from raymlops.monitoring.conditions import condition_mask
 from raymlops.monitoring.label_counts import label_profile, with_labels
 from raymlops.monitoring.ports import EventTables, WindowMetadata
@@ -211,13 +212,16 @@ class WindowProfiles:
             yield from self._metadata.list_profiles(model, starts[first], from_us(to_us(last) + 1))
 
     def _late(self, model: str, events: pa.Table) -> list[WindowProfile]:
+        events = inside(events, self._config)
+        if not events.num_rows:
+            return []
         first, last = pc.min(events["event_time"]).as_py(), pc.max(events["event_time"]).as_py()
         windows = self._metadata.list_windows(model, first - self._config.window, from_us(to_us(last) + 1))
         found = []
         for window in windows:
             times = events["event_time"]
-            inside = pc.and_(pc.greater_equal(times, pa.scalar(window.start)), pc.less(times, pa.scalar(window.end)))
-            rows = events.filter(inside)
+            within = pc.and_(pc.greater_equal(times, pa.scalar(window.start)), pc.less(times, pa.scalar(window.end)))
+            rows = events.filter(within)
             if not rows.num_rows:
                 continue
             stored = self._metadata.list_profiles(model, window.start, from_us(to_us(window.start) + 1))

@@ -60,7 +60,7 @@ def observe_window(data: WindowData, config: MonitoringConfig) -> tuple[WindowRe
         usual=data.usual,
     )
     quality = join_quality(quality, judge_served_features(data.served_features, config.feature_audit))
-    record = WindowRecord(
+    return WindowRecord(
         model=data.model,
         start=data.start,
         end=data.end,
@@ -76,6 +76,7 @@ def observe_window(data: WindowData, config: MonitoringConfig) -> tuple[WindowRe
         quality_reasons=quality.reasons + problems,
         audited_rows=data.served_features.rows,
         wrong_features=data.served_features.wrong,
+        late_features=data.served_features.late,
         wrong_feature_share=data.served_features.wrong_share,
         feature_ages=feature_ages(answered),
         drifted=drift.drifted,
@@ -92,8 +93,7 @@ def observe_window(data: WindowData, config: MonitoringConfig) -> tuple[WindowRe
         degraded=bool(how.degraded),
         degraded_reason=how.degraded,
         estimated_degraded=how.estimated_degraded,
-    )
-    return record, drift.profile
+    ), drift.profile
 
 
 def refresh_window(record: WindowRecord, data: WindowData, until: datetime, config: MonitoringConfig) -> WindowRecord:

@@ -12,7 +12,17 @@ from raymlops.records.windows import DriftAlarm
 __all__ = ["Alert", "AlertCursor", "AlertStatus", "Cause", "Delivery", "Severity", "Standing"]
 
 Severity = Literal["info", "warning", "critical"]
-Cause = Literal["quality", "drift", "degraded", "fallback", "retraining_failed", "rolled_back", "abandoned", "promoted"]
+Cause = Literal[
+    "quality",
+    "drift",
+    "degraded",
+    "fallback",
+    "retraining_failed",
+    "rolled_back",
+    "abandoned",
+    "promoted",
+    "events_lost",
+]
 """The first four are conditions: raised once, and cleared. The others happen."""
 
 

@@ -213,6 +213,8 @@ class WindowRecord(Record):
     """Rows whose joined features were recomputed from the tables, by sample."""
     wrong_features: dict[str, float] = Field(default_factory=dict)
     """Feature -> share of the audited rows that were served another value than the tables say; others left out."""
+    late_features: dict[str, float] = Field(default_factory=dict)
+    """Feature -> share of the audited rows that were served what was known then; newer rows came later."""
     wrong_feature_share: float = 0.0
     """Share of all audited values that are wrong."""
     feature_ages: dict[str, FeatureAge] = Field(default_factory=dict)

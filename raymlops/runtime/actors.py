@@ -23,7 +23,7 @@ from raymlops.runtime.metadata_actor import MetadataActor
 from raymlops.runtime.monitor_actor import MonitorActor
 from raymlops.runtime.names import CONTROLLER, FEATURES, METADATA, MONITOR, NOTIFIER, PROJECTOR
 from raymlops.runtime.notifier import NotifierActor
-from raymlops.runtime.projector_actor import ProjectorService
+from raymlops.runtime.projector_actor import ProjectorActor, ProjectorService
 from raymlops.runtime.this_node import on_this_node
 
 __all__ = ["rebuild_projection", "start_actor", "start_control_plane"]
@@ -53,7 +53,7 @@ def start_control_plane(config: PlatformConfig, timeout_s: float = 120.0) -> Non
     if config.monitoring.alerts.webhooks:
         start_actor(NOTIFIER, NotifierActor, config, timeout_s)
     if config.metadata.mlflow:
-        _create(PROJECTOR, ProjectorService, config)
+        _create(PROJECTOR, ProjectorActor, config)
 
 
 def _require_own_platform(config: PlatformConfig, timeout_s: float) -> None:
@@ -84,7 +84,7 @@ def rebuild_projection(config: PlatformConfig, timeout_s: float = 30.0) -> int:
         return ProjectorService(config).sync()
     finally:
         if config.metadata.mlflow:
-            _create(PROJECTOR, ProjectorService, config)
+            _create(PROJECTOR, ProjectorActor, config)
 
 
 def _await_gone(name: str, timeout_s: float) -> None:

@@ -109,4 +109,4 @@ def wake_projector() -> None:
         projector = ray.get_actor(PROJECTOR, namespace=NAMESPACE)
     except ValueError:
         return
-    projector.sync.remote()
+    projector.wake.remote()

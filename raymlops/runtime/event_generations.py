@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from deltalake.exceptions import CommitFailedError
 
 from raymlops.errors import StorageError
 from raymlops.features.delta import KEEP_LOG, NUMBERING, DeltaTables
+from raymlops.features.digests import DIGEST
 
 __all__ = [
     "Generation",
@@ -42,6 +43,9 @@ _FILE_BYTES = 32 << 20
 _FEWEST_SMALL_FILES = 16
 _KEEP_FILES = timedelta(hours=1)
 """Files that a compaction replaced stay for readers that have begun."""
+_SERVED = "served_at"
+_LEAD = timedelta(days=7)
+_LAST = datetime(9999, 1, 1, tzinfo=UTC)
 _ROUNDED = timedelta(milliseconds=1)
 """The log keeps extremes of instants to the millisecond."""
 
@@ -84,8 +88,14 @@ class Seal:
 
     @property
     def newest(self) -> datetime | None:
-        """No instant of any row is later; ``None`` where that is not known."""
-        return max((high for _, high in self.bounds.values()), default=None)
+        """No instant of any row that counts is later; ``None`` where that is not known.
+
+        An event is about an instant near to that at which it was served: one that says the year 9999 keeps nothing.
+        """
+        served = self.bounds.get(_SERVED)
+        latest = None if served is None else served[1] + _LEAD
+        highs = [high if latest is None else min(high, latest) for _, high in self.bounds.values()]
+        return max(highs, default=None)
 
     def dumps(self) -> bytes:
         """Bytes to store."""
@@ -105,20 +115,27 @@ def list_generations(root: Path, name: str) -> list[Generation]:
     return sorted(found)
 
 
-def ingest_ids(root: Path, generation: Generation) -> set[str]:
-    """The ids that were appended to a generation, from its log, which is never cut.
+def ingest_ids(root: Path, generation: Generation) -> dict[str, int | None]:
+    """The ids that were appended to a generation, from its log, which is never cut: id -> digest, where it was kept.
 
     Raises:
         StorageError: The log cannot be read.
     """
-    found = set()
+    found: dict[str, int | None] = {}
+    digests: dict[str, int] = {}
     try:
         for path in (root / generation.name / "_delta_log").glob("*.json"):
             actions = (orjson.loads(line) for line in path.read_bytes().splitlines() if b'"txn"' in line)
-            found |= {action["txn"]["appId"] for action in actions if "txn" in action}
+            for action in actions:
+                if "txn" in action:
+                    name = action["txn"]["appId"]
+                    if name.startswith(DIGEST):
+                        digests[name.removeprefix(DIGEST)] = int(action["txn"]["version"])
+                    elif name != NUMBERING:
+                        found[name] = None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StorageError(f"the log of {root / generation.name} cannot be read: {error!r}", path=str(root)) from error
-    return found - {NUMBERING}
+    return found | digests
 
 
 def next_number(root: Path, name: str) -> int:
@@ -179,7 +196,8 @@ def _bounds(files: Any) -> dict[str, tuple[datetime, datetime]]:
         known = pc.and_(files[column].is_valid(), files[f"min.{name}"].is_valid())
         empty = pc.equal(pc.fill_null(files[f"null_count.{name}"], 0), files["num_records"])
         if files.num_rows and pc.any(known).as_py() and pc.all(pc.or_(known, empty)).as_py():
-            bounds[name] = (pc.min(files[f"min.{name}"]).as_py(), pc.max(files[column]).as_py() + _ROUNDED)
+            high = min(pc.max(files[column]).as_py(), _LAST) + _ROUNDED
+            bounds[name] = (pc.min(files[f"min.{name}"]).as_py(), high)
     return bounds
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raymlops.errors import NotFoundError, StorageError
+from raymlops.errors import ConflictError, NotFoundError, StorageError
 from raymlops.features.delta import DeltaTables
 from raymlops.features.delta_log import read_batches
+from raymlops.features.digests import check_repeat, rows_digest
 from raymlops.features.timeline import SEQUENCE
 from raymlops.monitoring.recorded import join_recorded
 from raymlops.records.names import check_path
@@ -30,7 +31,7 @@ from raymlops.runtime.event_generations import (
     settle,
     sweep,
 )
-from raymlops.runtime.shared_appends import SharedAppends
+from raymlops.runtime.shared_appends import Batch, SharedAppends
 
 __all__ = ["DeltaEventTables"]
 
@@ -67,34 +68,47 @@ class DeltaEventTables:
         self._appending = threading.Lock()
         self._line = SharedAppends(self._write)
         self._current: dict[tuple[str, str], Generation] = {}
-        self._known: dict[Generation, list[set[str]]] = {}
-        """Current generation -> ingest ids of the two before it and its own."""
+        self._known: dict[Generation, list[dict[str, int | None]]] = {}
+        """Current generation -> ingest ids of the two before it and its own, each with the digest of its rows."""
         self._seals: dict[Generation, Seal] = {}
 
-    def append(self, name: str, table: pa.Table, *, ingest_id: str) -> object:
+    def append(self, name: str, table: pa.Table, *, ingest_id: str, told_by: Sequence[str] | None = None) -> object:
         check_path("name of a table", name)
+        digest = rows_digest(table, told_by)
         # a log from before it kept extremes of instants alone keeps those of the first columns
         instants = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
         table = table.select([*instants, *(column for column in table.column_names if column not in instants)])
         described = ",".join(f"{field.name}:{field.type}" for field in table.schema)
         shape = hashlib.sha256(described.encode()).hexdigest()[:12]
-        self._line.append((name, shape), table, ingest_id)
+        self._line.append((name, shape), table, ingest_id, digest)
         return None
 
-    def _write(self, key: tuple[str, str], tables: Mapping[str, pa.Table]) -> None:
-        """Append what several callers brought in one commit, but for what is known already."""
+    def _write(self, key: tuple[str, str], batches: Mapping[str, Batch[tuple[str, str]]]) -> dict[str, ConflictError]:
+        """Append what several callers brought in one commit, but for what is known already; returns what is refused."""
         with self._appending:
             current = self._open_generation(*key)
-            fresh = [each for each in tables if not any(each in known for known in self._known[current])]
+            refused: dict[str, ConflictError] = {}
+            fresh = []
+            for each, batch in batches.items():
+                known = next((ids for ids in self._known[current] if each in ids), None)
+                if known is None:
+                    fresh.append(each)
+                    continue
+                try:
+                    check_repeat(key[0], each, known[each], batch.digest)
+                except ConflictError as error:
+                    refused[each] = error
             if not fresh:
-                return
-            rows = pa.concat_tables([tables[each] for each in fresh], promote_options="default")
+                return refused
+            rows = pa.concat_tables([batches[each].table for each in fresh], promote_options="default")
+            digests = {each: batches[each].digest for each in fresh}
             try:
-                self._tables.append(current.name, rows, ingest_id=fresh[0], others=fresh[1:])
+                self._tables.append(current.name, rows, ingest_id=fresh[0], others=fresh[1:], digests=digests)
             except BaseException:
                 self._forget(key)  # the rows may be there or not: the log tells
                 raise
-            self._known[current][-1].update(fresh)
+            self._known[current][-1].update(digests)
+            return refused
 
     def batches(self, name: str, start: datetime | None, end: datetime | None, column: str) -> Iterator[pa.Table]:
         """The rows for which ``start <= column < end``, some thousands at a time and in no order."""

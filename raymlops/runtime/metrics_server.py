@@ -56,21 +56,34 @@ class MetricsPage:
         """
         with self._lock:
             for model in self._metadata.plan_numbers():
-                history = self._histories.setdefault(model, ModelHistory())
-                start = None if history.newest is None else history.newest.start - self._lookback
-                for window in self._metadata.list_windows(model, start):
-                    history.add(window, self._rule)
+                try:
+                    self._catch_up(model)
+                except RaymlopsError:
+                    raise
+                except Exception:  # what is wrong with one model's windows must not hide the others
+                    _log.exception("windows of %s could not be read for the metrics page", model)
             return exposition(self._histories, self._clock.now(), self._columns)
+
+    def _catch_up(self, model: str) -> None:
+        history, now = self._histories.setdefault(model, ModelHistory()), self._clock.now()
+        if history.newest is not None and history.newest.end > now:  # the clock was set back
+            history = self._histories[model] = ModelHistory()
+        start = None if history.newest is None else history.newest.start - self._lookback
+        for window in self._metadata.list_windows(model, start):
+            if window.end <= now:
+                history.add(window, self._rule)
 
 
 class ReplicaFigures:
     """The newest figures of every replica that still sends some. Thread-safe.
 
     Args:
+        prefix: Begins the names of the families.
         keep_s: A replica that was silent for longer is gone.
     """
 
-    def __init__(self, keep_s: float = 15.0) -> None:
+    def __init__(self, prefix: str = "raymlops_model", keep_s: float = 30.0) -> None:
+        self._prefix = prefix
         self._keep_s = keep_s
         self._lock = threading.Lock()
         self._newest: dict[tuple[str, str], tuple[float, Sequence[Family]]] = {}
@@ -92,7 +105,7 @@ class ReplicaFigures:
                 family = merged.setdefault(name, (kind, text, []))
                 for suffix, labels, value in samples:
                     family[2].append((suffix, {"model": model, "replica": replica, **labels}, value))
-        lines = [line for name, family in merged.items() for line in family_lines(f"raymlops_model_{name}", *family)]
+        lines = [line for name, family in merged.items() for line in family_lines(f"{self._prefix}_{name}", *family)]
         return "\n".join(lines) + "\n" if lines else ""
 
 
@@ -143,6 +156,11 @@ class _Handler(BaseHTTPRequestHandler):
         except RaymlopsError as error:
             _log.warning("metrics could not be read: %s", error)
             self._reply(503, "the metadata store does not answer\n", "text/plain; charset=utf-8")
+        except OSError as error:  # whoever scraped has gone
+            _log.debug("metrics could not be sent: %s", error)
+        except Exception:
+            _log.exception("the metrics page could not be made")
+            self._reply(500, "the page could not be made: see the monitor's log\n", "text/plain; charset=utf-8")
 
     def log_message(self, format: str, *args: object) -> None:
         _log.debug(format, *args)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import threading
-import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import cast
@@ -21,11 +18,11 @@ from raymlops.monitoring.alerts import AlertRule
 from raymlops.monitoring.notifier import Notifier
 from raymlops.monitoring.webhooks import open_endpoint
 from raymlops.runtime.clients import ActorProxy
+from raymlops.runtime.clocks import build_clock
 from raymlops.runtime.names import METADATA
+from raymlops.runtime.threads import Repeating
 
 __all__ = ["NotifierActor", "build_notifier", "drift_alarm_rule"]
-
-_log = logging.getLogger(__name__)
 
 
 class NotifierActor:
@@ -38,7 +35,7 @@ class NotifierActor:
     def __init__(self, config: PlatformConfig) -> None:
         notifier = build_notifier(config, cast("Metadata", ActorProxy(METADATA)), os.environ)
         pause_s = config.monitoring.alerts.every.total_seconds()
-        threading.Thread(target=_run, args=(notifier, pause_s), name="notifier", daemon=True).start()
+        self._thread = Repeating("notifier", lambda: asyncio.run(notifier.run()), pause_s)
 
 
 def build_notifier(config: PlatformConfig, metadata: Metadata, environment: Mapping[str, str]) -> Notifier:
@@ -50,7 +47,7 @@ def build_notifier(config: PlatformConfig, metadata: Metadata, environment: Mapp
     alerts, clock = config.monitoring.alerts, SystemClock()
     endpoints = [open_endpoint(webhook, environment) for webhook in alerts.webhooks]
     rule = _alert_rule(config)
-    follower = AlertFollower(metadata, clock, alerts, rule, _lookback(config, rule))
+    follower = AlertFollower(metadata, clock, alerts, rule, _lookback(config, rule), build_clock(config))
     return Notifier(follower, metadata, endpoints, clock, alerts)
 
 
@@ -73,12 +70,3 @@ def _alert_rule(config: PlatformConfig) -> AlertRule:
 def _lookback(config: PlatformConfig, rule: AlertRule) -> timedelta:
     monitoring = config.monitoring
     return monitoring.late_labels + monitoring.label_delay + monitoring.window * (rule.degraded_of + 1)
-
-
-def _run(notifier: Notifier, pause_s: float) -> None:
-    while True:
-        try:
-            asyncio.run(notifier.run())
-        except Exception:
-            _log.exception("the notifier fell over, and starts again where it was")
-        time.sleep(pause_s)

@@ -53,6 +53,9 @@ _HEAD = "node:__internal_head__"
 """The resource that Ray's head node alone has."""
 
 _REPORT_S = 1.0
+_REPORT_UNSEEN_S = 5.0
+"""Where there is no metrics page: the monitor looks for lost events all the same."""
+_REPORT_TIMEOUT_S = 10.0
 """How often a replica's figures are sent to the metrics page."""
 
 
@@ -152,9 +155,8 @@ class ModelReplica:
         # Serve scales by the requests that it counts itself, and logs those that it sees
         if config.serving.autoscaling is None and not config.serving.access_log:
             answer_directly(self._answer_directly)
-        self._reporting: asyncio.Task[None] | None = None
-        if config.monitoring.metrics.port is not None:
-            self._reporting = asyncio.get_running_loop().create_task(self._report())
+        every_s = _REPORT_S if config.monitoring.metrics.port is not None else _REPORT_UNSEEN_S
+        self._reporting = asyncio.get_running_loop().create_task(self._report(every_s))
 
     async def __call__(self, request: Request) -> Response:
         return await _answer(self._endpoint, request.scope, request.receive, self._serving)
@@ -196,21 +198,27 @@ class ModelReplica:
         if self._keys_required:
             self._endpoint.admit(Access(await asyncio.to_thread(self._metadata.list_keys)))
 
-    async def _report(self) -> None:
-        """Send the figures to the metrics page again and again; one report that is lost is made up by the next."""
+    async def _report(self, every_s: float) -> None:
+        """Send the figures to the monitor again and again; one report that is lost is made up by the next."""
         monitor, replica = AsyncActorProxy(MONITOR), serve.get_replica_context().replica_id.unique_id
         while True:
-            await asyncio.sleep(_REPORT_S)
+            await asyncio.sleep(every_s)
             try:
-                async with asyncio.timeout(_REPORT_S * 10):
+                async with asyncio.timeout(_REPORT_TIMEOUT_S):
                     await monitor.record_figures(self._model, replica, self._endpoint.families())
-            except (RaymlopsError, TimeoutError) as error:
-                _log.debug("figures of %s could not be sent: %s", self._model, error)
+            except Exception as error:  # whatever it is: a replica that no longer reports would lose events unseen
+                unforeseen = not isinstance(error, RaymlopsError | TimeoutError)
+                _log.log(
+                    logging.WARNING if unforeseen else logging.DEBUG,
+                    "figures of %s could not be sent: %r",
+                    self._model,
+                    error,
+                    exc_info=unforeseen,
+                )
 
     async def __del__(self) -> None:  # Serve awaits it at a graceful stop
         await self._follower.stop()
-        if self._reporting is not None:
-            self._reporting.cancel()
+        self._reporting.cancel()
         await self._endpoint.stop()
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
-__all__ = ["SharedAppends"]
+from raymlops.errors import ConflictError
+from raymlops.features.digests import check_repeat
+
+__all__ = ["Batch", "SharedAppends"]
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -18,12 +21,14 @@ _LARGEST_ROWS = 200_000
 
 
 @dataclass(eq=False)
-class _Batch(Generic[Key]):
+class Batch(Generic[Key]):
     """One caller's rows, and what became of them."""
 
     key: Key
     ingest_id: str
     table: pa.Table
+    digest: int = 0
+    """Tells the rows of an id from others."""
     done: bool = False
     error: BaseException | None = None
 
@@ -35,19 +40,23 @@ class SharedAppends(Generic[Key]):
     that fails fails for all whose rows were in it, none of whom was told otherwise before. Thread-safe.
 
     Args:
-        write: Writes the batches of one table, by their ingest ids in the order they came. Called by one thread at a
-            time.
+        write: Writes the batches of one table, by their ingest ids in the order they came, and returns those that it
+            refuses, each with its error; the others are written. Called by one thread at a time.
     """
 
-    def __init__(self, write: Callable[[Key, Mapping[str, pa.Table]], None]) -> None:
+    def __init__(self, write: Callable[[Key, Mapping[str, Batch[Any]]], Mapping[str, Exception]]) -> None:
         self._write = write
         self._changed = threading.Condition()
         self._busy = False
-        self._line: list[_Batch[Key]] = []
+        self._line: list[Batch[Key]] = []
 
-    def append(self, key: Key, table: pa.Table, ingest_id: str) -> None:
-        """Have rows written, once where others in line bring the same ingest id."""
-        own = _Batch(key, ingest_id, table)
+    def append(self, key: Key, table: pa.Table, ingest_id: str, digest: int = 0) -> None:
+        """Have rows written, once where others in line bring the same ingest id.
+
+        Raises:
+            ConflictError: Others bring the same id with other rows.
+        """
+        own = Batch(key, ingest_id, table, digest)
         with self._changed:
             self._line.append(own)
             self._changed.wait_for(lambda: own.done or not self._busy)
@@ -64,25 +73,27 @@ class SharedAppends(Generic[Key]):
         with self._changed:
             return len(self._line)
 
-    def _lead(self, key: Key, group: Sequence[_Batch[Key]]) -> None:
-        tables: dict[str, pa.Table] = {}
+    def _lead(self, key: Key, group: Sequence[Batch[Key]]) -> None:
+        first: dict[str, Batch[Key]] = {}
         for batch in group:
-            tables.setdefault(batch.ingest_id, batch.table)
+            first.setdefault(batch.ingest_id, batch)
         error: BaseException | None = None
+        refused: Mapping[str, Exception] = {}
         try:
-            self._write(key, tables)
+            refused = self._write(key, first)
         except BaseException as failure:
             error = failure
         with self._changed:
             for batch in group:
-                batch.done, batch.error = True, error
+                batch.error = error or refused.get(batch.ingest_id) or _conflict(batch, first[batch.ingest_id])
+                batch.done = True
             self._busy = False
             self._changed.notify_all()
 
-    def _take(self, own: _Batch[Key]) -> list[_Batch[Key]]:
+    def _take(self, own: Batch[Key]) -> list[Batch[Key]]:
         """The caller's batch, and those of the same table that there is room for, in the order they came."""
         room = _LARGEST_ROWS - own.table.num_rows
-        group: list[_Batch[Key]] = []
+        group: list[Batch[Key]] = []
         for batch in self._line:
             rows = 0 if batch is own else batch.table.num_rows
             if batch.key == own.key and rows <= room:
@@ -90,3 +101,12 @@ class SharedAppends(Generic[Key]):
                 room -= rows
         self._line = [batch for batch in self._line if batch not in group]
         return group
+
+
+def _conflict(batch: Batch[Any], first: Batch[Any]) -> ConflictError | None:
+    """Whether two callers in line bring one id with different rows: the first one's are written."""
+    try:
+        check_repeat(str(batch.key), batch.ingest_id, first.digest, batch.digest)
+    except ConflictError as error:
+        return error
+    return None

@@ -91,6 +91,10 @@ class FakeObserver:
         """How every champion does, likewise."""
         self.trouble: Exception | None = None
         """Raised instead of plans."""
+        self.trouble_of: dict[str, Exception] = {}
+        """Model -> raised instead of its plans alone."""
+        self.untrainable: set[str] = set()
+        """Models that no pipeline trains."""
 
     def models(self) -> Sequence[str]:
         return sorted(self.plans_of)
@@ -98,10 +102,15 @@ class FakeObserver:
     def plans(self, model: str) -> Sequence[ServingPlan]:
         if self.trouble is not None:
             raise self.trouble
+        if model in self.trouble_of:
+            raise self.trouble_of[model]
         return list(self.plans_of[model])
 
     def runs(self, model: str) -> Sequence[Run]:
         return list(self.runs_of.get(model, {}).values())
+
+    def trainable(self, model: str) -> bool:
+        return model not in self.untrainable
 
     def windows(self, model: str, since: datetime) -> Sequence[WindowRecord]:
         return [window for window in self.windows_of.get(model, []) if window.end > since]

@@ -11,6 +11,7 @@ from raymlops.monitoring import MonitorReport, Reference
 from raymlops.monitoring.rollup import PeriodProfile
 from raymlops.monitoring.window_profiles import Part
 from raymlops.records.alerts import Alert, AlertStatus, Delivery
+from raymlops.records.reasons import Reason
 from raymlops.records.windows import ColumnDrift, EstimatedPerformance, MultivariateDrift, Performance, WindowRecord
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -113,3 +114,36 @@ def test_periods_name_what_has_moved() -> None:
     assert first.split()[-4:] == ["24", "900", "0", "nothing"]
     assert second.split()[-4:] == ["24", "900", "1", "[red]y"]
     assert shown(render_periods(periods, "x > 0")).splitlines()[1].split()[-2:] == ["0", "-"]
+
+
+REASONS = (
+    Reason(kind="features_differ", text="v__x in 40% of [bold]rows", remedy="`raymlops features audit s`", until=START),
+    Reason(kind="paused", text="the loop is paused", remedy="`raymlops control resume churn`"),
+)
+
+
+def test_what_stands_against_a_retraining_is_in_every_form_of_the_report() -> None:
+    for windows in ((), (window(0),)):
+        report = MonitorReport(model="churn", created_at=START, windows=windows, reasons=REASONS)
+        text = shown(render_report(report))
+        assert "What stands against a retraining now" in text
+        assert "v__x in 40% of [bold]rows" in text
+        assert "2026-01-05 00:00" in text
+        page = report.html()
+        assert "What stands against a retraining?" in page
+        assert "the loop is paused" in page
+        assert "`raymlops control resume churn`" in page
+        told = report.to_dict()["against_retraining"]
+        assert [(one["kind"], one["until"]) for one in told] == [
+            ("features_differ", told[0]["until"]),
+            ("paused", None),
+        ]
+
+
+def test_where_nothing_stands_against_a_retraining_it_says_so() -> None:
+    free = MonitorReport(model="churn", created_at=START, windows=(window(0),), reasons=())
+    assert "Nothing: one may start." in free.html()
+    assert free.to_dict()["against_retraining"] == []
+    unasked = MonitorReport(model="churn", created_at=START, windows=(window(0),))
+    assert "against a retraining" not in unasked.html() + shown(render_report(unasked))
+    assert unasked.to_dict()["against_retraining"] is None

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 
 import pytest
 
@@ -17,7 +19,7 @@ from raymlops.errors import (
 )
 from raymlops.records.record import canonical_json
 from raymlops.testing.control import CrashSwitch, SimulatedCrash
-from raymlops.testing.control_examples import DAY, START, example_arm, example_evidence, example_plan
+from raymlops.testing.control_examples import DAY, START, example_arm, example_evidence, example_plan, example_window
 from raymlops.testing.control_world import ControlWorld
 
 HOUR = DAY / 24
@@ -259,7 +261,7 @@ class TestTrouble:
     def test_a_key_that_was_used_up_is_no_endless_loop(self, world: ControlWorld) -> None:
         world.close_window(drifted=True)
         world.step()
-        world.controller._rollouts.clear()  # never happens: it forgets what it folded, and the run is gone too
+        world.controller._folded._rollouts.clear()  # never happens: it forgets what it folded, and the run is gone too
         world.observer.runs_of.clear()
         assert world.step() == []
         assert "was taken before and is over" in (world.controller.status()[0].problem or "")
@@ -267,7 +269,8 @@ class TestTrouble:
     def test_a_store_in_trouble(self, world: ControlWorld) -> None:
         world.observer.trouble = StorageError("locked")
         assert world.step() == []
-        assert world.controller.status() == []
+        (status,) = world.controller.status()
+        assert (status.phase, status.champion, status.problem) == (Phase.UNKNOWN, None, "StorageError: locked")
         world.observer.trouble = None
         world.close_window(drifted=True)
         assert world.actions == []
@@ -400,3 +403,81 @@ def test_the_ledger_holds_only_what_has_a_json_form(world: ControlWorld) -> None
         canonical_json(entry.evidence)
         assert entry.hash == entry.expected_hash()
         assert entry.evidence["at"] == entry.at.isoformat().replace("+00:00", "Z")
+
+
+class TestOtherModels:
+    """What is wrong with one model is no trouble of another."""
+
+    @pytest.fixture
+    def two(self, world: ControlWorld) -> ControlWorld:
+        world.observer.put_plan(example_plan().model_copy(update={"model": "a"}))
+        return world
+
+    @pytest.mark.parametrize("error", [OverflowError("date value out of range"), KeyError("x"), StorageError("x")])
+    def test_of_one_that_raises(self, two: ControlWorld, error: Exception) -> None:
+        two.observer.trouble_of["a"] = error
+        two.close_window(drifted=True)
+        assert [decision.model for decision in two.step()] == ["m"]
+        problems = {status.model: status.problem for status in two.controller.status()}
+        assert problems == {"a": f"{type(error).__name__}: {error}", "m": None}
+
+    def test_of_one_whose_ledger_entry_cannot_be_read(self, two: ControlWorld) -> None:
+        two.ledger.append_entry("a", "dance", "x", {}, key="control/a/dance/1")
+        two.close_window(drifted=True)
+        assert [decision.model for decision in two.step()] == ["m"]
+        problems = {status.model: status.problem for status in two.controller.status()}
+        assert "entry 1: LedgerBroken" in (problems["a"] or "")
+        assert problems["m"] is None
+
+    def test_of_one_whose_turn_hangs(self, two: ControlWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+        begun, released, ended = threading.Event(), threading.Event(), threading.Semaphore(0)
+        plans = two.observer.plans
+
+        def hang(model: str) -> object:
+            if model == "a":
+                begun.set()
+                assert released.wait(60)
+            return plans(model)
+
+        monkeypatch.setattr(two.observer, "plans", hang)
+        end = two.controller._turns._end
+        monkeypatch.setattr(two.controller._turns, "_end", lambda *given: (end(*given), ended.release()))
+        two.close_window(drifted=True)
+        assert two.controller.start_turns() == ["a", "m"]
+        assert begun.wait(60)
+        assert ended.acquire(timeout=60)
+        statuses = {status.model: status for status in two.controller.status()}
+        assert statuses["m"].last_turn_at == two.clock.now()
+        assert statuses["a"].turn_taken_s is not None
+        assert (statuses["a"].last_turn_at, statuses["a"].phase) == (None, Phase.UNKNOWN)
+        assert "a" not in two.controller.start_turns()
+        assert two.actions == ["retrain"]
+        released.set()
+        assert ended.acquire(timeout=60)
+
+    def test_turns_side_by_side_fold_the_same_ledger(self, world: ControlWorld) -> None:
+        """Many models decide at the same time: each decision is recorded once, and none is taken for an old one."""
+        models = [f"m{number:02d}" for number in range(12)]
+        for model in models:
+            world.observer.put_plan(example_plan().model_copy(update={"model": model}))
+            window = example_window(0, drifted=True).model_copy(update={"model": model})
+            world.observer.windows_of[model] = [window]
+        world.advance(DAY)
+        deadline = time.monotonic() + 60
+        while len(world.ledger.entries()) < len(models):
+            assert time.monotonic() < deadline
+            world.controller.start_turns()
+        assert sorted(entry.subject for entry in world.ledger.entries()) == models
+        assert [status.problem for status in world.controller.status()] == [None] * (len(models) + 1)
+
+
+def test_what_is_done_first_in_a_turn_does_not_keep_the_rest_from_being_done(
+    world: ControlWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: str) -> None:
+        raise UnavailableError("windows cannot be closed")
+
+    monkeypatch.setattr(world.controller, "_prepare", fail)
+    world.close_window(drifted=True)
+    assert len(world.step()) == 1
+    assert world.controller.status()[0].problem == "UnavailableError: windows cannot be closed"

@@ -79,8 +79,8 @@ def fold(*decisions: Decision) -> Rollout:
 
 
 def see(**changes: Any) -> Observation:
-    values: dict[str, Any] = {"plans": [example_plan()], "runs": [], "windows": [], **changes}
-    return Observation(model="m", now=NOW, **values)
+    values: dict[str, Any] = {"plans": [example_plan()], "runs": [], "windows": [], "now": NOW, **changes}
+    return Observation(model="m", **values)
 
 
 def look_at(candidate: float = 0.5, **changes: Any) -> Look:
@@ -139,10 +139,10 @@ class TestRetraining:
 
     def test_broken_data_blocks_it_once(self) -> None:
         windows = [*DRIFTED, example_window(3, quality="block")]
-        decision = decide(Rollout(), see(windows=windows), CONFIG)
+        decision = decide(Rollout(), see(windows=windows, now=windows[-1].end), CONFIG)
         assert isinstance(decision, Block)
         assert decision.reason == "data of the newest window is broken: column wind is missing"
-        assert decide(fold(decision), see(windows=windows), CONFIG) is None
+        assert decide(fold(decision), see(windows=windows, now=windows[-1].end), CONFIG) is None
 
     def test_rejections_slow_it_down(self) -> None:
         windows = [example_window(day, drifted=True) for day in (1, 2)]

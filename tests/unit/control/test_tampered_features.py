@@ -172,6 +172,26 @@ def test_broken_serving_data_starts_no_retraining(shop: Shop, world: ControlWorl
     assert reason in shop.monitor.report("m").html()
 
 
+def test_rows_that_come_late_block_no_retraining(shop: Shop, world: ControlWorld) -> None:
+    """The world changes, and the rows that tell of it are pushed four seconds after the instant they are about."""
+    shop.serve(0)
+    shop.close(0)
+    store = FeatureStore(shop.home / "features", clock=ManualClock(START + 2 * DAY + timedelta(seconds=4)))
+    shop.serve(1)  # by the rows of before
+    late = values(3.0).set_column(1, "event_time", pa.array([START + DAY] * KEYS, INSTANT))
+    store.push("v", late, ingest_id="late")
+    store.close()
+    window = shop.close(1)
+    assert (window.wrong_features, window.audited_rows) == ({}, ROWS)
+    assert window.late_features == {"v__x": 1.0}
+    assert window.quality != "block"
+    worse = window.model_copy(update={"degraded": True, "degraded_reason": "log loss 1.30 against 0.48"})
+    world.observer.windows_of["m"] = [worse]
+    world.clock.advance_to(worse.end)
+    world.step()
+    assert world.actions == ["retrain"]
+
+
 @pytest.mark.parametrize("shop", [{"enabled": False}], indirect=True)
 def test_without_the_audit_the_model_would_have_been_blamed(shop: Shop, world: ControlWorld) -> None:
     _, broken = live(shop, world)
@@ -192,7 +212,7 @@ def test_the_audit_is_bounded_and_the_same_when_repeated(shop: Shop) -> None:
         shop.config,
         ServedFeatureAudit(shop.metadata, shop.reader),
     )
-    again._next["m"] = START  # a window that was closed and not stored
+    again._schedule._next["m"] = START  # a window that was closed and not stored
     assert again.close_windows("m", START + DAY) == [record]
 
 

@@ -39,7 +39,8 @@ GOOD = FeatureConsistency(mismatch=0.0, missing=0.0, extra=0.0)
 
 @pytest.fixture
 def reader(tmp_path: Path) -> FeatureReader:
-    store = FeatureStore(tmp_path, clock=ManualClock(T), history=HOUR)
+    """Rows that have been online for an hour."""
+    store = FeatureStore(tmp_path, clock=ManualClock(T - HOUR), history=2 * HOUR)
     store.apply(VIEW, SERVICE)
     times = pa.array([T, T], INSTANT)
     store.push("v", pa.table({"k": [1, 2], "event_time": times, "i": [7, None], "s": ["a", "b"]}), ingest_id="one")
@@ -85,17 +86,58 @@ def test_a_log_of_doubles_is_compared_as_numbers(reader: FeatureReader) -> None:
     assert audit("svc", served(reader, v__mean=last_bit), reader).features["v__mean"].mismatch == 0.25
 
 
-def test_a_late_row_shows(reader: FeatureReader, tmp_path: Path) -> None:
-    before = served(reader)
-    store = FeatureStore(tmp_path, clock=ManualClock(T), history=HOUR)
-    late = pa.table({"k": [1], "event_time": pa.array([T], INSTANT), "i": [9], "s": ["a"]})
-    store.push("v", late, ingest_id="late")
+def push_later(root: Path, at: datetime, value: int, ingest_id: str = "late") -> None:
+    store = FeatureStore(root, clock=ManualClock(at), history=2 * HOUR)
+    row = pa.table({"k": [1], "event_time": pa.array([T], INSTANT), "i": [value], "s": ["a"]})
+    store.push("v", row, ingest_id=ingest_id)
     store.close()
+
+
+def test_a_row_that_became_visible_after_the_answer_is_late(reader: FeatureReader, tmp_path: Path) -> None:
+    """The view has no created-at: the store itself noted when rows came."""
+    before = served(reader).append_column("served_at", pa.array([T] * 4, INSTANT))
+    push_later(tmp_path, T + timedelta(seconds=4), 9)
     report = audit("svc", before, reader)
     found, mean = report.features["v__i"], report.features["v__mean"]
-    assert (found.mismatch, found.missing, found.extra, found.late) == (0.5, 0.0, 0.0, 0.0)  # no created-at to tell
+    assert report.consistent
+    assert (found.share, found.late, mean.share, mean.late) == (0.0, 0.5, 0.0, 0.25)
+
+
+def test_a_row_that_was_visible_and_not_served_is_a_mismatch(reader: FeatureReader, tmp_path: Path) -> None:
+    before = served(reader).append_column("served_at", pa.array([T + HOUR] * 4, INSTANT))
+    push_later(tmp_path, T + timedelta(seconds=4), 9)
+    report = audit("svc", before, reader)
+    found, mean = report.features["v__i"], report.features["v__mean"]
+    assert (found.mismatch, found.missing, found.extra, found.late) == (0.5, 0.0, 0.0, 0.0)
     assert (found.largest_difference, found.mean_difference) == (2.0, 2.0)
     assert (mean.mismatch, mean.share) == (0.25, 0.25)
+
+
+def test_a_wrong_value_is_wrong_also_where_rows_came_late(reader: FeatureReader, tmp_path: Path) -> None:
+    tampered = served(reader, v__i=pa.array([8, None, None, 7]))
+    push_later(tmp_path, T + HOUR + HOUR, 9)
+    found = audit("svc", tampered, reader).features["v__i"]
+    assert (found.mismatch, found.late) == (0.25, 0.25)
+
+
+def test_a_row_in_the_table_that_is_not_online_yet_is_late(reader: FeatureReader, tmp_path: Path) -> None:
+    before = served(reader)
+    store = FeatureStore(tmp_path, clock=ManualClock(T - HOUR), history=2 * HOUR)
+    row = pa.table({"k": [1], "event_time": pa.array([T], INSTANT), "i": [9], "s": ["a"]})
+    store.ingest("v", row, ingest_id="not materialised")
+    store.close()
+    found = audit("svc", before, reader).features["v__i"]
+    assert (found.share, found.late) == (0.0, 0.5)
+
+
+def test_without_a_record_of_when_rows_came_a_late_row_is_a_mismatch(reader: FeatureReader, tmp_path: Path) -> None:
+    """Stores from before there were records."""
+    before = served(reader)
+    push_later(tmp_path, T + timedelta(seconds=4), 9)
+    for path in (tmp_path / "visible").iterdir():
+        path.unlink()
+    found = audit("svc", before, reader).features["v__i"]
+    assert (found.mismatch, found.late) == (0.5, 0.0)
 
 
 def test_only_what_was_logged_is_audited(reader: FeatureReader) -> None:
@@ -213,7 +255,7 @@ def test_an_alias_is_audited_by_its_own_column(known_store: FeatureStore, tmp_pa
 
 def test_the_examples_are_the_worst_of_many_features(known_store: FeatureStore, tmp_path: Path) -> None:
     reader = FeatureReader(tmp_path, clock=ManualClock(T))
-    served = answered(reader, *[(1, 2, T, T)] * 9)
+    served = answered(reader, *[(1, 2, T, T + HOUR)] * 9)
     numbers = pa.array([1.0, 2.0, 3.0, 101.0, 5.0, 6.0, 7.0, 8.0, None])
     wrong = served.set_column(served.column_names.index("n__x"), "n__x", numbers)
     wrong = wrong.set_column(wrong.column_names.index("n__s"), "n__s", pa.array(["a"] * 8 + ["z"]))

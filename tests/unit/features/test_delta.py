@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
-from raymlops.errors import NotFoundError, SchemaMismatch, StorageError
+from raymlops.errors import ConflictError, NotFoundError, SchemaMismatch, StorageError
 from raymlops.features import delta
 from raymlops.features.delta import DeltaTables
 from raymlops.features.schema import INSTANT
@@ -329,3 +329,28 @@ def test_a_table_that_was_there_is_not_made_anew(what: str, tables: DeltaTables,
     for ask in (lambda: tables.append("t", rows(3), ingest_id="two"), lambda: tables.version("t")):
         with pytest.raises(StorageError, match=r"table 't': .*_delta_log: its rows were removed behind the store's"):
             ask()
+
+
+class TestReusedIds:
+    """An id stands for the same rows for ever."""
+
+    def test_the_same_rows_again_change_nothing(self, tables: DeltaTables) -> None:
+        first = tables.append("t", rows(0), ingest_id="one", digests={"one": 7})
+        again = tables.append("t", rows(0), ingest_id="one", digests={"one": 7})
+        assert (again.version, again.duplicate) == (first.version, True)
+
+    def test_other_rows_are_refused(self, tables: DeltaTables, tmp_path: Path) -> None:
+        tables.append("t", rows(0), ingest_id="one", others=["two"], digests={"one": 7, "two": 8})
+        for opened in (tables, DeltaTables(tmp_path)):
+            for each in ("one", "two"):
+                with pytest.raises(ConflictError, match=f"id '{each}' came with other rows before"):
+                    opened.append("t", rows(9), ingest_id=each, digests={each: 9})
+        assert tables.version("t") == 0
+
+    def test_an_id_from_before_there_were_digests_is_a_repeat(self, tables: DeltaTables) -> None:
+        tables.append("t", rows(0), ingest_id="old")
+        assert tables.append("t", rows(5), ingest_id="old", digests={"old": 3}).duplicate
+
+    def test_ids_of_the_tables_own_are_refused(self, tables: DeltaTables) -> None:
+        with pytest.raises(SchemaMismatch, match="must not begin with 'raymlops/digest/'"):
+            tables.append("t", rows(0), ingest_id="raymlops/digest/one")

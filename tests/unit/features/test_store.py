@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from raymlops.clock import ManualClock
-from raymlops.errors import ConfigError, DataError, FeatureViewNotFound, SchemaMismatch, StorageError
+from raymlops.errors import ConfigError, ConflictError, DataError, FeatureViewNotFound, SchemaMismatch, StorageError
 from raymlops.features import (
     Entity,
     FeatureReader,
@@ -290,10 +290,10 @@ def test_an_ingest_that_was_cut_off_behind_the_quarantine_is_completed(
 ) -> None:
     whole = DeltaTables.append
 
-    def cut_off(tables: DeltaTables, name: str, rows: Any, *, ingest_id: str) -> Any:
+    def cut_off(tables: DeltaTables, name: str, rows: Any, **more: Any) -> Any:
         if tables is store._tables:
             raise StorageError("the disk is gone")
-        return whole(tables, name, rows, ingest_id=ingest_id)
+        return whole(tables, name, rows, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(DeltaTables, "append", cut_off)
@@ -394,3 +394,40 @@ def test_a_store_that_cannot_be_opened_leaves_nothing_open(store: FeatureStore, 
         with pytest.raises(StorageError):
             FeatureStore(tmp_path, clock=ManualClock(T))
     assert [path for path in LmdbOnlineStore._open_files if path.is_relative_to(tmp_path)] == []
+
+
+class TestReusedIds:
+    def test_other_rows_under_an_id_are_refused_and_not_forgotten(
+        self, store: FeatureStore, reader: FeatureReader
+    ) -> None:
+        store.push("sales", sales((0, 1.0)), ingest_id="one")
+        for again in (store.push, store.ingest):
+            with pytest.raises(ConflictError, match="id 'one' came with other rows before"):
+                again("sales", sales((0, 2.0)), ingest_id="one")
+        assert store.push("sales", sales((0, 1.0)), ingest_id="one").duplicate
+        assert reader.table("sales")["amount"].to_pylist() == [1.0]
+
+    def test_other_refused_rows_are_other_rows(self, store: FeatureStore) -> None:
+        store.ingest("sales", sales((0, 1.0), (0, -1.0)), ingest_id="one", on_invalid="quarantine")
+        assert store.ingest("sales", sales((0, 1.0), (0, -1.0)), ingest_id="one", on_invalid="quarantine").duplicate
+        with pytest.raises(ConflictError):
+            store.ingest("sales", sales((0, 1.0), (0, -2.0)), ingest_id="one", on_invalid="quarantine")
+
+    def test_the_same_rows_in_other_blocks_are_a_repeat(self, store: FeatureStore) -> None:
+        whole = sales((0, 1.0), (1, 2.0), (2, 3.0))
+        store.ingest("sales", whole, ingest_id="one")
+        for number, block in enumerate([whole.slice(0, 1), whole.slice(1)]):
+            store.stage("0" * 32, number, block)
+        assert store.ingest_staged("sales", "0" * 32, 2, ingest_id="one").duplicate
+
+    def test_a_stamp_of_the_platforms_own_makes_no_other_rows(self, tmp_path: Path) -> None:
+        clock = ManualClock(datetime(2024, 1, 1, tzinfo=UTC))
+        store = FeatureStore(tmp_path / "stamped", clock=clock)
+        store.apply(FeatureView("v", Entity("e", ["k"]), [Field("x", "float64")], created_at="created"))
+        row = pa.table({"k": [1], "event_time": pa.array([clock.now()], pa.timestamp("us", "UTC")), "x": [1.0]})
+        store.ingest("v", row, ingest_id="one")
+        clock.advance_to(clock.now() + timedelta(hours=1))
+        assert store.ingest("v", row, ingest_id="one").duplicate
+        with pytest.raises(ConflictError):
+            store.ingest("v", row.set_column(2, "x", pa.array([2.0])), ingest_id="one")
+        store.close()

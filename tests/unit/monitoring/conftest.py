@@ -36,7 +36,14 @@ class MemoryTables:
     reads: int = 0
     maintained: list[tuple[str, datetime | None]] = field(default_factory=list)
 
-    def append(self, name: str, table: pa.Table, *, ingest_id: str) -> object:
+    def append(
+        self,
+        name: str,
+        table: pa.Table,
+        *,
+        ingest_id: str,
+        told_by: Sequence[str] | None = None,
+    ) -> object:
         if (name, ingest_id) not in self.seen:
             self.seen.add((name, ingest_id))
             self.tables.setdefault(name, []).append(table)

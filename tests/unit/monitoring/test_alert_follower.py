@@ -133,3 +133,54 @@ def test_a_model_that_cannot_be_read_holds_up_no_other(
         ["b", "quality"],
         ["a", "rolled_back"],
     ]
+
+
+def test_what_nobody_foresaw_about_one_model_holds_up_no_other(
+    metadata: MetadataService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    following = follower(metadata)
+    following.step()
+    for model in ("a", "b", "c"):
+        block(metadata, model, 0)
+    whole = metadata.list_windows
+
+    def fail(model: str, *more: Any) -> Any:
+        if model == "a":
+            raise OverflowError("date value out of range")
+        return whole(model, *more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(metadata, "list_windows", fail)
+        with pytest.raises(OverflowError):
+            following.step()
+    assert [alert.model for alert in metadata.list_alerts()] == ["b", "c"]
+    assert following.step() == 1
+
+
+def test_windows_of_a_clock_that_was_set_back_keep_no_alert_back(metadata: MetadataService) -> None:
+    platform = ManualClock(START + 90_000 * HOUR)
+    following = AlertFollower(metadata, ManualClock(START), CONFIG, AlertRule(), HOUR, platform)
+    following.step()
+    block(metadata, "a", 80_000, "ok")
+    following.step()
+    platform._now = START + HOUR
+    following.step()
+    platform.advance_to(START + 2 * HOUR)
+    block(metadata, "a", 1)
+    assert following.step() == 1
+    platform.advance_to(START + 3 * HOUR)
+    block(metadata, "a", 2, "ok")
+    assert following.step() == 1
+    assert [alert.state for alert in metadata.list_alerts()] == ["raised", "cleared"]
+
+
+def test_lost_events_are_told_once_per_episode(metadata: MetadataService) -> None:
+    following = follower(metadata)
+    following.step()
+    entry = metadata.append_entry("a", "events_lost", "9 rows", {"replica": "r", "rows": 9}, key="events_lost/a/r/9")
+    assert metadata.append_entry("a", "events_lost", "9 rows", {}, key="events_lost/a/r/9") == entry
+    assert (following.step(), following.step()) == (1, 0)
+    (alert,) = metadata.list_alerts()
+    assert (alert.cause, alert.state, alert.severity) == ("events_lost", "happened", "critical")
+    assert alert.summary == "a: events lost: 9 rows"
+    assert len(metadata.pending_deliveries("hook")) == 1

@@ -276,3 +276,64 @@ async def test_an_outbox_that_fails_is_asked_again(outbox: Outbox, caplog: pytes
             with pytest.raises(asyncio.CancelledError):
                 await running
     assert caplog.text.count("alerts could not be looked for, and will be again: the metadata actor is away") == 2
+
+
+@pytest.mark.asyncio
+async def test_what_nobody_foresaw_at_one_endpoint_holds_up_no_other(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = Receiver()
+    async with served(receiver):
+        notifier = outbox.notifier(receiver.url, receiver.url, wall=True, every=timedelta(milliseconds=10))
+        await notifier.drain()
+        post = notifier._post
+
+        async def fail(endpoint: Any, *more: Any) -> Any:
+            if endpoint.name == "hook0":
+                raise KeyError(endpoint.url)
+            return await post(endpoint, *more)
+
+        monkeypatch.setattr(notifier, "_post", fail)
+        running = asyncio.create_task(notifier.run())
+        key = outbox.happen("churn", 1)
+        async with asyncio.timeout(30):
+            await receiver.arrived.wait()
+            while outbox.states()[key, "hook1"] != "delivered":
+                await asyncio.sleep(0.01)
+        assert not running.done()
+        running.cancel()
+        await asyncio.wait([running])
+    assert "webhook hook0 is held up: KeyError" in caplog.text
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("raymlops")]
+    assert all(receiver.url not in message for message in ours)  # the address may be a secret
+
+
+@pytest.mark.asyncio
+async def test_an_endpoint_that_answers_byte_by_byte_is_given_its_deadline_and_no_more(outbox: Outbox) -> None:
+    hung_up = asyncio.Event()
+
+    async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            writer.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while True:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        except ConnectionError:
+            writer.close()
+            hung_up.set()
+
+    server, good = await asyncio.start_server(trickle, "127.0.0.1", 0), Receiver()
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/t0ken"
+    async with served(good):
+        notifier = outbox.notifier(url, good.url, timeout=timedelta(seconds=1))
+        await notifier.drain()
+        key = outbox.happen("churn", 1)
+        await notifier.drain()
+    async with asyncio.timeout(30):
+        await hung_up.wait()
+        server.close()
+        await server.wait_closed()
+    assert good.keys == [key]
+    problems = {one.endpoint: one.problem for one in outbox.metadata.list_deliveries()}
+    assert problems["hook0"] == "no answer within 1 s"

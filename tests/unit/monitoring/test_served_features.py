@@ -61,3 +61,9 @@ def test_an_audit_that_failed_warns() -> None:
 )
 def test_the_worse_verdict_stands_with_its_reasons_in_front(first: Quality, second: Quality, joined: Quality) -> None:
     assert join_quality(first, second) == joined
+
+
+def test_late_features_are_shown_and_judged_by_nobody() -> None:
+    served = ServedFeatures([report(100, a=0.0, b=0.0)])
+    assert served.late == {"a": 0.3, "b": 0.3}
+    assert (served.wrong, judge_served_features(served, CONFIG)) == ({}, Quality())

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from raymlops.errors import DataError, ModelVersionNotFound, SchemaMismatch
+from raymlops.errors import DataError, ModelVersionNotFound, SchemaMismatch, StorageError
 from raymlops.monitoring import DOMAIN_FILE, REFERENCE_FILE, DomainClassifier, Profile
 from raymlops.records.models import Signature
 from raymlops.records.plans import ServingPlan
@@ -117,7 +117,7 @@ def test_earlier_events_that_come_later_open_an_earlier_window(world: Any) -> No
     monitor = world.monitor()
     monitor.record_events("m", world.events(3, 100), "later")
     assert monitor.close_windows("m", START) == []
-    monitor._next.clear()
+    monitor._schedule._next.clear()
     monitor.record_events("m", world.events(1, 100), "earlier")
     assert [record.start for record in monitor.close_windows("m", START + 2 * WEEK + DAY)] == [START + WEEK]
 
@@ -287,3 +287,54 @@ def test_a_sample_that_is_not_asked_for_is_not_read(make_world: Any) -> None:
     fill(world, monitor, 0)
     (found,) = monitor.close_windows("m", START + WEEK + DAY)
     assert (found.multivariate, found.quality) == (None, "ok")
+
+
+class TestUnjudged:
+    """A window that cannot be judged, whatever is raised, does not keep those behind it from closing."""
+
+    def close(self, monitor: Any) -> list[Any]:
+        return list(monitor.close_windows("m", START + 3 * WEEK + DAY))
+
+    @pytest.mark.parametrize("error", [KeyError("x"), OverflowError("date"), DataError("a label has no number")])
+    def test_it_is_called_broken_at_the_third_try(
+        self, world: Any, error: Exception, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.register(1)
+        world.metadata.plan = ServingPlan(model="m", number=1, champion=1, created_at=START)
+        monitor = world.monitor()
+        fill(world, monitor, 0, 1, 2)
+        whole = monitor._close
+
+        def fail(model: str, start: datetime, *more: Any) -> Any:
+            if start == START + WEEK:
+                raise error
+            return whole(model, start, *more)
+
+        monkeypatch.setattr(monitor, "_close", fail)
+        for _ in range(2):
+            with pytest.raises(type(error)):
+                self.close(monitor)
+        closed = self.close(monitor)
+        assert [(window.start - START) // WEEK for window in closed] == [1, 2]
+        assert (closed[0].quality, closed[1].rows) == ("block", 400)
+        assert "the window could not be judged" in closed[0].quality_reasons[0]
+        assert len(monitor.report("m").windows) == 3
+        assert monitor.report("m").html()
+
+    def test_where_trying_again_may_help_it_is_tried_again_for_ever(
+        self, world: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.register(1)
+        world.metadata.plan = ServingPlan(model="m", number=1, champion=1, created_at=START)
+        monitor = world.monitor()
+        fill(world, monitor, 0)
+
+        def fail(*_: Any) -> Any:
+            raise StorageError("the disk is full")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(monitor, "_close", fail)
+            for _ in range(9):
+                with pytest.raises(StorageError):
+                    self.close(monitor)
+        assert [window.rows for window in self.close(monitor)] == [400, 0, 0]

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,11 +15,12 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from raymlops.errors import NotFoundError, StorageError
+from raymlops.errors import ConflictError, NotFoundError, StorageError
 from raymlops.features.delta import DeltaTables
 from raymlops.runtime import event_generations
 from raymlops.runtime.event_generations import list_generations, read_seal
 from raymlops.runtime.event_tables import DeltaEventTables
+from raymlops.runtime.shared_appends import SharedAppends
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -84,11 +85,13 @@ class Gathered:
     def append(self, tables: DeltaEventTables, hours: Sequence[int], monkeypatch: pytest.MonkeyPatch) -> None:
         writing, released, original = threading.Event(), threading.Event(), DeltaTables.append
 
-        def held(of: DeltaTables, name: str, table: pa.Table, *, ingest_id: str, others: Sequence[str] = ()) -> Any:
+        def held(
+            of: DeltaTables, name: str, table: pa.Table, *, ingest_id: str, others: Sequence[str], **more: Any
+        ) -> Any:
             writing.set()
             assert released.wait(30)
             self.commits.append((ingest_id, *others))
-            done = original(of, name, table, ingest_id=ingest_id, others=others)
+            done = original(of, name, table, ingest_id=ingest_id, others=others, **more)
             if self.fails:
                 raise StorageError("the disk is full")
             return done
@@ -303,6 +306,7 @@ from pathlib import Path
 from raymlops.features.delta import DeltaTables
 from raymlops.runtime import event_generations
 from raymlops.runtime.event_tables import DeltaEventTables
+from raymlops.runtime.shared_appends import SharedAppends
 place = sys.argv[2]
 def die(*args, **more):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -338,3 +342,85 @@ def test_maintenance_killed_half_way_loses_nothing(tmp_path: Path, place: str) -
     again.append(NAME, rows(29), ingest_id="b29") if place != "rename" else None
     assert ids(again.read(NAME, None, None, "event_time")) == found
     assert not list((tmp_path / NAME).glob(".removed-*"))
+
+
+class TestReusedIds:
+    """A batch id stands for the same rows for ever."""
+
+    def test_other_rows_are_refused_and_not_forgotten(self, tables: DeltaEventTables, tmp_path: Path) -> None:
+        fill(tables, 8)  # over the end of a generation
+        for opened in (tables, DeltaEventTables(tmp_path, commits=6)):
+            for each in ("b2", "b7"):
+                with pytest.raises(ConflictError, match=f"id '{each}' came with other rows before"):
+                    opened.append(NAME, rows(99), ingest_id=each)
+            opened.append(NAME, rows(2), ingest_id="b2")
+        assert ids(tables.read(NAME, None, None, "event_time")) == everything(8)
+
+    def test_a_repeat_is_told_by_what_the_caller_says(self, tables: DeltaEventTables) -> None:
+        """Labels that are sent again may be dated anew."""
+        table = rows(0)
+        later = table.set_column(1, "event_time", rows(5)["event_time"])
+        tables.append(NAME, table, ingest_id="one", told_by=["request_id", "x"])
+        tables.append(NAME, later, ingest_id="one", told_by=["request_id", "x"])
+        assert tables.read(NAME, None, None, "event_time")["event_time"] == table["event_time"]
+        with pytest.raises(ConflictError):
+            tables.append(NAME, rows(1), ingest_id="one", told_by=["request_id", "x"])
+
+    def test_an_id_from_before_there_were_digests_is_a_repeat(
+        self, tables: DeltaEventTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        original = DeltaTables.append
+
+        def as_before(of: DeltaTables, name: str, table: pa.Table, *, ingest_id: str, **more: Any) -> Any:
+            return original(of, name, table, ingest_id=ingest_id, others=more["others"])
+
+        with monkeypatch.context() as patched:
+            patched.setattr(DeltaTables, "append", as_before)
+            tables.append(NAME, rows(0), ingest_id="old")
+        again = DeltaEventTables(tmp_path, commits=6)
+        again.append(NAME, rows(1), ingest_id="old")
+        assert ids(again.read(NAME, None, None, "event_time")) == everything(1)
+
+    def test_of_two_in_line_the_second_is_refused(self) -> None:
+        begun, released = threading.Event(), threading.Event()
+        written: list[list[str]] = []
+
+        def write(_: str, batches: Mapping[str, Any]) -> dict[str, Exception]:
+            begun.set()
+            assert released.wait(30)
+            written.append(list(batches))
+            return {}
+
+        line, errors = SharedAppends(write), list[str]()
+
+        def one(ingest_id: str, digest: int) -> None:
+            try:
+                line.append("t", rows(digest), ingest_id, digest)
+            except ConflictError as error:
+                errors.append(str(error))
+
+        threads = [threading.Thread(target=one, args=given) for given in (("a", 1), ("b", 2), ("b", 2), ("b", 3))]
+        threads[0].start()
+        assert begun.wait(30)
+        for number, thread in enumerate(threads[1:], start=1):
+            thread.start()
+            deadline = time.monotonic() + 30
+            while line.waiting < number:
+                assert time.monotonic() < deadline
+        released.set()
+        for thread in threads:
+            thread.join(30)
+        assert written == [["a"], ["b"]]
+        assert len(errors) == 1
+
+
+def test_an_event_of_the_year_9999_keeps_no_generation_from_going(tmp_path: Path) -> None:
+    tables = DeltaEventTables(tmp_path, commits=2)
+    for hour in range(4):
+        served = rows(hour)["event_time"]
+        odd = pa.array([datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)] * 4, served.type)
+        table = rows(hour, served_at=served)
+        tables.append(NAME, table.set_column(1, "event_time", odd), ingest_id=f"b{hour}")
+    tables.maintain(NAME, START + 90 * DAY, 400 * DAY)
+    assert list_generations(tmp_path, NAME) == list_generations(tmp_path, NAME)[:1]
+    assert tables.read(NAME, None, None, "event_time").num_rows <= 8

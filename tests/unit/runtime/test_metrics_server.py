@@ -44,13 +44,15 @@ def values(text: str) -> dict[str, float]:
 def test_each_scrape_reads_what_closed_since(metadata: MetadataService) -> None:
     metadata.put_plan(ServingPlan(model="churn", number=1, champion=1, created_at=START))
     config = MonitoringConfig(late_labels=HOUR, label_delay=HOUR, window=HOUR)
-    page = MetricsPage(metadata, ManualClock(START), config, AlarmRule())
+    clock = ManualClock(START)
+    page = MetricsPage(metadata, clock, config, AlarmRule())
     server = MetricsServer("127.0.0.1", 0, page.render)
     try:
         url = f"http://127.0.0.1:{server.port}"
         assert requests.get(f"{url}/metrics", timeout=10).text == ""
         for number in range(9):
             close_window(metadata, number)
+            clock.advance_to(START + (number + 1) * HOUR)
             answer = requests.get(f"{url}/metrics", timeout=10)
             assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
             found = values(answer.text)
@@ -119,3 +121,45 @@ def test_a_replica_that_went_silent_leaves_the_page() -> None:
     assert 'replica="new"' in page
     assert 'replica="old"' not in page
     assert figures.render(100.0) == ""
+
+
+def test_windows_that_one_model_cannot_show_hide_no_other(
+    metadata: MetadataService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for model in ("a", "churn"):
+        metadata.put_plan(ServingPlan(model=model, number=1, champion=1, created_at=START))
+    close_window(metadata, 3)
+    whole = metadata.list_windows
+
+    def fail(model: str, *more: object) -> object:
+        if model == "a":
+            raise OverflowError("date value out of range")
+        return whole(model, *more)
+
+    monkeypatch.setattr(metadata, "list_windows", fail)
+    page = MetricsPage(metadata, ManualClock(START + 9 * HOUR), MonitoringConfig(), AlarmRule())
+    assert values(page.render())["raymlops_monitor_rows"] == 3
+    assert "windows of a could not be read for the metrics page" in caplog.text
+
+
+def test_a_clock_that_was_set_back_shows_the_windows_of_now(metadata: MetadataService) -> None:
+    metadata.put_plan(ServingPlan(model="churn", number=1, champion=1, created_at=START))
+    clock = ManualClock(START + 90_000 * HOUR)
+    page = MetricsPage(metadata, clock, MonitoringConfig(), AlarmRule())
+    close_window(metadata, 80_000)
+    assert values(page.render())["raymlops_monitor_rows"] == 80_000
+    clock._now = START + 9 * HOUR
+    close_window(metadata, 3)
+    assert values(page.render())["raymlops_monitor_rows"] == 3
+
+
+def test_a_page_that_cannot_be_made_is_an_answer(caplog: pytest.LogCaptureFixture) -> None:
+    def render() -> str:
+        raise KeyError("x")
+
+    server = MetricsServer("127.0.0.1", 0, render)
+    try:
+        assert requests.get(f"http://127.0.0.1:{server.port}/metrics", timeout=10).status_code == 500
+    finally:
+        server.close()
+    assert "the metrics page could not be made" in caplog.text

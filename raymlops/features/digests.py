@@ -1,0 +1,129 @@
+"""Digests of what an ingest id stands for, by which a repeat is told from an id that is used twice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raymlops.errors import ConflictError
+
+__all__ = ["DIGEST", "RowsDigest", "check_repeat", "rows_digest"]
+
+DIGEST = "raymlops/digest/"
+"""Followed by an ingest id: the application id of a table's log whose transaction version is the digest of its rows."""
+
+_BATCH_ROWS = 1 << 15  # what it works on stays in the processor's cache
+_NULL = np.uint64(0x9E3779B97F4A7C16)
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+Hashes = npt.NDArray[np.uint64]
+
+
+class RowsDigest:
+    """Digest of the rows of some tables of one schema, in whatever order and in however many tables they come.
+
+    Tells different rows apart, not those that somebody makes up to collide.
+    """
+
+    def __init__(self) -> None:
+        self._columns: set[str] = set()
+        self._rows = 0
+        self._sum = 0
+
+    def update(self, table: Any) -> None:
+        """Take in rows."""
+        self._rows += table.num_rows
+        self._columns.update(f"{field.name}\x00{field.type}" for field in table.schema)
+        for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
+            hashes = np.zeros(batch.num_rows, np.uint64)
+            for field, column in zip(batch.schema, batch.columns, strict=True):
+                salt = np.uint64(int.from_bytes(hashlib.sha256(field.name.encode()).digest()[:8], "big"))
+                valid = column.is_valid().to_numpy(zero_copy_only=False)
+                hashes += _mixed(np.where(valid, _hashes(column), _NULL) ^ salt)
+            self._sum = (self._sum + int(_mixed(hashes).sum())) % 2**64
+
+    def short(self) -> int:
+        """62 bits, as the log of a table keeps them; columns count in no order."""
+        whole = "\x01".join([str(self._rows), str(self._sum), *sorted(self._columns)])
+        return int.from_bytes(hashlib.sha256(whole.encode()).digest()[:8], "big") >> 2
+
+
+def rows_digest(table: Any, columns: Iterable[str] | None = None) -> int:
+    """The short digest of one table, of some of its columns or of all."""
+    digest = RowsDigest()
+    digest.update(table if columns is None else table.select(list(columns)))
+    return digest.short()
+
+
+def check_repeat(name: str, ingest_id: str, kept: int | None, given: int | None) -> None:
+    """Refuse an ingest id that comes with other rows than before.
+
+    Args:
+        name: Name of the table.
+        ingest_id: The id, which the table knows.
+        kept: Digest of the rows it came with; ``None`` where that was not kept.
+        given: Digest of the rows it comes with now; ``None`` where nobody says.
+
+    Raises:
+        ConflictError: the rows are others.
+    """
+    if kept is not None and given is not None and kept != given:
+        rule = "an id stands for the same rows for ever: take a new id for new rows"
+        raise ConflictError(f"table {name!r}: id {ingest_id!r} came with other rows before: {rule}", table=name)
+
+
+def _hashes(array: Any) -> Hashes:
+    """One number per value; what stands for nulls does not matter."""
+    types, given = pa.types, array.type
+    if types.is_dictionary(given):
+        return _hashes(array.dictionary_decode())
+    if types.is_string(given) or types.is_large_string(given):
+        return _of_texts(array.cast(pa.large_string()))
+    if types.is_binary(given) or types.is_large_binary(given):
+        return _of_texts(array.cast(pa.large_binary()))
+    if types.is_boolean(given):
+        array = array.cast(pa.uint8())
+    if types.is_temporal(given) and not types.is_interval(given):
+        array = array.cast(pa.int32() if given.bit_width == 32 else pa.int64()).cast(pa.int64())
+    if types.is_floating(array.type):
+        numbers = pc.fill_null(array.cast(pa.float64()), 0.0).to_numpy()
+        bits: Hashes = np.ascontiguousarray(numbers).view(np.uint64)
+        return bits
+    if types.is_integer(array.type):
+        zero = pa.scalar(0, pa.int8()).cast(array.type)
+        whole: Hashes = pc.fill_null(array, zero).to_numpy().astype(np.uint64)
+        return whole
+    texts = [repr(value).encode() for value in array.to_pylist()]
+    return _of_texts(pa.array(texts, pa.large_binary()))
+
+
+def _of_texts(array: Any) -> Hashes:
+    """Each byte times a number for its place, summed up, with the length; all texts at once."""
+    full = pc.fill_null(array, "" if pa.types.is_large_string(array.type) else b"")
+    _, ends, data = full.buffers()
+    if not len(full):
+        return np.zeros(0, np.uint64)
+    offsets = np.frombuffer(ends, np.int64)[full.offset : full.offset + len(full) + 1]
+    lengths = np.diff(offsets)
+    content = (
+        np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]] if offsets[-1] > offsets[0] else np.zeros(0, np.uint8)
+    )
+    starts = offsets[:-1] - offsets[0]
+    places = (np.arange(len(content)) - np.repeat(starts, lengths)).astype(np.uint64)
+    weighed = (content.astype(np.uint64) + np.uint64(1)) * _mixed((places + np.uint64(1)) * _GOLDEN)
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(weighed, dtype=np.uint64)])
+    found: Hashes = sums[starts + lengths] - sums[starts] + lengths.astype(np.uint64)
+    return found
+
+
+def _mixed(numbers: Hashes) -> Hashes:
+    """Every bit of a number over all bits: the finish of SplitMix64."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
