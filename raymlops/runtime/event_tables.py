@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raymlops.errors import NotFoundError, StorageError
+from raymlops.errors import ConflictError, NotFoundError, StorageError
 from raymlops.features.delta import DeltaTables
 from raymlops.features.delta_log import read_batches
 from raymlops.features.timeline import SEQUENCE
@@ -38,6 +39,8 @@ _INSTANTS = ("event_time", "served_at")
 _BATCH_ROWS = 50_000
 _COMMITS = 4096
 """A generation takes so many appends: its log, and what it remembers of ingest ids, stay small."""
+_DIGEST = " sha256:"
+"""Precedes the digest in an ingest id that has one."""
 _SPANS = 8
 """A generation spans this part of the retention at most, so that rows are kept little longer than that."""
 
@@ -50,7 +53,8 @@ class DeltaEventTables:
     A model whose inputs change writes to a generation beside the old one. A generation that is full is sealed with
     the first and last instants of its columns, so that a query opens only those generations that can hold its rows,
     and the time of a query does not grow with all that was ever appended. An ingest id is remembered for the
-    ``2 * _COMMITS`` appends before at least.
+    ``2 * _COMMITS`` appends before at least. One that ends in `` sha256:`` and a digest is refused where it came with
+    another digest before.
 
     Thread-safe. One process appends and maintains; any process reads, whatever is maintained meanwhile.
 
@@ -66,8 +70,8 @@ class DeltaEventTables:
         self._appending = threading.Lock()
         self._line = SharedAppends(self._write)
         self._current: dict[tuple[str, str], Generation] = {}
-        self._known: dict[Generation, list[set[str]]] = {}
-        """Current generation -> ingest ids of the two before it and its own."""
+        self._known: dict[Generation, list[dict[str, str | None]]] = {}
+        """Current generation -> ingest ids of the two before it and its own, each with the digest of its content."""
         self._seals: dict[Generation, Seal] = {}
 
     def append(self, name: str, table: pa.Table, *, ingest_id: str) -> object:
@@ -79,20 +83,29 @@ class DeltaEventTables:
         self._line.append((name, shape), table, ingest_id)
         return None
 
-    def _write(self, key: tuple[str, str], tables: Mapping[str, pa.Table]) -> None:
-        """Append what several callers brought in one commit, but for what is known already."""
+    def _write(self, key: tuple[str, str], tables: Mapping[str, pa.Table]) -> Mapping[str, BaseException]:
+        """Append what several callers brought in one commit, but for what is known already, and what is refused."""
         with self._appending:
             current = self._open_generation(*key)
-            fresh = [each for each in tables if not any(each in known for known in self._known[current])]
+            known = ChainMap(*reversed(self._known[current]))
+            fresh: list[str] = []
+            refused: dict[str, BaseException] = {}
+            for each in tables:
+                batch, content = _content(each)
+                if batch not in known:
+                    known[batch] = content
+                    fresh.append(each)
+                elif None not in (content, known[batch]) and content != known[batch]:
+                    refused[each] = ConflictError(f"key {batch!r} must name one body, and named another one before")
             if not fresh:
-                return
-            rows = pa.concat_tables([tables[each] for each in fresh], promote_options="default")
+                return refused
             try:
+                rows = pa.concat_tables([tables[each] for each in fresh], promote_options="default")
                 self._tables.append(current.name, rows, ingest_id=fresh[0], others=fresh[1:])
             except BaseException:
                 self._forget(key)  # the rows may be there or not: the log tells
                 raise
-            self._known[current][-1].update(fresh)
+            return refused
 
     def batches(self, name: str, start: datetime | None, end: datetime | None, column: str) -> Iterator[pa.Table]:
         """The rows for which ``start <= column < end``, some thousands at a time and in no order."""
@@ -171,7 +184,8 @@ class DeltaEventTables:
     def _enter(self, name: str, current: Generation, before: Sequence[Generation]) -> Generation:
         self._forget((name, current.shape))
         self._current[name, current.shape] = current
-        self._known[current] = [ingest_ids(self._root, part) for part in (*before[-2:], current)]
+        parts = (*before[-2:], current)
+        self._known[current] = [dict(map(_content, ingest_ids(self._root, part))) for part in parts]
         return current
 
     def _forget(self, key: tuple[str, str]) -> None:
@@ -231,6 +245,12 @@ class DeltaEventTables:
             if (self._root / part.name).exists():
                 raise
             return None
+
+
+def _content(ingest_id: str) -> tuple[str, str | None]:
+    """An ingest id, and the digest of what was sent under it, where it ends in one."""
+    batch, found, digest = ingest_id.rpartition(_DIGEST)
+    return (batch, digest) if found else (ingest_id, None)
 
 
 def _from(part: Generation, after: Mapping[str, int] | None) -> int:

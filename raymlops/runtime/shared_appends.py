@@ -35,11 +35,11 @@ class SharedAppends(Generic[Key]):
     that fails fails for all whose rows were in it, none of whom was told otherwise before. Thread-safe.
 
     Args:
-        write: Writes the batches of one table, by their ingest ids in the order they came. Called by one thread at a
-            time.
+        write: Writes the batches of one table, by their ingest ids in the order they came, and returns what keeps out
+            those that it refuses, by their ids. Called by one thread at a time.
     """
 
-    def __init__(self, write: Callable[[Key, Mapping[str, pa.Table]], None]) -> None:
+    def __init__(self, write: Callable[[Key, Mapping[str, pa.Table]], Mapping[str, BaseException]]) -> None:
         self._write = write
         self._changed = threading.Condition()
         self._busy = False
@@ -69,13 +69,14 @@ class SharedAppends(Generic[Key]):
         for batch in group:
             tables.setdefault(batch.ingest_id, batch.table)
         error: BaseException | None = None
+        refused: Mapping[str, BaseException] = {}
         try:
-            self._write(key, tables)
+            refused = self._write(key, tables)
         except BaseException as failure:
             error = failure
         with self._changed:
             for batch in group:
-                batch.done, batch.error = True, error
+                batch.done, batch.error = True, error or refused.get(batch.ingest_id)
             self._busy = False
             self._changed.notify_all()
 

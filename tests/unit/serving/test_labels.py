@@ -31,11 +31,21 @@ def test_labels_become_a_table(helpers: Any) -> None:
         ],
         idempotency_key="k",
     )
-    assert batch_id == "k"
+    assert batch_id.startswith("k sha256:")
     assert table.schema.types == [pa.string(), pa.int32(), pa.float64(), pa.timestamp("us", tz="UTC")]
     assert table.column("label").to_pylist() == [1.0, 0.0]
     assert table.column("row").to_pylist() == [3, 0]
     assert table.column("event_time").to_pylist()[1] == helpers.NOW
+
+
+def test_a_batch_is_told_by_its_key_and_by_what_it_says_not_by_its_spelling(helpers: Any) -> None:
+    def batch_id(body: bytes) -> str:
+        found: str = decode_labels(body, {"idempotency-key": "k"}, BINARY, to_us(helpers.NOW))[1]
+        return found
+
+    spelled = batch_id(b'{"labels":[{"request_id":"a","label":1}]}')
+    assert batch_id(b' {"labels": [{"label": 1, "request_id": "a"}]}') == spelled
+    assert batch_id(b'{"labels":[{"request_id":"a","label":0}]}') != spelled
 
 
 def test_without_a_key_each_batch_has_its_own_id(helpers: Any) -> None:
