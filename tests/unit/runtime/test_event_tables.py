@@ -11,15 +11,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from raymlops.errors import NotFoundError, StorageError
+from raymlops.clock import to_us
+from raymlops.errors import ConflictError, NotFoundError, SchemaMismatch, StorageError
 from raymlops.features.delta import DeltaTables
+from raymlops.records.models import ColumnSpec, Signature
 from raymlops.runtime import event_generations
 from raymlops.runtime.event_generations import list_generations, read_seal
 from raymlops.runtime.event_tables import DeltaEventTables
+from raymlops.serving.events import PredictionEvent, to_tables
+from raymlops.serving.input_names import check_input_names
+from raymlops.serving.schema import InputSchema
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -71,6 +79,61 @@ def test_a_repeat_is_known_over_the_end_of_a_generation(tables: DeltaEventTables
     tables.append(NAME, rows(7), ingest_id="b7")
     DeltaEventTables(tmp_path, commits=6).append(NAME, rows(2), ingest_id="b2")
     assert ids(tables.read(NAME, None, None, "event_time")) == everything(8)
+
+
+def test_a_key_that_names_another_content_is_refused_and_its_neighbours_are_not(tmp_path: Path) -> None:
+    tables = DeltaEventTables(tmp_path, commits=3)
+    tables.append(NAME, rows(0), ingest_id="key sha256:aa")
+    for again in (tables, DeltaEventTables(tmp_path, commits=3)):
+        again.append(NAME, rows(0), ingest_id="key sha256:aa")
+        with pytest.raises(ConflictError, match="'key' must name one body"):
+            again.append(NAME, rows(1), ingest_id="key sha256:bb")
+    batches = {"key sha256:cc": rows(2), "other sha256:cc": rows(3), "other sha256:dd": rows(4), "plain": rows(5)}
+    refused = tables._write((NAME, list_generations(tmp_path, NAME)[0].shape), batches)
+    assert list(refused) == ["key sha256:cc", "other sha256:dd"]
+    held = ids(tables.read(NAME, None, None, "event_time"))
+    assert held == [f"{hour}-{i}" for hour in (0, 3, 5) for i in range(4)]
+
+
+NAMES = st.text(st.characters(codec="utf-8"), max_size=6) | st.sampled_from(
+    [
+        "score",
+        "Score",
+        "ROLE",
+        "Age",
+        "age",
+        "K",
+        "\u212a",
+        "_seq",
+        "_SEQ",
+        "a.b",
+        "a b",
+        "",
+        "label",
+        "\x00",
+        "ß",
+        "ss",
+    ]
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.lists(NAMES, min_size=1, max_size=3, unique=True))
+def test_names_of_inputs_are_refused_or_recorded(names: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    try:
+        check_input_names(names)
+    except SchemaMismatch:
+        return
+    signature = Signature(task="regressor", inputs=tuple(ColumnSpec(name=name, dtype="FP64") for name in names))
+    columns = {name: np.array([float(place)]) for place, name in enumerate(names)}
+    outputs = {"value": np.array([0.5])}
+    at_us = [to_us(START)]
+    event = PredictionEvent("r", InputSchema(signature), columns, at_us, at_us[0], 1, "champion", 5, outputs)
+    tables = DeltaEventTables(tmp_path_factory.mktemp("events"))
+    tables.append(NAME, to_tables([event])[0], ingest_id="b")
+    (row,) = tables.read(NAME, START, None, "served_at").to_pylist()
+    assert [row[name] for name in names] == [float(place) for place in range(len(names))]
+    assert (row["request_id"], row["score"]) == ("r", 0.5)
 
 
 @dataclass
@@ -301,6 +364,7 @@ import os, signal, sys
 from datetime import timedelta
 from pathlib import Path
 from raymlops.features.delta import DeltaTables
+from raymlops.records.models import ColumnSpec, Signature
 from raymlops.runtime import event_generations
 from raymlops.runtime.event_tables import DeltaEventTables
 place = sys.argv[2]
