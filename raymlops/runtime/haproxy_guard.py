@@ -28,7 +28,11 @@ _ADMIN = re.compile(r"^(\s*stats\s+socket\s+\S+\s+)(?:mode\s+\d+\s+)?(.*)$")
 _ADDRESS = re.compile(r"(?:\*|\[[0-9a-fA-F:.]*\]|[0-9.]*):(\d+)")
 
 
+_ROUTES = re.compile(r"^(\s*http-request\s+return\s).*\bif\s+routes\s*$")
+"""Where HAProxy would tell anybody which models there are; whoever has a key asks ``GET /v2/models``."""
+
 _ERROR_FILE = re.compile(r"^\s*errorfile\s")
+_NO_ROUTES = json.dumps({"error": "there is no such path: GET /v2/models lists models"})
 _REPLIES = {
     500: ("500 Internal Server Error", "internal error"),
     502: ("503 Service Unavailable", "the replica that was asked is gone: try again"),
@@ -52,7 +56,9 @@ def told_in_json(config: str, directory: Path) -> tuple[str, dict[Path, bytes]]:
     ours = [f"    errorfile {code} {directory / f'error-{code}.http'}" for code in _REPLIES]
     lines = []
     for line in config.splitlines():
-        if _ERROR_FILE.match(line) is None:
+        if (routes := _ROUTES.match(line)) is not None:
+            lines.append(f"{routes[1]}status 404 content-type application/json string '{_NO_ROUTES}' if routes")
+        elif _ERROR_FILE.match(line) is None:
             lines.append(line)
         if (header := _SECTION.match(line)) is not None and header[1] == "defaults":
             lines.extend(ours)

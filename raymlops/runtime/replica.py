@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from ray import serve
 from ray.serve.context import _get_global_client
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 from starlette.requests import Request
@@ -19,19 +20,19 @@ from starlette.types import Receive, Scope, Send
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.config.serving import AutoscalingConfig, ServingConfig
-from raymlops.errors import RaymlopsError
+from raymlops.errors import Overloaded, RaymlopsError
 from raymlops.metadata import Metadata
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.clients import ActorProxy, AsyncActorProxy
 from raymlops.runtime.clocks import build_clock
-from raymlops.runtime.grpc_ingress import start_grpc
+from raymlops.runtime.grpc_ingress import Endpoints, start_grpc
 from raymlops.runtime.http_middleware import answer_directly
 from raymlops.runtime.keys import require_keys
 from raymlops.runtime.memory_limit import limit_growth
 from raymlops.runtime.model_fetching import model_files
 from raymlops.runtime.names import METADATA, MONITOR
 from raymlops.serving.access import Access
-from raymlops.serving.asgi import CallerGone, read_request
+from raymlops.serving.asgi import Bodies, CallerGone
 from raymlops.serving.endpoint import Endpoint
 from raymlops.serving.event_log import EventLog
 from raymlops.serving.follower import PlanFollower
@@ -54,15 +55,28 @@ _REPORT_S = 1.0
 """How often a replica's figures are sent to the metrics page."""
 
 
-async def _answer(core: Endpoint | Gateway, scope: Scope, receive: Receive, config: ServingConfig) -> Response:
-    deadline_s = config.deadline.total_seconds()
-    try:
-        read = await read_request(scope, receive, config.body_limit_bytes, deadline_s)
-    except CallerGone:
-        return Response(status_code=499)
-    except TimeoutError:
-        return _Response(error_reply(408, f"the request was not there within {deadline_s:g} s", connection="close"))
-    return _Response(await core.handle(read))
+class _Front:
+    """From Serve's requests to a core's answers."""
+
+    def __init__(self, core: Endpoint | Gateway, config: ServingConfig) -> None:
+        self._core = core
+        self._deadline_s = config.deadline.total_seconds()
+        self._bodies = Bodies(config.body_limit_bytes, config.bodies_limit_bytes, self._deadline_s)
+
+    async def answer(self, scope: Scope, receive: Receive) -> Response:
+        try:
+            request = await self._bodies.read(scope, receive)
+        except CallerGone:
+            return Response(status_code=499)
+        except TimeoutError:
+            late = f"the request was not there within {self._deadline_s:g} s"
+            return _Response(error_reply(408, late, connection="close"))
+        except Overloaded as error:
+            return _Response(error_reply(429, str(error), retry_after="1", connection="close"))
+        try:
+            return _Response(await self._core.handle(request))
+        finally:
+            self._bodies.release(request)
 
 
 class _Response(Response):
@@ -98,13 +112,18 @@ class _CandidateHandle:
 
     def __init__(self, model: str, version: int) -> None:
         self._application = f"candidate-{model}-{version}"
-        self._handle: DeploymentHandle | None = None
+        self._finding: asyncio.Task[DeploymentHandle] | None = None
 
     async def infer(self, columns: Columns, deadline_s: float) -> Outputs:
         del deadline_s  # whoever asks cancels when it is over, and so the call
-        if self._handle is None:
-            self._handle = await asyncio.to_thread(serve.get_app_handle, self._application)
-        handle: Any = self._handle
+        if self._finding is None:
+            # one look-up, whoever waits for it: it asks Serve's controller, and may hang
+            self._finding = asyncio.create_task(asyncio.to_thread(serve.get_app_handle, self._application))
+        try:
+            handle: Any = await asyncio.shield(self._finding)
+        except RayServeException:
+            self._finding = None
+            raise
         return cast("Outputs", await handle.infer.remote(dict(columns)))
 
 
@@ -121,7 +140,6 @@ class ModelReplica:
 
     async def __init__(self, model: str, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
         self._model = model
-        self._serving = config.serving
         self._metadata = cast("Metadata", ActorProxy(METADATA))
         sink = _MonitorSink()
         clock = build_clock(config)
@@ -140,6 +158,7 @@ class ModelReplica:
             labels=sink,
             access=Access(required=keys_required),
         )
+        self._front = _Front(self._endpoint, config.serving)
         self._keys_required = keys_required
         every_s = config.serving.plan_poll_every.total_seconds()
         self._follower = PlanFollower(self._endpoint, self._metadata, every_s, also=self._refresh_keys)
@@ -155,10 +174,10 @@ class ModelReplica:
             self._reporting = asyncio.get_running_loop().create_task(self._report())
 
     async def __call__(self, request: Request) -> Response:
-        return await _answer(self._endpoint, request.scope, request.receive, self._serving)
+        return await self._front.answer(request.scope, request.receive)
 
     async def _answer_directly(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await _answer(self._endpoint, scope, receive, self._serving)
+        response = await self._front.answer(scope, receive)
         await response(scope, receive, send)
 
     async def answer(self, request: HttpRequest) -> HttpReply:
@@ -224,15 +243,33 @@ class GatewayReplica:
     """What no endpoint answers."""
 
     async def __init__(self, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
-        self._serving = config.serving
-        plans = cast("PlanNumbers", AsyncActorProxy(METADATA))
-        self._gateway = Gateway(version("raymlops"), plans)
-        self._grpc = await start_grpc(config.serving, self._gateway, plans)
+        serving = config.serving
+        self._metadata = AsyncActorProxy(METADATA)
+        plans = cast("PlanNumbers", self._metadata)
+        required = serving.keys_required or serving.keys_required_on(await asyncio.to_thread(_host))
+        endpoints = Endpoints(plans, serving.deadline.total_seconds())
+        access = Access(required=required)
+        self._gateway = Gateway(version("raymlops"), plans, endpoints=endpoints, config=serving, access=access)
+        self._front = _Front(self._gateway, serving)
+        self._keys: asyncio.Task[None] | None = None
+        if required:
+            self._keys = asyncio.create_task(self._follow_keys(serving.plan_poll_every.total_seconds()))
+        self._grpc = await start_grpc(serving, self._gateway, plans)
 
     async def __call__(self, request: Request) -> Response:
-        return await _answer(self._gateway, request.scope, request.receive, self._serving)
+        return await self._front.answer(request.scope, request.receive)
+
+    async def _follow_keys(self, every_s: float) -> None:
+        while True:
+            try:
+                self._gateway.admit(Access(await self._metadata.list_keys()))
+            except Exception as error:  # whatever it is: a gateway that stops asking would know no new key for ever
+                _log.warning("keys could not be read, going on with those that are known: %r", error)
+            await asyncio.sleep(every_s)
 
     async def __del__(self) -> None:  # Serve awaits it at a graceful stop
+        if self._keys is not None:
+            self._keys.cancel()
         if self._grpc is not None:
             await self._grpc.stop(_GRACE_S)
 

@@ -62,6 +62,21 @@ def test_a_listener_that_is_new_is_closed_too() -> None:
         closed("frontend tomorrow\n    bind ${PORT}\n")
 
 
+def test_the_list_of_applications_is_told_to_nobody(tmp_path: Path) -> None:
+    routes = '    http-request return status 200 content-type application/json string "{ \\"/m\\": 1 }" if routes'
+    others = (
+        '    http-request set-log-level debug if routes\n    http-request return status 200 string "ok" if healthcheck'
+    )
+    config = CONFIG.replace("    use_backend", f"{others}\n{routes}\n    use_backend")
+    told, _ = told_in_json(config, tmp_path)
+    assert others in told
+    assert routes not in told
+    (instead,) = [line for line in told.splitlines() if line.startswith(routes[:24]) and line.endswith(" if routes")]
+    assert instead.split()[:4] == ["http-request", "return", "status", "404"]
+    assert json.loads(instead.split("'")[1])["error"].endswith("GET /v2/models lists models")
+    assert told_in_json(told, tmp_path)[0] == told
+
+
 def test_error_files_of_others_make_way_for_ours(tmp_path: Path) -> None:
     theirs = CONFIG.replace(
         "    mode http\n", "    mode http\n    errorfile 502 /tmp/500.http\n    errorfile 503 /tmp/500.http\n", 1
