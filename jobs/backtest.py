@@ -1,4 +1,7 @@
-"""When the configured policy would have retrained: ``ray job submit --working-dir . -- python jobs/backtest.py MODEL``."""
+"""Tell when the configured policy would have retrained.
+
+``ray job submit --working-dir . -- python jobs/backtest.py MODEL``
+"""
 
 import argparse
 import sys

@@ -1,4 +1,7 @@
-"""Bring the online store up to the newest tables: ``ray job submit --working-dir . -- python jobs/materialize.py [--view NAME]``."""
+"""Bring the online store up to the newest tables.
+
+``ray job submit --working-dir . -- python jobs/materialize.py [--view NAME]``
+"""
 
 import argparse
 import sys

@@ -55,6 +55,7 @@ __all__ = [
     "ModelVersionNotFound",
     "NoViableModel",
     "NotEnoughRows",
+    "NotFinite",
     "NotFoundError",
     "Overloaded",
     "RaymlopsError",
@@ -168,6 +169,10 @@ class DeploymentError(RaymlopsError):
 
 class ModelLoadFailed(DeploymentError):
     """A model's files are missing, altered or not loadable."""
+
+
+class NotFinite(DeploymentError):
+    """A model answered NaN or infinity."""
 
 
 class SwapFailed(DeploymentError):

@@ -10,7 +10,32 @@ from pydantic import Field, model_validator
 from raymlops.config.section import Duration, Section, Span
 from raymlops.config.section import parse_duration as _d
 
-__all__ = ["AutoscalingConfig", "BatchingConfig", "BreakerConfig", "CandidateConfig", "EventLogConfig", "ServingConfig"]
+__all__ = [
+    "AutoscalingConfig",
+    "BatchingConfig",
+    "BreakerConfig",
+    "CandidateConfig",
+    "EventLogConfig",
+    "RequestLimits",
+    "ServingConfig",
+]
+
+
+class RequestLimits(Section):
+    """What one request may hold, whatever the size of its body; beyond it the answer is 400."""
+
+    infer_rows: int = Field(50_000, ge=1)
+    """Rows of an infer request."""
+    predict_rows: int = Field(1_000, ge=1)
+    """Instances of a predict request: their features are joined in one piece."""
+    labels: int = Field(10_000, ge=1)
+    """Labels of a labels request."""
+    text_chars: int = Field(65_536, ge=1)
+    """Characters of a text input."""
+    key_chars: int = Field(1_024, ge=1)
+    """Characters of an entity key and of a label."""
+    oldest: Span = _d("400d")
+    """How long before the platform's clock ``at`` and a label's ``event_time`` may lie. Neither may lie after it."""
 
 
 class EventLogConfig(Section):
@@ -22,6 +47,8 @@ class EventLogConfig(Section):
     """As many events are sent at once, before the time is up."""
     buffer_rows: int = Field(50_000, ge=1)
     """Events a replica holds while the monitor is away; beyond that they are dropped, and counted."""
+    buffer_bytes: int = Field(256 << 20, ge=1024)
+    """Memory that these events may take, estimated; beyond that they are dropped, and counted."""
 
 
 class BatchingConfig(Section):
@@ -85,6 +112,12 @@ class ServingConfig(Section):
     """Logical CPUs that one replica holds."""
     body_limit_bytes: int = Field(16 << 20, ge=1024)
     """Largest request body; beyond it the answer is 413."""
+    bodies_limit_bytes: int = Field(128 << 20, ge=1024)
+    """Memory of all large bodies under way in a replica; beyond it the answer is 429."""
+    aside_above_bytes: int = Field(64 << 10, ge=1024)
+    """A larger body is decoded in a process beside the replica, one at a time, so that other requests go on."""
+    limits: RequestLimits = RequestLimits()
+    """What one request may hold."""
     deadline: Span = _d("10s")
     """Longest time, on the wall clock, a request may take; beyond it the answer is 504."""
     swap_timeout: Span = _d("60s")
@@ -97,6 +130,8 @@ class ServingConfig(Section):
     """Rows that may wait for a model in a replica; beyond them the answer is 429."""
     shadow_queue_rows: int = Field(1_000, ge=1)
     """Rows that wait for a shadow; beyond that they are dropped, and counted."""
+    shadow_queue_bytes: int = Field(64 << 20, ge=1024)
+    """Memory of the rows that wait for a shadow, estimated; beyond that they are dropped, and counted."""
     autoscaling: AutoscalingConfig | None = None
     """When replicas are added and removed; by default the number stays as deployed."""
     access_log: bool = False
@@ -111,9 +146,12 @@ class ServingConfig(Section):
     """The way of prediction events to the monitor."""
 
     @model_validator(mode="after")
-    def _ports_differ(self) -> Self:
+    def _consistent(self) -> Self:
         if self.grpc_port == self.port:
             raise ValueError(f"grpc_port must not be port, got {self.port} for both")
+        if self.bodies_limit_bytes < self.body_limit_bytes:
+            given = f"got {self.bodies_limit_bytes} and {self.body_limit_bytes}"
+            raise ValueError(f"bodies_limit_bytes must be at least body_limit_bytes, {given}")
         return self
 
     @property

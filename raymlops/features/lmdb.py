@@ -86,6 +86,8 @@ class LmdbOnlineStore:
     _open_files: dict[Path, _SharedFile] = {}  # noqa: RUF012 - shared by all stores of the process on purpose
     _open_lock = threading.Lock()
 
+    remote = False
+
     def __init__(self, path: Path, *, writable: bool = False, map_bytes: int = 4 << 30) -> None:
         self._path = path.resolve()
         self._map_bytes = map_bytes

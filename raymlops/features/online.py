@@ -62,6 +62,11 @@ class OnlineStore(Protocol):
     Thread-safe. A commit is on disk before it returns, where the store has a disk.
     """
 
+    @property
+    def remote(self) -> bool:
+        """Whether a read asks a server, and so may wait for it."""
+        ...
+
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Open the state of the last commit.
 
@@ -105,6 +110,8 @@ class _InMemorySnapshot:
 
 class InMemoryOnlineStore:
     """Keeps all in this process; a commit copies the directory of runs, so that snapshots stay as they are."""
+
+    remote = False
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

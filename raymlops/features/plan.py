@@ -50,14 +50,14 @@ class _PlannedView:
         self._resolved = resolved
         self._key_types = key_types
         self._keys = self._compiled(())
-        self._typed = False
+        self.typed = False
 
     def addresses(self, rows: Sequence[Mapping[str, object]]) -> list[bytes]:
         """Where the rows' entities are kept."""
-        if not self._typed:
+        if not self.typed:
             types = self._key_types(self._resolved)
             if types is not None:
-                self._keys, self._typed = self._compiled(types), True
+                self._keys, self.typed = self._compiled(types), True
         return self._keys.addresses(rows)
 
     def _compiled(self, types: Sequence[type]) -> RequestKeys:
@@ -97,6 +97,11 @@ class OnlinePlan:
         """What a request row must have: the keys of the views, and what on-demand views need."""
         wanted = set(self.feature_columns)
         self._shown = [[column for column in view.columns if column in wanted] for view in self._views]
+
+    @property
+    def blocks(self) -> bool:
+        """Whether a read may wait: for a server, or for who knows the types of keys, as long as they are not known."""
+        return self._store.remote or not all(view.typed for view in self._views)
 
     def read(self, rows: Sequence[Mapping[str, object]], at_us: Sequence[int]) -> OnlineRows:
         """Read the features of N requests from one state of the store.

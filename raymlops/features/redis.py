@@ -73,6 +73,8 @@ class RedisOnlineStore:
         StorageError: the server cannot be reached (a writer only: readers connect when they read).
     """
 
+    remote = True
+
     def __init__(
         self,
         url: str,

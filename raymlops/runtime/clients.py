@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -78,22 +79,29 @@ class AsyncActorProxy:
     The handle is looked up at each use where the last call failed, so that a proxy outlives its actor.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, timeout_s: float = 60.0) -> None:
         self._name = name
+        self._timeout_s = timeout_s
         self._handle: ActorHandle | None = None
+        self._finding: asyncio.Task[ActorHandle] | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (AsyncActorProxy, (self._name,))
+        return (AsyncActorProxy, (self._name, self._timeout_s))
 
     def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
         if method.startswith("_"):
             raise AttributeError(method)
 
         async def call(*args: object, **kwargs: object) -> Any:
-            if self._handle is None:
-                self._handle = _handle_of(self._name)
             try:
-                return await getattr(self._handle, method).remote(*args, **kwargs)
+                async with asyncio.timeout(self._timeout_s) as limit:
+                    handle = self._handle or await self._find()
+                    return await getattr(handle, method).remote(*args, **kwargs)
+            except TimeoutError as error:
+                if not limit.expired():
+                    raise
+                message = f"the {self._name} actor did not answer {method} within {self._timeout_s:g} s"
+                raise UnavailableError(message) from error
             except RayActorError as error:
                 self._handle = None
                 raise UnavailableError(f"the {self._name} actor died during {method}: {error}") from error
@@ -101,6 +109,13 @@ class AsyncActorProxy:
                 raise _domain_error(error) from error
 
         return call
+
+    async def _find(self) -> ActorHandle:
+        """The actor's handle. Looking it up asks Ray and may hang: in one thread, whoever waits for it."""
+        if self._finding is None or self._finding.done():
+            self._finding = asyncio.create_task(asyncio.to_thread(_handle_of, self._name))
+        self._handle = await asyncio.shield(self._finding)
+        return self._handle
 
 
 def wake_projector() -> None:

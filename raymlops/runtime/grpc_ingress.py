@@ -24,7 +24,7 @@ from raymlops.serving.grpc_service import SERVICE, InferenceService
 from raymlops.serving.http import HttpReply, HttpRequest, error_reply
 from raymlops.serving.protocols import PlanNumbers
 
-__all__ = ["start_grpc"]
+__all__ = ["Endpoints", "start_grpc"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,8 +41,13 @@ _SLACK_S = 1.0
 """How much longer than the endpoint itself its caller waits."""
 
 
-class _Endpoints:
-    """Asks endpoints by handle; a handle is looked up once."""
+class Endpoints:
+    """Asks endpoints by handle; a handle is looked up once.
+
+    Args:
+        plans: Knows which models have an endpoint.
+        deadline_s: Of an endpoint's answer.
+    """
 
     def __init__(self, plans: PlanNumbers, deadline_s: float) -> None:
         self._plans = plans
@@ -50,12 +55,11 @@ class _Endpoints:
         self._handles: dict[str, Any] = {}
 
     async def ask(self, model: str, request: HttpRequest) -> HttpReply | None:
-        handle = self._handles.get(model) or await self._find(model)
-        if handle is None:
-            return None
+        """Have an endpoint answer, as ``ModelEndpoints`` says."""
         try:
             async with asyncio.timeout(self._deadline_s + _SLACK_S):
-                return cast("HttpReply", await handle.answer.remote(request))
+                handle = self._handles.get(model) or await self._find(model)
+                return None if handle is None else cast("HttpReply", await handle.answer.remote(request))
         except BackPressureError:
             return error_reply(429, f"too many requests wait for model {model!r}", retry_after="1")
         except (RayActorError, DeploymentUnavailableError, RayServeException) as error:
@@ -96,7 +100,7 @@ async def start_grpc(config: ServingConfig, gateway: Gateway, plans: PlanNumbers
     """
     if config.grpc_port is None:
         return None
-    service = InferenceService(gateway, _Endpoints(plans, config.deadline.total_seconds()))
+    service = InferenceService(gateway, Endpoints(plans, config.deadline.total_seconds()))
     limit = config.body_limit_bytes + _OVERHEAD_BYTES
     options = [
         ("grpc.max_receive_message_length", limit),

@@ -13,6 +13,8 @@ UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
 """Serve's own header; a caller may send it, too."""
 _SERVES_OWN = "/-/"
 """Begins the paths of Serve's health check and routes."""
+_ROUTES = "/-/routes"
+"""Serve's list of applications, for anybody; ``GET /v2/models`` asks for a key where keys are needed."""
 
 _direct: tuple[asyncio.AbstractEventLoop, ASGIApp] | None = None
 
@@ -43,7 +45,13 @@ class FastPath:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await _refuse_websocket(scope, receive, send)
+            return
         if scope["type"] == "http":
+            if scope["path"].rstrip("/").lower() == _ROUTES:
+                await _say(send, "http.response", 404, b"there is no such path: GET /v2/models lists models")
+                return
             if _direct is not None and not scope["path"].startswith(_SERVES_OWN):
                 loop, app = _direct
                 if asyncio.get_running_loop() is loop:
@@ -51,6 +59,21 @@ class FastPath:
                     return
             scope["headers"].append(UNWATCHED)
         await self._app(scope, receive, send)
+
+
+async def _refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1000})  # a server makes a 403 of it
+        return
+    await _say(send, "websocket.http.response", 400, b"WebSocket is not spoken here: send HTTP requests")
+
+
+async def _say(send: Send, kind: str, status: int, message: bytes) -> None:
+    body = b'{"error":"%s"}' % message
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": f"{kind}.start", "status": status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": body})
 
 
 def middlewares() -> list[Middleware]:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from ray import serve
 from ray.serve.context import _get_global_client
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 from starlette.requests import Request
@@ -19,20 +20,20 @@ from starlette.types import Receive, Scope, Send
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.config.serving import AutoscalingConfig, ServingConfig
-from raymlops.errors import RaymlopsError
+from raymlops.errors import Overloaded, RaymlopsError
 from raymlops.metadata import Metadata
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.clients import ActorProxy, AsyncActorProxy
 from raymlops.runtime.clocks import build_clock
-from raymlops.runtime.grpc_ingress import start_grpc
+from raymlops.runtime.grpc_ingress import Endpoints, start_grpc
 from raymlops.runtime.http_middleware import answer_directly
 from raymlops.runtime.internal_port import close_internal_port
 from raymlops.runtime.keys import require_keys
 from raymlops.runtime.memory_limit import limit_growth
 from raymlops.runtime.model_fetching import model_files
 from raymlops.runtime.names import METADATA, MONITOR
-from raymlops.serving.access import Access
-from raymlops.serving.asgi import CallerGone, read_request
+from raymlops.serving.access import CLOSED, Access
+from raymlops.serving.asgi import Bodies, CallerGone
 from raymlops.serving.endpoint import Endpoint
 from raymlops.serving.event_log import EventLog
 from raymlops.serving.follower import PlanFollower
@@ -46,7 +47,8 @@ __all__ = ["candidate_application", "gateway_application", "model_application", 
 _log = logging.getLogger(__name__)
 close_internal_port()  # when a replica imports its class, before its servers start
 _GRACE_S = 10.0
-"""How long calls under way on the gRPC port have to end."""
+"""How long requests under way have to end where their replica is stopped."""
+_POLL_S = 0.02
 _SHED_AT_ONCE = 488
 """So many more requests reach a replica than it works on, so that it is the endpoint that answers 429."""
 _HEAD = "node:__internal_head__"
@@ -59,15 +61,28 @@ _REPORT_TIMEOUT_S = 10.0
 """How often a replica's figures are sent to the metrics page."""
 
 
-async def _answer(core: Endpoint | Gateway, scope: Scope, receive: Receive, config: ServingConfig) -> Response:
-    deadline_s = config.deadline.total_seconds()
-    try:
-        read = await read_request(scope, receive, config.body_limit_bytes, deadline_s)
-    except CallerGone:
-        return Response(status_code=499)
-    except TimeoutError:
-        return _Response(error_reply(408, f"the request was not there within {deadline_s:g} s", connection="close"))
-    return _Response(await core.handle(read))
+class _Front:
+    """From Serve's requests to a core's answers."""
+
+    def __init__(self, core: Endpoint | Gateway, config: ServingConfig) -> None:
+        self._core = core
+        self._deadline_s = config.deadline.total_seconds()
+        self._bodies = Bodies(config.body_limit_bytes, config.bodies_limit_bytes, self._deadline_s)
+
+    async def answer(self, scope: Scope, receive: Receive) -> Response:
+        try:
+            request = await self._bodies.read(scope, receive)
+        except CallerGone:
+            return Response(status_code=499)
+        except TimeoutError:
+            late = f"the request was not there within {self._deadline_s:g} s"
+            return _Response(error_reply(408, late, connection="close"))
+        except Overloaded as error:
+            return _Response(error_reply(429, str(error), retry_after="1", connection="close"))
+        try:
+            return _Response(await self._core.handle(request))
+        finally:
+            self._bodies.release(request)
 
 
 class _Response(Response):
@@ -103,13 +118,18 @@ class _CandidateHandle:
 
     def __init__(self, model: str, version: int) -> None:
         self._application = f"candidate-{model}-{version}"
-        self._handle: DeploymentHandle | None = None
+        self._finding: asyncio.Task[DeploymentHandle] | None = None
 
     async def infer(self, columns: Columns, deadline_s: float) -> Outputs:
         del deadline_s  # whoever asks cancels when it is over, and so the call
-        if self._handle is None:
-            self._handle = await asyncio.to_thread(serve.get_app_handle, self._application)
-        handle: Any = self._handle
+        if self._finding is None:
+            # one look-up, whoever waits for it: it asks Serve's controller, and may hang
+            self._finding = asyncio.create_task(asyncio.to_thread(serve.get_app_handle, self._application))
+        try:
+            handle: Any = await asyncio.shield(self._finding)
+        except RayServeException:
+            self._finding = None
+            raise
         return cast("Outputs", await handle.infer.remote(dict(columns)))
 
 
@@ -126,7 +146,6 @@ class ModelReplica:
 
     async def __init__(self, model: str, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
         self._model = model
-        self._serving = config.serving
         self._metadata = cast("Metadata", ActorProxy(METADATA))
         sink = _MonitorSink()
         clock = build_clock(config)
@@ -145,6 +164,7 @@ class ModelReplica:
             labels=sink,
             access=Access(required=keys_required),
         )
+        self._front = _Front(self._endpoint, config.serving)
         self._keys_required = keys_required
         every_s = config.serving.plan_poll_every.total_seconds()
         self._follower = PlanFollower(self._endpoint, self._metadata, every_s, also=self._refresh_keys)
@@ -159,10 +179,10 @@ class ModelReplica:
         self._reporting = asyncio.get_running_loop().create_task(self._report(every_s))
 
     async def __call__(self, request: Request) -> Response:
-        return await _answer(self._endpoint, request.scope, request.receive, self._serving)
+        return await self._front.answer(request.scope, request.receive)
 
     async def _answer_directly(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await _answer(self._endpoint, scope, receive, self._serving)
+        response = await self._front.answer(scope, receive)
         await response(scope, receive, send)
 
     async def answer(self, request: HttpRequest) -> HttpReply:
@@ -183,7 +203,15 @@ class ModelReplica:
 
     async def drain(self) -> int:
         """Take no further request and send all prediction events; returns how many rows still wait."""
-        return await self._endpoint.drain()
+        self._keys_required = False  # no refresh of the keys lets anybody in again
+        self._endpoint.admit(CLOSED)
+        try:
+            async with asyncio.timeout(_GRACE_S):
+                while self._endpoint.stats.in_flight:
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            _log.warning("requests of %s are under way after %g s", self._model, _GRACE_S)
+        return await self._endpoint.flush()
 
     async def stats(self) -> dict[str, Any]:
         """Figures of this replica since its start."""
@@ -238,15 +266,33 @@ class GatewayReplica:
     """What no endpoint answers."""
 
     async def __init__(self, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
-        self._serving = config.serving
-        plans = cast("PlanNumbers", AsyncActorProxy(METADATA))
-        self._gateway = Gateway(version("raymlops"), plans)
-        self._grpc = await start_grpc(config.serving, self._gateway, plans)
+        serving = config.serving
+        self._metadata = AsyncActorProxy(METADATA)
+        plans = cast("PlanNumbers", self._metadata)
+        required = serving.keys_required or serving.keys_required_on(await asyncio.to_thread(_host))
+        endpoints = Endpoints(plans, serving.deadline.total_seconds())
+        access = Access(required=required)
+        self._gateway = Gateway(version("raymlops"), plans, endpoints=endpoints, config=serving, access=access)
+        self._front = _Front(self._gateway, serving)
+        self._keys: asyncio.Task[None] | None = None
+        if required:
+            self._keys = asyncio.create_task(self._follow_keys(serving.plan_poll_every.total_seconds()))
+        self._grpc = await start_grpc(serving, self._gateway, plans)
 
     async def __call__(self, request: Request) -> Response:
-        return await _answer(self._gateway, request.scope, request.receive, self._serving)
+        return await self._front.answer(request.scope, request.receive)
+
+    async def _follow_keys(self, every_s: float) -> None:
+        while True:
+            try:
+                self._gateway.admit(Access(await self._metadata.list_keys()))
+            except Exception as error:  # whatever it is: a gateway that stops asking would know no new key for ever
+                _log.warning("keys could not be read, going on with those that are known: %r", error)
+            await asyncio.sleep(every_s)
 
     async def __del__(self) -> None:  # Serve awaits it at a graceful stop
+        if self._keys is not None:
+            self._keys.cancel()
         if self._grpc is not None:
             await self._grpc.stop(_GRACE_S)
 

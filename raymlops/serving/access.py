@@ -5,10 +5,10 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable, Mapping
 
-from raymlops.errors import Forbidden, Unauthenticated
+from raymlops.errors import Forbidden, Unauthenticated, UnavailableError
 from raymlops.records.keys import ApiKey, Scope, split_key
 
-__all__ = ["OPEN", "Access"]
+__all__ = ["CLOSED", "OPEN", "Access"]
 
 _NOBODY = "0" * 64
 
@@ -52,3 +52,15 @@ class Access:
 
 OPEN = Access(required=False)
 """Asks nobody for a key: for loopback."""
+
+
+class _Closed(Access):
+    """Lets nobody in."""
+
+    def check(self, headers: Mapping[str, str], scope: Scope) -> None:
+        del headers, scope
+        raise UnavailableError("the endpoint is being stopped")
+
+
+CLOSED = _Closed()
+"""Lets nobody in any more: for an endpoint that is being stopped."""

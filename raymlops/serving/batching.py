@@ -77,7 +77,8 @@ class Batcher:
     """Predicts requests together, each checked, split and failed by itself. All methods belong to one event loop.
 
     A batch that is expected to take long is predicted in a thread, one at a time for each model, so that the event loop
-    goes on; what arrives meanwhile makes the next batch.
+    goes on; what arrives meanwhile makes the next batch. A request larger than a batch is a call by itself, in a thread
+    of its own and one at a time, so that who sends many rows keeps nobody waiting who sends few.
 
     Args:
         config: Largest batch, and how long one waits to fill.
@@ -93,8 +94,12 @@ class Batcher:
         self._queues: dict[int, _Queue] = {}
         self._costs: WeakKeyDictionary[Model, _Costs] = WeakKeyDictionary()
         self._threads: ThreadPoolExecutor | None = None
+        self._large_turn = asyncio.Lock()
+        self._large_thread: ThreadPoolExecutor | None = None
         self.waiting_rows = 0
-        """Rows that were taken and are not predicted yet."""
+        """Rows that were taken and are not predicted yet, but for those of large requests."""
+        self.waiting_large_rows = 0
+        """Rows of large requests that were taken and are not predicted yet."""
 
     async def predict(self, model: Model, columns: Columns, rows: int) -> Outputs:
         """Predict N rows, with whatever else arrives now.
@@ -112,6 +117,8 @@ class Batcher:
             DataError: The inputs are out of range.
             DeploymentError: The model answered something that is no answer.
         """
+        if rows > self._max_rows:
+            return await self._predict_large(model, columns, rows)
         inputs = model.encode(columns)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Outputs] = loop.create_future()
@@ -125,10 +132,31 @@ class Batcher:
             self._schedule(queue, loop)
         return await answer
 
+    def waiting_beside(self, rows: int) -> int:
+        """Rows that wait already where a request of so many would."""
+        return self.waiting_large_rows if rows > self._max_rows else self.waiting_rows
+
     def close(self) -> None:
-        """Let the thread end with what it predicts now."""
-        if self._threads is not None:
-            self._threads.shutdown(wait=False)
+        """Let the threads end with what they predict now."""
+        for threads in (self._threads, self._large_thread):
+            if threads is not None:
+                threads.shutdown(wait=False)
+
+    async def _predict_large(self, model: Model, columns: Columns, rows: int) -> Outputs:
+        if self._large_thread is None:
+            self._large_thread = ThreadPoolExecutor(1, "predict-large")
+        self.waiting_large_rows += rows
+        try:
+            await self._large_turn.acquire()
+        finally:
+            self.waiting_large_rows -= rows
+        try:
+            if self._observe is not None:
+                self._observe(rows)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._large_thread, _checked, model, columns, rows)
+        finally:
+            self._large_turn.release()
 
     def _schedule(self, queue: _Queue, loop: asyncio.AbstractEventLoop) -> None:
         """Have the queue predicted in the loop's next turn, or after the wait where there is one to fill."""
@@ -164,7 +192,7 @@ class Batcher:
             self._queues.pop(id(queue.model), None)
 
     def _take(self, queue: _Queue) -> tuple[list[_Part], int]:
-        """The next batch; parts whose caller has gone are left out. A large request is a batch by itself."""
+        """The next batch; parts whose caller has gone are left out."""
         taken = rows = 0
         for part in queue.parts:
             if taken and rows + part.rows > self._max_rows:
@@ -211,6 +239,12 @@ def _answers(model: Model, parts: Sequence[_Part]) -> list[Outputs | Exception]:
         answers.append({name: values[start:end] for name, values in outputs.items()})
         start = end
     return answers
+
+
+def _checked(model: Model, columns: Columns, rows: int) -> Outputs:
+    outputs = model.score(model.encode(columns))
+    check_outputs(outputs, rows)
+    return outputs
 
 
 def _alone(model: Model, part: _Part) -> Outputs | Exception:

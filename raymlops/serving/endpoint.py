@@ -29,12 +29,12 @@ from raymlops.serving.batching import Batcher
 from raymlops.serving.breaker import Breakers
 from raymlops.serving.event_log import EventLog, EventLogStats
 from raymlops.serving.http import HttpReply, HttpRequest, error_reply, json_reply, raw_reply, reply_to
-from raymlops.serving.labels import decode_labels
 from raymlops.serving.loader import Loaded, Loader, Serving
 from raymlops.serving.metrics import Family, ServingMetrics, breaker_families, family_of
-from raymlops.serving.open_inference import decode_infer, encode_infer
+from raymlops.serving.open_inference import encode_infer
 from raymlops.serving.probing import Prober
 from raymlops.serving.protocols import LabelSink
+from raymlops.serving.reading import ROWS_AT_ONCE, BodyReader, left_s
 from raymlops.serving.rehearsal import RecordedRequests
 from raymlops.serving.slot import Slot
 from raymlops.serving.trials import ShadowQueue
@@ -42,7 +42,6 @@ from raymlops.serving.trials import ShadowQueue
 __all__ = ["Endpoint", "EndpointStats"]
 
 _log = logging.getLogger(__name__)
-_DRAIN_POLL_S = 0.02
 
 
 class _Call(NamedTuple):
@@ -52,6 +51,7 @@ class _Call(NamedTuple):
     serving: Serving
     pinned: Loaded | None
     started_ns: int
+    ends_ns: int
 
 
 _Handler = Callable[[_Call], Awaitable[HttpReply]]
@@ -106,9 +106,10 @@ class Endpoint:
         self._labels = labels
         self._access = access
         self._max_in_flight = config.max_in_flight
+        self._reader = BodyReader(config)
         self._queue_rows = config.queue_rows
         self._metrics = ServingMetrics()
-        self._shadow = ShadowQueue(config.shadow_queue_rows)
+        self._shadow = ShadowQueue(config.shadow_queue_rows, config.shadow_queue_bytes)
         self._batcher = Batcher(config.batching, self._metrics.batch_rows.observe)
         self._breakers, self._recorded = Breakers(config.breaker), RecordedRequests()
         self._answerer = Answerer(
@@ -117,7 +118,6 @@ class Endpoint:
         self._slot = Slot(model, loader, self._recorded)
         self._prober = Prober(self._breakers, self._recorded, self._slot)
         self._in_flight = 0
-        self._draining = False
         self._prefix = f"/v2/models/{model}"
         self._routes: dict[str, tuple[str, Scope, _Handler]] = {
             "": ("GET", "infer", self._metadata),
@@ -202,18 +202,6 @@ class Endpoint:
             _log.warning("%d rows still wait for the shadow of %s", self._shadow.waiting_rows, self.model)
         return 0 if self._events is None else await self._events.flush(deadline_s)
 
-    async def drain(self, deadline_s: float = 10.0) -> int:
-        """Take no further request, let those under way end, then send all events.
-
-        Returns:
-            How many rows of events still wait after the deadline.
-        """
-        self._draining = True
-        deadline = time.monotonic() + deadline_s
-        while self._in_flight and time.monotonic() < deadline:
-            await asyncio.sleep(_DRAIN_POLL_S)
-        return await self.flush(max(deadline - time.monotonic(), 1.0))
-
     async def stop(self, deadline_s: float = 10.0) -> int:
         """End the background work; events are sent first.
 
@@ -223,6 +211,7 @@ class Endpoint:
         await self._prober.stop()
         await self._shadow.stop()
         self._batcher.close()
+        self._reader.close()
         return 0 if self._events is None else await self._events.stop(deadline_s)
 
     async def handle(self, request: HttpRequest) -> HttpReply:
@@ -249,12 +238,11 @@ class Endpoint:
         route = self._routes.get(action)
         if route is None or (version is not None and action not in self._versioned):
             raise NotFoundError(f"there is no {path!r}")
-        if self._draining:
-            raise UnavailableError(f"model {self.model!r} is being stopped")
         method, scope, handler = route
         self._access.check(request.headers, scope)
-        if request.method != method:
-            return error_reply(405, f"{path!r} takes {method}, got {request.method}", allow=method)
+        if request.method != method and (request.method, method) != ("HEAD", "GET"):
+            allowed = "GET, HEAD" if method == "GET" else method
+            return error_reply(405, f"{path!r} takes {allowed}, got {request.method}", allow=allowed)
         if len(request.body) > self._body_limit:
             return error_reply(413, f"the body must be at most {self._body_limit} bytes, got {len(request.body)}")
         if self._in_flight > self._max_in_flight:
@@ -265,7 +253,8 @@ class Endpoint:
         if serving is None:
             raise UnavailableError(f"model {self.model!r} is not ready: no plan is loaded yet")
         pinned = None if version is None else self._pinned(serving, version)
-        return await handler(_Call(request, serving, pinned, started_ns))
+        ends_ns = started_ns + int((self._deadline_s - request.received_s) * 1e9)
+        return await handler(_Call(request, serving, pinned, started_ns, ends_ns))
 
     def _split(self, path: str) -> tuple[str, str | None]:
         """Action and version of a path."""
@@ -296,15 +285,18 @@ class Endpoint:
 
     async def _infer(self, call: _Call) -> HttpReply:
         loaded = call.pinned or call.serving.champion
-        infer = decode_infer(call.request.body, call.request.headers, loaded.model.schema)
+        infer = await self._reader.infer(call.request, loaded.model.schema, call.ends_ns)
         request_id = infer.id or uuid4().hex
         at_us = [to_us(self._clock.now())] * infer.rows
         key = call.request.headers.get("x-sticky-key") or request_id
         answer = await self._answer(
-            Query(call.serving, call.pinned, request_id, key, infer.columns, at_us, call.started_ns)
+            Query(call.serving, call.pinned, request_id, key, infer.columns, at_us, call.started_ns, call.ends_ns)
         )
         head = _head(self.model, answer.version, request_id, {"role": answer.role})
-        body, headers = encode_infer(head, answer.outputs, infer)
+        if infer.rows <= ROWS_AT_ONCE:
+            body, headers = encode_infer(head, answer.outputs, infer)
+        else:
+            body, headers = await asyncio.to_thread(encode_infer, head, answer.outputs, infer)
         return HttpReply(200, headers, body, answer.counted_for)
 
     async def _answer(self, query: Query) -> Answer:
@@ -314,12 +306,11 @@ class Endpoint:
             Overloaded: Too many rows wait already.
             TimeoutError: There was none.
         """
-        waiting = self._batcher.waiting_rows
+        waiting = self._batcher.waiting_beside(query.rows)
         if waiting and waiting + query.rows > self._queue_rows:
             raise Overloaded(f"{waiting} rows wait for a model, and at most {self._queue_rows} may")
-        passed_s = (time.perf_counter_ns() - query.started_ns) / 1e9
         try:
-            async with asyncio.timeout(self._deadline_s - passed_s) as limit:
+            async with asyncio.timeout(left_s(query.ends_ns)) as limit:
                 answer = await self._answerer.answer(query)
         except TimeoutError:
             if limit.expired():
@@ -332,7 +323,8 @@ class Endpoint:
         return answer
 
     async def _predict(self, call: _Call) -> HttpReply:
-        predict = call.serving.instances.decode(call.request.body, to_us(self._clock.now()))
+        now_us = to_us(self._clock.now())
+        predict = await self._reader.predict(call.request, call.serving.instances, now_us, call.ends_ns)
         request_id = predict.id or uuid4().hex
         key = call.request.headers.get("x-sticky-key") or request_id
         answer = await self._answer(
@@ -344,6 +336,7 @@ class Endpoint:
                 predict.columns,
                 predict.at_us,
                 call.started_ns,
+                call.ends_ns,
                 predict.missing,
                 predict.entities,
                 predict.feature_times_us,
@@ -357,8 +350,9 @@ class Endpoint:
         if self._labels is None:
             raise DeploymentError(f"model {self.model!r} takes no labels: nothing stores them")
         signature = call.serving.champion.model.signature
-        table, batch_id = decode_labels(call.request.body, call.request.headers, signature, to_us(self._clock.now()))
-        async with asyncio.timeout(self._deadline_s):
+        now_us = to_us(self._clock.now())
+        table, batch_id = await self._reader.labels(call.request, signature, now_us, call.ends_ns)
+        async with asyncio.timeout(left_s(call.ends_ns)):
             recorded = await self._labels.record(self.model, table, batch_id)
         return json_reply({"recorded": recorded})
 

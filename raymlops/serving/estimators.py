@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,16 @@ from raymlops.errors import DataError, ModelLoadFailed, SchemaMismatch
 from raymlops.serving.canonical_skops import canonical_skops
 from raymlops.serving.protocols import Columns
 
-__all__ = ["TRUSTED_TYPES", "Description", "describe", "dump", "inner_estimator", "native_scores", "parse"]
+__all__ = [
+    "TRUSTED_TYPES",
+    "Description",
+    "check_scores",
+    "describe",
+    "dump",
+    "inner_estimator",
+    "native_scores",
+    "parse",
+]
 
 Flavor = Literal["xgboost", "sklearn"]
 Task = Literal["classifier", "regressor"]
@@ -32,6 +41,8 @@ TRUSTED_TYPES = frozenset(
     }
 )
 """What a skops file may hold besides what skops trusts by itself; a file with anything else is refused."""
+
+_SUM_TOLERANCE = 1e-3
 
 _CLASSIFIERS = ("binary:logistic", "multi:softprob")
 """Objectives that answer probabilities."""
@@ -132,6 +143,34 @@ def native_scores(estimator: Any, task: Task, columns: Columns) -> npt.NDArray[A
     return np.asarray(raw)
 
 
+def refuse_outputs(count: int) -> NoReturn:
+    """Say that an estimator of several outputs is none that is served."""
+    rule = "an estimator must answer one value or one label for a row"
+    raise DataError(f"{rule}, got {count}: register an estimator for each", outputs=count)
+
+
+def check_scores(scores: npt.NDArray[Any], task: Task, classes: int) -> npt.NDArray[Any]:
+    """What an estimator answered, a column as the numbers that it holds.
+
+    Raises:
+        DataError: It is several answers for a row.
+    """
+    if task == "regressor":
+        if scores.ndim == 2 and scores.shape[1] == 1:
+            return scores[:, 0]
+        if scores.ndim > 1:
+            refuse_outputs(scores.shape[1])
+        return scores
+    if scores.ndim > 2:
+        refuse_outputs(scores.shape[0])
+    if scores.ndim == 2 and not (
+        scores.shape[1] == classes and np.allclose(scores.sum(axis=1), 1.0, atol=_SUM_TOLERANCE)
+    ):
+        rule = f"a classifier must answer probabilities of its {classes} classes, which sum to 1"
+        raise DataError(f"{rule}, got sums from {scores.sum(axis=1).min():.3g}: it has several labels, perhaps")
+    return scores
+
+
 def _booster(estimator: Any) -> Any:
     """The booster as its wrapper uses it: up to the best iteration, where it stopped early."""
     import xgboost
@@ -157,6 +196,9 @@ def _describe_xgboost(estimator: Any, columns: Sequence[str]) -> Description:
     task: Task = "classifier" if objective in _CLASSIFIERS else "regressor"
     if objective not in _CLASSIFIERS and not objective.startswith(("reg:", "count:")):
         raise DataError(f"objective must be reg:*, count:* or one of {sorted(_CLASSIFIERS)}, got {objective!r}")
+    targets = int(learner["learner_model_param"].get("num_target", 1))
+    if targets > 1:
+        refuse_outputs(targets)
     classes: tuple[int, ...] = ()
     if task == "classifier":
         classes = tuple(range(max(2, int(learner["learner_model_param"]["num_class"]))))
@@ -180,6 +222,8 @@ def _describe_sklearn(estimator: Any, columns: Sequence[str]) -> Description:
     if is_classifier(estimator):
         if not hasattr(estimator, "predict_proba"):
             raise DataError(f"a classifier must have predict_proba, {type(estimator).__name__} has none")
+        if isinstance(estimator.classes_, list):
+            refuse_outputs(len(estimator.classes_))
         classes = tuple(value.item() if hasattr(value, "item") else value for value in estimator.classes_)
     names = getattr(estimator, "feature_names_in_", None)
     inputs = _inputs(None if names is None else list(names), getattr(estimator, "n_features_in_", None), columns)

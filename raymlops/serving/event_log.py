@@ -39,13 +39,14 @@ class EventLogStats(NamedTuple):
 class _Batch:
     """Events under one id, which they keep until they are acknowledged."""
 
-    __slots__ = ("attempts", "events", "id", "number", "rows", "tables")
+    __slots__ = ("attempts", "events", "id", "nbytes", "number", "rows", "tables")
 
     def __init__(self, name: str, number: int, events: list[PredictionEvent]) -> None:
         self.number = number
         self.id = f"{name}-{number}"
         self.events = events
         self.rows = sum(event.rows for event in events)
+        self.nbytes = sum(event.nbytes for event in events)
         self.tables: list[tuple[str, pa.Table]] | None = None
         self.attempts = 0
 
@@ -74,6 +75,8 @@ class EventLog:
         self._name = name or uuid4().hex
         self._pending: list[PredictionEvent] = []
         self._pending_rows = 0
+        self._buffer_bytes = self._config.buffer_bytes
+        self._waiting_bytes = 0
         self._batches: deque[_Batch] = deque()
         self._next_number = 0
         self._recorded = self._acknowledged = self._dropped = 0
@@ -89,11 +92,13 @@ class EventLog:
 
     def record(self, event: PredictionEvent) -> None:
         """Take an event, or drop and count it; at once in either case."""
-        rows = event.rows
+        rows, nbytes = event.rows, event.nbytes
         self._recorded += rows
-        if self._recorded - self._acknowledged - self._dropped > self._buffer_rows:
+        too_many = self._recorded - self._acknowledged - self._dropped > self._buffer_rows
+        if too_many or self._waiting_bytes + nbytes > self._buffer_bytes:
             self._dropped += rows
             return
+        self._waiting_bytes += nbytes
         self._pending.append(event)
         self._pending_rows += rows
         if self._pending_rows >= self._flush_rows:
@@ -134,7 +139,7 @@ class EventLog:
         await self.flush(deadline_s)
         lost = self.stats.waiting
         self._dropped += lost
-        self._pending, self._pending_rows = [], 0
+        self._pending, self._pending_rows, self._waiting_bytes = [], 0, 0
         self._batches.clear()
         return lost
 
@@ -178,7 +183,7 @@ class EventLog:
                 self._acknowledged += table.num_rows
         except Exception as error:
             return self._failed(batch, error)
-        self._batches.popleft()
+        self._forget_first()
         return True
 
     def _failed(self, batch: _Batch, error: Exception) -> bool:
@@ -187,11 +192,14 @@ class EventLog:
         if not failed and batch.attempts >= ATTEMPTS:
             _log.error("dropped %d rows of events of %s: %r", batch.rows, self._model, error)
             self._dropped += batch.rows
-            self._batches.popleft()
+            self._forget_first()
             return True
         if batch.attempts == 1:
             _log.warning("batch %s of events of %s will be sent again: %r", batch.id, self._model, error)
         return False
+
+    def _forget_first(self) -> None:
+        self._waiting_bytes -= self._batches.popleft().nbytes
 
     def _cut(self) -> None:
         """Make batches of what is pending; from here on they have their ids."""

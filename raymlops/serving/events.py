@@ -19,6 +19,11 @@ __all__ = ["EVENT_SCHEMA", "PredictionEvent", "to_tables"]
 
 _INSTANT = pa.timestamp("us", tz="UTC")
 
+_EVENT_BYTES = 2_000
+"""Of one event without its rows: objects, an id, reasons."""
+_ROW_BYTES = 100
+"""Of what a row has beside its inputs and outputs, and of each time of a feature view."""
+
 EVENT_SCHEMA = pa.schema(
     [
         pa.field("request_id", pa.string(), nullable=False),
@@ -80,6 +85,16 @@ class PredictionEvent(NamedTuple):
     def rows(self) -> int:
         """N."""
         return len(self.event_times_us)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, estimated."""
+        rows, schema = len(self.event_times_us), self.schema
+        found = _EVENT_BYTES + rows * (schema.row_bytes + _ROW_BYTES)
+        if self.entities:
+            views = 0 if self.feature_times_us is None else len(self.feature_times_us)
+            found += rows * views * _ROW_BYTES + sum(map(len, self.entities))
+        return found + schema.chars_of(self.columns) if schema.texts else found
 
 
 def to_tables(events: Sequence[PredictionEvent]) -> list[pa.Table]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import orjson
 from google.protobuf.message import DecodeError
@@ -26,8 +26,9 @@ from raymlops.serving.open_inference_pb2 import (
     ServerMetadataResponse,
     ServerReadyResponse,
 )
+from raymlops.serving.protocols import ModelEndpoints
 
-__all__ = ["METADATA", "SERVICE", "GrpcReply", "InferenceService", "ModelEndpoints"]
+__all__ = ["METADATA", "SERVICE", "GrpcReply", "InferenceService"]
 
 SERVICE = "inference.GRPCInferenceService"
 METADATA = ("authorization", "x-sticky-key")
@@ -47,19 +48,6 @@ _STATUSES = {
     504: "DEADLINE_EXCEEDED",
 }
 """HTTP status -> gRPC status; what is not here is a bug, INTERNAL."""
-
-
-class ModelEndpoints(Protocol):
-    """Where a model's endpoint is reached."""
-
-    async def ask(self, model: str, request: HttpRequest) -> HttpReply | None:
-        """Have the endpoint of ``model`` answer; ``None`` where it has none.
-
-        Raises:
-            UnavailableError: It did not answer.
-            TimeoutError: It did not answer in time.
-        """
-        ...
 
 
 class GrpcReply(NamedTuple):

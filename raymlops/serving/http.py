@@ -50,12 +50,14 @@ class HttpRequest(NamedTuple):
         path: Whole and decoded, without the query.
         headers: Names in lower case.
         body: As sent.
+        received_s: How long it took to arrive.
     """
 
     method: str
     path: str
     headers: Mapping[str, str] = {}
     body: bytes = b""
+    received_s: float = 0.0
 
 
 class HttpReply(NamedTuple):

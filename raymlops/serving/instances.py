@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,22 +11,25 @@ import numpy.typing as npt
 import orjson
 
 from raymlops.clock import to_us
+from raymlops.config.section import render_duration
+from raymlops.config.serving import RequestLimits
 from raymlops.errors import DataError, DeploymentError
 from raymlops.records.models import Signature
 from raymlops.serving.datatypes import TEXT, is_float
 from raymlops.serving.matrix_columns import MatrixColumns
 from raymlops.serving.open_inference import check_id
 from raymlops.serving.protocols import Columns, OnlineFeatures
-from raymlops.serving.schema import InputSchema
+from raymlops.serving.schema import InputSchema, check_texts
 from raymlops.serving.tensors import parse_json
 
-__all__ = ["InstanceSchema", "PredictRequest", "parse_instant"]
+__all__ = ["InstanceSchema", "Instances", "PredictRequest", "RequestSchema", "instant_within", "parse_instant"]
 
-MAX_INSTANCES = 1000
-"""Joined on the event loop: more would keep everybody else waiting."""
+_LIMITS = RequestLimits()
 
 _SCALARS: frozenset[type] = frozenset({str, int, float, bool, type(None)})
 """What an entity key or an input of an on-demand view may be here; the join knows their types, and refuses the rest."""
+
+_MICROSECOND = timedelta(microseconds=1)
 
 _TOP = frozenset({"instances", "parameters", "id"})
 _ACCEPTED: dict[str, tuple[str, frozenset[type]]] = {
@@ -59,42 +62,48 @@ class PredictRequest(NamedTuple):
     feature_times_us: Mapping[str, Sequence[int | None]] | None = None
 
 
-class InstanceSchema:
-    """What an instance must hold, compiled once per plan. Immutable.
+class Instances(NamedTuple):
+    """A request as it was sent, checked, its features not joined yet.
+
+    Attributes:
+        id: As sent; ``None`` where none was.
+        rows: N instances.
+        columns: The request-time fields, each of length N.
+        at_us: N instants the prediction is made for.
+    """
+
+    id: str | None
+    rows: list[dict[str, Any]]
+    columns: dict[str, npt.NDArray[Any]]
+    at_us: list[int]
+
+
+class RequestSchema:
+    """What an instance must hold. Immutable; it can be sent to another process.
 
     Args:
         schema: Of the champion; its inputs that are no features are request-time fields.
-        online: Joins the features; ``None`` where the plan has no feature service: then every input is a field.
-        others: Signatures of the backup and the version on trial: features that only they take are joined, too.
+        keys: What the join needs.
+        features: What it gives.
     """
 
-    def __init__(self, schema: InputSchema, online: OnlineFeatures | None, others: Sequence[Signature] = ()) -> None:
-        self._online = online
-        self.keys = tuple(online.request_columns) if online is not None else ()
-        """What the join needs: entity keys, and request-time inputs of on-demand views."""
-        features = tuple(online.feature_columns) if online is not None else ()
+    def __init__(self, schema: InputSchema, keys: Sequence[str], features: Sequence[str]) -> None:
+        self.keys = tuple(keys)
         self.fields = tuple(name for name in schema.names if name not in set(features))
-        """Request-time fields: inputs of the model that are no features."""
         self._fields = [(name, *_accepted(schema.datatypes[name])) for name in self.fields]
         self._required = frozenset((*self.keys, *self.fields))
         self._schema = schema
-        wanted = {column.name: column.dtype for other in others for column in other.inputs} | schema.datatypes
-        numbers = {name for name in features if wanted.get(name, TEXT) != TEXT}
-        first = tuple(name for name in schema.names if name in numbers)
-        self._numbers = (*first, *(name for name in features if name in numbers.difference(first)))
-        self._position = {name: place for place, name in enumerate(self._numbers)}
-        self._text_features = tuple(name for name in features if wanted.get(name) == TEXT)
 
-    def decode(self, body: bytes, now_us: int) -> PredictRequest:
-        """Read a predict request and join its features.
+    def decode(self, body: bytes, now_us: int, limits: RequestLimits = _LIMITS) -> Instances:
+        """Read a predict request.
 
         Args:
             body: As sent.
             now_us: The clock; the default of ``at``, and the latest it may be.
+            limits: What the request may hold.
 
         Raises:
             DataError: Anything is wrong with it; the message names what.
-            DeploymentError: A feature is not of the type the model takes.
         """
         document = parse_json(body)
         if not document.keys() <= _TOP:
@@ -102,24 +111,14 @@ class InstanceSchema:
         instances = document.get("instances")
         if type(instances) is not list or not instances:
             raise DataError("'instances' must be a list of at least one object")
-        if len(instances) > MAX_INSTANCES:
-            raise DataError(f"'instances' must hold at most {MAX_INSTANCES}, got {len(instances)}")
+        if len(instances) > limits.predict_rows:
+            raise DataError(f"'instances' must hold at most {limits.predict_rows}, got {len(instances)}")
         for index, instance in enumerate(instances):
             if type(instance) is not dict or instance.keys() != self._required:
                 self._refuse_instance(index, instance)
-        at_us = _instants(document.get("parameters"), len(instances), now_us)
-        columns: Columns = self._request_columns(instances)
-        missing: Sequence[Sequence[str]] = ()
-        entities: Sequence[str] = ()
-        feature_times: Mapping[str, Sequence[int | None]] | None = None
-        if self._online is not None:
-            rows = self._online.read(instances, at_us)
-            missing, feature_times = rows.missing, rows.event_times_us
-            entities = [orjson.dumps({key: row[key] for key in self.keys}).decode() for row in instances]
-            joined = self._feature_columns(rows.columns)
-            columns = {**columns, **joined} if columns else joined
-        request_id = check_id(document.get("id"))
-        return PredictRequest(request_id, columns, len(instances), at_us, missing, entities, feature_times)
+        at_us = _instants(document.get("parameters"), len(instances), now_us, limits)
+        columns = self._request_columns(instances, limits)
+        return Instances(check_id(document.get("id")), instances, columns, at_us)
 
     def _refuse_instance(self, index: int, instance: object) -> None:
         if type(instance) is not dict:
@@ -129,18 +128,85 @@ class InstanceSchema:
         wrong = [f"{what} {names}" for what, names in (("misses", missing), ("has unknown", unknown)) if names]
         raise DataError(f"instance {index} {' and '.join(wrong)}", missing=missing, unknown=unknown)
 
-    def _request_columns(self, instances: list[dict[str, Any]]) -> dict[str, npt.NDArray[Any]]:
+    def _request_columns(self, instances: list[dict[str, Any]], limits: RequestLimits) -> dict[str, npt.NDArray[Any]]:
         for name in self.keys:
             values = [instance[name] for instance in instances]
             _check_types(name, values, "a string, a number, a bool or null", _SCALARS)
+            check_texts(name, values, limits.key_chars)
         columns: dict[str, npt.NDArray[Any]] = {}
         for name, rule, accepted in self._fields:
             values = [instance[name] for instance in instances]
             _check_types(name, values, rule, accepted)
-            columns[name] = _objects(values) if name in self._schema.texts else np.array(values, dtype=np.float64)
+            if name in self._schema.texts:
+                check_texts(name, values, limits.text_chars)
+                columns[name] = _objects(values)
+            else:
+                columns[name] = np.array(values, dtype=np.float64)
         # the caller answers for these; a feature that is missing is none of his doing
         self._schema.check_present(columns)
         return columns
+
+
+class InstanceSchema:
+    """From a predict request to what the model takes, compiled once per plan. Immutable.
+
+    Args:
+        schema: Of the champion; its inputs that are no features are request-time fields.
+        online: Joins the features; ``None`` where the plan has no feature service: then every input is a field.
+        others: Signatures of the backup and the version on trial: features that only they take are joined, too.
+
+    Attributes:
+        request: Reads a request.
+    """
+
+    def __init__(self, schema: InputSchema, online: OnlineFeatures | None, others: Sequence[Signature] = ()) -> None:
+        self._online = online
+        features = tuple(online.feature_columns) if online is not None else ()
+        self.request = RequestSchema(schema, online.request_columns if online is not None else (), features)
+        wanted = {column.name: column.dtype for other in others for column in other.inputs} | schema.datatypes
+        numbers = {name for name in features if wanted.get(name, TEXT) != TEXT}
+        first = tuple(name for name in schema.names if name in numbers)
+        self._numbers = (*first, *(name for name in features if name in numbers.difference(first)))
+        self._position = {name: place for place, name in enumerate(self._numbers)}
+        self._text_features = tuple(name for name in features if wanted.get(name) == TEXT)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether ``join`` may wait for a server, and belongs in a thread."""
+        return self._online is not None and self._online.blocks
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What the join needs: entity keys, and request-time inputs of on-demand views."""
+        return self.request.keys
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Request-time fields: inputs of the model that are no features."""
+        return self.request.fields
+
+    def decode(self, body: bytes, now_us: int, limits: RequestLimits = _LIMITS) -> PredictRequest:
+        """Read a predict request and join its features, as ``RequestSchema.decode`` and ``join``."""
+        return self.join(self.request.decode(body, now_us, limits))
+
+    def join(self, asked: Instances) -> PredictRequest:
+        """Join the features of a request.
+
+        Raises:
+            DataError: A key has the wrong type.
+            DeploymentError: A feature is not of the type the model takes.
+            StorageError: The features cannot be read.
+        """
+        if self._online is None:
+            return PredictRequest(asked.id, asked.columns, len(asked.rows), asked.at_us, ())
+        rows = self._online.read(asked.rows, asked.at_us)
+        keys = self.request.keys
+        entities = [orjson.dumps({key: row[key] for key in keys}).decode() for row in asked.rows]
+        joined = self._feature_columns(rows.columns)
+        columns = {**asked.columns, **joined} if asked.columns else joined
+        return PredictRequest(
+            asked.id, columns, len(asked.rows), asked.at_us, rows.missing, entities, rows.event_times_us
+        )
 
     def _feature_columns(self, values: Any) -> Columns:
         texts = {name: _objects(values[name]) for name in self._text_features}
@@ -169,6 +235,19 @@ def parse_instant(value: object, name: str) -> int:
         raise DataError(f"{name!r} must be an ISO 8601 instant with its offset, got {value[:50]!r}") from error
 
 
+def instant_within(at_us: int, name: str, now_us: int, limits: RequestLimits) -> int:
+    """An instant that lies neither after the clock nor longer before it than the limit says.
+
+    Raises:
+        DataError: It does.
+    """
+    if at_us > now_us:
+        raise DataError(f"{name} must not be later than the platform's clock")
+    if now_us - at_us > limits.oldest // _MICROSECOND:
+        raise DataError(f"{name} must be at most {render_duration(limits.oldest)} before the platform's clock")
+    return at_us
+
+
 def _accepted(datatype: str) -> tuple[str, frozenset[type]]:
     if datatype in _ACCEPTED:
         return _ACCEPTED[datatype]
@@ -188,7 +267,7 @@ def _objects(values: Sequence[Any]) -> npt.NDArray[Any]:
     return array
 
 
-def _instants(parameters: object, rows: int, now_us: int) -> list[int]:
+def _instants(parameters: object, rows: int, now_us: int, limits: RequestLimits) -> list[int]:
     if parameters is None:
         return [now_us] * rows
     if type(parameters) is not dict or not parameters.keys() <= {"at"}:
@@ -202,6 +281,6 @@ def _instants(parameters: object, rows: int, now_us: int) -> list[int]:
         instants = [parse_instant(value, "at") for value in at]
     else:
         instants = [parse_instant(at, "at")] * rows
-    if max(instants) > now_us:
-        raise DataError("'at' must not be later than the platform's clock")
+    instant_within(max(instants), "'at'", now_us, limits)
+    instant_within(min(instants), "'at'", now_us, limits)
     return instants

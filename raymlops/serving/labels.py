@@ -8,10 +8,12 @@ from uuid import uuid4
 
 import pyarrow as pa
 
+from raymlops.config.serving import RequestLimits
 from raymlops.errors import DataError
 from raymlops.records.models import Signature
-from raymlops.serving.instances import parse_instant
+from raymlops.serving.instances import instant_within, parse_instant
 from raymlops.serving.open_inference import check_id
+from raymlops.serving.schema import check_texts
 from raymlops.serving.tensors import parse_json
 
 __all__ = ["decode_labels"]
@@ -20,9 +22,12 @@ _INSTANT = pa.timestamp("us", tz="UTC")
 _REQUIRED = frozenset({"request_id", "label"})
 _KNOWN = frozenset({"request_id", "row", "label", "event_time"})
 _LARGEST_ROW = 2**31 - 1
+_LIMITS = RequestLimits()
 
 
-def decode_labels(body: bytes, headers: Mapping[str, str], signature: Signature, now_us: int) -> tuple[pa.Table, str]:
+def decode_labels(
+    body: bytes, headers: Mapping[str, str], signature: Signature, now_us: int, limits: RequestLimits = _LIMITS
+) -> tuple[pa.Table, str]:
     """Read ``{"labels": [{"request_id", "row", "label", "event_time"}]}``.
 
     Args:
@@ -30,6 +35,7 @@ def decode_labels(body: bytes, headers: Mapping[str, str], signature: Signature,
         headers: ``idempotency-key`` names the batch, so that the caller may send it again.
         signature: A classifier's label is one of its classes, a regressor's a number.
         now_us: The clock; the latest an ``event_time`` may be.
+        limits: What the request may hold.
 
     Returns:
         A table of request_id, row, label (float64, or string where the classes are text) and event_time; the batch id.
@@ -41,8 +47,10 @@ def decode_labels(body: bytes, headers: Mapping[str, str], signature: Signature,
     labels = document.get("labels")
     if document.keys() != {"labels"} or type(labels) is not list or not labels:
         raise DataError("the body must hold 'labels', a list of at least one object, and nothing else")
+    if len(labels) > limits.labels:
+        raise DataError(f"'labels' must hold at most {limits.labels}, got {len(labels)}")
     is_text = any(type(value) is str for value in signature.classes)
-    rows = [_row(index, item, signature, now_us) for index, item in enumerate(labels)]
+    rows = [_row(index, item, signature, now_us, limits) for index, item in enumerate(labels)]
     ids, numbers, values, instants = (list(column) for column in zip(*rows, strict=True))
     table = pa.table(
         {
@@ -55,7 +63,9 @@ def decode_labels(body: bytes, headers: Mapping[str, str], signature: Signature,
     return table, check_id(headers.get("idempotency-key")) or uuid4().hex
 
 
-def _row(index: int, item: object, signature: Signature, now_us: int) -> tuple[str, int, Any, int]:
+def _row(
+    index: int, item: object, signature: Signature, now_us: int, limits: RequestLimits
+) -> tuple[str, int, Any, int]:
     if type(item) is not dict or not _REQUIRED <= item.keys() <= _KNOWN:
         raise DataError(f"label {index} must be an object of 'request_id', 'label', and maybe 'row' and 'event_time'")
     request_id = check_id(item["request_id"])
@@ -65,8 +75,8 @@ def _row(index: int, item: object, signature: Signature, now_us: int) -> tuple[s
     if type(row) is not int or not 0 <= row <= _LARGEST_ROW:
         raise DataError(f"label {index}: 'row' must be an integer of at least 0")
     at = parse_instant(item["event_time"], "event_time") if "event_time" in item else now_us
-    if at > now_us:
-        raise DataError(f"label {index}: 'event_time' must not be later than the platform's clock")
+    instant_within(at, f"label {index}: 'event_time'", now_us, limits)
+    check_texts(f"label {index}", [item["label"]], limits.key_chars)
     return request_id, row, _label(index, item["label"], signature), at
 
 

@@ -108,7 +108,8 @@ class _Scored:
     def _outputs(self, scores: Array) -> Outputs:
         """Outputs from what the estimator answers: [N, classes], P(class 1) [N], or values [N]."""
         if self.signature.task == "regressor":
-            return {"value": scores.astype(np.float64, copy=False)}
+            values = scores[:, 0] if scores.ndim == 2 and scores.shape[1] == 1 else scores  # fitted on a column
+            return {"value": values.astype(np.float64, copy=False)}
         if scores.ndim == 1:
             probability = np.empty((len(scores), 2))
             probability[:, 1] = scores

@@ -22,12 +22,21 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
-from raymlops.errors import AlreadyRegistered, DataError, ModelLoadFailed, RaymlopsError, SchemaMismatch, StorageError
+from raymlops.errors import (
+    AlreadyRegistered,
+    DataError,
+    DeploymentError,
+    ModelLoadFailed,
+    RaymlopsError,
+    SchemaMismatch,
+    StorageError,
+)
 from raymlops.records.models import ColumnSpec, ModelManifest, Signature
 from raymlops.records.record import sha256_of
 from raymlops.serving.datatypes import datatype_of_arrow
-from raymlops.serving.estimators import Flavor, describe, dump, native_scores, parse
-from raymlops.serving.events import EVENT_SCHEMA
+from raymlops.serving.estimators import Flavor, check_scores, describe, dump, native_scores, parse
+from raymlops.serving.example import answer_example
+from raymlops.serving.input_names import check_input_names
 from raymlops.serving.model import Model, SklearnModel, XgboostModel, columns_of
 from raymlops.serving.protocols import Columns, Outputs
 
@@ -58,9 +67,7 @@ def save_model(directory: Path, estimator: Any, *, example: pa.Table) -> ModelMa
     if not example.num_rows:
         raise SchemaMismatch("example must hold at least one row")
     description = describe(estimator, example.column_names)
-    reserved = sorted(set(EVENT_SCHEMA.names).intersection(description.inputs))
-    if reserved:
-        raise SchemaMismatch(f"inputs {reserved} have names that prediction events use: rename them", columns=reserved)
+    check_input_names(description.inputs)
     example = example.select(list(description.inputs)).slice(0, EXAMPLE_ROWS)
     signature = Signature(
         task=description.task,
@@ -69,8 +76,13 @@ def save_model(directory: Path, estimator: Any, *, example: pa.Table) -> ModelMa
     )
     name, content = dump(estimator, description.flavor)
     columns = columns_of(example, signature)
-    expected = _model(parse(content, description.flavor), description.flavor, signature, columns).predict(columns)
-    if not _agree(expected, native_scores(estimator, description.task, columns)):
+    scores = check_scores(native_scores(estimator, description.task, columns), signature.task, len(signature.classes))
+    model = _model(parse(content, description.flavor), description.flavor, signature, columns)
+    try:
+        expected = answer_example(model, columns)
+    except DeploymentError as error:
+        raise DataError(f"the packaged model must answer its example as it will be asked: {error}") from error
+    if not _agree(expected, scores):
         raise DataError("the packaged model must answer the example as the estimator does, and does not")
     contents = {name: content, EXAMPLE: _to_ipc(example), EXPECTED: _to_json(expected)}
     manifest = ModelManifest(
@@ -124,6 +136,7 @@ def load_checked(directory: Path, manifest: ModelManifest, digest: str) -> tuple
         model = _model(loaded, manifest.flavor, manifest.signature, example)
         parity = Parity(example, np.array(orjson.loads(contents[EXPECTED]), dtype=np.float64))
         holds = parity.holds(model)
+        answer_example(model, example)
     except ModelLoadFailed as error:
         raise ModelLoadFailed(f"{directory / names[0]}: {error}") from error
     except (RaymlopsError, pa.ArrowException, ValueError, TypeError, AttributeError) as error:
@@ -188,6 +201,8 @@ def _to_json(outputs: Outputs) -> bytes:
 def _agree(answer: Outputs, scores: npt.NDArray[Any]) -> bool:
     """Whether the numbers agree; ``label`` follows from them, and may flip on a tie."""
     got = answer["value"] if "value" in answer else answer["probability"]
+    if got.ndim == 1:
+        scores = scores.reshape(-1)  # packaged as a column
     if scores.ndim < got.ndim:
         got = got[:, 1]
     return got.shape == scores.shape and bool(np.allclose(got, scores, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True))

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from raymlops.config.serving import RequestLimits
 from raymlops.errors import DataError
 from raymlops.serving.datatypes import NUMBERS, TEXT, datatype_of_array, is_float
 from raymlops.serving.http import JSON
@@ -32,10 +33,12 @@ MAX_DIMENSIONS = 8
 """Of any tensor. Inputs have one or two; a product of thousands of sizes takes minutes, and no message can say it."""
 
 MAX_ID_CHARS = 256
-MAX_ROWS = 50_000
-"""Predicted on the event loop: more would keep everybody else waiting."""
+CHUNK_VALUES = 8_192
+"""Written as JSON at once: whoever waits for this thread waits no longer than for so many."""
 
 Array = npt.NDArray[Any]
+
+_LIMITS = RequestLimits()
 
 
 class InferRequest(NamedTuple):
@@ -63,13 +66,16 @@ class _Tensor(NamedTuple):
     values: Array
 
 
-def decode_infer(body: bytes, headers: Mapping[str, str], schema: InputSchema) -> InferRequest:
+def decode_infer(
+    body: bytes, headers: Mapping[str, str], schema: InputSchema, limits: RequestLimits = _LIMITS
+) -> InferRequest:
     """Read an infer request.
 
     Args:
         body: As sent.
         headers: Names in lower case.
         schema: Of the model asked.
+        limits: What it may hold.
 
     Raises:
         DataError: Anything is wrong with it; the message names what.
@@ -78,10 +84,12 @@ def decode_infer(body: bytes, headers: Mapping[str, str], schema: InputSchema) -
     parameters = _object(document.get("parameters"), "parameters")
     tensors = _tensors(document.get("inputs"), binary_part)
     columns, rows = _columns(tensors, schema)
+    if not 1 <= rows <= limits.infer_rows:
+        raise DataError(f"inputs must hold 1 to {limits.infer_rows} rows, got {rows}")
     if schema.required:
         schema.check_present(columns)
-    if not 1 <= rows <= MAX_ROWS:
-        raise DataError(f"inputs must hold 1 to {MAX_ROWS} rows, got {rows}")
+    if schema.texts:
+        schema.check_lengths(columns, limits.text_chars)
     binary = parameters.get("binary_data_output", False)
     if type(binary) is not bool:
         raise DataError("parameter 'binary_data_output' must be a bool")
@@ -115,7 +123,7 @@ def encode_infer(
             tensor["parameters"] = {"binary_data_size": len(blob)}
             blobs.append(blob)
         else:
-            tensor["data"] = encode_json(array)
+            tensor["data"] = encode_json(array) if array.size <= CHUNK_VALUES else _in_chunks(array)
         tensors.append(tensor)
     head["outputs"] = tensors
     text = orjson.dumps(head)
@@ -123,6 +131,12 @@ def encode_infer(
         return text, {"content-type": JSON}
     headers = {"content-type": "application/octet-stream", BINARY_HEADER: str(len(text))}
     return b"".join((text, *blobs)), headers
+
+
+def _in_chunks(array: Array) -> orjson.Fragment:
+    flat = array.ravel()
+    chunks = (encode_json(flat[start : start + CHUNK_VALUES]) for start in range(0, flat.size, CHUNK_VALUES))
+    return orjson.Fragment(b"[" + b",".join(orjson.dumps(chunk)[1:-1] for chunk in chunks) + b"]")
 
 
 def check_id(value: object) -> str | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from html import escape
 from typing import Any, get_args
 
+from raymlops.config.serving import RequestLimits
 from raymlops.records.plans import Role
 from raymlops.serving.datatypes import NUMBERS, TEXT
-from raymlops.serving.instances import MAX_INSTANCES
 from raymlops.serving.open_inference import MAX_DIMENSIONS, MAX_ID_CHARS
 
 __all__ = ["docs_page", "openapi_document"]
@@ -82,6 +82,18 @@ _ROLE = {"type": "string", "enum": [role for role in get_args(Role) if role != "
 _SCHEMAS: dict[str, Any] = {
     "Error": _object({"error": _TEXT}),
     "ServerMetadata": _object({"name": _TEXT, "version": _TEXT, "extensions": _list(_TEXT)}),
+    "Models": _object({"models": _list(_TEXT)}),
+    "IndexRequest": _object({}, {"ready": {"type": "boolean"}}),
+    "Index": _list(
+        _object(
+            {
+                "name": _TEXT,
+                "version": _TEXT,
+                "state": {"type": "string", "enum": ["READY", "UNAVAILABLE", "UNKNOWN"]},
+                "reason": _TEXT,
+            }
+        )
+    ),
     "Live": _object({"live": {"type": "boolean"}}),
     "Ready": _object({"ready": {"type": "boolean"}}, {"name": _TEXT}),
     "TensorMetadata": _object({"name": _TEXT, "datatype": _DATATYPE, "shape": _list({"type": "integer"})}),
@@ -109,7 +121,7 @@ _SCHEMAS: dict[str, Any] = {
         {"parameters": _object({"role": _ROLE}, {"missing": _list(_list(_TEXT))})},
     ),
     "PredictRequest": _object(
-        {"instances": _list({"type": "object", "additionalProperties": _JSON_VALUE}, 1, MAX_INSTANCES)},
+        {"instances": _list({"type": "object", "additionalProperties": _JSON_VALUE}, 1)},
         {
             "id": _ID,
             "parameters": _object({}, {"at": {"oneOf": [_INSTANT, _list(_INSTANT, 1)]}}, closed=True),
@@ -145,20 +157,37 @@ _SCHEMAS: dict[str, Any] = {
 }
 
 
-def openapi_document(version: str) -> dict[str, Any]:
+def openapi_document(version: str, limits: RequestLimits | None = None) -> dict[str, Any]:
     """The whole API of one port as an OpenAPI document.
 
     Args:
         version: Of the product.
+        limits: What a request may hold.
     """
     return {
         "openapi": "3.1.0",
         "info": {"title": "RayMLOps", "version": version, "description": "Predictions, labels and health."},
-        "paths": _server_paths() | _model_paths(),
-        "components": {"schemas": _SCHEMAS, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+        "paths": _server_paths() | _listing_paths() | _model_paths(),
+        "components": {
+            "schemas": _SCHEMAS | _bounded(limits or RequestLimits()),
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
         # on loopback nobody is asked for a key
         "security": [{"key": []}, {}],
     }
+
+
+def _bounded(limits: RequestLimits) -> dict[str, Any]:
+    """The requests whose lists have a longest length."""
+    bounded = {}
+    for name, field, most in (
+        ("PredictRequest", "instances", limits.predict_rows),
+        ("LabelsRequest", "labels", limits.labels),
+    ):
+        schema = _SCHEMAS[name]
+        listed = schema["properties"][field] | {"maxItems": most}
+        bounded[name] = schema | {"properties": schema["properties"] | {field: listed}}
+    return bounded
 
 
 def _server_paths() -> dict[str, Any]:
@@ -172,6 +201,19 @@ def _server_paths() -> dict[str, Any]:
     return {
         path: {"get": _operation(name, summary, "server", [], answer, _SERVER) | {"security": []}}
         for path, (name, summary, answer) in described.items()
+    }
+
+
+def _listing_paths() -> dict[str, Any]:
+    models = _operation("models", "Names of the models", "server", [], _json(_ref("Models")), _READING)
+    shown = "Versions that are to be served, and whether they are ready"
+    index, asked = _json(_ref("Index")), {"content": _json(_ref("IndexRequest")), "required": False}
+    return {
+        "/v2/models": {"get": models},
+        "/v2/repository/index": {
+            "get": _operation("repositoryIndex", shown, "server", [], index, _READING),
+            "post": _operation("repositoryIndexOf", shown, "server", [], index, _READING) | {"requestBody": asked},
+        },
     }
 
 

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymlops.records.models import ModelVersion
+from raymlops.records.plans import ServingPlan
+from raymlops.serving.http import HttpReply, HttpRequest
 
 __all__ = [
     "CandidateClient",
@@ -18,6 +20,7 @@ __all__ = [
     "EventSink",
     "FeaturePlans",
     "LabelSink",
+    "ModelEndpoints",
     "ModelFiles",
     "ModelVersions",
     "OnlineFeatures",
@@ -77,7 +80,12 @@ class OnlineRows(Protocol):
 
 
 class OnlineFeatures(Protocol):
-    """The compiled online join of one feature service. Lock-free; called on the event loop, so it must not block."""
+    """The compiled online join of one feature service. Thread-safe."""
+
+    @property
+    def blocks(self) -> bool:
+        """Whether ``read`` may wait for a server: then it is called in a thread, else on the event loop."""
+        ...
 
     @property
     def request_columns(self) -> Sequence[str]:
@@ -148,8 +156,29 @@ class LabelSink(Protocol):
 
 
 class PlanNumbers(Protocol):
-    """Which models have an endpoint."""
+    """Which models have an endpoint, and what it is to serve."""
 
     async def plan_numbers(self) -> Mapping[str, int]:
         """Model -> number of its newest plan."""
+        ...
+
+    async def get_plan(self, model: str) -> ServingPlan:
+        """The newest plan.
+
+        Raises:
+            NotFoundError: The model has none.
+        """
+        ...
+
+
+class ModelEndpoints(Protocol):
+    """Where a model's endpoint is reached."""
+
+    async def ask(self, model: str, request: HttpRequest) -> HttpReply | None:
+        """Have the endpoint of ``model`` answer; ``None`` where it has none.
+
+        Raises:
+            UnavailableError: It did not answer.
+            TimeoutError: It did not answer in time.
+        """
         ...

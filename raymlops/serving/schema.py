@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,13 @@ from raymlops.records.models import Signature
 from raymlops.serving.datatypes import NUMBERS, TEXT, is_float, is_integer
 from raymlops.serving.matrix_columns import MatrixColumns
 
-__all__ = ["InputSchema"]
+__all__ = ["InputSchema", "check_texts"]
 
 Array = npt.NDArray[Any]
+
+_NUMBER_BYTES = 8
+_TEXT_BYTES = 64
+"""Of a string, beside its characters."""
 
 
 class InputSchema:
@@ -31,11 +35,12 @@ class InputSchema:
         required: Inputs that must not be missing: the model fails where they are.
         outputs: Names of the outputs.
         class_names: The classes as text, as events hold them; empty for a regressor.
+        row_bytes: Memory of one row's inputs and outputs, the characters of its texts not counted.
     """
 
     __slots__ = (
-        *("class_names", "datatypes", "names", "names_not_float", "outputs", "position", "required", "signature"),
-        "texts",
+        *("class_names", "datatypes", "names", "names_not_float", "outputs", "position", "required", "row_bytes"),
+        *("signature", "texts"),
     )
 
     def __init__(self, signature: Signature, required: Collection[str] = ()) -> None:
@@ -48,6 +53,16 @@ class InputSchema:
         self.required = tuple(name for name in self.names if name in required)
         self.outputs = ("label", "probability") if signature.task == "classifier" else ("value",)
         self.class_names = tuple(str(value) for value in signature.classes)
+        self.row_bytes = _NUMBER_BYTES * (len(self.names) + len(self.class_names) + 1) + _TEXT_BYTES * len(self.texts)
+
+    def chars_of(self, columns: Mapping[str, Array]) -> int:
+        """Characters of the text inputs, where they are there."""
+        there = [columns[name] for name in self.texts if name in columns]
+        return sum(len(value) for values in there for value in values if value is not None)
+
+    def memory_of(self, columns: Mapping[str, Array], rows: int) -> int:
+        """Bytes that N rows of inputs and their outputs take, estimated."""
+        return rows * self.row_bytes + self.chars_of(columns)
 
     def input_metadata(self) -> list[dict[str, Any]]:
         """The model metadata's ``inputs``."""
@@ -75,6 +90,15 @@ class InputSchema:
         if missing:
             raise DataError(f"inputs {missing} must not be missing: the model takes no null there", columns=missing)
 
+    def check_lengths(self, columns: Mapping[str, Array], chars: int) -> None:
+        """Refuse a text that is longer than so many characters.
+
+        Raises:
+            DataError: One is.
+        """
+        for name in self.texts:
+            check_texts(name, columns[name], chars)
+
     def check_column(self, name: str, datatype: str, values: Array) -> Array:
         """``values`` as a model input, given the datatype they were sent as.
 
@@ -96,6 +120,17 @@ class InputSchema:
         if wanted == "BOOL" and _zero_or_one(values):
             return values
         raise DataError(f"input {name!r} must be {wanted}, got {datatype} that is not", column=name)
+
+
+def check_texts(name: str, values: Iterable[object], chars: int) -> None:
+    """Refuse a text that is longer than so many characters; what is no text is not looked at.
+
+    Raises:
+        DataError: One is.
+    """
+    for value in values:
+        if type(value) is str and len(value) > chars:
+            raise DataError(f"{name!r} must have at most {chars} characters, got {len(value)}", column=name)
 
 
 def datatype_of_label(signature: Signature) -> str:

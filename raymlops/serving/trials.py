@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from raymlops.errors import DeploymentError
+from raymlops.errors import DeploymentError, NotFinite
 from raymlops.serving.protocols import CandidateClient, Columns, Outputs
 
 __all__ = ["ShadowJob", "ShadowQueue", "ask", "check_outputs"]
@@ -37,7 +37,8 @@ def check_outputs(outputs: Outputs, rows: int) -> None:
     """Check that outputs are an answer for N rows: the right shapes, all numbers finite.
 
     Raises:
-        DeploymentError: They are not.
+        NotFinite: A number is NaN or infinite.
+        DeploymentError: They are something else.
     """
     try:
         if "value" in outputs:
@@ -52,15 +53,19 @@ def check_outputs(outputs: Outputs, rows: int) -> None:
     if not fits:
         raise DeploymentError(f"answered outputs of the wrong shape for {rows} rows")
     if not finite:
-        raise DeploymentError("answered NaN or infinity")
+        raise NotFinite("answered NaN or infinity")
 
 
 class ShadowJob(NamedTuple):
-    """A copy of a request for a shadow; ``done`` is told the outputs or the error, and the microseconds it took."""
+    """A copy of a request for a shadow; ``done`` is told the outputs or the error, and the microseconds it took.
+
+    ``nbytes`` is the memory that it takes, as ``memory_of`` estimates it.
+    """
 
     candidate: CandidateClient
     columns: Columns
     rows: int
+    nbytes: int
     deadline_s: float
     done: Callable[[Outputs | None, str | None, int], None]
 
@@ -70,10 +75,13 @@ class ShadowQueue:
 
     Args:
         capacity_rows: Rows that may wait; beyond that jobs are dropped, and counted.
+        capacity_bytes: Memory that they may take.
     """
 
-    def __init__(self, capacity_rows: int) -> None:
+    def __init__(self, capacity_rows: int, capacity_bytes: int) -> None:
         self._capacity_rows = capacity_rows
+        self._capacity_bytes = capacity_bytes
+        self._waiting_bytes = 0
         self._queue: asyncio.Queue[ShadowJob] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
         self.waiting_rows = 0
@@ -83,10 +91,12 @@ class ShadowQueue:
 
     def offer(self, job: ShadowJob) -> None:
         """Take a job, or drop and count it; at once in either case."""
-        if self.waiting_rows + job.rows > self._capacity_rows:
+        too_many = self.waiting_rows + job.rows > self._capacity_rows
+        if too_many or self._waiting_bytes + job.nbytes > self._capacity_bytes:
             self.dropped_rows += job.rows
             return
         self.waiting_rows += job.rows
+        self._waiting_bytes += job.nbytes
         self._queue.put_nowait(job)
 
     def start(self) -> None:
@@ -105,7 +115,7 @@ class ShadowQueue:
             task.cancel()
             await asyncio.wait([task])
         self.dropped_rows += self.waiting_rows
-        self.waiting_rows = 0
+        self.waiting_rows = self._waiting_bytes = 0
         self._queue = asyncio.Queue()
 
     async def _run(self) -> None:
@@ -119,4 +129,5 @@ class ShadowQueue:
                 reason = str(error)
             job.done(outputs, reason, (time.perf_counter_ns() - started) // 1000)
             self.waiting_rows -= job.rows
+            self._waiting_bytes -= job.nbytes
             self._queue.task_done()

@@ -11,16 +11,24 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from raymlops.errors import ConflictError, NotFoundError, StorageError
+from raymlops.clock import to_us
+from raymlops.errors import ConflictError, NotFoundError, SchemaMismatch, StorageError
 from raymlops.features.delta import DeltaTables
+from raymlops.records.models import ColumnSpec, Signature
 from raymlops.runtime import event_generations
 from raymlops.runtime.event_generations import list_generations, read_seal
 from raymlops.runtime.event_tables import DeltaEventTables
 from raymlops.runtime.shared_appends import SharedAppends
+from raymlops.serving.events import PredictionEvent, to_tables
+from raymlops.serving.input_names import check_input_names
+from raymlops.serving.schema import InputSchema
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -72,6 +80,47 @@ def test_a_repeat_is_known_over_the_end_of_a_generation(tables: DeltaEventTables
     tables.append(NAME, rows(7), ingest_id="b7")
     DeltaEventTables(tmp_path, commits=6).append(NAME, rows(2), ingest_id="b2")
     assert ids(tables.read(NAME, None, None, "event_time")) == everything(8)
+
+
+NAMES = st.text(st.characters(codec="utf-8"), max_size=6) | st.sampled_from(
+    [
+        "score",
+        "Score",
+        "ROLE",
+        "Age",
+        "age",
+        "K",
+        "\u212a",
+        "_seq",
+        "_SEQ",
+        "a.b",
+        "a b",
+        "",
+        "label",
+        "\x00",
+        "ß",
+        "ss",
+    ]
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.lists(NAMES, min_size=1, max_size=3, unique=True))
+def test_names_of_inputs_are_refused_or_recorded(names: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    try:
+        check_input_names(names)
+    except SchemaMismatch:
+        return
+    signature = Signature(task="regressor", inputs=tuple(ColumnSpec(name=name, dtype="FP64") for name in names))
+    columns = {name: np.array([float(place)]) for place, name in enumerate(names)}
+    outputs = {"value": np.array([0.5])}
+    at_us = [to_us(START)]
+    event = PredictionEvent("r", InputSchema(signature), columns, at_us, at_us[0], 1, "champion", 5, outputs)
+    tables = DeltaEventTables(tmp_path_factory.mktemp("events"))
+    tables.append(NAME, to_tables([event])[0], ingest_id="b")
+    (row,) = tables.read(NAME, START, None, "served_at").to_pylist()
+    assert [row[name] for name in names] == [float(place) for place in range(len(names))]
+    assert (row["request_id"], row["score"]) == ("r", 0.5)
 
 
 @dataclass
@@ -304,6 +353,7 @@ import os, signal, sys
 from datetime import timedelta
 from pathlib import Path
 from raymlops.features.delta import DeltaTables
+from raymlops.records.models import ColumnSpec, Signature
 from raymlops.runtime import event_generations
 from raymlops.runtime.event_tables import DeltaEventTables
 from raymlops.runtime.shared_appends import SharedAppends

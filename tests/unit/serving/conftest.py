@@ -56,6 +56,7 @@ class FakeOnline:
 
     request_columns: Sequence[str] = ("origin",)
     feature_columns: Sequence[str] = ("weather__wind", "weather__rain")
+    blocks = False
 
     def __init__(self) -> None:
         self.rows: dict[object, list[Any]] = {"JFK": [10.0, 0.5], "LGA": [3, None]}

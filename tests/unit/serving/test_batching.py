@@ -106,7 +106,40 @@ async def test_a_batch_has_an_end_and_a_large_request_one_of_its_own() -> None:
         ask(batcher, model, 6.0),
     ]
     assert await answers(*asked) == [[2.0], [4.0], [6.0, 8.0, 10.0], [12.0]]
-    assert model.calls == [[1.0, 2.0], [3.0, 4.0, 5.0], [6.0]]
+    assert sorted(model.calls) == [[1.0, 2.0], [3.0, 4.0, 5.0], [6.0]]
+
+
+async def test_a_large_request_keeps_no_small_one_waiting_and_waits_for_no_small_one() -> None:
+    going = threading.Event()
+
+    def wait_where_large(rows: Any) -> None:
+        if len(rows) > 2:
+            assert going.wait(10)
+
+    batcher, model = Batcher(BatchingConfig(max_rows=2)), Doubler(wait_where_large)
+    large = [ask(batcher, model, 1.0, 2.0, 3.0), ask(batcher, model, 4.0, 5.0, 6.0)]
+    await asyncio.sleep(0)
+    assert (batcher.waiting_beside(1), batcher.waiting_beside(3)) == (0, 3)  # the first one is under way
+    for value in (7.0, 8.0):
+        assert await answers(ask(batcher, model, value)) == [[2 * value]]
+    assert [future.done() for future in large] == [False, False]
+    going.set()
+    assert await answers(*large) == [[2.0, 4.0, 6.0], [8.0, 10.0, 12.0]]
+    assert batcher.waiting_beside(3) == 0
+    batcher.close()
+
+
+async def test_a_large_request_whose_caller_left_is_not_predicted() -> None:
+    going = threading.Event()
+    batcher, model = Batcher(BatchingConfig(max_rows=1)), Doubler(lambda rows: going.wait(10) and None)
+    first, second = ask(batcher, model, 1.0, 2.0), ask(batcher, model, 3.0, 4.0)
+    await asyncio.sleep(0)
+    second.cancel()
+    await asyncio.wait([second])
+    going.set()
+    assert await answers(first) == [[2.0, 4.0]]
+    assert (model.calls, batcher.waiting_beside(2)) == ([[1.0, 2.0]], 0)
+    batcher.close()
 
 
 async def test_a_wait_gathers_over_turns_and_ends_when_the_batch_is_full() -> None:

@@ -454,9 +454,9 @@ async def test_a_slow_shadow_delays_nobody_and_drops_are_counted(
 async def test_labels(service: Any, helpers: Any) -> None:
     body = {"labels": [{"request_id": "r", "row": 0, "label": 1}]}
     assert read(await service.post("/labels", body, idempotency_key="k")) == {"recorded": 1}
-    assert service.labels.tables["k"].to_pylist() == [
-        {"request_id": "r", "row": 0, "label": 1.0, "event_time": helpers.NOW}
-    ]
+    ((batch_id, table),) = service.labels.tables.items()
+    assert batch_id == "k"
+    assert table.to_pylist() == [{"request_id": "r", "row": 0, "label": 1.0, "event_time": helpers.NOW}]
     service.labels.error = UnavailableError("the monitor died")
     read(await service.post("/labels", body), 503)
 

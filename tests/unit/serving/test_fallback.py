@@ -118,32 +118,131 @@ async def test_an_open_breaker_spares_the_champion_until_its_probe_passes(
     await service.endpoint.stop()
 
 
+class Choosy:
+    """Has a model raise at rows that hold one value."""
+
+    def __init__(self, moody: Moody, value: float = 12345.0) -> None:
+        self.raises = True
+        healthy = moody.score
+
+        def score(encoded: Any) -> Any:
+            if self.raises and (encoded == value).any():
+                raise ValueError("no such distance")
+            return healthy(encoded)
+
+        moody.score = score  # type: ignore[method-assign]
+
+
+def poison(helpers: Any) -> Any:
+    return helpers.matrix_body(rows=((12345.0, 8.0, 5.0, 0.0),))
+
+
 async def test_the_probe_asks_what_was_asked_lately(
     make_service: Callable[..., Any], config: ServingConfig, helpers: Any
 ) -> None:
-    """Rows that the champion cannot answer keep it out, though it answers its example."""
+    """Rows that the champion answered lately, and cannot answer any more, keep it out."""
     service = make_service(config.model_copy(update={"breaker": BREAKER}))
     service.serve(1, 1, backup=2)
-    moody = put_moody(service, 1)
-    healthy = moody.score
-
-    def score(encoded: Any) -> Any:
-        if (encoded == 12345.0).any():
-            raise ValueError("no such distance")
-        return healthy(encoded)
-
-    moody.score = score  # type: ignore[method-assign]
-    poison = helpers.matrix_body(rows=((12345.0, 8.0, 5.0, 0.0),))
+    choosy = Choosy(put_moody(service, 1))
+    choosy.raises = False
+    assert role_of(await service.post("/infer", poison(helpers))) == ("1", "champion")
+    choosy.raises = True
     for _ in range(3):
-        assert role_of(await service.post("/infer", poison)) == ("2", "backup")
+        assert role_of(await service.post("/infer", poison(helpers))) == ("2", "backup")
     service.endpoint.start()
 
     async def why() -> bool:
         reason = service.endpoint._breakers.of(1).reason
-        return reason is not None and reason.startswith("probe failed: recorded request 1 of 1: raised ValueError")
+        return reason is not None and reason.startswith("probe failed: recorded request 1 of ")
 
     await becomes(why, True)
     await service.endpoint.stop()
+
+
+async def test_rows_that_a_sound_model_does_not_take_are_the_callers_fault(
+    make_service: Callable[..., Any], config: ServingConfig, helpers: Any
+) -> None:
+    service = make_service(config.model_copy(update={"breaker": NEVER}))
+    service.serve(1, 1, baseline=BASELINE)
+    Choosy(put_moody(service, 1))
+    for _ in range(8):
+        reply = await service.post("/infer", poison(helpers))
+        assert reply.status == 400
+        assert b"the model takes no such rows: ValueError: no such distance" in reply.body
+        assert (await service.post("/versions/1/infer", poison(helpers))).status == 400
+        assert role_of(await service.post("/infer", helpers.matrix_body())) == ("1", "champion")
+    assert service.endpoint.stats.breakers == {1: "closed"}
+    assert {event["error"] for event in await events_of(service)} == {None}
+
+
+async def test_rows_that_only_the_backup_takes_are_its_to_answer_and_nobody_is_blamed(
+    make_service: Callable[..., Any], config: ServingConfig, helpers: Any
+) -> None:
+    service = make_service(config.model_copy(update={"breaker": NEVER}))
+    service.serve(1, 1, backup=2)
+    Choosy(put_moody(service, 1))
+    for _ in range(8):
+        assert role_of(await service.post("/infer", poison(helpers))) == ("2", "backup")
+        service.endpoint._recorded._next_ns = 0  # each may be kept
+    assert role_of(await service.post("/infer", helpers.matrix_body())) == ("1", "champion")
+    assert service.endpoint.stats.breakers == {1: "closed", 2: "closed"}
+    assert all((columns["distance"] != 12345.0).all() for columns in service.endpoint._recorded.sample())
+
+
+async def test_an_answer_of_nan_is_the_callers_fault_where_others_get_numbers(
+    make_service: Callable[..., Any], config: ServingConfig, helpers: Any
+) -> None:
+    service = make_service(config.model_copy(update={"breaker": NEVER}))
+    service.serve(1, 1)
+    moody = put_moody(service, 1)
+    healthy = moody.score
+
+    def score(encoded: Any) -> Any:
+        outputs = healthy(encoded)
+        outputs["probability"][(encoded == 12345.0).any(axis=1)] = float("nan")
+        return outputs
+
+    moody.score = score  # type: ignore[method-assign]
+    for _ in range(4):
+        reply = await service.post("/infer", poison(helpers))
+        assert (reply.status, b"NaN or infinity" in reply.body) == (400, True)
+    assert role_of(await service.post("/infer", helpers.matrix_body())) == ("1", "champion")
+
+
+@pytest.mark.parametrize(
+    ("instance", "status"),
+    [
+        ({"origin": "JFK", "distance": 12345.0, "hour": 8}, 400),
+        ({"origin": "ODD", "distance": 500.0, "hour": 8}, 503),
+    ],
+)
+async def test_a_feature_that_the_model_does_not_take_is_not_the_callers_fault(
+    make_service: Callable[..., Any], config: ServingConfig, instance: Any, status: int
+) -> None:
+    service = make_service(config.model_copy(update={"breaker": NEVER}))
+    service.serve(1, 1)
+    service.online.rows["ODD"] = [12345.0, 0.5]
+    Choosy(put_moody(service, 1))
+    for _ in range(3):
+        assert (await service.post("/predict", {"instances": [instance]})).status == status
+    assert service.endpoint.stats.breakers == {1: "closed" if status == 400 else "open"}
+
+
+async def test_a_candidate_is_not_blamed_for_rows_that_the_champion_does_not_take_either(
+    make_service: Callable[..., Any], config: ServingConfig, helpers: Any
+) -> None:
+    def choke(columns: Any) -> Any:
+        raise ValueError("no such distance")
+
+    for mode in ("canary", "shadow"):
+        service = make_service(config.model_copy(update={"breaker": NEVER}))
+        service.serve(1, 1, trial=Trial(version=3, mode=mode, weight=1.0))
+        Choosy(put_moody(service, 1))
+        service.candidate.behave = choke
+        for _ in range(4):
+            assert (await service.post("/infer", poison(helpers))).status == 400
+        assert await events_of(service) == []
+        assert service.endpoint.stats.breakers in ({1: "closed"}, {1: "closed", 3: "closed"})
 
 
 async def test_an_input_out_of_range_opens_nothing(

@@ -1,16 +1,32 @@
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import orjson
 import pytest
 
+from raymlops.config.serving import ServingConfig
 from raymlops.errors import UnavailableError
+from raymlops.records.keys import new_key
+from raymlops.records.plans import ServingPlan, Trial
+from raymlops.serving.access import Access
 from raymlops.serving.gateway import Gateway
-from raymlops.serving.http import HttpReply, HttpRequest
+from raymlops.serving.http import HttpReply, HttpRequest, error_reply, json_reply
 
 pytestmark = pytest.mark.asyncio
+
+
+PLAN = ServingPlan(
+    model="delay",
+    number=3,
+    champion=4,
+    backup=3,
+    trial=Trial(version=5, mode="canary", weight=0.1),
+    created_at=datetime(2013, 6, 1, tzinfo=UTC),
+)
 
 
 class FakePlans:
@@ -21,6 +37,9 @@ class FakePlans:
         if self.error is not None:
             raise self.error
         return {"delay": 3}
+
+    async def get_plan(self, model: str) -> ServingPlan:
+        return PLAN
 
 
 @pytest.fixture
@@ -70,7 +89,7 @@ async def test_what_nobody_serves(gateway: Gateway, path: str, status: int, mess
 
 async def test_a_wrong_method_names_the_right_one(gateway: Gateway) -> None:
     reply = await get(gateway, "/v2", "POST")
-    assert (reply.status, reply.headers["allow"]) == (405, "GET")
+    assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD")
 
 
 async def test_without_its_store_the_server_is_live_and_not_ready(gateway: Gateway, plans: FakePlans) -> None:
@@ -115,3 +134,83 @@ async def test_the_page_loads_nothing_from_elsewhere(gateway: Gateway) -> None:
     assert "/v2/models/{model}/predict" in page
     assert "http://" not in page
     assert "https://" not in page
+
+
+class FakeEndpoints:
+    """Answers as its version does, or never."""
+
+    def __init__(self, broken: int = 0, *, hangs: bool = False, up: bool = True) -> None:
+        self.broken, self.hangs, self.up = broken, hangs, up
+        self.asked: list[HttpRequest] = []
+
+    async def ask(self, model: str, request: HttpRequest) -> HttpReply | None:
+        self.asked.append(request)
+        if self.hangs:
+            await asyncio.Event().wait()
+        if not self.up:
+            return None
+        failed = request.path == f"/v2/models/{model}/versions/{self.broken}/ready"
+        return error_reply(503, "its files cannot be loaded") if failed else json_reply({"ready": True})
+
+
+async def index(gateway: Gateway, body: bytes = b"", method: str = "POST", **headers: str) -> HttpReply:
+    return await gateway.handle(HttpRequest(method, "/v2/repository/index", headers, body))
+
+
+async def test_models_are_listed(plans: FakePlans) -> None:
+    endpoints = FakeEndpoints(broken=3)
+    gateway = Gateway("1.2.3", plans, endpoints=endpoints)
+    assert orjson.loads((await get(gateway, "/v2/models")).body) == {"models": ["delay"]}
+    listed = await index(gateway, authorization="Bearer k")
+    assert orjson.loads(listed.body) == [
+        {"name": "delay", "version": "3", "state": "UNAVAILABLE", "reason": "its files cannot be loaded"},
+        {"name": "delay", "version": "4", "state": "READY", "reason": ""},
+        {"name": "delay", "version": "5", "state": "UNKNOWN", "reason": "on trial, in a process of its own"},
+    ]
+    assert {request.headers["authorization"] for request in endpoints.asked} == {"Bearer k"}
+    assert (await index(gateway, method="GET")).body == listed.body
+    ready = orjson.loads((await index(gateway, b'{"ready": true}')).body)
+    assert [row["version"] for row in ready] == ["4"]
+    assert (await index(gateway, b'{"ready": 1}')).status == 400
+    assert (await index(gateway, b"[")).status == 400
+
+
+async def test_an_endpoint_that_is_not_up_or_hangs_is_not_ready(
+    plans: FakePlans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raymlops.serving.gateway._READY_WITHIN_S", 0.01)
+    for endpoints, reason in (
+        (FakeEndpoints(up=False), "its endpoint is not up"),
+        (FakeEndpoints(hangs=True), "the endpoint did not answer within 0.01 s"),
+    ):
+        rows = orjson.loads((await index(Gateway("1.2.3", plans, endpoints=endpoints))).body)
+        assert [row["reason"] for row in rows[:2]] == [reason, reason]
+
+
+async def test_models_are_listed_for_keys_alone_where_keys_are_required(plans: FakePlans) -> None:
+    gateway = Gateway("1.2.3", plans, access=Access(required=True))
+    for path in ("/v2/models", "/v2/repository/index", "/v2/models/delay", "/v2/models/nobody/infer"):
+        assert (await get(gateway, path)).status == 401
+        assert (await get(gateway, path, "HEAD")).status == 401
+    for path in ("/v2", "/v2/health/live", "/v2/health/ready", "/openapi.json", "/docs"):
+        assert (await get(gateway, path)).status == 200
+    key, text = new_key("caller", ["infer"], datetime(2013, 6, 1, tzinfo=UTC))
+    gateway.admit(Access([key]))
+    headers = {"authorization": f"Bearer {text}"}
+    assert (await gateway.handle(HttpRequest("GET", "/v2/models", headers))).status == 200
+
+
+@pytest.mark.parametrize("path", ["/v2", "/v2/models", "/v2/health/ready", "/docs", "/v2/repository/index"])
+async def test_head_is_get(gateway: Gateway, path: str) -> None:
+    assert await get(gateway, path, "HEAD") == await get(gateway, path)
+
+
+async def test_a_store_that_hangs_is_504_at_the_deadline() -> None:
+    class Hanging(FakePlans):
+        async def plan_numbers(self) -> Mapping[str, int]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    gateway = Gateway("1.2.3", Hanging(), config=ServingConfig.model_validate({"deadline": "20ms"}))
+    for path in ("/v2/health/ready", "/v2/models", "/v2/models/delay/infer"):
+        assert (await get(gateway, path)).status == 504

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pytest
 from threadpoolctl import threadpool_limits
 
-from raymlops.errors import AlreadyRegistered, DataError, ModelLoadFailed, SchemaMismatch, StorageError
-from raymlops.records.models import ModelManifest
+from raymlops.errors import AlreadyRegistered, DataError, ModelLoadFailed, NotFinite, SchemaMismatch, StorageError
+from raymlops.records.models import ColumnSpec, ModelManifest, Signature
 from raymlops.records.record import sha256_of
 from raymlops.serving import model_files
+from raymlops.serving.example import answer_example
 from raymlops.serving.model import columns_of
 from raymlops.serving.model_files import load_model, save_model
 
@@ -26,6 +28,7 @@ INPUTS[::7, 1] = np.nan
 CLASSES = (INPUTS[:, 0] > 0).astype(int)
 VALUES = INPUTS[:, 0] * 3 + 1
 EXAMPLE = pa.table({name: pa.array(INPUTS[:40, i], from_pandas=True) for i, name in enumerate("abc")})
+NUMBERS = pa.table({name: np.nan_to_num(INPUTS[:40, i]) for i, name in enumerate("abc")})
 
 
 def _xgboost_classifier() -> Any:
@@ -325,6 +328,10 @@ def _untrusted(values: Any) -> Any:
         (EXAMPLE.drop_columns(["a"]), "3 columns, got 2"),
         (EXAMPLE.rename_columns(["a", "b", "b"]), "each column once"),
         (EXAMPLE.rename_columns(["a", "b", "version"]), "prediction events use"),
+        (EXAMPLE.rename_columns(["a", "b", "Version"]), "prediction events use, whatever their case"),
+        (EXAMPLE.rename_columns(["a", "b", "_Seq"]), "prediction events use, whatever their case"),
+        (EXAMPLE.rename_columns(["Age", "b", "age"]), "'Age' and 'age' differ in case only"),
+        (EXAMPLE.rename_columns(["a", "b", "c\n"]), "control characters"),
         (EXAMPLE.set_column(0, "a", pa.array([b"x"] * 40)), "must be a number, a bool or a string"),
         (EXAMPLE.set_column(0, "a", pa.array(["x"] * 40)), "no categories"),
     ],
@@ -333,6 +340,89 @@ def test_an_example_that_does_not_fit_is_refused(example: pa.Table, message: str
     with pytest.raises(SchemaMismatch, match=message):
         save_model(tmp_path / "m", _xgboost_classifier(), example=example)
     assert list(tmp_path.iterdir()) == []
+
+
+def _fitted_on_a_column() -> dict[str, Any]:
+    from sklearn.cross_decomposition import PLSRegression
+    from sklearn.linear_model import LinearRegression
+
+    column = VALUES.reshape(-1, 1)
+    inputs = np.nan_to_num(INPUTS)
+    return {"linear": LinearRegression().fit(inputs, column), "pls": PLSRegression(1).fit(inputs, column)}
+
+
+@pytest.mark.parametrize("name", ["linear", "pls"])
+def test_a_target_that_was_a_column_is_one_value_for_a_row(name: str, tmp_path: Path) -> None:
+    estimator = _fitted_on_a_column()[name]
+    manifest = save_model(tmp_path / "m", estimator, example=NUMBERS)
+    model = load_model(tmp_path / "m", manifest, sha256_of(manifest))
+    inputs = np.nan_to_num(INPUTS)
+    value = model.predict({column: inputs[:, i] for i, column in enumerate("abc")})["value"]
+    np.testing.assert_allclose(value, estimator.predict(inputs).reshape(-1), atol=1e-6)
+
+
+def test_what_was_packaged_when_a_column_was_kept_as_one_is_loaded(tmp_path: Path) -> None:
+    manifest = save_model(tmp_path / "m", _fitted_on_a_column()["linear"], example=NUMBERS)
+    column = [[value] for value in orjson.loads((tmp_path / "m" / "expected.json").read_bytes())]
+    (tmp_path / "m" / "expected.json").write_bytes(orjson.dumps(column))
+    files = manifest.files | {"expected.json": model_files._sha256(orjson.dumps(column))}
+    before = manifest.model_copy(update={"files": files})
+    assert load_model(tmp_path / "m", before, sha256_of(before)).signature.task == "regressor"
+
+
+def _of_several_outputs() -> dict[str, Any]:
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LinearRegression
+    from sklearn.neural_network import MLPClassifier
+    from xgboost import XGBClassifier, XGBRegressor
+
+    inputs = np.nan_to_num(INPUTS)
+    two, labels = np.c_[VALUES, -VALUES], np.c_[CLASSES, 1 - CLASSES, CLASSES]
+    quantiles = {"objective": "reg:quantileerror", "quantile_alpha": [0.1, 0.9]}
+    return {
+        "linear": LinearRegression().fit(inputs, two),
+        "trees": XGBRegressor(n_estimators=3, n_jobs=1).fit(inputs, two),
+        "quantiles": XGBRegressor(n_estimators=3, n_jobs=1, **quantiles).fit(inputs, VALUES),
+        "labels of trees": XGBClassifier(n_estimators=3, n_jobs=1).fit(inputs, labels),
+        "labels of a forest": RandomForestClassifier(3).fit(inputs, labels),
+        "labels of a network": MLPClassifier((2,), solver="lbfgs", max_iter=3, random_state=0).fit(inputs, labels),
+    }
+
+
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
+@pytest.mark.parametrize("name", ["linear", "trees", "quantiles", "labels of trees", "labels of a forest"])
+def test_an_estimator_of_several_outputs_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"one value or one label for a row, got \d: register an estimator for each"):
+        save_model(tmp_path / "m", _of_several_outputs()[name], example=NUMBERS)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
+def test_probabilities_of_several_labels_are_none_of_classes(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="which sum to 1, got"):
+        save_model(tmp_path / "m", _of_several_outputs()["labels of a network"], example=NUMBERS)
+
+
+def test_a_model_that_answers_no_request_is_refused_when_it_is_registered(tmp_path: Path) -> None:
+    """It answers its example of sixteen rows, and not the first row alone."""
+    from sklearn.neighbors import KNeighborsRegressor
+
+    class Sulking(KNeighborsRegressor):  # type: ignore[misc]
+        def predict(self, X: Any) -> Any:
+            return super().predict(X) * (np.nan if len(X) == 1 else 1.0)
+
+    inputs = np.nan_to_num(INPUTS)
+    model = model_files._model(Sulking().fit(inputs, VALUES), "sklearn", _signature("regressor"), _columns(NUMBERS))
+    with pytest.raises(NotFinite):
+        answer_example(model, _columns(NUMBERS))
+
+
+def _signature(task: Any) -> Signature:
+    return Signature(task=task, inputs=tuple(ColumnSpec(name=name, dtype="FP64") for name in "abc"))
+
+
+def _columns(table: pa.Table) -> Any:
+    return {name: table[name].to_numpy() for name in table.column_names}
 
 
 def test_named_inputs_must_be_the_examples(tmp_path: Path) -> None:

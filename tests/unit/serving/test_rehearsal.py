@@ -51,6 +51,14 @@ def test_a_busy_replica_copies_few(request_of: Callable[..., dict[str, Any]]) ->
     assert len(recorded.sample()) == 1
 
 
+def test_a_request_of_much_text_is_not_kept(request_of: Callable[..., dict[str, Any]]) -> None:
+    recorded = RecordedRequests(every_s=0.0, max_bytes=1000)
+    recorded.offer(request_of(hour=np.array(["x" * 2000, None], dtype=object)))
+    assert recorded.sample() == ()
+    recorded.offer(request_of(hour=np.array(["x" * 200, None], dtype=object)))
+    assert len(recorded.sample()) == 1
+
+
 def test_a_good_model_passes(model: Model, request_of: Callable[..., dict[str, Any]]) -> None:
     assert rehearse(model, [request_of(), request_of(rows=1, extra=np.array([1.0]))]) is None
     assert rehearse(model, []) is None

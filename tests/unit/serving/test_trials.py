@@ -57,8 +57,8 @@ async def test_ask_names_the_reason(helpers: Any) -> None:
 
 async def test_a_full_shadow_queue_drops_and_counts(helpers: Any) -> None:
     candidate, told = helpers.FakeCandidate(), []
-    queue = ShadowQueue(4)
-    job = ShadowJob(candidate, COLUMNS, 2, 1.0, lambda outputs, error, _: told.append((outputs, error)))
+    queue = ShadowQueue(4, 1 << 20)
+    job = ShadowJob(candidate, COLUMNS, 2, 16, 1.0, lambda outputs, error, _: told.append((outputs, error)))
     for _ in range(5):
         queue.offer(job)
     assert (queue.waiting_rows, queue.dropped_rows, candidate.calls) == (4, 6, 0)
@@ -77,4 +77,16 @@ async def test_a_full_shadow_queue_drops_and_counts(helpers: Any) -> None:
     await asyncio.sleep(0.001)
     await queue.stop()
     assert (queue.waiting_rows, queue.dropped_rows) == (0, 8)
+    await queue.stop()
+
+
+async def test_a_shadow_queue_is_bounded_by_memory_too(helpers: Any) -> None:
+    queue = ShadowQueue(1000, 100)
+    for nbytes in (60, 60, 40):
+        queue.offer(ShadowJob(helpers.FakeCandidate(), COLUMNS, 2, nbytes, 1.0, lambda *_: None))
+    assert (queue.waiting_rows, queue.dropped_rows) == (4, 2)
+    queue.start()
+    await queue.drain()
+    queue.offer(ShadowJob(helpers.FakeCandidate(), COLUMNS, 2, 100, 1.0, lambda *_: None))
+    assert (queue.waiting_rows, queue.dropped_rows) == (2, 2)
     await queue.stop()
