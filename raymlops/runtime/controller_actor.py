@@ -16,7 +16,7 @@ from raymlops.monitoring.service import MonitorService
 from raymlops.runtime.actuator import ClusterObserver, RayActuator, Rescorer, pipeline_finder
 from raymlops.runtime.clients import ActorProxy, wake_projector
 from raymlops.runtime.clocks import build_clock
-from raymlops.runtime.endpoints import EndpointOperator
+from raymlops.runtime.endpoint_client import EndpointClient
 from raymlops.runtime.event_tables import DeltaEventTables
 from raymlops.runtime.jobs import JobRunner
 from raymlops.runtime.names import METADATA, MONITOR
@@ -51,7 +51,7 @@ class ControllerService(Controller):
         )
         actuator = RayActuator(
             RunOperator(config, metadata, jobs, clock),
-            EndpointOperator(config, metadata, clock),
+            EndpointClient(config, metadata),
             find_pipeline,
             wake_projector,
         )

@@ -24,23 +24,26 @@ from raymlops.metadata import Metadata
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.clients import ActorProxy, AsyncActorProxy
 from raymlops.runtime.clocks import build_clock
+from raymlops.runtime.endpoint_client import reconciler_timeout_s
 from raymlops.runtime.grpc_ingress import start_grpc
 from raymlops.runtime.http_middleware import answer_directly
 from raymlops.runtime.keys import require_keys
 from raymlops.runtime.memory_limit import limit_growth
 from raymlops.runtime.model_fetching import model_files
-from raymlops.runtime.names import METADATA, MONITOR
+from raymlops.runtime.names import METADATA, MONITOR, RECONCILER
 from raymlops.serving.access import Access
 from raymlops.serving.asgi import CallerGone, read_request
 from raymlops.serving.endpoint import Endpoint
+from raymlops.serving.endpoint_view import EndpointView
 from raymlops.serving.event_log import EventLog
 from raymlops.serving.follower import PlanFollower
 from raymlops.serving.gateway import Gateway
 from raymlops.serving.http import HttpReply, HttpRequest, error_reply
 from raymlops.serving.loader import Loader, load_version
-from raymlops.serving.protocols import CandidateClient, Columns, Outputs, PlanNumbers
+from raymlops.serving.operations import Operations
+from raymlops.serving.protocols import CandidateClient, Columns, Outputs
 
-__all__ = ["candidate_application", "gateway_application", "model_application", "start_serving"]
+__all__ = ["SHAPE_VARIABLE", "candidate_application", "gateway_application", "model_application", "start_serving"]
 
 _log = logging.getLogger(__name__)
 _GRACE_S = 10.0
@@ -49,6 +52,9 @@ _SHED_AT_ONCE = 488
 """So many more requests reach a replica than it works on, so that it is the endpoint that answers 429."""
 _HEAD = "node:__internal_head__"
 """The resource that Ray's head node alone has."""
+
+SHAPE_VARIABLE = "RAYMLOPS_SHAPE"
+"""Says in Serve's own record of an application how it was asked for; see ``control.reconcile.Wanted.shape``."""
 
 _REPORT_S = 1.0
 """How often a replica's figures are sent to the metrics page."""
@@ -173,6 +179,10 @@ class ModelReplica:
         """Serve a prepared plan; a replica that did not prepare it takes it from the store."""
         return await self._follower.swap(number)
 
+    async def serves(self) -> int:
+        """Number of the plan it serves; 0 where none is loaded."""
+        return self._endpoint.number
+
     async def flush(self) -> int:
         """Send all prediction events; returns how many rows still wait."""
         return await self._endpoint.flush()
@@ -212,8 +222,13 @@ class CandidateReplica:
     """One version on trial, in a process of its own."""
 
     def __init__(self, config: PlatformConfig, model: str, version: int, memory_bytes: int) -> None:
+        self._version = version
         self._loaded = load_version(cast("Metadata", ActorProxy(METADATA)), model, version, model_files(config))
         limit_growth(memory_bytes)
+
+    async def serves(self) -> int:
+        """The version it answers with."""
+        return self._version
 
     async def infer(self, columns: dict[str, np.ndarray[Any, Any]]) -> Outputs:
         """Predict N rows."""
@@ -225,9 +240,12 @@ class GatewayReplica:
 
     async def __init__(self, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
         self._serving = config.serving
-        plans = cast("PlanNumbers", AsyncActorProxy(METADATA))
-        self._gateway = Gateway(version("raymlops"), plans)
-        self._grpc = await start_grpc(config.serving, self._gateway, plans)
+        metadata, reconciler = cast("Any", AsyncActorProxy(METADATA)), cast("Any", AsyncActorProxy(RECONCILER))
+        trial_deadline_ms = config.control.trial.deadline.total_seconds() * 1000
+        operations = Operations(metadata, reconciler, reconciler_timeout_s(config), trial_deadline_ms)
+        deadline_s = config.serving.deadline.total_seconds()
+        self._gateway = Gateway(version("raymlops"), metadata, EndpointView(reconciler), operations, deadline_s)
+        self._grpc = await start_grpc(config.serving, self._gateway, metadata)
 
     async def __call__(self, request: Request) -> Response:
         return await _answer(self._gateway, request.scope, request.receive, self._serving)
@@ -238,9 +256,16 @@ class GatewayReplica:
 
 
 def _deployment(
-    kind: type, config: ServingConfig, *, cpus: float, replicas: int = 1, scaling: AutoscalingConfig | None = None
+    kind: type,
+    config: ServingConfig,
+    *,
+    cpus: float,
+    replicas: int = 1,
+    scaling: AutoscalingConfig | None = None,
+    shape: str | None = None,
 ) -> serve.Deployment:
-    options = {"num_cpus": cpus, "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}}}
+    said = {} if shape is None else {SHAPE_VARIABLE: shape}
+    options = {"num_cpus": cpus, "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1", **said}}}
     level = "INFO" if config.access_log else "WARNING"
     number: dict[str, Any] = {"num_replicas": replicas}
     if scaling is not None:
@@ -261,19 +286,23 @@ def _deployment(
     )
 
 
-def model_application(config: PlatformConfig, model: str, replicas: int) -> serve.Application:
-    """The endpoint of one model."""
+def model_application(
+    config: PlatformConfig, model: str, replicas: int, *, shape: str | None = None
+) -> serve.Application:
+    """The endpoint of one model; ``shape`` is what the reconciler knows it by."""
     serving = config.serving
     deployment = _deployment(
-        ModelReplica, serving, cpus=serving.replica_cpus, replicas=replicas, scaling=serving.autoscaling
+        ModelReplica, serving, cpus=serving.replica_cpus, replicas=replicas, scaling=serving.autoscaling, shape=shape
     )
     return deployment.bind(model, config)
 
 
-def candidate_application(config: PlatformConfig, model: str, trial: Trial) -> serve.Application:
+def candidate_application(
+    config: PlatformConfig, model: str, trial: Trial, *, shape: str | None = None
+) -> serve.Application:
     """One version on trial, with resources of its own; it has no route and is reached by handle."""
     candidate = config.serving.candidate
-    deployment = _deployment(CandidateReplica, config.serving, cpus=trial.cpus or candidate.cpus)
+    deployment = _deployment(CandidateReplica, config.serving, cpus=trial.cpus or candidate.cpus, shape=shape)
     return deployment.bind(config, model, trial.version, trial.memory_bytes or candidate.memory_bytes)
 
 

@@ -16,14 +16,14 @@ from raymlops.runtime.names import CONTROLLER, FEATURES, METADATA, MONITOR
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from raymlops.control import Backtested
+    from raymlops.control import Backtested, ModelStatus
     from raymlops.features import FeatureReader, FeatureStore
     from raymlops.metadata import Metadata
     from raymlops.metadata.garbage import GarbageReport
     from raymlops.monitoring import MonitorService
     from raymlops.runtime.batch import BatchOperator
     from raymlops.runtime.controller_actor import ControllerService
-    from raymlops.runtime.endpoints import EndpointOperator
+    from raymlops.runtime.endpoint_client import EndpointClient
     from raymlops.runtime.feature_catalog import FeatureCatalog
     from raymlops.runtime.ingestion import Ingestion
     from raymlops.runtime.jobs import JobRunner
@@ -36,6 +36,8 @@ __all__ = ["Services"]
 
 T = TypeVar("T")
 
+_STATUS_S = 15.0
+"""Deadline of what only tells what is known."""
 _COMMIT_TIMEOUTS = 60
 """Deadline of the commit of many blocks, in deadlines of an ordinary call."""
 
@@ -100,11 +102,11 @@ class Services(_MadeOnce):
         return self._once("features", lambda: FeatureCatalog(self.reader, self.metadata, events))
 
     @property
-    def endpoints(self) -> EndpointOperator:
+    def endpoints(self) -> EndpointClient:
         """Changes what is served."""
-        from raymlops.runtime.endpoints import EndpointOperator
+        from raymlops.runtime.endpoint_client import EndpointClient
 
-        return self._once("endpoints", lambda: EndpointOperator(self.config, self.metadata, self.clock))
+        return self._once("endpoints", lambda: EndpointClient(self.config, self.metadata))
 
     @property
     def jobs(self) -> JobRunner:
@@ -172,6 +174,13 @@ class Services(_MadeOnce):
         except BaseException:
             session.close()
             raise
+
+    def model_statuses(self) -> list[ModelStatus]:
+        """What the controller and the reconciler know of each model that is served."""
+        from raymlops.control import join_statuses
+
+        controller = cast("ControllerService", ActorProxy(CONTROLLER, _STATUS_S))
+        return join_statuses(controller.status(), self.endpoints.statuses())
 
     def record_labels(self, name: str, table: pa.Table) -> int:
         """Hand labels to the monitor."""

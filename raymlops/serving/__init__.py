@@ -22,7 +22,7 @@ from raymlops.serving.protocols import (
     ModelVersions,
     OnlineFeatures,
     OnlineRows,
-    PlanNumbers,
+    ServedPlans,
 )
 from raymlops.serving.router import choose
 
@@ -46,7 +46,7 @@ __all__ = [
     "ModelVersions",
     "OnlineFeatures",
     "OnlineRows",
-    "PlanNumbers",
+    "ServedPlans",
     "PredictionEvent",
     "Serving",
     "choose",

@@ -1,15 +1,18 @@
-"""What is served beside the models: server metadata, health, the API's description, and 404 for unknown models."""
+"""What is served beside the models: server metadata, health, the API's description, orders, and who is unknown."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from raymlops.errors import DeploymentNotFound, NotFoundError, RaymlopsError, UnavailableError
+from raymlops.serving.endpoint_view import EndpointView
 from raymlops.serving.http import HttpReply, HttpRequest, error_reply, json_reply, raw_reply, reply_to
 from raymlops.serving.openapi import docs_page, openapi_document
-from raymlops.serving.protocols import PlanNumbers
+from raymlops.serving.operations import Operations
+from raymlops.serving.protocols import ServedPlans
 
 __all__ = ["Gateway"]
 
@@ -23,12 +26,20 @@ class Gateway:
 
     Args:
         version: Of the product, for the server metadata.
-        plans: Knows which models have an endpoint.
+        plans: Knows which models are to have an endpoint.
+        view: Knows which of them answers.
+        operations: Takes orders about them.
+        deadline_s: Longest time, on the wall clock, a request may take; orders have one of their own.
     """
 
-    def __init__(self, version: str, plans: PlanNumbers) -> None:
+    def __init__(
+        self, version: str, plans: ServedPlans, view: EndpointView, operations: Operations, deadline_s: float = 10.0
+    ) -> None:
         self._version = version
         self._plans = plans
+        self._view = view
+        self._operations = operations
+        self._deadline_s = deadline_s
         self._replies: Counter[int] = Counter()
         document = openapi_document(version)
         self._static = {
@@ -47,9 +58,15 @@ class Gateway:
     async def handle(self, request: HttpRequest) -> HttpReply:
         """Answer one request; whatever happens, the reply is one of the interface's."""
         try:
-            reply = await self._dispatch(request)
+            if self._operations.takes(request.path):
+                reply = await self._operations.handle(request)
+            else:
+                async with asyncio.timeout(self._deadline_s):
+                    reply = await self._dispatch(request)
         except RaymlopsError as error:
             reply = reply_to(error)
+        except TimeoutError:
+            reply = error_reply(504, "no answer within the deadline")
         except Exception:
             _log.exception("%s %s failed", request.method, request.path)
             reply = error_reply(500, "internal error")
@@ -68,11 +85,20 @@ class Gateway:
 
     async def _ready(self) -> HttpReply:
         # raises, and so is 503, where the metadata store does not answer
-        await self._plans.plan_numbers()
-        return json_reply({"ready": True})
+        plans, seen = await self._plans.served_plans(), await self._view.statuses()
+        silent = [model for model in plans if model not in seen or not seen[model].answers]
+        if not silent:
+            return json_reply({"ready": True})
+        told = [f"{model}: {seen[model].reason if model in seen else 'nobody has looked yet'}" for model in silent]
+        raise UnavailableError(f"{len(silent)} of {len(plans)} models do not answer: {'; '.join(told)}")
 
     async def _refuse_model(self, model: str) -> None:
         """A request for a model that comes here has found no endpoint."""
-        if model in await self._plans.plan_numbers():
-            raise UnavailableError(f"the endpoint of model {model!r} is not up yet")
-        raise DeploymentNotFound.of(model)
+        if model not in await self._plans.served_plans():
+            raise DeploymentNotFound.of(model)
+        try:
+            status = (await self._view.statuses()).get(model)
+        except UnavailableError:
+            status = None  # that it is not up is known without
+        reason = f": {status.reason}" if status is not None and status.reason else ""
+        raise UnavailableError(f"the endpoint of model {model!r} is not up yet{reason}")

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymlops.records.models import ModelVersion
+from raymlops.records.plans import ServingPlan
 
 __all__ = [
     "CandidateClient",
@@ -23,7 +24,7 @@ __all__ = [
     "OnlineFeatures",
     "OnlineRows",
     "Outputs",
-    "PlanNumbers",
+    "ServedPlans",
 ]
 
 Columns = Mapping[str, npt.NDArray[Any]]
@@ -147,9 +148,9 @@ class LabelSink(Protocol):
         ...
 
 
-class PlanNumbers(Protocol):
-    """Which models have an endpoint."""
+class ServedPlans(Protocol):
+    """Which models are to have an endpoint."""
 
-    async def plan_numbers(self) -> Mapping[str, int]:
-        """Model -> number of its newest plan."""
+    async def served_plans(self) -> Mapping[str, ServingPlan]:
+        """Model -> its newest plan, of the models that are served."""
         ...
