@@ -17,7 +17,6 @@ from ray import serve
 from ray.exceptions import GetTimeoutError, RayError
 from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
-from ray.serve.schema import RunTarget
 from ray.util.state.exception import RayStateApiException
 
 from raymlops.config.platform import PlatformConfig
@@ -87,7 +86,7 @@ class Applications:
         else:
             application = replica.candidate_application(self._config, wanted.model, wanted.trial, shape=wanted.shape)
             prefix = None
-        target = RunTarget(application, name=wanted.name, route_prefix=prefix)
+        target = serve.RunTarget(application, name=wanted.name, route_prefix=prefix)
         within(
             _CALL_S,
             f"asking Serve to run {wanted.name}",

@@ -27,13 +27,18 @@ class Gateway:
     Args:
         version: Of the product, for the server metadata.
         plans: Knows which models are to have an endpoint.
-        view: Knows which of them answers.
-        operations: Takes orders about them.
+        view: Knows which of them answers; without it, readiness is that plans can be read.
+        operations: Takes orders about them; without it, nobody may operate.
         deadline_s: Longest time, on the wall clock, a request may take; orders have one of their own.
     """
 
     def __init__(
-        self, version: str, plans: ServedPlans, view: EndpointView, operations: Operations, deadline_s: float = 10.0
+        self,
+        version: str,
+        plans: ServedPlans,
+        view: EndpointView | None = None,
+        operations: Operations | None = None,
+        deadline_s: float = 10.0,
     ) -> None:
         self._version = version
         self._plans = plans
@@ -58,7 +63,7 @@ class Gateway:
     async def handle(self, request: HttpRequest) -> HttpReply:
         """Answer one request; whatever happens, the reply is one of the interface's."""
         try:
-            if self._operations.takes(request.path):
+            if self._operations is not None and self._operations.takes(request.path):
                 reply = await self._operations.handle(request)
             else:
                 async with asyncio.timeout(self._deadline_s):
@@ -85,8 +90,9 @@ class Gateway:
 
     async def _ready(self) -> HttpReply:
         # raises, and so is 503, where the metadata store does not answer
-        plans, seen = await self._plans.served_plans(), await self._view.statuses()
-        silent = [model for model in plans if model not in seen or not seen[model].answers]
+        plans = await self._plans.served_plans()
+        seen = {} if self._view is None else await self._view.statuses()
+        silent = [] if self._view is None else [one for one in plans if one not in seen or not seen[one].answers]
         if not silent:
             return json_reply({"ready": True})
         told = [f"{model}: {seen[model].reason if model in seen else 'nobody has looked yet'}" for model in silent]
@@ -97,7 +103,7 @@ class Gateway:
         if model not in await self._plans.served_plans():
             raise DeploymentNotFound.of(model)
         try:
-            status = (await self._view.statuses()).get(model)
+            status = None if self._view is None else (await self._view.statuses()).get(model)
         except UnavailableError:
             status = None  # that it is not up is known without
         reason = f": {status.reason}" if status is not None and status.reason else ""

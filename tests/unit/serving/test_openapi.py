@@ -29,7 +29,7 @@ CHECKS = (
 
 
 class _Plans:
-    async def plan_numbers(self) -> Mapping[str, int]:
+    async def served_plans(self) -> Mapping[str, object]:
         return {"delay": 1}
 
 
