@@ -5,62 +5,23 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any, Protocol
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from raymlops.clock import Clock
 from raymlops.config.serving import ServingConfig
+from raymlops.control.operator_ports import Replicas, Runtime
 from raymlops.control.plan_records import PlanRecords, intent_of, settle
-from raymlops.control.reconcile import Wanted, endpoint_name, wanted_candidate, wanted_of
+from raymlops.control.reconcile import endpoint_name, wanted_candidate, wanted_of
 from raymlops.errors import DeploymentError, DeploymentNotFound, InvalidTransition, StaleWrite, UnavailableError
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelState
 from raymlops.records.orders import Order
 from raymlops.records.plans import Baseline, ServingPlan, Trial
 
-__all__ = ["EndpointOperator", "Replicas", "Runtime"]
+__all__ = ["EndpointOperator"]
 
 _log = logging.getLogger(__name__)
-
-
-class Runtime(Protocol):
-    """Has applications run; ``Reconciler`` does."""
-
-    def is_up(self, name: str) -> bool:
-        """Whether an application has replicas."""
-        ...
-
-    def hold(self, wanted: Wanted) -> AbstractContextManager[None]:
-        """Have an application run that no plan names yet."""
-        ...
-
-    def require_room(self, what: str, needs: list[float]) -> None:
-        """Raises ``UnavailableError`` where processes do not fit."""
-        ...
-
-    def await_up(self, wanted: Wanted, plan: int | None = None) -> None:
-        """Raises ``DeploymentError`` or ``UnavailableError`` where it does not come up."""
-        ...
-
-    def wake(self) -> None:
-        """Plans have changed."""
-        ...
-
-
-class Replicas(Protocol):
-    """Reaches every replica of an endpoint."""
-
-    def prepare(self, plan: ServingPlan) -> None:
-        """Have each load what a plan needs; nothing changes for callers.
-
-        Raises:
-            SwapFailed: One could not; or whatever the loading raised.
-        """
-        ...
-
-    def swap(self, plan: ServingPlan) -> float | None:
-        """Have each serve a plan; returns how many milliseconds it took, ``None`` where some find it by themselves."""
-        ...
 
 
 class EndpointOperator:
@@ -307,7 +268,7 @@ class EndpointOperator:
             self._metadata.get_version(plan.model, version).require_blessed()
         endpoint = endpoint_name(plan.model)
         was_up = before is not None and before.served and self._runtime.is_up(endpoint)
-        self._require_room(plan, before)
+        self._runtime.require_room(f"plan {plan.number} of {plan.model}", _needs(plan, before, self._config))
         with ExitStack() as held:
             if plan.served and plan.trial is not None:
                 candidate = wanted_candidate(plan.model, plan.trial, self._config)
@@ -326,16 +287,6 @@ class EndpointOperator:
             wanted = next(want for want in wanted_of([plan], self._config) if want.name == endpoint)
             self._runtime.await_up(wanted, plan.number)
         return plan
-
-    def _require_room(self, plan: ServingPlan, before: ServingPlan | None) -> None:
-        """Refuse what is new in a plan where it does not fit; what is planned already has its room, or waits for it."""
-        planned = {} if before is None else {want.name: want for want in wanted_of([before], self._config)}
-        needs = []
-        for want in wanted_of([plan], self._config):
-            there = planned.get(want.name)
-            more = want.replicas - (0 if there is None else there.replicas)
-            needs += [want.cpus] * max(more, 0)
-        self._runtime.require_room(f"plan {plan.number} of {plan.model}", needs)
 
     def _swap(self, plan: ServingPlan) -> None:
         swap_ms = self._replicas.swap(plan)
@@ -420,3 +371,10 @@ def _served(name: str, plan: ServingPlan | None) -> ServingPlan:
 def _require_unblocked(plan: ServingPlan, version: int) -> None:
     if version in plan.blocked:
         raise InvalidTransition(f"version {version} of {plan.model} is blocked: unblock it first")
+
+
+def _needs(plan: ServingPlan, before: ServingPlan | None, config: ServingConfig) -> list[float]:
+    """CPUs of each process that is new in a plan; what is planned already has its room, or waits for it."""
+    planned = {} if before is None else {want.name: want.replicas for want in wanted_of([before], config)}
+    new = ((want.cpus, max(want.replicas - planned.get(want.name, 0), 0)) for want in wanted_of([plan], config))
+    return [cpus for cpus, count in new for _ in range(count)]

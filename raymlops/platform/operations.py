@@ -80,7 +80,7 @@ class Control(Subject):
 
     def status(self) -> list[ModelStatus]:
         """What the controller's last turn saw, by model, and whether its endpoint answers."""
-        return self._services.model_statuses()
+        return self._services.endpoints.model_statuses()
 
     def pause(self, model: str | None = None, *, reason: str = "on demand") -> LedgerEntry:
         """Decide nothing more about a model, or about all, until resumed."""

@@ -11,16 +11,18 @@ from raymlops.records.endpoints import EndpointStatus
 from raymlops.records.orders import Order
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.clients import ActorProxy
-from raymlops.runtime.names import RECONCILER
+from raymlops.runtime.names import CONTROLLER, RECONCILER
 
 if TYPE_CHECKING:
     from raymlops.config.platform import PlatformConfig
+    from raymlops.control import ModelStatus
     from raymlops.metadata import Metadata
     from raymlops.runtime.reconciler_actor import ReconcilerActor
 
 __all__ = ["EndpointClient", "reconciler_timeout_s"]
 
 _STATUS_S = 15.0
+"""Deadline of what only tells what is known."""
 
 
 def reconciler_timeout_s(config: PlatformConfig) -> float:
@@ -105,6 +107,12 @@ class EndpointClient:
     def statuses(self) -> list[EndpointStatus]:
         """How each planned endpoint was at the last look, by model."""
         return list(ActorProxy(RECONCILER, _STATUS_S).statuses())
+
+    def model_statuses(self) -> list[ModelStatus]:
+        """What the controller and the reconciler know of each model that is served, by model."""
+        from raymlops.control import join_statuses
+
+        return join_statuses(ActorProxy(CONTROLLER, _STATUS_S).status(), self.statuses())
 
     @property
     def _reconciler(self) -> ReconcilerActor:

@@ -16,7 +16,7 @@ from raymlops.runtime.names import CONTROLLER, FEATURES, METADATA, MONITOR
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from raymlops.control import Backtested, ModelStatus
+    from raymlops.control import Backtested
     from raymlops.features import FeatureReader, FeatureStore
     from raymlops.metadata import Metadata
     from raymlops.metadata.garbage import GarbageReport
@@ -36,8 +36,6 @@ __all__ = ["Services"]
 
 T = TypeVar("T")
 
-_STATUS_S = 15.0
-"""Deadline of what only tells what is known."""
 _COMMIT_TIMEOUTS = 60
 """Deadline of the commit of many blocks, in deadlines of an ordinary call."""
 
@@ -174,13 +172,6 @@ class Services(_MadeOnce):
         except BaseException:
             session.close()
             raise
-
-    def model_statuses(self) -> list[ModelStatus]:
-        """What the controller and the reconciler know of each model that is served."""
-        from raymlops.control import join_statuses
-
-        controller = cast("ControllerService", ActorProxy(CONTROLLER, _STATUS_S))
-        return join_statuses(controller.status(), self.endpoints.statuses())
 
     def record_labels(self, name: str, table: pa.Table) -> int:
         """Hand labels to the monitor."""
