@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -13,7 +12,15 @@ from raymlops.config.serving import ServingConfig
 from raymlops.control.operator_ports import Replicas, Runtime
 from raymlops.control.plan_records import PlanRecords, intent_of, settle
 from raymlops.control.reconcile import endpoint_name, wanted_candidate, wanted_of
-from raymlops.errors import DeploymentError, DeploymentNotFound, InvalidTransition, StaleWrite, UnavailableError
+from raymlops.control.turns import Turns
+from raymlops.errors import (
+    DeploymentError,
+    DeploymentNotFound,
+    InvalidTransition,
+    RaymlopsError,
+    StaleWrite,
+    UnavailableError,
+)
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelState
 from raymlops.records.orders import Order
@@ -47,8 +54,7 @@ class EndpointOperator:
         self._clock = clock
         self._runtime = runtime
         self._replicas = replicas
-        self._guard = threading.Lock()
-        self._locks: dict[str, threading.Lock] = {}
+        self._turns = Turns()
         self._settled: dict[str, int] = {}
         self._read = 0
 
@@ -230,13 +236,24 @@ class EndpointOperator:
             return self._bring_into_effect(plan, self._metadata.find_plan(plan.model), None, "")
 
     def catch_up(self) -> None:
-        """Finish what was written down and not done, and let aliases and states follow plans that they lag behind."""
+        """Finish what was written down and not done, and let aliases and states follow plans that they lag behind.
+
+        Trouble with one model does not keep the others waiting.
+        """
         for entry in self._metadata.entries(after=self._read):
-            self._finish(entry)
+            with self._turns.take(entry.subject) as mine:
+                if not mine:
+                    break  # whoever works on it may be about to do what the entry says
+                self._finish(entry)
             self._read = entry.sequence
-        for plan in map(self._metadata.find_plan, self._metadata.plan_numbers()):
-            if plan is not None and self._settled.get(plan.model) != plan.number:
-                self._settle(plan)
+        for model, number in self._metadata.plan_numbers().items():
+            with self._turns.take(model) as mine:
+                if not mine or self._settled.get(model) == number:
+                    continue
+                try:
+                    self._settle(self._metadata.get_plan(model))
+                except RaymlopsError as error:
+                    _log.warning("aliases and states of %s lag behind plan %d: %s", model, number, error)
 
     def _on_order(
         self, order: Order, model: str, action: str, make: Callable[[ServingPlan | None], ServingPlan]
@@ -324,21 +341,20 @@ class EndpointOperator:
         """Do what an entry says, if whoever wrote it was killed before it was done."""
         if not entry.key.startswith("user/"):
             return
-        with self._turn(entry.subject):
-            if entry.action == "retire":
-                version = int(entry.evidence["version"])
-                self._metadata.set_state(entry.subject, version, ModelState.RETIRED, reason=entry.reason)
-                return
-            plan = intent_of(entry)
-            newest = self._metadata.find_plan(entry.subject)
-            if plan is None or plan.number != (0 if newest is None else newest.number) + 1:
-                return
-            _log.warning("plan %d of %s was written down and not made: it is made now", plan.number, plan.model)
-            try:
-                self._metadata.put_plan(plan)
-            except (InvalidTransition, StaleWrite) as error:
-                _log.warning("plan %d of %s cannot be made: %s", plan.number, plan.model, error)
-            self._runtime.wake()
+        if entry.action == "retire":
+            version = int(entry.evidence["version"])
+            self._metadata.set_state(entry.subject, version, ModelState.RETIRED, reason=entry.reason)
+            return
+        plan = intent_of(entry)
+        newest = self._metadata.find_plan(entry.subject)
+        if plan is None or plan.number != (0 if newest is None else newest.number) + 1:
+            return
+        _log.warning("plan %d of %s was written down and not made: it is made now", plan.number, plan.model)
+        try:
+            self._metadata.put_plan(plan)
+        except (InvalidTransition, StaleWrite) as error:
+            _log.warning("plan %d of %s cannot be made: %s", plan.number, plan.model, error)
+        self._runtime.wake()
 
     def _settle(self, plan: ServingPlan) -> None:
         settle(self._metadata, plan)
@@ -351,15 +367,11 @@ class EndpointOperator:
     @contextmanager
     def _turn(self, model: str) -> Iterator[None]:
         """One change of a model at a time."""
-        with self._guard:
-            lock = self._locks.setdefault(model, threading.Lock())
         timeout_s = self._config.deploy_timeout.total_seconds()
-        if not lock.acquire(timeout=timeout_s):
-            raise UnavailableError(f"another change of {model} has been under way for {timeout_s:g} s")
-        try:
+        with self._turns.take(model, timeout_s) as mine:
+            if not mine:
+                raise UnavailableError(f"another change of {model} has been under way for {timeout_s:g} s")
             yield
-        finally:
-            lock.release()
 
 
 def _served(name: str, plan: ServingPlan | None) -> ServingPlan:

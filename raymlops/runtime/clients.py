@@ -33,11 +33,10 @@ def _domain_error(error: RayTaskError) -> BaseException:
 
     One of ours says in one line what is wrong; where in the actor it was raised, the debug log tells.
     """
-    cause: BaseException = error.cause
-    if not isinstance(cause, RaymlopsError):
-        return error
+    cause = error.cause
+    raised: BaseException = cause if isinstance(cause, RaymlopsError) else error
     _log.debug("raised by an actor: %s", error)
-    return cause
+    return raised
 
 
 class ActorProxy:

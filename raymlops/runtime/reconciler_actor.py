@@ -25,13 +25,17 @@ from raymlops.runtime.clients import ActorProxy, wake_projector
 from raymlops.runtime.clocks import build_clock
 from raymlops.runtime.endpoints import EndpointReplicas
 from raymlops.runtime.jobs import JobRunner
-from raymlops.runtime.names import METADATA, MONITOR
+from raymlops.runtime.names import FEATURES, METADATA, MONITOR
+from raymlops.runtime.online_views import materialise_lost
 from raymlops.serving.metrics import Family, family_of
 
 __all__ = ["ReconcilerActor"]
 
 _log = logging.getLogger(__name__)
 _RECORDS_EVERY_S = 2.0
+_FEATURES_EVERY_S = 10.0
+_MATERIALISE_S = 600.0
+"""Deadline of bringing one view back: it may be large."""
 _REPLICA = "reconciler"
 """Stands for a replica's name beside the figures of what was looked at from outside."""
 
@@ -44,16 +48,19 @@ class ReconcilerActor:
         metadata = cast("Metadata", ActorProxy(METADATA, timeout_s))
         clock = build_clock(config)
         self._config = config
+        self._metadata = metadata
         self._reconciler = Reconciler(metadata, Applications(config), config.serving)
         self._replicas = EndpointReplicas(config)
         self._operator = EndpointOperator(config.serving, metadata, clock, self._reconciler, self._replicas)
         deadline_s = config.cluster.run_deadline.total_seconds()
         self._runs = RunReconciler(metadata, JobRunner(config.home, metadata, clock), deadline_s)
-        for name, loop in (
-            ("reconcile", self._reconciler.run),
-            ("records", self._keep_records),
-            ("runs", self._end_runs),
-        ):
+        loops = {
+            "reconcile": self._reconciler.run,
+            "records": self._keep_records,
+            "features": self._keep_features,
+            "runs": self._end_runs,
+        }
+        for name, loop in loops.items():
             threading.Thread(target=loop, name=name, daemon=True).start()
 
     def deploy(
@@ -123,6 +130,15 @@ class ReconcilerActor:
             monitor: Any = ActorProxy(MONITOR)
             for status in self._reconciler.statuses():
                 monitor.record_figures(status.model, _REPLICA, _families(status))
+
+    def _keep_features(self) -> None:
+        _for_ever(_FEATURES_EVERY_S, "online features", self._keep_features_once)
+
+    def _keep_features_once(self) -> None:
+        plans = self._metadata.served_plans().values()
+        store = ActorProxy(FEATURES, _MATERIALISE_S)
+        if back := materialise_lost(plans, store):
+            _log.warning("online features were lost and are back: %s", ", ".join(back))
 
     def _end_runs(self) -> None:
         _for_ever(_RECORDS_EVERY_S, "runs", self._runs.turn)

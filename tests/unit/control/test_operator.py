@@ -254,3 +254,10 @@ def test_only_one_change_of_a_model_is_under_way_and_whoever_waits_is_told(world
     with operator._turn("churn"), pytest.raises(UnavailableError, match="another change of churn has been under way"):
         operator.deploy(order(), "churn", 1)
     operator.deploy(order(), "churn", 1)
+
+
+def test_a_model_that_cannot_be_settled_holds_up_no_other(world: World) -> None:
+    for model in ("aaa", "churn"):
+        world.metadata.put_plan(ServingPlan(model=model, number=1, champion=1, created_at=EPOCH))
+    operator_of(world).catch_up()  # of the first, no version is registered
+    assert (world.metadata.aliases("aaa"), world.metadata.aliases("churn")) == ({}, {"champion": 1})
