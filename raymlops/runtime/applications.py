@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import logging
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,8 @@ _CALL_S = 20.0
 _ASK_S = 3.0
 """Deadline of what replicas, and the front door, are asked at every look."""
 _AT_ONCE = 8
+_DESCRIBING = threading.Lock()
+"""Serve pickles a module by value while a deployment is described, and takes it ill where two threads do so at once."""
 _PHASES = {
     "DEPLOYING": Phase.STARTING,
     "NOT_STARTED": Phase.STARTING,
@@ -80,20 +83,24 @@ class Applications:
             UnavailableError: Serve does not answer.
             RayServeException: Serve refuses it.
         """
-        if wanted.trial is None:
-            application = replica.model_application(self._config, wanted.model, wanted.replicas, shape=wanted.shape)
-            prefix = f"/v2/models/{wanted.model}"
-        else:
-            application = replica.candidate_application(self._config, wanted.model, wanted.trial, shape=wanted.shape)
-            prefix = None
-        target = serve.RunTarget(application, name=wanted.name, route_prefix=prefix)
-        within(
-            _CALL_S,
-            f"asking Serve to run {wanted.name}",
-            lambda: serve.run_many(
-                [target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False
-            ),
-        )
+        within(2 * _CALL_S, f"asking Serve to run {wanted.name}", lambda: self._start(wanted))
+
+    def _start(self, wanted: Wanted) -> None:
+        if not _DESCRIBING.acquire(timeout=_CALL_S):
+            raise UnavailableError(f"Serve was asked to run another application, and is not done after {_CALL_S:g} s")
+        try:
+            if wanted.trial is None:
+                application = replica.model_application(self._config, wanted.model, wanted.replicas, shape=wanted.shape)
+                prefix = f"/v2/models/{wanted.model}"
+            else:
+                application = replica.candidate_application(
+                    self._config, wanted.model, wanted.trial, shape=wanted.shape
+                )
+                prefix = None
+            target = serve.RunTarget(application, name=wanted.name, route_prefix=prefix)
+            serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+        finally:
+            _DESCRIBING.release()
 
     def remove(self, name: str) -> None:
         """Have Serve remove it; returns once Serve was told."""
