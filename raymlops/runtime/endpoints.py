@@ -76,7 +76,7 @@ class EndpointReplicas:
         try:
             return within(self._timeout_s + _SLACK_S, f"{method} of {name}", broadcast)
         except (RayError, RayServeException, TimeoutError, UnavailableError) as error:
-            cause = getattr(error, "cause", error)
-            if isinstance(cause, RaymlopsError) and not isinstance(error, UnavailableError):
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, RaymlopsError):
                 raise cause from None
-            raise SwapFailed(f"{method} of {name} did not reach every replica: {cause}", name=name) from error
+            raise SwapFailed(f"{method} of {name} did not reach every replica: {cause or error}", name=name) from error
