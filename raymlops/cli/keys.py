@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated, cast, get_args
 
 import typer
 
@@ -16,14 +16,14 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True, help="API keys of the prediction service.")
 
 _Reason = Annotated[str, typer.Option(help="Why, for the ledger.")]
-_SCOPES = ("infer", "label", "admin")
+_SCOPES = get_args(Scope)
 
 
 @app.command()
 @one_line_errors
 def create(
     name: Annotated[str, typer.Argument(help="Whose key it is.")],
-    scope: Annotated[list[str] | None, typer.Option(help="infer, label or admin; may be repeated.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="infer, label, operate or admin; may be repeated.")] = None,
     reason: _Reason = "on demand",
     config: ConfigOption = None,
 ) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import runpy
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +16,10 @@ from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, UnavailableError
 from raymlops.platform import connect
+from raymlops.records.endpoints import EndpointStatus
+
+if TYPE_CHECKING:
+    from raymlops.control import ModelStatus
 
 __all__ = ["add_to"]
 
@@ -105,12 +110,41 @@ def _print_environment(home: Path) -> bool:
 def status(json: JsonOption = False, config: ConfigOption = None) -> None:
     """Endpoints, and what the controller is about."""
     with platform(config) as connected:
-        rows = connected.control.status()
+        endpoints = connected.endpoints.status()
+        try:
+            rows = connected.control.status()
+        except UnavailableError as error:  # what answers is known all the same
+            rows = []
+            console.print(f"the controller does not tell what it is about: {error}", markup=False)
+        ready = all(endpoint.answers for endpoint in endpoints)
         if json:
-            show_json({"url": connected.url, "models": rows})
+            show_json({"url": connected.url, "ready": ready, "models": rows, "endpoints": endpoints})
             return
-        console.print(f"the platform answers at {connected.url}")
-        show(rows, ["model", "phase", "champion", "backup", "blocked", "run_id", "problem"], as_json=False)
+        silent = sum(not endpoint.answers for endpoint in endpoints)
+        state = "answers" if ready else f"is up, and {silent} of its {len(endpoints)} models do not answer,"
+        console.print(f"the platform {state} at {connected.url}")
+        columns = ["model", "phase", "champion", "answers", "backup", "blocked", "run", "problem"]
+        show(status_rows(rows, endpoints), columns, as_json=False)
+
+
+def status_rows(models: Sequence[ModelStatus], endpoints: Sequence[EndpointStatus]) -> list[dict[str, object]]:
+    """One row per model that is planned, whether the controller has turned to it or not."""
+    controlled = {status.model: status for status in models}
+    rows = []
+    for endpoint in endpoints:
+        known = controlled.get(endpoint.model)
+        said = {} if known is None else known.model_dump(mode="json", include={"phase", "backup", "blocked", "problem"})
+        answers = "yes" if endpoint.answers else "no"
+        rows.append(
+            {
+                **said,
+                "model": endpoint.model,
+                "champion": endpoint.champion,
+                "answers": answers if endpoint.reason is None else f"{answers}: {endpoint.reason}",
+                "run": None if known is None else known.run_id,
+            }
+        )
+    return rows
 
 
 @one_line_errors

@@ -107,6 +107,37 @@ def trained_on(
 
 @app.command()
 @one_line_errors
+def deploy(
+    name: str,
+    version: int,
+    features: Annotated[str | None, typer.Option(help="Feature service that `predict` joins online.")] = None,
+    replicas: Annotated[int | None, typer.Option(min=1, help="How many; as configured where left out.")] = None,
+    reason: _Reason = "deployed",
+    config: ConfigOption = None,
+) -> None:
+    """Serve a version as champion; returns when every replica answers with it."""
+    with platform(config) as connected:
+        show_json(connected.endpoints.deploy(name, version, features=features, replicas=replicas, reason=reason))
+
+
+@app.command()
+@one_line_errors
+def undeploy(name: str, reason: _Reason = "on demand", config: ConfigOption = None) -> None:
+    """Serve a model no more; its versions, plans and history stay."""
+    with platform(config) as connected:
+        show_json(connected.endpoints.undeploy(name, reason=reason))
+
+
+@app.command()
+@one_line_errors
+def retire(name: str, version: int, reason: _Reason = "on demand", config: ConfigOption = None) -> None:
+    """See to it that a version is never served again; one that is in service is refused."""
+    with platform(config) as connected:
+        show_json(connected.models.retire(name, version, reason=reason))
+
+
+@app.command()
+@one_line_errors
 def promote(
     name: str, version: int, reason: _Reason = "on demand", json: JsonOption = False, config: ConfigOption = None
 ) -> None:

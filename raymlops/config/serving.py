@@ -122,6 +122,8 @@ class ServingConfig(Section):
     """Longest time, on the wall clock, a request may take; beyond it the answer is 504."""
     swap_timeout: Span = _d("60s")
     """Deadline, on the wall clock, for every replica to load and serve a new plan."""
+    deploy_timeout: Span = _d("2m")
+    """Deadline, on the wall clock, for an endpoint or a candidate to answer once it is asked for."""
     plan_poll_every: Span = _d("1s")
     """How often a replica asks for a newer plan, besides being told."""
     max_in_flight: int = Field(512, ge=1)

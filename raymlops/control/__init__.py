@@ -19,6 +19,7 @@ from raymlops.control.decisions import (
 )
 from raymlops.control.evidence import Arm, Health, Losses, TrialEvidence, TrialScope, gather_evidence, gather_health
 from raymlops.control.judge import Judgement, Verdict, judge
+from raymlops.control.model_status import ModelStatus, join_statuses
 from raymlops.control.observer import EventSource, StoreObserver
 from raymlops.control.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
 from raymlops.control.ports import Actuator, Ledger, Observer
@@ -45,6 +46,7 @@ __all__ = [
     "Judgement",
     "Ledger",
     "Losses",
+    "ModelStatus",
     "Observation",
     "Observer",
     "Pause",
@@ -74,6 +76,7 @@ __all__ = [
     "explain",
     "gather_evidence",
     "gather_health",
+    "join_statuses",
     "judge",
     "reasons_against",
 ]

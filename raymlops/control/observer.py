@@ -23,8 +23,8 @@ _RUNS = 200
 class Records(Protocol):
     """The part of the metadata store that the observer reads."""
 
-    def plan_numbers(self) -> Mapping[str, int]:
-        """Model -> number of its newest plan."""
+    def served_plans(self) -> Mapping[str, ServingPlan]:
+        """Model -> its newest plan, of the models that are served."""
         ...
 
     def list_plans(self, model: str) -> Sequence[ServingPlan]:
@@ -87,7 +87,7 @@ class StoreObserver:
         self._rescore = rescore
 
     def models(self) -> Sequence[str]:
-        return sorted(self._records.plan_numbers())
+        return sorted(self._records.served_plans())
 
     def plans(self, model: str) -> Sequence[ServingPlan]:
         return sorted(self._records.list_plans(model), key=lambda plan: plan.number)

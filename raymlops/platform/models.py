@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from raymlops.platform.subject import Subject
 from raymlops.records.alerts import AlertStatus
+from raymlops.records.endpoints import EndpointStatus
 from raymlops.records.models import AliasChange, ModelVersion
 from raymlops.records.plans import ServingPlan, Trial
 
@@ -113,6 +114,15 @@ class Models(Subject):
         """
         return self._services.rescore(name, version)
 
+    def retire(self, name: str, version: int, *, reason: str = "on demand") -> ModelVersion:
+        """See to it that a version is never served again; one that is in service is refused.
+
+        Raises:
+            InvalidTransition: It is champion, backup or on trial.
+        """
+        self._services.endpoints.retire(name, version, reason=reason)
+        return self.get(name, version)
+
     def card(self, name: str, version: int) -> tuple[dict[str, Any], str]:
         """The model card of a version that came out of a run: JSON values, and a page that opens without a network."""
         return self._services.models.card(name, version)
@@ -150,6 +160,7 @@ class Endpoints(Subject):
         features: str | None = None,
         replicas: int | None = None,
         baseline: float | Sequence[float] | None = None,
+        reason: str = "deployed",
     ) -> ServingPlan:
         """Serve a version as champion; returns when every replica answers with it.
 
@@ -161,9 +172,28 @@ class Endpoints(Subject):
             baseline: The constant answer where neither champion nor backup can: a regressor's value, a binary
                 classifier's probability of its second class, or a probability for each class. It stays declared until
                 another is.
+            reason: For the ledger.
+
+        Raises:
+            UnavailableError: It does not fit: nothing was started. Or it did not answer within
+                ``serving.deploy_timeout``: what was planned before is planned again.
+            DeploymentError: It did not come up; likewise.
         """
-        count = replicas or self._services.config.serving.replicas
-        return self._services.endpoints.deploy(name, version, service=features, replicas=count, baseline=baseline)
+        return self._services.endpoints.deploy(
+            name, version, service=features, replicas=replicas, baseline=baseline, reason=reason
+        )
+
+    def undeploy(self, name: str, *, reason: str = "on demand") -> ServingPlan:
+        """Serve a model no more: its endpoint and its trial end; its versions, plans and history stay.
+
+        Returns:
+            A plan by which nothing is served.
+        """
+        return self._services.endpoints.undeploy(name, reason=reason)
+
+    def status(self) -> list[EndpointStatus]:
+        """How each planned endpoint was at the last look: whether it answers, and what is not as planned, and why."""
+        return self._services.endpoints.statuses()
 
     def trial(
         self,

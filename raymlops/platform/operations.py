@@ -14,7 +14,7 @@ from raymlops.records.runs import Run, RunStatus
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from raymlops.control import Backtested, ControlStatus, Decision
+    from raymlops.control import Backtested, Decision, ModelStatus
 
 __all__ = ["Control", "Delivery", "Ledger", "Runs"]
 
@@ -78,9 +78,9 @@ class Control(Subject):
         """One turn of the reconcile loop, now: closes the windows that are due, then decides and acts."""
         return self._services.controller.step()
 
-    def status(self) -> list[ControlStatus]:
-        """What the last turn saw, by model."""
-        return self._services.controller.status()
+    def status(self) -> list[ModelStatus]:
+        """What the controller's last turn saw, by model, and whether its endpoint answers."""
+        return self._services.endpoints.model_statuses()
 
     def pause(self, model: str | None = None, *, reason: str = "on demand") -> LedgerEntry:
         """Decide nothing more about a model, or about all, until resumed."""

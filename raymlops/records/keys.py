@@ -15,8 +15,8 @@ from raymlops.records.record import Instant, Record
 
 __all__ = ["ApiKey", "Scope", "new_key", "split_key"]
 
-Scope = Literal["infer", "label", "admin"]
-"""``infer``: predictions and metadata. ``label``: labels. ``admin``: everything."""
+Scope = Literal["infer", "label", "operate", "admin"]
+"""``infer``: predictions and metadata. ``label``: labels. ``operate``: change what is served. ``admin``: everything."""
 
 _PREFIX = "rml"
 _SECRET_BYTES = 32

@@ -50,6 +50,8 @@ class ModelState(StrEnum):
     STAGING = "staging"
     PRODUCTION = "production"
     ARCHIVED = "archived"
+    RETIRED = "retired"
+    """For good: it is never served again."""
 
 
 class ModelVersion(Record):
@@ -81,6 +83,8 @@ class ModelVersion(Record):
     @property
     def unblessed(self) -> list[str]:
         """What keeps the version from being served; a version registered by hand is served on its user's word."""
+        if self.state is ModelState.RETIRED:
+            return ["it was retired"]
         if self.run_id is None:
             return []
         return missing_blessings(self.blessings, training_set=self.training_set, model=self.digest)
@@ -89,7 +93,7 @@ class ModelVersion(Record):
         """Refuse to let the version be served.
 
         Raises:
-            InvalidTransition: It came out of a run that does not vouch for it.
+            InvalidTransition: It was retired, or came out of a run that does not vouch for it.
         """
         problems = self.unblessed
         if problems:

@@ -57,11 +57,15 @@ class ServingPlan(Record):
     service: str | None = None
     """Feature service whose features ``predict`` joins online, ``NAME@VERSION``; ``None`` for infer only."""
     replicas: int = 1
+    served: bool = True
+    """Whether the model has an endpoint; where not, ``champion`` is what answered last, and nothing does now."""
     reason: str = ""
     created_at: Instant
 
     @property
     def versions(self) -> frozenset[int]:
-        """Every version that answers, or may: champion, backup, and the one on trial."""
+        """Every version that answers, or may: champion, backup, and the one on trial; none where nothing is served."""
+        if not self.served:
+            return frozenset()
         trial = None if self.trial is None else self.trial.version
         return frozenset(version for version in (self.champion, self.backup, trial) if version is not None)

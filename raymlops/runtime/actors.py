@@ -21,9 +21,10 @@ from raymlops.runtime.controller_actor import ControllerService
 from raymlops.runtime.feature_nodes import FeaturesActor
 from raymlops.runtime.metadata_actor import MetadataActor
 from raymlops.runtime.monitor_actor import MonitorActor
-from raymlops.runtime.names import CONTROLLER, FEATURES, METADATA, MONITOR, NOTIFIER, PROJECTOR
+from raymlops.runtime.names import CONTROLLER, FEATURES, METADATA, MONITOR, NOTIFIER, PROJECTOR, RECONCILER
 from raymlops.runtime.notifier import NotifierActor
 from raymlops.runtime.projector_actor import ProjectorActor, ProjectorService
+from raymlops.runtime.reconciler_actor import ReconcilerActor
 from raymlops.runtime.this_node import on_this_node
 
 __all__ = ["rebuild_projection", "start_actor", "start_control_plane"]
@@ -31,10 +32,10 @@ __all__ = ["rebuild_projection", "start_actor", "start_control_plane"]
 _log = logging.getLogger(__name__)
 
 _ROUTER_OF_A_DRIVER = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"}
-"""The controller holds handles outside of any replica, so its routers need a loop of their own (facts-ray.md)."""
-_CALLERS_AT_ONCE = {FEATURES: 32, MONITOR: 32}
+"""The reconciler holds handles outside of any replica, so its routers need a loop of their own (facts-ray.md)."""
+_CALLERS_AT_ONCE = {FEATURES: 32, MONITOR: 32, RECONCILER: 32}
 """Where it is not 8. Writes of features take turns; the nodes' copies, which read, must not queue behind them. Batches
-of events that wait together share a commit."""
+of events that wait together share a commit. An order about one model must not keep those about others waiting."""
 
 
 def start_control_plane(config: PlatformConfig, timeout_s: float = 120.0) -> None:
@@ -45,8 +46,8 @@ def start_control_plane(config: PlatformConfig, timeout_s: float = 120.0) -> Non
     """
     start_actor(METADATA, MetadataActor, config, timeout_s)
     _require_own_platform(config, timeout_s)
-    names = (FEATURES, MONITOR, CONTROLLER)
-    kinds = (FeaturesActor, MonitorActor, ControllerService)
+    names = (RECONCILER, FEATURES, MONITOR, CONTROLLER)  # what brings endpoints up comes first
+    kinds = (ReconcilerActor, FeaturesActor, MonitorActor, ControllerService)
     handles = [_create(name, kind, config) for name, kind in zip(names, kinds, strict=True)]
     for name, handle in zip(names, handles, strict=True):
         _await(name, handle, timeout_s)
@@ -109,7 +110,7 @@ def start_actor(name: str, kind: type, config: PlatformConfig, timeout_s: float)
 
 
 def _create(name: str, kind: type, config: PlatformConfig) -> Any:
-    environment = _ROUTER_OF_A_DRIVER if name == CONTROLLER else {}
+    environment = _ROUTER_OF_A_DRIVER if name == RECONCILER else {}
     return (
         ray.remote(kind)
         .options(

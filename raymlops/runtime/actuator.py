@@ -17,7 +17,7 @@ from raymlops.errors import NotFoundError
 from raymlops.metadata import Metadata
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
-from raymlops.runtime.endpoints import EndpointOperator
+from raymlops.runtime.endpoint_client import EndpointClient
 from raymlops.runtime.jobs import JobRunner
 from raymlops.runtime.operators import RunOperator
 from raymlops.serving.model import Model, columns_of
@@ -39,7 +39,7 @@ class RayActuator:
     def __init__(
         self,
         runs: RunOperator,
-        endpoints: EndpointOperator,
+        endpoints: EndpointClient,
         pipeline_of: Callable[[str], str | None],
         after_serve: Callable[[], None],
     ) -> None:

@@ -144,7 +144,7 @@ class BatchOperator:
         if request.version is not None:
             return request.version
         plan = self._metadata.find_plan(request.model)
-        if plan is None:
+        if plan is None or not plan.served:
             raise NotFoundError(f"model {request.model!r} has no champion: name the version", model=request.model)
         return plan.champion
 

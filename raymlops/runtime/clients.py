@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ from raymlops.errors import RaymlopsError, UnavailableError
 from raymlops.runtime.names import PROJECTOR
 
 __all__ = ["NAMESPACE", "ActorProxy", "AsyncActorProxy", "wake_projector"]
+
+_log = logging.getLogger(__name__)
 
 NAMESPACE = "raymlops"
 """Ray namespace of all control actors."""
@@ -27,9 +30,14 @@ def _handle_of(name: str) -> ActorHandle:
 
 
 def _domain_error(error: RayTaskError) -> BaseException:
-    """The error as the actor raised it; Ray's own wrapper where it is not one of ours."""
+    """The error as the actor raised it; Ray's own wrapper, with the actor's traceback, where it is not one of ours.
+
+    One of ours says in one line what is wrong; where in the actor it was raised, the debug log tells.
+    """
     cause = error.cause
-    return cause if isinstance(cause, RaymlopsError) else error
+    raised: BaseException = cause if isinstance(cause, RaymlopsError) else error
+    _log.debug("raised by an actor: %s", error)
+    return raised
 
 
 class ActorProxy:
@@ -68,7 +76,8 @@ class ActorProxy:
             except (RayActorError, ActorUnschedulableError) as error:
                 raise UnavailableError(f"the {self._name} actor died during {method}: {error}") from error
             except RayTaskError as error:
-                raise _domain_error(error) from error
+                raised = _domain_error(error)
+            raise raised
 
         return call
 
@@ -106,7 +115,8 @@ class AsyncActorProxy:
                 self._handle = None
                 raise UnavailableError(f"the {self._name} actor died during {method}: {error}") from error
             except RayTaskError as error:
-                raise _domain_error(error) from error
+                raised = _domain_error(error)
+            raise raised
 
         return call
 

@@ -14,7 +14,7 @@ from raymlops.runtime.actuator import ClusterObserver, RayActuator, Rescorer, pi
 from raymlops.runtime.clients import ActorProxy, wake_projector
 from raymlops.runtime.clocks import ClockMoved, build_clock
 from raymlops.runtime.control_metrics import control_families
-from raymlops.runtime.endpoints import EndpointOperator
+from raymlops.runtime.endpoint_client import EndpointClient
 from raymlops.runtime.event_tables import DeltaEventTables
 from raymlops.runtime.jobs import JobRunner
 from raymlops.runtime.monitor_actor import MonitorActor
@@ -68,7 +68,7 @@ class ControllerService(Controller):
         )
         actuator = RayActuator(
             RunOperator(config, metadata, jobs, clock),
-            EndpointOperator(config, metadata, clock),
+            EndpointClient(config, metadata),
             find_pipeline,
             wake_projector,
         )

@@ -22,7 +22,7 @@ from raymlops.errors import ConfigError, UnavailableError
 from raymlops.serving.gateway import Gateway
 from raymlops.serving.grpc_service import SERVICE, InferenceService
 from raymlops.serving.http import HttpReply, HttpRequest, error_reply
-from raymlops.serving.protocols import PlanNumbers
+from raymlops.serving.protocols import ServedPlans
 
 __all__ = ["Endpoints", "start_grpc"]
 
@@ -49,7 +49,7 @@ class Endpoints:
         deadline_s: Of an endpoint's answer.
     """
 
-    def __init__(self, plans: PlanNumbers, deadline_s: float) -> None:
+    def __init__(self, plans: ServedPlans, deadline_s: float) -> None:
         self._plans = plans
         self._deadline_s = deadline_s
         self._handles: dict[str, Any] = {}
@@ -69,7 +69,7 @@ class Endpoints:
 
     async def _find(self, model: str) -> DeploymentHandle | None:
         # the metadata store first: whoever asks for what never was must not keep Serve's controller busy
-        if model not in await self._plans.plan_numbers():
+        if model not in await self._plans.served_plans():
             return None
         try:
             handle = await asyncio.to_thread(serve.get_app_handle, f"model-{model}")
@@ -92,7 +92,7 @@ def _handler(service: InferenceService, method: str) -> grpc.RpcMethodHandler:
     return grpc.unary_unary_rpc_method_handler(cast("Callable[..., Awaitable[bytes]]", behave))
 
 
-async def start_grpc(config: ServingConfig, gateway: Gateway, plans: PlanNumbers) -> grpc.aio.Server | None:
+async def start_grpc(config: ServingConfig, gateway: Gateway, plans: ServedPlans) -> grpc.aio.Server | None:
     """Listen on the gRPC port, if there is to be one.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import Protocol
 
 import ray
-from ray.job_submission import JobStatus, JobSubmissionClient
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from raymlops.clock import Clock
 from raymlops.delivery import verify_bundle
 from raymlops.errors import DeploymentError, InvalidTransition, NotFoundError, UnavailableError
 from raymlops.records.names import check_name
 from raymlops.records.runs import Run, RunStatus
+from raymlops.runtime.deadlines import within
 from raymlops.runtime.niceness import TRAINING_NICENESS
 
 __all__ = ["JobRunner", "RunRecords"]
@@ -28,6 +30,10 @@ _AGENT_TIMEOUT_S = 30.0
 _ANNOUNCED = "announced"
 _SUBMIT_TIMEOUT_S = 300.0
 """How long after it was announced a run must have a job."""
+_CALL_S = 30.0
+"""Deadline of a call to the job service, which has none of its own."""
+_STOP_S = 30.0
+"""How long a job may take to go once it is told: Ray kills it after some seconds."""
 _FINAL = {JobStatus.STOPPED, JobStatus.SUCCEEDED, JobStatus.FAILED}
 
 
@@ -112,10 +118,11 @@ class JobRunner:
 
     def _status(self, run_id: str) -> JobStatus | None:
         try:
-            return self._jobs.get_job_status(run_id)
-        except RuntimeError as error:
+            return within(_CALL_S, f"asking for job {run_id}", lambda: self._jobs.get_job_status(run_id))
+        except (RuntimeError, OSError) as error:
             if "does not exist" in str(error):
                 return None
+            self._client = None  # whoever comes back in its place may have another address
             raise UnavailableError(f"the job service does not answer: {error}") from error
 
     def announce(self, run_id: str) -> None:
@@ -183,6 +190,46 @@ class JobRunner:
         if self._status(run_id) is not None:
             path.write_text(self._jobs.get_job_logs(run_id))
         return path
+
+    def alive(self) -> dict[str, float]:
+        """Id of the run of every job that has not ended -> seconds since it began, on the wall clock.
+
+        Raises:
+            UnavailableError: The job service does not answer.
+        """
+        try:
+            jobs: list[JobDetails] = within(_CALL_S, "listing jobs", self._list_jobs)
+        except (RuntimeError, OSError) as error:
+            self._client = None
+            raise UnavailableError(f"the job service does not answer: {error}") from error
+        return {
+            job.submission_id: time.time() - (job.start_time or time.time() * 1000) / 1000
+            for job in jobs
+            # whoever else submits jobs to the cluster does not say a bundle
+            if job.submission_id and "bundle" in (job.metadata or {}) and job.status not in _FINAL
+        }
+
+    def _list_jobs(self) -> list[JobDetails]:
+        listed: list[JobDetails] = self._jobs.list_jobs()
+        return listed
+
+    def end(self, run_id: str, reason: str) -> None:
+        """Stop the job of a run, and fail the run if it has not ended by itself meanwhile.
+
+        Raises:
+            UnavailableError: The job would not go.
+        """
+        self.stop(run_id)
+        deadline = time.monotonic() + _STOP_S
+        while (status := self._status(run_id)) is not None and status not in _FINAL:
+            if time.monotonic() > deadline:
+                raise UnavailableError(f"the job of run {run_id} did not stop within {_STOP_S:g} s")
+            time.sleep(_POLL_S)
+        self.keep_logs(run_id)
+        if not self._runs.get_run(run_id).status.final:
+            changes = {"status": RunStatus.FAILED, "ended_at": self._clock.now(), "error": reason}
+            with contextlib.suppress(InvalidTransition):  # somebody else has found it ended, too
+                self._runs.update_run(run_id, **changes)
 
     def stop(self, run_id: str) -> None:
         """Ask the job of a run to stop; one that is not running is left alone."""

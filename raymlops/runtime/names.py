@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["CONTROLLER", "FEATURES", "METADATA", "MONITOR", "NOTIFIER", "PROJECTOR"]
+__all__ = ["CONTROLLER", "FEATURES", "METADATA", "MONITOR", "NOTIFIER", "PROJECTOR", "RECONCILER"]
 
 METADATA = "metadata"
 FEATURES = "features"
 MONITOR = "monitor"
 CONTROLLER = "controller"
+RECONCILER = "reconciler"
 PROJECTOR = "projector"
 NOTIFIER = "notifier"

@@ -25,24 +25,34 @@ from raymlops.metadata import Metadata
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.clients import ActorProxy, AsyncActorProxy
 from raymlops.runtime.clocks import build_clock
+from raymlops.runtime.endpoint_client import reconciler_timeout_s
 from raymlops.runtime.grpc_ingress import Endpoints, start_grpc
 from raymlops.runtime.http_middleware import answer_directly
 from raymlops.runtime.internal_port import close_internal_port
 from raymlops.runtime.keys import require_keys
 from raymlops.runtime.memory_limit import limit_growth
 from raymlops.runtime.model_fetching import model_files
-from raymlops.runtime.names import METADATA, MONITOR
+from raymlops.runtime.names import METADATA, MONITOR, RECONCILER
 from raymlops.serving.access import CLOSED, Access
 from raymlops.serving.asgi import Bodies, CallerGone
 from raymlops.serving.endpoint import Endpoint
+from raymlops.serving.endpoint_view import EndpointView
 from raymlops.serving.event_log import EventLog
 from raymlops.serving.follower import PlanFollower
 from raymlops.serving.gateway import Gateway
 from raymlops.serving.http import HttpReply, HttpRequest, error_reply
 from raymlops.serving.loader import Loader, load_version
-from raymlops.serving.protocols import CandidateClient, Columns, Outputs, PlanNumbers
+from raymlops.serving.operations import Operations
+from raymlops.serving.protocols import CandidateClient, Columns, Outputs
 
-__all__ = ["candidate_application", "gateway_application", "model_application", "serve_runs", "start_serving"]
+__all__ = [
+    "SHAPE_VARIABLE",
+    "candidate_application",
+    "gateway_application",
+    "model_application",
+    "serve_runs",
+    "start_serving",
+]
 
 _log = logging.getLogger(__name__)
 close_internal_port()  # when a replica imports its class, before its servers start
@@ -53,6 +63,9 @@ _SHED_AT_ONCE = 488
 """So many more requests reach a replica than it works on, so that it is the endpoint that answers 429."""
 _HEAD = "node:__internal_head__"
 """The resource that Ray's head node alone has."""
+
+SHAPE_VARIABLE = "RAYMLOPS_SHAPE"
+"""Says in Serve's own record of an application how it was asked for; see ``control.reconcile.Wanted.shape``."""
 
 _REPORT_S = 1.0
 _REPORT_UNSEEN_S = 5.0
@@ -197,6 +210,10 @@ class ModelReplica:
         """Serve a prepared plan; a replica that did not prepare it takes it from the store."""
         return await self._follower.swap(number)
 
+    async def serves(self) -> int:
+        """Number of the plan it serves; 0 where none is loaded."""
+        return self._endpoint.number
+
     async def flush(self) -> int:
         """Send all prediction events; returns how many rows still wait."""
         return await self._endpoint.flush()
@@ -254,8 +271,13 @@ class CandidateReplica:
     """One version on trial, in a process of its own."""
 
     def __init__(self, config: PlatformConfig, model: str, version: int, memory_bytes: int) -> None:
+        self._version = version
         self._loaded = load_version(cast("Metadata", ActorProxy(METADATA)), model, version, model_files(config))
         limit_growth(memory_bytes)
+
+    async def serves(self) -> int:
+        """The version it answers with."""
+        return self._version
 
     async def infer(self, columns: dict[str, np.ndarray[Any, Any]]) -> Outputs:
         """Predict N rows."""
@@ -267,17 +289,24 @@ class GatewayReplica:
 
     async def __init__(self, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
         serving = config.serving
-        self._metadata = AsyncActorProxy(METADATA)
-        plans = cast("PlanNumbers", self._metadata)
+        metadata, reconciler = cast("Any", AsyncActorProxy(METADATA)), cast("Any", AsyncActorProxy(RECONCILER))
+        self._metadata = metadata
+        trial_deadline_ms = config.control.trial.deadline.total_seconds() * 1000
         required = serving.keys_required or serving.keys_required_on(await asyncio.to_thread(_host))
-        endpoints = Endpoints(plans, serving.deadline.total_seconds())
-        access = Access(required=required)
-        self._gateway = Gateway(version("raymlops"), plans, endpoints=endpoints, config=serving, access=access)
+        self._gateway = Gateway(
+            version("raymlops"),
+            metadata,
+            EndpointView(reconciler),
+            Operations(metadata, reconciler, reconciler_timeout_s(config), trial_deadline_ms),
+            endpoints=Endpoints(metadata, serving.deadline.total_seconds()),
+            config=serving,
+            access=Access(required=required),
+        )
         self._front = _Front(self._gateway, serving)
         self._keys: asyncio.Task[None] | None = None
         if required:
             self._keys = asyncio.create_task(self._follow_keys(serving.plan_poll_every.total_seconds()))
-        self._grpc = await start_grpc(serving, self._gateway, plans)
+        self._grpc = await start_grpc(serving, self._gateway, metadata)
 
     async def __call__(self, request: Request) -> Response:
         return await self._front.answer(request.scope, request.receive)
@@ -298,9 +327,16 @@ class GatewayReplica:
 
 
 def _deployment(
-    kind: type, config: ServingConfig, *, cpus: float, replicas: int = 1, scaling: AutoscalingConfig | None = None
+    kind: type,
+    config: ServingConfig,
+    *,
+    cpus: float,
+    replicas: int = 1,
+    scaling: AutoscalingConfig | None = None,
+    shape: str | None = None,
 ) -> serve.Deployment:
-    options = {"num_cpus": cpus, "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}}}
+    said = {} if shape is None else {SHAPE_VARIABLE: shape}
+    options = {"num_cpus": cpus, "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1", **said}}}
     level = "INFO" if config.access_log else "WARNING"
     number: dict[str, Any] = {"num_replicas": replicas}
     if scaling is not None:
@@ -321,19 +357,23 @@ def _deployment(
     )
 
 
-def model_application(config: PlatformConfig, model: str, replicas: int) -> serve.Application:
-    """The endpoint of one model."""
+def model_application(
+    config: PlatformConfig, model: str, replicas: int, *, shape: str | None = None
+) -> serve.Application:
+    """The endpoint of one model; ``shape`` is what the reconciler knows it by."""
     serving = config.serving
     deployment = _deployment(
-        ModelReplica, serving, cpus=serving.replica_cpus, replicas=replicas, scaling=serving.autoscaling
+        ModelReplica, serving, cpus=serving.replica_cpus, replicas=replicas, scaling=serving.autoscaling, shape=shape
     )
     return deployment.bind(model, config)
 
 
-def candidate_application(config: PlatformConfig, model: str, trial: Trial) -> serve.Application:
+def candidate_application(
+    config: PlatformConfig, model: str, trial: Trial, *, shape: str | None = None
+) -> serve.Application:
     """One version on trial, with resources of its own; it has no route and is reached by handle."""
     candidate = config.serving.candidate
-    deployment = _deployment(CandidateReplica, config.serving, cpus=trial.cpus or candidate.cpus)
+    deployment = _deployment(CandidateReplica, config.serving, cpus=trial.cpus or candidate.cpus, shape=shape)
     return deployment.bind(config, model, trial.version, trial.memory_bytes or candidate.memory_bytes)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from raymlops.runtime.batch import BatchOperator
     from raymlops.runtime.by_hand import ByHand
     from raymlops.runtime.controller_actor import ControllerService
-    from raymlops.runtime.endpoints import EndpointOperator
+    from raymlops.runtime.endpoint_client import EndpointClient
     from raymlops.runtime.feature_catalog import FeatureCatalog
     from raymlops.runtime.ingestion import Ingestion
     from raymlops.runtime.jobs import JobRunner
@@ -110,11 +110,11 @@ class Services(_MadeOnce):
         return self._once("by_hand", lambda: ByHand(self.config, self.metadata, self.store, self.clock))
 
     @property
-    def endpoints(self) -> EndpointOperator:
+    def endpoints(self) -> EndpointClient:
         """Changes what is served."""
-        from raymlops.runtime.endpoints import EndpointOperator
+        from raymlops.runtime.endpoint_client import EndpointClient
 
-        return self._once("endpoints", lambda: EndpointOperator(self.config, self.metadata, self.clock))
+        return self._once("endpoints", lambda: EndpointClient(self.config, self.metadata))
 
     @property
     def jobs(self) -> JobRunner:

@@ -22,7 +22,7 @@ from raymlops.serving.protocols import (
     ModelVersions,
     OnlineFeatures,
     OnlineRows,
-    PlanNumbers,
+    ServedPlans,
 )
 from raymlops.serving.router import choose
 
@@ -46,8 +46,8 @@ __all__ = [
     "ModelVersions",
     "OnlineFeatures",
     "OnlineRows",
-    "PlanNumbers",
     "PredictionEvent",
+    "ServedPlans",
     "Serving",
     "choose",
     "columns_of",

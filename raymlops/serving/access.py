@@ -25,19 +25,22 @@ class Access:
         self._keys = {key.id: key for key in keys if key.revoked_at is None}
         self._required = required
 
-    def check(self, headers: Mapping[str, str], scope: Scope) -> None:
+    def check(self, headers: Mapping[str, str], scope: Scope) -> ApiKey | None:
         """Let a request pass, or say why not.
 
         Args:
             headers: Of the request, names in lower case; ``authorization: Bearer KEY`` is read.
             scope: What the request needs.
 
+        Returns:
+            The key; ``None`` where none is asked for.
+
         Raises:
             Unauthenticated: There is no key, or it is not valid; which of the two is not told apart.
             Forbidden: The key is valid, and does not cover the scope.
         """
         if not self._required:
-            return
+            return None
         scheme, _, text = headers.get("authorization", "").partition(" ")
         found = split_key(text.strip()) if scheme.lower() == "bearer" else None
         identifier, digest = found or ("", _NOBODY)
@@ -48,6 +51,7 @@ class Access:
             raise Unauthenticated("a valid API key is needed: send it as 'Authorization: Bearer KEY'")
         if not key.allows(scope):
             raise Forbidden(f"the key {key.name!r} has the scopes {list(key.scopes)}, {scope!r} is needed", key=key.id)
+        return key
 
 
 OPEN = Access(required=False)

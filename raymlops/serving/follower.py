@@ -81,7 +81,7 @@ class PlanFollower:
             RaymlopsError: It cannot be had or loaded; what is served goes on.
         """
         plan = await asyncio.to_thread(self._plans.get_plan, self._endpoint.model)
-        if plan.number <= self._endpoint.number or self._rests(plan.number):
+        if not plan.served or plan.number <= self._endpoint.number or self._rests(plan.number):
             return
         try:
             serving = await asyncio.to_thread(self._endpoint.load, plan)

@@ -1,4 +1,4 @@
-"""What is served beside the models: server metadata, health, the API's description, and which models there are."""
+"""What is served beside the models: metadata, health, the API's description, orders, and which models there are."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from raymlops.config.serving import ServingConfig
 from raymlops.errors import DataError, DeploymentNotFound, NotFoundError, RaymlopsError, UnavailableError
 from raymlops.records.plans import BLOCKED, ServingPlan
 from raymlops.serving.access import OPEN, Access
+from raymlops.serving.endpoint_view import EndpointView
 from raymlops.serving.http import HttpReply, HttpRequest, error_reply, json_reply, raw_reply, reply_to
 from raymlops.serving.openapi import docs_page, openapi_document
-from raymlops.serving.protocols import ModelEndpoints, PlanNumbers
+from raymlops.serving.operations import Operations
+from raymlops.serving.protocols import ModelEndpoints, ServedPlans
 from raymlops.serving.tensors import parse_json
 
 __all__ = ["Gateway"]
@@ -35,8 +37,10 @@ class Gateway:
 
     Args:
         version: Of the product, for the server metadata.
-        plans: Knows which models have an endpoint.
-        endpoints: Say whether they are ready; without them the index does not know.
+        plans: Knows which models are to have an endpoint.
+        view: Knows which of them answers; without it, readiness is that plans can be read.
+        operations: Takes orders about them; without it, nobody may operate.
+        endpoints: Say whether versions are ready; without them the index does not know.
         config: Limits.
         access: Who may ask about models; ``admit`` replaces it.
     """
@@ -44,7 +48,9 @@ class Gateway:
     def __init__(
         self,
         version: str,
-        plans: PlanNumbers,
+        plans: ServedPlans,
+        view: EndpointView | None = None,
+        operations: Operations | None = None,
         *,
         endpoints: ModelEndpoints | None = None,
         config: ServingConfig | None = None,
@@ -53,6 +59,8 @@ class Gateway:
         config = config or ServingConfig()
         self._version = version
         self._plans = plans
+        self._view = view
+        self._operations = operations
         self._endpoints = endpoints
         self._deadline_s = config.deadline.total_seconds()
         self._access = access
@@ -82,12 +90,15 @@ class Gateway:
     async def handle(self, request: HttpRequest) -> HttpReply:
         """Answer one request; whatever happens, the reply is one of the interface's."""
         try:
-            async with asyncio.timeout(self._deadline_s - request.received_s):
-                reply = await self._dispatch(request)
-        except TimeoutError:
-            reply = error_reply(504, f"no answer within {self._deadline_s:g} s")
+            if self._operations is not None and self._operations.takes(request.path):
+                reply = await self._operations.handle(request)
+            else:
+                async with asyncio.timeout(self._deadline_s - request.received_s):
+                    reply = await self._dispatch(request)
         except RaymlopsError as error:
             reply = reply_to(error)
+        except TimeoutError:
+            reply = error_reply(504, f"no answer within {self._deadline_s:g} s")
         except Exception:
             _log.exception("%s %s failed", request.method, request.path)
             reply = error_reply(500, "internal error")
@@ -113,28 +124,32 @@ class Gateway:
     async def _ready(self, request: HttpRequest) -> HttpReply:
         del request
         # raises, and so is 503, where the metadata store does not answer
-        await self._plans.plan_numbers()
-        return json_reply({"ready": True})
+        plans = await self._plans.served_plans()
+        seen = {} if self._view is None else await self._view.statuses()
+        silent = [] if self._view is None else [one for one in plans if one not in seen or not seen[one].answers]
+        if not silent:
+            return json_reply({"ready": True})
+        told = [f"{model}: {seen[model].reason if model in seen else 'nobody has looked yet'}" for model in silent]
+        raise UnavailableError(f"{len(silent)} of {len(plans)} models do not answer: {'; '.join(told)}")
 
     async def _models(self, request: HttpRequest) -> HttpReply:
         del request
-        return json_reply({"models": sorted(await self._plans.plan_numbers())})
+        return json_reply({"models": sorted(await self._plans.served_plans())})
 
     async def _index(self, request: HttpRequest) -> HttpReply:
         asked = parse_json(request.body) if request.body else {}
         ready_only = asked.get("ready", False)
         if type(ready_only) is not bool:
             raise DataError("'ready' must be a bool")
-        models = sorted(await self._plans.plan_numbers())
-        found = await asyncio.gather(*(self._versions(model, request) for model in models))
+        plans = await self._plans.served_plans()
+        found = await asyncio.gather(*(self._versions(plans[model], request) for model in sorted(plans)))
         rows = [row for some in found for row in some]
         return json_reply([row for row in rows if row["state"] == "READY" or not ready_only])
 
-    async def _versions(self, model: str, request: HttpRequest) -> list[dict[str, str]]:
-        plan = await self._plans.get_plan(model)
+    async def _versions(self, plan: ServingPlan, request: HttpRequest) -> list[dict[str, str]]:
         states = await asyncio.gather(*(self._state(plan, version, request) for version in sorted(plan.versions)))
         return [
-            {"name": model, "version": str(version), "state": state, "reason": reason}
+            {"name": plan.model, "version": str(version), "state": state, "reason": reason}
             for version, (state, reason) in zip(sorted(plan.versions), states, strict=True)
         ]
 
@@ -158,6 +173,11 @@ class Gateway:
 
     async def _refuse_model(self, model: str) -> None:
         """A request for a model that comes here has found no endpoint."""
-        if model in await self._plans.plan_numbers():
-            raise UnavailableError(f"the endpoint of model {model!r} is not up yet")
-        raise DeploymentNotFound.of(model)
+        if model not in await self._plans.served_plans():
+            raise DeploymentNotFound.of(model)
+        try:
+            status = None if self._view is None else (await self._view.statuses()).get(model)
+        except UnavailableError:
+            status = None  # that it is not up is known without
+        reason = f": {status.reason}" if status is not None and status.reason else ""
+        raise UnavailableError(f"the endpoint of model {model!r} is not up yet{reason}")

@@ -9,6 +9,7 @@ from raymlops.config.serving import RequestLimits
 from raymlops.records.plans import Role
 from raymlops.serving.datatypes import NUMBERS, TEXT
 from raymlops.serving.open_inference import MAX_DIMENSIONS, MAX_ID_CHARS
+from raymlops.serving.operations import OPERATIONS, operation_schema
 
 __all__ = ["docs_page", "openapi_document"]
 
@@ -24,6 +25,7 @@ _ERRORS = {
     "503": "Not ready, or nobody can answer",
     "504": "Deadline",
 }
+_CONFLICT = "What is served does not allow it"
 _READING = tuple(status for status in _ERRORS if status != "504")
 _SERVER = ("500", "503")
 _MODEL = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
@@ -151,6 +153,7 @@ _SCHEMAS: dict[str, Any] = {
             "baseline": {"type": ["object", "null"]},
             "service": {"type": ["string", "null"]},
             "replicas": {"type": "integer"},
+            "served": {"type": "boolean"},
             "reason": _TEXT,
         },
     ),
@@ -167,7 +170,7 @@ def openapi_document(version: str, limits: RequestLimits | None = None) -> dict[
     return {
         "openapi": "3.1.0",
         "info": {"title": "RayMLOps", "version": version, "description": "Predictions, labels and health."},
-        "paths": _server_paths() | _listing_paths() | _model_paths(),
+        "paths": _server_paths() | _listing_paths() | _model_paths() | _operation_paths(),
         "components": {
             "schemas": _SCHEMAS | _bounded(limits or RequestLimits()),
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
@@ -241,6 +244,20 @@ def _model_paths() -> dict[str, Any]:
     return paths
 
 
+def _operation_paths() -> dict[str, Any]:
+    paths: dict[str, Any] = {}
+    for action, (_, summary) in OPERATIONS.items():
+        answer = _json({"type": "object"} if action == "retire" else _ref("ServingPlan"))
+        operation = _operation(action, summary, "operate", [_MODEL], answer, (*_ERRORS, "409"))
+        body = _object({}, {"parameters": operation_schema(action)}, closed=True)
+        content = {"required": False, "content": _json(body)}
+        # whoever comes from loopback needs a key, too
+        paths[f"/v2/repository/models/{{model}}/{action}"] = {
+            "post": operation | {"requestBody": content, "security": [{"key": []}]}
+        }
+    return paths
+
+
 _RAW = {"application/octet-stream": {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}}
 """JSON and the raw tensors after it."""
 
@@ -265,7 +282,7 @@ def _operation(
     bad = _json(_ref("Error"))
     responses: dict[str, Any] = {"200": {"description": "Done", "content": answer}}
     for status in errors:
-        responses[status] = {"description": _ERRORS[status], "content": bad}
+        responses[status] = {"description": _ERRORS.get(status, _CONFLICT), "content": bad}
         if status in _HEADERS:
             responses[status]["headers"] = {_HEADERS[status]: {"schema": _TEXT}}
     return {"operationId": name, "summary": summary, "tags": [tag], "parameters": parameters, "responses": responses}

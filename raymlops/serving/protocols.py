@@ -26,7 +26,7 @@ __all__ = [
     "OnlineFeatures",
     "OnlineRows",
     "Outputs",
-    "PlanNumbers",
+    "ServedPlans",
 ]
 
 Columns = Mapping[str, npt.NDArray[Any]]
@@ -155,19 +155,11 @@ class LabelSink(Protocol):
         ...
 
 
-class PlanNumbers(Protocol):
-    """Which models have an endpoint, and what it is to serve."""
+class ServedPlans(Protocol):
+    """Which models are to have an endpoint."""
 
-    async def plan_numbers(self) -> Mapping[str, int]:
-        """Model -> number of its newest plan."""
-        ...
-
-    async def get_plan(self, model: str) -> ServingPlan:
-        """The newest plan.
-
-        Raises:
-            NotFoundError: The model has none.
-        """
+    async def served_plans(self) -> Mapping[str, ServingPlan]:
+        """Model -> its newest plan, of the models that are served."""
         ...
 
 

@@ -98,6 +98,10 @@ class ModelRegistryContract:
         with pytest.raises(DataError, match="odd"):
             metadata.set_state("churn", 1, "odd", reason="no")  # type: ignore[arg-type]  # that is the test
         assert metadata.get_version("churn", 1).state is ModelState.ARCHIVED
+        metadata.set_state("churn", 1, ModelState.RETIRED, reason="for good")
+        with pytest.raises(InvalidTransition, match="is retired: it cannot become production any more"):
+            metadata.set_state("churn", 1, ModelState.PRODUCTION, reason="no")
+        assert metadata.set_state("churn", 1, ModelState.RETIRED, reason="again").state is ModelState.RETIRED
 
     def test_aliases_move_by_compare_and_set(self, metadata: ModelRegistry, clock: MovableClock) -> None:
         for key in ("a", "b"):
@@ -186,6 +190,17 @@ class PlanStoreContract:
         assert metadata.get_plan("churn") == second == metadata.find_plan("churn")
         assert metadata.list_plans("churn") == [first, second]
         assert metadata.plan_numbers() == {"churn": 2, "other": 1}
+        assert metadata.served_plans() == {"churn": second, "other": example_plan(1, model="other")}
+
+    def test_what_is_served_no_more_is_planned_no_more_and_keeps_its_number(self, metadata: PlanStore) -> None:
+        metadata.put_plan(example_plan(1))
+        gone = example_plan(2).model_copy(update={"served": False})
+        metadata.put_plan(gone)
+        assert (metadata.served_plans(), metadata.plan_numbers()) == ({}, {"churn": 2})
+        assert metadata.get_plan("churn") == gone
+        again = example_plan(3)
+        assert metadata.put_plan(again) == again
+        assert metadata.served_plans() == {"churn": again}
 
     @pytest.mark.parametrize("number", [0, 1, 3])
     def test_any_other_number_is_stale(self, metadata: PlanStore, number: int) -> None:

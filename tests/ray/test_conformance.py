@@ -70,19 +70,14 @@ def _of_text() -> tuple[Any, pa.Table]:
 
 
 @pytest.fixture(scope="module")
-def endpoint(platform: Platform) -> str:
-    """An endpoint with version 2 of every datatype as its champion and version 1 as its backup, which needs no CPU."""
-    from raymlops.runtime.endpoints import EndpointOperator
-
+def endpoint(platform: Platform) -> Iterator[str]:
+    """An endpoint with version 2 of every datatype as its champion and version 1 as its backup."""
     for estimator, example in (_of_text(), _of_every_datatype()):
         platform.models.register(MODEL, estimator, example=example)
-    serving = platform.config.serving.model_copy(update={"replica_cpus": 0.01})
-    services: Any = platform._services
-    config = platform.config.model_copy(update={"serving": serving})
-    operator = EndpointOperator(config, services.metadata, platform.clock)
-    operator.deploy(MODEL, 1, service=None, replicas=1)
-    operator.deploy(MODEL, 2, service=None, replicas=1)
-    return platform.url.removeprefix("http://")
+    platform.endpoints.deploy(MODEL, 1)
+    platform.endpoints.deploy(MODEL, 2)
+    yield platform.url.removeprefix("http://")
+    platform.endpoints.undeploy(MODEL)
 
 
 @pytest.mark.parametrize("clients", ["http_clients.py", "grpc_clients.py"])

@@ -390,7 +390,8 @@ def test_a_graceful_stop_loses_no_event(platform: Platform, url: str) -> None:
         for request_id in ids:
             body = {**_infer([[1.0, 2.0, 3.0]]), "id": request_id}
             assert caller.post(f"{url}/infer", json=body, timeout=10).status_code == 200
-    serve.delete(f"model-{MODEL}")
+    platform.endpoints.undeploy(MODEL)
+    _becomes(lambda: f"model-{MODEL}" in serve.status().applications, False)
     events = DeltaEventTables(platform.config.home / "monitor").read(f"predictions/{MODEL}", None, None, "served_at")
     kept = [request_id for request_id in events["request_id"].to_pylist() if request_id.startswith("last-")]
     assert sorted(kept) == sorted(ids)

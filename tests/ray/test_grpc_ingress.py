@@ -26,7 +26,7 @@ pytestmark = pytest.mark.ray
 
 
 class Plans:
-    async def plan_numbers(self) -> Mapping[str, int]:
+    async def served_plans(self) -> Mapping[str, object]:
         return {"delay": 1}
 
 

@@ -52,18 +52,19 @@ def over_grpc(platform: Platform, key: str) -> grpc.StatusCode:
 
 def test_a_key_opens_an_endpoint_until_it_is_revoked(platform: Platform, command: Callable[..., Any]) -> None:
     keys = partial(command, "keys")
+    from ray import serve
     from sklearn.linear_model import LinearRegression
 
-    from raymlops.runtime.endpoints import EndpointOperator
+    from raymlops.runtime.replica import model_application
 
     rows = np.random.default_rng(0).normal(size=(50, 2))
     example = pa.table({name: [0.1, -0.2] for name in "ab"})
     version = platform.models.register("guarded", LinearRegression().fit(rows, rows.sum(axis=1)), example=example)
     serving = platform.config.serving.model_copy(update={"require_keys": True})
     config = platform.config.model_copy(update={"serving": serving})
-    services: Any = platform._services
-    operator = EndpointOperator(config, services.metadata, platform.clock)
-    operator.deploy("guarded", version.version, service=None, replicas=1)
+    platform.endpoints.deploy("guarded", version.version)
+    # in place of what was deployed: as it would be where strangers may call
+    serve.run(model_application(config, "guarded", 1), name="model-guarded", route_prefix="/v2/models/guarded")
     url = f"{platform.url}/v2/models/guarded"
     assert requests.get(f"{url}/plan", timeout=10).status_code == 401
     made = keys("create", "caller", "--scope", "infer")
@@ -80,6 +81,7 @@ def test_a_key_opens_an_endpoint_until_it_is_revoked(platform: Platform, command
     status_becomes(url, key, 401)
     wrong = keys("create", "caller", "--scope", "root")
     assert (wrong.returncode, wrong.stdout) == (1, "")
+    platform.endpoints.undeploy("guarded")
 
 
 def test_strangers_are_not_served_without_keys(tmp_path: Path) -> None:

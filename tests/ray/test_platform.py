@@ -40,7 +40,7 @@ def test_two_that_write_the_same_plan_number_are_told(platform: Platform) -> Non
     from raymlops.runtime.clients import ActorProxy
 
     metadata: Any = ActorProxy("metadata")
-    plan = ServingPlan(model="contended", number=1, champion=1, created_at=platform.clock.now())
+    plan = ServingPlan(model="contended", number=1, champion=1, served=False, created_at=platform.clock.now())
     metadata.put_plan(plan)
     with pytest.raises(StaleWrite):
         metadata.put_plan(plan.model_copy(update={"champion": 2}))

@@ -66,7 +66,7 @@ class ModelRegistry(Protocol):
 
         Raises:
             ModelVersionNotFound: There is no such version.
-            InvalidTransition: It would become a candidate again.
+            InvalidTransition: It would become a candidate again, or is retired.
             DataError: There is no such state, or the evidence has no JSON form.
         """
         ...
@@ -154,7 +154,11 @@ class PlanStore(Protocol):
         ...
 
     def plan_numbers(self) -> dict[str, int]:
-        """Model -> number of its latest plan, by name."""
+        """Model -> number of its latest plan, by name; models that are served no more among them."""
+        ...
+
+    def served_plans(self) -> dict[str, ServingPlan]:
+        """Model -> its latest plan, by name, of the models that are served: what is to be up."""
         ...
 
     def list_plans(self, model: str) -> list[ServingPlan]:

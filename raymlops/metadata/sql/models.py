@@ -82,9 +82,9 @@ class SqlModelRegistry(SqlStore):
             stored = self._get(connection, name, version)
             if stored.state is state:
                 return stored
-            if state is ModelState.CANDIDATE:
+            if state is ModelState.CANDIDATE or stored.state is ModelState.RETIRED:
                 raise InvalidTransition(
-                    f"model {name!r} version {version} is {stored.state}: it cannot become a candidate again"
+                    f"model {name!r} version {version} is {stored.state}: it cannot become {state} any more"
                 )
             changed = stored.model_copy(update={"state": state})
             self._put(connection, changed)

@@ -17,8 +17,8 @@ from raymlops.testing.control_examples import DAY, START, example_plan, example_
 
 
 class _Records:
-    def plan_numbers(self) -> dict[str, int]:
-        return {"m": 2, "a": 1}
+    def served_plans(self) -> dict[str, ServingPlan]:
+        return {"m": example_plan(2), "a": example_plan(1)}
 
     def list_plans(self, model: str) -> list[ServingPlan]:
         assert model == "m"

@@ -33,13 +33,10 @@ class FakePlans:
     def __init__(self) -> None:
         self.error: Exception | None = None
 
-    async def plan_numbers(self) -> Mapping[str, int]:
+    async def served_plans(self) -> Mapping[str, ServingPlan]:
         if self.error is not None:
             raise self.error
-        return {"delay": 3}
-
-    async def get_plan(self, model: str) -> ServingPlan:
-        return PLAN
+        return {"delay": PLAN}
 
 
 @pytest.fixture
@@ -207,7 +204,7 @@ async def test_head_is_get(gateway: Gateway, path: str) -> None:
 
 async def test_a_store_that_hangs_is_504_at_the_deadline() -> None:
     class Hanging(FakePlans):
-        async def plan_numbers(self) -> Mapping[str, int]:
+        async def served_plans(self) -> Mapping[str, ServingPlan]:
             await asyncio.Event().wait()
             raise AssertionError
 

@@ -28,7 +28,7 @@ class FakePlans:
     def __init__(self) -> None:
         self.error: Exception | None = None
 
-    async def plan_numbers(self) -> Mapping[str, int]:
+    async def served_plans(self) -> Mapping[str, object]:
         if self.error is not None:
             raise self.error
         return {"delay": 1, "late": 1}

@@ -32,11 +32,9 @@ CHECKS = (
 
 
 class _Plans:
-    async def plan_numbers(self) -> Mapping[str, int]:
-        return {"delay": 1}
-
-    async def get_plan(self, model: str) -> ServingPlan:
-        return ServingPlan(model=model, number=1, champion=1, created_at=datetime(2013, 6, 1, tzinfo=UTC))
+    async def served_plans(self) -> Mapping[str, ServingPlan]:
+        plan = ServingPlan(model="delay", number=1, champion=1, created_at=datetime(2013, 6, 1, tzinfo=UTC))
+        return {"delay": plan}
 
 
 class Port:

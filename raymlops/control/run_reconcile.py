@@ -1,0 +1,138 @@
+"""Runs and the jobs they run in: what one of the two has without the other is brought to its end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from raymlops.errors import RaymlopsError
+from raymlops.records.runs import Run, RunStatus
+
+__all__ = ["Jobs", "RunReconciler", "Runs", "StopJob", "stops"]
+
+_log = logging.getLogger(__name__)
+
+_SLACK_S = 60.0
+"""So much longer than its deadline a run may take: it ends by itself, and says what it did."""
+_EXIT_S = 60.0
+"""How long the job of a run that ended may take to exit."""
+
+
+@dataclass(frozen=True)
+class StopJob:
+    """Stop a job, and fail its run if it has not ended."""
+
+    run_id: str
+    reason: str
+
+
+class Runs(Protocol):
+    """The run records."""
+
+    def list_runs(
+        self, pipeline: str | None = None, status: RunStatus | str | None = None, limit: int | None = None
+    ) -> Sequence[Run]:
+        """Runs, newest first."""
+        ...
+
+    def get_run(self, run_id: str) -> Run:
+        """One run."""
+        ...
+
+
+class Jobs(Protocol):
+    """The jobs that runs run in. No call takes for ever."""
+
+    def alive(self) -> Mapping[str, float]:
+        """Id of the run of every job of ours that has not ended -> seconds since it began."""
+        ...
+
+    def reconcile(self, run: Run) -> Run:
+        """End a run whose job ended without a word."""
+        ...
+
+    def end(self, run_id: str, reason: str) -> None:
+        """Stop the job of a run, and fail the run if it has not ended."""
+        ...
+
+
+def stops(
+    open_runs: Collection[str], alive: Mapping[str, float], lingering: Mapping[str, float], deadline_s: float
+) -> list[StopJob]:
+    """The jobs that are to be stopped, by id.
+
+    Args:
+        open_runs: Ids of the runs that have not ended.
+        alive: Id of the run of each job that has not ended -> seconds since it began.
+        lingering: Id of each of these runs that has ended -> seconds for which that is known.
+        deadline_s: How long a run may take.
+    """
+    found = []
+    for run_id, age_s in sorted(alive.items()):
+        if run_id in open_runs:
+            if age_s > deadline_s + _SLACK_S:
+                found.append(StopJob(run_id, f"it took longer than cluster.run_deadline, {deadline_s:g} s"))
+        elif lingering.get(run_id, 0.0) > _EXIT_S:
+            found.append(StopJob(run_id, f"its run ended more than {_EXIT_S:g} s ago"))
+    return found
+
+
+class RunReconciler:
+    """Brings runs and jobs together, one turn at a time. Not thread-safe.
+
+    Args:
+        runs: The run records.
+        jobs: The cluster's jobs.
+        deadline_s: How long a run may take.
+        time_s: Monotonic seconds.
+    """
+
+    def __init__(self, runs: Runs, jobs: Jobs, deadline_s: float, time_s: Callable[[], float] = time.monotonic) -> None:
+        self._runs = runs
+        self._jobs = jobs
+        self._deadline_s = deadline_s
+        self._time_s = time_s
+        self._ended: dict[str, float] = {}
+
+    def turn(self) -> list[StopJob]:
+        """End runs that lost their jobs, and jobs that outlive their runs or their deadline.
+
+        Trouble with one run does not keep the others waiting.
+
+        Returns:
+            What was stopped.
+
+        Raises:
+            RaymlopsError: Runs or jobs could not be listed.
+        """
+        open_runs = [
+            run for status in (RunStatus.PENDING, RunStatus.RUNNING) for run in self._runs.list_runs(None, status)
+        ]
+        alive = self._jobs.alive()
+        if not open_runs and not alive:
+            self._ended = {}
+            return []
+        for run in open_runs:
+            if run.id not in alive:
+                self._try(run.id, lambda run=run: self._jobs.reconcile(run))  # type: ignore[misc]
+        ids, now_s = {run.id for run in open_runs}, self._time_s()
+        ended = {run_id for run_id in alive if run_id not in ids and self._has_ended(run_id)}
+        self._ended = {run_id: self._ended.get(run_id, now_s) for run_id in ended}
+        lingering = {run_id: now_s - since_s for run_id, since_s in self._ended.items()}
+        found = stops(ids, alive, lingering, self._deadline_s)
+        for stop in found:
+            _log.warning("the job of run %s is stopped: %s", stop.run_id, stop.reason)
+            self._try(stop.run_id, lambda stop=stop: self._jobs.end(stop.run_id, stop.reason))  # type: ignore[misc]
+        return found
+
+    def _has_ended(self, run_id: str) -> bool:
+        return run_id in self._ended or self._runs.get_run(run_id).status.final
+
+    def _try(self, run_id: str, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except RaymlopsError as error:
+            _log.warning("run %s could not be looked after, next try follows: %s", run_id, error)

@@ -1,0 +1,165 @@
+"""The reconciler with its eyes and hands on this cluster, and what changes endpoints, in a process of their own.
+
+Apart from the controller, so that a call to Serve that hangs keeps no decision waiting, and no decision an endpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from raymlops.config.platform import PlatformConfig
+from raymlops.control.operator import EndpointOperator
+from raymlops.control.reconciler import Reconciler
+from raymlops.control.run_reconcile import RunReconciler
+from raymlops.errors import RaymlopsError
+from raymlops.metadata import Metadata
+from raymlops.records.endpoints import EndpointStatus
+from raymlops.records.orders import Order
+from raymlops.records.plans import Baseline, ServingPlan, Trial
+from raymlops.runtime.applications import Applications
+from raymlops.runtime.clients import ActorProxy, wake_projector
+from raymlops.runtime.clocks import build_clock
+from raymlops.runtime.endpoints import EndpointReplicas
+from raymlops.runtime.jobs import JobRunner
+from raymlops.runtime.names import FEATURES, METADATA, MONITOR
+from raymlops.runtime.online_views import materialise_lost
+from raymlops.serving.metrics import Family, family_of
+
+__all__ = ["ReconcilerActor"]
+
+_log = logging.getLogger(__name__)
+_RECORDS_EVERY_S = 2.0
+_FEATURES_EVERY_S = 10.0
+_MATERIALISE_S = 600.0
+"""Deadline of bringing one view back: it may be large."""
+_REPLICA = "reconciler"
+"""Stands for a replica's name beside the figures of what was looked at from outside."""
+
+
+class ReconcilerActor:
+    """Keeps endpoints, candidates and runs as they are planned, and takes orders about them."""
+
+    def __init__(self, config: PlatformConfig) -> None:
+        timeout_s = config.cluster.call_timeout.total_seconds()
+        metadata = cast("Metadata", ActorProxy(METADATA, timeout_s))
+        clock = build_clock(config)
+        self._config = config
+        self._metadata = metadata
+        self._reconciler = Reconciler(metadata, Applications(config), config.serving)
+        self._replicas = EndpointReplicas(config)
+        self._operator = EndpointOperator(config.serving, metadata, clock, self._reconciler, self._replicas)
+        deadline_s = config.cluster.run_deadline.total_seconds()
+        self._runs = RunReconciler(metadata, JobRunner(config.home, metadata, clock), deadline_s)
+        loops = {
+            "reconcile": self._reconciler.run,
+            "records": self._keep_records,
+            "features": self._keep_features,
+            "runs": self._end_runs,
+        }
+        for name, loop in loops.items():
+            threading.Thread(target=loop, name=name, daemon=True).start()
+
+    def deploy(
+        self,
+        order: Order,
+        name: str,
+        version: int,
+        service: str | None,
+        replicas: int | None,
+        baseline: Baseline | None,
+    ) -> ServingPlan:
+        """As ``EndpointOperator.deploy``."""
+        return self._told(
+            self._operator.deploy(order, name, version, service=service, replicas=replicas, baseline=baseline)
+        )
+
+    def start_trial(self, order: Order, name: str, trial: Trial) -> ServingPlan:
+        """As ``EndpointOperator.start_trial``."""
+        return self._told(self._operator.start_trial(order, name, trial))
+
+    def promote(self, order: Order, name: str, version: int) -> ServingPlan:
+        """As ``EndpointOperator.promote``."""
+        return self._told(self._operator.promote(order, name, version))
+
+    def rollback(self, order: Order, name: str) -> ServingPlan:
+        """As ``EndpointOperator.rollback``."""
+        return self._told(self._operator.rollback(order, name))
+
+    def block(self, order: Order, name: str, version: int) -> ServingPlan:
+        """As ``EndpointOperator.block``."""
+        return self._told(self._operator.block(order, name, version))
+
+    def unblock(self, order: Order, name: str, version: int) -> ServingPlan:
+        """As ``EndpointOperator.unblock``."""
+        return self._told(self._operator.unblock(order, name, version))
+
+    def undeploy(self, order: Order, name: str) -> ServingPlan:
+        """As ``EndpointOperator.undeploy``."""
+        return self._told(self._operator.undeploy(order, name))
+
+    def retire(self, order: Order, name: str, version: int) -> None:
+        """As ``EndpointOperator.retire``."""
+        self._operator.retire(order, name, version)
+
+    def carry_out(self, plan: ServingPlan) -> ServingPlan:
+        """As ``EndpointOperator.carry_out``."""
+        return self._operator.carry_out(plan)
+
+    def flush(self, name: str) -> int:
+        """Have every replica hand its prediction events over; returns how many rows still wait."""
+        return self._replicas.flush(name)
+
+    def statuses(self) -> list[EndpointStatus]:
+        """How each planned endpoint was at the last look, by model."""
+        return self._reconciler.statuses()
+
+    def _told(self, plan: ServingPlan) -> ServingPlan:
+        wake_projector()
+        return plan
+
+    def _keep_records(self) -> None:
+        _for_ever(_RECORDS_EVERY_S, "records of plans", self._keep_records_once)
+
+    def _keep_records_once(self) -> None:
+        self._operator.catch_up()
+        if self._config.monitoring.metrics.port is not None:
+            monitor: Any = ActorProxy(MONITOR)
+            for status in self._reconciler.statuses():
+                monitor.record_figures(status.model, _REPLICA, _families(status))
+
+    def _keep_features(self) -> None:
+        _for_ever(_FEATURES_EVERY_S, "online features", self._keep_features_once)
+
+    def _keep_features_once(self) -> None:
+        plans = self._metadata.served_plans().values()
+        store = ActorProxy(FEATURES, _MATERIALISE_S)
+        if back := materialise_lost(plans, store):
+            _log.warning("online features were lost and are back: %s", ", ".join(back))
+
+    def _end_runs(self) -> None:
+        _for_ever(_RECORDS_EVERY_S, "runs", self._runs.turn)
+
+
+def _for_ever(every_s: float, what: str, turn: Callable[[], object]) -> None:
+    while True:
+        try:
+            turn()
+        except RaymlopsError as error:
+            _log.warning("%s could not be looked after, next try follows: %s", what, error)
+        except Exception:  # the thread must outlive it
+            _log.exception("%s could not be looked after, next try follows", what)
+        time.sleep(every_s)
+
+
+def _families(status: EndpointStatus) -> list[Family]:
+    levels = {
+        "endpoint_answers": ("Whether callers of the model get answers.", status.answers),
+        "endpoint_as_planned": ("Whether every replica serves the newest plan.", status.as_planned),
+        "endpoint_planned_replicas": ("Replicas that the newest plan names.", status.replicas),
+        "endpoint_answering_replicas": ("Replicas that serve the newest plan.", status.answering),
+    }
+    return [family_of(name, "gauge", text, float(value)) for name, (text, value) in levels.items()]

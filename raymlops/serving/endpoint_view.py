@@ -1,0 +1,61 @@
+"""What is planned and what answers, as the gateway knows it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from raymlops.errors import RaymlopsError, UnavailableError
+from raymlops.records.endpoints import EndpointStatus
+
+__all__ = ["EndpointView", "StatusSource"]
+
+_FRESH_S = 0.5
+_KEEP_S = 60.0
+"""For so long, what was seen holds while nobody looks: the death of who looks is not the death of what answers."""
+_DEADLINE_S = 3.0
+
+
+class StatusSource(Protocol):
+    """Who looks at endpoints: the reconciler."""
+
+    async def statuses(self) -> Sequence[EndpointStatus]:
+        """How each planned endpoint was at the last look."""
+        ...
+
+
+class EndpointView:
+    """The statuses of endpoints, asked for at most twice a second. Belongs to one event loop.
+
+    Args:
+        source: Asked for them.
+        time_s: Monotonic seconds.
+    """
+
+    def __init__(self, source: StatusSource, time_s: Callable[[], float] = time.monotonic) -> None:
+        self._source = source
+        self._time_s = time_s
+        self._told: dict[str, EndpointStatus] = {}
+        self._told_at_s = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def statuses(self) -> Mapping[str, EndpointStatus]:
+        """Model -> its status.
+
+        Raises:
+            UnavailableError: Nobody has looked for too long.
+        """
+        async with self._lock:
+            if self._time_s() - self._told_at_s > _FRESH_S:
+                try:
+                    async with asyncio.timeout(_DEADLINE_S):
+                        told = await self._source.statuses()
+                except (RaymlopsError, TimeoutError) as error:
+                    if self._time_s() - self._told_at_s > _KEEP_S:
+                        raise UnavailableError(f"whether endpoints answer is not known: {error}") from error
+                else:
+                    self._told = {status.model: status for status in told}
+                    self._told_at_s = self._time_s()
+            return self._told

@@ -1,0 +1,37 @@
+"""What ``status`` shows of each model."""
+
+from __future__ import annotations
+
+from raymlops.cli.lifecycle import status_rows
+from raymlops.control import ModelStatus, Phase, join_statuses
+from raymlops.control.controller import ControlStatus
+from raymlops.control.policies import RetrainOutcome, RetrainVerdict
+from raymlops.records.endpoints import EndpointStatus
+from raymlops.testing.control_examples import START
+
+
+def controlled(model: str) -> ControlStatus:
+    verdict = RetrainVerdict(outcome=RetrainOutcome.QUIET, reason="nothing")
+    return ControlStatus(
+        model=model,
+        phase=Phase.SERVING,
+        champion=1,
+        champion_since=START,
+        backup=None,
+        trial=None,
+        run_id="run-1",
+        verdict=verdict,
+    )
+
+
+def test_every_planned_model_has_a_row_with_what_answers_and_why_not() -> None:
+    reason = "plan 2 (version 1) is planned; its endpoint has been starting for 4 s"
+    endpoints = [
+        EndpointStatus(model="a", plan=1, champion=1, replicas=1, answers=True),
+        EndpointStatus(model="b", plan=2, champion=1, replicas=1, reason=reason),
+    ]
+    joined = join_statuses([controlled("a"), controlled("undeployed")], endpoints)
+    assert [(type(one), one.model, one.endpoint) for one in joined] == [(ModelStatus, "a", endpoints[0])]
+    rows = status_rows(joined, endpoints)
+    shown = [(row["model"], row.get("phase"), row["champion"], row["answers"], row["run"]) for row in rows]
+    assert shown == [("a", "serving", 1, "yes", "run-1"), ("b", None, 1, f"no: {reason}", None)]
