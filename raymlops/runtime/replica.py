@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.config.serving import AutoscalingConfig, ServingConfig
-from raymlops.errors import Overloaded, RaymlopsError
+from raymlops.errors import RaymlopsError
 from raymlops.metadata import Metadata
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.clients import ActorProxy, AsyncActorProxy
@@ -33,14 +33,14 @@ from raymlops.runtime.keys import require_keys
 from raymlops.runtime.memory_limit import limit_growth
 from raymlops.runtime.model_fetching import model_files
 from raymlops.runtime.names import METADATA, MONITOR, RECONCILER
+from raymlops.runtime.serve_front import Front
 from raymlops.serving.access import CLOSED, Access
-from raymlops.serving.asgi import Bodies, CallerGone
 from raymlops.serving.endpoint import Endpoint
 from raymlops.serving.endpoint_view import EndpointView
 from raymlops.serving.event_log import EventLog
 from raymlops.serving.follower import PlanFollower
 from raymlops.serving.gateway import Gateway
-from raymlops.serving.http import HttpReply, HttpRequest, error_reply
+from raymlops.serving.http import HttpReply, HttpRequest
 from raymlops.serving.loader import Loader, load_version
 from raymlops.serving.operations import Operations
 from raymlops.serving.protocols import CandidateClient, Columns, Outputs
@@ -72,45 +72,6 @@ _REPORT_UNSEEN_S = 5.0
 """Where there is no metrics page: the monitor looks for lost events all the same."""
 _REPORT_TIMEOUT_S = 10.0
 """How often a replica's figures are sent to the metrics page."""
-
-
-class _Front:
-    """From Serve's requests to a core's answers."""
-
-    def __init__(self, core: Endpoint | Gateway, config: ServingConfig) -> None:
-        self._core = core
-        self._deadline_s = config.deadline.total_seconds()
-        self._bodies = Bodies(config.body_limit_bytes, config.bodies_limit_bytes, self._deadline_s)
-
-    async def answer(self, scope: Scope, receive: Receive) -> Response:
-        try:
-            request = await self._bodies.read(scope, receive)
-        except CallerGone:
-            return Response(status_code=499)
-        except TimeoutError:
-            late = f"the request was not there within {self._deadline_s:g} s"
-            return _Response(error_reply(408, late, connection="close"))
-        except Overloaded as error:
-            return _Response(error_reply(429, str(error), retry_after="1", connection="close"))
-        try:
-            return _Response(await self._core.handle(request))
-        finally:
-            self._bodies.release(request)
-
-
-class _Response(Response):
-    """A reply as it is sent; Starlette's own constructor prepares for what no reply here has, as cookies."""
-
-    def __init__(self, reply: HttpReply) -> None:
-        self._reply = reply
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        del scope, receive
-        status, headers, body, _ = self._reply
-        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        raw.append((b"content-length", b"%d" % len(body)))
-        await send({"type": "http.response.start", "status": status, "headers": raw})
-        await send({"type": "http.response.body", "body": body})
 
 
 class _MonitorSink:
@@ -177,7 +138,7 @@ class ModelReplica:
             labels=sink,
             access=Access(required=keys_required),
         )
-        self._front = _Front(self._endpoint, config.serving)
+        self._front = Front(self._endpoint, config.serving)
         self._keys_required = keys_required
         every_s = config.serving.plan_poll_every.total_seconds()
         self._follower = PlanFollower(self._endpoint, self._metadata, every_s, also=self._refresh_keys)
@@ -302,7 +263,7 @@ class GatewayReplica:
             config=serving,
             access=Access(required=required),
         )
-        self._front = _Front(self._gateway, serving)
+        self._front = Front(self._gateway, serving)
         self._keys: asyncio.Task[None] | None = None
         if required:
             self._keys = asyncio.create_task(self._follow_keys(serving.plan_poll_every.total_seconds()))
