@@ -50,6 +50,9 @@ _SPARE_FILES = 600
 """File numbers that are no connection: listeners, pipes, logs."""
 _HEADER_S, _IDLE_S, _MARGIN_S = 10.0, 30.0, 2.0
 
+_FALLBACK = re.compile(r"^\s*server\s+SERVE_PROXY_ACTOR-fallback")
+"""Serve's own proxy, asked where an application has no replica: it keeps the caller waiting until there is one, and
+answers 404 for what it has not heard of yet. Without it HAProxy answers 503 at once."""
 _ERROR_FILE = re.compile(r"^\s*errorfile\s")
 _REPLIES = {
     400: ("400 Bad Request", "this is no HTTP request that can be answered"),
@@ -107,7 +110,8 @@ def bounded(config: str, limits: Limits, open_files: int) -> str:
     The head of a request has to arrive within 10 s, or the deadline where that is shorter; an idle connection is closed
     after 30 s. One address gets half of all connections at most, so that others always get in. Serve's own paths are
     answered 404, except for the health check, which load balancers ask. No connection is upgraded to anything. Where no
-    application is known, Ray is not up yet: that is 503, never 404.
+    application is known, Ray is not up yet: that is 503, never 404. Where an application has no replica, it is 503 at
+    once.
 
     Args:
         config: As Ray writes it.
@@ -147,6 +151,8 @@ def bounded(config: str, limits: Limits, open_files: int) -> str:
     lines, section = [], ""
     for line in config.splitlines():
         if _OURS.match(line) is not None and section in ("global", "defaults"):
+            continue
+        if _FALLBACK.match(line) is not None:
             continue
         is_lost = section == "default_backend" and _NOT_FOUND.match(line) is not None
         lines.append(

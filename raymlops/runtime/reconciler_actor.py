@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.control.operator import EndpointOperator
 from raymlops.control.reconciler import Reconciler
 from raymlops.control.run_reconcile import RunReconciler
-from raymlops.errors import RaymlopsError
 from raymlops.metadata import Metadata
 from raymlops.records.endpoints import EndpointStatus
 from raymlops.records.orders import Order
@@ -27,6 +25,8 @@ from raymlops.runtime.endpoints import EndpointReplicas
 from raymlops.runtime.jobs import JobRunner
 from raymlops.runtime.names import FEATURES, METADATA, MONITOR
 from raymlops.runtime.online_views import materialise_lost
+from raymlops.runtime.supervisor import keep_supervisor
+from raymlops.runtime.threads import Repeating
 from raymlops.serving.metrics import Family, family_of
 
 __all__ = ["ReconcilerActor"]
@@ -34,6 +34,7 @@ __all__ = ["ReconcilerActor"]
 _log = logging.getLogger(__name__)
 _RECORDS_EVERY_S = 2.0
 _FEATURES_EVERY_S = 10.0
+_SUPERVISOR_EVERY_S = 2.0
 _MATERIALISE_S = 600.0
 """Deadline of bringing one view back: it may be large."""
 _REPLICA = "reconciler"
@@ -54,14 +55,13 @@ class ReconcilerActor:
         self._operator = EndpointOperator(config.serving, metadata, clock, self._reconciler, self._replicas)
         deadline_s = config.cluster.run_deadline.total_seconds()
         self._runs = RunReconciler(metadata, JobRunner(config.home, metadata, clock), deadline_s)
-        loops = {
-            "reconcile": self._reconciler.run,
-            "records": self._keep_records,
-            "features": self._keep_features,
-            "runs": self._end_runs,
-        }
-        for name, loop in loops.items():
-            threading.Thread(target=loop, name=name, daemon=True).start()
+        threading.Thread(target=self._reconciler.run, name="reconcile", daemon=True).start()
+        self._upkeep = [
+            Repeating("records", self._keep_records, _RECORDS_EVERY_S),
+            Repeating("features", self._keep_features, _FEATURES_EVERY_S),
+            Repeating("runs", self._runs.turn, _RECORDS_EVERY_S),
+            Repeating("supervisor", partial(keep_supervisor, config.home), _SUPERVISOR_EVERY_S),
+        ]
 
     def deploy(
         self,
@@ -122,9 +122,6 @@ class ReconcilerActor:
         return plan
 
     def _keep_records(self) -> None:
-        _for_ever(_RECORDS_EVERY_S, "records of plans", self._keep_records_once)
-
-    def _keep_records_once(self) -> None:
         self._operator.catch_up()
         if self._config.monitoring.metrics.port is not None:
             monitor: Any = ActorProxy(MONITOR)
@@ -132,27 +129,9 @@ class ReconcilerActor:
                 monitor.record_figures(status.model, _REPLICA, _families(status))
 
     def _keep_features(self) -> None:
-        _for_ever(_FEATURES_EVERY_S, "online features", self._keep_features_once)
-
-    def _keep_features_once(self) -> None:
         plans = self._metadata.served_plans().values()
-        store = ActorProxy(FEATURES, _MATERIALISE_S)
-        if back := materialise_lost(plans, store):
+        if back := materialise_lost(plans, ActorProxy(FEATURES, _MATERIALISE_S)):
             _log.warning("online features were lost and are back: %s", ", ".join(back))
-
-    def _end_runs(self) -> None:
-        _for_ever(_RECORDS_EVERY_S, "runs", self._runs.turn)
-
-
-def _for_ever(every_s: float, what: str, turn: Callable[[], object]) -> None:
-    while True:
-        try:
-            turn()
-        except RaymlopsError as error:
-            _log.warning("%s could not be looked after, next try follows: %s", what, error)
-        except Exception:  # the thread must outlive it
-            _log.exception("%s could not be looked after, next try follows", what)
-        time.sleep(every_s)
 
 
 def _families(status: EndpointStatus) -> list[Family]:

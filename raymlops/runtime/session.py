@@ -204,10 +204,10 @@ def _dashboard_url() -> str | None:
 
 def _is_up() -> bool:
     """Whether every control actor is on the cluster that this process is connected to."""
-    from raymlops.runtime.names import CONTROLLER, FEATURES, METADATA, MONITOR
+    from raymlops.runtime.names import CONTROLLER, FEATURES, METADATA, MONITOR, RECONCILER
 
     there = {actor["name"] for actor in list_named_actors(all_namespaces=True) if actor["namespace"] == NAMESPACE}
-    return {CONTROLLER, FEATURES, METADATA, MONITOR} <= there
+    return {CONTROLLER, FEATURES, METADATA, MONITOR, RECONCILER} <= there
 
 
 def _checked(address: str) -> str:

@@ -36,7 +36,7 @@ from raymlops.runtime.home_note import (
     supervisor_of,
 )
 
-__all__ = ["Boot", "ensure_supervisor", "main", "run_boot", "verdict"]
+__all__ = ["Boot", "ensure_supervisor", "keep_supervisor", "main", "run_boot", "verdict"]
 
 _log = logging.getLogger(__name__)
 
@@ -317,6 +317,13 @@ def ensure_supervisor(home: Path) -> None:
         )
     if done.returncode != 0:
         raise UnavailableError(f"the supervisor did not start (see {home / 'supervisor.log'})")
+
+
+def keep_supervisor(home: Path) -> None:
+    """Start the supervisor of a local platform again where it is gone, unless the platform is being stopped."""
+    note, progress = noted_cluster(home), noted_progress(home)
+    if note is not None and not note.foreign and progress is not None and progress.phase != "stopping":
+        ensure_supervisor(home)
 
 
 def main(home: Path) -> int:

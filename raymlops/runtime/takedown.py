@@ -25,6 +25,7 @@ from raymlops.errors import RaymlopsError, UnavailableError
 from raymlops.runtime import cluster, head
 from raymlops.runtime.clients import NAMESPACE
 from raymlops.runtime.home_note import ClusterNote, forget_cluster, noted_cluster
+from raymlops.runtime.names import RECONCILER
 
 __all__ = ["drain", "take_down"]
 
@@ -60,6 +61,7 @@ def take_down(home: Path, tell: Callable[[str], None] = lambda _: None) -> int:
         return cluster.stop_local(home)
     if note.foreign:
         with _connected(note, home):
+            _end_actor(RECONCILER)  # it would bring back what is taken off
             _drain_or_tell(tell)
             removed = _take_off(note)
         forget_cluster(home)
@@ -67,6 +69,7 @@ def take_down(home: Path, tell: Callable[[str], None] = lambda _: None) -> int:
     if {"gcs", "raylet"} <= set(head.core_processes(note)):
         try:
             with _connected(note, home):
+                _end_actor(RECONCILER)  # a replica that is drained answers no more, and would be replaced
                 _drain_or_tell(tell)
         except RaymlopsError as error:
             tell(f"the cluster does not answer, so that events may be lost: {error}")
@@ -139,9 +142,17 @@ def _take_off(note: ClusterNote) -> int:
             removed += 1
     for actor in list_named_actors(all_namespaces=True):
         if actor["namespace"] == NAMESPACE:
-            ray.kill(ray.get_actor(actor["name"], namespace=NAMESPACE))
+            _end_actor(actor["name"])
             removed += 1
     return removed
+
+
+def _end_actor(name: str) -> None:
+    """Kill a control actor for good, if it is there."""
+    try:
+        ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=True)
+    except ValueError:
+        return
 
 
 def _in_thread(call: Callable[[], T]) -> Future[T]:

@@ -41,6 +41,14 @@ def test_only_what_serves_callers_stays_open() -> None:
     assert binds[2][2:] == ["proto", "h2"]
 
 
+def test_where_no_replica_is_nobody_is_kept_waiting() -> None:
+    fallback = "    server SERVE_PROXY_ACTOR-fallback-ab12 127.0.0.1:37877 check backup"
+    config = CONFIG.replace("    server one", f"{fallback}\n    server one")
+    told = bounded(config, Limits(10.0, 60.0), 4096)
+    assert "fallback" not in told
+    assert "    server one 127.0.0.1:30000 check" in told.splitlines()
+
+
 def test_everything_else_is_left_as_it_is() -> None:
     before, after = CONFIG.splitlines(), closed(CONFIG).splitlines()
     changed = [(old.strip(), new.strip()) for old, new in zip(before, after, strict=True) if old != new]
