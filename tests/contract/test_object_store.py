@@ -207,7 +207,7 @@ def test_a_training_set_is_the_same_after_all_that_may_happen_to_its_tables(
         assert again.table().equals(one.table())
         assert (again.manifest, again.code_changed) == (one.manifest, False)
     assert store.ingest("v", rows((-HOUR, 1.0)), ingest_id="after").duplicate is False
-    assert store.ingest("v", rows((-HOUR, 1.0)), ingest_id="before 0").duplicate is True
+    assert store.ingest("v", rows((-HOUR, 0.0)), ingest_id="before 0").duplicate is True
     assert place.tables().read("v", columns=[SEQUENCE])[SEQUENCE].to_pylist() == list(range(10))
 
 
