@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show
+from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
 
 __all__ = ["app"]
 
@@ -20,6 +21,30 @@ def triggers(json: JsonOption = False, config: ConfigOption = None) -> None:
     """What the retraining policy says about each model, as of the last turn."""
     with platform(config) as connected:
         show(connected.control.status(), ["model", "phase", "champion", "verdict", "problem"], as_json=json)
+
+
+@app.command()
+@one_line_errors
+def why(
+    model: str,
+    at: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d"], help="Now, if left out.")
+    ] = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """What stands against a retraining, what ends it and when; at another instant, what stood against it then."""
+    with platform(config) as connected:
+        found = connected.control.why(model, None if at is None else at.replace(tzinfo=at.tzinfo or UTC))
+    if json:
+        show_json(found)
+        return
+    console.print(f"{found.model}: version {found.champion} since {found.champion_since}: {found.phase}", markup=False)
+    console.print(f"policy: {found.verdict.reason}", markup=False)
+    if not found.reasons:
+        console.print("nothing stands against a retraining")
+    else:
+        show(found.reasons, ["text", "remedy", "until"], as_json=False)
 
 
 @app.command()

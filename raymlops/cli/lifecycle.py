@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,13 +16,17 @@ from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_erro
 from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, UnavailableError
-from raymlops.platform import connect
+from raymlops.platform import Platform, connect
 from raymlops.records.endpoints import EndpointStatus
 
 if TYPE_CHECKING:
     from raymlops.control import ModelStatus
 
 __all__ = ["add_to"]
+
+_LOOK_S = 0.5
+_TOLD = ("held_up", "paused", "disabled", "clock_set_back", "broken_data", "features_differ", "budget")
+"""What stands against a retraining and does not pass by itself; `raymlops control why MODEL` tells all of it."""
 
 
 @one_line_errors
@@ -40,7 +45,10 @@ def up(
     started = connect(address, settings, tell=_tell)
     if config is not None or port is not None:
         _tell_differences(settings, started.config)
+    silent = _await_endpoints(started)
     console.print(f"the platform answers at {started.url}")
+    for status in silent:
+        console.print(f"{status.model} does not answer: {status.reason or 'it is starting'}", markup=False)
     for name in started.lacking:
         console.print(f"the cluster lacks the fast setting {name}: set it before `ray start`")
     for exposed in started.exposed:
@@ -51,6 +59,21 @@ def up(
 
 def _tell(stage: str) -> None:
     console.print(f"  {stage} ...", markup=False, highlight=False)
+
+
+def _await_endpoints(started: Platform) -> list[EndpointStatus]:
+    """Wait until every model that a plan names answers; returns those that do not within ``serving.deploy_timeout``."""
+    deadline = time.monotonic() + started.config.serving.deploy_timeout.total_seconds()
+    told: tuple[int, int] | None = None
+    while True:
+        statuses = started.endpoints.status()
+        silent = [status for status in statuses if not status.answers]
+        if not silent or time.monotonic() > deadline:
+            return silent
+        if told != (counts := (len(statuses) - len(silent), len(statuses))):
+            told = counts
+            _tell(f"{told[0]} of {told[1]} models answer")
+        time.sleep(_LOOK_S)
 
 
 def _tell_differences(asked: PlatformConfig, runs: PlatformConfig) -> None:
@@ -125,6 +148,19 @@ def status(json: JsonOption = False, config: ConfigOption = None) -> None:
         console.print(f"the platform {state} at {connected.url}")
         columns = ["model", "phase", "champion", "answers", "backup", "blocked", "run", "problem"]
         show(status_rows(rows, endpoints), columns, as_json=False)
+        for row in rows:
+            for told in _troubles(row):
+                console.print(f"{row.model}: {told}", markup=False)
+
+
+def _troubles(row: ModelStatus) -> list[str]:
+    """What an operator has to know of a model beside its row, in sentences."""
+    told = [f"{reason.text}; {reason.remedy}" for reason in row.reasons if reason.kind in _TOLD]
+    if row.dropped_events:
+        told.append(f"{row.dropped_events} prediction events were lost")
+    if row.out_of_bounds_events:
+        told.append(f"{row.out_of_bounds_events} events have instants that make no sense, and are in no window")
+    return told
 
 
 def status_rows(models: Sequence[ModelStatus], endpoints: Sequence[EndpointStatus]) -> list[dict[str, object]]:

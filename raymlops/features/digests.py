@@ -37,7 +37,9 @@ class RowsDigest:
         self._sum = 0
 
     def update(self, table: Any) -> None:
-        """Take in rows."""
+        """Take in rows; a table without any says nothing, for the types of its columns may be a guess."""
+        if not table.num_rows:
+            return
         self._rows += table.num_rows
         self._columns.update(f"{field.name}\x00{field.type}" for field in table.schema)
         for batch in table.to_batches(max_chunksize=_BATCH_ROWS):

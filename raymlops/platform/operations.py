@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from raymlops.records.runs import Run, RunStatus
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from raymlops.control import Backtested, Decision, ModelStatus
+    from raymlops.control import Backtested, Decision, ModelStatus, Why
 
 __all__ = ["Control", "Delivery", "Ledger", "Runs"]
 
@@ -81,6 +82,18 @@ class Control(Subject):
     def status(self) -> list[ModelStatus]:
         """What the controller's last turn saw, by model, and whether its endpoint answers."""
         return self._services.endpoints.model_statuses()
+
+    def why(self, model: str, at: datetime | None = None) -> Why:
+        """Tell what was served at an instant, what the policy said, and what stood against a retraining.
+
+        Args:
+            model: Name of the model.
+            at: The instant; now, if left out.
+
+        Raises:
+            NotFoundError: The model had no serving plan yet.
+        """
+        return self._services.controller.why(model, at)
 
     def pause(self, model: str | None = None, *, reason: str = "on demand") -> LedgerEntry:
         """Decide nothing more about a model, or about all, until resumed."""

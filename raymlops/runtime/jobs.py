@@ -141,8 +141,11 @@ class JobRunner:
         return time.time() - at > _SUBMIT_TIMEOUT_S
 
     def reconcile(self, run: Run) -> Run:
-        """Bring a run to its end whose job ended without saying so (killed, crashed, never started)."""
-        if run.status.final:
+        """Bring a run to its end whose job ended without saying so (killed, crashed, never started).
+
+        A run without a bundle, as batch scoring is one, runs in whatever process asked for it, and is left alone.
+        """
+        if run.status.final or run.bundle is None:
             return run
         status = self._status(run.id)
         if status is None and run.status == RunStatus.PENDING and not self._is_forgotten(run.id):

@@ -334,6 +334,9 @@ def main(home: Path) -> int:
         if time.monotonic() > deadline:
             return 0
         time.sleep(0.05)
+    # Whoever stops a platform notes so, then looks for the lock: one of the two sees the other.
+    if (progress := noted_progress(home)) is None or progress.phase == "stopping":
+        return 0
     # The fork shares the lock, so that there is a supervisor from the moment at which this process ends.
     if os.fork():
         os._exit(0)

@@ -120,7 +120,8 @@ def test_metrics_are_scraped_from_the_monitor(platform: Platform) -> None:
         port = probe.getsockname()[1]
     metadata: Any = ActorProxy("metadata")
     now = platform.clock.now()
-    metadata.put_plan(ServingPlan(model="measured", number=1, champion=1, created_at=now))
+    # planned to be served by nobody, so that the reconciler starts no endpoint for files that are not there
+    metadata.put_plan(ServingPlan(model="measured", number=1, champion=1, served=False, created_at=now))
     window = WindowRecord(model="measured", start=now - timedelta(hours=1), end=now, champion=1, rows=77)
     metadata.put_window(window, b"")
     config = with_monitoring(platform, metrics=MetricsConfig(port=port))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -15,6 +14,8 @@ import psutil
 import pytest
 
 from raymlops.config.platform import PlatformConfig
+from raymlops.runtime.head import processes_of
+from raymlops.runtime.home_note import ClusterNote, note_cluster, noted_cluster, noted_progress, supervisor_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
@@ -29,17 +30,6 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _of_session(leader: int) -> list[int]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
-        except (ProcessLookupError, psutil.NoSuchProcess):
-            continue
-    return found
 
 
 def test_a_taken_port_is_one_line_and_nothing_is_started(tmp_path: Path) -> None:
@@ -79,14 +69,15 @@ def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 def test_another_ray_version_is_refused_in_one_line(tmp_path: Path) -> None:
     from raymlops.errors import ConfigError
-    from raymlops.runtime import cluster
     from raymlops.runtime.session import open_session
 
-    stand_in = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
+    stand_in = subprocess.Popen(
+        [sys.executable, "-c", "input()", "/raylet"], stdin=subprocess.PIPE, start_new_session=True
+    )
     try:
         created = psutil.Process(stand_in.pid).create_time()
-        info = cluster.ClusterInfo("0", "127.0.0.1:1", "http://127.0.0.1:1", 1, "2.59.0", "3.11", stand_in.pid, created)
-        (tmp_path / "cluster.json").write_text(json.dumps(vars(info)))
+        note = ClusterNote("0", "127.0.0.1:1", None, 1, "2.59.0", "3.11", stand_in.pid, created)
+        note_cluster(tmp_path, note)
         with pytest.raises(ConfigError, match=r"the running cluster has Ray 2\.59\.0, this is"):
             open_session(PlatformConfig(home=tmp_path))
     finally:
@@ -95,19 +86,28 @@ def test_another_ray_version_is_refused_in_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("after", ["start", "head"])
 def test_ctrl_c_leaves_no_process(tmp_path: Path, after: str) -> None:
-    """Interrupted right at the start, and once the head is up."""
+    """Interrupted while the head starts, and once it is up."""
     started = subprocess.Popen(
         [*CLI, "up"], env=_environment(tmp_path, _free_port()), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    note, log = tmp_path / "cluster.json", tmp_path / "cluster.log"
-    deadline = time.monotonic() + 60
-    while not note.exists() or (after == "head" and b"Ray runtime started" not in log.read_bytes()):
-        assert time.monotonic() < deadline
-        assert started.poll() is None
-        time.sleep(0.02)
-    leader = json.loads(note.read_text())["head_pid"]
-    started.send_signal(signal.SIGINT)
-    started.communicate(timeout=90)
-    assert started.returncode != 0
-    assert _of_session(leader) == []
-    assert not note.exists()
+    try:
+        deadline = time.monotonic() + 120
+        seen: tuple[ClusterNote | None, str] = (None, "")
+        while seen[0] is None or (after == "head" and "control actors" not in seen[1]):
+            assert time.monotonic() < deadline
+            assert started.poll() is None
+            time.sleep(0.02)
+            progress = noted_progress(tmp_path)
+            seen = noted_cluster(tmp_path), "" if progress is None else progress.doing
+        note = seen[0]
+        assert note is not None
+        started.send_signal(signal.SIGINT)
+        started.communicate(timeout=90)
+        assert started.returncode != 0
+        assert processes_of(note) == []
+        assert supervisor_of(tmp_path) is None
+        assert noted_cluster(tmp_path) is None
+    finally:
+        if started.poll() is None:
+            started.kill()
+            started.communicate(timeout=30)

@@ -15,6 +15,9 @@ import psutil
 import pytest
 import requests
 
+from raymlops.runtime.head import ROLES, core_processes, processes_of
+from raymlops.runtime.home_note import noted_cluster, noted_progress, supervisor_of
+
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 CLI = [sys.executable, "-m", "raymlops.cli.main"]
@@ -51,21 +54,23 @@ class Own:
 
     def kill_everything(self) -> None:
         """SIGKILL of every process of the cluster, at once."""
-        import orjson
-
-        note = orjson.loads((self.home / "cluster.json").read_bytes())
-        ours = []
-        for process in psutil.process_iter():
-            try:
-                if os.getsid(process.pid) == note["head_pid"] or (
-                    process.environ().get("RAYMLOPS_CLUSTER") == note["cluster_id"]
-                ):
-                    ours.append(process)
-            except (psutil.Error, ProcessLookupError, PermissionError):
-                continue
+        note, supervisor = noted_cluster(self.home), supervisor_of(self.home)
+        assert note is not None
+        assert supervisor is not None
+        ours = [psutil.Process(supervisor), *processes_of(note)]
         for process in ours:
             os.kill(process.pid, signal.SIGKILL)
         psutil.wait_procs(ours, timeout=20)
+
+    def core(self) -> dict[str, psutil.Process]:
+        """The processes of the head, by role."""
+        note = noted_cluster(self.home)
+        return {} if note is None else core_processes(note)
+
+    def progress(self) -> tuple[str, int]:
+        """What the supervisor says: the phase, and how often it started the platform again."""
+        noted = noted_progress(self.home)
+        return ("", -1) if noted is None else (noted.phase, noted.restarts)
 
 
 DEPLOY = """
@@ -108,6 +113,21 @@ def test_what_was_served_is_served_again_after_a_stop_and_after_the_death_of_eve
         own.run("up")
         own.becomes(lambda: all_answer(own), [200] * 3)
     assert "yes" in own.run("status")
+
+
+def test_the_death_of_the_raylet_and_of_the_supervisor_is_mended_by_nobody(own: Own) -> None:
+    """The reconciler starts a supervisor, the supervisor starts the cluster."""
+    first = supervisor_of(own.home)
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    own.becomes(lambda: supervisor_of(own.home) not in (None, first), True)
+    own.becomes(own.progress, ("up", 0))
+    os.kill(own.core()["dashboard"].pid, signal.SIGKILL)
+    own.becomes(lambda: set(own.core()), set(ROLES))
+    assert all_answer(own) == [200] * 3
+    os.kill(own.core()["raylet"].pid, signal.SIGKILL)
+    own.becomes(own.progress, ("up", 1))
+    own.becomes(lambda: all_answer(own), [200] * 3)
 
 
 def test_what_does_not_fit_is_refused_before_it_starts(own: Own) -> None:

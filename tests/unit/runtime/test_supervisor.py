@@ -9,9 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError
 from raymlops.runtime import head, supervisor
-from raymlops.runtime.home_note import noted_progress, supervisor_of
+from raymlops.runtime.home_note import (
+    Progress,
+    note_config,
+    note_progress,
+    noted_cluster,
+    noted_progress,
+    supervisor_of,
+)
 
 RESPAWNED = {"dashboard", "log monitor", "autoscaler", "client server"}
 
@@ -32,9 +40,10 @@ def test_the_error_of_a_start_keeps_its_class() -> None:
 
 
 def test_a_supervisor_without_a_configuration_says_so_and_ends(tmp_path: Path) -> None:
+    note_progress(tmp_path, Progress("starting"))
     supervisor.ensure_supervisor(tmp_path)
     deadline = time.monotonic() + 60
-    while (progress := noted_progress(tmp_path)) is None:
+    while (progress := noted_progress(tmp_path)) is None or progress.phase == "starting":
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert progress.phase == "failed"
@@ -42,6 +51,17 @@ def test_a_supervisor_without_a_configuration_says_so_and_ends(tmp_path: Path) -
     while supervisor_of(tmp_path) is not None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("noted", [None, Progress("stopping")])
+def test_nobody_supervises_what_is_being_stopped(tmp_path: Path, noted: Progress | None) -> None:
+    """An ``up`` that is interrupted stops what it began, while the supervisor that it asked for is still on its way."""
+    note_config(PlatformConfig(home=tmp_path))
+    if noted is not None:
+        note_progress(tmp_path, noted)
+    supervisor.ensure_supervisor(tmp_path)
+    assert supervisor_of(tmp_path) is None
+    assert noted_cluster(tmp_path) is None
 
 
 def test_a_supervisor_that_cannot_start_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
