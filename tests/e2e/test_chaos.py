@@ -52,7 +52,6 @@ def test_every_process_that_is_killed_comes_back_by_itself(report: dict[str, Any
     assert [(row["victim"], row["wanting"]) for row in kills if row["not_repaired"] or row["interventions"]] == []
 
 
-@pytest.mark.xfail(strict=True, reason="after the loss of all processes `up` does not bring back what was served")
 def test_after_the_loss_of_every_process_up_is_enough(report: dict[str, Any]) -> None:
     (tree,) = _kills(report, tree=True)
     assert (tree["not_repaired"], tree["interventions"], tree["wanting"]) == (0, 0, [])
