@@ -24,6 +24,8 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.features import FeatureReader
 from raymlops.features.bucketed import bucket_numbers
 from raymlops.runtime import cluster
+from raymlops.runtime.head import processes_of
+from raymlops.runtime.home_note import ClusterNote
 from raymlops.runtime.join_tasks import RayTasks, join_tasks
 
 SIZES = ((1_000_000, 5_000_000), (20_000_000, 100_000_000))
@@ -53,11 +55,11 @@ def _in_new_process(*arguments: object) -> dict[str, Any]:
 
 def _join(root: Path, spine_rows: int, rows: int, keys: int) -> dict[str, Any]:
     spine = spine_of(spine_rows, keys)
-    with local_cluster(root / "home") as (config, head):
+    with local_cluster(root / "home") as (config, note):
         tasks = join_tasks(config.features.model_copy(update={"join_tasks_from_rows": 1}))
         reader = FeatureReader(root, clock=SystemClock(), join_tasks=tasks)
         _start_workers()
-        with peaks_of(head) as peaks:
+        with peaks_of(note) as peaks:
             started = time.perf_counter()
             joined = reader.training_set("all", spine, name="large").table()
             elapsed_s = time.perf_counter() - started
@@ -73,16 +75,16 @@ def _join(root: Path, spine_rows: int, rows: int, keys: int) -> dict[str, Any]:
 
 
 @contextmanager
-def local_cluster(home: Path) -> Iterator[tuple[PlatformConfig, psutil.Process]]:
-    """A cluster of this machine's cores, and its head's process; this process is attached to it."""
+def local_cluster(home: Path) -> Iterator[tuple[PlatformConfig, ClusterNote]]:
+    """A cluster of this machine's cores, and its note; this process is attached to it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     config = load_config(None, environ={}, overrides={"home": str(home), "serving": {"port": port}})
     started = cluster.start_local(config)
     try:
-        cluster.attach(started.address, home)
-        yield config, psutil.Process(started.head_pid)
+        cluster.attach(started, home)
+        yield config, started
     finally:
         ray.shutdown()
         cluster.stop_local(home)
@@ -102,14 +104,14 @@ def _rows(table: Any) -> int:
 
 
 @contextmanager
-def peaks_of(head: psutil.Process) -> Iterator[dict[str, Any]]:
+def peaks_of(note: ClusterNote) -> Iterator[dict[str, Any]]:
     """Largest memory of this process and of any worker, in MiB, with and without what is shared between processes."""
     peaks: dict[str, Any] = {}
     stop = threading.Event()
 
     def watch() -> None:
         while not stop.wait(0.1):
-            for process, role in _processes(head):
+            for process, role in _processes(note):
                 for kind, size in _memory(process).items():
                     name = f"{role}_{kind}_mib"
                     peaks[name] = max(peaks.get(name, 0), size // _MIB)
@@ -123,9 +125,9 @@ def peaks_of(head: psutil.Process) -> Iterator[dict[str, Any]]:
         watcher.join()
 
 
-def _processes(head: psutil.Process) -> Iterator[tuple[psutil.Process, str]]:
+def _processes(note: ClusterNote) -> Iterator[tuple[psutil.Process, str]]:
     yield psutil.Process(), "driver"
-    for process in head.children(recursive=True):
+    for process in processes_of(note):
         try:
             if process.name().startswith("ray::"):
                 yield process, "worker"

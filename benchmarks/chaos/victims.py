@@ -44,7 +44,8 @@ KINDS = (
     Kind("monitor", r"^ray::MonitorActor", 0),
     Kind("controller", r"^ray::ControllerService", 0),
     Kind("notifier", r"^ray::NotifierActor", 0),
-    Kind("projector", r"^ray::ProjectorService", 0),
+    Kind("projector", r"^ray::ProjectorActor", 0),
+    Kind("reconciler", r"^ray::ReconcilerActor", 0),
     Kind("Serve controller", r"^ray::ServeController", 0),
     Kind("HAProxy manager", r"^ray::HAProxyManager", 0),
     Kind("fallback proxy", r"^ray::ProxyActor", 0),
@@ -132,7 +133,7 @@ def members(home: Path, supervisor: re.Pattern[str]) -> list[Process]:
 def _is_marked(
     process: psutil.Process, note: dict[str, object], home: Path, title: str, supervisor: re.Pattern[str]
 ) -> bool:
-    if note and os.getsid(process.pid) == note.get("head_pid"):
+    if note and os.getsid(process.pid) == note.get("session_id"):
         return True
     environment = process.environ()
     if note and environment.get(_MARKER) == note.get("cluster_id"):

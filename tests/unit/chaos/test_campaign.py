@@ -75,7 +75,7 @@ def test_a_process_is_of_one_kind() -> None:
 
 def test_only_the_platform_of_a_home_is_found(tmp_path: Path) -> None:
     """A process with the marker of the home's cluster is a member; with another's, or with none, it is not."""
-    (tmp_path / "cluster.json").write_text('{"head_pid": -1, "cluster_id": "c0ffee"}')
+    (tmp_path / "cluster.json").write_text('{"session_id": -1, "cluster_id": "c0ffee"}')
     marks = ({"RAYMLOPS_CLUSTER": "c0ffee"}, {"RAYMLOPS_CLUSTER": "0ther"}, {})
     started = [
         subprocess.Popen(
