@@ -13,7 +13,7 @@ import pytest
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(540)]
 
 ROOT = Path(__file__).parents[2]
-KINDS = ("metadata", "controller", "Serve controller", "one of two replicas", "HAProxy")
+KINDS = ("reconciler", "one of two replicas", "HAProxy")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         campaign.wait(60)
     assert campaign.returncode in {0, 1}, told[-3000:]
     found: dict[str, Any] = json.loads((out / "report.json").read_text())
-    assert found["requests"] > 1000
+    assert found["requests"] > 500
     assert found["acknowledged"] > 20
     return found
 

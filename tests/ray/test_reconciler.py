@@ -130,6 +130,7 @@ def test_the_death_of_the_raylet_and_of_the_supervisor_is_mended_by_nobody(own: 
     own.becomes(lambda: all_answer(own), [200] * 3)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_before_it_starts(own: Own) -> None:
     own.run("third", "fourth", code=DEPLOY)  # four times 0.25 of one CPU
     with pytest.raises(
