@@ -116,7 +116,7 @@ def _attacks(port: int, key: str) -> dict[str, Callable[[], str]]:
         "an id of 8 MB": lambda: post(long_id),
         "1,000 rows, again and again": lambda: post(many),
         "a header of 20 kB": lambda: post(b"{}", **{"X-Sticky-Key": "k" * 20_000}),
-        "orders it has no key for": lambda: post(b"{}", "../../repository/models/hostile/unload"),
+        "a path that climbs to an order": lambda: post(b"{}", "../../repository/models/hostile/unload"),
         "4,200 idle connections": idle,
     }
 
