@@ -173,7 +173,9 @@ class JobService:
 
 class Records:
     def __init__(self) -> None:
-        self.run = Run(id="mine", pipeline="p", status=RunStatus.RUNNING, created_at=SystemClock().now())
+        self.run = Run(
+            id="mine", pipeline="p", bundle="b" * 64, status=RunStatus.RUNNING, created_at=SystemClock().now()
+        )
 
     def get_run(self, run_id: str) -> Run:
         return self.run
