@@ -274,8 +274,9 @@ def _head_environment(config: PlatformConfig, cluster_id: str, directory: Path, 
 
 
 def _own_environment() -> Mapping[str, str]:
-    """This process's environment without what names another cluster."""
-    return {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")}
+    """This process's environment without what names another cluster; a job's ``python`` is this interpreter."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")}
+    return {**kept, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])}
 
 
 def _guarded_haproxy(config: PlatformConfig, directory: Path) -> dict[str, str]:
