@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from raymlops.runtime.head import processes_of
+from raymlops.runtime.home_note import noted_cluster
+
 if TYPE_CHECKING:
     from raymlops.platform import Platform
 
@@ -22,9 +25,13 @@ PER_WEEK = 350
 BAD_AFTER, KILL_METADATA_AFTER, KILL_CONTROLLER_AFTER = 10, 2, 3
 
 
-def _kill_actor(class_name: str) -> None:
+def _kill_actor(platform: Platform, class_name: str) -> None:
     """SIGKILL the process of a control actor, as the kernel would when memory runs out."""
-    found = [p for p in psutil.process_iter(["name", "cmdline"]) if class_name in " ".join(p.info["cmdline"] or ())]
+    note = noted_cluster(platform.config.home)
+    assert note is not None
+    # on a cluster of somebody else processes carry no sign of the platform
+    ours = psutil.process_iter() if note.foreign else processes_of(note)
+    found = [process for process in ours if class_name in " ".join(process.cmdline())]
     assert len(found) == 1, f"one process of {class_name} runs, got {found}"
     os.kill(found[0].pid, signal.SIGKILL)
 
@@ -50,9 +57,9 @@ def story(platform: Platform, flights_project: Path) -> Any:
             async for week in replayed.weeks(WEEKS):
                 story.add(week)
                 if week.number == KILL_METADATA_AFTER:
-                    _kill_actor("MetadataActor")
+                    _kill_actor(platform, "MetadataActor")
                 if week.number == KILL_CONTROLLER_AFTER:
-                    _kill_actor("ControllerService")
+                    _kill_actor(platform, "ControllerService")
                 if week.number == BAD_AFTER:
                     story.bad_version = await asyncio.to_thread(start_bad_trial, platform, 7)
 
