@@ -62,5 +62,5 @@ class FoldedLedger:
             decision = decision_of(entry)
             if decision is not None:
                 self._rollouts[entry.subject] = self._rollouts.get(entry.subject, Rollout()).apply(decision)
-        except Exception as error:
+        except Exception as error:  # whatever it is: it stops its own subject, which says so, and no other
             self._unreadable[entry.subject] = f"entry {entry.sequence}: {type(error).__name__}: {error}"

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from raymlops.errors import RaymlopsError
@@ -117,7 +118,7 @@ class RunReconciler:
             return []
         for run in open_runs:
             if run.id not in alive:
-                self._try(run.id, lambda run=run: self._jobs.reconcile(run))  # type: ignore[misc]
+                self._try(run.id, partial(self._jobs.reconcile, run))
         ids, now_s = {run.id for run in open_runs}, self._time_s()
         ended = {run_id for run_id in alive if run_id not in ids and self._has_ended(run_id)}
         self._ended = {run_id: self._ended.get(run_id, now_s) for run_id in ended}
@@ -125,7 +126,7 @@ class RunReconciler:
         found = stops(ids, alive, lingering, self._deadline_s)
         for stop in found:
             _log.warning("the job of run %s is stopped: %s", stop.run_id, stop.reason)
-            self._try(stop.run_id, lambda stop=stop: self._jobs.end(stop.run_id, stop.reason))  # type: ignore[misc]
+            self._try(stop.run_id, partial(self._jobs.end, stop.run_id, stop.reason))
         return found
 
     def _has_ended(self, run_id: str) -> bool:

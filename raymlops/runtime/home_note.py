@@ -19,6 +19,7 @@ from raymlops.errors import ConfigError
 
 __all__ = [
     "ClusterNote",
+    "Phase",
     "Progress",
     "forget_cluster",
     "note_cluster",

@@ -26,6 +26,7 @@ from raymlops.errors import RaymlopsError, UnavailableError
 from raymlops.runtime import head
 from raymlops.runtime.home_note import (
     ClusterNote,
+    Phase,
     Progress,
     note_progress,
     note_supervisor,
@@ -205,7 +206,7 @@ class Supervisor:
 
     def _bring_up(self, note: ClusterNote | None) -> ClusterNote:
         """Start what does not run: the head where ``note`` is ``None``, then the control plane and Serve."""
-        phase = "starting" if self._restarts == 0 else "restarting"
+        phase: Phase = "starting" if self._restarts == 0 else "restarting"
         boot = None
         try:
             if note is None:
@@ -290,8 +291,8 @@ class Supervisor:
             )
         return psutil.Process(started.pid)
 
-    def _say(self, phase: str, doing: str = "", error_kind: str = "") -> None:
-        note_progress(self._home, Progress(phase, doing, error_kind, self._restarts))  # type: ignore[arg-type]
+    def _say(self, phase: Phase, doing: str = "", error_kind: str = "") -> None:
+        note_progress(self._home, Progress(phase, doing, error_kind, self._restarts))
 
 
 def ensure_supervisor(home: Path) -> None:

@@ -171,6 +171,6 @@ def main() -> None:
             reply = (False, error)
         except MemoryError:
             reply = (False, DataError("the body must be read in the memory there is, and cannot"))
-        except Exception as error:
+        except Exception as error:  # told to the process that asked
             reply = (False, RuntimeError(f"{type(error).__name__}: {error}"))
         _write(answered, _packed(reply))
