@@ -22,6 +22,7 @@ from raymlops.runtime.feature_nodes import FeaturesActor
 from raymlops.runtime.metadata_actor import MetadataActor
 from raymlops.runtime.monitor_actor import MonitorActor
 from raymlops.runtime.names import CONTROLLER, FEATURES, METADATA, MONITOR, NOTIFIER, PROJECTOR, RECONCILER
+from raymlops.runtime.niceness import behind_answers
 from raymlops.runtime.notifier import NotifierActor
 from raymlops.runtime.projector_actor import ProjectorActor, ProjectorService
 from raymlops.runtime.reconciler_actor import ReconcilerActor
@@ -36,6 +37,9 @@ _ROUTER_OF_A_DRIVER = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"}
 _CALLERS_AT_ONCE = {FEATURES: 32, MONITOR: 32, RECONCILER: 32}
 """Where it is not 8. Writes of features take turns; the nodes' copies, which read, must not queue behind them. Batches
 of events that wait together share a commit. An order about one model must not keep those about others waiting."""
+
+_BEFORE_ANSWERS = frozenset({METADATA, FEATURES, RECONCILER})
+"""What replicas need to come up."""
 
 
 def start_control_plane(config: PlatformConfig, timeout_s: float = 120.0) -> None:
@@ -110,6 +114,7 @@ def start_actor(name: str, kind: type, config: PlatformConfig, timeout_s: float)
 
 
 def _create(name: str, kind: type, config: PlatformConfig) -> Any:
+    priority = {} if name in _BEFORE_ANSWERS else behind_answers()
     environment = _ROUTER_OF_A_DRIVER if name == RECONCILER else {}
     return (
         ray.remote(kind)
@@ -123,7 +128,7 @@ def _create(name: str, kind: type, config: PlatformConfig) -> Any:
             max_task_retries=-1,
             max_concurrency=_CALLERS_AT_ONCE.get(name, 8),
             scheduling_strategy=on_this_node(),
-            runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", **environment}},
+            runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", **environment}, **priority},
         )
         .remote(config)
     )

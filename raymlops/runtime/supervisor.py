@@ -219,6 +219,7 @@ class Supervisor:
             self._say(phase, "the control actors and Serve")
             boot.go()
             core = head.core_processes(note)
+            self._remember(core)
 
             def watch() -> None:
                 gone = [role for role, process in core.items() if not head.alive(process)]
@@ -239,9 +240,11 @@ class Supervisor:
     def _watch(self, note: ClusterNote) -> str:
         """Watch the core processes; returns why everything has to be started again."""
         core = self._all_core(note)
-        if lacking := set(head.ROLES) - set(core):
-            return f"{' and '.join(sorted(lacking))} is gone"
         self._remember(core)
+        lacking = frozenset(head.ROLES) - set(core)  # a helper may have died while the platform was brought up
+        if verdict(lacking) == "restart" or lacking - set(self._helpers):
+            return f"{' and '.join(sorted(lacking))} is gone"
+        core |= {role: self._respawn(role, note) for role in lacking}
         while True:
             psutil.wait_procs(list(core.values()), timeout=_POLL_S)
             gone = frozenset(role for role, process in core.items() if not head.alive(process))
@@ -255,7 +258,9 @@ class Supervisor:
     def _all_core(self, note: ClusterNote) -> dict[str, psutil.Process]:
         """The core processes; agents get their titles a moment after the head says that it is up."""
         deadline = time.monotonic() + _TITLES_S
-        while set(core := head.core_processes(note)) < set(head.ROLES) and time.monotonic() < deadline:
+        while (lacking := set(head.ROLES) - set(core := head.core_processes(note))) and time.monotonic() < deadline:
+            if lacking <= set(self._helpers):
+                break  # not late but dead
             time.sleep(_POLL_S)
         return core
 

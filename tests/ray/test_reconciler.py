@@ -62,6 +62,12 @@ class Own:
             os.kill(process.pid, signal.SIGKILL)
         psutil.wait_procs(ours, timeout=20)
 
+    def kill(self, role: str) -> None:
+        """SIGKILL of one process of the head; returns once it is gone."""
+        process = self.core()[role]
+        process.kill()
+        process.wait(timeout=20)
+
     def core(self) -> dict[str, psutil.Process]:
         """The processes of the head, by role."""
         note = noted_cluster(self.home)
@@ -117,16 +123,20 @@ def test_what_was_served_is_served_again_after_a_stop_and_after_the_death_of_eve
 
 def test_the_death_of_the_raylet_and_of_the_supervisor_is_mended_by_nobody(own: Own) -> None:
     """The reconciler starts a supervisor, the supervisor starts the cluster."""
-    first = supervisor_of(own.home)
+    first, restarts = supervisor_of(own.home), own.progress()[1]
     assert first is not None
     os.kill(first, signal.SIGKILL)
     own.becomes(lambda: supervisor_of(own.home) not in (None, first), True)
-    own.becomes(own.progress, ("up", 0))
-    os.kill(own.core()["dashboard"].pid, signal.SIGKILL)
+    own.becomes(own.progress, ("starting", restarts))  # it has seen all processes, and sees to what runs on them
+    own.kill("dashboard")
+    own.becomes(own.progress, ("up", restarts))
     own.becomes(lambda: set(own.core()), set(ROLES))
+    own.kill("log monitor")
+    own.becomes(lambda: set(own.core()), set(ROLES))
+    assert own.progress() == ("up", restarts)
     assert all_answer(own) == [200] * 3
-    os.kill(own.core()["raylet"].pid, signal.SIGKILL)
-    own.becomes(own.progress, ("up", 1))
+    own.kill("raylet")
+    own.becomes(own.progress, ("up", restarts + 1))
     own.becomes(lambda: all_answer(own), [200] * 3)
 
 
