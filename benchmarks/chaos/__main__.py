@@ -97,7 +97,7 @@ def _kill_and_stop(campaign: Campaign, arguments: argparse.Namespace, about: dic
     absent: set[str] = set()
     there = campaign.there()
     # kinds that this platform has none of would only shorten the campaign
-    kinds = [kind for kind in _chosen(arguments, campaign.kinds) if there[kind.name] or kind.needs]
+    kinds = [kind for kind in _chosen(arguments, campaign.kinds) if there[kind.name] or kind.needs in {"run", "client"}]
     absent.update(kind.name for kind in _chosen(arguments, campaign.kinds) if kind not in kinds)
     planned = kills.plan(arguments.seed, arguments.kills, arguments.trees, kinds)[arguments.first :]
     previous: str | None = None

@@ -226,7 +226,8 @@ class Campaign:
         if wanting:
             return wanting
         there = self.there()
-        return [f"a {kind} process" for kind, count in self._normal.items() if len(there[kind]) < count]
+        lacking = [kind for kind, count in self._normal.items() if len(there[kind]) < count]
+        return [f"a {kind} process" for kind in lacking if kind != "candidate" or self.operated.tries(world.TRIED)]
 
     def _await(self, after: float, within_s: float, wanting: Callable[[float], list[str]]) -> list[str]:
         """Wait until nothing is wanting; what is, when the time is up."""

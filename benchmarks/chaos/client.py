@@ -57,7 +57,7 @@ def prepare(platform: Platform, arguments: argparse.Namespace) -> None:
                 raise SystemExit(f"{model.name} must be registered as version {version}, got {registered.version}")
         platform.endpoints.deploy(model.name, 1, features=model.service, replicas=model.replicas)
     if world.TRIED in {model.name for model in models}:
-        platform.endpoints.trial(world.TRIED, 2, weight=0.2, reason="a candidate to be killed", deadline_ms=2000.0)
+        start_trial(platform, arguments)
     if arguments.project:
         _deploy_project(platform, arguments.project, endless=False)
 
@@ -68,7 +68,12 @@ def redeploy(platform: Platform, arguments: argparse.Namespace) -> None:
         plan = platform.endpoints.plan(model.name)
         platform.endpoints.deploy(model.name, plan.champion, features=model.service, replicas=model.replicas)
     if world.TRIED in {model.name for model in world.MODELS[: arguments.models]}:
-        platform.endpoints.trial(world.TRIED, 2, weight=0.2, reason="a candidate to be killed", deadline_ms=2000.0)
+        start_trial(platform, arguments)
+
+
+def start_trial(platform: Platform, _: argparse.Namespace) -> None:
+    """Put a candidate beside the champion."""
+    platform.endpoints.trial(world.TRIED, 2, weight=0.2, reason="a candidate to be killed", deadline_ms=2000.0)
 
 
 def start_run(platform: Platform, arguments: argparse.Namespace) -> None:
@@ -161,7 +166,14 @@ def _moved(table: pa.Table, now: datetime) -> pa.Table:
     return table
 
 
-_COMMANDS: dict[str, Any] = {"prepare": prepare, "redeploy": redeploy, "run": start_run, "hog": hog, "verify": verify}
+_COMMANDS: dict[str, Any] = {
+    "prepare": prepare,
+    "redeploy": redeploy,
+    "trial": start_trial,
+    "run": start_run,
+    "hog": hog,
+    "verify": verify,
+}
 
 
 def main() -> None:

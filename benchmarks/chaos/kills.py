@@ -81,12 +81,14 @@ def kill(campaign: Campaign, planned: Planned, previous: str | None, *, wait: bo
 def _victim(campaign: Campaign, kind: Kind, draw: random.Random) -> Process | None:
     """A process of a kind, waited for where there should be one; a run is started where only a run has one."""
     found = campaign.there()[kind.name]
-    if not found and kind.needs == "run":
+    # the controller ends a trial whose candidate fails too often, as it does when it is killed more than once
+    needed = None if kind.needs == "trial" and campaign.operated.tries(world.TRIED) else kind.needs
+    if not found and needed:
         try:
-            campaign.during(lambda: campaign.operated.client("run"))
+            campaign.during(lambda: campaign.operated.client(needed))
         except (Called, Hung) as error:
-            with campaign.trouble("run", "start") as hung:
-                hung.append(f"a run could not be started: {error}")
+            with campaign.trouble(needed, "start") as hung:
+                hung.append(f"a {needed} could not be started: {error}")
             return None
     if kind.needs == "run" or campaign.has(kind):
         deadline = now() + _VICTIM_WITHIN_S

@@ -6,14 +6,16 @@ import os
 import random
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import orjson
 import yaml
 
 from benchmarks.chaos.journal import now
@@ -127,6 +129,13 @@ class Operated:
     def client(self, *arguments: str, within_s: float = CLIENT_WITHIN_S) -> str:
         """One thing that a client asks; what it printed."""
         return self.call([sys.executable, "-m", "benchmarks.chaos.client", *arguments], within_s)
+
+    def tries(self, model: str) -> bool:
+        """Whether a model's plan, as it is on disk, has a candidate on trial."""
+        with closing(sqlite3.connect(f"file:{self.home / 'metadata.db'}?mode=ro", uri=True)) as database:
+            newest = "SELECT body FROM plans WHERE model = ? ORDER BY number DESC LIMIT 1"
+            found = database.execute(newest, (model,)).fetchone()
+        return found is not None and orjson.loads(found[0])["trial"] is not None
 
     def promote(self, model: str, version: int, reason: str) -> subprocess.Popen[bytes]:
         """A command-line client that has just been started."""

@@ -34,7 +34,7 @@ class Kind:
     deadline_s: float = 60.0
     """How long the campaign waits until all is as before."""
     needs: str | None = None
-    """What has to be under way so that there is one: a ``run``, or a ``client``."""
+    """What has to be under way so that there is one: a ``run``, a ``trial``, or a ``client``."""
 
 
 _TREE = "whole tree"
@@ -50,7 +50,7 @@ KINDS = (
     Kind("HAProxy manager", r"^ray::HAProxyManager", 0),
     Kind("fallback proxy", r"^ray::ProxyActor", 0),
     Kind("gateway", r"^ray::ServeReplica:gateway", 0),
-    Kind("candidate", r"^ray::ServeReplica:candidate-", 0),
+    Kind("candidate", r"^ray::ServeReplica:candidate-", 0, needs="trial"),
     Kind("one of two replicas", rf"^ray::{_REPLICA_OF_TWO}:", 1),
     Kind("only replica", rf"^ray::(?!{_REPLICA_OF_TWO}:)ServeReplica:model-", None),
     Kind("HAProxy guard", r"haproxy_(guard|keeper|front|spare)\b", 2),
