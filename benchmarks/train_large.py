@@ -23,7 +23,7 @@ from benchmarks.join_large import local_cluster, peaks_of
 from raymlops.clock import SystemClock
 from raymlops.experiments import Boosting, LearningTask
 from raymlops.features import Entity, FeatureReader, FeatureStore, FeatureView, Field
-from raymlops.features.schema import INSTANT
+from raymlops.features.columns import INSTANT
 from raymlops.metadata import MetadataService
 from raymlops.runtime.operators import ModelOperator
 from raymlops.runtime.streamed_training import StreamedTraining

@@ -9,8 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from raymlops.config.control import DriftCount, TriggersConfig, WindowCount
-from raymlops.monitoring.alarm import AlarmRule, AlarmState
-from raymlops.monitoring.answers import several_columns
+from raymlops.monitoring.alarm import AlarmRule, AlarmState, several_columns
 from raymlops.records.record import Record
 from raymlops.records.windows import WindowRecord
 

@@ -23,12 +23,13 @@ import pyarrow.compute as pc
 from raymlops.features.bucketed import MOST_BUCKETS, bucket_numbers, order_by_bucket
 from raymlops.features.bucketed_tables import Block, BlockedTable, TableBlock
 from raymlops.features.bucketed_tasks import Handle, TaskPool
+from raymlops.features.columns import SEQUENCE
 from raymlops.features.definitions import FeatureView
 from raymlops.features.keys import key_columns
 from raymlops.features.naming import column_name
 from raymlops.features.point_in_time import JoinedView, join_view
 from raymlops.features.schema import arrow_type
-from raymlops.features.timeline import SEQUENCE, with_event_time
+from raymlops.features.timeline import with_event_time
 
 __all__ = ["ROWS_PER_BUCKET", "WantedView", "join_in_buckets"]
 

@@ -11,8 +11,8 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from raymlops.errors import StorageError
+from raymlops.features.columns import SEQUENCE
 from raymlops.features.schema import check_columns
-from raymlops.features.timeline import SEQUENCE
 
 __all__ = ["BLOCK_ROWS", "Block", "BlockedTable", "FileBlock", "TableBlock", "blocks_of"]
 

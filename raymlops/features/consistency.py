@@ -15,8 +15,7 @@ import pyarrow.compute as pc
 
 from raymlops.errors import SchemaMismatch
 from raymlops.features.arguments import as_table
-from raymlops.features.schema import check_columns, instants_us
-from raymlops.features.service_join import EVENT_TIME
+from raymlops.features.schema import EVENT_TIME, check_columns, instants_us
 from raymlops.features.services import FeatureService
 from raymlops.records.discovery import Scalar
 from raymlops.records.features import ConsistencyReport, FeatureConsistency, Inconsistency

@@ -18,11 +18,11 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Tr
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from raymlops.errors import NotFoundError, SchemaMismatch, StorageError
+from raymlops.features.columns import SEQUENCE
 from raymlops.features.digests import DIGEST, check_repeat
 from raymlops.features.files import Root, child, failure, parse_root, storage_options_for
 from raymlops.features.numbering import Batches, numbered_stream, numbered_table
 from raymlops.features.row_bounds import row_bounds
-from raymlops.features.timeline import SEQUENCE
 from raymlops.records.names import check_path
 
 __all__ = ["KEEP_LOG", "NUMBERING", "Appended", "Batches", "DeltaTables"]

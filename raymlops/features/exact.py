@@ -16,10 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LARGEST", "Digits", "deviation", "digits_of", "digits_of_squares", "mean", "total"]
-
-LARGEST = 1e100
-"""Largest magnitude that may be summed; its square still leaves room for any number of rows."""
+__all__ = ["Digits", "deviation", "digits_of", "digits_of_squares", "mean", "total"]
 
 _BITS = 32
 _BASE = 2.0**_BITS

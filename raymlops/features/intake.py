@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import StorageError
+from raymlops.features.columns import INSTANT
 from raymlops.features.definitions import DType, FeatureView
 from raymlops.features.digests import RowsDigest
-from raymlops.features.schema import INSTANT, FaultTally
+from raymlops.features.schema import FaultTally
 from raymlops.features.screening import Screened, screen
 
 __all__ = ["QUARANTINE_SCHEMA", "Intake", "OnInvalid", "Spool"]

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.features.applied import ResolvedService, ResolvedView
+from raymlops.features.columns import SEQUENCE
 from raymlops.features.definitions import Entity, FeatureView
 from raymlops.features.delta import DeltaTables
 from raymlops.features.delta_log import read_batches
@@ -24,7 +25,6 @@ from raymlops.features.naming import column_name, parse_feature
 from raymlops.features.on_demand import OnDemandFunction
 from raymlops.features.point_in_time import point_in_time_join
 from raymlops.features.schema import arrow_type, check_columns, conform, instants_us, key_column, typed
-from raymlops.features.timeline import SEQUENCE
 from raymlops.features.validity import span_us
 from raymlops.features.visibility import Visibility
 

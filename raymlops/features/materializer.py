@@ -13,11 +13,12 @@ import numpy.typing as npt
 from raymlops.clock import Clock, to_us
 from raymlops.errors import StorageError
 from raymlops.features.applied import CatalogState
+from raymlops.features.columns import SEQUENCE
 from raymlops.features.definitions import FeatureView
 from raymlops.features.online import OnlineStore, ViewUpdate, Watermark, address
 from raymlops.features.run_batch import RunBatch, run_batches
 from raymlops.features.runs import RunLayout
-from raymlops.features.timeline import SEQUENCE, with_event_time
+from raymlops.features.timeline import with_event_time
 from raymlops.features.validity import span_us
 from raymlops.features.visibility import Visibility
 from raymlops.records.features import MaterializeReceipt

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from raymlops.features.timeline import SEQUENCE
+from raymlops.features.columns import SEQUENCE
 
 __all__ = ["Batches", "numbered_stream", "numbered_table"]
 

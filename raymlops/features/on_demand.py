@@ -14,9 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymlops.errors import ConfigError, DataError
+from raymlops.features.columns import INSTANT
 from raymlops.features.definitions import DType
 from raymlops.features.naming import column_name
-from raymlops.features.schema import INSTANT, arrow_type
+from raymlops.features.schema import arrow_type
 from raymlops.features.services import OnDemandView, seen_as
 from raymlops.features.source_code import FunctionSource, function_source
 

@@ -18,12 +18,13 @@ import pyarrow as pa
 
 from raymlops.errors import ConfigError, FeatureViewNotFound, SchemaMismatch
 from raymlops.features.arguments import as_table
+from raymlops.features.columns import SEQUENCE
 from raymlops.features.definitions import FeatureView
 from raymlops.features.keys import UNKNOWN, match_rows
 from raymlops.features.moments import Moments
 from raymlops.features.naming import column_name, items_of, parse_reference
 from raymlops.features.schema import check_columns, check_summable, conform, instants_us
-from raymlops.features.timeline import SEQUENCE, Timeline
+from raymlops.features.timeline import Timeline
 from raymlops.features.validity import is_valid, span_us
 from raymlops.features.windows import Answers, aggregate_windows, answers_column
 

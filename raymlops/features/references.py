@@ -12,7 +12,7 @@ from raymlops.features.faults import Faults
 from raymlops.features.naming import column_name, parse_feature, parse_reference
 from raymlops.features.on_demand import OnDemandFunction
 from raymlops.features.rehearsal import rehearse
-from raymlops.features.service_join import EVENT_TIME
+from raymlops.features.schema import EVENT_TIME
 from raymlops.features.services import FeatureService, OnDemandView
 
 __all__ = ["check_on_demand", "check_service", "check_view", "pins_of", "source_of"]

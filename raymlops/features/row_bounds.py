@@ -9,8 +9,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from raymlops.clock import from_us, to_us
-from raymlops.features.schema import INSTANT
-from raymlops.features.timeline import SEQUENCE
+from raymlops.features.columns import INSTANT, SEQUENCE
 
 __all__ = ["RowBounds", "row_bounds"]
 

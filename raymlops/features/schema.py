@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import DataError, SchemaMismatch
+from raymlops.features.columns import INSTANT
 from raymlops.features.definitions import DType, FeatureView, Field
-from raymlops.features.exact import LARGEST
 
 __all__ = [
-    "INSTANT",
+    "EVENT_TIME",
+    "LARGEST",
     "NOT_NULL",
     "FaultTally",
     "RowFault",
@@ -33,7 +34,10 @@ __all__ = [
     "typed",
 ]
 
-INSTANT = pa.timestamp("us", tz="UTC")
+EVENT_TIME = "event_time"
+"""Column of a spine that holds the instant a row is about."""
+LARGEST = 1e100
+"""Largest magnitude that may be summed; its square still leaves room for any number of rows."""
 
 _TYPES: dict[DType, Any] = {
     "int64": pa.int64(),

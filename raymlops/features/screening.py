@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import SchemaMismatch
+from raymlops.features.columns import INSTANT
 from raymlops.features.definitions import DType, FeatureView
 from raymlops.features.schema import (
-    INSTANT,
     NOT_NULL,
     Mask,
     RowFault,

@@ -16,16 +16,15 @@ from raymlops.features.arguments import as_table, check_free
 from raymlops.features.bucketed_join import WantedView, join_in_buckets
 from raymlops.features.bucketed_tables import BlockedTable, blocks_of
 from raymlops.features.bucketed_tasks import TaskPool
+from raymlops.features.columns import SEQUENCE
 from raymlops.features.delta import DeltaTables
 from raymlops.features.on_demand import OnDemandFunction
 from raymlops.features.point_in_time import JoinedView, append_feature, join_view
-from raymlops.features.schema import check_columns, instants_us, typed
-from raymlops.features.timeline import SEQUENCE, with_event_time
+from raymlops.features.schema import EVENT_TIME, check_columns, instants_us, typed
+from raymlops.features.timeline import with_event_time
 from raymlops.features.validity import span_us
 
-__all__ = ["EVENT_TIME", "JoinTasks", "join_service"]
-
-EVENT_TIME = "event_time"
+__all__ = ["JoinTasks", "join_service"]
 
 Ints = npt.NDArray[np.int64]
 Joined: TypeAlias = Mapping[str, JoinedView]

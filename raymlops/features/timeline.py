@@ -18,10 +18,7 @@ from raymlops.features.keys import UNKNOWN, KeyIndex, group_rows
 from raymlops.features.moments import Moments, total_order
 from raymlops.features.schema import instants_us
 
-__all__ = ["NEVER_CREATED", "SEQUENCE", "Moments", "Timeline", "created_us", "total_order", "with_event_time"]
-
-SEQUENCE = "_seq"
-"""Column of a table that holds the order in which its rows arrived."""
+__all__ = ["NEVER_CREATED", "Moments", "Timeline", "created_us", "total_order", "with_event_time"]
 
 NEVER_CREATED = np.iinfo(np.int64).min
 """Stands for a missing created-at: it loses every tie."""

@@ -9,7 +9,7 @@ from typing import Self
 from raymlops.errors import ConfigError
 from raymlops.records.windows import ColumnDrift, DriftAlarm, WindowRecord
 
-__all__ = ["AlarmRule", "AlarmState", "list_alarms"]
+__all__ = ["AlarmRule", "AlarmState", "list_alarms", "several_columns"]
 
 
 @dataclass(frozen=True)
@@ -109,3 +109,11 @@ def _level(window: WindowRecord, names: Iterable[str]) -> float:
     found = _measured(window)
     columns = [found[name] for name in names if name in found]
     return max((column.score / column.threshold for column in columns if column.threshold > 0), default=0.0)
+
+
+def several_columns(window: WindowRecord, shown: int = 3) -> str:
+    """What to call drift of a window's columns together, and the columns that tell most; empty where there is none."""
+    if window.multivariate is None or not window.multivariate.drifted:
+        return ""
+    names = ", ".join(list(window.multivariate.importances)[:shown])
+    return f"several columns together{f', most of all {names}' if names else ''}"

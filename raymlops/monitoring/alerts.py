@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from raymlops.monitoring.alarm import AlarmRule, AlarmState
-from raymlops.monitoring.answers import several_columns
+from raymlops.monitoring.alarm import AlarmRule, AlarmState, several_columns
 from raymlops.records.alerts import Alert, AlertCursor, Cause, Severity, Standing
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.windows import WindowRecord

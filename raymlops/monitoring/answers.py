@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from raymlops.monitoring.alarm import AlarmRule, AlarmState
+from raymlops.monitoring.alarm import AlarmRule, AlarmState, several_columns
 from raymlops.records.windows import ColumnDrift, WindowRecord
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "explain",
     "over_threshold",
     "overall_drift",
-    "several_columns",
 ]
 
 Question = Literal["Is the data broken?", "Has the data moved?", "Is the model worse?"]
@@ -134,14 +133,6 @@ def _overall(window: WindowRecord) -> tuple[OverallDrift, ...]:
 def drift_weight(column: ColumnDrift) -> float:
     """How much a column's distance from its reference matters."""
     return min(over_threshold(column), 10.0) * math.sqrt(1.0 if column.importance is None else column.importance)
-
-
-def several_columns(window: WindowRecord, shown: int = 3) -> str:
-    """What to call drift of a window's columns together, and the columns that tell most; empty where there is none."""
-    if window.multivariate is None or not window.multivariate.drifted:
-        return ""
-    names = ", ".join(list(window.multivariate.importances)[:shown])
-    return f"several columns together{f', most of all {names}' if names else ''}"
 
 
 def over_threshold(column: ColumnDrift) -> float:

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from raymlops.errors import DataError
 from raymlops.monitoring.sketches import KnownValues, hash_texts
 
-__all__ = ["ColumnBins", "as_floats", "as_texts", "bins_from_dict", "column_kind", "fit_bins", "fitted_counts"]
+__all__ = [
+    "ColumnBins",
+    "as_floats",
+    "as_texts",
+    "bins_from_dict",
+    "column_kind",
+    "fit_bins",
+    "fitted_counts",
+    "label_number",
+]
 
 Counts = NDArray[np.int64]
 Slots = NDArray[np.intp]
@@ -266,3 +275,11 @@ def as_texts(column: pa.ChunkedArray) -> pa.Array:
 
 def _interval(low: float, high: float) -> str:
     return f"{high:.4g}" if math.nextafter(high, -math.inf) == low else f"{low:.4g} to {high:.4g}"
+
+
+def label_number(text: str) -> float:
+    """The number that a label's text stands for; NaN where it stands for none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

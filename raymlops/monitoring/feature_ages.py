@@ -8,12 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.monitoring.holdout import evenly_spread
+from raymlops.monitoring.recorded import FEATURE_TIMES
 from raymlops.records.windows import FeatureAge
 
-__all__ = ["FEATURE_TIMES", "age_text", "feature_ages"]
+__all__ = ["age_text", "feature_ages"]
 
-FEATURE_TIMES = "feature_times"
-"""Column of prediction events: a JSON object, feature view -> event time of the joined row, in microseconds."""
 MAX_ROWS = 50_000
 _SECOND_US = 1e6
 

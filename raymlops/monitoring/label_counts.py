@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from raymlops.monitoring.labels import label_number
+from raymlops.monitoring.columns import label_number
 from raymlops.monitoring.profile import LABEL_COLUMN, Profile
 from raymlops.monitoring.reference import Reference
 

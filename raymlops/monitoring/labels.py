@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-__all__ = ["KEY", "JoinedLabels", "join_labels", "label_number", "label_text"]
+__all__ = ["KEY", "JoinedLabels", "join_labels", "label_text"]
 
 KEY = ["request_id", "row"]
 """What labels find their predictions by."""
@@ -40,14 +39,6 @@ def label_text(value: object) -> str:
         return str(int(value))
     text = str(value)
     return {"true": "1", "false": "0"}.get(text.lower(), text)
-
-
-def label_number(text: str) -> float:
-    """The number that a label's text stands for; NaN where it stands for none."""
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def join_labels(events: pa.Table, labels: pa.Table, known: pa.Table | None = None) -> JoinedLabels:

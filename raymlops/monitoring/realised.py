@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from raymlops.monitoring.columns import label_number
 from raymlops.monitoring.holdout import ScoreKind
-from raymlops.monitoring.labels import label_number, label_text
+from raymlops.monitoring.labels import label_text
 from raymlops.monitoring.performance import (
     SMALLEST_PROBABILITY,
     measure_binary,

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from raymlops.errors import DataError, SchemaMismatch
-from raymlops.monitoring.feature_ages import FEATURE_TIMES
 from raymlops.monitoring.profile import SCORE_COLUMN
 
-__all__ = ["EVENTS", "LABELS", "LOGGED", "conform", "join_recorded"]
+__all__ = ["EVENTS", "FEATURE_TIMES", "LABELS", "LOGGED", "conform", "join_recorded"]
 
 _INSTANT = pa.timestamp("us", tz="UTC")
 EVENTS = pa.schema(
@@ -29,6 +28,8 @@ EVENTS = pa.schema(
     ]
 )
 """The columns of prediction events that the monitor reads itself; the model's inputs are beside them."""
+FEATURE_TIMES = "feature_times"
+"""Column of prediction events: a JSON object, feature view -> event time of the joined row, in microseconds."""
 LOGGED = frozenset({*EVENTS.names, "latency_us", "missing", "entity", FEATURE_TIMES})
 """All columns of prediction events that are no inputs of a model."""
 LABELS = pa.schema([("request_id", pa.string()), ("row", pa.int32()), ("label", pa.string()), ("event_time", _INSTANT)])

@@ -12,10 +12,10 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, NotFoundError
 from raymlops.features.applied import CatalogState, ResolvedService
 from raymlops.features.catalog import Catalog
+from raymlops.features.columns import SEQUENCE
 from raymlops.features.delta import DeltaTables
 from raymlops.features.files import child, parse_root
 from raymlops.features.layout import catalog_path, tables_path
-from raymlops.features.timeline import SEQUENCE
 from raymlops.features.training_set import TrainingSets
 from raymlops.metadata import Metadata
 from raymlops.records.models import ModelVersion

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import ConflictError, NotFoundError, StorageError
+from raymlops.features.columns import SEQUENCE
 from raymlops.features.delta import DeltaTables
 from raymlops.features.delta_log import read_batches
 from raymlops.features.digests import check_repeat, rows_digest
-from raymlops.features.timeline import SEQUENCE
 from raymlops.monitoring.recorded import join_recorded
 from raymlops.records.names import check_path
 from raymlops.runtime.event_generations import (

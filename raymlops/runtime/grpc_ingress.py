@@ -19,10 +19,9 @@ from ray.serve.handle import DeploymentHandle
 
 from raymlops.config.serving import ServingConfig
 from raymlops.errors import ConfigError, UnavailableError
-from raymlops.serving.gateway import Gateway
+from raymlops.serving.gateway import Gateway, ServedPlans
 from raymlops.serving.grpc_service import SERVICE, InferenceService
 from raymlops.serving.http import HttpReply, HttpRequest, error_reply
-from raymlops.serving.protocols import ServedPlans
 
 __all__ = ["Endpoints", "start_grpc"]
 

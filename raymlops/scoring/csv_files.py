@@ -9,8 +9,8 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from raymlops.errors import DataError, StorageError
-from raymlops.features.schema import INSTANT
-from raymlops.features.service_join import EVENT_TIME
+from raymlops.features.columns import INSTANT
+from raymlops.features.schema import EVENT_TIME
 from raymlops.features.sources import FileSource
 from raymlops.records.models import Signature
 from raymlops.records.record import sha256_of

@@ -11,11 +11,12 @@ import pyarrow as pa
 
 from raymlops.errors import SchemaMismatch
 from raymlops.features.applied import ResolvedService
+from raymlops.features.columns import INSTANT
 from raymlops.features.delta import DeltaTables
 from raymlops.features.files import Root
 from raymlops.features.layout import tables_path
-from raymlops.features.schema import INSTANT
-from raymlops.features.service_join import EVENT_TIME, JoinTasks, join_service
+from raymlops.features.schema import EVENT_TIME
+from raymlops.features.service_join import JoinTasks, join_service
 from raymlops.serving.datatypes import datatype_of_arrow
 from raymlops.serving.model import columns_of
 from raymlops.serving.schema import InputSchema

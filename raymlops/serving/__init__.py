@@ -7,7 +7,7 @@ or ``Gateway.handle``, and sends the ``HttpReply``.
 from raymlops.serving.endpoint import Endpoint, EndpointStats
 from raymlops.serving.event_log import EventLog, EventLogStats
 from raymlops.serving.events import EVENT_SCHEMA, PredictionEvent
-from raymlops.serving.gateway import Gateway
+from raymlops.serving.gateway import Gateway, ServedPlans
 from raymlops.serving.http import HttpReply, HttpRequest
 from raymlops.serving.loader import Loaded, Loader, Serving, load_version
 from raymlops.serving.model import Model, columns_of
@@ -22,7 +22,6 @@ from raymlops.serving.protocols import (
     ModelVersions,
     OnlineFeatures,
     OnlineRows,
-    ServedPlans,
 )
 from raymlops.serving.router import choose
 

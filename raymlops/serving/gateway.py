@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 import orjson
 
@@ -17,10 +18,9 @@ from raymlops.serving.endpoint_view import EndpointView
 from raymlops.serving.http import HttpReply, HttpRequest, error_reply, json_reply, raw_reply, reply_to
 from raymlops.serving.openapi import docs_page, openapi_document
 from raymlops.serving.operations import Operations
-from raymlops.serving.protocols import ModelEndpoints, ServedPlans
 from raymlops.serving.tensors import parse_json
 
-__all__ = ["Gateway"]
+__all__ = ["Gateway", "ModelEndpoints", "ServedPlans"]
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +30,27 @@ _READY_WITHIN_S = 2.0
 """So long an endpoint may take to say whether it is ready, before the index says that it does not answer."""
 
 _Route = Callable[[HttpRequest], Awaitable[HttpReply]]
+
+
+class ServedPlans(Protocol):
+    """Which models are to have an endpoint."""
+
+    async def served_plans(self) -> Mapping[str, ServingPlan]:
+        """Model -> its newest plan, of the models that are served."""
+        ...
+
+
+class ModelEndpoints(Protocol):
+    """Where a model's endpoint is reached."""
+
+    async def ask(self, model: str, request: HttpRequest) -> HttpReply | None:
+        """Have the endpoint of ``model`` answer; ``None`` where it has none.
+
+        Raises:
+            UnavailableError: It did not answer.
+            TimeoutError: It did not answer in time.
+        """
+        ...
 
 
 class Gateway:

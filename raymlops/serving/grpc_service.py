@@ -14,7 +14,7 @@ import orjson
 from google.protobuf.message import DecodeError
 
 from raymlops.errors import DataError, NotFoundError, RaymlopsError
-from raymlops.serving.gateway import Gateway
+from raymlops.serving.gateway import Gateway, ModelEndpoints
 from raymlops.serving.grpc_messages import infer_body, infer_message, metadata_message
 from raymlops.serving.http import HttpReply, HttpRequest, error_reply, reply_to
 from raymlops.serving.open_inference_pb2 import (
@@ -26,7 +26,6 @@ from raymlops.serving.open_inference_pb2 import (
     ServerMetadataResponse,
     ServerReadyResponse,
 )
-from raymlops.serving.protocols import ModelEndpoints
 
 __all__ = ["METADATA", "SERVICE", "GrpcReply", "InferenceService"]
 

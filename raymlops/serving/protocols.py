@@ -10,8 +10,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymlops.records.models import ModelVersion
-from raymlops.records.plans import ServingPlan
-from raymlops.serving.http import HttpReply, HttpRequest
 
 __all__ = [
     "CandidateClient",
@@ -20,13 +18,11 @@ __all__ = [
     "EventSink",
     "FeaturePlans",
     "LabelSink",
-    "ModelEndpoints",
     "ModelFiles",
     "ModelVersions",
     "OnlineFeatures",
     "OnlineRows",
     "Outputs",
-    "ServedPlans",
 ]
 
 Columns = Mapping[str, npt.NDArray[Any]]
@@ -152,25 +148,4 @@ class LabelSink(Protocol):
 
     async def record(self, model: str, table: pa.Table, batch_id: str) -> int:
         """Store labels; returns how many rows, once they are durable. Idempotent by batch id."""
-        ...
-
-
-class ServedPlans(Protocol):
-    """Which models are to have an endpoint."""
-
-    async def served_plans(self) -> Mapping[str, ServingPlan]:
-        """Model -> its newest plan, of the models that are served."""
-        ...
-
-
-class ModelEndpoints(Protocol):
-    """Where a model's endpoint is reached."""
-
-    async def ask(self, model: str, request: HttpRequest) -> HttpReply | None:
-        """Have the endpoint of ``model`` answer; ``None`` where it has none.
-
-        Raises:
-            UnavailableError: It did not answer.
-            TimeoutError: It did not answer in time.
-        """
         ...

@@ -15,7 +15,8 @@ from raymlops.features import FeatureView, WindowAggregate, point_in_time_join
 from raymlops.features.bucketed_join import WantedView, join_in_buckets
 from raymlops.features.bucketed_tables import BlockedTable, TableBlock
 from raymlops.features.bucketed_tasks import DiskTasks, TaskPool
-from raymlops.features.schema import INSTANT, arrow_type, conform, instants_us
+from raymlops.features.columns import INSTANT
+from raymlops.features.schema import arrow_type, conform, instants_us
 
 __all__ = [
     "PARTITIONS",

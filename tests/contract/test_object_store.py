@@ -29,10 +29,9 @@ from raymlops.features import (
     WindowAggregate,
     delta,
 )
+from raymlops.features.columns import INSTANT, SEQUENCE
 from raymlops.features.delta import DeltaTables
 from raymlops.features.layout import tables_path
-from raymlops.features.schema import INSTANT
-from raymlops.features.timeline import SEQUENCE
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

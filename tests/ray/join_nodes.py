@@ -19,7 +19,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from raymlops.features import Entity, FeatureView, Field, point_in_time_join
-from raymlops.features.schema import INSTANT
+from raymlops.features.columns import INSTANT
 from raymlops.runtime.join_tasks import RayTasks
 from raymlops.testing.point_in_time import bucketed_join
 

@@ -14,7 +14,7 @@ import pytest
 
 from raymlops.errors import AlreadyRegistered, ConfigError
 from raymlops.features import Entity, FeatureService, FeatureView, Field, OnDemandView
-from raymlops.features.schema import INSTANT
+from raymlops.features.columns import INSTANT
 from raymlops.platform import Platform
 
 EXAMPLES = "raymlops.testing.on_demand_examples"

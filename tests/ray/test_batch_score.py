@@ -19,7 +19,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyarrow import parquet
 
-from raymlops.features.schema import INSTANT
+from raymlops.features.columns import INSTANT
 
 if TYPE_CHECKING:
     from raymlops.platform import Platform

@@ -16,10 +16,9 @@ from pyarrow import csv
 
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.features import Entity, FeatureView, Field
+from raymlops.features.columns import INSTANT, SEQUENCE
 from raymlops.features.delta import DeltaTables
 from raymlops.features.layout import tables_path
-from raymlops.features.schema import INSTANT
-from raymlops.features.timeline import SEQUENCE
 from raymlops.platform import Platform
 from raymlops.runtime.clients import ActorProxy
 from raymlops.runtime.names import FEATURES

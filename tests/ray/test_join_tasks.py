@@ -31,7 +31,7 @@ from raymlops.features import (
     WindowAggregate,
     point_in_time_join,
 )
-from raymlops.features.schema import INSTANT
+from raymlops.features.columns import INSTANT
 from raymlops.testing.point_in_time import PARTITIONS, bucketed_join
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 from raymlops.errors import SchemaMismatch
 from raymlops.experiments import Boosting, LearningTask
 from raymlops.features import Entity, FeatureView, Field
-from raymlops.features.schema import INSTANT
+from raymlops.features.columns import INSTANT
 from raymlops.platform import Platform
 from raymlops.runtime.streamed_training import DatasetRows
 

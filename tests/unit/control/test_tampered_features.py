@@ -17,7 +17,7 @@ from raymlops.clock import ManualClock
 from raymlops.config.control import ControlConfig, RetrainConfig, TriggersConfig, WindowCount
 from raymlops.config.monitoring import FeatureAuditConfig, MonitoringConfig
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field
-from raymlops.features.schema import INSTANT
+from raymlops.features.columns import INSTANT
 from raymlops.metadata import MetadataService
 from raymlops.monitoring import MonitorService
 from raymlops.records.models import ColumnSpec, ModelManifest, ModelVersion, Signature

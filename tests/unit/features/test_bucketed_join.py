@@ -13,7 +13,8 @@ from raymlops.features import Entity, FeatureView, Field, WindowAggregate, point
 from raymlops.features.bucketed_join import WantedView, join_in_buckets, split_block
 from raymlops.features.bucketed_tables import BlockedTable, TableBlock
 from raymlops.features.bucketed_tasks import DiskTasks
-from raymlops.features.schema import INSTANT, instants_us
+from raymlops.features.columns import INSTANT
+from raymlops.features.schema import instants_us
 from raymlops.testing.point_in_time import bucketed_join
 
 T = datetime(2024, 3, 1, tzinfo=UTC)

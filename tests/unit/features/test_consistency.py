@@ -22,7 +22,7 @@ from raymlops.features import (
     WindowAggregate,
     audit,
 )
-from raymlops.features.schema import INSTANT
+from raymlops.features.columns import INSTANT
 from raymlops.records.features import ConsistencyReport, FeatureConsistency
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)

@@ -13,8 +13,8 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
 from raymlops.errors import ConflictError, NotFoundError, SchemaMismatch, StorageError
 from raymlops.features import delta
+from raymlops.features.columns import INSTANT
 from raymlops.features.delta import DeltaTables
-from raymlops.features.schema import INSTANT
 
 T = datetime(2024, 3, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

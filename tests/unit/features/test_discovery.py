@@ -11,7 +11,7 @@ import pytest
 from raymlops.clock import ManualClock
 from raymlops.errors import FeatureViewNotFound, NotFoundError, StorageError
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field, OnDemandView
-from raymlops.features.schema import INSTANT
+from raymlops.features.columns import INSTANT
 from raymlops.records.discovery import FeatureDescription, FeatureLineage, LineageEdge, LineageNode
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from raymlops.features import Entity, FeatureView, Field, WindowAggregate, distinct, point_in_time_join
-from raymlops.features.schema import INSTANT
+from raymlops.features.columns import INSTANT
 from raymlops.testing.point_in_time import join_every_way, spine_of, table_of
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)

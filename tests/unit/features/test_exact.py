@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raymlops.features.exact import LARGEST, Digits, deviation, digits_of, digits_of_squares, mean, span_of, total
+from raymlops.features.exact import Digits, deviation, digits_of, digits_of_squares, mean, span_of, total
+from raymlops.features.schema import LARGEST
 
 doubles = st.one_of(
     st.floats(-LARGEST, LARGEST, allow_subnormal=False).filter(lambda x: x == 0 or abs(x) > 1e-250),

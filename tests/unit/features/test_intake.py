@@ -9,8 +9,8 @@ import pytest
 
 from raymlops.errors import DataError, SchemaMismatch, StorageError
 from raymlops.features import Entity, FeatureView, Field, intake
+from raymlops.features.columns import INSTANT
 from raymlops.features.intake import Intake, Spool
-from raymlops.features.schema import INSTANT
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 VIEW = FeatureView("v", Entity("e", ["k"]), [Field("x", "float64", ge=0)])

@@ -15,8 +15,8 @@ import pytest
 from raymlops.errors import AlreadyRegistered, ConfigError, DataError
 from raymlops.features import Field, OnDemandView
 from raymlops.features.catalog import Catalog
+from raymlops.features.columns import INSTANT
 from raymlops.features.on_demand import OnDemandFunction
-from raymlops.features.schema import INSTANT
 from raymlops.features.source_code import function_source
 
 T = datetime(2024, 3, 1, 12, 30, tzinfo=UTC)

@@ -9,7 +9,8 @@ import pytest
 
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.features import Entity, FeatureView, Field
-from raymlops.features.schema import INSTANT, FaultTally, conform, key_column, row_faults, typed
+from raymlops.features.columns import INSTANT
+from raymlops.features.schema import FaultTally, conform, key_column, row_faults, typed
 
 T = datetime(2024, 3, 1, tzinfo=UTC)
 VIEW = FeatureView(

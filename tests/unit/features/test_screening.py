@@ -8,7 +8,7 @@ import pytest
 
 from raymlops.errors import SchemaMismatch
 from raymlops.features import Entity, FeatureView, Field
-from raymlops.features.schema import INSTANT
+from raymlops.features.columns import INSTANT
 from raymlops.features.screening import Screened, screen
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)

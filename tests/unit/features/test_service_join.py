@@ -25,7 +25,7 @@ from raymlops.features import (
     WindowAggregate,
 )
 from raymlops.features.bucketed_tasks import DiskTasks
-from raymlops.features.schema import INSTANT
+from raymlops.features.columns import INSTANT
 from raymlops.features.service_join import JoinTasks
 
 T = datetime(2024, 3, 1, tzinfo=UTC)

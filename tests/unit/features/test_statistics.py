@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from raymlops.errors import SchemaMismatch
 from raymlops.features import Entity, FeatureView, Field
-from raymlops.features.schema import INSTANT
+from raymlops.features.columns import INSTANT
 from raymlops.features.statistics import profile_view
 from raymlops.records.discovery import FrequentValue, ViewStatistics
 

@@ -21,8 +21,8 @@ from raymlops.features import (
     WindowAggregate,
     training_set,
 )
+from raymlops.features.columns import INSTANT
 from raymlops.features.content import content_digest
-from raymlops.features.schema import INSTANT
 from raymlops.features.training_set import code_digest, table_digest
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)

@@ -11,7 +11,7 @@ import pytest
 
 from raymlops.config.monitoring import DriftConfig
 from raymlops.monitoring import DriftRule, Reference
-from raymlops.monitoring.labels import label_number
+from raymlops.monitoring.columns import label_number
 from raymlops.monitoring.profile import LABEL_COLUMN
 from raymlops.monitoring.window_data import WindowData
 from raymlops.monitoring.windows import drift_rule, observe_window

@@ -17,7 +17,7 @@ from xgboost import XGBClassifier
 
 from raymlops.clock import ManualClock
 from raymlops.config.monitoring import MonitoringConfig
-from raymlops.features.schema import INSTANT
+from raymlops.features.columns import INSTANT
 from raymlops.metadata import MetadataService
 from raymlops.monitoring import REFERENCE_FILE, Reference
 from raymlops.records.models import ModelManifest

@@ -15,9 +15,9 @@ from raymlops.errors import DataError, SchemaMismatch
 from raymlops.features import Entity, FeatureService, FeatureStore, FeatureView, Field, OnDemandView, WindowAggregate
 from raymlops.features.bucketed_tasks import DiskTasks
 from raymlops.features.catalog import Catalog
+from raymlops.features.columns import INSTANT
 from raymlops.features.layout import catalog_path
 from raymlops.features.reader import FeatureReader
-from raymlops.features.schema import INSTANT
 from raymlops.features.service_join import JoinTasks
 from raymlops.records.models import ColumnSpec, Signature
 from raymlops.scoring import FeatureJoin

@@ -12,7 +12,7 @@ from deltalake import write_deltalake
 from pyarrow import parquet
 
 from raymlops.errors import ConfigError, DataError, NotFoundError
-from raymlops.features.schema import INSTANT
+from raymlops.features.columns import INSTANT
 from raymlops.records.models import ColumnSpec, Signature
 from raymlops.records.scoring import Source
 from raymlops.scoring import RowSource, cut_parts
