@@ -6,9 +6,10 @@ or ``Gateway.handle``, and sends the ``HttpReply``.
 
 from raymlops.serving.endpoint import Endpoint, EndpointStats
 from raymlops.serving.event_log import EventLog, EventLogStats
-from raymlops.serving.events import EVENT_SCHEMA, PredictionEvent
+from raymlops.serving.events import PredictionEvent
 from raymlops.serving.gateway import Gateway, ServedPlans
 from raymlops.serving.http import HttpReply, HttpRequest
+from raymlops.serving.input_names import EVENT_SCHEMA
 from raymlops.serving.loader import Loaded, Loader, Serving, load_version
 from raymlops.serving.model import Model, columns_of
 from raymlops.serving.model_files import load_model, save_model

@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from raymlops.config.serving import BatchingConfig
-from raymlops.serving.model import Model
+from raymlops.serving.model import Model, check_outputs
 from raymlops.serving.protocols import Columns, Outputs
-from raymlops.serving.trials import check_outputs
 
 __all__ = ["Batcher"]
 

@@ -11,11 +11,12 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
+from raymlops.serving.input_names import EVENT_SCHEMA
 from raymlops.serving.matrix_columns import MatrixColumns
 from raymlops.serving.protocols import Columns, Outputs
 from raymlops.serving.schema import InputSchema
 
-__all__ = ["EVENT_SCHEMA", "PredictionEvent", "to_tables"]
+__all__ = ["PredictionEvent", "to_tables"]
 
 _INSTANT = pa.timestamp("us", tz="UTC")
 
@@ -23,26 +24,6 @@ _EVENT_BYTES = 2_000
 """Of one event without its rows: objects, an id, reasons."""
 _ROW_BYTES = 100
 """Of what a row has beside its inputs and outputs, and of each time of a feature view."""
-
-EVENT_SCHEMA = pa.schema(
-    [
-        pa.field("request_id", pa.string(), nullable=False),
-        pa.field("row", pa.int32(), nullable=False),
-        pa.field("event_time", _INSTANT, nullable=False),
-        pa.field("served_at", _INSTANT, nullable=False),
-        pa.field("version", pa.int32(), nullable=False),
-        pa.field("role", pa.string(), nullable=False),
-        pa.field("latency_us", pa.int64(), nullable=False),
-        pa.field("fallback", pa.string()),
-        pa.field("error", pa.string()),
-        pa.field("missing", pa.int32(), nullable=False),
-        pa.field("score", pa.float64()),
-        pa.field("label_predicted", pa.string()),
-        pa.field("entity", pa.string()),
-        pa.field("feature_times", pa.string()),
-    ]
-)
-"""The columns every model's events begin with; one column per model input follows, float64 or string."""
 
 
 class PredictionEvent(NamedTuple):

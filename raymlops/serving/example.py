@@ -10,11 +10,10 @@ import orjson
 
 from raymlops.config.serving import RequestLimits
 from raymlops.serving.datatypes import TEXT, is_integer
-from raymlops.serving.model import Model
+from raymlops.serving.model import Model, check_outputs
 from raymlops.serving.open_inference import decode_infer, encode_infer
 from raymlops.serving.protocols import Columns, Outputs
 from raymlops.serving.tensors import encode_json
-from raymlops.serving.trials import check_outputs
 
 __all__ = ["answer_example"]
 

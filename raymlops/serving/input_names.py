@@ -1,15 +1,36 @@
-"""Names that a model's inputs may have, so that what is answered can be recorded under them."""
+"""The columns of prediction events, and the names that a model's inputs may have beside them."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
 
+import pyarrow as pa
+
 from raymlops.errors import SchemaMismatch
-from raymlops.serving.events import EVENT_SCHEMA
 
-__all__ = ["check_input_names"]
+__all__ = ["EVENT_SCHEMA", "check_input_names"]
 
+_INSTANT = pa.timestamp("us", tz="UTC")
+EVENT_SCHEMA = pa.schema(
+    [
+        pa.field("request_id", pa.string(), nullable=False),
+        pa.field("row", pa.int32(), nullable=False),
+        pa.field("event_time", _INSTANT, nullable=False),
+        pa.field("served_at", _INSTANT, nullable=False),
+        pa.field("version", pa.int32(), nullable=False),
+        pa.field("role", pa.string(), nullable=False),
+        pa.field("latency_us", pa.int64(), nullable=False),
+        pa.field("fallback", pa.string()),
+        pa.field("error", pa.string()),
+        pa.field("missing", pa.int32(), nullable=False),
+        pa.field("score", pa.float64()),
+        pa.field("label_predicted", pa.string()),
+        pa.field("entity", pa.string()),
+        pa.field("feature_times", pa.string()),
+    ]
+)
+"""The columns every model's events begin with; one column per model input follows, float64 or string."""
 _SEQUENCE = "_seq"
 """The column that the log numbers its rows by."""
 _CONTROL = ("Cc", "Cs")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from raymlops.errors import DataError, ModelLoadFailed, SchemaMismatch
+from raymlops.errors import DataError, DeploymentError, ModelLoadFailed, NotFinite, SchemaMismatch
 from raymlops.records.models import Signature
 from raymlops.serving.calibrated import calibrated_scorer
 from raymlops.serving.datatypes import TEXT
@@ -21,7 +21,7 @@ from raymlops.serving.matrix_columns import MatrixColumns
 from raymlops.serving.protocols import Columns, Outputs
 from raymlops.serving.schema import InputSchema, labels_array
 
-__all__ = ["BrokenModel", "Model", "SklearnModel", "XgboostModel", "columns_of"]
+__all__ = ["BrokenModel", "Model", "SklearnModel", "XgboostModel", "check_outputs", "columns_of"]
 
 Array = npt.NDArray[Any]
 
@@ -359,3 +359,26 @@ def _forest_scorer(estimator: Any, signature: Signature) -> Callable[[Any], Arra
 def _shares(names: Sequence[str], values: Sequence[float]) -> dict[str, float]:
     total = sum(values)
     return {name: value / total if total > 0 else 0.0 for name, value in zip(names, values, strict=True)}
+
+
+def check_outputs(outputs: Outputs, rows: int) -> None:
+    """Check that outputs are an answer for N rows: the right shapes, all numbers finite.
+
+    Raises:
+        NotFinite: A number is NaN or infinite.
+        DeploymentError: They are something else.
+    """
+    try:
+        if "value" in outputs:
+            fits = outputs["value"].shape == (rows,)
+            numbers = outputs["value"]
+        else:
+            numbers = outputs["probability"]
+            fits = numbers.ndim == 2 and numbers.shape[0] == rows and outputs["label"].shape == (rows,)
+        finite = fits and bool(np.isfinite(numbers).all())
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DeploymentError(f"answered something else than outputs: {type(error).__name__}") from error
+    if not fits:
+        raise DeploymentError(f"answered outputs of the wrong shape for {rows} rows")
+    if not finite:
+        raise NotFinite("answered NaN or infinity")

@@ -12,10 +12,9 @@ import numpy as np
 
 from raymlops.errors import DataError, NotFinite, RaymlopsError
 from raymlops.serving.loader import Loaded, Serving
-from raymlops.serving.model import Model
+from raymlops.serving.model import Model, check_outputs
 from raymlops.serving.protocols import Columns
 from raymlops.serving.rehearsal import RecordedRequests
-from raymlops.serving.trials import check_outputs
 
 __all__ = ["Asked", "Refusals"]
 

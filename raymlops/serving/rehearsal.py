@@ -11,9 +11,8 @@ from typing import Any
 import numpy.typing as npt
 
 from raymlops.errors import DeploymentError
-from raymlops.serving.model import Model
+from raymlops.serving.model import Model, check_outputs
 from raymlops.serving.protocols import Columns
-from raymlops.serving.trials import check_outputs
 
 __all__ = ["RecordedRequests", "rehearse"]
 

@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-
-from raymlops.errors import DeploymentError, NotFinite
+from raymlops.errors import DeploymentError
+from raymlops.serving.model import check_outputs
 from raymlops.serving.protocols import CandidateClient, Columns, Outputs
 
-__all__ = ["ShadowJob", "ShadowQueue", "ask", "check_outputs"]
+__all__ = ["ShadowJob", "ShadowQueue", "ask"]
 
 
 async def ask(candidate: CandidateClient, columns: Columns, rows: int, deadline_s: float) -> Outputs:
@@ -31,29 +30,6 @@ async def ask(candidate: CandidateClient, columns: Columns, rows: int, deadline_
         raise DeploymentError(f"raised {type(error).__name__}: {str(error)[:200]}") from error
     check_outputs(outputs, rows)
     return outputs
-
-
-def check_outputs(outputs: Outputs, rows: int) -> None:
-    """Check that outputs are an answer for N rows: the right shapes, all numbers finite.
-
-    Raises:
-        NotFinite: A number is NaN or infinite.
-        DeploymentError: They are something else.
-    """
-    try:
-        if "value" in outputs:
-            fits = outputs["value"].shape == (rows,)
-            numbers = outputs["value"]
-        else:
-            numbers = outputs["probability"]
-            fits = numbers.ndim == 2 and numbers.shape[0] == rows and outputs["label"].shape == (rows,)
-        finite = fits and bool(np.isfinite(numbers).all())
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DeploymentError(f"answered something else than outputs: {type(error).__name__}") from error
-    if not fits:
-        raise DeploymentError(f"answered outputs of the wrong shape for {rows} rows")
-    if not finite:
-        raise NotFinite("answered NaN or infinity")
 
 
 class ShadowJob(NamedTuple):

@@ -22,7 +22,7 @@ from raymlops.features.services import Definition
 from raymlops.monitoring.conditions import parse_condition
 from raymlops.records.bundles import ProjectSpec
 from raymlops.records.names import check_name, did_you_mean
-from raymlops.serving.events import EVENT_SCHEMA
+from raymlops.serving.input_names import EVENT_SCHEMA
 from raymlops.steps.context import EVENT_TIME, LABEL, LABEL_TIME, spine_function
 from raymlops.steps.parameters import TrainingParameters
 

@@ -7,7 +7,8 @@ import pyarrow as pa
 
 from raymlops.clock import to_us
 from raymlops.records.models import ColumnSpec, Signature
-from raymlops.serving.events import EVENT_SCHEMA, PredictionEvent, to_tables
+from raymlops.serving.events import PredictionEvent, to_tables
+from raymlops.serving.input_names import EVENT_SCHEMA
 from raymlops.serving.schema import InputSchema
 
 INPUTS = (ColumnSpec(name="wind", dtype="FP64"), ColumnSpec(name="carrier", dtype="BYTES"))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from raymlops.errors import DataError, DeploymentError
-from raymlops.serving.trials import ShadowJob, ShadowQueue, ask, check_outputs
+from raymlops.serving.model import check_outputs
+from raymlops.serving.trials import ShadowJob, ShadowQueue, ask
 
 COLUMNS = {"a": np.zeros(2)}
 GOOD = {"label": np.array([0, 1]), "probability": np.array([[1.0, 0.0], [0.0, 1.0]])}
