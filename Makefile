@@ -60,8 +60,8 @@ lock:  ## resolve requirements.lock again (needs uv)
 		--no-header --all-extras --group dev pyproject.toml -o requirements.lock
 
 proto:  ## generate the gRPC messages again (needs grpcio-tools)
-	python -m grpc_tools.protoc -I raymlops/serving --python_out=raymlops/serving \
-		--pyi_out=raymlops/serving open_inference.proto
+	python -m grpc_tools.protoc -I raymlops/serving/front --python_out=raymlops/serving/front \
+		--pyi_out=raymlops/serving/front open_inference.proto
 
 clean:  ## remove what setup and the tools made
 	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

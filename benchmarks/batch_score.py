@@ -19,8 +19,8 @@ from raymlops.metadata import MetadataService
 from raymlops.monitoring import REFERENCE_FILE, Reference
 from raymlops.records.models import ModelVersion
 from raymlops.records.record import sha256_of
-from raymlops.serving.model import columns_of
-from raymlops.serving.model_files import load_model, save_model
+from raymlops.serving.models.model import columns_of
+from raymlops.serving.models.model_files import load_model, save_model
 
 ROWS, COLUMNS, TREES = 4_000_000, 20, 100
 ROW_GROUP, BATCH = 250_000, 1 << 16
@@ -33,7 +33,7 @@ def measure(rows: int = ROWS) -> dict[str, Any]:
     The job validates, profiles all rows, runs on as many workers as there are cores, whose start counts, and commits.
     The loop loads the model once, reads, predicts and writes Parquet in one process, and does nothing else.
     """
-    from raymlops.runtime.batch import BatchOperator, ScoringRequest
+    from raymlops.runtime.jobs.batch import BatchOperator, ScoringRequest
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from benchmarks.peer_processes import Peer
 from raymlops.config import MonitoringConfig
 from raymlops.monitoring import DriftRule, Reference
-from raymlops.monitoring.windows import drift_rule
+from raymlops.monitoring.windows.closing import drift_rule
 
 ROWS, COLUMNS, ROUNDS = 1_000_000, 20, 5
 BLOCK = 100_000

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from benchmarks.peer_processes import Peer
 from benchmarks.shifted_windows import Case, area, draw_case, draw_regression_case, table
-from raymlops.monitoring.estimation import PerformanceEstimator
-from raymlops.monitoring.holdout import Holdout
+from raymlops.monitoring.performance.estimation import PerformanceEstimator
+from raymlops.monitoring.performance.holdout import Holdout
 
 CASES = 600
 REGRESSION_CASES = 200

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from raymlops.clock import SystemClock
 from raymlops.features import Entity, FeatureService, FeatureStore, FeatureView, Field
-from raymlops.features.columns import INSTANT
+from raymlops.tables.columns import INSTANT
 
 __all__ = ["FEATURES", "SERVICE", "VIEW", "spine_of", "store_rows", "table_of"]
 

@@ -22,11 +22,11 @@ from raymlops.clock import SystemClock
 from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
 from raymlops.features import FeatureReader
-from raymlops.features.bucketed import bucket_numbers
-from raymlops.runtime import cluster
-from raymlops.runtime.head import processes_of
-from raymlops.runtime.home_note import ClusterNote
-from raymlops.runtime.join_tasks import RayTasks, join_tasks
+from raymlops.features.offline.bucketed import bucket_numbers
+from raymlops.runtime.cluster import local_cluster as cluster
+from raymlops.runtime.jobs.join_tasks import RayTasks, join_tasks
+from raymlops.runtime.supervision.head import processes_of
+from raymlops.runtime.supervision.home_note import ClusterNote
 
 SIZES = ((1_000_000, 5_000_000), (20_000_000, 100_000_000))
 _ROWS_PER_KEY = 50

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from benchmarks.peer_processes import Peer
 from raymlops.clock import ManualClock, to_us
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field, WindowAggregate
-from raymlops.features.columns import INSTANT
+from raymlops.tables.columns import INSTANT
 
 KEYS, ROWS, ROUNDS = 100_000, 1_000_000, 5
 NOW = datetime(2024, 3, 3, tzinfo=UTC)

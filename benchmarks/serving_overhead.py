@@ -20,9 +20,9 @@ from raymlops.records.models import ModelVersion
 from raymlops.records.plans import ServingPlan
 from raymlops.records.record import sha256_of
 from raymlops.serving.endpoint import Endpoint
-from raymlops.serving.http import HttpRequest
-from raymlops.serving.loader import Loader
-from raymlops.serving.model_files import save_model
+from raymlops.serving.models.model_files import save_model
+from raymlops.serving.plans.loader import Loader
+from raymlops.serving.protocol.http import HttpRequest
 
 COLUMNS, TREES, REQUESTS, ROUNDS = 20, 100, 500, 7
 

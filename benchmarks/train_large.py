@@ -23,10 +23,10 @@ from benchmarks.join_large import local_cluster, peaks_of
 from raymlops.clock import SystemClock
 from raymlops.experiments import Boosting, LearningTask
 from raymlops.features import Entity, FeatureReader, FeatureStore, FeatureView, Field
-from raymlops.features.columns import INSTANT
 from raymlops.metadata import MetadataService
-from raymlops.runtime.operators import ModelOperator
-from raymlops.runtime.streamed_training import StreamedTraining
+from raymlops.runtime.jobs.operators import ModelOperator
+from raymlops.runtime.jobs.streamed_training import StreamedTraining
+from raymlops.tables.columns import INSTANT
 
 ROWS = 50_000_000
 INPUTS = tuple(f"f{number}" for number in range(20))

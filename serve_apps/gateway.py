@@ -4,8 +4,8 @@ from pydantic import BaseModel
 from ray.serve import Application
 
 from raymlops.config.loader import load_config
-from raymlops.runtime.home_note import running_config
-from raymlops.runtime.replica import gateway_application
+from raymlops.runtime.serve.replica import gateway_application
+from raymlops.runtime.supervision.home_note import running_config
 
 
 class Arguments(BaseModel):

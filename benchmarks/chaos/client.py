@@ -103,7 +103,7 @@ class _Hog:
 
 def verify(platform: Platform, arguments: argparse.Namespace) -> None:
     """Write down what is there."""
-    from raymlops.runtime.event_tables import DeltaEventTables
+    from raymlops.monitoring.events.event_tables import DeltaEventTables
 
     deadline = time.monotonic() + arguments.runs_within_s
     while unfinished := [run.id for run in platform.runs.list() if not run.status.final]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from raymlops.cli.discovery import instant_of
+from raymlops.cli.feature_store.discovery import instant_of
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
 from raymlops.errors import ConfigError
 from raymlops.records.scoring import ScoringCheck, ScoringReceipt

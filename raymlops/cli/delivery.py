@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from raymlops.cli.definitions import fault_lines
+from raymlops.cli.feature_store.definitions import fault_lines
 from raymlops.cli.output import ConfigOption, JsonOption, one_line_errors, platform, printable, show, show_json
 from raymlops.errors import ConfigError
 

@@ -28,7 +28,7 @@ def create(
     config: ConfigOption = None,
 ) -> None:
     """Make a key and print it, once: it is kept only as a hash."""
-    from raymlops.runtime.keys import create_key
+    from raymlops.runtime.serve.keys import create_key
 
     scopes = scope or ["infer"]
     unknown = sorted(set(scopes) - set(_SCOPES))
@@ -44,7 +44,7 @@ def create(
 @one_line_errors
 def list_(json: JsonOption = False, config: ConfigOption = None) -> None:
     """List keys, without their secrets."""
-    from raymlops.runtime.keys import list_keys
+    from raymlops.runtime.serve.keys import list_keys
 
     rows = [key.model_dump(mode="json", exclude={"digest"}) for key in list_keys(load_config(config))]
     show(rows, ["id", "name", "scopes", "created_at", "revoked_at"], as_json=json)
@@ -58,7 +58,7 @@ def revoke(
     config: ConfigOption = None,
 ) -> None:
     """Make a key open nothing any more."""
-    from raymlops.runtime.keys import revoke_key
+    from raymlops.runtime.serve.keys import revoke_key
 
     key = revoke_key(load_config(config), key_id, reason)
     console.print(f"key {key.id} of {key.name} is revoked")

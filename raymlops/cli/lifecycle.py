@@ -90,7 +90,7 @@ def _tell_differences(asked: PlatformConfig, runs: PlatformConfig) -> None:
 @one_line_errors
 def down(config: ConfigOption = None) -> None:
     """Stop what `up` started; endpoints hand over the events of what they answered first."""
-    from raymlops.runtime.home_note import noted_cluster, supervisor_of
+    from raymlops.runtime.supervision.home_note import noted_cluster, supervisor_of
 
     home = load_config(config).home
     if noted_cluster(home) is None and supervisor_of(home) is None:
@@ -112,8 +112,8 @@ def env(config: ConfigOption = None) -> None:
 
 def _print_environment(home: Path) -> bool:
     """Print the lines for a shell; ``False`` where no cluster is noted."""
-    from raymlops.runtime.head import loopback_environment
-    from raymlops.runtime.home_note import noted_cluster
+    from raymlops.runtime.supervision.head import loopback_environment
+    from raymlops.runtime.supervision.home_note import noted_cluster
 
     note = noted_cluster(home)
     if note is None:

@@ -4,20 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from raymlops.cli import (
-    batch,
-    control,
-    definitions,
-    delivery,
-    features,
-    garbage,
-    keys,
-    ledger,
-    lifecycle,
-    models,
-    monitor,
-    runs,
-)
+from raymlops.cli import batch, control, delivery, garbage, keys, ledger, lifecycle, runs
+from raymlops.cli.feature_store import definitions, features
+from raymlops.cli.monitoring import monitor
+from raymlops.cli.registry import models
 
 __all__ = ["app", "main"]
 

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
     chosen = parser.parse_args(arguments)
     if chosen.run is not None:
-        from raymlops.runtime.training import execute_run
+        from raymlops.runtime.jobs.training import execute_run
 
         return execute_run(chosen.run)
     from raymlops.cli.runs import parse_parameters

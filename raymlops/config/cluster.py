@@ -33,7 +33,7 @@ class FastSettings(Section):
 
     def environment(self) -> dict[str, str]:
         """The environment variables that ``ray start --head`` must see."""
-        direct = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "raymlops.runtime.http_middleware.middlewares"}
+        direct = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "raymlops.runtime.serve.http_middleware.middlewares"}
         return {
             **(direct if self.direct_answers else {}),
             "RAY_SERVE_HAPROXY_METRICS_ENABLED": str(int(self.ha_proxy_metrics)),

@@ -1,8 +1,14 @@
 """The loop that keeps models right: triggers, the retraining policy, the rollout, and the controller over them."""
 
-from raymlops.control.backtest import Backtested, backtest
-from raymlops.control.controller import ALL_MODELS, Controller
-from raymlops.control.decisions import (
+from raymlops.control.loop.controller import ALL_MODELS, Controller
+from raymlops.control.loop.model_status import ModelStatus, join_statuses
+from raymlops.control.loop.observer import EventSource, StoreObserver
+from raymlops.control.loop.ports import Actuator, Ledger, Observer
+from raymlops.control.loop.reasons import reasons_against
+from raymlops.control.loop.status import ControlStatus, Phase
+from raymlops.control.loop.turns import TurnReport, Turns
+from raymlops.control.loop.why import History, Why, explain
+from raymlops.control.rollout.decisions import (
     Abandon,
     Block,
     Decision,
@@ -17,17 +23,19 @@ from raymlops.control.decisions import (
     StartTrial,
     decision_of,
 )
-from raymlops.control.evidence import Arm, Health, Losses, TrialEvidence, TrialScope, gather_evidence, gather_health
-from raymlops.control.judge import Judgement, Verdict, judge
-from raymlops.control.model_status import ModelStatus, join_statuses
-from raymlops.control.observer import EventSource, StoreObserver
-from raymlops.control.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
-from raymlops.control.ports import Actuator, Ledger, Observer
-from raymlops.control.reasons import reasons_against
-from raymlops.control.rollout import Observation, Rollout, decide
-from raymlops.control.status import ControlStatus, Phase
-from raymlops.control.turns import TurnReport, Turns
-from raymlops.control.why import History, Why, explain
+from raymlops.control.rollout.evidence import (
+    Arm,
+    Health,
+    Losses,
+    TrialEvidence,
+    TrialScope,
+    gather_evidence,
+    gather_health,
+)
+from raymlops.control.rollout.judge import Judgement, Verdict, judge
+from raymlops.control.rollout.rollout_state import Observation, Rollout, decide
+from raymlops.control.triggering.backtest import Backtested, backtest
+from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
 
 __all__ = [
     "ALL_MODELS",

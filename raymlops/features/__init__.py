@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from raymlops.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from raymlops.features.consistency import audit
-    from raymlops.features.definitions import Entity, FeatureView, Field, WindowAggregate
-    from raymlops.features.plan import OnlinePlan, OnlineRows
-    from raymlops.features.point_in_time import point_in_time_join
+    from raymlops.features.definitions.services import Definition, FeatureService, OnDemandView
+    from raymlops.features.definitions.views import Entity, FeatureView, Field, WindowAggregate
+    from raymlops.features.discovery.consistency import audit
+    from raymlops.features.offline.point_in_time import point_in_time_join
+    from raymlops.features.offline.training_set import TrainingSet
+    from raymlops.features.online.plan import OnlinePlan, OnlineRows
     from raymlops.features.reader import FeatureReader
-    from raymlops.features.services import Definition, FeatureService, OnDemandView
     from raymlops.features.store import FeatureStore
-    from raymlops.features.training_set import TrainingSet
 
 __all__ = [
     "Definition",
@@ -36,13 +36,13 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "consistency": ["audit"],
-        "definitions": ["Entity", "FeatureView", "Field", "WindowAggregate"],
-        "plan": ["OnlinePlan", "OnlineRows"],
-        "point_in_time": ["point_in_time_join"],
+        "discovery.consistency": ["audit"],
+        "definitions.views": ["Entity", "FeatureView", "Field", "WindowAggregate"],
+        "online.plan": ["OnlinePlan", "OnlineRows"],
+        "offline.point_in_time": ["point_in_time_join"],
         "reader": ["FeatureReader"],
-        "services": ["Definition", "FeatureService", "OnDemandView"],
+        "definitions.services": ["Definition", "FeatureService", "OnDemandView"],
         "store": ["FeatureStore"],
-        "training_set": ["TrainingSet"],
+        "offline.training_set": ["TrainingSet"],
     },
 )

@@ -13,15 +13,9 @@ import numpy.typing as npt
 
 from raymlops.clock import Clock, SystemClock
 from raymlops.errors import ConfigError, NotFoundError, StorageError
-from raymlops.features.applied import CatalogState, ResolvedView
-from raymlops.features.arguments import as_table, check_free, check_table_version, instant_us
-from raymlops.features.bucketed_tables import BlockedTable, blocks_of
-from raymlops.features.catalog import Catalog
-from raymlops.features.delta import DeltaTables
-from raymlops.features.discovery import Discovery
-from raymlops.features.files import Root, open_files, parse_root
-from raymlops.features.knowledge import known_features
-from raymlops.features.layout import (
+from raymlops.features.catalog.applied import CatalogState, ResolvedView
+from raymlops.features.catalog.catalog_file import Catalog
+from raymlops.features.catalog.layout import (
     catalog_path,
     local_path,
     online_path,
@@ -29,18 +23,24 @@ from raymlops.features.layout import (
     tables_path,
     visible_path,
 )
-from raymlops.features.lmdb import LmdbOnlineStore
-from raymlops.features.naming import check_text, parse_reference
-from raymlops.features.node_copy import DefinitionSource, NodeCopy, key_types_of
-from raymlops.features.online import OnlineStore, Watermark
-from raymlops.features.plan import OnlinePlan
-from raymlops.features.quarantine import quarantined_rows
-from raymlops.features.schema import check_columns
-from raymlops.features.service_join import JoinTasks, join_service
-from raymlops.features.services import Definition, FeatureService
-from raymlops.features.training_set import TrainingSet, TrainingSets, check_content, check_views
-from raymlops.features.visibility import Visibility
+from raymlops.features.definitions.arguments import as_table, check_free, check_table_version, instant_us
+from raymlops.features.definitions.naming import check_text, parse_reference
+from raymlops.features.definitions.schema import check_columns
+from raymlops.features.definitions.services import Definition, FeatureService
+from raymlops.features.discovery.descriptions import Discovery
+from raymlops.features.intake.quarantine import quarantined_rows
+from raymlops.features.offline.bucketed_tables import BlockedTable, blocks_of
+from raymlops.features.offline.knowledge import known_features
+from raymlops.features.offline.service_join import JoinTasks, join_service
+from raymlops.features.offline.training_set import TrainingSet, TrainingSets, check_content, check_views
+from raymlops.features.online.lmdb import LmdbOnlineStore
+from raymlops.features.online.node_copy import DefinitionSource, NodeCopy, key_types_of
+from raymlops.features.online.online_store import OnlineStore, Watermark
+from raymlops.features.online.plan import OnlinePlan
 from raymlops.records.features import QuarantinedRow, TrainingSetManifest
+from raymlops.tables.delta import DeltaTables
+from raymlops.tables.files import Root, open_files, parse_root
+from raymlops.tables.visibility import Visibility
 
 __all__ = ["FeatureReader"]
 

@@ -12,13 +12,8 @@ import pyarrow as pa
 
 from raymlops.clock import Clock
 from raymlops.errors import ConfigError, SchemaMismatch
-from raymlops.features.arguments import as_table
-from raymlops.features.catalog import Catalog
-from raymlops.features.delta import DeltaTables
-from raymlops.features.files import Root, open_files
-from raymlops.features.ingester import Ingester
-from raymlops.features.intake import OnInvalid
-from raymlops.features.layout import (
+from raymlops.features.catalog.catalog_file import Catalog
+from raymlops.features.catalog.layout import (
     catalog_path,
     local_path,
     online_path,
@@ -27,16 +22,21 @@ from raymlops.features.layout import (
     tables_path,
     visible_path,
 )
-from raymlops.features.lmdb import LmdbOnlineStore
-from raymlops.features.materializer import Fresh, Materializer
-from raymlops.features.naming import check_text
-from raymlops.features.online import OnlineStore
-from raymlops.features.services import Definition
-from raymlops.features.staging import Staging
-from raymlops.features.training_set import TrainingSets, table_digest
-from raymlops.features.vacuum import pinned_versions, vacuum_table
-from raymlops.features.visibility import Visibility
+from raymlops.features.definitions.arguments import as_table
+from raymlops.features.definitions.naming import check_text
+from raymlops.features.definitions.services import Definition
+from raymlops.features.intake.ingester import Ingester
+from raymlops.features.intake.row_batches import OnInvalid
+from raymlops.features.offline.training_set import TrainingSets, table_digest
+from raymlops.features.online.lmdb import LmdbOnlineStore
+from raymlops.features.online.materializer import Fresh, Materializer
+from raymlops.features.online.online_store import OnlineStore
 from raymlops.records.features import ApplyReport, IngestReceipt, MaterializeReceipt, VacuumReport
+from raymlops.tables.delta import DeltaTables
+from raymlops.tables.files import Root, open_files
+from raymlops.tables.staging import Staging
+from raymlops.tables.vacuum import pinned_versions, vacuum_table
+from raymlops.tables.visibility import Visibility
 
 __all__ = ["FeatureStore"]
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from raymlops.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from raymlops.monitoring.alarm import AlarmRule, AlarmState, list_alarms
-    from raymlops.monitoring.domain import DOMAIN_FILE, DomainClassifier, DomainDrift
-    from raymlops.monitoring.drift import DriftReport, DriftRule
-    from raymlops.monitoring.error_stream import ErrorStream
-    from raymlops.monitoring.estimation import PerformanceEstimator
-    from raymlops.monitoring.holdout import HOLDOUT_FILE, Holdout
-    from raymlops.monitoring.ports import EventTables, WindowMetadata
-    from raymlops.monitoring.profile import LABEL_COLUMN, REFERENCE_FILE, SCORE_COLUMN, Profile
-    from raymlops.monitoring.reference import Reference
-    from raymlops.monitoring.report import MonitorReport
+    from raymlops.monitoring.alerts.alarm import AlarmRule, AlarmState, list_alarms
+    from raymlops.monitoring.events.ports import EventTables, WindowMetadata
+    from raymlops.monitoring.performance.error_stream import ErrorStream
+    from raymlops.monitoring.performance.estimation import PerformanceEstimator
+    from raymlops.monitoring.performance.holdout import HOLDOUT_FILE, Holdout
+    from raymlops.monitoring.profiles.domain import DOMAIN_FILE, DomainClassifier, DomainDrift
+    from raymlops.monitoring.profiles.drift import DriftReport, DriftRule
+    from raymlops.monitoring.profiles.profile import LABEL_COLUMN, REFERENCE_FILE, SCORE_COLUMN, Profile
+    from raymlops.monitoring.profiles.reference import Reference
+    from raymlops.monitoring.report.monitor_report import MonitorReport
     from raymlops.monitoring.service import MonitorService
 
 __all__ = [
@@ -46,16 +46,16 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "alarm": ["AlarmRule", "AlarmState", "list_alarms"],
-        "domain": ["DOMAIN_FILE", "DomainClassifier", "DomainDrift"],
-        "drift": ["DriftReport", "DriftRule"],
-        "error_stream": ["ErrorStream"],
-        "estimation": ["PerformanceEstimator"],
-        "holdout": ["HOLDOUT_FILE", "Holdout"],
-        "ports": ["EventTables", "WindowMetadata"],
-        "profile": ["LABEL_COLUMN", "REFERENCE_FILE", "SCORE_COLUMN", "Profile"],
-        "reference": ["Reference"],
-        "report": ["MonitorReport"],
+        "alerts.alarm": ["AlarmRule", "AlarmState", "list_alarms"],
+        "profiles.domain": ["DOMAIN_FILE", "DomainClassifier", "DomainDrift"],
+        "profiles.drift": ["DriftReport", "DriftRule"],
+        "performance.error_stream": ["ErrorStream"],
+        "performance.estimation": ["PerformanceEstimator"],
+        "performance.holdout": ["HOLDOUT_FILE", "Holdout"],
+        "events.ports": ["EventTables", "WindowMetadata"],
+        "profiles.profile": ["LABEL_COLUMN", "REFERENCE_FILE", "SCORE_COLUMN", "Profile"],
+        "profiles.reference": ["Reference"],
+        "report.monitor_report": ["MonitorReport"],
         "service": ["MonitorService"],
     },
 )

@@ -16,28 +16,28 @@ import pyarrow.compute as pc
 from raymlops.clock import Clock
 from raymlops.config.monitoring import MonitoringConfig
 from raymlops.errors import ConfigError, ModelVersionNotFound, RaymlopsError, UnavailableError
-from raymlops.monitoring.alarm import AlarmRule
-from raymlops.monitoring.bounds import insane_labels, inside, sane
-from raymlops.monitoring.error_changes import stream_before
-from raymlops.monitoring.label_arrivals import LabelArrivals
-from raymlops.monitoring.labels import KEY, join_labels, label_text
-from raymlops.monitoring.late_labels import LateLabels
-from raymlops.monitoring.ports import EventTables, FeatureAudit, WindowMetadata
-from raymlops.monitoring.profile import Profile
-from raymlops.monitoring.recorded import EVENTS, LABELS, conform
-from raymlops.monitoring.report import Distribution, MonitorReport, distributions
-from raymlops.monitoring.retention import Retention
-from raymlops.monitoring.rollup import PeriodProfile, roll_up
-from raymlops.monitoring.schedule import WindowSchedule, events_name, grid, labels_name
-from raymlops.monitoring.served_features import ServedFeatures
-from raymlops.monitoring.traffic import HISTORY, TrafficHistory
-from raymlops.monitoring.unjudged import UnjudgedWindows
-from raymlops.monitoring.version_domains import VersionDomains
-from raymlops.monitoring.version_estimators import VersionEstimators
-from raymlops.monitoring.version_references import VersionReferences
-from raymlops.monitoring.version_segments import VersionSegments
-from raymlops.monitoring.window_profiles import WindowProfiles
-from raymlops.monitoring.windows import WindowData, last_champion, observe_window, refresh_window
+from raymlops.monitoring.alerts.alarm import AlarmRule
+from raymlops.monitoring.data_quality.bounds import insane_labels, inside, sane
+from raymlops.monitoring.data_quality.served_features import ServedFeatures
+from raymlops.monitoring.data_quality.traffic import HISTORY, TrafficHistory
+from raymlops.monitoring.events.ports import EventTables, FeatureAudit, WindowMetadata
+from raymlops.monitoring.events.recorded import EVENTS, LABELS, conform
+from raymlops.monitoring.events.retention import Retention
+from raymlops.monitoring.performance.error_changes import stream_before
+from raymlops.monitoring.performance.labels import KEY, join_labels, label_text
+from raymlops.monitoring.profiles.profile import Profile
+from raymlops.monitoring.report.monitor_report import Distribution, MonitorReport, distributions
+from raymlops.monitoring.windows.closing import WindowData, last_champion, observe_window, refresh_window
+from raymlops.monitoring.windows.label_arrivals import LabelArrivals
+from raymlops.monitoring.windows.late_labels import LateLabels
+from raymlops.monitoring.windows.rollup import PeriodProfile, roll_up
+from raymlops.monitoring.windows.schedule import WindowSchedule, events_name, grid, labels_name
+from raymlops.monitoring.windows.unjudged import UnjudgedWindows
+from raymlops.monitoring.windows.version_domains import VersionDomains
+from raymlops.monitoring.windows.version_estimators import VersionEstimators
+from raymlops.monitoring.windows.version_references import VersionReferences
+from raymlops.monitoring.windows.version_segments import VersionSegments
+from raymlops.monitoring.windows.window_profiles import WindowProfiles
 from raymlops.records.models import ModelVersion
 from raymlops.records.windows import WindowRecord
 

@@ -49,7 +49,7 @@ class Batch(Subject):
             AlreadyRegistered: The output is there, and ``mode`` is ``create``.
             RaymlopsError: As ``BatchOperator.score`` does.
         """
-        from raymlops.runtime.batch import ScoringRequest
+        from raymlops.runtime.jobs.batch import ScoringRequest
 
         request = ScoringRequest(model, str(source), str(output), version, features, at, columns, mode)
         return self._services.batch.score(request)
@@ -67,7 +67,7 @@ class Batch(Subject):
         mode: OutputMode = "create",
     ) -> ScoringCheck:
         """What ``score`` would do, and what a sample of the rows says; nothing is written."""
-        from raymlops.runtime.batch import ScoringRequest
+        from raymlops.runtime.jobs.batch import ScoringRequest
 
         request = ScoringRequest(model, str(source), str(output), version, features, at, columns, mode)
         return self._services.batch.check(request)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
     from raymlops.features import TrainingSet
-    from raymlops.features.intake import OnInvalid
+    from raymlops.features.intake.row_batches import OnInvalid
 
 __all__ = ["Features"]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from raymlops.experiments import Boosting, LearningTask
     from raymlops.features import TrainingSet
     from raymlops.monitoring import MonitorReport
-    from raymlops.monitoring.rollup import PeriodProfile
+    from raymlops.monitoring.windows.rollup import PeriodProfile
 
 __all__ = ["Endpoints", "Labels", "Models", "Monitor", "TrialLimits"]
 

@@ -20,8 +20,10 @@ from ray.serve.exceptions import RayServeException
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import RaymlopsError, UnavailableError
-from raymlops.runtime import actors, cluster, replica
-from raymlops.runtime.home_note import note_cluster, noted_cluster, running_config
+from raymlops.runtime.actors import control_plane as actors
+from raymlops.runtime.cluster import local_cluster as cluster
+from raymlops.runtime.serve import replica
+from raymlops.runtime.supervision.home_note import note_cluster, noted_cluster, running_config
 
 __all__ = ["bring_up", "main"]
 

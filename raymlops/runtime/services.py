@@ -9,9 +9,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from raymlops.records.alerts import AlertStatus, Delivery
-from raymlops.runtime.clients import ActorProxy
-from raymlops.runtime.clocks import build_clock
-from raymlops.runtime.names import CONTROLLER, FEATURES, METADATA, MONITOR
+from raymlops.runtime.cluster.clients import ActorProxy
+from raymlops.runtime.cluster.clocks import build_clock
+from raymlops.runtime.cluster.names import CONTROLLER, FEATURES, METADATA, MONITOR
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from raymlops.features import FeatureReader, FeatureStore
     from raymlops.metadata import Metadata
     from raymlops.monitoring import MonitorService
-    from raymlops.runtime.batch import BatchOperator
-    from raymlops.runtime.by_hand import ByHand
-    from raymlops.runtime.controller_actor import ControllerService
-    from raymlops.runtime.endpoint_client import EndpointClient
-    from raymlops.runtime.feature_catalog import FeatureCatalog
-    from raymlops.runtime.ingestion import Ingestion
-    from raymlops.runtime.jobs import JobRunner
-    from raymlops.runtime.lineage import Lineages
-    from raymlops.runtime.operators import DeliveryOperator, ModelOperator, RunOperator
-    from raymlops.runtime.session import Session
-    from raymlops.runtime.streamed_training import StreamedTraining
+    from raymlops.runtime.actors.controller_actor import ControllerService
+    from raymlops.runtime.cluster.by_hand import ByHand
+    from raymlops.runtime.cluster.session import Session
+    from raymlops.runtime.explain.feature_catalog import FeatureCatalog
+    from raymlops.runtime.explain.lineage import Lineages
+    from raymlops.runtime.jobs.batch import BatchOperator
+    from raymlops.runtime.jobs.operators import DeliveryOperator, ModelOperator, RunOperator
+    from raymlops.runtime.jobs.run_jobs import JobRunner
+    from raymlops.runtime.jobs.streamed_training import StreamedTraining
+    from raymlops.runtime.nodes.ingestion import Ingestion
+    from raymlops.runtime.serve.endpoint_client import EndpointClient
 
 __all__ = ["Services"]
 
@@ -78,8 +78,8 @@ class Services(_MadeOnce):
     @property
     def reader(self) -> FeatureReader:
         """Reads features on this node."""
-        from raymlops.runtime.feature_readers import open_reader
-        from raymlops.runtime.join_tasks import join_tasks
+        from raymlops.runtime.jobs.join_tasks import join_tasks
+        from raymlops.runtime.nodes.feature_readers import open_reader
 
         def opened() -> FeatureReader:
             reader = open_reader(self.config, clock=self.clock, join_tasks=join_tasks(self.config.features))
@@ -90,14 +90,14 @@ class Services(_MadeOnce):
     @property
     def ingestion(self) -> Ingestion:
         """Hands rows to the writer."""
-        from raymlops.runtime.ingestion import Ingestion
+        from raymlops.runtime.nodes.ingestion import Ingestion
 
         return self._once("ingestion", lambda: Ingestion(self._timeout_s, _COMMIT_TIMEOUTS * self._timeout_s))
 
     @property
     def features(self) -> FeatureCatalog:
         """Describes what is in the feature store."""
-        from raymlops.runtime.feature_catalog import FeatureCatalog
+        from raymlops.runtime.explain.feature_catalog import FeatureCatalog
 
         events = self.config.home / "monitor"
         return self._once("features", lambda: FeatureCatalog(self.reader, self.metadata, events))
@@ -105,36 +105,36 @@ class Services(_MadeOnce):
     @property
     def by_hand(self) -> ByHand:
         """Does what people ask for, recorded first."""
-        from raymlops.runtime.by_hand import ByHand
+        from raymlops.runtime.cluster.by_hand import ByHand
 
         return self._once("by_hand", lambda: ByHand(self.config, self.metadata, self.store, self.clock))
 
     @property
     def endpoints(self) -> EndpointClient:
         """Changes what is served."""
-        from raymlops.runtime.endpoint_client import EndpointClient
+        from raymlops.runtime.serve.endpoint_client import EndpointClient
 
         return self._once("endpoints", lambda: EndpointClient(self.config, self.metadata))
 
     @property
     def jobs(self) -> JobRunner:
         """Submits runs."""
-        from raymlops.runtime.jobs import JobRunner
+        from raymlops.runtime.jobs.run_jobs import JobRunner
 
         return self._once("jobs", lambda: JobRunner(self.config.home, self.metadata, self.clock))
 
     @property
     def models(self) -> ModelOperator:
         """Registers models."""
-        from raymlops.runtime.operators import ModelOperator
+        from raymlops.runtime.jobs.operators import ModelOperator
 
         return self._once("models", lambda: ModelOperator(self.config.home, self.metadata, self.clock))
 
     @property
     def lineages(self) -> Lineages:
         """Tells what is behind a request or a table."""
-        from raymlops.runtime.event_tables import DeltaEventTables
-        from raymlops.runtime.lineage import Lineages
+        from raymlops.monitoring.events.event_tables import DeltaEventTables
+        from raymlops.runtime.explain.lineage import Lineages
 
         events = self.config.home / "monitor"
         return self._once("lineages", lambda: Lineages(self.metadata, DeltaEventTables(events)))
@@ -142,7 +142,7 @@ class Services(_MadeOnce):
     @property
     def streamed(self) -> StreamedTraining:
         """Trains on tables that do not fit in memory."""
-        from raymlops.runtime.streamed_training import StreamedTraining
+        from raymlops.runtime.jobs.streamed_training import StreamedTraining
 
         config = self.config
         free_cpus_timeout_s = config.cluster.free_cpus_timeout.total_seconds()
@@ -156,21 +156,21 @@ class Services(_MadeOnce):
     @property
     def batch(self) -> BatchOperator:
         """Scores tables."""
-        from raymlops.runtime.batch import BatchOperator
+        from raymlops.runtime.jobs.batch import BatchOperator
 
         return self._once("batch", lambda: BatchOperator(self.config, self.metadata, self.clock))
 
     @property
     def runs(self) -> RunOperator:
         """Starts runs."""
-        from raymlops.runtime.operators import RunOperator
+        from raymlops.runtime.jobs.operators import RunOperator
 
         return self._once("runs", lambda: RunOperator(self.config, self.metadata, self.jobs, self.clock))
 
     @property
     def delivery(self) -> DeliveryOperator:
         """Builds and deploys bundles."""
-        from raymlops.runtime.operators import DeliveryOperator
+        from raymlops.runtime.jobs.operators import DeliveryOperator
 
         return self._once("delivery", lambda: DeliveryOperator(self.config, self.metadata, self.clock))
 
@@ -211,8 +211,8 @@ class Services(_MadeOnce):
 
     def rescore(self, name: str, version: int) -> dict[str, float]:
         """Scores of a version for the inputs of every logged request."""
-        from raymlops.runtime.actuator import Rescorer
-        from raymlops.runtime.event_tables import DeltaEventTables
+        from raymlops.monitoring.events.event_tables import DeltaEventTables
+        from raymlops.runtime.actors.actuator import Rescorer
 
         events = DeltaEventTables(self.config.home / "monitor").read(f"predictions/{name}", None, None, "served_at")
         if not events.num_rows:

@@ -22,10 +22,11 @@ from ray.serve.exceptions import RayServeException
 from ray.util import list_named_actors
 
 from raymlops.errors import RaymlopsError, UnavailableError
-from raymlops.runtime import cluster, head
-from raymlops.runtime.clients import NAMESPACE
-from raymlops.runtime.home_note import ClusterNote, forget_cluster, noted_cluster
-from raymlops.runtime.names import RECONCILER
+from raymlops.runtime.cluster import local_cluster as cluster
+from raymlops.runtime.cluster.clients import NAMESPACE
+from raymlops.runtime.cluster.names import RECONCILER
+from raymlops.runtime.supervision import head
+from raymlops.runtime.supervision.home_note import ClusterNote, forget_cluster, noted_cluster
 
 __all__ = ["drain", "take_down"]
 

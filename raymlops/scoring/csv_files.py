@@ -9,12 +9,12 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from raymlops.errors import DataError, StorageError
-from raymlops.features.columns import INSTANT
-from raymlops.features.schema import EVENT_TIME
-from raymlops.features.sources import FileSource
+from raymlops.features.definitions.schema import EVENT_TIME
 from raymlops.records.models import Signature
 from raymlops.records.record import sha256_of
-from raymlops.serving.datatypes import NUMBERS, TEXT
+from raymlops.serving.protocol.datatypes import NUMBERS, TEXT
+from raymlops.tables.columns import INSTANT
+from raymlops.tables.sources import FileSource
 
 __all__ = ["typed_copy"]
 

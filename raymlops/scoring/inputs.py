@@ -10,16 +10,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymlops.errors import SchemaMismatch
-from raymlops.features.applied import ResolvedService
-from raymlops.features.columns import INSTANT
-from raymlops.features.delta import DeltaTables
-from raymlops.features.files import Root
-from raymlops.features.layout import tables_path
-from raymlops.features.schema import EVENT_TIME
-from raymlops.features.service_join import JoinTasks, join_service
-from raymlops.serving.datatypes import datatype_of_arrow
-from raymlops.serving.model import columns_of
-from raymlops.serving.schema import InputSchema
+from raymlops.features.catalog.applied import ResolvedService
+from raymlops.features.catalog.layout import tables_path
+from raymlops.features.definitions.schema import EVENT_TIME
+from raymlops.features.offline.service_join import JoinTasks, join_service
+from raymlops.serving.models.model import columns_of
+from raymlops.serving.protocol.datatypes import datatype_of_arrow
+from raymlops.serving.protocol.schema import InputSchema
+from raymlops.tables.columns import INSTANT
+from raymlops.tables.delta import DeltaTables
+from raymlops.tables.files import Root
 
 __all__ = ["FeatureJoin", "needed_columns", "typed_inputs"]
 

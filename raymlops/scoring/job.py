@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from raymlops.clock import Clock
 from raymlops.config.monitoring import MonitoringConfig
 from raymlops.errors import ConflictError, DataError
-from raymlops.monitoring.profile import Profile
-from raymlops.monitoring.reference import Reference
+from raymlops.monitoring.profiles.profile import Profile
+from raymlops.monitoring.profiles.reference import Reference
 from raymlops.records.artifacts import Artifact, ArtifactEvent, Direction
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.record import sha256_of

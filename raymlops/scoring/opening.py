@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from raymlops.features.catalog import Catalog
-from raymlops.features.files import Root
-from raymlops.features.layout import catalog_path
-from raymlops.features.service_join import JoinTasks
+from raymlops.features.catalog.catalog_file import Catalog
+from raymlops.features.catalog.layout import catalog_path
+from raymlops.features.offline.service_join import JoinTasks
 from raymlops.records.models import ModelManifest
 from raymlops.records.scoring import ScoringPlan
 from raymlops.scoring.inputs import FeatureJoin
@@ -17,7 +16,8 @@ from raymlops.scoring.output import OutputTable
 from raymlops.scoring.scorer import PartScorer
 from raymlops.scoring.sources import RowSource
 from raymlops.scoring.validation import find_reference
-from raymlops.serving.model_files import load_model
+from raymlops.serving.models.model_files import load_model
+from raymlops.tables.files import Root
 
 __all__ = ["ScorerSetting", "open_scorer"]
 

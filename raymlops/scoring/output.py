@@ -12,8 +12,8 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from raymlops.errors import AlreadyRegistered, SchemaMismatch, StorageError
-from raymlops.features.files import failure, open_files, parse_root, storage_options_for
 from raymlops.records.scoring import OutputMode, ScoredFile
+from raymlops.tables.files import failure, open_files, parse_root, storage_options_for
 
 __all__ = ["OutputTable"]
 

@@ -12,16 +12,16 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from raymlops.errors import DataError, SchemaMismatch, StorageError
-from raymlops.features.files import Files
-from raymlops.monitoring.profile import Profile
-from raymlops.monitoring.reference import Reference
+from raymlops.monitoring.profiles.profile import Profile
+from raymlops.monitoring.profiles.reference import Reference
 from raymlops.records.scoring import Part, PartReceipt, ScoredFile, ScoringPlan
 from raymlops.scoring.inputs import Columns, FeatureJoin, needed_columns, typed_inputs
 from raymlops.scoring.sources import RowSource
-from raymlops.serving.datatypes import datatype_of_arrow
-from raymlops.serving.model import Model
-from raymlops.serving.protocols import Outputs
-from raymlops.serving.schema import InputSchema, datatype_of_label
+from raymlops.serving.models.model import Model
+from raymlops.serving.protocol.datatypes import datatype_of_arrow
+from raymlops.serving.protocol.protocols import Outputs
+from raymlops.serving.protocol.schema import InputSchema, datatype_of_label
+from raymlops.tables.files import Files
 
 __all__ = ["ROW", "PartScorer", "Scorer", "output_columns"]
 

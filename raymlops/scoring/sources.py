@@ -15,10 +15,10 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from pyarrow import parquet
 
 from raymlops.errors import DataError, NotFoundError, SchemaMismatch, StorageError
-from raymlops.features.files import failure, parse_root, storage_options_for
-from raymlops.features.sources import FileSource
 from raymlops.records.record import sha256_of
 from raymlops.records.scoring import Part, RowGroup, Source
+from raymlops.tables.files import failure, parse_root, storage_options_for
+from raymlops.tables.sources import FileSource
 
 __all__ = ["RowSource", "cut_parts", "delta_source", "file_source", "is_delta", "split_version"]
 

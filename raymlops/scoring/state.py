@@ -13,9 +13,9 @@ from typing import Self, TypeVar
 from pydantic import ValidationError
 
 from raymlops.errors import ConflictError, DataError, StorageError
-from raymlops.features.files import LocalFiles
 from raymlops.records.record import Record
 from raymlops.records.scoring import Part, PartReceipt, ScoredFile, ScoringPlan, ScoringReceipt
+from raymlops.tables.files import LocalFiles
 
 __all__ = ["JobDirectory", "JobRecord", "JobState"]
 

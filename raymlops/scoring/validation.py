@@ -9,10 +9,10 @@ from typing import Literal
 
 from raymlops.config.monitoring import MonitoringConfig
 from raymlops.errors import DataError
-from raymlops.monitoring.profile import REFERENCE_FILE, Profile
-from raymlops.monitoring.quality import Rows, judge_quality
-from raymlops.monitoring.reference import Reference
-from raymlops.monitoring.window_drift import drift_rule, drifted_share
+from raymlops.monitoring.data_quality.quality import Rows, judge_quality
+from raymlops.monitoring.profiles.profile import REFERENCE_FILE, Profile
+from raymlops.monitoring.profiles.reference import Reference
+from raymlops.monitoring.windows.window_drift import drift_rule, drifted_share
 
 __all__ = ["InputVerdict", "find_reference", "judge_inputs"]
 

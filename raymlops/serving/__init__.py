@@ -4,17 +4,18 @@ Nothing here knows Ray or a web framework: a shell turns its requests into ``Htt
 or ``Gateway.handle``, and sends the ``HttpReply``.
 """
 
+from raymlops.serving.answering.event_log import EventLog, EventLogStats
+from raymlops.serving.answering.events import PredictionEvent
+from raymlops.serving.answering.router import choose
 from raymlops.serving.endpoint import Endpoint, EndpointStats
-from raymlops.serving.event_log import EventLog, EventLogStats
-from raymlops.serving.events import PredictionEvent
-from raymlops.serving.gateway import Gateway, ServedPlans
-from raymlops.serving.http import HttpReply, HttpRequest
-from raymlops.serving.input_names import EVENT_SCHEMA
-from raymlops.serving.loader import Loaded, Loader, Serving, load_version
-from raymlops.serving.model import Model, columns_of
-from raymlops.serving.model_files import load_model, save_model
-from raymlops.serving.openapi import openapi_document
-from raymlops.serving.protocols import (
+from raymlops.serving.front.gateway import Gateway, ServedPlans
+from raymlops.serving.front.openapi import openapi_document
+from raymlops.serving.models.input_names import EVENT_SCHEMA
+from raymlops.serving.models.model import Model, columns_of
+from raymlops.serving.models.model_files import load_model, save_model
+from raymlops.serving.plans.loader import Loaded, Loader, Serving, load_version
+from raymlops.serving.protocol.http import HttpReply, HttpRequest
+from raymlops.serving.protocol.protocols import (
     CandidateClient,
     Candidates,
     EventSink,
@@ -24,7 +25,6 @@ from raymlops.serving.protocols import (
     OnlineFeatures,
     OnlineRows,
 )
-from raymlops.serving.router import choose
 
 __all__ = [
     "EVENT_SCHEMA",

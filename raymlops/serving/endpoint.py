@@ -23,21 +23,21 @@ from raymlops.errors import (
 )
 from raymlops.records.keys import Scope
 from raymlops.records.plans import ServingPlan
-from raymlops.serving.access import OPEN, Access
-from raymlops.serving.answering import Answer, Answerer, Query
-from raymlops.serving.batching import Batcher
-from raymlops.serving.breaker import Breakers
-from raymlops.serving.event_log import EventLog, EventLogStats
-from raymlops.serving.http import HttpReply, HttpRequest, error_reply, json_reply, raw_reply, reply_to
-from raymlops.serving.loader import Loaded, Loader, Serving
-from raymlops.serving.metrics import Family, ServingMetrics, breaker_families, family_of
-from raymlops.serving.open_inference import encode_infer
-from raymlops.serving.probing import Prober
-from raymlops.serving.protocols import LabelSink
-from raymlops.serving.reading import ROWS_AT_ONCE, BodyReader, left_s
-from raymlops.serving.rehearsal import RecordedRequests
-from raymlops.serving.slot import Slot
-from raymlops.serving.trials import ShadowQueue
+from raymlops.serving.answering.batching import Batcher
+from raymlops.serving.answering.breaker import Breakers
+from raymlops.serving.answering.event_log import EventLog, EventLogStats
+from raymlops.serving.answering.fallback import Answer, Answerer, Query
+from raymlops.serving.answering.metrics import Family, ServingMetrics, breaker_families, family_of
+from raymlops.serving.answering.probing import Prober
+from raymlops.serving.plans.loader import Loaded, Loader, Serving
+from raymlops.serving.plans.rehearsal import RecordedRequests
+from raymlops.serving.plans.slot import Slot
+from raymlops.serving.plans.trials import ShadowQueue
+from raymlops.serving.protocol.access import OPEN, Access
+from raymlops.serving.protocol.http import HttpReply, HttpRequest, error_reply, json_reply, raw_reply, reply_to
+from raymlops.serving.protocol.open_inference import encode_infer
+from raymlops.serving.protocol.protocols import LabelSink
+from raymlops.serving.protocol.reading import ROWS_AT_ONCE, BodyReader, left_s
 
 __all__ = ["Endpoint", "EndpointStats"]
 

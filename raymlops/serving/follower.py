@@ -9,7 +9,7 @@ from typing import Protocol
 
 from raymlops.records.plans import ServingPlan
 from raymlops.serving.endpoint import Endpoint
-from raymlops.serving.loader import Serving
+from raymlops.serving.plans.loader import Serving
 
 __all__ = ["PlanFollower", "Plans"]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from raymlops.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from raymlops.steps.context import TrainingContext
-    from raymlops.steps.parameters import QualityRules, TrainingParameters, training_parameters
+    from raymlops.steps.project.context import TrainingContext
+    from raymlops.steps.project.parameters import QualityRules, TrainingParameters, training_parameters
     from raymlops.steps.training import train_project, training_pipeline
 
 __all__ = [
@@ -26,8 +26,8 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "context": ["TrainingContext"],
-        "parameters": ["QualityRules", "TrainingParameters", "training_parameters"],
+        "project.context": ["TrainingContext"],
+        "project.parameters": ["QualityRules", "TrainingParameters", "training_parameters"],
         "training": ["train_project", "training_pipeline"],
     },
 )

@@ -15,16 +15,23 @@ from pydantic import ValidationError
 from raymlops.errors import ConfigError, FeatureViewNotFound, NotEnoughRows, SchemaMismatch
 from raymlops.experiments import LearningTask, estimators
 from raymlops.experiments.task import is_numeric
-from raymlops.features.catalog import Catalog
-from raymlops.features.delta import DeltaTables
-from raymlops.features.layout import catalog_path, tables_path
+from raymlops.features.catalog.catalog_file import Catalog
+from raymlops.features.catalog.layout import catalog_path, tables_path
 from raymlops.pipelines import Halt
 from raymlops.pipelines.fingerprint import code_digest, environment_digest
 from raymlops.records.bundles import ProjectSpec
 from raymlops.records.record import sha256_of
-from raymlops.steps.context import EVENT_TIME, LABEL, LABEL_TIME, TrainingContext, VersionedTables, spine_function
 from raymlops.steps.outcome import blocked, skipped
+from raymlops.steps.project.context import (
+    EVENT_TIME,
+    LABEL,
+    LABEL_TIME,
+    TrainingContext,
+    VersionedTables,
+    spine_function,
+)
 from raymlops.steps.split import Window, event_times_us, holdout_start
+from raymlops.tables.delta import DeltaTables
 
 __all__ = ["INPUTS", "LIBRARIES", "PinnedReader", "extract", "pin", "pinned_tables"]
 

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from raymlops.errors import DataError
 from raymlops.experiments import LearningTask, estimators, fit_candidate, loss_curve, matrix
 from raymlops.experiments.task import FloatArray
-from raymlops.serving.model_files import save_model
-from raymlops.steps.context import TrainingContext
-from raymlops.steps.served import EXPECTED
+from raymlops.serving.models.model_files import save_model
+from raymlops.steps.project.context import TrainingContext
+from raymlops.steps.validation.served import EXPECTED
 
 __all__ = ["fit_and_package", "probe_rows"]
 

@@ -23,13 +23,13 @@ from raymlops.monitoring import (
     Holdout,
     Reference,
 )
-from raymlops.monitoring.holdout import ScoreKind
-from raymlops.monitoring.labels import label_text
+from raymlops.monitoring.performance.holdout import ScoreKind
+from raymlops.monitoring.performance.labels import label_text
 from raymlops.records.models import Signature
-from raymlops.steps.context import EVENT_TIME, TrainingContext
-from raymlops.steps.served import load_packaged
-from raymlops.steps.skew import as_logged
+from raymlops.steps.project.context import EVENT_TIME, TrainingContext
 from raymlops.steps.split import Parts
+from raymlops.steps.validation.served import load_packaged
+from raymlops.steps.validation.skew import as_logged
 
 __all__ = ["package"]
 

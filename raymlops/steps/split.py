@@ -12,8 +12,8 @@ from raymlops.experiments import LearningTask, target
 from raymlops.experiments.task import IntArray
 from raymlops.pipelines import Halt
 from raymlops.records.record import Record
-from raymlops.steps.context import EVENT_TIME
 from raymlops.steps.outcome import blocked
+from raymlops.steps.project.context import EVENT_TIME
 
 __all__ = ["Parts", "Window", "event_times_us", "holdout_start", "split", "split_places"]
 

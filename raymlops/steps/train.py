@@ -13,11 +13,11 @@ from raymlops.clock import from_us
 from raymlops.errors import DataError
 from raymlops.experiments import constant_predictions, loss, metrics, target
 from raymlops.pipelines import Halt
-from raymlops.steps.context import TrainingContext
 from raymlops.steps.fitting import fit_and_package, probe_rows
 from raymlops.steps.outcome import refused, refused_unevaluated
-from raymlops.steps.served import load_packaged, predictions_of
+from raymlops.steps.project.context import TrainingContext
 from raymlops.steps.split import Parts, event_times_us
+from raymlops.steps.validation.served import load_packaged, predictions_of
 
 __all__ = ["refit_winner", "train"]
 

@@ -13,19 +13,19 @@ from raymlops.pipelines.artifacts import ArtifactKind
 from raymlops.records.bundles import ProjectSpec
 from raymlops.records.names import check_name
 from raymlops.records.record import sha256_of
-from raymlops.steps.card import card
-from raymlops.steps.compare import Gate, compare
-from raymlops.steps.context import TrainingContext
-from raymlops.steps.evaluate import Judging, evaluate
 from raymlops.steps.extract import LIBRARIES, extract, pin
+from raymlops.steps.model_card.card import card
 from raymlops.steps.package import package
-from raymlops.steps.parameters import TrainingParameters, training_parameters
+from raymlops.steps.project.context import TrainingContext
+from raymlops.steps.project.parameters import TrainingParameters, training_parameters
 from raymlops.steps.register import register
 from raymlops.steps.split import Window, split
 from raymlops.steps.train import refit_winner, train
 from raymlops.steps.tune import SearchPlan, tune
-from raymlops.steps.validate_data import validate_data
-from raymlops.steps.validate_infra import validate_infra
+from raymlops.steps.validation.compare import Gate, compare
+from raymlops.steps.validation.evaluate import Judging, evaluate
+from raymlops.steps.validation.validate_data import validate_data
+from raymlops.steps.validation.validate_infra import validate_infra
 
 __all__ = ["train_project", "training_pipeline"]
 

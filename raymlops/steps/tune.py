@@ -29,9 +29,9 @@ from raymlops.experiments.search import forget_old, rows_digest
 from raymlops.experiments.trial import ParameterValue
 from raymlops.records.models import ModelVersion
 from raymlops.records.record import Record, sha256_of
-from raymlops.serving.estimators import describe, dump
-from raymlops.steps.context import TrainingContext
+from raymlops.serving.models.estimators import describe, dump
 from raymlops.steps.extract import INPUTS
+from raymlops.steps.project.context import TrainingContext
 from raymlops.steps.split import Parts
 
 __all__ = ["PARAMETER_PREFIX", "SearchPlan", "trial_values", "tune"]

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from raymlops.clock import Clock
-from raymlops.control.decisions import PlanDecision, StartRetraining
-from raymlops.control.evidence import Arm, Health, TrialEvidence
+from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
+from raymlops.control.rollout.evidence import Arm, Health, TrialEvidence
 from raymlops.errors import StaleWrite
 from raymlops.records.ledger import GENESIS, LedgerEntry
 from raymlops.records.plans import ServingPlan

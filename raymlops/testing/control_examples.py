@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from raymlops.control.evidence import Arm, Losses, TrialEvidence
+from raymlops.control.rollout.evidence import Arm, Losses, TrialEvidence
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run, RunStatus
 from raymlops.records.windows import ColumnDrift, Performance, WindowRecord

@@ -14,9 +14,9 @@ from raymlops.config.control import (
     TriggersConfig,
     WindowCount,
 )
-from raymlops.control.controller import Controller
-from raymlops.control.decisions import Decision
-from raymlops.control.evidence import Health
+from raymlops.control.loop.controller import Controller
+from raymlops.control.rollout.decisions import Decision
+from raymlops.control.rollout.evidence import Health
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.records.runs import RunStatus
 from raymlops.testing.control import CrashSwitch, FakeActuator, FakeObserver, InMemoryLedger, SimulatedCrash

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from raymlops.features.online import NOWHERE, OnlineStore, ViewUpdate, Watermark, address
+from raymlops.features.online.online_store import NOWHERE, OnlineStore, ViewUpdate, Watermark, address
 
 __all__ = ["DurableOnlineStoreContract", "OnlineStoreContract"]
 

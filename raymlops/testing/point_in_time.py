@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from raymlops.features import FeatureView, WindowAggregate, point_in_time_join
-from raymlops.features.bucketed_join import WantedView, join_in_buckets
-from raymlops.features.bucketed_tables import BlockedTable, TableBlock
-from raymlops.features.bucketed_tasks import DiskTasks, TaskPool
-from raymlops.features.columns import INSTANT
-from raymlops.features.schema import arrow_type, conform, instants_us
+from raymlops.features.definitions.schema import arrow_type, conform, instants_us
+from raymlops.features.offline.bucketed_join import WantedView, join_in_buckets
+from raymlops.features.offline.bucketed_tables import BlockedTable, TableBlock
+from raymlops.features.offline.bucketed_tasks import DiskTasks, TaskPool
+from raymlops.tables.columns import INSTANT
 
 __all__ = [
     "PARTITIONS",

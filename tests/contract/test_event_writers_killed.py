@@ -16,7 +16,7 @@ import pyarrow as pa
 from raymlops.clock import ManualClock
 from raymlops.metadata import MetadataService
 from raymlops.monitoring import MonitorService
-from raymlops.runtime.event_tables import DeltaEventTables
+from raymlops.monitoring.events.event_tables import DeltaEventTables
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 WRITERS, ROWS, ROUNDS = 8, 25, 2

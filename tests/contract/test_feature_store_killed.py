@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from raymlops.clock import ManualClock
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field, WindowAggregate
-from raymlops.features.columns import INSTANT
-from raymlops.features.delta import DeltaTables
-from raymlops.features.layout import tables_path
+from raymlops.features.catalog.layout import tables_path
+from raymlops.tables.columns import INSTANT
+from raymlops.tables.delta import DeltaTables
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 VIEWS = [

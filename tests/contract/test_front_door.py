@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from raymlops.runtime.haproxy_guard import Limits, write_wrapper
+from raymlops.runtime.supervision.haproxy_guard import Limits, write_wrapper
 
 CONFIG = """global
     log 127.0.0.1:514 local0 info

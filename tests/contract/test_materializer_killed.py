@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from raymlops.clock import ManualClock
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field, WindowAggregate
-from raymlops.features import materializer as materializer_module
-from raymlops.features.columns import INSTANT
-from raymlops.features.layout import online_path
-from raymlops.features.lmdb import LmdbOnlineStore
-from raymlops.features.online import ViewUpdate
+from raymlops.features.catalog.layout import online_path
+from raymlops.features.online import materializer as materializer_module
+from raymlops.features.online.lmdb import LmdbOnlineStore
+from raymlops.features.online.online_store import ViewUpdate
+from raymlops.tables.columns import INSTANT
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 ROWS, KEYS, BATCH_ROWS = 4_000, 50, 100

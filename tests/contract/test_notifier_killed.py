@@ -19,10 +19,10 @@ import asyncio, pathlib, sys
 from raymlops.clock import SystemClock
 from raymlops.config.loader import load_config
 from raymlops.metadata import MetadataService
-from raymlops.monitoring.alert_follower import AlertFollower
-from raymlops.monitoring.alerts import AlertRule
-from raymlops.monitoring.notifier import Notifier
-from raymlops.monitoring.webhooks import open_endpoint
+from raymlops.monitoring.alerts.alert_follower import AlertFollower
+from raymlops.monitoring.alerts.alert_rules import AlertRule
+from raymlops.monitoring.alerts.notifier import Notifier
+from raymlops.monitoring.alerts.webhooks import open_endpoint
 
 webhooks = [{"name": "hook", "url": sys.argv[2]}]
 settings = {"monitoring": {"alerts": {"webhooks": webhooks, "history": "send"}}}

@@ -19,19 +19,11 @@ import pytest
 
 from raymlops.clock import ManualClock
 from raymlops.errors import ConfigError, DataError, NotFoundError, StorageError
-from raymlops.features import (
-    Entity,
-    FeatureReader,
-    FeatureService,
-    FeatureStore,
-    FeatureView,
-    Field,
-    WindowAggregate,
-    delta,
-)
-from raymlops.features.columns import INSTANT, SEQUENCE
-from raymlops.features.delta import DeltaTables
-from raymlops.features.layout import tables_path
+from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field, WindowAggregate
+from raymlops.features.catalog.layout import tables_path
+from raymlops.tables import delta
+from raymlops.tables.columns import INSTANT, SEQUENCE
+from raymlops.tables.delta import DeltaTables
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from raymlops.features.lmdb import LmdbOnlineStore
-from raymlops.features.online import InMemoryOnlineStore, OnlineStore, ViewUpdate, Watermark, address
-from raymlops.features.redis import RedisOnlineStore
+from raymlops.features.online.lmdb import LmdbOnlineStore
+from raymlops.features.online.online_store import InMemoryOnlineStore, OnlineStore, ViewUpdate, Watermark, address
+from raymlops.features.online.redis import RedisOnlineStore
 from raymlops.testing.online_store import DurableOnlineStoreContract, OnlineStoreContract
 
 
@@ -73,7 +73,7 @@ def test_another_process_sees_an_lmdb_commit_at_once(tmp_path: Path) -> None:
     writer = LmdbOnlineStore(tmp_path / "o.lmdb", writable=True)
     program = (
         "import sys, pathlib\n"
-        "from raymlops.features.lmdb import LmdbOnlineStore\n"
+        "from raymlops.features.online.lmdb import LmdbOnlineStore\n"
         "store = LmdbOnlineStore(pathlib.Path(sys.argv[1]))\n"
         "print('ready', flush=True)\n"
         "sys.stdin.readline()\n"

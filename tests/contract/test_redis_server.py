@@ -23,8 +23,8 @@ import pytest
 from raymlops.clock import ManualClock
 from raymlops.errors import ConfigError, StorageError
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field, WindowAggregate
-from raymlops.features.online import ViewUpdate, Watermark, address
-from raymlops.features.redis import RedisOnlineStore
+from raymlops.features.online.online_store import ViewUpdate, Watermark, address
+from raymlops.features.online.redis import RedisOnlineStore
 from raymlops.testing.point_in_time import table_of
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
@@ -197,8 +197,8 @@ def test_a_large_commit_that_is_cut_off_is_taken_back(
 def test_a_writer_that_is_killed_leaves_whole_commits(store: RedisOnlineStore, redis_server: Any) -> None:
     program = (
         "import sys\n"
-        "from raymlops.features.online import ViewUpdate, Watermark\n"
-        "from raymlops.features.redis import RedisOnlineStore\n"
+        "from raymlops.features.online.online_store import ViewUpdate, Watermark\n"
+        "from raymlops.features.online.redis import RedisOnlineStore\n"
         "store = RedisOnlineStore(sys.argv[1], writable=True)\n"
         "start = store.watermark('v@1').sequence\n"
         "for number in range(start + 1, start + 1000):\n"
@@ -462,8 +462,8 @@ def test_any_node_reads_the_server(tmp_path: Path, redis_server: Any, monkeypatc
     """The platform's wiring, by its configuration, with a password from the environment."""
     from raymlops.config.features import FeaturesConfig
     from raymlops.config.platform import PlatformConfig
-    from raymlops.runtime.feature_nodes import FeaturesActor
-    from raymlops.runtime.feature_readers import ReaderElsewhere
+    from raymlops.runtime.nodes.feature_nodes import FeaturesActor
+    from raymlops.runtime.nodes.feature_readers import ReaderElsewhere
 
     _server(redis_server).config_set("requirepass", "s3cret")
     monkeypatch.setenv("RAYMLOPS_REDIS_PASSWORD", "s3cret")

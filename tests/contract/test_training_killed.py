@@ -17,7 +17,7 @@ import pytest
 from raymlops.clock import ManualClock
 from raymlops.metadata import MetadataService
 from raymlops.records.runs import Run, RunStatus, StepStatus
-from raymlops.serving.model_files import load_model
+from raymlops.serving.models.model_files import load_model
 from raymlops.testing.killed_training import NOW, Story
 from raymlops.testing.training_project import PROJECT, fill
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from raymlops.runtime.head import processes_of
-from raymlops.runtime.home_note import noted_cluster
+from raymlops.runtime.supervision.head import processes_of
+from raymlops.runtime.supervision.home_note import noted_cluster
 
 if TYPE_CHECKING:
     from raymlops.platform import Platform
@@ -44,7 +44,7 @@ def story(platform: Platform, flights_project: Path) -> Any:
     from flights.replay import MODEL, Replay
     from flights.story import Story
 
-    from raymlops.runtime.clocks import build_clock
+    from raymlops.runtime.cluster.clocks import build_clock
 
     bundle = deploy_project(platform, flights_project)
     feed_history(platform)

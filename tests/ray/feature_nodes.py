@@ -26,12 +26,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ModelLoadFailed
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureView, Field, WindowAggregate
-from raymlops.runtime.actors import start_actor
-from raymlops.runtime.clients import NAMESPACE, ActorProxy
-from raymlops.runtime.feature_nodes import FeaturesActor, copies, copy_of
-from raymlops.runtime.feature_readers import open_reader
-from raymlops.runtime.model_fetching import fetch_from_nodes
-from raymlops.runtime.names import FEATURES
+from raymlops.runtime.actors.control_plane import start_actor
+from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
+from raymlops.runtime.cluster.names import FEATURES
+from raymlops.runtime.nodes.feature_nodes import FeaturesActor, copies, copy_of
+from raymlops.runtime.nodes.feature_readers import open_reader
+from raymlops.runtime.serve.model_fetching import fetch_from_nodes
 from raymlops.testing.point_in_time import table_of
 
 DEADLINE_S = 60.0

@@ -19,8 +19,8 @@ import ray
 from ray.cluster_utils import Cluster
 
 from raymlops.features import Entity, FeatureView, Field, point_in_time_join
-from raymlops.features.columns import INSTANT
-from raymlops.runtime.join_tasks import RayTasks
+from raymlops.runtime.jobs.join_tasks import RayTasks
+from raymlops.tables.columns import INSTANT
 from raymlops.testing.point_in_time import bucketed_join
 
 ROWS = 200_000

@@ -77,10 +77,10 @@ def test_an_alert_reaches_its_webhook_once_also_after_a_crash(
 ) -> None:
     import ray
 
-    from raymlops.runtime.actors import start_actor
-    from raymlops.runtime.clients import NAMESPACE, ActorProxy
-    from raymlops.runtime.names import NOTIFIER
-    from raymlops.runtime.notifier import NotifierActor
+    from raymlops.runtime.actors.control_plane import start_actor
+    from raymlops.runtime.actors.notifier_actor import NotifierActor
+    from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
+    from raymlops.runtime.cluster.names import NOTIFIER
 
     webhook = WebhookConfig(name="here", url=receiver.url, models=("alerted",), severities=("info", "warning"))
     alerts = AlertsConfig(webhooks=(webhook,), every=timedelta(milliseconds=100))
@@ -111,9 +111,9 @@ def test_metrics_are_scraped_from_the_monitor(platform: Platform) -> None:
     import ray
 
     from raymlops.records.plans import ServingPlan
-    from raymlops.runtime.actors import start_actor
-    from raymlops.runtime.clients import NAMESPACE, ActorProxy
-    from raymlops.runtime.monitor_actor import MonitorActor
+    from raymlops.runtime.actors.control_plane import start_actor
+    from raymlops.runtime.actors.monitor_actor import MonitorActor
+    from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -15,14 +15,14 @@ from ray.job_submission import JobStatus
 
 from raymlops.clock import SystemClock
 from raymlops.config.platform import PlatformConfig
-from raymlops.control.reconcile import Phase, diff, is_ours, wanted_candidate, wanted_of
+from raymlops.control.reconciling.reconcile import Phase, diff, is_ours, wanted_candidate, wanted_of
 from raymlops.errors import UnavailableError
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.records.runs import Run, RunStatus
-from raymlops.runtime import applications
-from raymlops.runtime.deadlines import within
-from raymlops.runtime.jobs import JobRunner
-from raymlops.runtime.replica import candidate_application, model_application
+from raymlops.runtime.cluster.deadlines import within
+from raymlops.runtime.jobs.run_jobs import JobRunner
+from raymlops.runtime.serve import applications
+from raymlops.runtime.serve.replica import candidate_application, model_application
 
 pytestmark = pytest.mark.ray
 

@@ -14,8 +14,8 @@ import pytest
 
 from raymlops.errors import AlreadyRegistered, ConfigError
 from raymlops.features import Entity, FeatureService, FeatureView, Field, OnDemandView
-from raymlops.features.columns import INSTANT
 from raymlops.platform import Platform
+from raymlops.tables.columns import INSTANT
 
 EXAMPLES = "raymlops.testing.on_demand_examples"
 SPENDING = FeatureView("purchases", Entity("buyer", ["buyer_id"]), [Field("amount", "float64")])

@@ -19,7 +19,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyarrow import parquet
 
-from raymlops.features.columns import INSTANT
+from raymlops.tables.columns import INSTANT
 
 if TYPE_CHECKING:
     from raymlops.platform import Platform
@@ -73,8 +73,8 @@ def version(platform: Platform) -> ModelVersion:
 
 def directly(platform: Platform, version: ModelVersion, rows: pa.Table) -> Any:
     """The same rows through the training set's join and the packaged model, in this process."""
-    from raymlops.serving.model import columns_of
-    from raymlops.serving.model_files import load_model
+    from raymlops.serving.models.model import columns_of
+    from raymlops.serving.models.model_files import load_model
 
     model = load_model(Path(version.path), version.manifest, version.digest)
     joined = platform.features.training_set("branches", rows, name="directly").table()

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raymlops.serving import open_inference_pb2 as pb
+from raymlops.serving.front import open_inference_pb2 as pb
 from raymlops.testing.malformed_requests import malformed_requests
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ import requests
 
 from raymlops.errors import InvalidTransition, ModelLoadFailed, NotFoundError
 from raymlops.records.plans import Baseline
-from raymlops.runtime.head import processes_of
-from raymlops.runtime.home_note import noted_cluster
-from raymlops.serving.router import choose
+from raymlops.runtime.supervision.head import processes_of
+from raymlops.runtime.supervision.home_note import noted_cluster
+from raymlops.serving.answering.router import choose
 
 if TYPE_CHECKING:
     from raymlops.platform import Platform
@@ -214,8 +214,8 @@ def test_predictions_go_on_without_metadata_and_controller(
 ) -> None:
     import ray
 
-    from raymlops.runtime.clients import NAMESPACE
-    from raymlops.runtime.names import CONTROLLER, METADATA
+    from raymlops.runtime.cluster.clients import NAMESPACE
+    from raymlops.runtime.cluster.names import CONTROLLER, METADATA
 
     actors = [ray.get_actor(name, namespace=NAMESPACE) for name in (METADATA, CONTROLLER)]
     asked = [actor.__ray_call__.remote(lambda _: os.getpid()) for actor in actors]
@@ -352,7 +352,7 @@ def _manager(haproxy: int) -> int:
 
 def test_serve_is_told_when_to_add_replicas(platform: Platform) -> None:
     from raymlops.config.serving import AutoscalingConfig
-    from raymlops.runtime.replica import model_application
+    from raymlops.runtime.serve.replica import model_application
 
     serving = platform.config.serving.model_copy(update={"autoscaling": AutoscalingConfig(max_replicas=4)})
     config = platform.config.model_copy(update={"serving": serving})
@@ -366,7 +366,7 @@ def test_serve_is_told_when_to_add_replicas(platform: Platform) -> None:
 def test_serve_knows_the_header_that_says_callers_are_not_watched() -> None:
     from ray.serve._private.http_util import parse_disconnect_disabled_header
 
-    from raymlops.runtime.http_middleware import UNWATCHED
+    from raymlops.runtime.serve.http_middleware import UNWATCHED
 
     assert parse_disconnect_disabled_header(dict([UNWATCHED]))
 
@@ -383,7 +383,7 @@ def test_a_graceful_stop_loses_no_event(platform: Platform, url: str) -> None:
     """The last test of the model: its endpoint is gone afterwards."""
     from ray import serve
 
-    from raymlops.runtime.event_tables import DeltaEventTables
+    from raymlops.monitoring.events.event_tables import DeltaEventTables
 
     ids = [f"last-{number}" for number in range(100)]
     with requests.Session() as caller:

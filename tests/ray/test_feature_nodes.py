@@ -82,7 +82,7 @@ def test_three_nodes(tmp_path: Path, short_directory: Path) -> None:
 
 @pytest.fixture
 def writer(tmp_path: Path) -> Iterator[Any]:
-    from raymlops.features.leader import LeadingStore
+    from raymlops.features.replication.leader import LeadingStore
 
     store = LeadingStore(tmp_path / "writer", clock=ManualClock(T))
     store.apply(SALES, FeatureService("s", ["sales:amount"]))
@@ -92,7 +92,7 @@ def writer(tmp_path: Path) -> Iterator[Any]:
 
 
 def test_reads_of_the_past_need_the_tables(writer: Any, tmp_path: Path) -> None:
-    from raymlops.runtime.feature_readers import ReaderElsewhere
+    from raymlops.runtime.nodes.feature_readers import ReaderElsewhere
 
     config = PlatformConfig(home=tmp_path / "elsewhere")
     reader = ReaderElsewhere(config, "n2", writer)
@@ -111,7 +111,7 @@ def test_reads_of_the_past_need_the_tables(writer: Any, tmp_path: Path) -> None:
 
 
 def test_a_shared_root_is_read_from_any_node(writer: Any, tmp_path: Path) -> None:
-    from raymlops.runtime.feature_readers import ReaderElsewhere
+    from raymlops.runtime.nodes.feature_readers import ReaderElsewhere
 
     config = PlatformConfig(home=tmp_path / "elsewhere", features=FeaturesConfig(root=str(tmp_path / "writer")))
     reader = ReaderElsewhere(config, "n2", writer)

@@ -16,11 +16,11 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 
 from raymlops.config.serving import ServingConfig
 from raymlops.errors import ConfigError
-from raymlops.runtime import grpc_ingress
-from raymlops.runtime.grpc_ingress import start_grpc
+from raymlops.runtime.serve import grpc_ingress
+from raymlops.runtime.serve.grpc_ingress import start_grpc
 from raymlops.serving import Gateway, HttpRequest
-from raymlops.serving import open_inference_pb2 as pb
-from raymlops.serving.http import HttpReply, json_reply
+from raymlops.serving.front import open_inference_pb2 as pb
+from raymlops.serving.protocol.http import HttpReply, json_reply
 
 pytestmark = pytest.mark.ray
 

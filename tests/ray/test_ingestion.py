@@ -16,12 +16,12 @@ from pyarrow import csv
 
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.features import Entity, FeatureView, Field
-from raymlops.features.columns import INSTANT, SEQUENCE
-from raymlops.features.delta import DeltaTables
-from raymlops.features.layout import tables_path
+from raymlops.features.catalog.layout import tables_path
 from raymlops.platform import Platform
-from raymlops.runtime.clients import ActorProxy
-from raymlops.runtime.names import FEATURES
+from raymlops.runtime.cluster.clients import ActorProxy
+from raymlops.runtime.cluster.names import FEATURES
+from raymlops.tables.columns import INSTANT, SEQUENCE
+from raymlops.tables.delta import DeltaTables
 
 pytestmark = [
     pytest.mark.ray,

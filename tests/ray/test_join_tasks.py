@@ -31,7 +31,7 @@ from raymlops.features import (
     WindowAggregate,
     point_in_time_join,
 )
-from raymlops.features.columns import INSTANT
+from raymlops.tables.columns import INSTANT
 from raymlops.testing.point_in_time import PARTITIONS, bucketed_join
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def rows_of(rows: int, seed: int = 0) -> pa.Table:
 
 
 def pool(timeout_s: float = 120.0) -> Any:
-    from raymlops.runtime.join_tasks import RayTasks
+    from raymlops.runtime.jobs.join_tasks import RayTasks
 
     return RayTasks(timeout_s)
 
@@ -110,7 +110,7 @@ def stored(tmp_path: Path) -> Path:
 
 def test_a_large_training_set_is_the_one_of_a_single_process(platform: Platform, stored: Path) -> None:
     """From the tables on disk: the same rows, the same manifest."""
-    from raymlops.features.service_join import JoinTasks
+    from raymlops.features.offline.service_join import JoinTasks
 
     plain = FeatureReader(stored, clock=ManualClock(T)).training_set("all", spine_of(700), name="x")
     tasks = JoinTasks(pool=pool, from_rows=1)
@@ -121,7 +121,7 @@ def test_a_large_training_set_is_the_one_of_a_single_process(platform: Platform,
 
 
 def test_a_file_that_is_gone_is_named(platform: Platform, stored: Path) -> None:
-    from raymlops.features.service_join import JoinTasks
+    from raymlops.features.offline.service_join import JoinTasks
 
     lost = next((stored / "tables" / "sales").glob("*.parquet"))
     lost.unlink()

@@ -18,7 +18,7 @@ import requests
 from raymlops.config.loader import load_config
 from raymlops.errors import ConfigError, NotFoundError
 from raymlops.metadata import MetadataService
-from raymlops.serving import open_inference_pb2 as pb
+from raymlops.serving.front import open_inference_pb2 as pb
 
 if TYPE_CHECKING:
     from raymlops.platform import Platform
@@ -55,7 +55,7 @@ def test_a_key_opens_an_endpoint_until_it_is_revoked(platform: Platform, command
     from ray import serve
     from sklearn.linear_model import LinearRegression
 
-    from raymlops.runtime.replica import model_application
+    from raymlops.runtime.serve.replica import model_application
 
     rows = np.random.default_rng(0).normal(size=(50, 2))
     example = pa.table({name: [0.1, -0.2] for name in "ab"})
@@ -85,7 +85,7 @@ def test_a_key_opens_an_endpoint_until_it_is_revoked(platform: Platform, command
 
 
 def test_strangers_are_not_served_without_keys(tmp_path: Path) -> None:
-    from raymlops.runtime.keys import create_key, require_keys, revoke_key
+    from raymlops.runtime.serve.keys import create_key, require_keys, revoke_key
 
     config = load_config(environ={}, overrides={"home": str(tmp_path), "serving": {"host": "0.0.0.0"}})
     local = load_config(environ={}, overrides={"home": str(tmp_path)})

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from raymlops.runtime.head import processes_of
-from raymlops.runtime.home_note import ClusterNote, noted_cluster
+from raymlops.runtime.supervision.head import processes_of
+from raymlops.runtime.supervision.home_note import ClusterNote, noted_cluster
 
 if TYPE_CHECKING:
     from raymlops.platform import Platform

@@ -29,7 +29,7 @@ def test_domain_errors_cross_the_hop_as_they_were_raised(platform: Platform) -> 
 
 
 def test_an_actor_that_is_not_there_is_unavailable(platform: Platform) -> None:
-    from raymlops.runtime.clients import ActorProxy
+    from raymlops.runtime.cluster.clients import ActorProxy
 
     with pytest.raises(UnavailableError, match="the nobody actor is not running"):
         ActorProxy("nobody")
@@ -37,7 +37,7 @@ def test_an_actor_that_is_not_there_is_unavailable(platform: Platform) -> None:
 
 def test_two_that_write_the_same_plan_number_are_told(platform: Platform) -> None:
     from raymlops.records.plans import ServingPlan
-    from raymlops.runtime.clients import ActorProxy
+    from raymlops.runtime.cluster.clients import ActorProxy
 
     metadata: Any = ActorProxy("metadata")
     plan = ServingPlan(model="contended", number=1, champion=1, served=False, created_at=platform.clock.now())
@@ -54,7 +54,7 @@ def test_a_pipeline_without_a_bundle_is_named(platform: Platform) -> None:
 def test_tune_gives_the_results_of_one_process(platform: Platform, tmp_path: Path) -> None:
     from raymlops.experiments import Drawn, HalvingRule, InProcessTuner, TrialSpec
     from raymlops.experiments.task import LearningTask
-    from raymlops.runtime.tuning import RayTuner
+    from raymlops.runtime.jobs.tuning import RayTuner
 
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(600, 3))
@@ -103,7 +103,7 @@ def test_a_process_that_is_connected_stays_so(platform: Platform, tmp_path: Path
 
 def test_what_a_connection_opened_is_closed_with_it(platform: Platform) -> None:
     from raymlops.features import Entity, FeatureService, FeatureView, Field
-    from raymlops.features.lmdb import LmdbOnlineStore
+    from raymlops.features.online.lmdb import LmdbOnlineStore
     from raymlops.platform import connect
 
     def users() -> int:
@@ -124,7 +124,7 @@ def test_what_a_connection_opened_is_closed_with_it(platform: Platform) -> None:
 
 
 def test_a_search_gives_up_where_no_cpu_gets_free(platform: Platform) -> None:
-    from raymlops.runtime.free_cpus import await_free_cpus
+    from raymlops.runtime.cluster.free_cpus import await_free_cpus
 
     with pytest.raises(UnavailableError, match=r"64 CPUs were not free within 0\.1 s"):
         await_free_cpus(64, 0.1)

@@ -15,8 +15,8 @@ import psutil
 import pytest
 import requests
 
-from raymlops.runtime.head import ROLES, core_processes, processes_of
-from raymlops.runtime.home_note import noted_cluster, noted_progress, supervisor_of
+from raymlops.runtime.supervision.head import ROLES, core_processes, processes_of
+from raymlops.runtime.supervision.home_note import noted_cluster, noted_progress, supervisor_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -170,8 +170,8 @@ def test_an_application_that_nobody_planned_goes_and_others_stay(own: Own) -> No
 import raymlops
 from ray import serve
 from raymlops.config.loader import load_config
-from raymlops.runtime.cluster import running_config
-from raymlops.runtime.replica import candidate_application
+from raymlops.runtime.cluster.local_cluster import running_config
+from raymlops.runtime.serve.replica import candidate_application
 from raymlops.records.plans import Trial
 @serve.deployment(num_replicas=1, ray_actor_options={"num_cpus": 0})
 class Theirs:

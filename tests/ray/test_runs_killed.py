@@ -153,7 +153,7 @@ def test_a_run_of_an_altered_bundle_fails_and_names_the_file(platform: Platform,
 def test_a_trial_that_is_killed_is_begun_again(platform: Platform, tmp_path: Path) -> None:
     from raymlops.experiments import Drawn, InProcessTuner, TrialSpec
     from raymlops.experiments.task import LearningTask
-    from raymlops.runtime.tuning import RayTuner
+    from raymlops.runtime.jobs.tuning import RayTuner
 
     inputs = np.random.default_rng(0).normal(size=(30_000, 3))
     table = pa.table({**dict(zip("abc", inputs.T, strict=True)), "label": (inputs.sum(axis=1) > 0).astype(float)})

@@ -12,9 +12,9 @@ import pytest
 from raymlops.errors import SchemaMismatch
 from raymlops.experiments import Boosting, LearningTask
 from raymlops.features import Entity, FeatureView, Field
-from raymlops.features.columns import INSTANT
 from raymlops.platform import Platform
-from raymlops.runtime.streamed_training import DatasetRows
+from raymlops.runtime.jobs.streamed_training import DatasetRows
+from raymlops.tables.columns import INSTANT
 
 pytestmark = [
     pytest.mark.ray,

@@ -144,7 +144,7 @@ async def _replay(
 def _clear(home: Path) -> None:
     """Stop what an earlier demo left running, and remove what it left behind."""
     if home.exists():
-        from raymlops.runtime.cluster import stop_local
+        from raymlops.runtime.cluster.local_cluster import stop_local
 
         stop_local(home)
         shutil.rmtree(home)

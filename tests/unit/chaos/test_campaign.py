@@ -64,7 +64,7 @@ def test_a_process_is_of_one_kind() -> None:
         "ray::ServeReplica:model-sums:ModelReplica": "only replica",
         "ray::ServeReplica:candidate-trees-2:CandidateReplica": "candidate",
         "ray::ServeReplica:gateway:GatewayReplica": "gateway",
-        "python -m raymlops.runtime.haproxy_keeper /s/haproxy.cfg -db -f /s/haproxy.cfg": "HAProxy guard",
+        "python -m raymlops.runtime.supervision.haproxy_keeper /s/haproxy.cfg -db -f /s/haproxy.cfg": "HAProxy guard",
         "/s/haproxy.cfg -db -f /s/haproxy.cfg.closed -dR": "HAProxy",
         "ray-dashboard-JobHead-0 (python -B -c ...)": "dashboard's job module",
     }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from raymlops.cli.lifecycle import status_rows
 from raymlops.control import ModelStatus, Phase, join_statuses
-from raymlops.control.controller import ControlStatus
-from raymlops.control.policies import RetrainOutcome, RetrainVerdict
+from raymlops.control.loop.controller import ControlStatus
+from raymlops.control.triggering.policies import RetrainOutcome, RetrainVerdict
 from raymlops.records.endpoints import EndpointStatus
 from raymlops.testing.control_examples import START
 

@@ -13,7 +13,7 @@ def test_fast_settings_as_variables() -> None:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "raymlops.runtime.http_middleware.middlewares",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "raymlops.runtime.serve.http_middleware.middlewares",
     }
     through_serve = FastSettings(direct_answers=False).environment()
     assert "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH" not in through_serve

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from raymlops.control import Abandon, PlanDecision, Promote, RollBack, StartRetraining, StartTrial, decision_of
-from raymlops.control.plans import Progress, next_plan, progress
+from raymlops.control.rollout.plans import Progress, next_plan, progress
 from raymlops.errors import ModelLoadFailed, SwapFailed, UnavailableError
 from raymlops.records.runs import RunStatus
 from raymlops.testing.control import CrashSwitch, SimulatedCrash

@@ -17,14 +17,14 @@ from raymlops.clock import ManualClock
 from raymlops.config.control import ControlConfig, RetrainConfig, TriggersConfig, WindowCount
 from raymlops.config.monitoring import FeatureAuditConfig, MonitoringConfig
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field
-from raymlops.features.columns import INSTANT
 from raymlops.metadata import MetadataService
 from raymlops.monitoring import MonitorService
+from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.records.models import ColumnSpec, ModelManifest, ModelVersion, Signature
 from raymlops.records.plans import ServingPlan
 from raymlops.records.windows import WindowRecord
-from raymlops.runtime.event_tables import DeltaEventTables
-from raymlops.runtime.served_features import ServedFeatureAudit
+from raymlops.runtime.explain.served_features import ServedFeatureAudit
+from raymlops.tables.columns import INSTANT
 from raymlops.testing.control_examples import DAY, START
 from raymlops.testing.control_world import ControlWorld
 

@@ -27,7 +27,7 @@ from raymlops.features import (
     audit,
     point_in_time_join,
 )
-from raymlops.features.columns import INSTANT
+from raymlops.tables.columns import INSTANT
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -13,18 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raymlops.clock import ManualClock, to_us
-from raymlops.features import (
-    Entity,
-    FeatureReader,
-    FeatureService,
-    FeatureStore,
-    FeatureView,
-    Field,
-    WindowAggregate,
-    materializer,
-)
-from raymlops.features.online import InMemoryOnlineStore
-from raymlops.features.point_in_time import point_in_time_join
+from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field, WindowAggregate
+from raymlops.features.offline.point_in_time import point_in_time_join
+from raymlops.features.online import materializer
+from raymlops.features.online.online_store import InMemoryOnlineStore
 from raymlops.testing.point_in_time import (
     PARTITIONS,
     assert_features,

@@ -18,7 +18,7 @@ from raymlops.errors import (
     StorageError,
 )
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field, OnDemandView
-from raymlops.features.columns import INSTANT
+from raymlops.tables.columns import INSTANT
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 VIEW = FeatureView("v", Entity("e", ["k"]), [Field("x", "float64"), Field("t", "timestamp")])

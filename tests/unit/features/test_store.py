@@ -12,18 +12,10 @@ import pytest
 
 from raymlops.clock import ManualClock
 from raymlops.errors import ConfigError, ConflictError, DataError, FeatureViewNotFound, SchemaMismatch, StorageError
-from raymlops.features import (
-    Entity,
-    FeatureReader,
-    FeatureService,
-    FeatureStore,
-    FeatureView,
-    Field,
-    WindowAggregate,
-    intake,
-)
-from raymlops.features.delta import DeltaTables
-from raymlops.features.lmdb import LmdbOnlineStore
+from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field, WindowAggregate
+from raymlops.features.intake import row_batches as intake
+from raymlops.features.online.lmdb import LmdbOnlineStore
+from raymlops.tables.delta import DeltaTables
 from raymlops.testing.point_in_time import table_of
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)

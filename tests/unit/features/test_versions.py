@@ -14,7 +14,7 @@ import pytest
 from raymlops.clock import ManualClock
 from raymlops.errors import AlreadyRegistered
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field, OnDemandView
-from raymlops.features.columns import INSTANT
+from raymlops.tables.columns import INSTANT
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

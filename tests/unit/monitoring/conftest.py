@@ -16,7 +16,7 @@ from raymlops.clock import ManualClock
 from raymlops.config.monitoring import MonitoringConfig
 from raymlops.errors import ModelVersionNotFound, NotFoundError, StaleWrite
 from raymlops.monitoring import REFERENCE_FILE, MonitorService, Reference
-from raymlops.monitoring.recorded import join_recorded
+from raymlops.monitoring.events.recorded import join_recorded
 from raymlops.records.bundles import BundleManifest
 from raymlops.records.models import ColumnSpec, ModelManifest, ModelVersion, Signature
 from raymlops.records.plans import ServingPlan

@@ -11,10 +11,10 @@ import pytest
 
 from raymlops.config.monitoring import DriftConfig
 from raymlops.monitoring import DriftRule, Reference
-from raymlops.monitoring.columns import label_number
-from raymlops.monitoring.profile import LABEL_COLUMN
-from raymlops.monitoring.window_data import WindowData
-from raymlops.monitoring.windows import drift_rule, observe_window
+from raymlops.monitoring.profiles.columns import label_number
+from raymlops.monitoring.profiles.profile import LABEL_COLUMN
+from raymlops.monitoring.windows.closing import drift_rule, observe_window
+from raymlops.monitoring.windows.window_data import WindowData
 from raymlops.records.windows import WindowRecord
 
 

@@ -17,7 +17,6 @@ from xgboost import XGBClassifier
 
 from raymlops.clock import ManualClock
 from raymlops.config.monitoring import MonitoringConfig
-from raymlops.features.columns import INSTANT
 from raymlops.metadata import MetadataService
 from raymlops.monitoring import REFERENCE_FILE, Reference
 from raymlops.records.models import ModelManifest
@@ -27,8 +26,9 @@ from raymlops.scoring import JobDirectory, OutputTable, RowSource, ScoringJob, c
 from raymlops.scoring.opening import ScorerSetting, open_scorer
 from raymlops.scoring.sources import file_source
 from raymlops.scoring.validation import find_reference
-from raymlops.serving.model import Model, columns_of
-from raymlops.serving.model_files import load_model, save_model
+from raymlops.serving.models.model import Model, columns_of
+from raymlops.serving.models.model_files import load_model, save_model
+from raymlops.tables.columns import INSTANT
 
 NOW = datetime(2024, 3, 1, tzinfo=UTC)
 

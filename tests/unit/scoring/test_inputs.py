@@ -13,16 +13,16 @@ import pytest
 from raymlops.clock import ManualClock
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.features import Entity, FeatureService, FeatureStore, FeatureView, Field, OnDemandView, WindowAggregate
-from raymlops.features.bucketed_tasks import DiskTasks
-from raymlops.features.catalog import Catalog
-from raymlops.features.columns import INSTANT
-from raymlops.features.layout import catalog_path
+from raymlops.features.catalog.catalog_file import Catalog
+from raymlops.features.catalog.layout import catalog_path
+from raymlops.features.offline.bucketed_tasks import DiskTasks
+from raymlops.features.offline.service_join import JoinTasks
 from raymlops.features.reader import FeatureReader
-from raymlops.features.service_join import JoinTasks
 from raymlops.records.models import ColumnSpec, Signature
 from raymlops.scoring import FeatureJoin
 from raymlops.scoring.inputs import needed_columns, typed_inputs
-from raymlops.serving.schema import InputSchema
+from raymlops.serving.protocol.schema import InputSchema
+from raymlops.tables.columns import INSTANT
 
 T = datetime(2024, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -12,12 +12,12 @@ from deltalake import write_deltalake
 from pyarrow import parquet
 
 from raymlops.errors import ConfigError, DataError, NotFoundError
-from raymlops.features.columns import INSTANT
 from raymlops.records.models import ColumnSpec, Signature
 from raymlops.records.scoring import Source
 from raymlops.scoring import RowSource, cut_parts
 from raymlops.scoring.csv_files import typed_copy
 from raymlops.scoring.sources import delta_source, file_source, split_version
+from raymlops.tables.columns import INSTANT
 
 SIGNATURE = Signature(
     task="regressor", inputs=(ColumnSpec(name="x", dtype="FP64"), ColumnSpec(name="city", dtype="BYTES"))

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.asyncio
 
 CANDIDATE = """
 import json, os, sys, time
-from raymlops.runtime.memory_limit import limit_growth
+from raymlops.runtime.cluster.memory_limit import limit_growth
 
 how, kept = sys.argv[1], []
 limit_growth(64 << 20)

@@ -17,8 +17,8 @@ from raymlops.records.models import ModelManifest
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.records.record import sha256_of
 from raymlops.serving import HttpReply, HttpRequest
-from raymlops.serving.model import Model, columns_of
-from raymlops.serving.model_files import load_model
+from raymlops.serving.models.model import Model, columns_of
+from raymlops.serving.models.model_files import load_model
 
 pytestmark = pytest.mark.asyncio
 

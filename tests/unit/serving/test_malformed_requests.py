@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from raymlops.serving.open_inference import MAX_DIMENSIONS
+from raymlops.serving.protocol.open_inference import MAX_DIMENSIONS
 from raymlops.testing.malformed_requests import malformed_requests
 
 pytestmark = pytest.mark.asyncio

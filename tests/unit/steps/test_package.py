@@ -12,7 +12,7 @@ from raymlops.monitoring import DOMAIN_FILE, DomainClassifier, Holdout, Performa
 from raymlops.records.models import Signature
 from raymlops.steps import TrainingContext
 from raymlops.steps.package import _labels, package
-from raymlops.steps.served import load_packaged
+from raymlops.steps.validation.served import load_packaged
 
 INPUTS = ("day", "v__x", "v__y")
 

@@ -10,9 +10,9 @@ import pytest
 
 from raymlops.pipelines import Halt
 from raymlops.steps import TrainingContext
-from raymlops.steps.infra_probe import probe
-from raymlops.steps.served import load_packaged, predictions_of
 from raymlops.steps.train import refit_winner, train
+from raymlops.steps.validation.infra_probe import probe
+from raymlops.steps.validation.served import load_packaged, predictions_of
 
 DOSSIER = {"metrics": {"log_loss": 0.5}, "champion_metrics": {}, "comparison": {}, "reason": "better"}
 

@@ -15,8 +15,8 @@ from raymlops.pipelines import PipelineRunner
 from raymlops.pipelines.artifacts import ArtifactRef
 from raymlops.records.record import sha256_of
 from raymlops.records.runs import RunStatus
-from raymlops.serving.model import columns_of
-from raymlops.serving.model_files import load_model
+from raymlops.serving.models.model import columns_of
+from raymlops.serving.models.model_files import load_model
 from raymlops.steps import TrainingContext, train_project, training_pipeline
 
 STEPS = [

@@ -1,0 +1,1 @@
+"""Moving an endpoint from one serving plan to the next."""

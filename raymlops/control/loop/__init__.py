@@ -1,0 +1,1 @@
+"""The control loop: turns, what it sees, what it tells."""

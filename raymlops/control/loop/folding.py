@@ -1,0 +1,66 @@
+"""The ledger, folded into what it says about each model."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+from raymlops.control.loop.ports import Ledger
+from raymlops.control.rollout.decisions import decision_of
+from raymlops.control.rollout.rollout_state import Rollout
+from raymlops.errors import LedgerBroken
+from raymlops.records.ledger import LedgerEntry
+
+__all__ = ["ALL_MODELS", "FoldedLedger"]
+
+ALL_MODELS = "*"
+"""Subject of the ledger entries that pause and resume the loop for all models."""
+
+
+class FoldedLedger:
+    """Reads what was appended since it last looked, whoever wrote it. Thread-safe.
+
+    An entry that cannot be read is the trouble of its subject alone.
+
+    Args:
+        ledger: Read, never written.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._folding = threading.Lock()
+        self._sequence = 0
+        self._rollouts: dict[str, Rollout] = {}
+        self._unreadable: dict[str, str] = {}
+
+    def catch_up(self) -> int:
+        """Fold what is new; returns the sequence up to which it was read."""
+        entries = self._ledger.entries(after=self._sequence)
+        with self._folding:  # not while the ledger is asked: who is slow there must hold up nobody
+            for entry in entries:
+                if entry.sequence > self._sequence:
+                    self._fold(entry)
+                    self._sequence = entry.sequence
+            return self._sequence
+
+    def state(self, model: str) -> Rollout:
+        """What was folded about a model; it is paused while all are.
+
+        Raises:
+            LedgerBroken: An entry about the model, or about all, cannot be read.
+        """
+        with self._folding:
+            broken = self._unreadable.get(model) or self._unreadable.get(ALL_MODELS)
+            state = self._rollouts.get(model, Rollout())
+            everything = self._rollouts.get(ALL_MODELS, Rollout())
+        if broken is not None:
+            raise LedgerBroken(f"the ledger of {model!r} cannot be read: {broken}", model=model)
+        return replace(state, paused=state.paused or everything.paused)
+
+    def _fold(self, entry: LedgerEntry) -> None:
+        try:
+            decision = decision_of(entry)
+            if decision is not None:
+                self._rollouts[entry.subject] = self._rollouts.get(entry.subject, Rollout()).apply(decision)
+        except Exception as error:  # whatever it is: it stops its own subject, which says so, and no other
+            self._unreadable[entry.subject] = f"entry {entry.sequence}: {type(error).__name__}: {error}"

@@ -1,0 +1,136 @@
+"""The observer over the metadata store and the monitor's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import pyarrow as pa
+
+from raymlops.control.rollout.evidence import (
+    Health,
+    Rescore,
+    Task,
+    TrialEvidence,
+    TrialScope,
+    gather_evidence,
+    gather_health,
+)
+from raymlops.errors import InvalidTransition
+from raymlops.records.plans import ServingPlan
+from raymlops.records.runs import Run
+from raymlops.records.windows import WindowRecord
+
+__all__ = ["EventSource", "Records", "StoreObserver"]
+
+_RUNS = 200
+"""Newest runs looked at; a run older than so many others is not waited for any more."""
+
+
+class Records(Protocol):
+    """The part of the metadata store that the observer reads."""
+
+    def served_plans(self) -> Mapping[str, ServingPlan]:
+        """Model -> its newest plan, of the models that are served."""
+        ...
+
+    def list_plans(self, model: str) -> Sequence[ServingPlan]:
+        """Plans of ``model``."""
+        ...
+
+    def list_runs(self, pipeline: str | None = None, status: None = None, limit: int | None = None) -> Sequence[Run]:
+        """Runs of ``pipeline``, newest first."""
+        ...
+
+    def list_windows(
+        self, model: str, start: datetime | None = None, end: datetime | None = None
+    ) -> Sequence[WindowRecord]:
+        """Windows of ``model`` that start at ``start`` or later."""
+        ...
+
+
+class EventSource(Protocol):
+    """The part of the monitor that the observer reads."""
+
+    def events(self, model: str, since: datetime, until: datetime) -> pa.Table:
+        """Prediction events of ``model``, served within ``[since, until)``; more may come along."""
+        ...
+
+    def labels(self, model: str, since: datetime) -> pa.Table:
+        """Labels of ``model`` that came in after ``since``, in the order they came: ``request_id, row, label``."""
+        ...
+
+    def scoring(self, model: str, version: int) -> tuple[Task, str | None]:
+        """The loss that fits a version's outputs, and the label its score is the probability of."""
+        ...
+
+
+class StoreObserver:
+    """Reads plans, runs and windows from the metadata store, and evidence from the monitor's tables.
+
+    Thread-safe where its sources are.
+
+    Args:
+        records: The metadata store.
+        events: The monitor's tables.
+        pipeline_of: Model -> the pipeline that trains it in this environment, or ``None``.
+        window: Length of a monitoring window.
+        rescore: Where given, trials are compared on the same rows.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        events: EventSource,
+        *,
+        pipeline_of: Callable[[str], str | None],
+        window: timedelta,
+        rescore: Callable[[str], Rescore] | None = None,
+    ) -> None:
+        self._records = records
+        self._events = events
+        self._pipeline_of = pipeline_of
+        self._window = window
+        self._rescore = rescore
+
+    def models(self) -> Sequence[str]:
+        return sorted(self._records.served_plans())
+
+    def plans(self, model: str) -> Sequence[ServingPlan]:
+        return sorted(self._records.list_plans(model), key=lambda plan: plan.number)
+
+    def runs(self, model: str) -> Sequence[Run]:
+        pipeline = self._pipeline_of(model)
+        return [] if pipeline is None else self._records.list_runs(pipeline=pipeline, limit=_RUNS)
+
+    def trainable(self, model: str) -> bool:
+        return self._pipeline_of(model) is not None
+
+    def windows(self, model: str, since: datetime) -> Sequence[WindowRecord]:
+        windows = self._records.list_windows(model, start=since - self._window)
+        return sorted((window for window in windows if window.end > since), key=lambda window: window.start)
+
+    def trial_evidence(
+        self, plan: ServingPlan, *, since: datetime, until: datetime, labelled_until: datetime
+    ) -> TrialEvidence:
+        if plan.trial is None:
+            raise InvalidTransition(f"plan {plan.number} of {plan.model} has no trial")
+        task, positive = self._events.scoring(plan.model, plan.champion)
+        return gather_evidence(
+            self._events.events(plan.model, since, until),
+            self._events.labels(plan.model, since),
+            TrialScope(
+                candidate=plan.trial.version,
+                champion=plan.champion,
+                since=since,
+                until=until,
+                labelled_until=labelled_until,
+                task=task,
+                positive=positive,
+            ),
+            self._rescore(plan.model) if self._rescore else None,
+        )
+
+    def health(self, plan: ServingPlan, *, since: datetime, until: datetime) -> Health:
+        return gather_health(self._events.events(plan.model, since, until), since=since, until=until)

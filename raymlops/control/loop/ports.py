@@ -1,0 +1,100 @@
+"""What the controller needs of the rest of the platform."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
+from raymlops.control.rollout.evidence import Health, TrialEvidence
+from raymlops.records.ledger import LedgerEntry
+from raymlops.records.plans import ServingPlan
+from raymlops.records.runs import Run
+from raymlops.records.windows import WindowRecord
+
+__all__ = ["Actuator", "Ledger", "Observer"]
+
+
+class Observer(Protocol):
+    """Shows the platform as it is. Reads only; every method may raise a retryable error."""
+
+    def models(self) -> Sequence[str]:
+        """Names of the deployed models, sorted."""
+        ...
+
+    def plans(self, model: str) -> Sequence[ServingPlan]:
+        """All plans of ``model``, oldest first; at least one."""
+        ...
+
+    def runs(self, model: str) -> Sequence[Run]:
+        """Runs of the pipeline that trains ``model``, whoever started them; empty where it has no pipeline."""
+        ...
+
+    def trainable(self, model: str) -> bool:
+        """Whether a deployed bundle trains ``model``."""
+        ...
+
+    def windows(self, model: str, since: datetime) -> Sequence[WindowRecord]:
+        """Closed windows of ``model`` that end after ``since``, oldest first."""
+        ...
+
+    def trial_evidence(
+        self, plan: ServingPlan, *, since: datetime, until: datetime, labelled_until: datetime
+    ) -> TrialEvidence:
+        """What the trial of ``plan`` has shown.
+
+        Args:
+            plan: The plan, with a trial.
+            since: Start of the trial.
+            until: Counts what was served before this.
+            labelled_until: Losses count only what was served before this.
+        """
+        ...
+
+    def health(self, plan: ServingPlan, *, since: datetime, until: datetime) -> Health:
+        """How often the champion of ``plan`` answered and failed, served within ``[since, until)``."""
+        ...
+
+
+class Ledger(Protocol):
+    """The append-only record of decisions. Thread-safe; an entry that was returned is durable."""
+
+    def append_entry(
+        self, subject: str, action: str, reason: str, evidence: Mapping[str, Any], *, key: str
+    ) -> LedgerEntry:
+        """Append an entry; where ``key`` is there already, return that entry and append nothing."""
+        ...
+
+    def entries(self, subject: str | None = None, after: int = 0) -> Sequence[LedgerEntry]:
+        """Entries with a sequence above ``after``, in order; of ``subject`` only, where given."""
+        ...
+
+
+class Actuator(Protocol):
+    """Carries decisions out. It decides nothing, and writes nothing to the ledger.
+
+    Both methods are idempotent: after a crash, or an error, they are called again with equal arguments until they
+    return. A retryable error means "again later"; any other, that the decision cannot be carried out.
+    """
+
+    def start_run(self, decision: StartRetraining) -> None:
+        """Start the run ``decision.run_id``; nothing where it was started. Returns once the run is recorded.
+
+        Its failure, also to start, shows as a run that failed, and a job that died likewise: a run whose process is
+        gone must not stay ``running``.
+        """
+        ...
+
+    def serve(self, plan: ServingPlan, decision: PlanDecision) -> None:
+        """Store ``plan``, bring every replica to it, and let aliases and version states follow.
+
+        Args:
+            plan: What ``decision`` asks for, with its number: the newest plan's plus one, or the newest plan itself
+                where an earlier call stored it.
+            decision: Why.
+
+        Raises:
+            StaleWrite: Somebody else wrote a plan first.
+        """
+        ...

@@ -1,0 +1,119 @@
+"""Why the controller did, or did not do, something about a model at an instant. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from raymlops.config.control import ControlConfig
+from raymlops.control.loop.reasons import reasons_against
+from raymlops.control.loop.status import Phase, describe
+from raymlops.control.rollout.decisions import decision_of
+from raymlops.control.rollout.rollout_state import Observation, Rollout, retrain_verdict
+from raymlops.control.triggering.policies import RetrainVerdict
+from raymlops.errors import NotFoundError
+from raymlops.records.ledger import LedgerEntry
+from raymlops.records.plans import ServingPlan
+from raymlops.records.reasons import Reason
+from raymlops.records.record import Instant, Record
+from raymlops.records.runs import Run, RunStatus
+from raymlops.records.windows import WindowRecord
+
+__all__ = ["History", "Why", "explain"]
+
+_SHOWN_DECISIONS = 10
+
+
+class Why(Record):
+    """What stood at an instant: what was served, what the policy said, and what stood against a retraining."""
+
+    model: str
+    at: Instant
+    phase: Phase
+    champion: int
+    champion_since: Instant
+    verdict: RetrainVerdict
+    reasons: tuple[Reason, ...]
+    """All that stood against a retraining; none where one could start."""
+    window: WindowRecord | None
+    """The newest window of the champion that had closed, as it is known today: labels may have come since."""
+    decisions: tuple[LedgerEntry, ...]
+    """The newest decisions up to then, oldest first."""
+
+
+class History(Record):
+    """All that is stored about one model."""
+
+    entries: tuple[LedgerEntry, ...]
+    """Of the model and of all models, in order."""
+    plans: tuple[ServingPlan, ...]
+    """Oldest first."""
+    runs: tuple[Run, ...]
+    windows: tuple[WindowRecord, ...]
+    """Oldest first."""
+    trainable: bool
+    """Whether a deployed bundle trains the model, today."""
+
+
+def explain(model: str, history: History, at: datetime, config: ControlConfig, *, label_delay: timedelta) -> Why:
+    """Look at a model as it stood at ``at``.
+
+    Args:
+        model: Name of the model.
+        history: All that is stored about it; what came later is left out.
+        at: The instant.
+        config: Triggers and limits, as they are today.
+        label_delay: How long after its end a window closes.
+
+    Raises:
+        NotFoundError: The model had no serving plan yet.
+    """
+    plans = [plan for plan in history.plans if plan.created_at <= at]
+    if not plans:
+        raise NotFoundError(f"model {model!r} was not deployed at {at.isoformat()}", model=model)
+    entries = [entry for entry in history.entries if entry.at <= at]
+    state = _fold(model, entries, enabled=config.enabled)
+    seen = Observation(
+        model=model,
+        now=at,
+        plans=plans,
+        runs=[_as_of(run, at) for run in history.runs if run.created_at <= at],
+        windows=[window for window in history.windows if at - window.end >= label_delay],
+        trainable=history.trainable,
+    )
+    verdict = retrain_verdict(state, seen, config)
+    shown = describe(state, seen, verdict, reasons_against(state, seen, config, label_delay=label_delay))
+    own = [window for window in seen.windows if window.champion == plans[-1].champion]
+    return Why(
+        model=model,
+        at=at,
+        phase=shown.phase,
+        champion=plans[-1].champion,
+        champion_since=shown.champion_since or at,
+        verdict=verdict,
+        reasons=shown.reasons,
+        window=own[-1] if own else None,
+        decisions=tuple(entries[-_SHOWN_DECISIONS:]),
+    )
+
+
+def _fold(model: str, entries: Sequence[LedgerEntry], *, enabled: bool) -> Rollout:
+    """The state of the model; it is paused while all are."""
+    own, everything = Rollout(), Rollout()
+    for entry in entries:
+        decision = decision_of(entry)
+        if decision is None:
+            continue
+        if entry.subject == model:
+            own = own.apply(decision)
+        else:
+            everything = everything.apply(decision)
+    return replace(own, paused=own.paused or everything.paused or not enabled)
+
+
+def _as_of(run: Run, at: datetime) -> Run:
+    """A run as it stood: one that ended later was under way."""
+    if run.ended_at is None or run.ended_at <= at:
+        return run
+    return run.model_copy(update={"status": RunStatus.RUNNING, "result": {}, "ended_at": None, "error": None})

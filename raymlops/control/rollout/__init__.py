@@ -1,0 +1,1 @@
+"""From a candidate to a champion: the state machine, its evidence and its decisions."""

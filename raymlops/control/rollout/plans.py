@@ -1,0 +1,94 @@
+"""How a serving plan follows from the last one, and what a history of plans tells. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+
+from raymlops.control.rollout.decisions import PlanDecision, Promote, RollBack, StartTrial
+from raymlops.records.plans import ServingPlan
+
+__all__ = ["Progress", "champion_since", "next_plan", "progress", "trial_since", "versions_seen"]
+
+
+def next_plan(plan: ServingPlan, decision: PlanDecision) -> ServingPlan:
+    """The plan that carries ``decision`` out; equal arguments give equal plans, its instant included.
+
+    Args:
+        plan: The plan the decision was made on.
+        decision: What was decided.
+    """
+    changes: dict[str, object] = {"number": decision.plan + 1, "reason": decision.reason, "created_at": decision.at}
+    if isinstance(decision, StartTrial):
+        changes["trial"] = decision.trial
+    elif isinstance(decision, Promote):
+        changes |= {"champion": decision.version, "backup": plan.champion, "trial": None}
+    elif isinstance(decision, RollBack):
+        changes["trial"] = None
+        if decision.cause == "health":
+            # it answers nobody any more, and nobody puts it back without a word: that takes an unblock
+            blocked = tuple(sorted({*plan.blocked, decision.version}))
+            changes |= {"champion": decision.to, "backup": None, "blocked": blocked}
+    return plan.model_copy(update=changes)
+
+
+class Progress(StrEnum):
+    """How far a decision about the plan has come."""
+
+    OPEN = "open"
+    """The plan it was made on is the newest: nothing happened yet."""
+    CURRENT = "current"
+    """Its plan is the newest; replicas or aliases may still lag behind."""
+    REPLACED = "replaced"
+    """Its plan took effect, and a later one followed."""
+    SUPERSEDED = "superseded"
+    """Somebody else wrote the next plan first."""
+
+
+def progress(decision: PlanDecision, plans: Sequence[ServingPlan]) -> Progress:
+    """How far ``decision`` has come.
+
+    Args:
+        decision: What was decided.
+        plans: The model's plans, oldest first, from the one it was decided on or earlier.
+    """
+    numbered = {plan.number: plan for plan in plans}
+    if plans[-1].number == decision.plan:
+        return Progress.OPEN
+    if numbered[decision.plan + 1] != next_plan(numbered[decision.plan], decision):
+        return Progress.SUPERSEDED
+    return Progress.CURRENT if plans[-1].number == decision.plan + 1 else Progress.REPLACED
+
+
+def champion_since(plans: Sequence[ServingPlan]) -> datetime:
+    """When the present champion took over. ``plans``: oldest first, at least one."""
+    since = plans[-1].created_at
+    for plan in reversed(plans):
+        if plan.champion != plans[-1].champion:
+            break
+        since = plan.created_at
+    return since
+
+
+def trial_since(plans: Sequence[ServingPlan]) -> datetime:
+    """When the present trial began. ``plans``: oldest first, the last one with a trial."""
+    trial, champion = plans[-1].trial, plans[-1].champion
+    since = plans[-1].created_at
+    for plan in reversed(plans):
+        if plan.trial != trial or plan.champion != champion:
+            break
+        since = plan.created_at
+    return since
+
+
+def versions_seen(plans: Sequence[ServingPlan]) -> frozenset[int]:
+    """Every version that ever was champion, backup or on trial."""
+    seen = set[int]()
+    for plan in plans:
+        seen.add(plan.champion)
+        if plan.backup is not None:
+            seen.add(plan.backup)
+        if plan.trial is not None:
+            seen.add(plan.trial.version)
+    return frozenset(seen)

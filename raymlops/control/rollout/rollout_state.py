@@ -1,0 +1,389 @@
+"""The state machine of one model: retrain, try, promote or roll back. Pure.
+
+What is served is told by the plans, what runs by the runs, and why by the ledger. ``Rollout`` is a fold over the
+ledger; ``decide`` looks at all of them and gives the next decision, if any. A user who starts a run, a trial or a
+promotion by hand changes plans and runs, so that the next ``decide`` goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from raymlops.config.control import ControlConfig
+from raymlops.control.rollout import plans as plan_history
+from raymlops.control.rollout.decisions import (
+    Abandon,
+    Block,
+    Decision,
+    FailRun,
+    Pause,
+    PlanDecision,
+    Promote,
+    Refuse,
+    Resume,
+    RollBack,
+    StartRetraining,
+    StartTrial,
+)
+from raymlops.control.rollout.evidence import Health, TrialEvidence
+from raymlops.control.rollout.judge import Verdict, find_sickness, judge
+from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
+from raymlops.records.plans import ServingPlan, Trial
+from raymlops.records.runs import Run, RunStatus
+from raymlops.records.windows import WindowRecord
+
+__all__ = ["Look", "Observation", "Rollout", "decide", "retrain_request", "retrain_verdict"]
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What the ledger says about one model."""
+
+    retrainings: tuple[StartRetraining, ...] = ()
+    concluded: frozenset[str] = frozenset()
+    """Runs that nothing is left to decide about."""
+    rejected: tuple[datetime, ...] = ()
+    """When candidates were refused or rolled back, and retrainings given up."""
+    blocked: frozenset[str] = frozenset()
+    """Occasions on which broken data blocked a retraining."""
+    retry: StartRetraining | None = None
+    """The attempt that failed, where another is to follow."""
+    unpromotable: frozenset[str] = frozenset()
+    """Keys of promotions that could not be carried out."""
+    pending: PlanDecision | StartRetraining | None = None
+    """The newest decision, where it asks for an act: whether it was carried out, the ledger does not say."""
+    paused: bool = False
+
+    def apply(self, decision: Decision) -> Rollout:
+        """The state after ``decision`` was recorded."""
+        if isinstance(decision, Pause):
+            return replace(self, paused=not isinstance(decision, Resume))
+        state = replace(self, pending=None)
+        match decision:
+            case StartRetraining():
+                state = replace(state, retrainings=(*self.retrainings, decision), retry=None, pending=decision)
+            case StartTrial():
+                state = replace(state, concluded=self.concluded | {decision.run_id}, pending=decision)
+            case Promote():
+                state = replace(state, pending=decision)
+            case RollBack():
+                rejected = self.rejected if decision.cause == "health" else (*self.rejected, decision.at)
+                state = replace(state, rejected=rejected, pending=decision)
+            case Refuse():
+                rejected = (*self.rejected, decision.at) if decision.rejection else self.rejected
+                state = replace(state, rejected=rejected, concluded=self.concluded | {decision.run_id})
+            case FailRun():
+                state = state._failed(decision.run_id, decision.at, final=decision.final)
+            case Block():
+                state = replace(state, blocked=self.blocked | {decision.occasion})
+            case Abandon():
+                state = state._abandoned(decision, self.pending)
+        return state
+
+    def _failed(self, run_id: str, at: datetime, *, final: bool) -> Rollout:
+        attempt = next((each for each in self.retrainings if each.run_id == run_id), None)
+        return replace(
+            self,
+            concluded=self.concluded | {run_id},
+            retry=None if final else attempt,
+            rejected=(*self.rejected, at) if final else self.rejected,
+        )
+
+    def _abandoned(self, decision: Abandon, given_up: PlanDecision | StartRetraining | None) -> Rollout:
+        match given_up:
+            case StartRetraining():
+                return self._failed(given_up.run_id, decision.at, final=decision.final)
+            case StartTrial() if decision.superseded:
+                return replace(self, concluded=self.concluded - {given_up.run_id})
+            case StartTrial():
+                return replace(self, rejected=(*self.rejected, decision.at))
+            case Promote() if not decision.superseded:
+                return replace(self, unpromotable=self.unpromotable | {given_up.key})
+        return self
+
+    @property
+    def open_retraining(self) -> StartRetraining | None:
+        """The newest retraining, where its run is not concluded."""
+        newest = self.retrainings[-1] if self.retrainings else None
+        return newest if newest is not None and newest.run_id not in self.concluded else None
+
+    @property
+    def used_occasions(self) -> frozenset[str]:
+        """Occasions that were decided on."""
+        return self.blocked | {each.occasion for each in self.retrainings}
+
+    def rejections_since(self, instant: datetime) -> int:
+        """Rejections from ``instant`` on."""
+        return sum(1 for at in self.rejected if at >= instant)
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at live traffic, and what it showed."""
+
+    kind: Literal["trial", "health"]
+    since: datetime
+    """Start of the trial, or of the champion's time."""
+    at: datetime
+    """When the look was due."""
+    trial: TrialEvidence | None = None
+    health: Health | None = None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The platform, as far as one model is concerned."""
+
+    model: str
+    now: datetime
+    plans: Sequence[ServingPlan]
+    """Oldest first, at least one."""
+    runs: Sequence[Run]
+    windows: Sequence[WindowRecord]
+    """Oldest first."""
+    trainable: bool = True
+    """Whether a deployed bundle trains the model."""
+    trial_look: Look | None = None
+    """``None`` between two looks."""
+    health_look: Look | None = None
+
+    @property
+    def plan(self) -> ServingPlan:
+        """What is served."""
+        return self.plans[-1]
+
+
+def decide(state: Rollout, seen: Observation, config: ControlConfig) -> Decision | None:
+    """The next decision about a model, or ``None`` where there is nothing to do now.
+
+    A champion that fails goes first; then a trial is judged; then the runs that ended are concluded, which may start a
+    trial; and only where nothing is under way may a retraining start.
+    """
+    if state.paused:
+        return None
+    sick = _fall_back(seen, config)
+    if sick is not None:
+        return sick
+    if seen.plan.trial is not None:
+        return _judge_trial(state, seen, seen.plan.trial, config)
+    concluded = _conclude_run(state, seen, config)
+    under_way = state.open_retraining is not None or any(not run.status.final for run in seen.runs)
+    return concluded if concluded is not None or under_way else _retrain(state, seen, config)
+
+
+def retrain_verdict(state: Rollout, seen: Observation, config: ControlConfig) -> RetrainVerdict:
+    """What the retraining policy says about the champion's windows, whatever else is under way."""
+    return RetrainPolicy(config).evaluate(retrain_request(state, seen))
+
+
+def retrain_request(state: Rollout, seen: Observation) -> RetrainRequest:
+    """What the retraining policy looks at.
+
+    What is dated after now was written before the clock was set back: such windows and starts count for nothing, and a
+    champion whose plan is one of them counts by its version alone.
+    """
+    since = plan_history.champion_since(seen.plans)
+    own = [
+        window
+        for window in seen.windows
+        if window.champion == seen.plan.champion
+        and window.end <= seen.now
+        # A window in which the champion changed belongs to the one that served for most of it.
+        and (since > seen.now or window.start + (window.end - window.start) / 2 >= since)
+    ]
+    return RetrainRequest(
+        now=seen.now,
+        champion_since=min(since, seen.now),
+        windows=own,
+        started=[each.at for each in state.retrainings if each.at <= seen.now],
+        rejections=state.rejections_since(since),
+        used=state.used_occasions,
+    )
+
+
+def _fall_back(seen: Observation, config: ControlConfig) -> RollBack | None:
+    plan, look = seen.plan, seen.health_look
+    if look is None or look.health is None or plan.backup is None or plan.backup == plan.champion:
+        return None
+    if not {plan.champion, plan.backup}.isdisjoint(plan.blocked):
+        return None  # somebody took one of them out of service: who answers is their choice
+    reason = find_sickness(look.health, config.health)
+    if reason is None:
+        return None
+    return RollBack(
+        model=seen.model,
+        at=seen.now,
+        reason=f"{reason}: version {plan.backup} takes over",
+        facts={**look.health.model_dump(), "look_at": look.at.isoformat()},
+        plan=plan.number,
+        version=plan.champion,
+        to=plan.backup,
+        cause="health",
+    )
+
+
+def _judge_trial(state: Rollout, seen: Observation, trial: Trial, config: ControlConfig) -> Decision | None:
+    plan, look = seen.plan, seen.trial_look
+    if look is None or look.trial is None:
+        return None
+    started_at = plan_history.trial_since(seen.plans)
+    limits = config.trial
+    if trial.min_labelled_rows is not None:
+        limits = limits.model_copy(update={"min_labelled_rows": trial.min_labelled_rows})
+    verdict = judge(look.trial, started_at=started_at, look_at=look.at, config=limits)
+    facts: dict[str, Any] = {**verdict.facts, "look_at": look.at.isoformat()}
+    reason = f"version {trial.version} {verdict.reason}"
+    if verdict.verdict is Verdict.PROMOTE:
+        promote = Promote(
+            model=seen.model,
+            at=seen.now,
+            reason=reason,
+            facts=facts,
+            plan=plan.number,
+            version=trial.version,
+            previous=plan.champion,
+        )
+        if promote.key not in state.unpromotable:
+            return promote
+        reason = f"version {trial.version} passed its trial but could not be promoted"
+    elif verdict.verdict is Verdict.WAIT:
+        return None
+    return RollBack(
+        model=seen.model,
+        at=seen.now,
+        reason=reason,
+        facts=facts,
+        plan=plan.number,
+        version=trial.version,
+        to=plan.champion,
+        cause="trial",
+    )
+
+
+def _conclude_run(state: Rollout, seen: Observation, config: ControlConfig) -> Decision | None:
+    """What the newest run that ended calls for."""
+    own = {each.run_id: each for each in state.retrainings}
+    for run in sorted(seen.runs, key=_newest_first):
+        if run.id in state.concluded or not run.status.final:
+            continue
+        attempt = own.get(run.id)
+        outcome = run.result.get("outcome")
+        decision: Decision | None = None
+        if run.status is RunStatus.SUCCEEDED and outcome == "candidate":
+            decision = _conclude_candidate(run, attempt, seen, config)
+        elif run.status is RunStatus.SUCCEEDED and outcome in {"refused", "blocked", "skipped"}:
+            decision = _refuse(run, attempt, seen)
+        elif attempt is not None:
+            reason = f"run {run.status.value}: {run.error or f'outcome {outcome!r}'}"
+            final = attempt.attempt >= config.retrain.max_attempts
+            decision = FailRun(model=seen.model, at=seen.now, reason=reason, run_id=run.id, final=final)
+        if decision is not None:
+            return decision
+    return None
+
+
+def _conclude_candidate(
+    run: Run, attempt: StartRetraining | None, seen: Observation, config: ControlConfig
+) -> Decision | None:
+    version, newest = _version(run), max(plan.champion for plan in seen.plans)
+    facts = {"run_id": run.id, **_figures(run)}
+    stale = None
+    if version is None:
+        stale = f"run named no version of its candidate, got {run.result.get('version')!r}"
+    elif version in plan_history.versions_seen(seen.plans):
+        stale = f"version {version} was deployed or tried by hand"
+    elif version < newest:
+        stale = f"version {version} is older than version {newest}, which became champion since"
+    if stale is not None or version is None:
+        # Somebody else's run: what became of its version is their choice, and told by the plans.
+        return None if attempt is None else _set_aside(run, stale or "", seen)
+    settings = config.trial
+    trial = Trial(
+        version=version,
+        mode=settings.mode,
+        weight=settings.weight,
+        deadline_ms=settings.deadline.total_seconds() * 1000,
+    )
+    return StartTrial(
+        model=seen.model,
+        at=seen.now,
+        reason=str(run.result.get("reason") or f"run {run.id} produced a candidate"),
+        facts=facts,
+        plan=seen.plan.number,
+        version=version,
+        trial=trial,
+        run_id=run.id,
+    )
+
+
+def _set_aside(run: Run, reason: str, seen: Observation) -> Refuse:
+    return Refuse(model=seen.model, at=seen.now, reason=reason, run_id=run.id, version=_version(run), rejection=False)
+
+
+def _version(run: Run) -> int | None:
+    version = run.result.get("version")
+    return version if isinstance(version, int) else None
+
+
+def _refuse(run: Run, attempt: StartRetraining | None, seen: Observation) -> Refuse | None:
+    if attempt is None and run.created_at < seen.plans[0].created_at:
+        return None
+    return Refuse(
+        model=seen.model,
+        at=seen.now,
+        reason=f"{run.result['outcome']}: {run.result.get('reason') or 'no reason given'}",
+        facts={"outcome": run.result["outcome"], **_figures(run)},
+        run_id=run.id,
+        version=_version(run),
+        rejection=attempt is not None and run.result["outcome"] == "refused",
+    )
+
+
+def _figures(run: Run) -> dict[str, Any]:
+    return {name: run.result[name] for name in ("metrics", "champion_metrics", "comparison") if name in run.result}
+
+
+def _newest_first(run: Run) -> tuple[int, float, str]:
+    return (-(_version(run) or 0), -run.created_at.timestamp(), run.id)
+
+
+def _attempt_again(failed: StartRetraining, seen: Observation) -> StartRetraining:
+    attempt = failed.attempt + 1
+    return failed.model_copy(
+        update={
+            "at": seen.now,
+            "attempt": attempt,
+            "run_id": _run_id(seen.model, failed.occasion, attempt),
+            "reason": f"attempt {attempt}: {failed.reason.removeprefix(f'attempt {failed.attempt}: ')}",
+        }
+    )
+
+
+def _retrain(state: Rollout, seen: Observation, config: ControlConfig) -> Decision | None:
+    if not seen.trainable:
+        return None  # no pipeline trains it: the occasion is not spent on a run that cannot start
+    if state.retry is not None and state.retry.champion == seen.plan.champion:
+        return _attempt_again(state.retry, seen)
+    verdict = retrain_verdict(state, seen, config)
+    facts = {"fired": [each.model_dump(mode="json") for each in verdict.fired], "labelled_rows": verdict.labelled_rows}
+    if verdict.outcome is RetrainOutcome.BLOCK:
+        return Block(model=seen.model, at=seen.now, reason=verdict.reason, facts=facts, occasion=verdict.occasion)
+    if verdict.outcome is not RetrainOutcome.RETRAIN:
+        return None
+    return StartRetraining(
+        model=seen.model,
+        at=seen.now,
+        reason=verdict.reason,
+        facts=facts,
+        run_id=_run_id(seen.model, verdict.occasion, 1),
+        occasion=verdict.occasion,
+        champion=seen.plan.champion,
+        triggers=tuple(each.trigger for each in verdict.fired),
+    )
+
+
+def _run_id(model: str, occasion: str, attempt: int) -> str:
+    return f"{model}-{occasion}" + (f"-{attempt}" if attempt > 1 else "")

@@ -1,0 +1,1 @@
+"""When a model is retrained: triggers, policies and their replay."""

@@ -1,0 +1,64 @@
+"""Replaying a retraining policy over windows that were recorded, to compare policies without retraining. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest
+from raymlops.records.record import Instant, Record
+from raymlops.records.windows import WindowRecord
+
+__all__ = ["Backtested", "backtest"]
+
+
+class Backtested(Record):
+    """One decision the policy would have made."""
+
+    at: Instant
+    """When: the window's end plus the label delay."""
+    outcome: RetrainOutcome
+    """``retrain`` or ``block``."""
+    reason: str
+    triggers: tuple[str, ...]
+    champion: int
+    """Version that really served then."""
+
+
+def backtest(
+    records: Iterable[WindowRecord], policy: RetrainPolicy, *, label_delay: timedelta = timedelta()
+) -> list[Backtested]:
+    """The decisions ``policy`` would have made on these windows.
+
+    What a retraining would have changed is not known: each one is taken to succeed and to replace the champion at
+    once, so that windows are counted anew from there, and the windows stay as they were recorded.
+
+    Args:
+        records: Windows of one model, in any order.
+        policy: What decides.
+        label_delay: How long after its end a window closed.
+
+    Returns:
+        Retrainings and blocks, in the order of time.
+    """
+    windows = sorted(records, key=lambda window: window.end)
+    since: datetime | None = windows[0].start if windows else None
+    decided: list[Backtested] = []
+    started: list[datetime] = []
+    recent: list[WindowRecord] = []
+    for window in windows:
+        recent.append(window)
+        now = window.end + label_delay
+        request = RetrainRequest(now=now, champion_since=since or now, windows=recent, started=started)
+        verdict = policy.evaluate(request)
+        if verdict.outcome in {RetrainOutcome.RETRAIN, RetrainOutcome.BLOCK}:
+            triggers = tuple(fired.trigger for fired in verdict.fired)
+            decided.append(
+                Backtested(
+                    at=now, outcome=verdict.outcome, reason=verdict.reason, triggers=triggers, champion=window.champion
+                )
+            )
+        if verdict.outcome is RetrainOutcome.RETRAIN:
+            started.append(now)
+            recent, since = [], now
+    return decided

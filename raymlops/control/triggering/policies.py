@@ -1,0 +1,122 @@
+"""When a trigger becomes a retraining. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from raymlops.config.control import ControlConfig
+from raymlops.control.triggering.triggers import Fired, find_distrusted, find_fired, labelled_rows
+from raymlops.records.record import Record
+from raymlops.records.windows import WindowRecord
+
+__all__ = ["RetrainOutcome", "RetrainPolicy", "RetrainRequest", "RetrainVerdict"]
+
+
+class RetrainOutcome(StrEnum):
+    """What the policy says."""
+
+    RETRAIN = "retrain"
+    BLOCK = "block"
+    """A trigger fired, or would have, and the newest data is broken."""
+    HOLD = "hold"
+    """A trigger fired, and it is too early, too costly, or there is too little to learn from."""
+    QUIET = "quiet"
+    """No trigger fired."""
+
+
+class RetrainVerdict(Record):
+    """What the policy says, and why."""
+
+    outcome: RetrainOutcome
+    reason: str
+    occasion: str = ""
+    """Names the occasion, for keys: the end of the newest window, or a date of the schedule."""
+    fired: tuple[Fired, ...] = ()
+    labelled_rows: int = 0
+
+
+@dataclass(frozen=True)
+class RetrainRequest:
+    """What the policy looks at."""
+
+    now: datetime
+    champion_since: datetime
+    windows: Sequence[WindowRecord]
+    """The champion's closed windows, oldest first."""
+    started: Sequence[datetime] = ()
+    """When retrainings were started before, oldest first."""
+    rejections: int = 0
+    """Candidates in a row that were refused or rolled back, since the champion took over."""
+    used: frozenset[str] = frozenset()
+    """Occasions that were decided on before: each is decided on once."""
+
+
+class RetrainPolicy:
+    """Turns fired triggers into a retraining, or holds them back. Pure, immutable, thread-safe.
+
+    In this order: no trigger, quiet; occasion already used, quiet; newest data broken, block; then hold within the
+    cooldown, beyond the budget, or with too few labelled rows.
+
+    Args:
+        config: Triggers and limits.
+    """
+
+    def __init__(self, config: ControlConfig) -> None:
+        self._triggers = config.triggers
+        self._limits = config.retrain
+
+    def evaluate(self, request: RetrainRequest) -> RetrainVerdict:
+        """What to do now."""
+        fired = find_fired(
+            request.windows, champion_since=request.champion_since, now=request.now, config=self._triggers
+        ) or find_distrusted(request.windows, config=self._triggers)
+        if not fired:
+            return RetrainVerdict(outcome=RetrainOutcome.QUIET, reason="no trigger fired")
+        occasion = self._occasion(request)
+        if occasion in request.used:
+            return RetrainVerdict(
+                outcome=RetrainOutcome.QUIET, reason=f"decided on {occasion} before", occasion=occasion, fired=fired
+            )
+        outcome, reason = self._weigh(request, fired)
+        return RetrainVerdict(
+            outcome=outcome,
+            reason=reason,
+            occasion=occasion,
+            fired=fired,
+            labelled_rows=labelled_rows(request.windows),
+        )
+
+    def cooldown(self, rejections: int) -> timedelta:
+        """Least time between two starts after so many rejections in a row."""
+        limits = self._limits
+        # The exponent is bounded, for the power would overflow long before anybody gives up.
+        grown_s = limits.cooldown.total_seconds() * limits.backoff_factor ** min(rejections, 64)
+        return max(limits.cooldown, timedelta(seconds=min(grown_s, limits.backoff_max.total_seconds())))
+
+    def _weigh(self, request: RetrainRequest, fired: Sequence[Fired]) -> tuple[RetrainOutcome, str]:
+        limits, reason = self._limits, "; ".join(each.reason for each in fired)
+        newest = request.windows[-1] if request.windows else None
+        if newest is not None and newest.quality == "block":
+            broken = ", ".join(newest.quality_reasons) or "quality check failed"
+            return RetrainOutcome.BLOCK, f"data of the newest window is broken: {broken}"
+        wait = self.cooldown(request.rejections)
+        if request.started and request.now - request.started[-1] < wait:
+            return RetrainOutcome.HOLD, f"cooling down until {(request.started[-1] + wait).isoformat()}: {reason}"
+        recent = sum(1 for at in request.started if request.now - at < limits.budget_period)
+        if recent >= limits.budget_runs:
+            return RetrainOutcome.HOLD, f"budget of {limits.budget_runs} runs is spent: {reason}"
+        rows = labelled_rows(request.windows)
+        if rows < limits.min_labelled_rows:
+            return RetrainOutcome.HOLD, f"{rows} labelled rows, {limits.min_labelled_rows} are needed: {reason}"
+        return RetrainOutcome.RETRAIN, reason
+
+    def _occasion(self, request: RetrainRequest) -> str:
+        if request.windows:
+            return f"{request.windows[-1].end:%Y%m%dT%H%M%SZ}"
+        # No window, so only the age can have fired: a date on the grid it sets.
+        max_age = self._triggers.max_age or timedelta(days=1)
+        turns = (request.now - request.champion_since) // max_age
+        return f"{request.champion_since + turns * max_age:%Y%m%dT%H%M%SZ}"

@@ -1,0 +1,145 @@
+"""What may start a retraining. Pure functions of closed windows; each gives its reason or ``None``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import Field
+
+from raymlops.config.control import DriftCount, TriggersConfig, WindowCount
+from raymlops.monitoring.alerts.alarm import AlarmRule, AlarmState, several_columns
+from raymlops.records.record import Record
+from raymlops.records.windows import WindowRecord
+
+__all__ = ["Fired", "alarm_rule", "find_distrusted", "find_fired", "labelled_rows"]
+
+
+class Fired(Record):
+    """A trigger that fired."""
+
+    trigger: str
+    """``performance``, ``drift``, ``max_age`` or ``new_labelled_rows``."""
+    reason: str
+    facts: dict[str, Any] = Field(default_factory=dict)
+
+
+def find_fired(
+    windows: Sequence[WindowRecord], *, champion_since: datetime, now: datetime, config: TriggersConfig
+) -> tuple[Fired, ...]:
+    """The triggers that fire, the strongest reason first.
+
+    Args:
+        windows: The champion's closed windows, oldest first. Windows of broken data say nothing about the model and
+            are left out of the counts.
+        champion_since: When the champion took over.
+        now: The present instant.
+        config: Which triggers there are.
+    """
+    sound = [window for window in windows if window.quality != "block"]
+    fired = (
+        _performance(sound, config.performance),
+        _drift(sound, config.drift),
+        _max_age(champion_since, now, config.max_age),
+        _new_labelled_rows(sound, config.new_labelled_rows),
+    )
+    return tuple(each for each in fired if each is not None)
+
+
+def find_distrusted(windows: Sequence[WindowRecord], *, config: TriggersConfig) -> tuple[Fired, ...]:
+    """The triggers that the newest window would fire, were its data not broken: what looks like a worse model is not.
+
+    Args:
+        windows: The champion's closed windows, oldest first.
+        config: Which triggers there are.
+
+    Returns:
+        None where the newest window is sound.
+    """
+    if not windows or windows[-1].quality != "block":
+        return ()
+    newest = windows[-1].model_copy(update={"quality": "ok"})
+    counted = [*(window for window in windows[:-1] if window.quality != "block"), newest]
+    fired = (_performance(counted, config.performance), _drift(counted, config.drift))
+    return tuple(each for each in fired if each is not None)
+
+
+def alarm_rule(count: DriftCount | None) -> AlarmRule:
+    """When drift is an alarm: where it would start a retraining, if there is a trigger."""
+    if count is None:
+        return AlarmRule()
+    return AlarmRule(n=count.n, of=count.of, clear_level=count.clear_level, clear_windows=count.clear_windows)
+
+
+def labelled_rows(windows: Sequence[WindowRecord]) -> int:
+    """Labelled rows in ``windows``, over all versions that answered."""
+    return sum(part.labelled_rows for window in windows for part in window.performance.values() if part.rows)
+
+
+def _performance(windows: Sequence[WindowRecord], count: WindowCount | None) -> Fired | None:
+    flagged = _persistent(windows, count, [window.degraded for window in windows])
+    if flagged is None or count is None:
+        return None
+    newest = flagged[-1]
+    reason = (
+        f"champion degraded in {len(flagged)} of the last {count.of} windows: {newest.degraded_reason or 'see metrics'}"
+    )
+    realised = newest.performance.get(newest.champion)
+    facts = {
+        "windows": _ends(flagged),
+        "metrics": realised.metrics if realised else {},
+        "reference_metrics": newest.reference_metrics,
+    }
+    return Fired(trigger="performance", reason=reason, facts=facts)
+
+
+def _drift(windows: Sequence[WindowRecord], count: DriftCount | None) -> Fired | None:
+    if count is None:
+        return None
+    state, rule = AlarmState(), alarm_rule(count)
+    for window in windows:
+        state = state.after(window, rule)
+    if state.alarm is None:
+        return None
+    flagged = [window for window in windows[-count.of :] if window.drifted]
+    newest, together = windows[-1].columns, several_columns(windows[-1])
+    scores = {
+        name: newest[name].score
+        for name in state.alarm.columns
+        if name in newest and newest[name].score > rule.clear_level * newest[name].threshold
+    }
+    top = dict(sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:5])
+    where = f"most of all in {', '.join(top) or 'predictions'}" if top or not together else f"of {together}"
+    reason = f"drift in {len(flagged)} of the last {count.of} windows, {where}"
+    return Fired(trigger="drift", reason=reason, facts={"windows": _ends(flagged), "scores": top})
+
+
+def _max_age(champion_since: datetime, now: datetime, max_age: timedelta | None) -> Fired | None:
+    if max_age is None or now - champion_since < max_age:
+        return None
+    age_days = (now - champion_since) / timedelta(days=1)
+    reason = f"champion has served for {age_days:.1f} days, allowed are {max_age / timedelta(days=1):.1f}"
+    return Fired(trigger="max_age", reason=reason, facts={"age_days": age_days})
+
+
+def _new_labelled_rows(windows: Sequence[WindowRecord], least: int | None) -> Fired | None:
+    rows = labelled_rows(windows)
+    if least is None or rows < least:
+        return None
+    facts = {"labelled_rows": rows}
+    return Fired(trigger="new_labelled_rows", reason=f"{rows} labelled rows since the champion took over", facts=facts)
+
+
+def _persistent(
+    windows: Sequence[WindowRecord], count: WindowCount | None, flags: Sequence[bool]
+) -> list[WindowRecord] | None:
+    """The flagged ones of the last M windows where they are N at least, and the newest is flagged still."""
+    if count is None or not flags or not flags[-1]:
+        return None
+    flagged = [window for window, flag in zip(windows[-count.of :], flags[-count.of :], strict=True) if flag]
+    return flagged if len(flagged) >= count.n else None
+
+
+def _ends(windows: Sequence[WindowRecord]) -> list[str]:
+    return [window.end.isoformat() for window in windows]

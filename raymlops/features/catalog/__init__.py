@@ -1,0 +1,1 @@
+"""The definitions that are applied, and how new ones are checked against them."""

@@ -1,0 +1,157 @@
+"""What is applied, and how names in it are resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from raymlops.errors import FeatureViewNotFound
+from raymlops.features.definitions.naming import column_name, parse_feature, parse_reference
+from raymlops.features.definitions.services import FeatureService, OnDemandView
+from raymlops.features.definitions.views import DType, Entity, FeatureView
+from raymlops.records.record import Record
+
+__all__ = [
+    "AppliedOnDemand",
+    "AppliedService",
+    "AppliedView",
+    "CatalogState",
+    "ResolvedService",
+    "ResolvedView",
+    "newest",
+    "table_name",
+]
+
+
+def newest(known: Iterable[str], reference: str, what: str) -> str:
+    """The full reference of ``NAME@VERSION``, or of the newest version of ``NAME``.
+
+    Raises:
+        FeatureViewNotFound: nothing of that name is among the known references.
+    """
+    name, version = parse_reference(reference)
+    references = sorted(known)
+    versions = [int(ref.rpartition("@")[2]) for ref in references if ref.rpartition("@")[0] == name]
+    if not versions or (version is not None and version not in versions):
+        raise FeatureViewNotFound(f"{what} {reference!r} is not applied, got {references}", name=reference)
+    return f"{name}@{version or max(versions)}"
+
+
+def table_name(view: FeatureView) -> str:
+    """Name of the table that a view owns."""
+    return view.name if view.version == 1 else view.ref
+
+
+class AppliedView(Record):
+    """A view and the table it reads."""
+
+    view: FeatureView
+    """With its entity, never only the entity's name."""
+    owner: str
+    """Reference of the view whose table it reads, itself for most."""
+
+
+class AppliedService(Record):
+    """A service and the versions it means."""
+
+    service: FeatureService
+    pins: dict[str, str]
+    """View or on-demand view -> reference of the version it was pinned to."""
+
+
+class AppliedOnDemand(Record):
+    """An on-demand view and the versions it means."""
+
+    view: OnDemandView
+    pins: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ResolvedView:
+    """A view of a service, with what the service needs of it."""
+
+    view: FeatureView
+    table: str
+    features: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ResolvedService:
+    """A service with everything its names refer to."""
+
+    service: FeatureService
+    views: tuple[ResolvedView, ...]
+    on_demand: tuple[OnDemandView, ...]
+    columns: Mapping[str, DType]
+    """Column name ``VIEW__FIELD`` -> type, in the service's order."""
+
+
+class CatalogState(Record):
+    """All definitions, by ``NAME@VERSION`` (entities: by name)."""
+
+    entities: dict[str, Entity]
+    views: dict[str, AppliedView]
+    services: dict[str, AppliedService]
+    on_demand: dict[str, AppliedOnDemand]
+
+    def view(self, reference: str) -> FeatureView:
+        """The view ``NAME@VERSION``, or the newest version of ``NAME``.
+
+        Raises:
+            FeatureViewNotFound: it is not applied.
+        """
+        return self.views[newest(self.views, reference, "view")].view
+
+    def service(self, reference: str) -> FeatureService:
+        """The service ``NAME@VERSION``, or the newest version of ``NAME``.
+
+        Raises:
+            FeatureViewNotFound: it is not applied.
+        """
+        return self.services[newest(self.services, reference, "service")].service
+
+    def table_of(self, view: FeatureView) -> str:
+        """Name of the table that an applied view reads."""
+        return table_name(self.views[self.views[view.ref].owner].view)
+
+    def tables(self) -> set[str]:
+        """Names of all tables."""
+        return {self.table_of(applied.view) for applied in self.views.values()}
+
+    def views_on(self, table: str) -> list[FeatureView]:
+        """All views that read a table, its owner first."""
+        found = [applied for applied in self.views.values() if self.table_of(applied.view) == table]
+        return [applied.view for applied in sorted(found, key=lambda applied: applied.owner != applied.view.ref)]
+
+    def resolve(self, reference: str) -> ResolvedService:
+        """A service with its views, the features needed of each, and its on-demand views.
+
+        Raises:
+            FeatureViewNotFound: it is not applied.
+        """
+        applied = self.services[newest(self.services, reference, "service")]
+        needed: dict[str, dict[str, None]] = {}
+        on_demand: dict[str, OnDemandView] = {}
+        columns: dict[str, DType] = {}
+
+        def need(pins: Mapping[str, str], feature: str) -> None:
+            name, _, field = parse_feature(feature)
+            needed.setdefault(pins[name], {})[field] = None
+
+        for feature in applied.service.features:
+            name, _, field = parse_feature(feature)
+            computed = self.on_demand.get(applied.pins[name])
+            if computed is None:
+                need(applied.pins, feature)
+                dtype = self.views[applied.pins[name]].view.dtype_of(field)
+            else:
+                on_demand[computed.view.ref] = computed.view
+                for needs in computed.view.feature_inputs:
+                    need(computed.pins, needs)
+                dtype = next(column.dtype for column in computed.view.fields if column.name == field)
+            columns[column_name(name, field)] = dtype
+        views = tuple(
+            ResolvedView(self.views[ref].view, self.table_of(self.views[ref].view), tuple(features))
+            for ref, features in needed.items()
+        )
+        return ResolvedService(applied.service, views, tuple(on_demand.values()), columns)

@@ -1,0 +1,237 @@
+"""Rows on their way into a table: checked batch by batch, and kept until they can be committed at once."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raymlops.errors import StorageError
+from raymlops.features.definitions.schema import FaultTally
+from raymlops.features.definitions.views import DType, FeatureView
+from raymlops.features.intake.screening import Screened, screen
+from raymlops.tables.columns import INSTANT
+from raymlops.tables.digests import RowsDigest
+
+__all__ = ["QUARANTINE_SCHEMA", "Intake", "OnInvalid", "Spool"]
+
+OnInvalid = Literal["reject", "quarantine"]
+"""What becomes of rows that break a rule: nothing is stored at all, or the others are and these are put aside."""
+
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        ("view", pa.string()),
+        ("ingest_id", pa.string()),
+        ("row", pa.int64()),
+        ("reasons", pa.string()),
+        ("values", pa.string()),
+        ("quarantined_at", INSTANT),
+    ]
+)
+"""One row per refused row: its number in the ingest, and as JSON why it was refused and what was given."""
+
+_IN_MEMORY_BYTES = 64 << 20
+_BATCH_ROWS = 1 << 17
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_YEARS_1_TO_9999_S = (-62_135_596_800, 253_402_300_800)
+_INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
+
+
+class Spool:
+    """Tables of one schema, one behind the other: in memory while they are small, in a file from then on.
+
+    Not thread-safe.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._empty: Any = None
+        self._tables: list[Any] = []
+        self._bytes = 0
+        self._writer: Any = None
+        self._schema: Any = None
+        self.num_rows = 0
+
+    @property
+    def schema(self) -> Any:
+        """Of the first table that has rows, else of the first."""
+        return self._empty.schema if self._schema is None else self._schema
+
+    def add(self, table: Any) -> None:
+        """Append a table.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        if not table.num_rows:
+            self._empty = table if self._empty is None else self._empty
+            return
+        self._schema = table.schema if self._schema is None else self._schema
+        self.num_rows += table.num_rows
+        self._bytes += table.nbytes
+        self._tables.append(table)
+        if self._bytes > _IN_MEMORY_BYTES or self._writer is not None:
+            with _on_disk(self._path):
+                if self._writer is None:
+                    self._writer = pa.ipc.new_file(str(self._path), self.schema)
+                for held in self._tables:
+                    self._writer.write_table(held, max_chunksize=_BATCH_ROWS)
+            self._tables.clear()
+
+    def finish(self) -> None:
+        """Nothing more is added; what there is can be read."""
+        if self._writer is not None:
+            with _on_disk(self._path):
+                self._writer.close()
+
+    def batches(self) -> Iterator[Any]:
+        """All rows, as record batches in their order."""
+        for table in self._tables:
+            yield from table.to_batches(max_chunksize=_BATCH_ROWS)
+        if self._writer is not None:
+            with pa.memory_map(str(self._path)) as file:
+                reader = pa.ipc.open_file(file)
+                for number in range(reader.num_record_batches):
+                    yield reader.get_batch(number)
+
+    def table(self) -> Any | None:
+        """All rows, if they are in memory."""
+        return pa.concat_tables(self._tables or [self._empty]) if self._writer is None else None
+
+
+class Intake:
+    """Checks the rows of one ingest; a context manager, at whose end its files are gone.
+
+    Args:
+        view: The view; it has its own table.
+        ingest_id: Id of the ingest.
+        on_invalid: What becomes of rows that break a rule.
+        at: Now.
+        directory: Where what does not fit in memory is kept meanwhile.
+    """
+
+    def __init__(
+        self, view: FeatureView, *, ingest_id: str, on_invalid: OnInvalid, at: datetime, directory: Path
+    ) -> None:
+        self._view = view
+        self._owner = f"view {view.name!r}"
+        self._on_invalid = on_invalid
+        self._ingest_id = ingest_id
+        self._at = at
+        self._directory = directory
+        self._tally = FaultTally()
+        self._digest, self._bad_digest = RowsDigest(), RowsDigest()
+        self._given = 0
+        self._rejected = 0
+
+    def __enter__(self) -> Self:
+        with _on_disk(self._directory):
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._scratch = Path(tempfile.mkdtemp(prefix="intake-", dir=self._directory))
+        self.good, self.bad = Spool(self._scratch / "good.arrow"), Spool(self._scratch / "bad.arrow")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def take(self, tables: Iterable[Any], *, text: bool = False, key_dtypes: Mapping[str, DType] | None = None) -> None:
+        """Check all rows.
+
+        Args:
+            tables: The rows; at least one table, if only an empty one.
+            text: Whether values are texts to be read as the declared types.
+            key_dtypes: Of texts: types of keys that are no fields, where they are known; else the first table tells.
+
+        Raises:
+            SchemaMismatch: columns or types are not the declared ones.
+            DataError: a row breaks a rule and is to be rejected; the message and ``context["problems"]`` tell all
+                rules, how many rows break them, and the first.
+        """
+        for table in tables:
+            if text and key_dtypes is None and table.num_rows:
+                key_dtypes = _guessed(self._view, table)
+            screened = screen(self._view, table, created_at=self._at, text=text, key_dtypes=key_dtypes)
+            self._tally.add(screened.faults, self._given)
+            self.good.add(screened.good)
+            self._digest.update(self._as_given(screened.good, table))
+            self._rejected += int(screened.broken.sum())
+            if screened.faults and self._on_invalid == "quarantine":
+                refused = self._refused(table, screened)
+                self.bad.add(refused)
+                self._bad_digest.update(refused.select(["values"]))
+            self._given += table.num_rows
+        if self._on_invalid == "reject":
+            self._tally.raise_if_any(self._owner, view=self._view.name, rows=self._given, rejected=self._rejected)
+        self.good.finish()
+        self.bad.finish()
+
+    @property
+    def digest(self) -> int:
+        """Tells these rows from others, whenever and however they come again: what was stamped on them is left out."""
+        return self._digest.short() ^ (self._bad_digest.short() if self.bad.num_rows else 0)
+
+    def _as_given(self, good: Any, given: Any) -> Any:
+        stamped = self._view.created_at
+        return good if stamped is None or stamped in given.column_names else good.drop_columns([stamped])
+
+    def _refused(self, given: Any, screened: Screened) -> Any:
+        rows: list[int] = np.flatnonzero(screened.broken).tolist()
+        columns = [_plain(column) for column in given.take(pa.array(rows)).columns]
+        values = [dict(zip(given.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
+        plain = {
+            "view": [self._view.ref] * len(rows),
+            "ingest_id": [self._ingest_id] * len(rows),
+            "row": [row + self._given for row in rows],
+            "reasons": [json.dumps(screened.reasons(row), ensure_ascii=False) for row in rows],
+            "values": [json.dumps(value, default=str, ensure_ascii=False) for value in values],
+            "quarantined_at": [self._at] * len(rows),
+        }
+        return pa.table(plain, schema=QUARANTINE_SCHEMA)
+
+
+@contextmanager
+def _on_disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"rows to be ingested: cannot write {path}: {error}", path=str(path)) from error
+
+
+def _plain(column: Any) -> list[Any]:
+    """Values as JSON has them: instants, numbers it has no name for, and what Python cannot hold as texts."""
+    if pa.types.is_timestamp(column.type):
+        texts, numbers = column.cast(pa.string()).to_pylist(), column.cast(pa.int64()).to_pylist()
+        low, high = (_PER_SECOND[column.type.unit] * bound_s for bound_s in _YEARS_1_TO_9999_S)
+        return [
+            text if number is None or low <= number < high else f"{number} {column.type.unit} since 1970"
+            for text, number in zip(texts, numbers, strict=True)
+        ]
+    values = column.to_pylist()
+    return [str(value) if isinstance(value, float) and not math.isfinite(value) else value for value in values]
+
+
+def _guessed(view: FeatureView, table: Any) -> dict[str, DType]:
+    """Types of keys that nothing declares: integers where all values are written like some."""
+    dtypes: dict[str, DType] = {}
+    for name in set(view.keys) & set(table.column_names):
+        column = table[name]
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            whole = pc.all(pc.match_substring_regex(column, _INTEGER)).as_py()
+            dtypes[name] = "int64" if whole and column.null_count < len(column) else "string"
+    return dtypes

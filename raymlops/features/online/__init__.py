@@ -1,0 +1,1 @@
+"""Features as of now: online stores, materialisation and the reads of serving."""

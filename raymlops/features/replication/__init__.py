@@ -1,0 +1,1 @@
+"""Copies of the online store on other nodes."""

@@ -1,0 +1,1 @@
+"""Who is told what: alarms, alert rules and webhooks."""

@@ -1,0 +1,149 @@
+"""Follows windows and the ledger, and writes what somebody should hear about into the outbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from raymlops.clock import Clock
+from raymlops.config.alerts import AlertsConfig, WebhookConfig
+from raymlops.monitoring.alerts.alert_rules import AlertRule, alert_of_entry, read_windows
+from raymlops.records.alerts import Alert, AlertCursor, Delivery
+from raymlops.records.ledger import LedgerEntry
+from raymlops.records.windows import WindowRecord
+
+__all__ = ["LEDGER", "AlertFollower", "AlertMetadata"]
+
+LEDGER = ""
+"""Source name of the ledger among the cursors; the others are models."""
+
+
+class AlertMetadata(Protocol):
+    """The part of the metadata store that alerts are made of, and kept in."""
+
+    def plan_numbers(self) -> dict[str, int]:
+        """Model -> number of its latest plan."""
+        ...
+
+    def list_windows(
+        self, model: str, start: datetime | None = None, end: datetime | None = None
+    ) -> list[WindowRecord]:
+        """Windows that start at or after ``start`` and before ``end``, by start."""
+        ...
+
+    def entries(self, subject: str | None = None, after: int = 0) -> list[LedgerEntry]:
+        """Ledger entries with a sequence above ``after``, in order."""
+        ...
+
+    def find_cursor(self, source: str) -> AlertCursor | None:
+        """How far a source has been read."""
+        ...
+
+    def put_alerts(self, cursor: AlertCursor, alerts: Sequence[Alert], deliveries: Sequence[Delivery]) -> None:
+        """Move a cursor and add what came of it, all or nothing."""
+        ...
+
+    def pending_deliveries(self, endpoint: str) -> list[Delivery]:
+        """Per model the oldest delivery an endpoint is still owed."""
+        ...
+
+    def put_delivery(self, delivery: Delivery) -> None:
+        """Note how a delivery stands."""
+        ...
+
+
+class AlertFollower:
+    """Turns history into alerts, each once. Holds no state: cursors lie beside the alerts, and move with them.
+
+    Args:
+        metadata: History and outbox.
+        clock: Says when a delivery may first be tried.
+        config: Webhooks, and what to do with history.
+        rule: When conditions stand.
+        lookback: How long after its end a window's verdict may change.
+        platform_clock: That of the windows: what ends after it was closed before it was set back, and is left out.
+            ``None``: it is never set back.
+    """
+
+    def __init__(
+        self,
+        metadata: AlertMetadata,
+        clock: Clock,
+        config: AlertsConfig,
+        rule: AlertRule,
+        lookback: timedelta,
+        platform_clock: Clock | None = None,
+    ) -> None:
+        self._metadata = metadata
+        self._clock = clock
+        self._config = config
+        self._rule = rule
+        self._lookback = lookback
+        self._platform_clock = platform_clock
+        self._cursors: dict[str, AlertCursor] = {}
+
+    def step(self) -> int:
+        """Read what is new. A model that cannot be read holds up no other.
+
+        Returns:
+            How many alerts were added.
+
+        Raises:
+            Exception: What kept the first of the models from being read; what could be read and written was.
+        """
+        # the ledger comes last: its cursor says that all models that there were have been read once
+        first = self._cursor(LEDGER) is None
+        added = 0
+        problems: list[Exception] = []
+        for model in self._metadata.plan_numbers():
+            try:
+                added += self._follow_windows(model, first=first)
+            except Exception as error:  # whatever it is: the other models' alerts must not wait for it
+                problems.append(error)
+        if not (first and problems):
+            added += self._follow_ledger(first=first)
+        if problems:
+            raise problems[0]
+        return added
+
+    def _follow_ledger(self, *, first: bool) -> int:
+        known = self._cursor(LEDGER) or AlertCursor(source=LEDGER)
+        entries = self._metadata.entries(after=known.sequence)
+        if not entries and not first:
+            return 0
+        alerts = [alert for entry in entries if (alert := alert_of_entry(entry)) is not None]
+        sequence = entries[-1].sequence if entries else known.sequence
+        return self._put(known.model_copy(update={"sequence": sequence}), alerts, first=first)
+
+    def _follow_windows(self, model: str, *, first: bool) -> int:
+        before = known = self._cursor(model) or AlertCursor(source=model)
+        now = None if self._platform_clock is None else self._platform_clock.now()
+        if now is not None and known.until is not None and known.until > now:
+            known = known.model_copy(update={"until": now})
+        start = None if known.until is None else known.until - self._lookback
+        windows = [each for each in self._metadata.list_windows(model, start) if now is None or each.end <= now]
+        moved, alerts = read_windows(known, windows, self._rule)
+        return 0 if moved == before else self._put(moved, alerts, first=first)
+
+    def _cursor(self, source: str) -> AlertCursor | None:
+        if source not in self._cursors:
+            found = self._metadata.find_cursor(source)
+            if found is None:
+                return None
+            self._cursors[source] = found
+        return self._cursors[source]
+
+    def _put(self, cursor: AlertCursor, alerts: Sequence[Alert], *, first: bool) -> int:
+        quiet = first and self._config.history == "keep"
+        deliveries = [] if quiet else list(_owed(alerts, self._config.webhooks, self._clock.now()))
+        self._metadata.put_alerts(cursor, alerts, deliveries)
+        self._cursors[cursor.source] = cursor
+        return len(alerts)
+
+
+def _owed(alerts: Iterable[Alert], webhooks: Sequence[WebhookConfig], now: datetime) -> Iterable[Delivery]:
+    for alert in alerts:
+        for webhook in webhooks:
+            if alert.severity in webhook.severities and (not webhook.models or alert.model in webhook.models):
+                yield Delivery(alert=alert, endpoint=webhook.name, due_at=now)

@@ -1,0 +1,1 @@
+"""Prediction events and labels on disk."""

@@ -1,0 +1,1 @@
+"""How good the answers were: realised with labels, estimated without, by segment."""

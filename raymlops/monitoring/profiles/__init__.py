@@ -1,0 +1,1 @@
+"""A window as numbers: profiles, references, distances and drift."""

@@ -1,0 +1,1 @@
+"""What people see: the report, its page and the Prometheus text."""

@@ -1,0 +1,1 @@
+"""The control actors and what each hosts."""

@@ -1,0 +1,128 @@
+"""The reconcile loop with its eyes and hands on this cluster."""
+
+from __future__ import annotations
+
+import threading
+from typing import cast
+
+from raymlops.config.platform import PlatformConfig
+from raymlops.control import Controller, ControlStatus
+from raymlops.metadata import Metadata
+from raymlops.monitoring.alerts.incidents import Incidents
+from raymlops.monitoring.events.event_tables import DeltaEventTables
+from raymlops.monitoring.service import MonitorService
+from raymlops.runtime.actors.actuator import ClusterObserver, RayActuator, Rescorer, pipeline_finder
+from raymlops.runtime.actors.control_metrics import control_families
+from raymlops.runtime.actors.monitor_actor import MonitorActor
+from raymlops.runtime.cluster.clients import ActorProxy, wake_projector
+from raymlops.runtime.cluster.clocks import ClockMoved, build_clock
+from raymlops.runtime.cluster.names import METADATA, MONITOR
+from raymlops.runtime.cluster.threads import Repeating
+from raymlops.runtime.jobs.operators import RunOperator
+from raymlops.runtime.jobs.run_jobs import JobRunner
+from raymlops.runtime.serve.endpoint_client import EndpointClient
+from raymlops.serving.models.model import Model
+
+__all__ = ["ControllerService"]
+
+_WINDOWS_AT_ONCE = 32
+"""Windows that one turn closes at most, so that it looks at trials and health in between."""
+_CLOCK_LOOK_S = 0.05
+_FIGURES_S = 5.0
+
+
+class _SharedRescorer(Rescorer):
+    """The rescorer for turns that are side by side: what one loads, another may let go."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        super().__init__(metadata)
+        self._loading = threading.Lock()
+
+    def _load(self, model: str, version: int) -> Model:
+        with self._loading:
+            return super()._load(model, version)
+
+
+class ControllerService(Controller):
+    """The controller with its eyes and hands on this cluster.
+
+    On the system clock it turns by itself. On a replay clock it turns when whoever replays says so, so that a replay
+    is the same on a fast machine and on a slow one; and by itself, whenever the clock has moved, where
+    ``control.on_replay`` says so.
+    """
+
+    def __init__(self, config: PlatformConfig) -> None:
+        metadata = cast("Metadata", ActorProxy(METADATA, config.cluster.call_timeout.total_seconds()))
+        clock = build_clock(config)
+        jobs = JobRunner(config.home, metadata, clock)
+        find_pipeline = pipeline_finder(metadata, config.environment)
+        # reads the monitor's tables in this process: what a trial rests on is too large for a call to the actor
+        events = MonitorService(DeltaEventTables(config.home / "monitor"), metadata, clock, config.monitoring)
+        observer = ClusterObserver(
+            metadata,
+            events,
+            pipeline_of=find_pipeline,
+            window=config.monitoring.window,
+            rescore=_SharedRescorer(metadata).of,
+            jobs=jobs,
+        )
+        actuator = RayActuator(
+            RunOperator(config, metadata, jobs, clock),
+            EndpointClient(config, metadata),
+            find_pipeline,
+            wake_projector,
+        )
+        super().__init__(
+            clock=clock,
+            ledger=metadata,
+            observer=observer,
+            actuator=actuator,
+            config=config.control,
+            label_delay=config.monitoring.label_delay,
+        )
+        self._monitor = cast("MonitorActor", ActorProxy(MONITOR))
+        self._incidents: dict[str, Incidents] = {}
+        self._closes_all = config.clock.kind == "replay"
+        self._loop = self._start_loop(config)
+        if config.monitoring.metrics.port is not None:
+            self._figures = Repeating("control figures", self._send_figures, _FIGURES_S)
+
+    def status(self) -> list[ControlStatus]:
+        """What the last turns saw, by model, with what the monitor lost or put aside."""
+        nothing = Incidents()
+        return [
+            status.model_copy(
+                update={
+                    "dropped_events": self._incidents.get(status.model, nothing).dropped_rows,
+                    "dropped_at": self._incidents.get(status.model, nothing).dropped_at,
+                    "out_of_bounds_events": self._incidents.get(status.model, nothing).out_of_bounds_rows,
+                }
+            )
+            for status in super().status()
+        ]
+
+    def _start_loop(self, config: PlatformConfig) -> Repeating | None:
+        if config.clock.kind == "system":
+            return Repeating("reconcile", self.start_turns, config.control.every.total_seconds(), pause_max_s=5.0)
+        made_by_configuration = config.clock.start is not None
+        if (config.control.on_replay or ("advance" if made_by_configuration else "step")) == "step":
+            return None
+        moved = ClockMoved(self._clock, config.control.every)
+        return Repeating("reconcile", lambda: moved() and self.step(), _CLOCK_LOOK_S, pause_max_s=5.0)
+
+    def _loop_problem(self) -> str | None:
+        if self._loop is None:
+            return None
+        return self._loop.problem if self._loop.alive else self._loop.problem or "the loop's thread has ended"
+
+    def _prepare(self, model: str) -> None:
+        """Close the windows that are due; on a replay clock all of them, so that a step leaves nothing to the next."""
+        now = self._clock.now()
+        closed = self._monitor.close_windows(model, now, _WINDOWS_AT_ONCE)
+        while self._closes_all and len(closed) == _WINDOWS_AT_ONCE:
+            closed = self._monitor.close_windows(model, now, _WINDOWS_AT_ONCE)
+        self._incidents[model] = self._monitor.incidents(model)
+
+    def _send_figures(self) -> None:
+        for status in self.status():
+            self._monitor.record_control_figures(status.model, control_families(status))

@@ -1,0 +1,174 @@
+"""``GET /metrics`` of the monitor."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Protocol
+
+from raymlops.clock import Clock
+from raymlops.config.monitoring import MonitoringConfig
+from raymlops.errors import ConfigError, RaymlopsError
+from raymlops.metadata.protocols import PlanStore, WindowStore
+from raymlops.monitoring.alerts.alarm import AlarmRule
+from raymlops.monitoring.report.exposition import CONTENT_TYPE, ModelHistory, exposition, family_lines
+from raymlops.serving.answering.metrics import Family
+
+__all__ = ["MetricsPage", "MetricsServer", "ReplicaFigures", "WindowSource"]
+
+_log = logging.getLogger(__name__)
+_TIMEOUT_S = 10.0
+
+
+class WindowSource(PlanStore, WindowStore, Protocol):
+    """The part of the metadata store that metrics are made of."""
+
+
+class MetricsPage:
+    """The page as it stands; reads at each scrape what closed or changed since the last one. Thread-safe.
+
+    Args:
+        metadata: Models and their windows.
+        clock: Gives the age of the newest window.
+        config: How long labels may come late, and how many columns are exposed.
+        rule: When drift is an alarm.
+    """
+
+    def __init__(self, metadata: WindowSource, clock: Clock, config: MonitoringConfig, rule: AlarmRule) -> None:
+        self._metadata = metadata
+        self._clock = clock
+        self._columns = config.metrics.columns
+        self._lookback: timedelta = config.late_labels + config.label_delay + config.window
+        self._rule = rule
+        self._lock = threading.Lock()
+        self._histories: dict[str, ModelHistory] = {}
+
+    def render(self) -> str:
+        """The page.
+
+        Raises:
+            StorageError: The windows cannot be read.
+            UnavailableError: Likewise.
+        """
+        with self._lock:
+            for model in self._metadata.plan_numbers():
+                try:
+                    self._catch_up(model)
+                except RaymlopsError:
+                    raise
+                except Exception:  # what is wrong with one model's windows must not hide the others
+                    _log.exception("windows of %s could not be read for the metrics page", model)
+            return exposition(self._histories, self._clock.now(), self._columns)
+
+    def _catch_up(self, model: str) -> None:
+        history, now = self._histories.setdefault(model, ModelHistory()), self._clock.now()
+        if history.newest is not None and history.newest.end > now:  # the clock was set back
+            history = self._histories[model] = ModelHistory()
+        start = None if history.newest is None else history.newest.start - self._lookback
+        for window in self._metadata.list_windows(model, start):
+            if window.end <= now:
+                history.add(window, self._rule)
+
+
+class ReplicaFigures:
+    """The newest figures of every replica that still sends some. Thread-safe.
+
+    Args:
+        prefix: Begins the names of the families.
+        keep_s: A replica that was silent for longer is gone.
+    """
+
+    def __init__(self, prefix: str = "raymlops_model", keep_s: float = 30.0) -> None:
+        self._prefix = prefix
+        self._keep_s = keep_s
+        self._lock = threading.Lock()
+        self._newest: dict[tuple[str, str], tuple[float, Sequence[Family]]] = {}
+
+    def put(self, model: str, replica: str, families: Sequence[Family], at_s: float | None = None) -> None:
+        """Keep what a replica counted since its start; ``at_s`` is ``time.monotonic`` by default."""
+        with self._lock:
+            self._newest[model, replica] = (time.monotonic() if at_s is None else at_s, families)
+
+    def render(self, at_s: float | None = None) -> str:
+        """The part of the page that is about replicas."""
+        now = time.monotonic() if at_s is None else at_s
+        merged: dict[str, tuple[str, str, list[tuple[str, dict[str, str], float]]]] = {}
+        with self._lock:
+            self._newest = {key: kept for key, kept in self._newest.items() if now - kept[0] <= self._keep_s}
+            newest = sorted(self._newest.items())
+        for (model, replica), (_, families) in newest:
+            for name, kind, text, samples in families:
+                family = merged.setdefault(name, (kind, text, []))
+                for suffix, labels, value in samples:
+                    family[2].append((suffix, {"model": model, "replica": replica, **labels}, value))
+        lines = [line for name, family in merged.items() for line in family_lines(f"{self._prefix}_{name}", *family)]
+        return "\n".join(lines) + "\n" if lines else ""
+
+
+class MetricsServer:
+    """Serves one page on one port, in threads of its own.
+
+    Args:
+        host: Address to bind.
+        port: Port to bind; 0 takes a free one.
+        render: Makes the page at each request.
+
+    Raises:
+        ConfigError: The port cannot be had.
+    """
+
+    def __init__(self, host: str, port: int, render: Callable[[], str]) -> None:
+        class Handler(_Handler):
+            page = staticmethod(render)
+
+        try:
+            self._server = ThreadingHTTPServer((host, port), Handler)
+        except OSError as error:
+            raise ConfigError(f"metrics cannot be served on {host}:{port}: {error.strerror}", port=port) from error
+        self._server.daemon_threads = True
+        self.port: int = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    page: Callable[[], str]
+    timeout = _TIMEOUT_S
+    server_version = "raymlops"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        if self.path.partition("?")[0] != "/metrics":
+            self._reply(404, "there is only /metrics\n", "text/plain; charset=utf-8")
+            return
+        try:
+            self._reply(200, self.page(), CONTENT_TYPE)
+        except RaymlopsError as error:
+            _log.warning("metrics could not be read: %s", error)
+            self._reply(503, "the metadata store does not answer\n", "text/plain; charset=utf-8")
+        except OSError as error:  # whoever scraped has gone
+            _log.debug("metrics could not be sent: %s", error)
+        except Exception:
+            _log.exception("the metrics page could not be made")
+            self._reply(500, "the page could not be made: see the monitor's log\n", "text/plain; charset=utf-8")
+
+    def log_message(self, format: str, *args: object) -> None:
+        _log.debug(format, *args)
+
+    def _reply(self, status: int, text: str, content_type: str) -> None:
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)

@@ -1,0 +1,68 @@
+"""Upkeep of the monitor's tables."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
+
+from raymlops.clock import Clock
+from raymlops.runtime.cluster.clocks import ClockWatch
+
+__all__ = ["Maintained", "Models", "Upkeep"]
+
+_log = logging.getLogger(__name__)
+
+
+class Maintained(Protocol):
+    """What is looked after."""
+
+    def maintain(self, model: str, now: datetime) -> None:
+        """Pack a model's tables, and remove what is older than it has to be kept."""
+        ...
+
+
+class Models(Protocol):
+    """The part of the metadata store that tells the models."""
+
+    def plan_numbers(self) -> Mapping[str, int]:
+        """Model -> number of its newest plan."""
+        ...
+
+
+class Upkeep:
+    """Packs and removes beside what is recorded and asked, model by model: trouble with one holds up no other.
+
+    Args:
+        monitor: Looks after one model's tables.
+        metadata: Tells the models.
+        clock: By which age is measured.
+        watch: Tells whether the clock can be believed; ``None``: it always can.
+    """
+
+    def __init__(self, monitor: Maintained, metadata: Models, clock: Clock, watch: ClockWatch | None = None) -> None:
+        self._monitor = monitor
+        self._metadata = metadata
+        self._clock = clock
+        self._watch = watch
+        self.problems: dict[str, str] = {}
+        """Model -> what the last turn raised."""
+
+    def turn(self) -> None:
+        """Look after all models; what fails is taken up again at the next turn.
+
+        Raises:
+            StorageError: The models could not be listed.
+            UnavailableError: Likewise.
+        """
+        if self._watch is not None and not self._watch.believed():
+            return
+        for model in self._metadata.plan_numbers():
+            try:
+                self._monitor.maintain(model, self._clock.now())
+            except Exception as error:  # whatever it is: the other models' tables need looking after, too
+                self.problems[model] = f"{type(error).__name__}: {error}"
+                _log.warning("tables of %s will be looked after again: %s", model, error, exc_info=True)
+            else:
+                self.problems.pop(model, None)

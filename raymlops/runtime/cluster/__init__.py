@@ -1,0 +1,1 @@
+"""Ray itself: connecting, clients of actors, clocks, threads and deadlines."""

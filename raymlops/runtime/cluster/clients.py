@@ -1,0 +1,137 @@
+"""Remote actors, seen as the Protocols they implement."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import ActorUnschedulableError, GetTimeoutError, RayActorError, RayTaskError
+
+from raymlops.errors import RaymlopsError, UnavailableError
+from raymlops.runtime.cluster.names import PROJECTOR
+
+__all__ = ["NAMESPACE", "ActorProxy", "AsyncActorProxy", "wake_projector"]
+
+_log = logging.getLogger(__name__)
+
+NAMESPACE = "raymlops"
+"""Ray namespace of all control actors."""
+
+
+def _handle_of(name: str) -> ActorHandle:
+    try:
+        return ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError as error:
+        raise UnavailableError(f"the {name} actor is not running: start the platform with `raymlops up`") from error
+
+
+def _domain_error(error: RayTaskError) -> BaseException:
+    """The error as the actor raised it; Ray's own wrapper, with the actor's traceback, where it is not one of ours.
+
+    One of ours says in one line what is wrong; where in the actor it was raised, the debug log tells.
+    """
+    cause = error.cause
+    raised: BaseException = cause if isinstance(cause, RaymlopsError) else error
+    _log.debug("raised by an actor: %s", error)
+    return raised
+
+
+class ActorProxy:
+    """Forwards method calls to a named actor and waits for the answers.
+
+    An actor that died is restarted by Ray, which sends the calls in flight again: every method of a control actor is
+    idempotent. Cast it to the Protocol it stands for. Thread-safe; pickles by the actor's name.
+
+    Args:
+        name: The actor's name in ``NAMESPACE``.
+        timeout_s: Deadline of one call, restarts included.
+
+    Raises:
+        UnavailableError: There is no such actor, or it did not answer before the deadline.
+    """
+
+    def __init__(self, name: str, timeout_s: float = 60.0) -> None:
+        self._name = name
+        self._timeout_s = timeout_s
+        self._handle = _handle_of(name)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (ActorProxy, (self._name, self._timeout_s))
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        if method.startswith("_"):
+            raise AttributeError(method)
+        remote = getattr(self._handle, method)
+
+        def call(*args: object, **kwargs: object) -> Any:
+            try:
+                return ray.get(remote.remote(*args, **kwargs), timeout=self._timeout_s)
+            except GetTimeoutError as error:
+                message = f"the {self._name} actor did not answer {method} within {self._timeout_s:g} s"
+                raise UnavailableError(message) from error
+            except (RayActorError, ActorUnschedulableError) as error:
+                raise UnavailableError(f"the {self._name} actor died during {method}: {error}") from error
+            except RayTaskError as error:
+                raised = _domain_error(error)
+            raise raised
+
+        return call
+
+
+class AsyncActorProxy:
+    """``ActorProxy`` for an event loop: methods are awaited, nothing blocks.
+
+    The handle is looked up at each use where the last call failed, so that a proxy outlives its actor.
+    """
+
+    def __init__(self, name: str, timeout_s: float = 60.0) -> None:
+        self._name = name
+        self._timeout_s = timeout_s
+        self._handle: ActorHandle | None = None
+        self._finding: asyncio.Task[ActorHandle] | None = None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (AsyncActorProxy, (self._name, self._timeout_s))
+
+    def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
+        if method.startswith("_"):
+            raise AttributeError(method)
+
+        async def call(*args: object, **kwargs: object) -> Any:
+            try:
+                async with asyncio.timeout(self._timeout_s) as limit:
+                    handle = self._handle or await self._find()
+                    return await getattr(handle, method).remote(*args, **kwargs)
+            except TimeoutError as error:
+                if not limit.expired():
+                    raise
+                message = f"the {self._name} actor did not answer {method} within {self._timeout_s:g} s"
+                raise UnavailableError(message) from error
+            except RayActorError as error:
+                self._handle = None
+                raise UnavailableError(f"the {self._name} actor died during {method}: {error}") from error
+            except RayTaskError as error:
+                raised = _domain_error(error)
+            raise raised
+
+        return call
+
+    async def _find(self) -> ActorHandle:
+        """The actor's handle. Looking it up asks Ray and may hang: in one thread, whoever waits for it."""
+        if self._finding is None or self._finding.done():
+            self._finding = asyncio.create_task(asyncio.to_thread(_handle_of, self._name))
+        self._handle = await asyncio.shield(self._finding)
+        return self._handle
+
+
+def wake_projector() -> None:
+    """Have MLflow brought up to date, some time soon; nothing where there is no projector."""
+    try:
+        projector = ray.get_actor(PROJECTOR, namespace=NAMESPACE)
+    except ValueError:
+        return
+    projector.wake.remote()

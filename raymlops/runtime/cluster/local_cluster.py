@@ -1,0 +1,184 @@
+"""The platform's cluster as a client sees it: start a local one, attach to the one that runs, stop what was started."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import ray
+from ray._private import ray_constants
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled, without stubs
+
+from raymlops import errors
+from raymlops.config.platform import PlatformConfig
+from raymlops.errors import ConfigError, UnavailableError
+from raymlops.runtime.cluster.clients import NAMESPACE
+from raymlops.runtime.supervision import head, supervisor
+from raymlops.runtime.supervision.home_note import (
+    ClusterNote,
+    Progress,
+    forget_cluster,
+    note_config,
+    note_progress,
+    noted_cluster,
+    noted_progress,
+    running_config,
+    supervisor_of,
+)
+
+__all__ = ["attach", "await_local", "find_running", "running_config", "start_local", "stop_local"]
+
+_POLL_S = 0.05
+_SLACK_S = 30.0
+"""Beyond the deadlines of the head and of what is started on it: the supervisor keeps those, and tells."""
+
+
+def start_local(config: PlatformConfig, tell: Callable[[str], None] = lambda _: None) -> ClusterNote:
+    """Start the platform on this machine under a supervisor, and wait until the control actors and Serve are up.
+
+    Args:
+        config: The platform's configuration.
+        tell: Called with each stage of the start, in words.
+
+    Raises:
+        ConfigError: A port is taken, the disk is full, the home is not writable: nothing was started.
+        UnavailableError: The platform did not come up; what was started is stopped again.
+    """
+    home = config.home
+    head.require_disk(home)
+    stop_local(home)
+    head.require_free_ports(config)
+    note_config(config)
+    note_progress(home, Progress("starting", "the supervisor"))
+    try:
+        supervisor.ensure_supervisor(home)
+        return await_local(home, tell)
+    except BaseException:
+        stop_local(home)
+        raise
+
+
+def await_local(home: Path, tell: Callable[[str], None] = lambda _: None) -> ClusterNote:
+    """Wait until the supervisor of a home says that the platform is up.
+
+    Raises:
+        RaymlopsError: Why the start failed.
+        UnavailableError: The platform was not up within the deadlines of its configuration, or nobody starts it.
+    """
+    cluster_config = running_config(home).cluster
+    timeout_s = cluster_config.start_timeout.total_seconds() + cluster_config.boot_timeout.total_seconds() + _SLACK_S
+    deadline, told = time.monotonic() + timeout_s, ""
+    while True:
+        progress = noted_progress(home)
+        if progress is None or progress.phase == "stopping":
+            raise UnavailableError(f"no platform runs in {home}: start one with `raymlops up`")
+        if progress.phase == "up" and (note := noted_cluster(home)) is not None:
+            return note
+        if progress.phase == "failed":
+            raise getattr(errors, progress.error_kind, UnavailableError)(progress.doing)
+        if progress.doing != told:
+            told = progress.doing
+            tell(told if progress.phase == "starting" else f"starting again after: {told}")
+        if time.monotonic() > deadline:
+            raise UnavailableError(f"the platform in {home} was not up within {timeout_s:g} s: {progress.doing}")
+        if supervisor_of(home) is None and noted_progress(home) == progress:
+            raise UnavailableError(f"the supervisor of {home} is gone: start it again with `raymlops up`")
+        time.sleep(_POLL_S)
+
+
+def find_running(home: Path) -> ClusterNote | None:
+    """The cluster of the platform that runs in ``home``; a local one counts while it is supervised or alive."""
+    note = noted_cluster(home)
+    if note is None or note.foreign:
+        return note
+    return note if supervisor_of(home) is not None or head.core_processes(note) else None
+
+
+def attach(note: ClusterNote, home: Path) -> None:
+    """Connect this process to the noted cluster as a driver.
+
+    Args:
+        note: The cluster.
+        home: Where the token is kept, for a cluster that was started here.
+
+    Raises:
+        ConfigError: Another Ray or Python version runs there, or this process is connected to another cluster.
+        UnavailableError: Nobody answers there.
+    """
+    address = note.address
+    if ray.is_initialized():
+        joined = ray.get_runtime_context().gcs_address
+        # a cluster may be known by several addresses of its machine: the port tells clusters of one machine apart
+        if joined.rpartition(":")[2] != address.rpartition(":")[2]:
+            raise ConfigError(
+                f"this process is connected to the Ray cluster at {joined}, the platform's is at {address}"
+            )
+        return
+    local = not note.foreign
+    if local:
+        os.environ.update(head.auth_environment(home))
+    # Ray would look for a cluster on loopback at the machine's own address, where it does not listen.
+    ray_constants.ENABLE_RAY_CLUSTER = not (local and head.on_loopback(address))
+    # Ray reads these when it is imported, and offers no public way to read them again.
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+    # A driver's handles need a router loop of their own, whatever the cluster's replicas do (facts-ray.md).
+    os.environ.pop("RAY_SERVE_THROUGHPUT_OPTIMIZED", None)
+    try:
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
+    except RuntimeError as error:
+        if "ersion" in str(error):
+            raise ConfigError(
+                f"the cluster at {address} runs other versions: {' '.join(str(error).split())}"
+            ) from error
+        raise UnavailableError(f"no Ray cluster answers at {address}: {error}") from error
+    except (ConnectionError, ValueError) as error:
+        raise UnavailableError(f"no Ray cluster answers at {address}: {error}") from error
+
+
+def stop_local(home: Path, timeout_s: float = 20.0) -> int:
+    """Stop the supervisor and every process of the local cluster noted in ``home``; a repeat finds nothing to do.
+
+    Returns:
+        How many processes were stopped.
+
+    Raises:
+        UnavailableError: Some would not go within ``timeout_s``.
+    """
+    note = noted_cluster(home)
+    if note is not None and note.foreign:
+        return 0
+    if noted_progress(home) is not None:
+        note_progress(home, Progress("stopping"))  # so that nobody starts the supervisor again
+    stopped = _stop_supervisor(home, timeout_s)
+    if note is None:
+        note = noted_cluster(home)  # of a head that was started meanwhile
+    if note is not None:
+        stopped += head.stop_processes(note, timeout_s)
+        directory = Path(note.directory)
+        if directory.name.startswith("rml-") and directory.parent != home:
+            shutil.rmtree(directory, ignore_errors=True)
+    forget_cluster(home)
+    return stopped
+
+
+def _stop_supervisor(home: Path, timeout_s: float) -> int:
+    deadline = time.monotonic() + timeout_s
+    stopped = 0
+    while (pid := supervisor_of(home)) is not None:
+        try:
+            # what it is starting the platform with is its child, and not yet of any cluster
+            for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=False)]:
+                process.send_signal(signal.SIGKILL)
+                stopped += 1
+        except psutil.Error:
+            stopped += 0  # it ended by itself meanwhile
+        if time.monotonic() > deadline:
+            raise UnavailableError(f"the supervisor, process {pid}, did not stop within {timeout_s:g} s")
+        time.sleep(_POLL_S)
+    return stopped

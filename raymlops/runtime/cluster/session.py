@@ -1,0 +1,254 @@
+"""One process's hold on the platform: the cluster it is connected to, and whether to stop that at the end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from importlib import import_module
+from importlib.metadata import version
+
+import ray
+from ray._private.worker import get_dashboard_url
+from ray.util import list_named_actors
+
+from raymlops.config.platform import PlatformConfig
+from raymlops.errors import ConfigError, UnavailableError
+from raymlops.runtime.cluster import local_cluster as cluster
+from raymlops.runtime.cluster.clients import NAMESPACE
+from raymlops.runtime.supervision import head, supervisor
+from raymlops.runtime.supervision.home_note import (
+    ClusterNote,
+    forget_cluster,
+    note_cluster,
+    note_config,
+    noted_cluster,
+    running_config,
+)
+
+__all__ = ["Session", "open_session"]
+
+_log = logging.getLogger(__name__)
+
+_OPEN_PORTS = (("RAY_SERVE_HAPROXY_METRICS_PORT", "9101"), ("RAY_SERVE_HAPROXY_STATS_PORT", "8404"))
+"""Setting and Ray's default of the ports that HAProxy opens on all interfaces."""
+
+_FAST_SETTINGS = ("RAY_SERVE_ENABLE_HA_PROXY", "RAY_SERVE_THROUGHPUT_OPTIMIZED", "RAY_SERVE_HAPROXY_NBTHREAD")
+_ADDRESS = re.compile(r"[^/\s]+:\d+")
+
+
+class Session:
+    """A connected process.
+
+    Attributes:
+        config: What the platform was started with.
+        owner: Whether this process started the platform, so that ``close`` stops it.
+        note: The cluster.
+        lacking: Fast settings that the cluster does not have.
+        exposed: Ports of HAProxy that every interface of the cluster's machines listens on.
+        guest: Whether the process was connected before, so that ``close`` leaves it connected.
+        opened: What the process opened on the way, which ``close`` closes first.
+    """
+
+    def __init__(
+        self,
+        config: PlatformConfig,
+        note: ClusterNote,
+        *,
+        owner: bool,
+        lacking: tuple[str, ...] = (),
+        exposed: tuple[int, ...] = (),
+        guest: bool = False,
+    ) -> None:
+        self.config = config
+        self.note = note
+        self.owner = owner
+        self.lacking = lacking
+        self.exposed = exposed
+        self.guest = guest
+        self.opened = ExitStack()
+
+    @property
+    def url(self) -> str:
+        """Where the platform answers HTTP."""
+        return f"http://{self.config.serving.host}:{self.config.serving.port}"
+
+    def close(self) -> None:
+        """Disconnect; take the platform down where this process started it."""
+        with ExitStack() as last:
+            if not self.guest:
+                last.callback(ray.shutdown)
+            if self.owner:
+                from raymlops.runtime.takedown import take_down
+
+                last.callback(take_down, self.config.home)
+            self.opened.close()
+
+    def detach(self) -> None:
+        """Disconnect and leave the platform running."""
+        self.owner = False
+        self.close()
+
+
+def open_session(
+    config: PlatformConfig,
+    address: str | None = None,
+    *,
+    start: bool = True,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Session:
+    """Attach to the platform of a home, or start one: on the cluster at ``address``, or on this machine.
+
+    The cluster is the one of ``address``, else of ``cluster.address``, else the one noted in the home, else the one
+    that ``RAY_ADDRESS`` names, else a new one on this machine.
+
+    Args:
+        config: The platform's configuration; a platform that runs in the same home keeps its own.
+        address: ``host:port`` of a cluster that somebody else started.
+        start: Whether to start a platform where none runs.
+        tell: Called with each stage of a start, in words.
+
+    Raises:
+        ConfigError: A port is taken, the disk is full, versions differ, the home's platform runs on another cluster:
+            nothing is left running.
+        UnavailableError: The cluster does not answer, did not come up in time, or there is none to attach to.
+    """
+    note = noted_cluster(config.home)
+    wanted = address or config.cluster.address
+    if wanted is None and note is None:
+        wanted = _address_in(os.environ)
+    if wanted is not None:
+        return _open_foreign(config, _checked(wanted), note, start=start, tell=tell)
+    if note is not None and note.foreign:
+        return _open_foreign(config, note.address, note, start=start, tell=tell)
+    return _open_local(config, start=start, tell=tell)
+
+
+def _open_local(config: PlatformConfig, *, start: bool, tell: Callable[[str], None]) -> Session:
+    home, guest = config.home, ray.is_initialized()
+    owner = False
+    running = cluster.find_running(home)
+    if running is None:
+        if not start:
+            raise UnavailableError(f"no platform runs in {home}: start one with `raymlops up`")
+        if guest:
+            raise ConfigError("a platform is started by a process that is connected to no Ray cluster: this one is")
+        _require_keys(config)
+        _import_what_is_needed()
+        running, owner = cluster.start_local(config, tell), True
+    else:
+        if running.ray_version != version("ray"):
+            raise ConfigError(f"the running cluster has Ray {running.ray_version}, this is {version('ray')}")
+        if start:  # what died of a platform that runs is brought back
+            supervisor.ensure_supervisor(home)
+        running = cluster.await_local(home, tell)
+    try:
+        cluster.attach(running, home)
+    except BaseException:
+        if owner:
+            cluster.stop_local(home)
+        raise
+    return Session(running_config(home), running, owner=owner, guest=guest)
+
+
+def _open_foreign(
+    config: PlatformConfig, address: str, note: ClusterNote | None, *, start: bool, tell: Callable[[str], None]
+) -> Session:
+    """A session on a cluster that somebody else started; where ``start`` is set, the platform is brought up on it."""
+    home, guest = config.home, ray.is_initialized()
+    if note is not None and note.address != address:
+        raise ConfigError(f"the platform in {home} runs on {note.address}, not on {address}: `raymlops down` ends it")
+    if note is None and not start:
+        raise UnavailableError(f"no platform of {home} runs on {address}: start one with `raymlops up`")
+    if note is None:
+        head.require_disk(home)
+        _require_keys(config)
+    known = note
+    note = known or ClusterNote(
+        cluster_id="",
+        address=address,
+        dashboard_url=None,
+        http_port=config.serving.port,
+        ray_version=version("ray"),
+        python="",
+    )
+    cluster.attach(note, home)
+    try:
+        if known is None:
+            note_config(config)
+            note_cluster(home, note)
+        if start and not (known is not None and _is_up()):
+            tell("the control actors and Serve")
+            supervisor.run_boot(home, config.cluster.boot_timeout.total_seconds())
+        note = replace(noted_cluster(home) or note, dashboard_url=_dashboard_url())
+        note_cluster(home, note)
+        environment = ray.get(ray.remote(num_cpus=0)(_environment).remote(), timeout=60.0)
+    except BaseException:
+        if known is None:
+            forget_cluster(home)
+        if not guest:
+            ray.shutdown()
+        raise
+    lacking, exposed = _lacking(environment), _exposed(environment)
+    owner = known is None and start
+    return Session(running_config(home), note, owner=owner, lacking=lacking, exposed=exposed, guest=guest)
+
+
+def _dashboard_url() -> str | None:
+    url = get_dashboard_url()
+    return f"http://{url}" if url else None
+
+
+def _is_up() -> bool:
+    """Whether every control actor is on the cluster that this process is connected to."""
+    from raymlops.runtime.cluster.names import CONTROLLER, FEATURES, METADATA, MONITOR, RECONCILER
+
+    there = {actor["name"] for actor in list_named_actors(all_namespaces=True) if actor["namespace"] == NAMESPACE}
+    return {CONTROLLER, FEATURES, METADATA, MONITOR, RECONCILER} <= there
+
+
+def _checked(address: str) -> str:
+    if _ADDRESS.fullmatch(address) is None:
+        raise ConfigError(
+            f"the address of a Ray cluster must be host:port of its GCS, got {address!r}", address=address
+        )
+    return address
+
+
+def _address_in(environment: Mapping[str, str]) -> str | None:
+    """The cluster that ``RAY_ADDRESS`` names; it may hold other things, as the address of a dashboard."""
+    address = environment.get("RAY_ADDRESS", "")
+    return address if _ADDRESS.fullmatch(address) else None
+
+
+def _import_what_is_needed() -> None:
+    """Begin to import what attaching needs, which takes about as long as the head does to come up."""
+    # in a thread of its own, so that Ctrl+C never ends up in the middle of an import
+    threading.Thread(target=import_module, args=("raymlops.runtime.services",), name="imports", daemon=True).start()
+
+
+def _require_keys(config: PlatformConfig) -> None:
+    from raymlops.runtime.serve.keys import require_keys
+
+    require_keys(config)
+
+
+def _environment() -> dict[str, str]:
+    """The Serve settings of a process of the cluster."""
+    return {name: value for name, value in os.environ.items() if name.startswith("RAY_SERVE_")}
+
+
+def _lacking(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The fast settings that the cluster's own processes do not have."""
+    return tuple(name for name in _FAST_SETTINGS if environment.get(name) in (None, "0"))
+
+
+def _exposed(environment: Mapping[str, str]) -> tuple[int, ...]:
+    """HAProxy's metrics and statistics ports, where nothing keeps them to loopback."""
+    if environment.get("RAY_SERVE_ENABLE_HA_PROXY") != "1" or "RAY_SERVE_HAPROXY_BINARY_PATH" in environment:
+        return ()
+    return tuple(int(environment.get(name, default)) for name, default in _OPEN_PORTS)

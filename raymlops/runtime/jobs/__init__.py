@@ -1,0 +1,1 @@
+"""Runs and batch jobs on Ray."""

@@ -1,0 +1,221 @@
+"""Batch scoring on this platform: from names to a plan, from a plan to rows in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from raymlops.clock import Clock
+from raymlops.config.platform import PlatformConfig
+from raymlops.errors import ConfigError, NotFoundError
+from raymlops.features.catalog.applied import CatalogState, ResolvedService
+from raymlops.features.catalog.catalog_file import Catalog
+from raymlops.features.catalog.layout import catalog_path, tables_path
+from raymlops.features.offline.training_set import TrainingSets
+from raymlops.metadata import Metadata
+from raymlops.records.models import ModelVersion
+from raymlops.records.names import check_label
+from raymlops.records.runs import Run
+from raymlops.records.scoring import OutputMode, ScoringCheck, ScoringPlan, ScoringReceipt, Source
+from raymlops.runtime.jobs.join_tasks import join_tasks
+from raymlops.runtime.jobs.part_workers import score_on_cluster
+from raymlops.scoring.csv_files import typed_copy
+from raymlops.scoring.job import PIPELINE, ScoringJob
+from raymlops.scoring.opening import ScorerSetting, open_scorer
+from raymlops.scoring.output import OutputTable
+from raymlops.scoring.sources import RowSource, cut_parts, delta_source, file_source, is_delta, split_version
+from raymlops.scoring.state import JobDirectory
+from raymlops.scoring.validation import find_reference
+from raymlops.tables.columns import SEQUENCE
+from raymlops.tables.delta import DeltaTables
+from raymlops.tables.files import child, parse_root
+
+__all__ = ["BatchOperator", "ScoringRequest"]
+
+_VIEW = "view:"
+
+
+@dataclass(frozen=True)
+class ScoringRequest:
+    """What a user asks for.
+
+    Attributes:
+        model: Name of the model.
+        source: A Parquet or CSV file, a directory of such, a Delta table, or ``view:NAME``; with ``@v12``, version 12.
+        output: Directory or URI of the Delta table to write.
+        version: Of the model; ``None``: the champion.
+        features: Feature service; ``None``: the one the version was trained on, or is served with.
+        at: The instant of all rows; ``None``: their column ``event_time``.
+        columns: To carry over; ``None``: all.
+        mode: What becomes of a table that is there.
+    """
+
+    model: str
+    source: str
+    output: str
+    version: int | None = None
+    features: str | None = None
+    at: datetime | None = None
+    columns: Sequence[str] | None = None
+    mode: OutputMode = "create"
+
+
+class BatchOperator:
+    """Scores tables with registered versions.
+
+    Args:
+        config: The platform's configuration.
+        metadata: Versions, runs, artifacts and the ledger.
+        clock: Dates the records.
+    """
+
+    def __init__(self, config: PlatformConfig, metadata: Metadata, clock: Clock) -> None:
+        self._config = config
+        self._metadata = metadata
+        self._clock = clock
+        self._root = parse_root(config.features.root_in(config.home))
+        self._options = config.features.storage_options
+
+    def check(self, request: ScoringRequest) -> ScoringCheck:
+        """What would be scored, and what is to be said about the rows; nothing is written.
+
+        Raises:
+            RaymlopsError: As ``score`` does before it writes anything.
+        """
+        job, _, _ = self._job(request)
+        found = job.check()
+        rows = sum(part.rows for part in job.parts)
+        return ScoringCheck(
+            plan=job.plan, rows=rows, parts=len(job.parts), verdict=found.verdict, reasons=found.reasons
+        )
+
+    def score(self, request: ScoringRequest) -> ScoringReceipt:
+        """Score a table. The same request again goes on where the last one was cut off, or finds all done.
+
+        Raises:
+            NotFoundError: There is no such version, view, table or table version.
+            SchemaMismatch: Columns are missing, or the output has others.
+            AlreadyRegistered: The output is there, and ``mode`` is ``create``.
+            DataError: The rows are broken; the message says how.
+            ModelLoadFailed: The version's files are not what was registered.
+            ConflictError: Another process is at work on this very job.
+            UnavailableError: No CPU got free in time, or the workers died again and again.
+        """
+        job, setting, as_tasks = self._job(request)
+        return job.run(lambda parts: score_on_cluster(setting, self._config, parts, as_tasks=as_tasks))
+
+    def runs(self, model: str | None = None, version: int | None = None) -> list[Run]:
+        """What was scored, newest first; by one model or version, or by any."""
+        return [
+            run
+            for run in self._metadata.list_runs(PIPELINE)
+            if model in (None, run.parameters["model"]) and version in (None, run.parameters["version"])
+        ]
+
+    def _job(self, request: ScoringRequest) -> tuple[ScoringJob, ScorerSetting, bool]:
+        model = self._metadata.get_version(request.model, self._version(request))
+        state = Catalog(catalog_path(self._root), self._options).state()
+        service = self._service(request, model, state)
+        plan = self._plan(request, model, service, state)
+        as_tasks = self._table_rows(service, plan) + plan.block_rows >= self._config.features.join_tasks_from_rows
+        if as_tasks:
+            plan = plan.model_copy(update={"block_rows": self._config.batch.joined_block_rows})
+        directory = JobDirectory(self._config.home / "batch" / plan.key[:32])
+        plan = directory.adopted(plan)
+        place = Path(model.path)
+        setting = ScorerSetting(plan, place, model.manifest, self._root, self._options)
+        job = ScoringJob(
+            plan=plan,
+            parts=cut_parts(RowSource(plan.source, self._options).row_groups(), plan.part_rows),
+            scorer=open_scorer(setting, join_tasks(self._config.features) if as_tasks else None),
+            output=OutputTable(plan.output, self._options),
+            directory=directory,
+            reference=find_reference(place, [column.name for column in model.manifest.signature.inputs]),
+            journal=self._metadata,
+            config=self._config.monitoring,
+            clock=self._clock,
+            model_uri=model.path,
+        )
+        return job, setting, as_tasks
+
+    def _version(self, request: ScoringRequest) -> int:
+        if request.version is not None:
+            return request.version
+        plan = self._metadata.find_plan(request.model)
+        if plan is None or not plan.served:
+            raise NotFoundError(f"model {request.model!r} has no champion: name the version", model=request.model)
+        return plan.champion
+
+    def _plan(
+        self, request: ScoringRequest, model: ModelVersion, service: ResolvedService | None, state: CatalogState
+    ) -> ScoringPlan:
+        source = self._source(request, model, state)
+        there = RowSource(source, self._options).schema.names
+        columns = [name for name in there if name != SEQUENCE] if request.columns is None else list(request.columns)
+        tables = DeltaTables(tables_path(self._root), self._options)
+        versions = {} if service is None else {view.table: tables.version(view.table) for view in service.views}
+        check_label("output", request.output, longest=4000)
+        output = _output(request.output)
+        return ScoringPlan(
+            model=model.name,
+            version=model.version,
+            digest=model.digest,
+            source=source,
+            service=None if service is None else service.service.ref,
+            table_versions=versions,
+            at=request.at,
+            columns=tuple(columns),
+            output=str(output.absolute() if isinstance(output, Path) else output),
+            mode=request.mode,
+            part_rows=self._config.batch.part_rows,
+            block_rows=self._config.batch.block_rows,
+        )
+
+    def _source(self, request: ScoringRequest, model: ModelVersion, state: CatalogState) -> Source:
+        named, version = split_version(request.source)
+        if named.startswith(_VIEW):
+            view = state.view(named.removeprefix(_VIEW))
+            uri = str(child(tables_path(self._root), state.table_of(view)))
+            return delta_source(uri, version, f"view {view.ref}", self._options)
+        root = parse_root(named)
+        if not isinstance(root, Path) or is_delta(root):
+            uri = str(root.absolute() if isinstance(root, Path) else root)
+            return delta_source(uri, version, named, self._options)
+        if version is not None:
+            raise ConfigError(f"{named} is no Delta table: it has no version {version}")
+        typed = typed_copy(root, model.manifest.signature, self._config.home / "batch" / "typed")
+        return file_source(root, request.source) if typed is None else file_source(typed, request.source)
+
+    def _service(self, request: ScoringRequest, model: ModelVersion, state: CatalogState) -> ResolvedService | None:
+        """The service that was asked for, or that the version was trained on, or that it is served with."""
+        name = request.features
+        if name is None and model.training_set is not None:
+            name = TrainingSets(self._root, self._options).manifest(model.training_set).service
+        if name is None:
+            plan = self._metadata.find_plan(model.name)
+            name = None if plan is None else plan.service
+        return None if name is None else state.resolve(name)
+
+    def _table_rows(self, service: ResolvedService | None, plan: ScoringPlan) -> int:
+        """How many rows the join reads at most; the tables' logs tell, no row is read."""
+        tables = DeltaTables(tables_path(self._root), self._options)
+        rows = 0
+        for table in {view.table for view in service.views} if service is not None else ():
+            with tables.opened(table, plan.table_versions[table]) as handle:
+                rows += int(handle.count())
+        return rows
+
+
+def _output(named: str) -> Path | str:
+    """Where the table is written.
+
+    Raises:
+        ConfigError: The path is relative to the copy of a working directory that a Ray job runs in: the copy goes away.
+    """
+    output = parse_root(named)
+    in_copy = any(part.startswith("_ray_pkg_") for part in Path.cwd().parts)
+    if in_copy and isinstance(output, Path) and not output.is_absolute():
+        raise ConfigError(f"the output must be an absolute path or a URI in a Ray job, got {named!r}", output=named)
+    return output

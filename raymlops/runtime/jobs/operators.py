@@ -1,0 +1,300 @@
+"""What the facade does about runs, models and bundles, on the stores and the cluster."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from raymlops.clock import Clock
+from raymlops.config.platform import PlatformConfig
+from raymlops.delivery import approve_bundle, build_bundle, deploy_bundle, verify_bundle
+from raymlops.errors import ConfigError, NotFoundError
+from raymlops.features import TrainingSet
+from raymlops.features.catalog.catalog_file import Catalog
+from raymlops.features.catalog.layout import catalog_path
+from raymlops.metadata import Metadata
+from raymlops.monitoring import REFERENCE_FILE, Reference
+from raymlops.pipelines import StepLogs, resume_outlook
+from raymlops.pipelines.artifacts import ArtifactRef, ArtifactStore
+from raymlops.records.bundles import BundleManifest, Deployment
+from raymlops.records.ledger import LedgerEntry
+from raymlops.records.models import ModelVersion
+from raymlops.records.names import check_case, check_digest, check_name
+from raymlops.records.record import sha256_of
+from raymlops.records.runs import Run, RunStatus
+from raymlops.runtime.cluster.people import acting_user
+from raymlops.serving.models.model_files import load_model, save_model
+from raymlops.tables.files import parse_root
+
+if TYPE_CHECKING:
+    from raymlops.runtime.jobs.run_jobs import JobRunner
+
+__all__ = ["DeliveryOperator", "ModelOperator", "RunOperator"]
+
+
+class ModelOperator:
+    """Registers models that were fitted elsewhere, and checks those that are registered."""
+
+    def __init__(self, home: Path, metadata: Metadata, clock: Clock) -> None:
+        self._home = home
+        self._metadata = metadata
+        self._clock = clock
+
+    def register(
+        self,
+        name: str,
+        estimator: object,
+        example: pa.Table,
+        metrics: dict[str, float],
+        training_set: TrainingSet | None,
+        *,
+        reference_rows: pa.Table | None = None,
+        table_versions: Mapping[str, int] | None = None,
+    ) -> ModelVersion:
+        """Package, then register; the same model with the same metrics and training set is the same version.
+
+        A model that was not made from a training set may bring rows for its drift reference, and the versions of the
+        tables it was made from.
+
+        Raises:
+            ConfigError: The model has no proper name.
+            AlreadyRegistered: The name differs from that of another model by case alone.
+        """
+        check_name("model", name)
+        check_case("model", name, self._metadata.list_models())
+        directory = self._home / "models" / name / f".draft-{uuid.uuid4().hex}"
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            manifest = save_model(directory, estimator, example=example)
+            manifest_of_rows = None if training_set is None else training_set.manifest
+            if training_set is not None:
+                reference_rows = training_set.table().select([column.name for column in manifest.signature.inputs])
+            if reference_rows is not None:
+                (directory / REFERENCE_FILE).write_bytes(Reference.fit(reference_rows).dumps())
+            digest = sha256_of(manifest)
+            trained_on = None if manifest_of_rows is None else manifest_of_rows.digest
+            identity = {"model": digest, "metrics": metrics, "training_set": trained_on}
+            if table_versions is not None:
+                identity["table_versions"] = dict(table_versions)
+            key = sha256_of(identity)
+            place = directory.parent / key[:16]
+            if not place.exists():
+                directory.rename(place)
+            os.utime(place)  # so that it is no garbage until it is registered
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+        draft = ModelVersion(
+            name=name,
+            version=0,
+            path=str(place),
+            manifest=manifest,
+            digest=digest,
+            metrics=metrics,
+            training_set=trained_on,
+            table_versions=dict(table_versions or {}) if manifest_of_rows is None else manifest_of_rows.table_versions,
+            created_at=self._clock.now(),
+        )
+        # Who registers a model again that is there changes nothing, and is answered with what the first one did.
+        facts = {"digest": digest, "key": key, "training_set": trained_on, "metrics": metrics, "by": acting_user()}
+        self._metadata.append_entry(name, "register", "registered by hand", facts, key=f"register/{name}/{key}")
+        return self._metadata.register_version(draft, key=key)
+
+    def card(self, name: str, version: int) -> tuple[dict[str, Any], str]:
+        """The card of a version that came out of a run, as JSON values and as a page.
+
+        Raises:
+            NotFoundError: The version was registered by hand, or its run made no card, or the card is gone.
+        """
+        run_id = self._metadata.get_version(name, version).run_id
+        if run_id is None:
+            raise NotFoundError(f"version {version} of {name!r} was registered by hand and has no card")
+        made = [step.outputs for step in self._metadata.get_run(run_id).steps if step.step == "card" and step.outputs]
+        if not made:
+            raise NotFoundError(f"run {run_id} of version {version} of {name!r} made no card", run_id=run_id)
+        artifacts = ArtifactStore(self._home / "artifacts")
+        values = artifacts.get(ArtifactRef(digest=made[-1]["card"], kind="json"))
+        return values, artifacts.get(ArtifactRef(digest=made[-1]["page"], kind="bytes")).decode()
+
+    def verify(self, name: str, version: int) -> ModelVersion:
+        """Check every file of a version against its manifest, and this against its digest; then load and ask it.
+
+        Raises:
+            ModelVersionNotFound: There is no such version.
+            ModelLoadFailed: A file is missing or altered, or the model no longer answers as it did.
+        """
+        found = self._metadata.get_version(name, version)
+        load_model(Path(found.path), found.manifest, found.digest)
+        return found
+
+
+class RunOperator:
+    """Starts runs from the deployed bundle and watches them."""
+
+    def __init__(self, config: PlatformConfig, metadata: Metadata, jobs: JobRunner, clock: Clock) -> None:
+        self._config = config
+        self._metadata = metadata
+        self._jobs = jobs
+        self._clock = clock
+
+    def start(
+        self,
+        pipeline: str,
+        parameters: dict[str, Any],
+        reason: str,
+        *,
+        run_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Run:
+        """Record and submit a run; wait for its end where there is a timeout.
+
+        Raises:
+            NotFoundError: No bundle of the pipeline is deployed.
+        """
+        deployment = self._metadata.find_deployment(self._config.environment, pipeline)
+        if deployment is None:
+            where = f"environment {self._config.environment!r}"
+            raise NotFoundError(f"no bundle of pipeline {pipeline!r} is deployed in {where}: build and deploy one")
+        run = Run(
+            id=run_id or f"{pipeline}-{uuid.uuid4().hex[:12]}",
+            pipeline=pipeline,
+            parameters=parameters,
+            reason=reason,
+            bundle=deployment.bundle,
+            created_at=self._clock.now(),
+        )
+        if run_id is None:  # the controller has recorded its own decision
+            self._record("start_run", run, reason)
+        self._jobs.announce(run.id)
+        run = self._metadata.create_run(run)
+        self._associate(run)
+        if not run.status.final:
+            self._jobs.submit(run)
+        return run if timeout_s is None else self._jobs.wait(run.id, timeout_s)
+
+    def resume(self, run_id: str, timeout_s: float | None) -> Run:
+        """Start a new run of the same bundle and parameters that takes over the finished steps of ``run_id``."""
+        failed = self._metadata.get_run(run_id)
+        if not failed.status.final:
+            raise ConfigError(f"run {run_id} is {failed.status}: only a run that ended can be resumed")
+        if failed.bundle is None:
+            raise ConfigError(f"run {run_id} of {failed.pipeline} has no bundle to go on from: what began it goes on")
+        run = failed.model_copy(
+            update={
+                "id": f"{failed.pipeline}-{uuid.uuid4().hex[:12]}",
+                "parameters": {**failed.parameters, "resume_of": run_id},
+                "reason": f"resumes {run_id}",
+                "created_at": self._clock.now(),
+            }
+        )
+        fresh = Run.model_validate(
+            run.model_dump(include={"id", "pipeline", "parameters", "reason", "bundle", "created_at"})
+        )
+        self._record("resume_run", fresh, f"resumes {run_id}")
+        self._jobs.announce(fresh.id)
+        fresh = self._metadata.create_run(fresh)
+        self._associate(fresh)
+        self._jobs.submit(fresh)
+        return fresh if timeout_s is None else self._jobs.wait(fresh.id, timeout_s)
+
+    def _record(self, action: str, run: Run, reason: str) -> None:
+        """Put the word of a person into the ledger before anything comes of it."""
+        facts = {"run": run.id, "pipeline": run.pipeline, "bundle": run.bundle, "parameters": run.parameters}
+        model = self._metadata.get_bundle(run.bundle or "").project.model
+        key = f"user/{model}/{action}/{run.id}"
+        self._metadata.append_entry(model, action, reason, {**facts, "by": acting_user()}, key=key)
+
+    def _associate(self, run: Run) -> None:
+        """Put a run into the context of its environment."""
+        self._metadata.put_context("environment", self._config.environment)
+        self._metadata.add_to_context("environment", self._config.environment, run_ids=[run.id])
+
+    def compare(self, run_ids: Sequence[str]) -> pa.Table:
+        """One row per run: status, reason, outcome, metrics."""
+        rows = []
+        for run in map(self._metadata.get_run, run_ids):
+            metrics = {f"metrics.{name}": value for name, value in run.result.get("metrics", {}).items()}
+            known = {name: run.result.get(name) for name in ("outcome", "version", "family")}
+            rows.append({"id": run.id, "status": str(run.status), "reason": run.reason, **known, **metrics})
+        return pa.Table.from_pylist(rows)
+
+    def list_runs(self, pipeline: str | None, status: RunStatus | str | None, limit: int | None = None) -> list[Run]:
+        """Runs, newest first; of those that look alive, the ones whose jobs ended are brought to their end first."""
+        for alive in (RunStatus.PENDING, RunStatus.RUNNING):
+            for run in self._metadata.list_runs(pipeline, alive):
+                self._jobs.reconcile(run)
+        return self._metadata.list_runs(pipeline, status, limit)
+
+    def get_run(self, run_id: str) -> Run:
+        """One run; one whose job ended without a word is brought to its end first."""
+        return self._jobs.reconcile(self._metadata.get_run(run_id))
+
+    def logs(self, run_id: str, step: str | None = None) -> str:
+        """What one step printed and logged; or what the run's job did, and every step of it.
+
+        Raises:
+            RunNotFound: No run has this id.
+            NotFoundError: There is no log of the step.
+        """
+        self._metadata.get_run(run_id)
+        kept = StepLogs(self._config.home / "runs" / run_id / "logs")
+        if step is not None:
+            return kept.read(step)
+        driver = self._jobs.keep_logs(run_id)
+        return f"{driver.read_text() if driver.exists() else ''}{kept.read()}"
+
+    def outlook(self, run_id: str) -> list[dict[str, str]]:
+        """What resuming a run would do with each step, by its records; the job tells it again by its own cache."""
+        from raymlops.steps import training_pipeline  # with every step, and what it imports
+
+        run = self._metadata.get_run(run_id)
+        project = None if run.bundle is None else self._metadata.get_bundle(run.bundle).project
+        names = [] if project is None else [step.name for step in training_pipeline(project).order]
+        return resume_outlook(run, names)
+
+
+class DeliveryOperator:
+    """Builds, verifies and deploys bundles."""
+
+    def __init__(self, config: PlatformConfig, metadata: Metadata, clock: Clock) -> None:
+        self._config = config
+        self._metadata = metadata
+        self._clock = clock
+        self._root = config.home / "bundles"
+
+    def build(self, project: Path) -> BundleManifest:
+        """Check, test and build a project, and record the bundle."""
+        from raymlops.steps.project.project_check import check_project  # with every step, and what it imports
+
+        root = parse_root(self._config.features.root_in(self._config.home))
+        applied = Catalog(catalog_path(root), self._config.features.storage_options).state()
+        check = partial(check_project, applied=applied)
+        return self._metadata.put_bundle(build_bundle(project, self._root, self._clock, check=check))
+
+    def verify(self, digest: str) -> BundleManifest:
+        """Check the hashes of a bundle."""
+        check_digest("bundle", digest)
+        return verify_bundle(self._root / digest)
+
+    def deploy(self, digest: str, environment: str | None, reason: str) -> Deployment:
+        """Make a bundle live in an environment."""
+        manifest = self.verify(digest)
+        where = environment or self._config.environment
+        return deploy_bundle(manifest, where, self._metadata, self._clock, reason, by=acting_user())
+
+    def approve(self, digest: str, environment: str | None, by: str) -> LedgerEntry:
+        """Record an approval."""
+        return approve_bundle(self.verify(digest), environment or self._config.environment, by, self._metadata)
+
+    def environments(self) -> list[Deployment]:
+        """The newest deployment of every pipeline in every environment that has one."""
+        pipelines = sorted({bundle.project.name for bundle in self._metadata.list_bundles()})
+        names = sorted({self._config.environment, "dev", "staging", "prod"})
+        found = (self._metadata.find_deployment(name, pipeline) for name in names for pipeline in pipelines)
+        return [deployment for deployment in found if deployment is not None]

@@ -1,0 +1,241 @@
+"""Pipeline runs as Ray Jobs: submit once, watch, bring an orphaned run to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import ray
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+
+from raymlops.clock import Clock
+from raymlops.delivery import verify_bundle
+from raymlops.errors import DeploymentError, InvalidTransition, NotFoundError, UnavailableError
+from raymlops.records.names import check_name
+from raymlops.records.runs import Run, RunStatus
+from raymlops.runtime.cluster.deadlines import within
+from raymlops.runtime.cluster.niceness import TRAINING_NICENESS
+
+__all__ = ["JobRunner", "RunRecords"]
+
+_POLL_S = 0.25
+_NO_AGENT = "No available agent"
+_AGENT_TIMEOUT_S = 30.0
+"""How long the node's job agent may take to come up after the head has."""
+_ANNOUNCED = "announced"
+_SUBMIT_TIMEOUT_S = 300.0
+"""How long after it was announced a run must have a job."""
+_CALL_S = 30.0
+"""Deadline of a call to the job service, which has none of its own."""
+_STOP_S = 30.0
+"""How long a job may take to go once it is told: Ray kills it after some seconds."""
+_FINAL = {JobStatus.STOPPED, JobStatus.SUCCEEDED, JobStatus.FAILED}
+
+
+class RunRecords(Protocol):
+    """What the runner needs of the metadata store."""
+
+    def get_run(self, run_id: str) -> Run:
+        """The run."""
+        ...
+
+    def update_run(self, run_id: str, **changes: object) -> Run:
+        """Change fields of a run."""
+        ...
+
+
+logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.WARNING)
+"""It tells every upload of a bundle."""
+
+
+class JobRunner:
+    """Submits runs to the cluster's job service and watches them. Stateless: the run's id is the job's id.
+
+    Args:
+        home: ``RAYMLOPS_HOME``, where bundles are and where the runs' logs are kept.
+        runs: The run records.
+        clock: Stamps the end of runs that died without a word.
+    """
+
+    def __init__(self, home: Path, runs: RunRecords, clock: Clock) -> None:
+        self._home = home
+        self._runs = runs
+        self._clock = clock
+        self._client: JobSubmissionClient | None = None
+
+    @property
+    def _jobs(self) -> JobSubmissionClient:
+        if self._client is None:
+            self._client = JobSubmissionClient(ray.get_runtime_context().gcs_address)
+        return self._client
+
+    def submit(self, run: Run) -> str:
+        """Start the job of a run; a second call for the same run finds it started.
+
+        Returns:
+            The job's id.
+
+        Raises:
+            DeploymentError: The run's bundle was altered; the run is then recorded as failed.
+            UnavailableError: The job service does not answer.
+        """
+        if run.bundle is None:
+            raise ValueError(f"run {run.id} names no bundle to run from")
+        bundle = self._home / "bundles" / run.bundle
+        deadline = time.monotonic() + _AGENT_TIMEOUT_S
+        while self._status(run.id) is None:
+            self._verify(run, bundle)
+            try:
+                self._jobs.submit_job(
+                    entrypoint=f"nice -n {TRAINING_NICENESS} {sys.executable} -m raymlops.cli.train --run {run.id}",
+                    submission_id=run.id,
+                    runtime_env={
+                        "working_dir": str(bundle / "bundle.zip"),
+                        "env_vars": {"RAYMLOPS_HOME": str(self._home)},
+                    },
+                    metadata={"pipeline": run.pipeline, "bundle": run.bundle},
+                )
+            except (RuntimeError, ConnectionError) as error:
+                if _NO_AGENT in str(error) and time.monotonic() < deadline:
+                    time.sleep(_POLL_S)
+                elif self._status(run.id) is None:
+                    raise UnavailableError(f"run {run.id} could not be submitted: {error}") from error
+        return run.id
+
+    def _verify(self, run: Run, bundle: Path) -> None:
+        """Refuse to run from a bundle that was altered; the run is then recorded as failed."""
+        try:
+            verify_bundle(bundle)
+        except (DeploymentError, NotFoundError) as error:
+            changes = {"status": RunStatus.FAILED, "ended_at": self._clock.now(), "error": str(error)}
+            self._runs.update_run(run.id, **changes)
+            raise
+
+    def _status(self, run_id: str) -> JobStatus | None:
+        try:
+            return within(_CALL_S, f"asking for job {run_id}", lambda: self._jobs.get_job_status(run_id))
+        except (RuntimeError, OSError) as error:
+            if "does not exist" in str(error):
+                return None
+            self._client = None  # whoever comes back in its place may have another address
+            raise UnavailableError(f"the job service does not answer: {error}") from error
+
+    def announce(self, run_id: str) -> None:
+        """Note, before it is recorded, that a run is about to be submitted: whoever does may be killed before that."""
+        check_name("run", run_id)
+        place = self._home / "runs" / run_id
+        place.mkdir(parents=True, exist_ok=True)
+        (place / _ANNOUNCED).touch()
+
+    def _is_forgotten(self, run_id: str) -> bool:
+        """Whether a run was announced long ago, on the wall clock; who told of none is left alone."""
+        try:
+            at = (self._home / "runs" / run_id / _ANNOUNCED).stat().st_mtime
+        except FileNotFoundError:
+            return False
+        return time.time() - at > _SUBMIT_TIMEOUT_S
+
+    def reconcile(self, run: Run) -> Run:
+        """Bring a run to its end whose job ended without saying so (killed, crashed, never started).
+
+        A run without a bundle, as batch scoring is one, runs in whatever process asked for it, and is left alone.
+        """
+        if run.status.final or run.bundle is None:
+            return run
+        status = self._status(run.id)
+        if status is None and run.status == RunStatus.PENDING and not self._is_forgotten(run.id):
+            return run
+        if status is not None and status not in _FINAL:
+            return run
+        latest = self._runs.get_run(run.id)
+        if latest.status.final:
+            return latest
+        told = "the job is unknown to the cluster" if status is None else self._jobs.get_job_info(run.id).message
+        if status is not None:
+            self.keep_logs(run.id)
+        final = RunStatus.CANCELED if status == JobStatus.STOPPED else RunStatus.FAILED
+        changes = {"status": final, "ended_at": self._clock.now(), "error": f"the job ended: {told}"}
+        try:
+            return self._runs.update_run(run.id, **changes)
+        except InvalidTransition:
+            return self._runs.get_run(run.id)  # somebody else has found it, too, or it has spoken after all
+
+    def wait(self, run_id: str, timeout_s: float, on_poll: Callable[[Run], None] | None = None) -> Run:
+        """Wait until a run is final.
+
+        Raises:
+            UnavailableError: It is not, after ``timeout_s``.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            run = self.reconcile(self._runs.get_run(run_id))
+            if on_poll is not None:
+                on_poll(run)
+            if run.status.final:
+                self.keep_logs(run_id)
+                return run
+            if time.monotonic() > deadline:
+                raise UnavailableError(f"run {run_id} is still {run.status} after {timeout_s:g} s")
+            time.sleep(_POLL_S)
+
+    def keep_logs(self, run_id: str) -> Path:
+        """Copy the job's output into the home, where it outlives the cluster; of a job it does not know, what is there.
+
+        What the steps printed is there already, in ``logs`` beside it: no job that is killed takes it along.
+        """
+        path = self._home / "runs" / run_id / "driver.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if self._status(run_id) is not None:
+            path.write_text(self._jobs.get_job_logs(run_id))
+        return path
+
+    def alive(self) -> dict[str, float]:
+        """Id of the run of every job that has not ended -> seconds since it began, on the wall clock.
+
+        Raises:
+            UnavailableError: The job service does not answer.
+        """
+        try:
+            jobs: list[JobDetails] = within(_CALL_S, "listing jobs", self._list_jobs)
+        except (RuntimeError, OSError) as error:
+            self._client = None
+            raise UnavailableError(f"the job service does not answer: {error}") from error
+        return {
+            job.submission_id: time.time() - (job.start_time or time.time() * 1000) / 1000
+            for job in jobs
+            # whoever else submits jobs to the cluster does not say a bundle
+            if job.submission_id and "bundle" in (job.metadata or {}) and job.status not in _FINAL
+        }
+
+    def _list_jobs(self) -> list[JobDetails]:
+        listed: list[JobDetails] = self._jobs.list_jobs()
+        return listed
+
+    def end(self, run_id: str, reason: str) -> None:
+        """Stop the job of a run, and fail the run if it has not ended by itself meanwhile.
+
+        Raises:
+            UnavailableError: The job would not go.
+        """
+        self.stop(run_id)
+        deadline = time.monotonic() + _STOP_S
+        while (status := self._status(run_id)) is not None and status not in _FINAL:
+            if time.monotonic() > deadline:
+                raise UnavailableError(f"the job of run {run_id} did not stop within {_STOP_S:g} s")
+            time.sleep(_POLL_S)
+        self.keep_logs(run_id)
+        if not self._runs.get_run(run_id).status.final:
+            changes = {"status": RunStatus.FAILED, "ended_at": self._clock.now(), "error": reason}
+            with contextlib.suppress(InvalidTransition):  # somebody else has found it ended, too
+                self._runs.update_run(run_id, **changes)
+
+    def stop(self, run_id: str) -> None:
+        """Ask the job of a run to stop; one that is not running is left alone."""
+        status = self._status(run_id)
+        if status is not None and status not in _FINAL:
+            self._jobs.stop_job(run_id)

@@ -1,0 +1,175 @@
+"""Training on a Delta table that does not fit in memory: Ray Data reads it, XGBoost keeps it binned on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+from ray.data import DataContext, Dataset
+from ray.exceptions import RayError, RayTaskError
+
+from raymlops.errors import RaymlopsError, SchemaMismatch, UnavailableError
+from raymlops.experiments import Boosting, LearningTask, RowSource, Slice, evaluate_streamed, fit_streamed
+from raymlops.experiments.task import FloatArray, is_numeric
+from raymlops.features import FeatureReader
+from raymlops.features.offline.bucketed_tables import BlockedTable
+from raymlops.records.models import ModelVersion
+from raymlops.records.names import check_name
+from raymlops.runtime.cluster.free_cpus import await_free_cpus
+from raymlops.runtime.jobs.operators import ModelOperator
+
+__all__ = ["DatasetRows", "StreamedTraining"]
+
+_BATCH_ROWS = 1 << 19
+_SAMPLE_ROWS = 100_000
+"""Rows, spread over the table, that the model's drift reference is made of."""
+_EXAMPLE_ROWS = 20
+
+
+class DatasetRows:
+    """Blocks of a table as a ``RowSource``, read by Ray Data and streamed to this process in their order.
+
+    At most a few blocks are in the object store at a time, and one batch in this process.
+
+    Args:
+        table: What to read.
+        free_cpus_timeout_s: How long a reading may wait for its first CPU.
+    """
+
+    def __init__(self, table: BlockedTable, *, free_cpus_timeout_s: float = 60.0) -> None:
+        self._table = table
+        self._timeout_s = free_cpus_timeout_s
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        yield self._table.schema.empty_table().select(list(columns))
+        if not self._table.blocks:
+            return
+        await_free_cpus(1.0, self._timeout_s)
+        try:
+            yield from self._dataset(columns).iter_batches(
+                batch_size=_BATCH_ROWS, batch_format="pyarrow", prefetch_batches=1
+            )
+        except RayTaskError as error:
+            raise (error.cause if isinstance(error.cause, RaymlopsError) else error) from error
+        except RayError as error:
+            raise UnavailableError(f"a block of the table could not be read: {error}") from error
+
+    def _dataset(self, columns: Sequence[str]) -> Dataset:
+        context = DataContext.get_current().copy()
+        context.execution_options.preserve_order = True
+        context.enable_progress_bars = False
+        blocks = list(self._table.blocks)
+        with DataContext.current(context):
+            places = ray.data.range(len(blocks), override_num_blocks=len(blocks))
+            return places.map_batches(
+                _read,
+                batch_size=1,
+                batch_format="numpy",
+                fn_kwargs={"blocks": ray.put(blocks), "columns": list(columns)},
+                zero_copy_batch=True,
+            )
+
+
+def _read(batch: Mapping[str, Any], blocks: Any, columns: list[str]) -> Iterator[pa.Table]:
+    held = ray.get(blocks) if isinstance(blocks, ray.ObjectRef) else blocks
+    for place in batch["id"].tolist():
+        yield from held[place].batches(columns)
+
+
+class StreamedTraining:
+    """Fits, judges and registers boosted trees on a view's table, whatever its size.
+
+    Args:
+        reader: Reads the feature store.
+        models: Registers.
+        work: Directory for the pages: one byte per row and input.
+        free_cpus_timeout_s: How long to wait for a free CPU.
+    """
+
+    def __init__(
+        self, reader: FeatureReader, models: ModelOperator, work: Path, *, free_cpus_timeout_s: float = 60.0
+    ) -> None:
+        self._reader = reader
+        self._models = models
+        self._work = work
+        self._timeout_s = free_cpus_timeout_s
+
+    def train(
+        self,
+        name: str,
+        view: str,
+        task: LearningTask,
+        boosting: Boosting,
+        *,
+        version: int | None = None,
+        test_from: datetime | None = None,
+    ) -> ModelVersion:
+        """Train on a version of a view's table and register the model, in this process.
+
+        Args:
+            name: The model.
+            view: ``NAME`` or ``NAME@VERSION``; its columns hold inputs and label.
+            task: What is learned; rows without a label are left out.
+            boosting: How.
+            version: Version of the table; ``None``: the newest.
+            test_from: Rows from this instant on are not learned from but judged on; ``None``: all are learned from.
+
+        Returns:
+            The version, with metrics ``train_*`` and, where there are test rows, ``test_*``.
+
+        Raises:
+            ConfigError: The model has no proper name.
+            RaymlopsError: As ``fit_streamed``, the reading of the table, and ``register`` do.
+        """
+        check_name("model", name)
+        table, version, blocks = self._reader.blocks(view, version)
+        _check_columns(view, blocks.schema, task)
+        rows = DatasetRows(blocks, free_cpus_timeout_s=self._timeout_s)
+        learned = Slice(rows, task.label, end=test_from)
+        self._work.mkdir(parents=True, exist_ok=True)
+        booster = fit_streamed(learned, task, boosting, cache=self._work)
+        metrics = self._judge(booster, learned, task, "train")
+        if test_from is not None:
+            metrics |= self._judge(booster, Slice(rows, task.label, start=test_from), task, "test")
+        sample = _sample(learned, task.inputs, int(metrics["train_rows"]))
+        return self._models.register(
+            name,
+            booster,
+            sample.slice(0, _EXAMPLE_ROWS),
+            metrics,
+            None,
+            reference_rows=sample,
+            table_versions={table: version},
+        )
+
+    def _judge(self, booster: Any, rows: RowSource, task: LearningTask, part: str) -> dict[str, float]:
+        def score(inputs: FloatArray) -> FloatArray:
+            raw: FloatArray = booster.inplace_predict(inputs.astype(np.float32)).astype(np.float64)
+            return np.column_stack([1.0 - raw, raw]) if task.binary else raw
+
+        return {f"{part}_{name}": value for name, value in evaluate_streamed(score, rows, task).items()}
+
+
+def _check_columns(view: str, schema: pa.Schema, task: LearningTask) -> None:
+    absent = [name for name in (*task.inputs, task.label) if name not in schema.names]
+    if absent:
+        raise SchemaMismatch(f"view {view!r} has no columns {absent}, only {schema.names}", columns=absent)
+    texts = [name for name in (*task.inputs, task.label) if not is_numeric(schema.field(name).type)]
+    if texts:
+        raise SchemaMismatch(f"columns {texts} of view {view!r} must be numbers to be learned from", columns=texts)
+
+
+def _sample(rows: RowSource, inputs: Sequence[str], count: int) -> pa.Table:
+    """Every so many-th row, in order, so that there are at most some 100,000."""
+    step = -(-count // _SAMPLE_ROWS)
+    parts, seen = [], 0
+    for batch in rows.batches(list(inputs)):
+        first = -seen % step
+        parts.append(batch.take(pa.array(np.arange(first, batch.num_rows, step))))
+        seen += batch.num_rows
+    return pa.concat_tables(parts).combine_chunks()

@@ -1,0 +1,1 @@
+"""Features near their readers: writers, copies and readers on each node."""

@@ -1,0 +1,117 @@
+"""Which features a process reads: the writer's own files, its node's copy of them, or a server's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from raymlops.config.platform import PlatformConfig
+from raymlops.errors import NotFoundError, StorageError
+from raymlops.features import FeatureReader, TrainingSet
+from raymlops.features.catalog.applied import CatalogState, ResolvedService, ResolvedView
+from raymlops.features.online.lmdb import LmdbOnlineStore
+from raymlops.features.online.online_store import OnlineStore
+from raymlops.features.replication.leader import Leader
+from raymlops.runtime.cluster.clients import ActorProxy
+from raymlops.runtime.cluster.clocks import build_clock
+from raymlops.runtime.cluster.names import FEATURES
+from raymlops.runtime.cluster.this_node import this_node
+from raymlops.runtime.nodes.feature_nodes import copy_of, copy_path, online_server
+
+__all__ = ["ReaderElsewhere", "open_reader"]
+
+
+class _Copy:
+    """A node's copy, as its readers see it: definitions from the writer, runs from the node."""
+
+    def __init__(self, config: PlatformConfig, node: str, leader: Leader) -> None:
+        self._config = config
+        self._node = node
+        self._leader = leader
+        self._known: tuple[str, CatalogState] | None = None
+
+    def state(self) -> CatalogState:
+        digest = self._leader.progress().definitions
+        known = self._known
+        if known is None or known[0] != digest:
+            known = self._known = (digest, self._leader.definitions())
+        return known[1]
+
+    def key_types(self, view: ResolvedView) -> tuple[type, ...] | None:
+        return self._leader.key_types(view)
+
+    def await_views(self, service: ResolvedService) -> None:
+        if self._config.features.online_store != "lmdb":
+            return
+        marks = self._leader.progress().watermarks
+        goals = {each.view.ref: marks[each.view.ref] for each in service.views if each.view.ref in marks}
+        # the copy says by itself what it lacks, and has as much time again to come up and say so
+        copy_of(self._config, self._node).reach(goals, self._config.features.copy_timeout.total_seconds())
+
+    def open(self) -> OnlineStore:
+        return online_server(self._config, writable=False) or LmdbOnlineStore(copy_path(self._config, self._node))
+
+
+class ReaderElsewhere(FeatureReader):
+    """A reader on another node than the writer's; its offline reads need the tables to be shared."""
+
+    def __init__(self, config: PlatformConfig, node: str, leader: Leader, **options: Any) -> None:
+        root = config.features.root_in(config.home)
+        super().__init__(root, copy=_Copy(config, node, leader), **options)
+        self._leader = leader
+        self._node = node
+
+    def table(self, *args: Any, **kwargs: Any) -> Any:
+        with self._tables_shared():
+            return super().table(*args, **kwargs)
+
+    def table_versions(self) -> dict[str, int]:
+        found = super().table_versions()
+        for table in sorted(self._catalog.state().tables() - found.keys()):
+            self._require_shared(table)
+        return found
+
+    def training_set(self, *args: Any, **kwargs: Any) -> TrainingSet:
+        with self._tables_shared():
+            return super().training_set(*args, **kwargs)
+
+    def features_at(self, *args: Any, **kwargs: Any) -> Any:
+        with self._tables_shared():
+            return super().features_at(*args, **kwargs)
+
+    @contextmanager
+    def _tables_shared(self) -> Iterator[None]:
+        try:
+            yield
+        except NotFoundError as error:
+            table = error.context.get("table")
+            if isinstance(table, str):
+                self._require_shared(table)
+            raise
+
+    def _require_shared(self, table: str) -> None:
+        if not self._tables.exists(table) and self._leader.has_table(table):
+            rule = "reads of the past need the feature store's directory on all nodes, shared or in an object store"
+            where = f"table {table!r} is not in {self._root} on node {self._node}"
+            raise StorageError(f"{where}: {rule}", table=table, node=self._node)
+
+
+def open_reader(config: PlatformConfig, **options: Any) -> FeatureReader:
+    """The features as this process can read them best: the writer's own files on its node, the node's copy elsewhere.
+
+    Args:
+        config: The platform's.
+        options: As ``FeatureReader`` takes them.
+
+    Raises:
+        UnavailableError: the writer does not answer.
+    """
+    stored = {"local": config.home / "features", "storage_options": config.features.storage_options}
+    options = {"clock": build_clock(config), **stored, **options}
+    writer = ActorProxy(FEATURES, config.cluster.call_timeout.total_seconds())
+    here = this_node()
+    if writer.node_id() != here:
+        return ReaderElsewhere(config, here, cast("Leader", writer), **options)
+    root = config.features.root_in(config.home)
+    return FeatureReader(root, online=online_server(config, writable=False), **options)

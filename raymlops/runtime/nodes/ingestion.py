@@ -1,0 +1,102 @@
+"""Ingest from where rows are: tables, files and Ray Datasets, through the one writer."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pyarrow as pa
+
+from raymlops.errors import DataError
+from raymlops.features import FeatureStore
+from raymlops.features.intake.row_batches import OnInvalid
+from raymlops.records.features import IngestReceipt
+from raymlops.runtime.cluster.clients import ActorProxy
+from raymlops.runtime.cluster.names import FEATURES
+from raymlops.tables.sources import FileSource
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+__all__ = ["Ingestion"]
+
+_BLOCK_ROWS = 1 << 17
+
+
+class Ingestion:
+    """Hands rows to the writer. What does not come as one table goes block by block, and is committed at once.
+
+    Neither side holds more than a few blocks at a time. Thread-safe.
+
+    Args:
+        timeout_s: Deadline of one call.
+        commit_timeout_s: Deadline of the call that checks and commits all blocks.
+    """
+
+    def __init__(self, timeout_s: float, commit_timeout_s: float) -> None:
+        self._store = cast("FeatureStore", ActorProxy(FEATURES, timeout_s))
+        self._committer = cast("FeatureStore", ActorProxy(FEATURES, commit_timeout_s))
+
+    def ingest(
+        self, view: str, rows: pa.Table | Dataset, *, ingest_id: str | None = None, on_invalid: OnInvalid = "reject"
+    ) -> IngestReceipt:
+        """Append a table, or all blocks of a Dataset, to the table of a view in one commit.
+
+        Args:
+            view: As in ``FeatureStore.ingest``.
+            rows: The rows.
+            ingest_id: As there; ``None``: for a Dataset, whose blocks have no order, a new one every time.
+            on_invalid: As there.
+
+        Raises:
+            RaymlopsError: as ``FeatureStore.ingest`` does.
+        """
+        if isinstance(rows, pa.Table):
+            return self._store.ingest(view, rows, ingest_id=ingest_id, on_invalid=on_invalid)
+        ingest_id = uuid.uuid4().hex if ingest_id is None else ingest_id
+        return self._staged(view, _blocks(rows), ingest_id, on_invalid, text=False)
+
+    def ingest_file(
+        self, view: str, path: Path, *, ingest_id: str | None = None, on_invalid: OnInvalid = "reject"
+    ) -> IngestReceipt:
+        """Append the rows of a Parquet or CSV file, or of a directory of such files, in one commit.
+
+        Args:
+            view: As in ``FeatureStore.ingest``.
+            path: On this machine.
+            ingest_id: As there; ``None``: made from the bytes of the files.
+            on_invalid: As there.
+
+        Raises:
+            RaymlopsError: as ``FeatureStore.ingest`` does; ``ConfigError`` and ``DataError`` also for the file.
+        """
+        source = FileSource(path)
+        ingest_id = source.digest() if ingest_id is None else ingest_id
+        return self._staged(view, source.tables(), ingest_id, on_invalid, text=source.text)
+
+    def _staged(
+        self, view: str, tables: Iterable[pa.Table], ingest_id: str, on_invalid: OnInvalid, *, text: bool
+    ) -> IngestReceipt:
+        staged, blocks = uuid.uuid4().hex, 0
+        try:
+            for table in tables:
+                self._store.stage(staged, blocks, table)
+                blocks += 1
+            return self._committer.ingest_staged(
+                view, staged, blocks, ingest_id=ingest_id, on_invalid=on_invalid, text=text
+            )
+        finally:
+            self._store.discard(staged)
+
+
+def _blocks(dataset: Dataset) -> Iterator[pa.Table]:
+    """The rows of a Dataset, streamed; an empty table first, so that one without rows has columns too."""
+    schema: Any = dataset.schema()
+    if schema is None:
+        raise DataError("the Dataset has no columns")
+    plain = schema.base_schema
+    if isinstance(plain, pa.Schema):
+        yield plain.empty_table()
+    yield from dataset.iter_batches(batch_size=_BLOCK_ROWS, batch_format="pyarrow")

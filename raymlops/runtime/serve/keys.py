@@ -1,0 +1,80 @@
+"""API keys: made before anything runs, and asked for wherever strangers can call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+
+from raymlops.config.platform import PlatformConfig
+from raymlops.errors import ConfigError
+from raymlops.metadata import MetadataService
+from raymlops.records.keys import ApiKey, Scope, new_key
+from raymlops.runtime.cluster.clocks import build_clock
+from raymlops.runtime.cluster.people import acting_user
+from raymlops.runtime.supervision.home_note import noted_cluster, prepare_home, running_config
+
+__all__ = ["create_key", "list_keys", "require_keys", "revoke_key"]
+
+
+def create_key(
+    config: PlatformConfig, name: str, scopes: Sequence[Scope], reason: str = "on demand"
+) -> tuple[ApiKey, str]:
+    """Make a key, recorded in the ledger first; running endpoints know it within a poll.
+
+    Returns:
+        The key, and its text, which is kept nowhere.
+    """
+    with _metadata(config) as metadata:
+        key, text = new_key(name, scopes, build_clock(config).now())
+        facts = {"name": name, "scopes": list(key.scopes), "by": acting_user()}
+        metadata.append_entry(_subject(key.id), "create_key", reason, facts, key=f"create_key:{key.id}")
+        return metadata.put_key(key), text
+
+
+def list_keys(config: PlatformConfig) -> list[ApiKey]:
+    """All keys, those revoked among them."""
+    with _metadata(config) as metadata:
+        return metadata.list_keys()
+
+
+def revoke_key(config: PlatformConfig, key_id: str, reason: str = "on demand") -> ApiKey:
+    """Make a key open nothing any more, recorded in the ledger first; running endpoints know it within a poll.
+
+    Raises:
+        NotFoundError: There is no such key.
+    """
+    with _metadata(config) as metadata:
+        found = next((key for key in metadata.list_keys() if key.id == key_id), None)
+        if found is not None:  # what is not there is refused below
+            facts = {"name": found.name, "scopes": list(found.scopes), "by": acting_user()}
+            metadata.append_entry(_subject(key_id), "revoke_key", reason, facts, key=f"revoke_key:{key_id}")
+        return metadata.revoke_key(key_id)
+
+
+def require_keys(config: PlatformConfig, host: str | None = None) -> None:
+    """Refuse to serve where keys are needed and there is none.
+
+    Args:
+        config: The platform's configuration.
+        host: The address that is served on; the configured one, if left out.
+
+    Raises:
+        ConfigError: Nobody could call what would be served.
+    """
+    host = host or config.serving.host
+    if config.serving.keys_required_on(host) and all(key.revoked_at is not None for key in list_keys(config)):
+        raise ConfigError(f"serving on {host} needs an API key: make one with `raymlops keys create NAME`", host=host)
+
+
+def _subject(key_id: str) -> str:
+    return f"key:{key_id}"
+
+
+@contextmanager
+def _metadata(config: PlatformConfig) -> Iterator[MetadataService]:
+    """The database itself, beside the actor where the platform runs: the first key is needed before anything does."""
+    prepare_home(config.home)
+    used = config if noted_cluster(config.home) is None else running_config(config.home)
+    lock_timeout_s = used.metadata.busy_timeout.total_seconds()
+    with closing(MetadataService(used.metadata_url, clock=build_clock(used), lock_timeout_s=lock_timeout_s)) as opened:
+        yield opened

@@ -1,0 +1,54 @@
+"""From the requests that Serve hands over to the answers of a core that knows no web framework."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from raymlops.config.serving import ServingConfig
+from raymlops.errors import Overloaded
+from raymlops.serving.endpoint import Endpoint
+from raymlops.serving.front.gateway import Gateway
+from raymlops.serving.protocol.asgi import Bodies, CallerGone
+from raymlops.serving.protocol.http import HttpReply, error_reply
+
+__all__ = ["Front"]
+
+
+class Front:
+    """From Serve's requests to a core's answers."""
+
+    def __init__(self, core: Endpoint | Gateway, config: ServingConfig) -> None:
+        self._core = core
+        self._deadline_s = config.deadline.total_seconds()
+        self._bodies = Bodies(config.body_limit_bytes, config.bodies_limit_bytes, self._deadline_s)
+
+    async def answer(self, scope: Scope, receive: Receive) -> Response:
+        try:
+            request = await self._bodies.read(scope, receive)
+        except CallerGone:
+            return Response(status_code=499)
+        except TimeoutError:
+            late = f"the request was not there within {self._deadline_s:g} s"
+            return _Response(error_reply(408, late, connection="close"))
+        except Overloaded as error:
+            return _Response(error_reply(429, str(error), retry_after="1", connection="close"))
+        try:
+            return _Response(await self._core.handle(request))
+        finally:
+            self._bodies.release(request)
+
+
+class _Response(Response):
+    """A reply as it is sent; Starlette's own constructor prepares for what no reply here has, as cookies."""
+
+    def __init__(self, reply: HttpReply) -> None:
+        self._reply = reply
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        status, headers, body, _ = self._reply
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        raw.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": status, "headers": raw})
+        await send({"type": "http.response.body", "body": body})

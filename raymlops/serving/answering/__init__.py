@@ -1,0 +1,1 @@
+"""A request's way: batching, circuit breakers, fallback, events and metrics."""

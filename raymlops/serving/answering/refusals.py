@@ -1,0 +1,115 @@
+"""Whose fault it is that a model raised: the rows', which the caller sent, or its own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Sequence
+from typing import Protocol
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from raymlops.errors import DataError, NotFinite, RaymlopsError
+from raymlops.serving.models.model import Model, check_outputs
+from raymlops.serving.plans.loader import Loaded, Serving
+from raymlops.serving.plans.rehearsal import RecordedRequests
+from raymlops.serving.protocol.protocols import Columns
+
+__all__ = ["Asked", "Refusals"]
+
+_SOUND_FOR_S = 1.0
+"""So long a model that was found to answer counts as one that does, so that refused rows cost no more than others."""
+
+
+class Asked(Protocol):
+    """What is looked at of a query."""
+
+    @property
+    def serving(self) -> Serving:
+        """What was served."""
+        ...
+
+    @property
+    def columns(self) -> Columns:
+        """The inputs, each of length N."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """N."""
+        ...
+
+    @property
+    def entities(self) -> Sequence[str]:
+        """Where features were joined, their keys."""
+        ...
+
+
+class Refusals:
+    """Tells a refusal of rows from a failure of a model. All methods belong to one event loop.
+
+    A model refuses rows if it raises what estimators raise about their input, or answers NaN, and yet answers its
+    example and what was answered lately. Where features were joined, they are not the caller's: the rows are refused
+    only if the model does not take them with the features of its example either.
+
+    Args:
+        recorded: Requests that were answered.
+    """
+
+    def __init__(self, recorded: RecordedRequests) -> None:
+        self._recorded = recorded
+        self._sound_until_s: WeakKeyDictionary[Model, float] = WeakKeyDictionary()
+
+    async def of(self, query: Asked, loaded: Loaded, error: Exception) -> DataError | None:
+        """The refusal that an error is; ``None`` where the model failed.
+
+        Args:
+            query: What was asked.
+            loaded: Who raised.
+            error: What it raised.
+        """
+        if isinstance(error, DataError):
+            if not query.entities:
+                return error
+        elif not _by_input(error) or not await self._is_sound(loaded):
+            return None
+        if query.entities:
+            fields = query.serving.instances.fields
+            if loaded.parity is None or await asyncio.to_thread(_answers_with_example, loaded, query, fields):
+                return None
+        if isinstance(error, DataError):
+            return error
+        return DataError(f"the model takes no such rows: {type(error).__name__}: {str(error)[:300]}")
+
+    async def _is_sound(self, loaded: Loaded) -> bool:
+        if loaded.parity is None:
+            return False
+        if self._sound_until_s.get(loaded.model, 0.0) > time.monotonic():
+            return True
+        sound = await asyncio.to_thread(loaded.problem, self._recorded.sample()) is None
+        if sound:
+            self._sound_until_s[loaded.model] = time.monotonic() + _SOUND_FOR_S
+        return sound
+
+
+def _by_input(error: Exception) -> bool:
+    """Whether it may be the rows' fault: an estimator raises nothing else about its input, or answers NaN."""
+    if isinstance(error, RaymlopsError):
+        return isinstance(error, NotFinite)
+    return isinstance(error, ValueError | TypeError | KeyError | IndexError)
+
+
+def _answers_with_example(loaded: Loaded, query: Asked, fields: Collection[str]) -> bool:
+    """Whether the model takes the caller's fields beside features that it is known to take. Blocks."""
+    assert loaded.parity is not None
+    example, model = loaded.parity.columns, loaded.model
+    columns = {
+        name: query.columns[name] if name in fields else np.repeat(example[name][:1], query.rows)
+        for name in model.schema.names
+    }
+    try:
+        check_outputs(model.predict(columns), query.rows)
+    except Exception:  # what an estimator raises is its answer here
+        return False
+    return True

@@ -1,0 +1,204 @@
+"""What is served beside the models: metadata, health, the API's description, orders, and which models there are."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+import orjson
+
+from raymlops.config.serving import ServingConfig
+from raymlops.errors import DataError, DeploymentNotFound, NotFoundError, RaymlopsError, UnavailableError
+from raymlops.records.plans import BLOCKED, ServingPlan
+from raymlops.serving.front.endpoint_view import EndpointView
+from raymlops.serving.front.openapi import docs_page, openapi_document
+from raymlops.serving.front.operations import Operations
+from raymlops.serving.protocol.access import OPEN, Access
+from raymlops.serving.protocol.http import HttpReply, HttpRequest, error_reply, json_reply, raw_reply, reply_to
+from raymlops.serving.protocol.tensors import parse_json
+
+__all__ = ["Gateway", "ModelEndpoints", "ServedPlans"]
+
+_log = logging.getLogger(__name__)
+
+_MODELS = "/v2/models"
+_INDEX = "/v2/repository/index"
+_READY_WITHIN_S = 2.0
+"""So long an endpoint may take to say whether it is ready, before the index says that it does not answer."""
+
+_Route = Callable[[HttpRequest], Awaitable[HttpReply]]
+
+
+class ServedPlans(Protocol):
+    """Which models are to have an endpoint."""
+
+    async def served_plans(self) -> Mapping[str, ServingPlan]:
+        """Model -> its newest plan, of the models that are served."""
+        ...
+
+
+class ModelEndpoints(Protocol):
+    """Where a model's endpoint is reached."""
+
+    async def ask(self, model: str, request: HttpRequest) -> HttpReply | None:
+        """Have the endpoint of ``model`` answer; ``None`` where it has none.
+
+        Raises:
+            UnavailableError: It did not answer.
+            TimeoutError: It did not answer in time.
+        """
+        ...
+
+
+class Gateway:
+    """Answers what no endpoint does. All methods belong to one event loop.
+
+    Args:
+        version: Of the product, for the server metadata.
+        plans: Knows which models are to have an endpoint.
+        view: Knows which of them answers; without it, readiness is that plans can be read.
+        operations: Takes orders about them; without it, nobody may operate.
+        endpoints: Say whether versions are ready; without them the index does not know.
+        config: Limits.
+        access: Who may ask about models; ``admit`` replaces it.
+    """
+
+    def __init__(
+        self,
+        version: str,
+        plans: ServedPlans,
+        view: EndpointView | None = None,
+        operations: Operations | None = None,
+        *,
+        endpoints: ModelEndpoints | None = None,
+        config: ServingConfig | None = None,
+        access: Access = OPEN,
+    ) -> None:
+        config = config or ServingConfig()
+        self._version = version
+        self._plans = plans
+        self._view = view
+        self._operations = operations
+        self._endpoints = endpoints
+        self._deadline_s = config.deadline.total_seconds()
+        self._access = access
+        self._replies: Counter[int] = Counter()
+        document = openapi_document(version, config.limits)
+        self._static = {
+            "/v2": json_reply({"name": "raymlops", "version": version, "extensions": ["binary_tensor_data"]}),
+            "/v2/health/live": json_reply({"live": True}),
+            "/openapi.json": json_reply(document),
+            "/docs": raw_reply(docs_page(document), "text/html; charset=utf-8"),
+        }
+        self._dynamic: dict[str, tuple[tuple[str, ...], _Route]] = {
+            "/v2/health/ready": (("GET",), self._ready),
+            _MODELS: (("GET",), self._models),
+            _INDEX: (("GET", "POST"), self._index),
+        }
+
+    @property
+    def replies(self) -> dict[int, int]:
+        """Status -> replies since the start."""
+        return dict(self._replies)
+
+    def admit(self, access: Access) -> None:
+        """Let in whom it lets in, from the next request on."""
+        self._access = access
+
+    async def handle(self, request: HttpRequest) -> HttpReply:
+        """Answer one request; whatever happens, the reply is one of the interface's."""
+        try:
+            if self._operations is not None and self._operations.takes(request.path):
+                reply = await self._operations.handle(request)
+            else:
+                async with asyncio.timeout(self._deadline_s - request.received_s):
+                    reply = await self._dispatch(request)
+        except RaymlopsError as error:
+            reply = reply_to(error)
+        except TimeoutError:
+            reply = error_reply(504, f"no answer within {self._deadline_s:g} s")
+        except Exception:
+            _log.exception("%s %s failed", request.method, request.path)
+            reply = error_reply(500, "internal error")
+        self._replies[reply.status] += 1
+        return reply
+
+    async def _dispatch(self, request: HttpRequest) -> HttpReply:
+        path = request.path.rstrip("/")
+        if path.startswith((_MODELS, _INDEX)):
+            self._access.check(request.headers, "infer")
+        if path.startswith(f"{_MODELS}/"):
+            await self._refuse_model(path[len(_MODELS) + 1 :].partition("/")[0])
+        methods: tuple[str, ...] = ("GET",)
+        if path in self._dynamic:
+            methods = self._dynamic[path][0]
+        elif path not in self._static:
+            raise NotFoundError(f"there is no {path or '/'!r}")
+        if request.method != "HEAD" and request.method not in methods:
+            allowed = ", ".join((*methods, "HEAD"))
+            return error_reply(405, f"{path!r} takes {allowed}, got {request.method}", allow=allowed)
+        return self._static[path] if path in self._static else await self._dynamic[path][1](request)
+
+    async def _ready(self, request: HttpRequest) -> HttpReply:
+        del request
+        # raises, and so is 503, where the metadata store does not answer
+        plans = await self._plans.served_plans()
+        seen = {} if self._view is None else await self._view.statuses()
+        silent = [] if self._view is None else [one for one in plans if one not in seen or not seen[one].answers]
+        if not silent:
+            return json_reply({"ready": True})
+        told = [f"{model}: {seen[model].reason if model in seen else 'nobody has looked yet'}" for model in silent]
+        raise UnavailableError(f"{len(silent)} of {len(plans)} models do not answer: {'; '.join(told)}")
+
+    async def _models(self, request: HttpRequest) -> HttpReply:
+        del request
+        return json_reply({"models": sorted(await self._plans.served_plans())})
+
+    async def _index(self, request: HttpRequest) -> HttpReply:
+        asked = parse_json(request.body) if request.body else {}
+        ready_only = asked.get("ready", False)
+        if type(ready_only) is not bool:
+            raise DataError("'ready' must be a bool")
+        plans = await self._plans.served_plans()
+        found = await asyncio.gather(*(self._versions(plans[model], request) for model in sorted(plans)))
+        rows = [row for some in found for row in some]
+        return json_reply([row for row in rows if row["state"] == "READY" or not ready_only])
+
+    async def _versions(self, plan: ServingPlan, request: HttpRequest) -> list[dict[str, str]]:
+        states = await asyncio.gather(*(self._state(plan, version, request) for version in sorted(plan.versions)))
+        return [
+            {"name": plan.model, "version": str(version), "state": state, "reason": reason}
+            for version, (state, reason) in zip(sorted(plan.versions), states, strict=True)
+        ]
+
+    async def _state(self, plan: ServingPlan, version: int, request: HttpRequest) -> tuple[str, str]:
+        """A version's state, as Triton names it, and what keeps it from being ready."""
+        if version in plan.blocked:
+            return "UNAVAILABLE", BLOCKED
+        if plan.trial is not None and version == plan.trial.version:
+            return "UNKNOWN", "on trial, in a process of its own"
+        if self._endpoints is None:
+            return "UNKNOWN", "endpoints are not asked here"
+        path = f"{_MODELS}/{plan.model}/versions/{version}/ready"
+        try:
+            async with asyncio.timeout(_READY_WITHIN_S):
+                reply = await self._endpoints.ask(plan.model, HttpRequest("GET", path, request.headers))
+        except (TimeoutError, UnavailableError) as error:
+            return "UNAVAILABLE", str(error) or f"the endpoint did not answer within {_READY_WITHIN_S:g} s"
+        if reply is None:
+            return "UNAVAILABLE", "its endpoint is not up"
+        return ("READY", "") if reply.status == 200 else ("UNAVAILABLE", orjson.loads(reply.body)["error"])
+
+    async def _refuse_model(self, model: str) -> None:
+        """A request for a model that comes here has found no endpoint."""
+        if model not in await self._plans.served_plans():
+            raise DeploymentNotFound.of(model)
+        try:
+            status = None if self._view is None else (await self._view.statuses()).get(model)
+        except UnavailableError:
+            status = None  # that it is not up is known without
+        reason = f": {status.reason}" if status is not None and status.reason else ""
+        raise UnavailableError(f"the endpoint of model {model!r} is not up yet{reason}")

@@ -1,0 +1,56 @@
+"""The packaged example, asked and answered as a caller's request is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from raymlops.config.serving import RequestLimits
+from raymlops.serving.models.model import Model, check_outputs
+from raymlops.serving.protocol.datatypes import TEXT, is_integer
+from raymlops.serving.protocol.open_inference import decode_infer, encode_infer
+from raymlops.serving.protocol.protocols import Columns, Outputs
+from raymlops.serving.protocol.tensors import encode_json
+
+__all__ = ["answer_example"]
+
+_ANY_LENGTH = RequestLimits(text_chars=1 << 40)
+"""How long a text may be is for the platform that serves the model to say."""
+
+
+def answer_example(model: Model, columns: Columns) -> Outputs:
+    """A model's answer to N rows that went the whole way of a request; the first of them went it alone, too.
+
+    Raises:
+        RaymlopsError: What a caller would be told.
+    """
+    first = {name: values[:1] for name, values in columns.items()}
+    _answer(model, first)
+    return _answer(model, columns)
+
+
+def _answer(model: Model, columns: Columns) -> Outputs:
+    schema = model.schema
+    inputs = []
+    for name in schema.names:
+        datatype = schema.datatypes[name]
+        data = _as_sent(datatype, columns[name])
+        inputs.append({"name": name, "datatype": datatype, "shape": [len(data)], "data": data})
+    asked = decode_infer(orjson.dumps({"inputs": inputs}), {}, schema, _ANY_LENGTH)
+    outputs = model.predict(asked.columns)
+    check_outputs(outputs, asked.rows)
+    encode_infer({}, outputs, asked)
+    return outputs
+
+
+def _as_sent(datatype: str, values: npt.NDArray[Any]) -> list[Any]:
+    """Values of a column as JSON has them; models hold every number as a float."""
+    if datatype == TEXT:
+        return list(values)
+    if datatype == "BOOL" or is_integer(datatype):
+        kind = bool if datatype == "BOOL" else int
+        return [None if np.isnan(value) else kind(value) for value in values.tolist()]
+    return encode_json(values)

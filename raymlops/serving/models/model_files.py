@@ -1,0 +1,250 @@
+"""Models on disk: native formats, no pickle, and no byte parsed whose hash is not the manifest's.
+
+A model directory holds the model (``model.ubj`` or ``model.skops``), ``example.arrow`` (a few input rows),
+``expected.json`` (what the model answers for them) and ``manifest.json``. Loading predicts the example, which warms the
+model up, and compares: a library that reads the file in another way is found out before the first request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+
+from raymlops.errors import (
+    AlreadyRegistered,
+    DataError,
+    DeploymentError,
+    ModelLoadFailed,
+    RaymlopsError,
+    SchemaMismatch,
+    StorageError,
+)
+from raymlops.records.models import ColumnSpec, ModelManifest, Signature
+from raymlops.records.record import sha256_of
+from raymlops.serving.models.estimators import Flavor, check_scores, describe, dump, native_scores, parse
+from raymlops.serving.models.example import answer_example
+from raymlops.serving.models.input_names import check_input_names
+from raymlops.serving.models.model import Model, SklearnModel, XgboostModel, columns_of
+from raymlops.serving.protocol.datatypes import datatype_of_arrow
+from raymlops.serving.protocol.protocols import Columns, Outputs
+
+__all__ = ["Parity", "load_checked", "load_model", "save_model"]
+
+EXAMPLE, EXPECTED, MANIFEST = "example.arrow", "expected.json", "manifest.json"
+EXAMPLE_ROWS = 16
+TOLERANCE = 1e-5
+
+
+def save_model(directory: Path, estimator: Any, *, example: pa.Table) -> ModelManifest:
+    """Package a fitted estimator; the directory appears whole or not at all.
+
+    Args:
+        directory: Must not be there yet, but for a repeat that gives the same bytes.
+        estimator: An XGBoost booster, classifier or regressor, or a scikit-learn estimator or pipeline.
+        example: At least one row of the model's inputs; gives the signature.
+
+    Returns:
+        The manifest; ``sha256_of`` it is the model's digest.
+
+    Raises:
+        SchemaMismatch: The example does not fit the estimator.
+        DataError: The estimator cannot be packaged or served.
+        AlreadyRegistered: The directory holds something else.
+        StorageError: It cannot be written.
+    """
+    if not example.num_rows:
+        raise SchemaMismatch("example must hold at least one row")
+    description = describe(estimator, example.column_names)
+    check_input_names(description.inputs)
+    example = example.select(list(description.inputs)).slice(0, EXAMPLE_ROWS)
+    signature = Signature(
+        task=description.task,
+        inputs=tuple(ColumnSpec(name=f.name, dtype=datatype_of_arrow(f.name, f.type)) for f in example.schema),
+        classes=description.classes,
+    )
+    name, content = dump(estimator, description.flavor)
+    columns = columns_of(example, signature)
+    scores = check_scores(native_scores(estimator, description.task, columns), signature.task, len(signature.classes))
+    model = _model(parse(content, description.flavor), description.flavor, signature, columns)
+    try:
+        expected = answer_example(model, columns)
+    except DeploymentError as error:
+        raise DataError(f"the packaged model must answer its example as it will be asked: {error}") from error
+    if not _agree(expected, scores):
+        raise DataError("the packaged model must answer the example as the estimator does, and does not")
+    contents = {name: content, EXAMPLE: _to_ipc(example), EXPECTED: _to_json(expected)}
+    manifest = ModelManifest(
+        flavor=description.flavor,
+        signature=signature,
+        files={name: _sha256(content) for name, content in sorted(contents.items())},
+        libraries={name: version(name) for name in description.libraries},
+    )
+    _write(Path(directory), {**contents, MANIFEST: manifest.model_dump_json(indent=2).encode()}, manifest)
+    return manifest
+
+
+class Parity(NamedTuple):
+    """Example rows, and the numbers a model answered for them when it was packaged."""
+
+    columns: Columns
+    scores: npt.NDArray[np.float64]
+
+    def holds(self, model: Model) -> bool:
+        """Whether ``model`` answers them likewise, within tolerance. Raises what the model raises."""
+        return _agree(model.predict(self.columns), self.scores)
+
+
+def load_model(directory: Path, manifest: ModelManifest, digest: str) -> Model:
+    """Load a packaged model, verified and warm.
+
+    Args:
+        directory: What ``save_model`` wrote.
+        manifest: From the registry, not from the directory.
+        digest: The model's identity, from the registry.
+
+    Raises:
+        ModelLoadFailed: The manifest is not the digest's, a file is missing, altered or not readable, or the model
+            does not answer its example as it did when it was packaged.
+    """
+    return load_checked(directory, manifest, digest)[0]
+
+
+def load_checked(directory: Path, manifest: ModelManifest, digest: str) -> tuple[Model, Parity]:
+    """``load_model``, and what it was checked by, so that it can be checked again."""
+    if sha256_of(manifest) != digest:
+        raise ModelLoadFailed(f"manifest of {directory} must have the digest {digest}, got {sha256_of(manifest)}")
+    contents = {name: _verified(Path(directory) / name, expected) for name, expected in manifest.files.items()}
+    names = [name for name in contents if name.startswith("model.")]
+    if len(names) != 1 or not {EXAMPLE, EXPECTED} <= contents.keys():
+        raise ModelLoadFailed(f"manifest of {directory} must list a model, {EXAMPLE} and {EXPECTED}")
+    _refuse_unlisted(Path(directory), manifest)
+    try:
+        loaded = parse(contents[names[0]], manifest.flavor)
+        example = columns_of(pa.ipc.open_file(contents[EXAMPLE]).read_all(), manifest.signature)
+        model = _model(loaded, manifest.flavor, manifest.signature, example)
+        parity = Parity(example, np.array(orjson.loads(contents[EXPECTED]), dtype=np.float64))
+        holds = parity.holds(model)
+        answer_example(model, example)
+    except ModelLoadFailed as error:
+        raise ModelLoadFailed(f"{directory / names[0]}: {error}") from error
+    except (RaymlopsError, pa.ArrowException, ValueError, TypeError, AttributeError) as error:
+        raise ModelLoadFailed(f"{directory} does not answer its example: {type(error).__name__}: {error}") from error
+    if not holds:
+        raise ModelLoadFailed(
+            f"{directory} must answer its example as when it was packaged with {manifest.libraries}, and does not"
+        )
+    return model, parity
+
+
+def _model(loaded: Any, flavor: Flavor, signature: Signature, example: Columns) -> Model:
+    return XgboostModel(loaded, signature) if flavor == "xgboost" else SklearnModel(loaded, signature, example)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _refuse_unlisted(directory: Path, manifest: ModelManifest) -> None:
+    """Refuse a second model beside the one that was packaged; what other packages keep there is theirs."""
+    try:
+        unlisted = sorted({name for name in os.listdir(directory) if name.startswith("model.")} - manifest.files.keys())
+    except OSError as error:
+        raise ModelLoadFailed(f"{directory} cannot be read: {error.strerror}", path=str(directory)) from error
+    if unlisted:
+        raise ModelLoadFailed(f"{directory} holds {unlisted}, which its manifest does not list", path=str(directory))
+
+
+def _verified(path: Path, expected: str) -> bytes:
+    """The bytes that were hashed: whoever changes the file from here on changes nothing."""
+    try:
+        content = _read_regular(path)
+    except OSError as error:
+        raise ModelLoadFailed(f"{path} cannot be read: {error.strerror}", path=str(path)) from error
+    if _sha256(content) != expected:
+        raise ModelLoadFailed(f"{path} must have the SHA-256 {expected}, got {_sha256(content)}", path=str(path))
+    return content
+
+
+def _read_regular(path: Path) -> bytes:
+    # not through a link, and without waiting for the writer of a pipe
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ModelLoadFailed(f"{path} must be a regular file", path=str(path))
+        return file.read()
+
+
+def _to_ipc(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _to_json(outputs: Outputs) -> bytes:
+    numbers = outputs["value"] if "value" in outputs else outputs["probability"]
+    return orjson.dumps(numbers.tolist())
+
+
+def _agree(answer: Outputs, scores: npt.NDArray[Any]) -> bool:
+    """Whether the numbers agree; ``label`` follows from them, and may flip on a tie."""
+    got = answer["value"] if "value" in answer else answer["probability"]
+    if got.ndim == 1:
+        scores = scores.reshape(-1)  # packaged as a column
+    if scores.ndim < got.ndim:
+        got = got[:, 1]
+    return got.shape == scores.shape and bool(np.allclose(got, scores, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True))
+
+
+def _write(directory: Path, contents: Mapping[str, bytes], manifest: ModelManifest) -> None:
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+        try:
+            for name, content in contents.items():
+                _write_file(scratch / name, content)
+            scratch.chmod(0o755)
+            _sync(scratch)
+            scratch.rename(directory)
+            _sync(directory.parent)
+        except OSError:
+            shutil.rmtree(scratch, ignore_errors=True)
+            if directory.is_dir() and any(directory.iterdir()):
+                _accept_repeat(directory, manifest)
+                return
+            raise
+    except OSError as error:
+        raise StorageError(f"{directory} cannot be written: {error}", path=str(directory)) from error
+
+
+def _accept_repeat(directory: Path, manifest: ModelManifest) -> None:
+    path = directory / MANIFEST
+    if not path.is_file() or path.read_bytes() != manifest.model_dump_json(indent=2).encode():
+        raise AlreadyRegistered(f"{directory} must be empty or hold this very model", path=str(directory))
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

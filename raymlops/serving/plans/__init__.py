@@ -1,0 +1,1 @@
+"""Which version is served: loading, rehearsal and versions on trial."""

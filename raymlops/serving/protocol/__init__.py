@@ -1,0 +1,1 @@
+"""How callers speak: requests, tensors, labels and who may ask."""

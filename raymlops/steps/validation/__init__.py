@@ -1,0 +1,1 @@
+"""Model and data validation: what a candidate must pass before it is registered."""

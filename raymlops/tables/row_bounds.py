@@ -1,0 +1,42 @@
+"""Which rows a read wants: as a condition on rows, and as one by which a table's log tells the files without any."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from raymlops.clock import from_us, to_us
+from raymlops.tables.columns import INSTANT, SEQUENCE
+
+__all__ = ["RowBounds", "row_bounds"]
+
+
+class RowBounds(NamedTuple):
+    """One condition, said twice; ``None`` where all rows are wanted."""
+
+    rows: Any
+    """As an Arrow expression."""
+    files: str | None
+    """In SQL."""
+
+
+def row_bounds(
+    time_column: str, start: datetime | None, end: datetime | None, after: int | None, until: int | None
+) -> RowBounds:
+    """Bound rows by ``start <= time_column < end`` and ``after < _seq <= until``, as far as they are given."""
+    rows, files = None, []
+    for bound, rule in ((start, ">="), (end, "<"), (after, ">"), (until, "<=")):
+        if bound is None:
+            continue
+        instant = isinstance(bound, datetime)
+        name = time_column if instant else SEQUENCE
+        field, limit = ds.field(name), pa.scalar(bound, INSTANT if instant else pa.int64())
+        term = {">=": field >= limit, "<": field < limit, ">": field > limit, "<=": field <= limit}[rule]
+        rows = term if rows is None else rows & term
+        quoted = name.replace('"', '""')
+        literal = f"'{from_us(to_us(bound)).isoformat()}'" if isinstance(bound, datetime) else str(bound)
+        files.append(f'"{quoted}" {rule} {literal}')
+    return RowBounds(rows, " AND ".join(files) or None)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from raymlops.errors import DataError, SchemaMismatch, StorageError
+from raymlops.features import Entity, FeatureView, Field
+from raymlops.features.intake import row_batches as intake
+from raymlops.features.intake.row_batches import Intake, Spool
+from raymlops.tables.columns import INSTANT
+
+T = datetime(2024, 3, 1, 12, tzinfo=UTC)
+VIEW = FeatureView("v", Entity("e", ["k"]), [Field("x", "float64", ge=0)])
+
+
+def of(*values: Any, key: Any = "a") -> pa.Table:
+    rows = len(values)
+    x = pa.array(values, pa.float64())
+    return pa.table({"k": pa.array([key] * rows, pa.string()), "event_time": pa.array([T] * rows, INSTANT), "x": x})
+
+
+@pytest.mark.parametrize("limit", [1 << 30, 30, 0])
+def test_a_spool_gives_back_what_it_was_given(limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "_IN_MEMORY_BYTES", limit)
+    monkeypatch.setattr(intake, "_BATCH_ROWS", 2)
+    spool = Spool(tmp_path / "spool")
+    tables = [of(1.0), of(), of(2.0, 3.0, 4.0), of(5.0)]
+    for table in tables:
+        spool.add(table)
+    spool.finish()
+    assert (spool.num_rows, spool.schema) == (5, tables[0].schema)
+    for _ in range(2):
+        assert pa.Table.from_batches(spool.batches()).equals(pa.concat_tables(tables))
+    held = spool.table()
+    assert (held is None) == (limit != 1 << 30) == (tmp_path / "spool").exists()
+
+
+def test_a_spool_without_rows_has_columns(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    spool.add(of())
+    spool.finish()
+    held = spool.table()
+    assert held is not None
+    assert (held.column_names, list(spool.batches())) == (["k", "event_time", "x"], [])
+
+
+def test_rows_are_numbered_through_all_tables(tmp_path: Path) -> None:
+    taken = Intake(VIEW, ingest_id="i", on_invalid="reject", at=T, directory=tmp_path)
+    with taken, pytest.raises(DataError) as caught:
+        taken.take([of(1.0, -1.0), of(2.0), of(*[-1.0] * 12)])
+    message = "view 'v': column 'x' must be at least 0, broken by 13 rows, first [1, 3, 4, 5, 6, 7, 8, 9, 10, 11]"
+    assert str(caught.value) == message
+    assert (caught.value.context["rows"], caught.value.context["rejected"]) == (15, 13)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refused_rows_are_kept_as_they_were_given(tmp_path: Path) -> None:
+    with Intake(VIEW, ingest_id="i", on_invalid="quarantine", at=T, directory=tmp_path) as taken:
+        taken.take([of(1.0), of(float("-inf"), -1.0)])
+        assert [batch.num_rows for batch in taken.good.batches()] == [1]
+        found = taken.bad.table()
+    assert found is not None
+    assert found.to_pylist() == [
+        {
+            "view": "v@1",
+            "ingest_id": "i",
+            "row": 1,
+            "reasons": "[\"'x' must lie within -1e+100 and 1e+100\", \"'x' must be at least 0\"]",
+            "values": '{"k": "a", "event_time": "2024-03-01 12:00:00.000000Z", "x": "-inf"}',
+            "quarantined_at": T,
+        },
+        {
+            "view": "v@1",
+            "ingest_id": "i",
+            "row": 2,
+            "reasons": "[\"'x' must be at least 0\"]",
+            "values": '{"k": "a", "event_time": "2024-03-01 12:00:00.000000Z", "x": -1.0}',
+            "quarantined_at": T,
+        },
+    ]
+
+
+def test_what_python_cannot_hold_is_kept_too(tmp_path: Path) -> None:
+    far = of(1.0, 2.0).set_column(1, "event_time", pa.array([2**60, 0], pa.timestamp("s", tz="UTC")))
+    with Intake(VIEW, ingest_id="i", on_invalid="quarantine", at=T, directory=tmp_path) as taken:
+        taken.take([far])
+        assert taken.bad.num_rows == 1
+        assert f"{2**60} s since 1970" in taken.bad.table()["values"][0].as_py()
+
+
+@pytest.mark.parametrize(
+    ("keys", "stored"), [(["1", "2"], pa.int64()), (["1", "02"], pa.string()), (["1", "x"], pa.string())]
+)
+def test_keys_that_are_texts_are_guessed_once(keys: list[str], stored: Any, tmp_path: Path) -> None:
+    texts = [of().cast(pa.schema([(name, pa.string()) for name in ("k", "event_time", "x")]))]
+    texts += [pa.table({"k": [key], "event_time": ["2024-03-01T12:00:00Z"], "x": ["1"]}) for key in keys]
+    both = pa.concat_tables(texts[1:])
+    with Intake(VIEW, ingest_id="i", on_invalid="reject", at=T, directory=tmp_path) as taken:
+        taken.take([texts[0], both], text=True)
+        assert taken.good.schema.field("k").type == stored
+    with Intake(VIEW, ingest_id="i", on_invalid="quarantine", at=T, directory=tmp_path) as taken:
+        taken.take(texts, text=True)  # the first row tells, the others have to be like it
+        assert taken.good.schema.field("k").type == pa.int64()
+
+
+def test_a_disk_that_takes_nothing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "_IN_MEMORY_BYTES", 0)
+    spool = Spool(tmp_path / "nowhere" / "spool")
+    with pytest.raises(StorageError, match=r"rows to be ingested: cannot write .*/nowhere/spool"):
+        spool.add(of(1.0))
+    (tmp_path / "file").write_text("x")
+    with (
+        pytest.raises(StorageError, match="rows to be ingested: cannot write"),
+        Intake(VIEW, ingest_id="i", on_invalid="reject", at=T, directory=tmp_path / "file"),
+    ):
+        pass
+
+
+def test_columns_must_fit_in_every_table(tmp_path: Path) -> None:
+    taken = Intake(VIEW, ingest_id="i", on_invalid="quarantine", at=T, directory=tmp_path)
+    with taken, pytest.raises(SchemaMismatch, match="column 'x' must be float64, got string"):
+        taken.take([of(1.0), of(1.0).set_column(2, "x", pa.array(["1"]))])

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from raymlops.monitoring.report.charts import Line, Marker, bar_pairs, time_chart, volume_chart
+
+START = datetime(2013, 1, 1, tzinfo=UTC)
+
+
+def span(days: float) -> tuple[datetime, datetime]:
+    return START, START + timedelta(days=days)
+
+
+@pytest.mark.parametrize("days", [0.01, 5, 40, 365, 4000])
+@pytest.mark.parametrize("value", [0.0, 1e-9, 0.45, -3.0, 1e7])
+def test_any_period_and_size_makes_a_picture(days: float, value: float) -> None:
+    times = [START + timedelta(days=days * i / 4) for i in range(5)]
+    values = [value, value * 1.5, math.nan, value, value * 0.9]
+    line = Line(
+        "a <b>", "#123456", list(zip(times, values, strict=True)),
+        band=[(at, value - 1, value + 1) for at in times], alarms=frozenset(times[:1]),
+    )  # fmt: skip
+    root = ET.fromstring(
+        time_chart([line, Line("r", "#000", line.points, dashed=True)], span(days), markers=[Marker(START, "v1")])
+    )
+    assert len(root.findall(".//circle")) == 5  # four values and one alarm
+    for text in root.findall("text"):
+        assert text.text
+    assert "nan" not in ET.tostring(root, encoding="unicode").lower()
+
+
+def test_values_lie_inside_the_picture() -> None:
+    times = [START + timedelta(days=i) for i in range(10)]
+    root = ET.fromstring(time_chart([Line("a", "#000", [(at, i * 0.37) for i, at in enumerate(times)])], span(9)))
+    for circle in root.findall(".//circle"):
+        assert 0 <= float(circle.attrib["cx"]) <= 960
+        assert 0 <= float(circle.attrib["cy"]) <= 260
+
+
+def test_nothing_to_draw_is_said() -> None:
+    assert "no values" in time_chart([], span(7))
+    assert "no values" in time_chart([Line("a", "#000", [(START, math.nan)])], span(7))
+    assert "no predictions" in volume_chart([], span(7))
+    assert "no predictions" in volume_chart([(START, START + timedelta(days=7), 0, 0)], span(7))
+
+
+def test_bars_stand_for_their_shares() -> None:
+    root = ET.fromstring(bar_pairs(["low", "high & <odd>"], [0.5, 0.5], [1.0, 0.0]))
+    heights = [float(rect.attrib["height"]) for rect in root.findall(".//rect")]
+    assert heights == pytest.approx([45, 90, 45, 0])
+
+
+def test_volume_has_two_bars_per_window() -> None:
+    week = timedelta(days=7)
+    rows = [(START + i * week, START + (i + 1) * week, 1000, 900) for i in range(3)]
+    root = ET.fromstring(volume_chart(rows, span(21)))
+    assert len(root.findall(".//rect")) == 6

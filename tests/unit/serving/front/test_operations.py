@@ -1,0 +1,216 @@
+"""Orders over HTTP: only with a key that may operate, and told in one line what is wrong with them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+
+from raymlops.errors import InvalidTransition, UnavailableError
+from raymlops.records.endpoints import EndpointStatus
+from raymlops.records.keys import ApiKey, Scope, new_key
+from raymlops.records.orders import Order
+from raymlops.records.plans import ServingPlan
+from raymlops.serving.front.endpoint_view import EndpointView
+from raymlops.serving.front.gateway import Gateway
+from raymlops.serving.front.operations import OPERATIONS, Operations
+from raymlops.serving.protocol.http import HttpReply, HttpRequest
+from raymlops.testing.metadata_examples import example_draft
+
+pytestmark = pytest.mark.asyncio
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+PLAN = ServingPlan(model="churn", number=4, champion=2, service="users@1", created_at=AT)
+
+
+class Records:
+    def __init__(self) -> None:
+        self.keys: list[ApiKey] = []
+        self.plan: ServingPlan | None = PLAN
+
+    def key(self, *scopes: Scope) -> str:
+        key, text = new_key("ann", scopes, AT)
+        self.keys.append(key)
+        return text
+
+    async def list_keys(self) -> Sequence[ApiKey]:
+        return self.keys
+
+    async def find_plan(self, model: str) -> ServingPlan | None:
+        return self.plan if model == "churn" else None
+
+    async def list_versions(self, name: str) -> Any:
+        draft = example_draft()
+        return (
+            [draft.model_copy(update={"version": number}) for number in (1, 2, 3)] if name in {"churn", "new"} else []
+        )
+
+    async def served_plans(self) -> Any:
+        return {} if self.plan is None else {"churn": self.plan}
+
+
+class Hands:
+    """Notes orders; each may be made to fail, or to take for ever."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[Any, ...]] = []
+        self.orders: list[Order] = []
+        self.outcome: Exception | None = None
+        self.hangs = False
+
+    def __getattr__(self, method: str) -> Any:
+        async def call(order: Order, *arguments: object) -> ServingPlan | None:
+            self.orders.append(order)
+            self.given.append((method, *arguments))
+            if self.hangs:
+                await asyncio.Event().wait()
+            if self.outcome is not None:
+                raise self.outcome
+            return None if method == "retire" else PLAN
+
+        return call
+
+
+class World:
+    def __init__(self) -> None:
+        self.records, self.hands = Records(), Hands()
+        self.gateway = Gateway("1", self.records, None, Operations(self.records, self.hands, 0.05))
+
+    async def post(self, path: str, key: str | None, body: bytes = b"", method: str = "POST") -> HttpReply:
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        return await self.gateway.handle(HttpRequest(method, f"/v2/repository/models/{path}", headers, body))
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.mark.parametrize("action", OPERATIONS)
+async def test_nobody_operates_without_a_key_that_may(world: World, action: str) -> None:
+    assert (await world.post(f"churn/{action}", None)).status == 401
+    for wrong in ("nonsense", world.records.key("operate")[:-1]):
+        assert (await world.post(f"churn/{action}", wrong)).status == 401
+    assert (await world.post(f"churn/{action}", world.records.key("infer", "label"))).status == 403
+    assert world.hands.given == []
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters", "given"),
+    [
+        ("churn/load", {}, ("deploy", "churn", 2, "users@1", None, None)),
+        ("churn/load", {"version": 3, "features": "f", "replicas": 2}, ("deploy", "churn", 3, "f", 2, None)),
+        ("new/load", {}, ("deploy", "new", 3, None, None, None)),
+        ("churn/unload", {"unload_dependents": False}, ("undeploy", "churn")),
+        ("churn/promote", {"version": 3}, ("promote", "churn", 3)),
+        ("churn/rollback", {}, ("rollback", "churn")),
+        ("churn/block", {"version": 3}, ("block", "churn", 3)),
+        ("churn/unblock", {"version": 3}, ("unblock", "churn", 3)),
+        ("churn/retire", {"version": 1, "reason": "old"}, ("retire", "churn", 1)),
+    ],
+)
+@pytest.mark.parametrize("scope", ["operate", "admin"])
+async def test_an_order_is_passed_on_with_who_gave_it(
+    world: World, path: str, parameters: dict[str, Any], given: tuple[Any, ...], scope: Scope
+) -> None:
+    reply = await world.post(path, world.records.key(scope), orjson.dumps({"parameters": parameters}))
+    assert (reply.status, world.hands.given) == (200, [given])
+    if given[0] != "retire":
+        assert ServingPlan.model_validate_json(reply.body) == PLAN
+    (order,) = world.hands.orders
+    assert (order.by, order.reason) == (f"key {world.records.keys[0].id} (ann)", parameters.get("reason", "over HTTP"))
+
+
+async def test_a_trial_has_the_configured_deadline(world: World) -> None:
+    body = orjson.dumps({"parameters": {"version": 3, "mode": "shadow", "weight": 1.0}})
+    assert (await world.post("churn/trial", world.records.key("operate"), body)).status == 200
+    ((method, model, trial),) = world.hands.given
+    assert (method, model, trial.version, trial.mode, trial.deadline_ms) == ("start_trial", "churn", 3, "shadow", 250.0)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "said"),
+    [
+        ("churn/promote", b"{", 400, "the body must be JSON"),
+        ("churn/promote", b"[]", 400, "got not an object"),
+        ("churn/promote", b'{"version": 3}', 400, "got version"),
+        ("churn/promote", b"", 400, "promote: version: Field required"),
+        ("churn/promote", b'{"parameters": {"version": 0}}', 400, "promote: version: Input should be greater"),
+        ("churn/load", b'{"parameters": {"config": "{}"}}', 400, "load: config: Extra inputs are not permitted"),
+        ("churn/load", b" " * 70_000, 400, "at most 65536 bytes"),
+        ("nobody/load", b"", 404, "model 'nobody' does not exist"),
+        ("nobody/trial", b'{"parameters": {"version": 1}}', 404, "'nobody' is not deployed"),
+        ("churn/explode", b"", 404, "there is no '/v2/repository/models/churn/explode'"),
+        ("a/b/load", b"", 404, "there is no"),
+    ],
+)
+async def test_what_is_wrong_is_said(world: World, path: str, body: bytes, status: int, said: str) -> None:
+    reply = await world.post(path, world.records.key("operate"), body)
+    assert (reply.status, world.hands.given) == (status, [])
+    assert said in orjson.loads(reply.body)["error"]
+
+
+async def test_what_cannot_be_done_and_what_takes_too_long_is_told(world: World) -> None:
+    key = world.records.key("operate")
+    assert (await world.post("churn/rollback", key, method="GET")).status == 405
+    world.hands.outcome = InvalidTransition("neither a trial nor a backup")
+    assert (await world.post("churn/rollback", key)).status == 409
+    world.hands.hangs = True
+    assert (await world.post("churn/rollback", key)).status == 504
+
+
+class Looks:
+    """A reconciler that says what it saw, or nothing."""
+
+    def __init__(self) -> None:
+        self.statuses_told = [EndpointStatus(model="churn", plan=4, champion=2, replicas=1, answers=True)]
+        self.error: Exception | None = None
+        self.asked = 0
+
+    async def statuses(self) -> Sequence[EndpointStatus]:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        return self.statuses_told
+
+
+async def test_readiness_is_what_answers_and_says_what_does_not() -> None:
+    looks, records, now = Looks(), Records(), [0.0]
+    gateway = Gateway("1", records, EndpointView(looks, lambda: now[0]))
+
+    async def ready() -> tuple[int, dict[str, Any]]:
+        reply = await gateway.handle(HttpRequest("GET", "/v2/health/ready"))
+        return reply.status, orjson.loads(reply.body)
+
+    assert await ready() == (200, {"ready": True})
+    await ready()
+    assert looks.asked == 1  # for a moment, what was said holds
+    reason = "plan 4 (version 2) is planned; its endpoint has been starting for 4 s"
+    looks.statuses_told = [looks.statuses_told[0].model_copy(update={"answers": False, "reason": reason})]
+    now[0] = 1.0
+    assert await ready() == (503, {"error": f"1 of 1 models do not answer: churn: {reason}"})
+    reply = await gateway.handle(HttpRequest("POST", "/v2/models/churn/infer"))
+    assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+    assert orjson.loads(reply.body)["error"] == f"the endpoint of model 'churn' is not up yet: {reason}"
+    looks.statuses_told = []
+    now[0] = 2.0
+    assert await ready() == (503, {"error": "1 of 1 models do not answer: churn: nobody has looked yet"})
+    records.plan = None
+    assert await ready() == (200, {"ready": True})
+    assert (await gateway.handle(HttpRequest("POST", "/v2/models/churn/infer"))).status == 404
+
+
+async def test_readiness_outlives_who_looks_for_a_minute() -> None:
+    looks, now = Looks(), [0.0]
+    view = EndpointView(looks, lambda: now[0])
+    assert (await view.statuses())["churn"].answers
+    looks.error = UnavailableError("the reconciler actor died")
+    now[0] = 50.0
+    assert (await view.statuses())["churn"].answers
+    now[0] = 61.0
+    with pytest.raises(UnavailableError, match="not known: the reconciler actor died"):
+        await view.statuses()
