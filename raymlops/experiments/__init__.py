@@ -13,9 +13,10 @@ from raymlops.experiments.search import Budgeted, Drawn, InProcessTuner, Journal
 from raymlops.experiments.search_space import SearchSpace
 from raymlops.experiments.selection import select
 from raymlops.experiments.streamed import Boosting, RowSource, Slice, evaluate_streamed, fit_streamed
-from raymlops.experiments.task import LearningTask, matrix, target
+from raymlops.experiments.task import matrix, target
 from raymlops.experiments.tpe import TpeSearch
 from raymlops.experiments.trial import TrialResult, TrialSpec, run_trial
+from raymlops.records.tasks import LearningTask
 
 __all__ = [
     "Boosting",

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from raymlops.errors import DataError, NotEnoughRows
-from raymlops.experiments.task import FloatArray, IntArray, LearningTask
+from raymlops.experiments.task import FloatArray, IntArray
+from raymlops.records.tasks import LearningTask
 
 __all__ = ["auc", "constant_predictions", "loss", "metrics", "row_terms", "score"]
 

@@ -18,8 +18,9 @@ import pyarrow as pa
 from pydantic import Field, ValidationError, model_validator
 
 from raymlops.errors import ConfigError, NotEnoughRows, SchemaMismatch
-from raymlops.experiments.task import FloatArray, IntArray, LearningTask
+from raymlops.experiments.task import FloatArray, IntArray
 from raymlops.records.record import Record
+from raymlops.records.tasks import LearningTask
 
 __all__ = ["CALIBRATION_SHARE", "OPTIONS", "FitOptions", "split_options"]
 

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from raymlops.errors import StorageError
 from raymlops.experiments.halving import Halving, HalvingRule
-from raymlops.experiments.task import LearningTask
 from raymlops.experiments.trial import TrialResult, TrialSpec, run_trial
 from raymlops.records.record import sha256_of
+from raymlops.records.tasks import LearningTask
 
 __all__ = ["Budgeted", "Drawn", "InProcessTuner", "Journaled", "Search", "Tuner", "forget_old", "rows_digest"]
 

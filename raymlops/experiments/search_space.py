@@ -18,10 +18,11 @@ from typing import cast
 import numpy as np
 
 from raymlops.errors import ConfigError
-from raymlops.experiments.estimators import FIXED, check_family
+from raymlops.experiments.estimators import check_family
 from raymlops.experiments.options import OPTIONS, split_options
 from raymlops.experiments.task import FloatArray
 from raymlops.experiments.trial import ParameterValue, TrialSpec
+from raymlops.flavors.building import FIXED
 
 __all__ = ["SearchSpace", "warm_starts"]
 

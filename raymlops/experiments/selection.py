@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from raymlops.errors import NoViableModel
-from raymlops.experiments.task import LearningTask
 from raymlops.experiments.trial import TrialResult
+from raymlops.records.tasks import LearningTask
 
 __all__ = ["select"]
 

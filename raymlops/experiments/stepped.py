@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from raymlops.experiments.task import LearningTask
 from raymlops.experiments.trial import TrialResult, TrialSpec, run_trial
+from raymlops.records.tasks import LearningTask
 
 __all__ = ["SteppedTrial"]
 

@@ -14,11 +14,12 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from raymlops.errors import ConfigError, NotEnoughRows, TrainingError
-from raymlops.experiments.estimators import FIXED
 from raymlops.experiments.metrics import row_terms
-from raymlops.experiments.task import FloatArray, IntArray, LearningTask, matrix, target
+from raymlops.experiments.task import FloatArray, IntArray, matrix, target
 from raymlops.experiments.trial import ParameterValue
+from raymlops.flavors.building import FIXED
 from raymlops.records.record import Record
+from raymlops.records.tasks import LearningTask
 
 __all__ = ["Boosting", "RowSource", "Slice", "evaluate_streamed", "fit_streamed"]
 

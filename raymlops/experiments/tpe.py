@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from raymlops.errors import ConfigError
 from raymlops.experiments.search_space import SearchSpace, warm_starts
-from raymlops.experiments.task import Metric
 from raymlops.experiments.trial import ParameterValue, TrialResult, TrialSpec
+from raymlops.records.tasks import Metric
 
 __all__ = ["TpeSearch"]
 

@@ -9,10 +9,12 @@ import pyarrow as pa
 from pydantic import Field
 
 from raymlops.experiments import estimators
-from raymlops.experiments.fitting import RoundReport, fit_candidate
+from raymlops.experiments.fitting import fit_candidate
 from raymlops.experiments.metrics import metrics
-from raymlops.experiments.task import LearningTask, matrix, target
+from raymlops.experiments.task import matrix, target
+from raymlops.flavors.protocol import RoundReport
 from raymlops.records.record import Record
+from raymlops.records.tasks import LearningTask
 
 __all__ = ["ParameterValue", "TrialResult", "TrialSpec", "run_trial"]
 

@@ -10,7 +10,7 @@ import sqlite3
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from raymlops.clock import to_us
 from raymlops.errors import DataError, ModelLoadFailed, ModelVersionNotFound, StorageError
-from raymlops.records.models import ModelVersion, Signature
+from raymlops.flavors import flavor_named, parse
+from raymlops.flavors.protocol import Description
+from raymlops.records.models import ModelVersion
 from raymlops.records.record import canonical_json
 from raymlops.records.runs import Run, RunStatus
 
@@ -57,16 +59,14 @@ class MlflowProjection:
     Args:
         tracking_uri: MLflow's tracking and registry store, for example ``sqlite:////home/mlflow.db``.
         artifact_root: Directory that holds the models' files.
-        trusted: Types that a skops file may hold besides what skops trusts by itself.
 
     Raises:
         StorageError: The store cannot be opened.
     """
 
-    def __init__(self, tracking_uri: str, artifact_root: Path | str, *, trusted: Sequence[str] = ()) -> None:
+    def __init__(self, tracking_uri: str, artifact_root: Path | str) -> None:
         self._uri = tracking_uri
         self._artifacts = Path(artifact_root).absolute()
-        self._trusted = sorted(trusted)
         with self._session():
             self._artifacts.mkdir(parents=True, exist_ok=True)
             _use_write_ahead_log(tracking_uri)
@@ -149,7 +149,7 @@ class MlflowProjection:
     def _register(self, client: MlflowClient, version: ModelVersion, model_dir: Path) -> Any:
         from mlflow.models import Model
 
-        estimator = _load(version, model_dir, self._trusted)
+        loaded = _load(version, model_dir)
         parent = None
         if version.run_id is not None:
             parent = _find_run(client, [e.experiment_id for e in client.search_experiments()], {_RUN: version.run_id})
@@ -165,7 +165,7 @@ class MlflowProjection:
         )
         with tempfile.TemporaryDirectory(prefix="raymlops-mlflow-") as scratch:
             directory = str(Path(scratch) / "model")
-            _save(estimator, version, directory, Model(model_id=logged.model_id, run_id=run_id), self._trusted)
+            _save(loaded, version, directory, Model(model_id=logged.model_id, run_id=run_id))
             client.log_model_artifacts(logged.model_id, directory)
         client.finalize_logged_model(logged.model_id, "READY")
         if not client.search_registered_models(f"name = {_quoted(version.name)}"):
@@ -221,61 +221,33 @@ def _log(client: MlflowClient, run: Any, params: Mapping[str, Any], metrics: Any
         client.log_batch(run.info.run_id, metrics=logged)
 
 
-def _load(version: ModelVersion, model_dir: Path, trusted: list[str]) -> Any:
+def _load(version: ModelVersion, model_dir: Path) -> Any:
     manifest = version.manifest
     for name, digest in manifest.files.items():
         file = model_dir / name
         if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest:
             raise ModelLoadFailed(f"{file}: must have SHA-256 {digest}, is missing or altered", path=str(file))
-    suffix = ".ubj" if manifest.flavor == "xgboost" else ".skops"
-    names = [name for name in manifest.files if name.endswith(suffix)]
-    if len(names) != 1:
-        raise ModelLoadFailed(f"{model_dir}: must hold one {suffix} file, got {names}", path=str(model_dir))
-    loader: Callable[[Path], Any] = _xgboost_loader(manifest.signature) if suffix == ".ubj" else _skops_loader(trusted)
-    return loader(model_dir / names[0])
+    flavor = flavor_named(manifest.flavor)
+    if flavor.file not in manifest.files:
+        raise ModelLoadFailed(
+            f"{model_dir}: must hold {flavor.file}, got {sorted(manifest.files)}", path=str(model_dir)
+        )
+    return parse(manifest.flavor, (model_dir / flavor.file).read_bytes())
 
 
-def _xgboost_loader(signature: Signature) -> Callable[[Path], Any]:
-    def load(file: Path) -> Any:
-        import xgboost
-
-        estimator = xgboost.XGBClassifier() if signature.task == "classifier" else xgboost.XGBRegressor()
-        estimator.load_model(file)
-        return estimator
-
-    return load
-
-
-def _skops_loader(trusted: list[str]) -> Callable[[Path], Any]:
-    def load(file: Path) -> Any:
-        import skops.io
-
-        unknown = sorted(set(skops.io.get_untrusted_types(file=file)) - set(trusted))
-        if unknown:
-            raise ModelLoadFailed(f"{file}: must hold trusted types only, got {unknown}", types=unknown)
-        return skops.io.load(file, trusted=trusted)
-
-    return load
-
-
-def _save(estimator: Any, version: ModelVersion, directory: str, mlflow_model: Any, trusted: list[str]) -> None:
-    libraries = version.manifest.libraries or {version.manifest.flavor.replace("sklearn", "scikit-learn"): ""}
+def _save(loaded: Any, version: ModelVersion, directory: str, mlflow_model: Any) -> None:
+    manifest = version.manifest
+    flavor = flavor_named(manifest.flavor)
+    libraries = manifest.libraries or dict.fromkeys(flavor.libraries, "")
     options = {
         "path": directory,
         "mlflow_model": mlflow_model,
         "signature": _signature(version),
         "pip_requirements": [f"{name}=={pinned}" if pinned else name for name, pinned in sorted(libraries.items())],
     }
-    if version.manifest.flavor == "xgboost":
-        import mlflow.xgboost
-
-        mlflow.xgboost.save_model(estimator, model_format="ubj", **options)
-    else:
-        import mlflow.sklearn
-
-        # An empty list would be told apart from none, and refused.
-        types = trusted or None
-        mlflow.sklearn.save_model(estimator, serialization_format="skops", skops_trusted_types=types, **options)
+    inputs = tuple(column.name for column in manifest.signature.inputs)
+    description = Description(manifest.signature.task, inputs, manifest.signature.classes, ())
+    flavor.save_for_mlflow(loaded, description, options)
 
 
 def _signature(version: ModelVersion) -> Any:

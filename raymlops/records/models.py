@@ -35,7 +35,8 @@ class Signature(Record):
 class ModelManifest(Record):
     """The files of a packaged model. Its digest is the model's identity."""
 
-    flavor: Literal["xgboost", "sklearn"]
+    flavor: str
+    """One of ``raymlops.flavors``: which library reads the model's file."""
     signature: Signature
     files: dict[str, str]
     """Relative path -> hex SHA-256."""

@@ -13,14 +13,16 @@ import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from raymlops.errors import ConfigError, FeatureViewNotFound, NotEnoughRows, SchemaMismatch
-from raymlops.experiments import LearningTask, estimators
 from raymlops.experiments.task import is_numeric
 from raymlops.features.catalog.catalog_file import Catalog
 from raymlops.features.catalog.layout import catalog_path, tables_path
+from raymlops.flavors import families, library_names
+from raymlops.flavors.sklearn import ProjectFamily
 from raymlops.pipelines import Halt
 from raymlops.pipelines.fingerprint import code_digest, environment_digest
 from raymlops.records.bundles import ProjectSpec
 from raymlops.records.record import sha256_of
+from raymlops.records.tasks import LearningTask
 from raymlops.steps.outcome import blocked, skipped
 from raymlops.steps.project.context import (
     EVENT_TIME,
@@ -37,7 +39,7 @@ __all__ = ["INPUTS", "LIBRARIES", "PinnedReader", "extract", "pin", "pinned_tabl
 
 INPUTS = "inputs"
 """Parameter of a model version: digest of all that a run of its pipeline starts from, the instant apart."""
-LIBRARIES = ("deltalake", "numpy", "polars", "pyarrow", "scikit-learn", "scipy", "skops", "xgboost")
+LIBRARIES = ("deltalake", "numpy", "polars", "pyarrow", *library_names())
 """Distributions on whose versions the outcome of a run depends."""
 
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
@@ -131,7 +133,7 @@ def pin(
     """
     instant = context.clock.now() if as_of is None else datetime.fromisoformat(as_of)
     tables = pinned_tables(context.features_root, context.project.service, context.storage_options)
-    functions = [estimators.estimator_function(family) for family in search if family not in estimators.FAMILIES]
+    functions = [ProjectFamily(family).function() for family in search if family not in families()]
     pinned = {
         "as_of": instant.astimezone(UTC).isoformat(),
         **tables,

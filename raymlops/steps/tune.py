@@ -27,9 +27,9 @@ from raymlops.experiments import (
 )
 from raymlops.experiments.search import forget_old, rows_digest
 from raymlops.experiments.trial import ParameterValue
+from raymlops.flavors import families, flavor_of
 from raymlops.records.models import ModelVersion
 from raymlops.records.record import Record, sha256_of
-from raymlops.serving.models.estimators import describe, dump
 from raymlops.steps.extract import INPUTS
 from raymlops.steps.project.context import TrainingContext
 from raymlops.steps.split import Parts
@@ -142,12 +142,14 @@ def _rehearse(space: SearchSpace, plan: SearchPlan, rows: pa.Table, task: Learni
         ConfigError: It cannot be built, fitted or packaged: among others, it holds types that are not trusted.
     """
     few = _few(rows, task)
-    for family in (family for family in space.families if family not in estimators.FAMILIES):
+    for family in (family for family in space.families if family not in families()):
         spec = SearchSpace({family: space.families[family]}).sample(plan.seed, 1)[0]
         params = {name: value for name, value in spec.params.items() if name not in _NOT_REHEARSED}
         try:
             fitted = fit_candidate(family, params, seed=spec.seed, rows=few, task=task)
-            dump(fitted.estimator, describe(fitted.estimator, task.inputs).flavor)
+            flavor = flavor_of(fitted.estimator)
+            flavor.describe(fitted.estimator, task.inputs)
+            flavor.dump(fitted.estimator)
         except (DataError, SchemaMismatch, TypeError, ValueError) as error:
             raise ConfigError(f"family {family!r} cannot be trained and packaged: {error}", family=family) from error
 
@@ -189,7 +191,7 @@ def _parameters(version: ModelVersion, search: Mapping[str, Mapping[str, Any]]) 
     A project's own estimator is tried again only where the project still has it in its space.
     """
     family = version.parameters.get("family")
-    if not isinstance(family, str) or (family not in estimators.FAMILIES and family not in search):
+    if not isinstance(family, str) or (family not in families() and family not in search):
         return []
     start = len(PARAMETER_PREFIX)
     return [(family, {n[start:]: v for n, v in version.parameters.items() if n.startswith(PARAMETER_PREFIX)})]

@@ -14,7 +14,6 @@ from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.names import METADATA
 from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.jobs.trial_log import read_trials
-from raymlops.serving.models.estimators import TRUSTED_TYPES
 
 __all__ = ["ProjectorActor", "ProjectorService"]
 
@@ -26,7 +25,7 @@ class ProjectorService(Projector):
 
     def __init__(self, config: PlatformConfig) -> None:
         uri = config.metadata.mlflow_uri or f"sqlite:///{config.home / 'mlflow.db'}"
-        projection = MlflowProjection(uri, config.home / "mlflow-artifacts", trusted=sorted(TRUSTED_TYPES))
+        projection = MlflowProjection(uri, config.home / "mlflow-artifacts")
         super().__init__(cast("Metadata", ActorProxy(METADATA)), projection, partial(read_trials, config.home))
 
 

@@ -16,8 +16,8 @@ from raymlops.errors import TrainingError
 from raymlops.experiments.halving import Halving, HalvingRule
 from raymlops.experiments.search import Search
 from raymlops.experiments.stepped import SteppedTrial
-from raymlops.experiments.task import LearningTask
 from raymlops.experiments.trial import TrialResult, TrialSpec, run_trial
+from raymlops.records.tasks import LearningTask
 from raymlops.runtime.cluster.niceness import give_way
 
 __all__ = ["run_by_tune"]

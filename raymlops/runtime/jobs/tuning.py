@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from raymlops.experiments.halving import Halving, HalvingRule
 from raymlops.experiments.search import Search
-from raymlops.experiments.task import LearningTask
 from raymlops.experiments.trial import TrialResult, run_trial
+from raymlops.records.tasks import LearningTask
 from raymlops.runtime.cluster.free_cpus import await_free_cpus
 
 __all__ = ["RayTuner"]

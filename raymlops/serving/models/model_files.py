@@ -1,6 +1,6 @@
 """Models on disk: native formats, no pickle, and no byte parsed whose hash is not the manifest's.
 
-A model directory holds the model (``model.ubj`` or ``model.skops``), ``example.arrow`` (a few input rows),
+A model directory holds the model (``model.`` and what its flavor adds), ``example.arrow`` (a few input rows),
 ``expected.json`` (what the model answers for them) and ``manifest.json``. Loading predicts the example, which warms the
 model up, and compares: a library that reads the file in another way is found out before the first request.
 """
@@ -31,20 +31,22 @@ from raymlops.errors import (
     SchemaMismatch,
     StorageError,
 )
+from raymlops.flavors import flavor_named, flavor_of, parse
+from raymlops.flavors.protocol import Array, Columns, Description, Task, refuse_outputs
 from raymlops.records.models import ColumnSpec, ModelManifest, Signature
 from raymlops.records.record import sha256_of
-from raymlops.serving.models.estimators import Flavor, check_scores, describe, dump, native_scores, parse
 from raymlops.serving.models.example import answer_example
 from raymlops.serving.models.input_names import check_input_names
-from raymlops.serving.models.model import Model, SklearnModel, XgboostModel, columns_of
-from raymlops.serving.protocol.datatypes import datatype_of_arrow
-from raymlops.serving.protocol.protocols import Columns, Outputs
+from raymlops.serving.models.model import Model, ServedModel, columns_of
+from raymlops.serving.protocol.datatypes import TEXT, datatype_of_arrow
+from raymlops.serving.protocol.protocols import Outputs
 
 __all__ = ["Parity", "load_checked", "load_model", "save_model"]
 
 EXAMPLE, EXPECTED, MANIFEST = "example.arrow", "expected.json", "manifest.json"
 EXAMPLE_ROWS = 16
 TOLERANCE = 1e-5
+_SUM_TOLERANCE = 1e-3
 
 
 def save_model(directory: Path, estimator: Any, *, example: pa.Table) -> ModelManifest:
@@ -52,7 +54,7 @@ def save_model(directory: Path, estimator: Any, *, example: pa.Table) -> ModelMa
 
     Args:
         directory: Must not be there yet, but for a repeat that gives the same bytes.
-        estimator: An XGBoost booster, classifier or regressor, or a scikit-learn estimator or pipeline.
+        estimator: Of any flavor: of XGBoost, LightGBM or scikit-learn, or the path of an ``.onnx`` file.
         example: At least one row of the model's inputs; gives the signature.
 
     Returns:
@@ -66,7 +68,8 @@ def save_model(directory: Path, estimator: Any, *, example: pa.Table) -> ModelMa
     """
     if not example.num_rows:
         raise SchemaMismatch("example must hold at least one row")
-    description = describe(estimator, example.column_names)
+    flavor = flavor_of(estimator)
+    description = flavor.describe(estimator, example.column_names)
     check_input_names(description.inputs)
     example = example.select(list(description.inputs)).slice(0, EXAMPLE_ROWS)
     signature = Signature(
@@ -74,19 +77,19 @@ def save_model(directory: Path, estimator: Any, *, example: pa.Table) -> ModelMa
         inputs=tuple(ColumnSpec(name=f.name, dtype=datatype_of_arrow(f.name, f.type)) for f in example.schema),
         classes=description.classes,
     )
-    name, content = dump(estimator, description.flavor)
+    content = flavor.dump(estimator)
     columns = columns_of(example, signature)
-    scores = check_scores(native_scores(estimator, description.task, columns), signature.task, len(signature.classes))
-    model = _model(parse(content, description.flavor), description.flavor, signature, columns)
+    scores = check_scores(flavor.answers(estimator, signature.task, columns), signature.task, len(signature.classes))
+    model = _model(parse(flavor.name, content), flavor.name, signature, columns)
     try:
         expected = answer_example(model, columns)
     except DeploymentError as error:
         raise DataError(f"the packaged model must answer its example as it will be asked: {error}") from error
     if not _agree(expected, scores):
         raise DataError("the packaged model must answer the example as the estimator does, and does not")
-    contents = {name: content, EXAMPLE: _to_ipc(example), EXPECTED: _to_json(expected)}
+    contents = {flavor.file: content, EXAMPLE: _to_ipc(example), EXPECTED: _to_json(expected)}
     manifest = ModelManifest(
-        flavor=description.flavor,
+        flavor=flavor.name,
         signature=signature,
         files={name: _sha256(content) for name, content in sorted(contents.items())},
         libraries={name: version(name) for name in description.libraries},
@@ -131,7 +134,7 @@ def load_checked(directory: Path, manifest: ModelManifest, digest: str) -> tuple
         raise ModelLoadFailed(f"manifest of {directory} must list a model, {EXAMPLE} and {EXPECTED}")
     _refuse_unlisted(Path(directory), manifest)
     try:
-        loaded = parse(contents[names[0]], manifest.flavor)
+        loaded = parse(manifest.flavor, contents[names[0]])
         example = columns_of(pa.ipc.open_file(contents[EXAMPLE]).read_all(), manifest.signature)
         model = _model(loaded, manifest.flavor, manifest.signature, example)
         parity = Parity(example, np.array(orjson.loads(contents[EXPECTED]), dtype=np.float64))
@@ -148,8 +151,33 @@ def load_checked(directory: Path, manifest: ModelManifest, digest: str) -> tuple
     return model, parity
 
 
-def _model(loaded: Any, flavor: Flavor, signature: Signature, example: Columns) -> Model:
-    return XgboostModel(loaded, signature) if flavor == "xgboost" else SklearnModel(loaded, signature, example)
+def _model(loaded: Any, flavor: str, signature: Signature, example: Columns) -> Model:
+    inputs = tuple(column.name for column in signature.inputs)
+    texts = frozenset(column.name for column in signature.inputs if column.dtype == TEXT)
+    description = Description(signature.task, inputs, signature.classes, ())
+    return ServedModel(flavor_named(flavor).predictor(loaded, description, texts), signature, example)
+
+
+def check_scores(scores: Array, task: Task, classes: int) -> Array:
+    """What an estimator answered, a column as the numbers that it holds.
+
+    Raises:
+        DataError: It is several answers for a row.
+    """
+    if task == "regressor":
+        if scores.ndim == 2 and scores.shape[1] == 1:
+            return scores[:, 0]
+        if scores.ndim > 1:
+            refuse_outputs(scores.shape[1])
+        return scores
+    if scores.ndim > 2:
+        refuse_outputs(scores.shape[0])
+    if scores.ndim == 2 and not (
+        scores.shape[1] == classes and np.allclose(scores.sum(axis=1), 1.0, atol=_SUM_TOLERANCE)
+    ):
+        rule = f"a classifier must answer probabilities of its {classes} classes, which sum to 1"
+        raise DataError(f"{rule}, got sums from {scores.sum(axis=1).min():.3g}: it has several labels, perhaps")
+    return scores
 
 
 def _sha256(content: bytes) -> str:

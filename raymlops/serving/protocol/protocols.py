@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 import pyarrow as pa
 
+from raymlops.flavors.protocol import Columns
 from raymlops.records.models import ModelVersion
 
 __all__ = [
@@ -24,9 +25,6 @@ __all__ = [
     "OnlineRows",
     "Outputs",
 ]
-
-Columns = Mapping[str, npt.NDArray[Any]]
-"""Model inputs, each of length N: numbers (NaN is missing) or an object array of ``str | None``."""
 
 Outputs = dict[str, npt.NDArray[Any]]
 """What a model answers: ``label`` [N] and ``probability`` [N, classes], or ``value`` [N]."""

@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import skops.io
+from raymlops.serving.models.canonical_skops import canonical_skops
+from raymlops.serving.models.estimators import dump, parse
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -25,8 +27,6 @@ from raymlops.clock import ManualClock
 from raymlops.metadata import MetadataService
 from raymlops.records.record import sha256_of
 from raymlops.runtime.jobs.operators import ModelOperator
-from raymlops.serving.models.canonical_skops import canonical_skops
-from raymlops.serving.models.estimators import dump, parse
 from raymlops.serving.models.model_files import load_model, save_model
 from raymlops.testing.metadata_examples import EPOCH
 

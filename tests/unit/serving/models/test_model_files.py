@@ -304,11 +304,10 @@ def test_a_model_that_answers_otherwise_than_when_it_was_packaged_is_refused(
 
 def test_an_untrusted_type_is_refused_on_both_sides(tmp_path: Path) -> None:
     import skops.io
+    from raymlops.serving.models.estimators import parse
     from sklearn.linear_model import LinearRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer
-
-    from raymlops.serving.models.estimators import parse
 
     estimator = make_pipeline(FunctionTransformer(_untrusted), LinearRegression()).fit(INPUTS, VALUES)
     with pytest.raises(DataError, match=r"trusted types only, got .*_untrusted"):

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raymlops.serving.models.dense_booster import DenseBooster
-from raymlops.serving.models.estimators import inner_estimator
+from raymlops.flavors.dense_booster import DenseBooster
 
-__all__ = ["calibrated_scorer"]
+__all__ = ["calibrated_scorer", "inner_estimator"]
 
 Array = npt.NDArray[Any]
 
@@ -43,6 +42,15 @@ def calibrated_scorer(estimator: Any) -> Callable[[Array], Array] | None:
         return mapping(np.asarray(dense.predict(matrix.astype(np.float32))))
 
     return score
+
+
+def inner_estimator(estimator: Any) -> Any:
+    """The estimator that a calibration was put around, or the estimator itself."""
+    calibrated = getattr(estimator, "calibrated_classifiers_", None)
+    if not calibrated:
+        return estimator
+    inner = calibrated[0].estimator
+    return inner.estimator if type(inner).__name__ == "FrozenEstimator" else inner
 
 
 def _mapping(calibrator: Any) -> Callable[[Array], Array] | None:

@@ -1,0 +1,47 @@
+"""What families of estimators share: parameters that the platform sets, and the fit of an estimator without rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from raymlops.errors import ConfigError
+from raymlops.flavors.protocol import Array
+
+__all__ = ["FIXED", "check_names", "weights_arguments"]
+
+FIXED = frozenset(
+    {"n_jobs", "nthread", "num_threads", "random_state", "seed", "objective", "eval_metric", "metric", "device"}
+    | {"verbosity", "verbose", "device_type", "deterministic"}
+)
+"""Parameters that the platform sets itself."""
+
+
+def check_names(family: str, known: Iterable[str], params: Mapping[str, object]) -> None:
+    """Refuse parameters that a family does not have.
+
+    Raises:
+        ConfigError: There are some; it says which there are.
+    """
+    names = set(known)
+    unknown = sorted(set(params) - names)
+    if unknown:
+        raise ConfigError(f"family {family!r} has no parameters {unknown}, only {sorted(names - FIXED)}", family=family)
+
+
+def weights_arguments(estimator: Any, weights: Array | None) -> dict[str, Any]:
+    """How ``fit`` is told the weights; of a pipeline its last step is.
+
+    Raises:
+        ConfigError: The estimator knows no weights.
+    """
+    from sklearn.utils.validation import has_fit_parameter
+
+    if weights is None:
+        return {}
+    steps = getattr(estimator, "steps", None)
+    last, prefix = (steps[-1][1], f"{steps[-1][0]}__") if steps else (estimator, "")
+    if not has_fit_parameter(last, "sample_weight"):
+        kind = type(last).__name__
+        raise ConfigError(f"class_weight and half_life_days need sample weights, which {kind} has not")
+    return {f"{prefix}sample_weight": weights}

@@ -1,0 +1,207 @@
+"""LightGBM: boosters and their scikit-learn wrappers, packaged as LightGBM's own text. Needs ``raymlops[lightgbm]``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from raymlops.errors import ConfigError, DataError, SchemaMismatch
+from raymlops.flavors.building import check_names, weights_arguments
+from raymlops.flavors.protocol import (
+    Array,
+    Columns,
+    Description,
+    Family,
+    Outcome,
+    RoundReport,
+    Task,
+    inputs_of,
+    refuse_outputs,
+)
+from raymlops.records.tasks import LearningTask
+
+__all__ = ["FLAVOR", "LightgbmFlavor"]
+
+_REGRESSIONS = (
+    *("regression", "regression_l1", "huber", "fair", "poisson", "quantile", "mape", "gamma", "tweedie"),
+    *("cross_entropy",),
+)
+_METRICS = {"log_loss": "binary_logloss", "brier": "l2", "rmse": "rmse", "mae": "l1"}
+_EARLY = "early_stopping_rounds"
+
+
+class _Predictor:
+    dtype = np.float64
+    framed = False
+    takes_missing = True
+
+    def __init__(self, booster: Any, inputs: Sequence[str], texts: Collection[str]) -> None:
+        self._booster, self._predict = booster, booster.predict
+        self.encoders = _encoders(booster, inputs, texts)
+
+    def score(self, inputs: Array) -> Array:
+        return np.asarray(self._predict(inputs, num_threads=1))
+
+    def importances(self) -> list[float]:
+        return [float(gain) for gain in self._booster.feature_importance("gain")]
+
+
+class _Family:
+    def build(self, params: Mapping[str, object], *, seed: int, task: LearningTask) -> Any:
+        try:
+            import lightgbm
+        except ImportError as error:
+            raise ConfigError("family 'lightgbm' needs LightGBM: pip install 'raymlops[lightgbm]'") from error
+
+        cls: Any = lightgbm.LGBMClassifier if task.kind == "classifier" else lightgbm.LGBMRegressor
+        metric = "multi_logloss" if task.kind == "classifier" and task.classes > 2 else _METRICS[task.metric]
+        check_names("lightgbm", {*cls().get_params(), _EARLY}, params)
+        # without these, sums depend on how rows are shared among threads
+        own = {"n_jobs": 1, "random_state": seed, "deterministic": True, "force_row_wise": True, "verbosity": -1}
+        return cls(**params, **own, metric=metric)
+
+    def fit(
+        self,
+        estimator: Any,
+        inputs: Array,
+        labels: Array,
+        *,
+        weights: Array | None,
+        watched: tuple[Array, Array] | None,
+        report: RoundReport | None,
+        task: LearningTask,  # noqa: ARG002 - its metric was set when it was built
+    ) -> Outcome:
+        given = weights_arguments(estimator, weights)
+        stops_early = estimator.get_params().get(_EARLY) is not None
+        if stops_early and watched is None:
+            raise ConfigError(f"{_EARLY} needs validation rows, got none")
+        watcher = None if report is None or watched is None else _Watcher(report)
+        if stops_early or watcher is not None:
+            given |= {"eval_set": [watched]}
+        if watcher is not None:
+            given |= {"callbacks": [watcher]}
+        estimator.fit(inputs, labels, **given)
+        best = int(estimator.best_iteration_) or None if stops_early else None
+        return Outcome(best, None if watcher is None else watcher.stopped_at)
+
+
+class LightgbmFlavor:
+    """``lightgbm.Booster``, ``LGBMClassifier`` and ``LGBMRegressor``."""
+
+    name = "lightgbm"
+    file = "model.txt"
+    libraries = ("lightgbm",)
+    families: Mapping[str, Family] = MappingProxyType({"lightgbm": _Family()})
+
+    def owns(self, estimator: Any) -> bool:
+        return any(kind.__module__.startswith("lightgbm.") for kind in type(estimator).__mro__)
+
+    def describe(self, estimator: Any, columns: Sequence[str]) -> Description:
+        booster = _booster(estimator)
+        # "binary sigmoid:1", "multiclass num_class:3"; of a function of the user's own there is nothing
+        objective, *options = booster.dump_model(num_iteration=1).get("objective", "none").split()
+        classes: tuple[Any, ...] = ()
+        if objective == "binary":
+            classes = (0, 1)
+        elif objective == "multiclass":
+            classes = tuple(range(next(int(o.partition(":")[2]) for o in options if o.startswith("num_class"))))
+        elif objective not in _REGRESSIONS:
+            known = ["binary", "multiclass", *_REGRESSIONS]
+            raise DataError(f"objective must be one of {known}, got {objective!r}", objective=objective)
+        if not classes and booster.num_model_per_iteration() > 1:
+            refuse_outputs(booster.num_model_per_iteration())
+        named = getattr(estimator, "classes_", None) if classes else None
+        if named is not None:
+            classes = tuple(value.item() if hasattr(value, "item") else value for value in named)
+        task: Task = "classifier" if classes else "regressor"
+        return Description(task, _inputs(booster, columns), classes, self.libraries)
+
+    def dump(self, estimator: Any) -> bytes:
+        booster = _booster(estimator)
+        best = booster.best_iteration  # 0 or less where it did not stop early
+        text: str = booster.model_to_string(num_iteration=best if best > 0 else -1)
+        return text.encode()
+
+    def parse(self, content: bytes) -> Any:
+        import lightgbm
+
+        return lightgbm.Booster(model_str=content.decode())
+
+    def predictor(self, loaded: Any, description: Description, texts: Collection[str]) -> _Predictor:
+        return _Predictor(loaded, description.inputs, texts)
+
+    def answers(self, estimator: Any, task: Task, columns: Columns) -> Array:
+        import pandas as pd
+
+        texts = {name: "category" for name, values in columns.items() if values.dtype.kind == "O"}
+        inputs: Any = pd.DataFrame(dict(columns)).astype(texts) if texts else np.column_stack(list(columns.values()))
+        if not hasattr(estimator, "booster_") or task == "regressor":
+            return np.asarray(estimator.predict(inputs, num_threads=1))
+        return np.asarray(estimator.predict_proba(inputs, num_threads=1))
+
+    def staged(
+        self, estimator: Any, inputs: Array, task: Task, points: Callable[[int], Sequence[int]]
+    ) -> list[tuple[int, Array]]:
+        predict = estimator.predict_proba if task == "classifier" else estimator.predict
+        total = _booster(estimator).current_iteration()
+        return [(rounds, predict(inputs, num_iteration=rounds)) for rounds in points(total)]
+
+    def save_for_mlflow(self, loaded: Any, description: Description, options: Mapping[str, Any]) -> None:  # noqa: ARG002
+        import mlflow.lightgbm
+
+        mlflow.lightgbm.save_model(loaded, **options)
+
+
+FLAVOR = LightgbmFlavor()
+
+
+class _Watcher:
+    """A callback of LightGBM that reports the loss of each round."""
+
+    def __init__(self, report: RoundReport) -> None:
+        self._report = report
+        self.stopped_at: int | None = None
+
+    def __call__(self, env: Any) -> None:
+        from lightgbm.callback import EarlyStopException
+
+        if not self._report(env.iteration + 1, float(env.evaluation_result_list[-1][2])):
+            self.stopped_at = env.iteration + 1
+            raise EarlyStopException(env.iteration, env.evaluation_result_list)
+
+
+def _booster(estimator: Any) -> Any:
+    """The booster within.
+
+    Raises:
+        DataError: The estimator is not fitted.
+    """
+    if not hasattr(type(estimator), "booster_"):
+        return estimator
+    if not estimator.__sklearn_is_fitted__():
+        raise DataError("the estimator must be fitted")
+    return estimator.booster_
+
+
+def _inputs(booster: Any, columns: Sequence[str]) -> tuple[str, ...]:
+    names = list(booster.feature_name())
+    if names == [f"Column_{place}" for place in range(len(names))]:  # it was fitted on a bare matrix
+        return inputs_of(None, len(names), columns)
+    written = {column.replace(" ", "_"): column for column in columns}  # as LightGBM keeps names
+    return inputs_of([written.get(name, name) for name in names], None, columns)
+
+
+def _encoders(booster: Any, inputs: Sequence[str], texts: Collection[str]) -> dict[int, dict[str | None, float]]:
+    """The categories of text inputs, which LightGBM keeps in the order of its categorical columns."""
+    categories = booster.pandas_categorical or []
+    places = [place for place, name in enumerate(inputs) if name in texts]
+    if len(categories) != len(places) or not all(isinstance(value, str) for known in categories for value in known):
+        rule = "a categorical input must be text in the example, and a text input categorical in the model"
+        raise SchemaMismatch(f"{rule}: the model has {len(categories)}, the example {len(places)}")
+    return {
+        place: {value: float(code) for code, value in enumerate(known)}
+        for place, known in zip(places, categories, strict=True)
+    }

@@ -1,0 +1,308 @@
+"""scikit-learn: estimators and pipelines, packaged by skops, which reads listed types only and runs no pickle."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from raymlops.errors import ConfigError, DataError, ModelLoadFailed
+from raymlops.flavors.building import check_names, weights_arguments
+from raymlops.flavors.calibrated import calibrated_scorer, inner_estimator
+from raymlops.flavors.canonical_skops import canonical_skops
+from raymlops.flavors.protocol import (
+    Array,
+    Columns,
+    Description,
+    Outcome,
+    RoundReport,
+    Task,
+    inputs_of,
+    refuse_outputs,
+)
+from raymlops.records.tasks import LearningTask
+
+__all__ = ["FLAVOR", "TRUSTED_TYPES", "ProjectFamily", "SklearnFlavor"]
+
+TRUSTED_TYPES = frozenset(
+    {
+        "numpy.dtype",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.tree._tree.Tree",
+        "xgboost.core.Booster",
+        "xgboost.sklearn.XGBClassifier",
+        "xgboost.sklearn.XGBRegressor",
+    }
+)
+"""What a skops file may hold besides what skops trusts by itself; a file with anything else is refused."""
+
+
+class _Predictor:
+    dtype = np.float64
+    takes_missing = False
+    encoders: Mapping[int, Mapping[str | None, float]] = MappingProxyType({})  # an estimator encodes texts itself
+
+    def __init__(self, estimator: Any, task: Task, inputs: Sequence[str], texts: Collection[str]) -> None:
+        from threadpoolctl import ThreadpoolController
+
+        self.framed = hasattr(estimator, "feature_names_in_") or bool(texts)
+        self._estimator, self._inputs = estimator, inputs
+        self._answer = _scorer(estimator, task)
+        # OpenMP would wake a team of threads for every row
+        self._threads = ThreadpoolController().select(user_api="openmp")
+
+    def score(self, inputs: Any) -> Array:
+        import pandas as pd
+
+        with self._threads.limit(limits=1):
+            return self._answer(pd.DataFrame(inputs) if self.framed else inputs)
+
+    def importances(self) -> list[float] | None:
+        inner = inner_estimator(self._estimator)
+        last = inner[-1] if hasattr(inner, "steps") else inner
+        values = getattr(last, "feature_importances_", None)
+        if values is None and hasattr(last, "coef_"):
+            values = np.abs(np.atleast_2d(last.coef_)).mean(axis=0)
+        return None if values is None or len(values) != len(self._inputs) else [float(value) for value in values]
+
+
+class _Family:
+    """One class of scikit-learn, or a pipeline around it."""
+
+    def __init__(self, name: str, make: Callable[[dict[str, object], int, LearningTask], Any]) -> None:
+        self._name, self._make = name, make
+
+    def build(self, params: Mapping[str, object], *, seed: int, task: LearningTask) -> Any:
+        return self._make(dict(params), seed, task)
+
+    def fit(
+        self,
+        estimator: Any,
+        inputs: Array,
+        labels: Array,
+        *,
+        weights: Array | None,
+        watched: tuple[Array, Array] | None,
+        report: RoundReport | None,  # noqa: ARG002 - it has no rounds to tell of
+        task: LearningTask,  # noqa: ARG002
+    ) -> Outcome:
+        given = weights_arguments(estimator, weights)
+        stops_early = getattr(estimator, "early_stopping_rounds", None) is not None  # of a project's own XGBoost
+        if stops_early and watched is None:
+            raise ConfigError("early_stopping_rounds needs validation rows, got none")
+        if stops_early:
+            given |= {"eval_set": [watched], "verbose": False}
+        estimator.fit(inputs, labels, **given)
+        return Outcome(int(estimator.best_iteration) + 1 if stops_early else None)
+
+
+class ProjectFamily(_Family):
+    """``module:function``: a function of the project that gives an unfitted estimator or pipeline."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, self._of_project)
+
+    def function(self) -> Callable[[], Any]:
+        """The project's function.
+
+        Raises:
+            ConfigError: It cannot be imported; what was raised is the cause.
+        """
+        module, _, name = self._name.partition(":")
+        try:
+            found: Any = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"family {self._name!r} cannot be imported: {error}", family=self._name) from error
+        if not callable(found):
+            kind = type(found).__name__
+            raise ConfigError(f"family {self._name!r} must be a function, got {kind}", family=self._name)
+        function: Callable[[], Any] = found
+        return function
+
+    def _of_project(self, params: dict[str, object], seed: int, task: LearningTask) -> Any:
+        """What the project's function gives, with the trial's parameters, its seed, and one thread."""
+        from sklearn.base import BaseEstimator, is_classifier, is_regressor
+
+        estimator = self.function()()
+        fits = is_classifier if task.kind == "classifier" else is_regressor
+        if not isinstance(estimator, BaseEstimator) or not fits(estimator):
+            rule, kind = f"must give a scikit-learn {task.kind}", type(estimator).__name__
+            raise ConfigError(f"family {self._name!r} {rule}, got {kind}", family=self._name)
+        known = estimator.get_params()
+        check_names(self._name, known, params)
+        own: dict[str, object] = {}
+        for name in known:
+            if name.rpartition("__")[2] in {"random_state", "seed"}:
+                own[name] = seed
+            elif name.rpartition("__")[2] == "n_jobs":
+                owner = known.get(name.rpartition("__")[0], estimator)
+                # to scikit-learn, nothing is one thread; to others, all
+                if known[name] is not None or not type(owner).__module__.startswith("sklearn"):
+                    own[name] = 1
+        return estimator.set_params(**own, **params)
+
+
+class SklearnFlavor:
+    """Classifiers and regressors with scikit-learn's interface, of types that are trusted."""
+
+    name = "sklearn"
+    file = "model.skops"
+    libraries = ("scikit-learn", "scipy", "skops")
+
+    def __init__(self) -> None:
+        made = {
+            "hist_gradient_boosting": _hist_gradient_boosting,
+            "random_forest": _random_forest,
+            "logistic": _logistic,
+        }
+        self.families = {name: _Family(name, make) for name, make in made.items()}
+        """``logistic`` is a ridge regression where the task is a regression."""
+
+    def owns(self, estimator: Any) -> bool:
+        return any(kind.__module__.startswith("sklearn.") for kind in type(estimator).__mro__)
+
+    def describe(self, estimator: Any, columns: Sequence[str]) -> Description:
+        from sklearn.base import BaseEstimator, is_classifier, is_regressor
+        from sklearn.exceptions import NotFittedError
+        from sklearn.utils.validation import check_is_fitted
+
+        if not isinstance(estimator, BaseEstimator) or not (is_classifier(estimator) or is_regressor(estimator)):
+            raise DataError(f"an estimator must be a classifier or a regressor, got {type(estimator).__name__}")
+        try:
+            check_is_fitted(estimator)
+        except NotFittedError as error:
+            raise DataError("the estimator must be fitted") from error
+        classes: tuple[Any, ...] = ()
+        if is_classifier(estimator):
+            if not hasattr(estimator, "predict_proba"):
+                raise DataError(f"a classifier must have predict_proba, {type(estimator).__name__} has none")
+            if isinstance(estimator.classes_, list):
+                refuse_outputs(len(estimator.classes_))
+            classes = tuple(value.item() if hasattr(value, "item") else value for value in estimator.classes_)
+        names = getattr(estimator, "feature_names_in_", None)
+        inputs = inputs_of(None if names is None else list(names), getattr(estimator, "n_features_in_", None), columns)
+        task: Task = "classifier" if classes else "regressor"
+        return Description(task, inputs, classes, ("scikit-learn", "skops", *_within(estimator)))
+
+    def dump(self, estimator: Any) -> bytes:
+        import skops.io
+
+        content: bytes = skops.io.dumps(estimator)
+        untrusted = sorted(set(skops.io.get_untrusted_types(data=content)) - TRUSTED_TYPES)
+        if untrusted:
+            rule = "the estimator must hold trusted types only"
+            raise DataError(f"{rule}, got {untrusted}: export it to ONNX, perhaps", types=untrusted)
+        return canonical_skops(content)
+
+    def parse(self, content: bytes) -> Any:
+        import skops.io
+
+        untrusted = sorted(set(skops.io.get_untrusted_types(data=content)) - TRUSTED_TYPES)
+        if untrusted:
+            raise ModelLoadFailed(f"the file must hold trusted types only, got {untrusted}", types=untrusted)
+        return skops.io.loads(content, trusted=sorted(TRUSTED_TYPES))
+
+    def predictor(self, loaded: Any, description: Description, texts: Collection[str]) -> _Predictor:
+        return _Predictor(loaded, description.task, description.inputs, texts)
+
+    def answers(self, estimator: Any, task: Task, columns: Columns) -> Array:
+        import pandas as pd
+        from threadpoolctl import threadpool_limits
+
+        framed = hasattr(estimator, "feature_names_in_") or any(v.dtype.kind == "O" for v in columns.values())
+        inputs: Any = pd.DataFrame(dict(columns)) if framed else np.column_stack(list(columns.values()))
+        with threadpool_limits(limits=1):
+            return np.asarray(estimator.predict_proba(inputs) if task == "classifier" else estimator.predict(inputs))
+
+    def staged(
+        self, estimator: Any, inputs: Array, task: Task, points: Callable[[int], Sequence[int]]
+    ) -> list[tuple[int, Array]]:
+        staged = getattr(estimator, "staged_predict_proba" if task == "classifier" else "staged_predict", None)
+        if staged is None:
+            return []
+        everything = list(staged(inputs))
+        return [(rounds, everything[rounds - 1]) for rounds in points(len(everything))]
+
+    def save_for_mlflow(self, loaded: Any, description: Description, options: Mapping[str, Any]) -> None:  # noqa: ARG002
+        import mlflow.sklearn
+
+        types = sorted(TRUSTED_TYPES)
+        mlflow.sklearn.save_model(loaded, serialization_format="skops", skops_trusted_types=types, **options)
+
+
+def _within(estimator: Any) -> tuple[str, ...]:
+    inner = inner_estimator(estimator)
+    steps = [inner, *(step for _, step in getattr(inner, "steps", ()))]
+    return ("xgboost",) if any(type(step).__module__.startswith("xgboost") for step in steps) else ()
+
+
+def _scorer(estimator: Any, task: Task) -> Callable[[Any], Array]:
+    from sklearn.ensemble import (
+        ExtraTreesClassifier,
+        ExtraTreesRegressor,
+        RandomForestClassifier,
+        RandomForestRegressor,
+    )
+
+    calibrated = calibrated_scorer(estimator)
+    if calibrated is not None:
+        return calibrated
+    forests = (RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, ExtraTreesRegressor)
+    if type(estimator) in forests and estimator.n_outputs_ == 1 and not hasattr(estimator, "feature_names_in_"):
+        return _forest_scorer(estimator, task)
+    scorer: Callable[[Any], Array] = estimator.predict_proba if task == "classifier" else estimator.predict
+    return scorer
+
+
+def _forest_scorer(estimator: Any, task: Task) -> Callable[[Any], Array]:
+    """The mean over the trees, without the job scheduler that makes one row cost as much as ten thousand."""
+    trees = [member.tree_ for member in estimator.estimators_]
+
+    def score(matrix: Array) -> Array:
+        single = matrix.astype(np.float32)
+        total: Array = trees[0].predict(single)
+        for tree in trees[1:]:
+            total = total + tree.predict(single)
+        mean: Array = total / len(trees)
+        return mean if task == "classifier" else mean.reshape(len(matrix))
+
+    return score
+
+
+def _hist_gradient_boosting(params: dict[str, object], seed: int, task: LearningTask) -> Any:
+    from sklearn import ensemble
+
+    classifier = task.kind == "classifier"
+    cls = ensemble.HistGradientBoostingClassifier if classifier else ensemble.HistGradientBoostingRegressor
+    check_names("hist_gradient_boosting", cls().get_params(), params)
+    # its own early stopping would split at random, across time
+    return cls(**{"early_stopping": False, **params}, random_state=seed)
+
+
+def _random_forest(params: dict[str, object], seed: int, task: LearningTask) -> Any:
+    from sklearn import ensemble
+
+    cls = ensemble.RandomForestClassifier if task.kind == "classifier" else ensemble.RandomForestRegressor
+    check_names("random_forest", cls().get_params(), params)
+    return cls(**params, n_jobs=1, random_state=seed)
+
+
+def _logistic(params: dict[str, object], seed: int, task: LearningTask) -> Any:
+    from sklearn import linear_model
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    cls = linear_model.LogisticRegression if task.kind == "classifier" else linear_model.Ridge
+    check_names("logistic", cls().get_params(), params)
+    defaults = {"max_iter": 500} if task.kind == "classifier" else {}
+    model = cls(**{**defaults, **params}, random_state=seed)
+    return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler(), model)
+
+
+FLAVOR = SklearnFlavor()
