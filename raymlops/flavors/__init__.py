@@ -77,6 +77,8 @@ def parse(name: str, content: bytes) -> Any:
         ModelLoadFailed: They cannot be read, or hold what they must not hold.
     """
     flavor = flavor_named(name)
+    if not content:
+        raise ModelLoadFailed(f"the {name} file is empty")  # XGBoost would end the process
     try:
         return flavor.parse(content)
     except ModelLoadFailed:

@@ -79,8 +79,8 @@ class _Family:
         if stops_early and watched is None:
             raise ConfigError(f"{_EARLY} needs validation rows, got none")
         watcher = None if report is None or watched is None else _Watcher(report)
-        if stops_early or watcher is not None:
-            given |= {"eval_set": [watched]}
+        if watched is not None and (stops_early or watcher is not None):
+            given |= {"eval_X": watched[0], "eval_y": watched[1]}
         if watcher is not None:
             given |= {"callbacks": [watcher]}
         estimator.fit(inputs, labels, **given)
@@ -137,7 +137,8 @@ class LightgbmFlavor:
         import pandas as pd
 
         texts = {name: "category" for name, values in columns.items() if values.dtype.kind == "O"}
-        inputs: Any = pd.DataFrame(dict(columns)).astype(texts) if texts else np.column_stack(list(columns.values()))
+        framed = bool(texts) or not _is_bare(_booster(estimator))
+        inputs: Any = pd.DataFrame(dict(columns)).astype(texts) if framed else np.column_stack(list(columns.values()))
         if not hasattr(estimator, "booster_") or task == "regressor":
             return np.asarray(estimator.predict(inputs, num_threads=1))
         return np.asarray(estimator.predict_proba(inputs, num_threads=1))
@@ -186,9 +187,15 @@ def _booster(estimator: Any) -> Any:
     return estimator.booster_
 
 
+def _is_bare(booster: Any) -> bool:
+    """Whether it was fitted on a matrix, whose columns have no names."""
+    names = booster.feature_name()
+    return bool(names == [f"Column_{place}" for place in range(len(names))])
+
+
 def _inputs(booster: Any, columns: Sequence[str]) -> tuple[str, ...]:
     names = list(booster.feature_name())
-    if names == [f"Column_{place}" for place in range(len(names))]:  # it was fitted on a bare matrix
+    if _is_bare(booster):
         return inputs_of(None, len(names), columns)
     written = {column.replace(" ", "_"): column for column in columns}  # as LightGBM keeps names
     return inputs_of([written.get(name, name) for name in names], None, columns)

@@ -79,8 +79,8 @@ def save_model(directory: Path, estimator: Any, *, example: pa.Table) -> ModelMa
     )
     content = flavor.dump(estimator)
     columns = columns_of(example, signature)
-    scores = check_scores(flavor.answers(estimator, signature.task, columns), signature.task, len(signature.classes))
     model = _model(parse(flavor.name, content), flavor.name, signature, columns)
+    scores = check_scores(flavor.answers(estimator, signature.task, columns), signature.task, len(signature.classes))
     try:
         expected = answer_example(model, columns)
     except DeploymentError as error:

@@ -9,9 +9,11 @@ import pyarrow as pa
 import pytest
 
 from raymlops.errors import DataError, ModelLoadFailed, SchemaMismatch
+from raymlops.flavors import flavor_named
+from raymlops.flavors.protocol import Description
 from raymlops.records.models import ColumnSpec, ModelManifest, Signature
 from raymlops.records.record import sha256_of
-from raymlops.serving.models.model import BrokenModel, Model, SklearnModel, columns_of
+from raymlops.serving.models.model import BrokenModel, Model, ServedModel, columns_of
 from raymlops.serving.models.model_files import load_model
 
 
@@ -34,12 +36,18 @@ def test_numbers_beyond_32_bits_are_refused(model: Model, columns: dict[str, Any
         model.predict(columns)
 
 
+def _sklearn(estimator: Any, signature: Signature) -> Model:
+    names = tuple(column.name for column in signature.inputs)
+    description = Description(signature.task, names, signature.classes, ())
+    return ServedModel(flavor_named("sklearn").predictor(estimator, description, ()), signature)
+
+
 @pytest.mark.parametrize("value", [np.inf, 1e300])
 def test_all_flavors_refuse_the_same_numbers(value: float) -> None:
     from sklearn.linear_model import LinearRegression
 
     signature = Signature(task="regressor", inputs=(ColumnSpec(name="a", dtype="FP64"),))
-    model = SklearnModel(LinearRegression().fit([[0.0], [1.0]], [0.0, 2.0]), signature)
+    model = _sklearn(LinearRegression().fit([[0.0], [1.0]], [0.0, 2.0]), signature)
     assert model.predict({"a": np.array([2.0])})["value"].tolist() == pytest.approx([4.0])
     with pytest.raises(DataError, match="must be finite"):
         model.predict({"a": np.array([value])})
@@ -77,11 +85,11 @@ def test_importances_of_scikit_learn() -> None:
     inputs = np.random.default_rng(0).normal(size=(60, 2))
     target = 3 * inputs[:, 0]
     for estimator in (make_pipeline(StandardScaler(), LinearRegression()), RandomForestRegressor(3, random_state=0)):
-        importances = SklearnModel(estimator.fit(inputs, target), signature).importances()
+        importances = _sklearn(estimator.fit(inputs, target), signature).importances()
         assert importances["a"] > 0.9
         assert sum(importances.values()) == pytest.approx(1)
     unknowing = HistGradientBoostingRegressor(max_iter=2).fit(inputs, target)
-    assert SklearnModel(unknowing, signature).importances() == {}
+    assert _sklearn(unknowing, signature).importances() == {}
 
 
 def test_threads_may_predict_at_once(model: Model, columns: dict[str, Any]) -> None:

@@ -234,11 +234,11 @@ def test_the_bytes_that_were_verified_are_the_bytes_that_are_parsed(
     parsed: list[bytes] = []
     parse = model_files.parse
 
-    def swap(content: bytes, flavor: Any) -> Any:
+    def swap(flavor: str, content: bytes) -> Any:
         for name in manifests[1].files:
             (saved / name).write_bytes(b"somebody else's")
         parsed.append(content)
-        return parse(content, flavor)
+        return parse(flavor, content)
 
     monkeypatch.setattr(model_files, "parse", swap)
     load_model(saved, manifests[1], sha256_of(manifests[1]))
@@ -304,16 +304,17 @@ def test_a_model_that_answers_otherwise_than_when_it_was_packaged_is_refused(
 
 def test_an_untrusted_type_is_refused_on_both_sides(tmp_path: Path) -> None:
     import skops.io
-    from raymlops.serving.models.estimators import parse
     from sklearn.linear_model import LinearRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer
+
+    from raymlops.flavors import parse
 
     estimator = make_pipeline(FunctionTransformer(_untrusted), LinearRegression()).fit(INPUTS, VALUES)
     with pytest.raises(DataError, match=r"trusted types only, got .*_untrusted"):
         save_model(tmp_path / "m", estimator, example=EXAMPLE)
     with pytest.raises(ModelLoadFailed, match=r"trusted types only, got .*_untrusted"):
-        parse(skops.io.dumps(estimator), "sklearn")
+        parse("sklearn", skops.io.dumps(estimator))
 
 
 def _untrusted(values: Any) -> Any:
@@ -443,7 +444,7 @@ def _unserved() -> Iterator[tuple[str, Any]]:
     ranker = xgboost.XGBRanker(n_estimators=1, n_jobs=1).fit(filled, CLASSES, qid=np.zeros(300))
     yield "must be fitted", LinearRegression()
     yield "estimator must be fitted", xgboost.XGBClassifier()
-    yield "must be a classifier or regressor", KMeans(n_clusters=2)
+    yield "must be a classifier or a regressor", KMeans(n_clusters=2)
     yield "got str", "a model"
     yield "predict_proba", LinearSVC().fit(filled, CLASSES)
     yield "missing must be NaN", xgboost.XGBClassifier(n_estimators=1, missing=-1, n_jobs=1).fit(filled, CLASSES)

@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from raymlops.serving.models.calibrated import calibrated_scorer
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from xgboost import XGBClassifier
+
+from raymlops.flavors.calibrated import calibrated_scorer
 
 RNG = np.random.default_rng(3)
 INPUTS = RNG.normal(size=(900, 4))

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import xgboost
-from raymlops.serving.models.dense_booster import DenseBooster
 
 from raymlops.errors import DeploymentError
+from raymlops.flavors.dense_booster import DenseBooster
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(200, 4))

@@ -14,8 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import skops.io
-from raymlops.serving.models.canonical_skops import canonical_skops
-from raymlops.serving.models.estimators import dump, parse
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -24,11 +22,15 @@ from sklearn.preprocessing import StandardScaler
 from xgboost import XGBClassifier
 
 from raymlops.clock import ManualClock
+from raymlops.flavors import flavor_named, parse
+from raymlops.flavors.canonical_skops import canonical_skops
 from raymlops.metadata import MetadataService
 from raymlops.records.record import sha256_of
 from raymlops.runtime.jobs.operators import ModelOperator
 from raymlops.serving.models.model_files import load_model, save_model
 from raymlops.testing.metadata_examples import EPOCH
+
+SKLEARN = flavor_named("sklearn")
 
 X = np.random.default_rng(0).normal(size=(200, 3))
 Y = (X[:, 0] > 0).astype(int)
@@ -48,21 +50,21 @@ def _fitted(name: str) -> Any:
 
 def digest_of(name: str) -> str:
     """Digest of the file of an estimator that is fitted anew."""
-    return hashlib.sha256(dump(_fitted(name), "sklearn")[1]).hexdigest()
+    return hashlib.sha256(SKLEARN.dump(_fitted(name))).hexdigest()
 
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_equal_estimators_are_equal_bytes(name: str) -> None:
     held = [_fitted(name), _fitted(name)]  # both at once, so that they are at other addresses
-    first, second = (dump(each, "sklearn")[1] for each in held)
+    first, second = (SKLEARN.dump(each) for each in held)
     assert first == second
-    before, after = held[0].predict_proba(X), parse(first, "sklearn").predict_proba(X)
+    before, after = held[0].predict_proba(X), parse("sklearn", first).predict_proba(X)
     np.testing.assert_array_equal(before, after)
 
 
 def test_equal_estimators_are_equal_bytes_in_another_process() -> None:
-    code = "import tests.unit.serving.models.test_canonical_skops as t; print(*map(t.digest_of, t.MAKERS))"
-    root = Path(__file__).parents[4]
+    code = "import tests.unit.flavors.test_canonical_skops as t; print(*map(t.digest_of, t.MAKERS))"
+    root = Path(__file__).parents[3]
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120, check=True
     )
@@ -70,7 +72,7 @@ def test_equal_estimators_are_equal_bytes_in_another_process() -> None:
 
 
 def test_other_estimators_are_other_bytes() -> None:
-    assert dump(LogisticRegression(C=1.0).fit(X, Y), "sklearn") != dump(LogisticRegression(C=2.0).fit(X, Y), "sklearn")
+    assert SKLEARN.dump(LogisticRegression(C=1.0).fit(X, Y)) != SKLEARN.dump(LogisticRegression(C=2.0).fit(X, Y))
 
 
 def test_what_is_shared_stays_shared() -> None:

@@ -1,0 +1,308 @@
+"""The flavor Protocol on XGBoost, LightGBM, scikit-learn and ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from raymlops.errors import DataError, SchemaMismatch
+from raymlops.flavors import flavor_named, flavor_of
+from raymlops.flavors.protocol import Flavor
+from raymlops.serving.models.model_files import save_model
+from raymlops.testing.flavors import FamilyContract, FlavorCase, FlavorContract
+
+DRAW = np.random.default_rng(4)
+NUMBERS = DRAW.normal(size=(300, 3))
+CLASSES = (NUMBERS[:, 0] > 0).astype(int)
+SEVERAL = CLASSES + (NUMBERS[:, 1] > 0.5)
+VALUES = NUMBERS[:, 0] * 3 + np.abs(NUMBERS[:, 1])
+PLACES = DRAW.choice(["ord", "jfk", "lax"], 300)
+
+
+def rows_of(numbers: Any, **texts: Any) -> pa.Table:
+    columns = {name: pa.array(numbers[:, place], from_pandas=True) for place, name in enumerate("abc")}
+    return pa.table({**columns, **{name: pa.array(values, pa.string()) for name, values in texts.items()}})
+
+
+def with_missing() -> Any:
+    numbers = NUMBERS[:30].copy()
+    numbers[::4, 1] = np.nan
+    return numbers
+
+
+def frame_of(categories: bool) -> pd.DataFrame:
+    frame = pd.DataFrame(NUMBERS, columns=list("abc")).assign(place=PLACES)
+    return frame.astype({"place": "category"}) if categories else frame
+
+
+TEXTS = [None, "unknown", *PLACES[2:30]]
+
+
+class TestXgboost(FlavorContract, FamilyContract):
+    @pytest.fixture
+    def flavor(self) -> Flavor:
+        return flavor_named("xgboost")
+
+    @pytest.fixture
+    def family(self) -> str:
+        return "xgboost"
+
+    @pytest.fixture
+    def unfit(self) -> Any:
+        import xgboost
+
+        return xgboost.XGBClassifier()
+
+    @pytest.fixture(params=["two classes", "several classes", "regressor", "booster"])
+    def case(self, request: pytest.FixtureRequest) -> FlavorCase:
+        import xgboost
+
+        rows, asked = rows_of(with_missing()), with_missing()
+        options = {"n_estimators": 8, "max_depth": 3, "n_jobs": 1}
+        if request.param == "booster":
+            trained = xgboost.train({"objective": "binary:logistic"}, xgboost.DMatrix(NUMBERS, CLASSES), 5)
+            return FlavorCase(trained, rows, trained.predict(xgboost.DMatrix(asked)), (0, 1))
+        if request.param == "regressor":
+            regressor = xgboost.XGBRegressor(**options).fit(NUMBERS, VALUES)
+            return FlavorCase(regressor, rows, regressor.predict(asked))
+        labels = CLASSES if request.param == "two classes" else SEVERAL
+        classifier = xgboost.XGBClassifier(**options).fit(NUMBERS, labels)
+        return FlavorCase(classifier, rows, classifier.predict_proba(asked), tuple(range(labels.max() + 1)))
+
+
+class TestLightgbm(FlavorContract, FamilyContract):
+    @pytest.fixture(autouse=True)
+    def _installed(self) -> None:
+        pytest.importorskip("lightgbm")
+
+    @pytest.fixture
+    def flavor(self) -> Flavor:
+        return flavor_named("lightgbm")
+
+    @pytest.fixture
+    def family(self) -> str:
+        return "lightgbm"
+
+    @pytest.fixture
+    def unfit(self) -> Any:
+        import lightgbm
+
+        return lightgbm.LGBMClassifier()
+
+    @pytest.fixture(params=["two classes", "named classes", "several classes", "regressor", "booster", "categories"])
+    def case(self, request: pytest.FixtureRequest) -> FlavorCase:
+        import lightgbm
+
+        rows, asked = rows_of(with_missing()), with_missing()
+        options = {"n_estimators": 8, "min_child_samples": 3, "n_jobs": 1, "verbosity": -1}
+        if request.param == "booster":
+            data = lightgbm.Dataset(NUMBERS, VALUES)
+            trained = lightgbm.train({"objective": "regression_l1", "verbosity": -1}, data, 5)
+            return FlavorCase(trained, rows, trained.predict(asked))
+        if request.param == "regressor":
+            regressor = lightgbm.LGBMRegressor(**options).fit(NUMBERS, VALUES)
+            return FlavorCase(regressor, rows, regressor.predict(asked))
+        if request.param == "categories":
+            labels = CLASSES ^ (PLACES == "jfk")
+            chosen = lightgbm.LGBMClassifier(**options).fit(frame_of(categories=True), labels)
+            frame = pd.DataFrame(asked, columns=list("abc")).assign(place=pd.Categorical(TEXTS))
+            return FlavorCase(chosen, rows_of(asked, place=TEXTS), chosen.predict_proba(frame), (0, 1))
+        labels = {"two classes": CLASSES, "named classes": np.array(["late", "on time"])[CLASSES]}.get(
+            request.param, SEVERAL
+        )
+        classifier = lightgbm.LGBMClassifier(**options).fit(NUMBERS, labels)
+        return FlavorCase(classifier, rows, classifier.predict_proba(asked), tuple(np.unique(labels).tolist()))
+
+    def test_categories_of_numbers_are_refused(self, tmp_path: Path) -> None:
+        import lightgbm
+
+        frame = pd.DataFrame(NUMBERS, columns=list("abc")).assign(place=pd.Categorical(DRAW.choice([7, 8, 9], 300)))
+        fitted = lightgbm.LGBMClassifier(n_estimators=3, verbosity=-1).fit(frame, CLASSES)
+        example = rows_of(NUMBERS[:20]).append_column("place", pa.array(DRAW.choice([7, 8, 9], 20)))
+        with pytest.raises(SchemaMismatch, match="categorical"):
+            save_model(tmp_path / "m", fitted, example=example)
+
+    def test_objectives_that_answer_neither_probabilities_nor_values_are_refused(self, flavor: Flavor) -> None:
+        import lightgbm
+
+        ranker = lightgbm.LGBMRanker(n_estimators=2, verbosity=-1).fit(NUMBERS, CLASSES, group=[300])
+        with pytest.raises(DataError, match="objective"):
+            flavor.describe(ranker, list("abc"))
+
+    def test_it_is_packaged_up_to_its_best_round(self, flavor: Flavor) -> None:
+        import lightgbm
+
+        noise = DRAW.integers(0, 2, 300)
+        fitted = lightgbm.LGBMClassifier(n_estimators=60, learning_rate=0.9, early_stopping_rounds=3, verbosity=-1)
+        fitted.fit(NUMBERS[:200], noise[:200], eval_X=NUMBERS[200:], eval_y=noise[200:])
+        assert 0 < fitted.best_iteration_ < 60
+        loaded = flavor.parse(flavor.dump(fitted))
+        assert loaded.num_trees() == fitted.best_iteration_
+        np.testing.assert_allclose(loaded.predict(NUMBERS), fitted.predict_proba(NUMBERS)[:, 1])
+
+
+class TestSklearn(FlavorContract, FamilyContract):
+    @pytest.fixture
+    def flavor(self) -> Flavor:
+        return flavor_named("sklearn")
+
+    @pytest.fixture(params=["hist_gradient_boosting", "random_forest", "logistic"])
+    def family(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+    @pytest.fixture
+    def unfit(self) -> Any:
+        from sklearn.linear_model import LinearRegression
+
+        return LinearRegression()
+
+    @pytest.fixture(params=["named classes", "regressor", "frame"])
+    def case(self, request: pytest.FixtureRequest) -> FlavorCase:
+        from sklearn.compose import make_column_transformer
+        from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import OneHotEncoder
+
+        rows, asked = rows_of(with_missing()), with_missing()
+        if request.param == "regressor":
+            forest = RandomForestRegressor(n_estimators=5, random_state=0).fit(NUMBERS, VALUES)
+            return FlavorCase(forest, rows, forest.predict(asked))
+        if request.param == "named classes":
+            labels = np.array(["late", "on time"])[CLASSES]
+            boosted = HistGradientBoostingClassifier(max_iter=5).fit(NUMBERS, labels)
+            return FlavorCase(boosted, rows, boosted.predict_proba(asked), ("late", "on time"))
+        encoder = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["place"]), remainder="passthrough")
+        pipeline = make_pipeline(encoder, LogisticRegression()).fit(frame_of(categories=False), CLASSES)
+        texts = ["unknown", *TEXTS[1:]]
+        frame = pd.DataFrame(NUMBERS[:30], columns=list("abc")).assign(place=texts)
+        return FlavorCase(pipeline, rows_of(NUMBERS[:30], place=texts), pipeline.predict_proba(frame), (0, 1))
+
+
+class TestOnnx(FlavorContract):
+    @pytest.fixture(autouse=True)
+    def _installed(self) -> None:
+        for module in ("onnx", "onnxruntime", "skl2onnx"):
+            pytest.importorskip(module)
+
+    @pytest.fixture
+    def flavor(self) -> Flavor:
+        return flavor_named("onnx")
+
+    @pytest.fixture
+    def unfit(self, tmp_path: Path) -> Any:
+        path = tmp_path / "cut.onnx"
+        path.write_bytes(b"\x08\x0a\x12")
+        return path
+
+    @pytest.fixture(params=["mappings", "tensors", "regressor", "columns", "sigmoid"])
+    def case(self, request: pytest.FixtureRequest, tmp_path: Path) -> FlavorCase:
+        from skl2onnx import to_onnx
+        from sklearn.ensemble import GradientBoostingClassifier
+        from sklearn.linear_model import LinearRegression, LogisticRegression
+
+        numbers = NUMBERS[:30].astype(np.float32)
+        rows, first = rows_of(numbers.astype(np.float64)), numbers[:1]
+        path = tmp_path / "given.onnx"
+        if request.param == "columns":
+            model, answers = _of_columns(numbers)
+            path.write_bytes(model)
+            return FlavorCase(
+                path, rows_of(numbers.astype(np.float64), place=PLACES[:30]), answers, ("late", "on time")
+            )
+        if request.param == "regressor":
+            line = LinearRegression().fit(NUMBERS, VALUES)
+            path.write_bytes(to_onnx(line, first).SerializeToString())
+            return FlavorCase(path, rows, line.predict(numbers))
+        if request.param == "sigmoid":
+            path.write_bytes(_sigmoid().SerializeToString())
+            return FlavorCase(path, rows, 1 / (1 + np.exp(-numbers.sum(axis=1))), ("no", "yes"))
+        if request.param == "mappings":
+            named = LogisticRegression().fit(NUMBERS, np.array(["late", "on time"])[CLASSES])
+            return FlavorCase(to_onnx(named, first), rows, named.predict_proba(numbers), ("late", "on time"))
+        boosted = GradientBoostingClassifier(n_estimators=5).fit(NUMBERS, SEVERAL)
+        content = to_onnx(boosted, first, options={"zipmap": False}).SerializeToString()
+        return FlavorCase(content, rows, boosted.predict_proba(numbers), (0, 1, 2))
+
+    def test_weights_in_other_files_are_refused(self, flavor: Flavor) -> None:
+        import onnx
+
+        model = _sigmoid()
+        weights = model.graph.initializer.add(name="elsewhere", data_type=onnx.TensorProto.FLOAT, dims=[1])
+        weights.data_location = onnx.TensorProto.EXTERNAL
+        weights.external_data.add(key="location", value="/etc/passwd")
+        with pytest.raises(DataError, match=r"elsewhere.* other files"):
+            flavor.describe(model, list("abc"))
+
+    def test_nodes_that_the_runtime_does_not_know_are_refused(self, flavor: Flavor) -> None:
+        import onnx
+
+        model = _sigmoid()
+        model.graph.node[-1].domain = "somebody.elses"
+        model.opset_import.append(onnx.helper.make_opsetid("somebody.elses", 1))
+        with pytest.raises(DataError, match="cannot be run"):
+            flavor.describe(model, list("abc"))
+
+    def test_logits_are_no_probabilities(self, tmp_path: Path) -> None:
+        model = _sigmoid(last="Identity", classes=2)
+        with pytest.raises(DataError, match="sum to 1"):
+            save_model(tmp_path / "m", model, example=rows_of(NUMBERS[:20]))
+
+    def test_a_whole_number_is_never_cut(self, flavor: Flavor) -> None:
+        import onnx
+        from onnx import TensorProto, helper
+
+        given = helper.make_tensor_value_info("a", TensorProto.INT64, ["N"])
+        out = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N"])
+        node = helper.make_node("Cast", ["a"], ["y"], to=TensorProto.FLOAT)
+        graph = helper.make_graph([node], "g", [given], [out])
+        model = helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+        predictor = flavor.predictor(flavor.parse(model.SerializeToString()), flavor.describe(model, ["a"]), ())
+        assert predictor.score({"a": np.array([3.0])}).tolist() == [3.0]
+        for value in (1.5, np.nan, 1e300):
+            with pytest.raises(ValueError, match="whole"):
+                predictor.score({"a": np.array([value])})
+
+
+def _of_columns(numbers: Any) -> tuple[bytes, Any]:
+    """A pipeline on a frame, whose graph has an input for each column."""
+    from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+    from sklearn.compose import make_column_transformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    encoder = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["place"]), remainder="passthrough")
+    labels = np.array(["late", "on time"])[CLASSES]
+    pipeline = make_pipeline(encoder, LogisticRegression()).fit(frame_of(categories=False), labels)
+    types = [*((name, FloatTensorType([None, 1])) for name in "abc"), ("place", StringTensorType([None, 1]))]
+    frame = pd.DataFrame(numbers, columns=list("abc")).assign(place=PLACES[:30])
+    return to_onnx(pipeline, initial_types=types).SerializeToString(), pipeline.predict_proba(frame)
+
+
+def _sigmoid(last: str = "Sigmoid", classes: int = 1) -> Any:
+    """What a network of another library looks like: one matrix in, one out, and what it means in the metadata."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = numpy_helper.from_array(np.ones((3, classes), np.float32), "weights")
+    nodes = [helper.make_node("MatMul", ["x", "weights"], ["z"]), helper.make_node(last, ["z"], ["y"])]
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", classes])
+    graph = helper.make_graph(nodes, "network", [given], [out], [weights])
+    model = helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    if classes == 1:
+        helper.set_model_props(model, {"raymlops.task": "classifier", "raymlops.classes": '["no", "yes"]'})
+    return model
+
+
+def test_what_is_no_model_is_of_no_flavor() -> None:
+    for thing in ({}, "xgboost", None, [1.0]):
+        with pytest.raises(DataError, match="an estimator must be one of"):
+            flavor_of(thing)
