@@ -176,10 +176,10 @@ class ServedModel:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                check_outputs(self.predict(row), 1)
-            except (ValueError, TypeError, NotFinite):
+                outputs = self.predict(row)
+            except (ValueError, TypeError):
                 return False
-        return True
+        return bool(np.isfinite(outputs["value"] if "value" in outputs else outputs["probability"]).all())
 
 
 class BrokenModel:

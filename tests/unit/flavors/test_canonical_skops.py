@@ -111,7 +111,7 @@ def test_the_same_estimator_registered_again_is_the_same_version(tmp_path: Path)
 def test_a_file_from_before_keeps_its_digest_and_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     example = pa.table({name: X[:, place] for place, name in enumerate("abc")})
     with monkeypatch.context() as patch:
-        patch.setattr("raymlops.serving.models.estimators.canonical_skops", lambda content: content)
+        patch.setattr("raymlops.flavors.sklearn.canonical_skops", lambda content: content)
         manifest = save_model(tmp_path / "old", _fitted("forest"), example=example)
     assert load_model(tmp_path / "old", manifest, sha256_of(manifest)).predict(
         {name: X[:, place] for place, name in enumerate("abc")}
