@@ -63,7 +63,7 @@ def connect(
         UnavailableError: The cluster does not answer, or did not come up in time.
     """
     settings = config if isinstance(config, PlatformConfig) else load_config(config)
-    from raymlops.runtime.cluster.session import open_session
+    from raymlops.runtime.session import open_session
 
     session = open_session(settings, address, start=start, tell=tell or _log_start)
     from raymlops.runtime.services import Services

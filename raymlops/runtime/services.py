@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from raymlops.metadata import Metadata
     from raymlops.monitoring import MonitorService
     from raymlops.runtime.actors.controller_actor import ControllerService
-    from raymlops.runtime.cluster.by_hand import ByHand
-    from raymlops.runtime.cluster.session import Session
+    from raymlops.runtime.by_hand import ByHand
     from raymlops.runtime.explain.feature_catalog import FeatureCatalog
     from raymlops.runtime.explain.lineage import Lineages
     from raymlops.runtime.jobs.batch import BatchOperator
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from raymlops.runtime.jobs.streamed_training import StreamedTraining
     from raymlops.runtime.nodes.ingestion import Ingestion
     from raymlops.runtime.serve.endpoint_client import EndpointClient
+    from raymlops.runtime.session import Session
 
 __all__ = ["Services"]
 
@@ -105,7 +105,7 @@ class Services(_MadeOnce):
     @property
     def by_hand(self) -> ByHand:
         """Does what people ask for, recorded first."""
-        from raymlops.runtime.cluster.by_hand import ByHand
+        from raymlops.runtime.by_hand import ByHand
 
         return self._once("by_hand", lambda: ByHand(self.config, self.metadata, self.store, self.clock))
 

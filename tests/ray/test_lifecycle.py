@@ -75,7 +75,7 @@ def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 def test_another_ray_version_is_refused_in_one_line(tmp_path: Path) -> None:
     from raymlops.errors import ConfigError
-    from raymlops.runtime.cluster.session import open_session
+    from raymlops.runtime.session import open_session
 
     stand_in = subprocess.Popen(
         [sys.executable, "-c", "input()", "/raylet"], stdin=subprocess.PIPE, start_new_session=True

@@ -28,7 +28,7 @@ from raymlops.records.features import ApplyReport, VacuumReport
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.record import sha256_of
 from raymlops.records.runs import RunStatus
-from raymlops.runtime.cluster.by_hand import ByHand
+from raymlops.runtime.by_hand import ByHand
 from raymlops.runtime.cluster.people import acting_user, record_once
 from raymlops.runtime.jobs.operators import DeliveryOperator, ModelOperator, RunOperator
 from raymlops.testing.metadata_examples import EPOCH, example_bundle, example_run
