@@ -38,7 +38,8 @@ class EndpointView:
         self._source = source
         self._time_s = time_s
         self._told: dict[str, EndpointStatus] = {}
-        self._told_at_s = float("-inf")
+        self._told_at_s = self._asked_at_s = float("-inf")
+        self._failure = ""
         self._lock = asyncio.Lock()
 
     async def statuses(self) -> Mapping[str, EndpointStatus]:
@@ -48,14 +49,16 @@ class EndpointView:
             UnavailableError: Nobody has looked for too long.
         """
         async with self._lock:
-            if self._time_s() - self._told_at_s > _FRESH_S:
+            if self._time_s() - self._asked_at_s > _FRESH_S:
                 try:
                     async with asyncio.timeout(_DEADLINE_S):
                         told = await self._source.statuses()
-                except (RaymlopsError, TimeoutError) as error:
-                    if self._time_s() - self._told_at_s > _KEEP_S:
-                        raise UnavailableError(f"whether endpoints answer is not known: {error}") from error
-                else:
                     self._told = {status.model: status for status in told}
                     self._told_at_s = self._time_s()
+                except (RaymlopsError, TimeoutError) as error:
+                    self._failure = str(error) or f"no answer within {_DEADLINE_S:g} s"
+                # also where it failed: those who wait for the lock do not each wait for a failure of their own
+                self._asked_at_s = self._time_s()
+            if self._time_s() - self._told_at_s > _KEEP_S:
+                raise UnavailableError(f"whether endpoints answer is not known: {self._failure}")
             return self._told

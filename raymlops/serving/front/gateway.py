@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Protocol
 
 import orjson
@@ -28,6 +29,9 @@ _MODELS = "/v2/models"
 _INDEX = "/v2/repository/index"
 _READY_WITHIN_S = 2.0
 """So long an endpoint may take to say whether it is ready, before the index says that it does not answer."""
+
+_REASON_WITHIN_S = 1.0
+"""A caller of a model that is not up is not kept waiting for why, while the platform starts and its actors are busy."""
 
 _Route = Callable[[HttpRequest], Awaitable[HttpReply]]
 
@@ -194,11 +198,11 @@ class Gateway:
 
     async def _refuse_model(self, model: str) -> None:
         """A request for a model that comes here has found no endpoint."""
-        if model not in await self._plans.served_plans():
-            raise DeploymentNotFound.of(model)
-        try:
-            status = None if self._view is None else (await self._view.statuses()).get(model)
-        except UnavailableError:
-            status = None  # that it is not up is known without
+        status = None
+        with suppress(TimeoutError, UnavailableError):  # that it is not up is known without
+            async with asyncio.timeout(_REASON_WITHIN_S):
+                if model not in await self._plans.served_plans():
+                    raise DeploymentNotFound.of(model)
+                status = None if self._view is None else (await self._view.statuses()).get(model)
         reason = f": {status.reason}" if status is not None and status.reason else ""
         raise UnavailableError(f"the endpoint of model {model!r} is not up yet{reason}")
