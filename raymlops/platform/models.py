@@ -52,7 +52,7 @@ class Models(Subject):
 
         Args:
             name: The model.
-            estimator: A scikit-learn estimator or pipeline, or an XGBoost model.
+            estimator: A fitted model of XGBoost, LightGBM or scikit-learn, or the path of an ``.onnx`` file.
             example: Some rows of the model's input columns; gives the signature.
             metrics: What is known of its quality.
             training_set: What it was fitted on; gives the lineage and the drift reference.

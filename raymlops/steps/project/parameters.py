@@ -70,7 +70,7 @@ class TrainingParameters(_Parameters):
     search_budget_s: float | None = Field(None, gt=0.0)
     """No trial starts after so many seconds; the first always does."""
     halving: HalvingRule | None = None
-    """Give up trials of ``xgboost`` early that are behind the others, see ``experiments.halving``."""
+    """Give up trials of ``xgboost`` and ``lightgbm`` early that are behind the others, see ``experiments.halving``."""
     skip_unchanged: bool = True
     """Train nothing where data, code, libraries and parameters are those that the champion came from."""
     search: dict[str, dict[str, Any]] = {

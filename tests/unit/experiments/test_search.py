@@ -141,10 +141,11 @@ def test_no_trial_starts_after_the_budget_but_the_first_always_does(rows: pa.Tab
     assert Budgeted(Drawn(SPACE.sample(0, 8)), 1e-9).ask() is not None
 
 
-def test_trials_that_are_behind_are_given_up(rows: pa.Table, task: LearningTask) -> None:
+@pytest.mark.parametrize("family", ["xgboost", "lightgbm"])
+def test_trials_that_are_behind_are_given_up(family: str, rows: pa.Table, task: LearningTask) -> None:
     rates = [0.3, 0.001, 0.2, 0.002, 0.25]
     specs = [
-        TrialSpec(number=n, family="xgboost", params={"n_estimators": 40, "learning_rate": rate, "max_depth": 3})
+        TrialSpec(number=n, family=family, params={"n_estimators": 40, "learning_rate": rate, "max_depth": 3})
         for n, rate in enumerate(rates)
     ]
     results = _run(Drawn(specs), rows, task, halving=HalvingRule(grace_rounds=5, factor=2))

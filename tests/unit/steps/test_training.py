@@ -223,6 +223,7 @@ def test_values_that_moved_are_recorded_and_do_not_stop_the_run(
 
 
 EVERY_FAMILY = {
+    "lightgbm": {"n_estimators": 40, "num_leaves": 8, "learning_rate": 0.2},
     "xgboost": {"n_estimators": 40, "max_depth": 3, "learning_rate": 0.2},
     "hist_gradient_boosting": {"max_iter": 40},
     "random_forest": {"n_estimators": 20, "min_samples_leaf": 5},
@@ -234,6 +235,7 @@ EVERY_FAMILY = {
     ("spine", "task", "metric", "family"),
     [
         ("grades", "classifier", "log_loss", "xgboost"),
+        ("grades", "classifier", "log_loss", "lightgbm"),
         ("minutes", "regressor", "rmse", "random_forest"),
     ],
 )
