@@ -11,6 +11,7 @@ from raymlops.platform.subject import Subject
 from raymlops.records.bundles import BundleManifest, Deployment
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.runs import Run, RunStatus
+from raymlops.runtime.cluster.people import acting_user
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -97,11 +98,11 @@ class Control(Subject):
 
     def pause(self, model: str | None = None, *, reason: str = "on demand") -> LedgerEntry:
         """Decide nothing more about a model, or about all, until resumed."""
-        return self._services.controller.pause(model, reason=reason)
+        return self._services.controller.pause(model, reason=reason, by=acting_user())
 
     def resume(self, model: str | None = None, *, reason: str = "on demand") -> LedgerEntry:
         """Decide again."""
-        return self._services.controller.resume(model, reason=reason)
+        return self._services.controller.resume(model, reason=reason, by=acting_user())
 
     def backtest(self, model: str) -> list[Backtested]:
         """When the configured policy would have retrained, over the stored windows."""

@@ -146,23 +146,23 @@ class Controller:
         )
         return explain(model, history, at or self._clock.now(), self._config, label_delay=self._label_delay)
 
-    def pause(self, model: str | None = None, *, reason: str) -> LedgerEntry:
+    def pause(self, model: str | None = None, *, reason: str, by: str = "") -> LedgerEntry:
         """Stop deciding about ``model``, or about all. What was recorded before is still carried out.
 
         Pausing what is paused changes nothing.
         """
-        return self._switch(Pause, model, reason)
+        return self._switch(Pause, model, reason, by)
 
-    def resume(self, model: str | None = None, *, reason: str) -> LedgerEntry:
+    def resume(self, model: str | None = None, *, reason: str, by: str = "") -> LedgerEntry:
         """Decide again. A model stays paused while all are."""
-        return self._switch(Resume, model, reason)
+        return self._switch(Resume, model, reason, by)
 
-    def _switch(self, kind: type[Pause], model: str | None, reason: str) -> LedgerEntry:
+    def _switch(self, kind: type[Pause], model: str | None, reason: str, by: str) -> LedgerEntry:
         subject = model or ALL_MODELS
         switches = [entry for entry in self._ledger.entries(subject) if isinstance(decision_of(entry), Pause)]
         if switches and switches[-1].action == kind.action:
             return switches[-1]
-        return self._record(kind(model=subject, at=self._clock.now(), reason=reason, count=len(switches)))
+        return self._record(kind(model=subject, at=self._clock.now(), reason=reason, count=len(switches), by=by))
 
     def _prepare(self, model: str) -> None:
         """Called at the start of every turn; what it raises is shown once the rest of the turn is over."""

@@ -167,6 +167,8 @@ class Pause(Decision):
     action: ClassVar[str] = "pause"
     count: int
     """How often the model was paused or resumed before."""
+    by: str = ""
+    """Who asked."""
 
     def occasion_key(self) -> str:
         return str(self.count)

@@ -335,7 +335,8 @@ class TestRestart:
 
 class TestPause:
     def test_and_resume(self, world: ControlWorld) -> None:
-        first = world.controller.pause("m", reason="investigating")
+        first = world.controller.pause("m", reason="investigating", by="ada")
+        assert first.evidence["by"] == "ada"
         assert world.controller.pause("m", reason="again") == first
         world.close_window(drifted=True)
         assert world.step() == []
