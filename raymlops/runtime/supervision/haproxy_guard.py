@@ -26,6 +26,8 @@ __all__ = ["Limits", "bounded", "closed", "listening_at", "main", "told_in_json"
 
 _SERVING = {"http_frontend", "grpc_frontend"}
 """What callers reach: Ray binds them to the configured host."""
+_NOT_NEEDED = {"prometheus", "stats"}
+"""Listeners that nobody asks, Ray's manager neither: they would tell everybody on the machine the names of models."""
 _NO_MODELS = {"default_backend", "default_grpc_backend", "grpc_fallback_backend"}
 """Backends that stand for no application."""
 
@@ -180,7 +182,7 @@ def _is_application(header: re.Match[str]) -> bool:
 
 
 def closed(config: str) -> str:
-    """The configuration with every listener but the serving ones on 127.0.0.1.
+    """The configuration without listeners that nobody needs, and with those that do not serve callers on 127.0.0.1.
 
     Raises:
         ValueError: A listener's address is none that we know.
@@ -189,7 +191,8 @@ def closed(config: str) -> str:
     for line in config.splitlines():
         header = _SECTION.match(line)
         section = section if header is None else header[2]
-        lines.append(_closed_line(line, section))
+        if section not in _NOT_NEEDED:
+            lines.append(_closed_line(line, section))
     return "\n".join(lines) + "\n"
 
 
