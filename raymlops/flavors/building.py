@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raymlops.errors import ConfigError
 from raymlops.flavors.protocol import Array
 
-__all__ = ["FIXED", "check_names", "weights_arguments"]
+__all__ = ["FIXED", "categorical", "check_names", "weights_arguments"]
 
 FIXED = frozenset(
     {"n_jobs", "nthread", "num_threads", "random_state", "seed", "objective", "eval_metric", "metric", "device"}
@@ -27,6 +27,14 @@ def check_names(family: str, known: Iterable[str], params: Mapping[str, object])
     unknown = sorted(set(params) - names)
     if unknown:
         raise ConfigError(f"family {family!r} has no parameters {unknown}, only {sorted(names - FIXED)}", family=family)
+
+
+def categorical(values: Array, known: Sequence[Any]) -> Any:
+    """Values as a pandas column of known categories; any other value is missing."""
+    import pandas as pd
+
+    codes = {value: code for code, value in enumerate(known)}
+    return pd.Categorical.from_codes([codes.get(value, -1) for value in values], dtype=pd.CategoricalDtype(list(known)))
 
 
 def weights_arguments(estimator: Any, weights: Array | None) -> dict[str, Any]:

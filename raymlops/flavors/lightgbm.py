@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from raymlops.errors import ConfigError, DataError, SchemaMismatch
-from raymlops.flavors.building import check_names, weights_arguments
+from raymlops.flavors.building import categorical, check_names, weights_arguments
 from raymlops.flavors.protocol import (
     Array,
     Columns,
@@ -136,9 +136,12 @@ class LightgbmFlavor:
     def answers(self, estimator: Any, task: Task, columns: Columns) -> Array:
         import pandas as pd
 
-        texts = {name: "category" for name, values in columns.items() if values.dtype.kind == "O"}
-        framed = bool(texts) or not _is_bare(_booster(estimator))
-        inputs: Any = pd.DataFrame(dict(columns)).astype(texts) if framed else np.column_stack(list(columns.values()))
+        booster = _booster(estimator)
+        texts = [name for name, values in columns.items() if values.dtype.kind == "O"]
+        codes = _encoders(booster, tuple(columns), texts)
+        held = {name: categorical(columns[name], [*codes[at]]) for at, name in enumerate(columns) if at in codes}
+        framed = bool(held) or not _is_bare(booster)
+        inputs: Any = pd.DataFrame({**columns, **held}) if framed else np.column_stack(list(columns.values()))
         if not hasattr(estimator, "booster_") or task == "regressor":
             return np.asarray(estimator.predict(inputs, num_threads=1))
         return np.asarray(estimator.predict_proba(inputs, num_threads=1))
@@ -201,13 +204,22 @@ def _inputs(booster: Any, columns: Sequence[str]) -> tuple[str, ...]:
     return inputs_of([written.get(name, name) for name in names], None, columns)
 
 
-def _encoders(booster: Any, inputs: Sequence[str], texts: Collection[str]) -> dict[int, dict[str | None, float]]:
-    """The categories of text inputs, which LightGBM keeps in the order of its categorical columns."""
+def _encoders(booster: Any, inputs: Sequence[str], texts: Collection[str]) -> dict[int, dict[Any, float]]:
+    """The codes of categories, which LightGBM keeps in the order of the columns that were categorical."""
     categories = booster.pandas_categorical or []
-    places = [place for place, name in enumerate(inputs) if name in texts]
-    if len(categories) != len(places) or not all(isinstance(value, str) for known in categories for value in known):
-        rule = "a categorical input must be text in the example, and a text input categorical in the model"
-        raise SchemaMismatch(f"{rule}: the model has {len(categories)}, the example {len(places)}")
+    if not categories and not texts:
+        return {}
+    told = booster.dump_model(num_iteration=1)["feature_infos"]
+    names = booster.feature_name()
+    places = [place for place in range(len(inputs)) if told.get(names[place], {}).get("values")]
+    if len(places) != len(categories):  # a categorical column that tells nothing has no values in the model
+        places = [place for place, name in enumerate(inputs) if name in texts]
+    kinds = [{isinstance(value, str) for value in known} for known in categories]
+    if len(places) != len(categories) or kinds != [{inputs[place] in texts} for place in places]:
+        rule = "an input must be text where the model's categories are, and a number where they are numbers"
+        raise SchemaMismatch(f"{rule}: the model has {len(categories)} categorical inputs, {len(texts)} are text")
+    if not set(texts) <= {inputs[place] for place in places}:
+        raise SchemaMismatch(f"inputs {sorted(texts)} are text, but the model does not hold categories for all of them")
     return {
         place: {value: float(code) for code, value in enumerate(known)}
         for place, known in zip(places, categories, strict=True)

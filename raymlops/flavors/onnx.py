@@ -42,7 +42,7 @@ class _Loaded(NamedTuple):
 
 class _Predictor:
     takes_missing = False
-    encoders: Mapping[int, Mapping[str | None, float]] = MappingProxyType({})
+    encoders: Mapping[int, Mapping[Any, float]] = MappingProxyType({})
 
     def __init__(self, loaded: _Loaded, description: Description) -> None:
         self._run, self._classes = loaded.session.run, description.classes

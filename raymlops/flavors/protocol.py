@@ -67,8 +67,8 @@ class Predictor(Protocol):
         ...
 
     @property
-    def encoders(self) -> Mapping[int, Mapping[str | None, float]]:
-        """Place of a text input -> its categories' codes, where the matrix holds codes."""
+    def encoders(self) -> Mapping[int, Mapping[Any, float]]:
+        """Place of a categorical input -> its categories, texts or numbers, and the codes that the matrix holds."""
         ...
 
     @property

@@ -45,22 +45,21 @@ TRUSTED_TYPES = frozenset(
 class _Predictor:
     dtype = np.float64
     takes_missing = False
-    encoders: Mapping[int, Mapping[str | None, float]] = MappingProxyType({})  # an estimator encodes texts itself
+    encoders: Mapping[int, Mapping[Any, float]] = MappingProxyType({})  # an estimator encodes texts itself
 
     def __init__(self, estimator: Any, task: Task, inputs: Sequence[str], texts: Collection[str]) -> None:
         from threadpoolctl import ThreadpoolController
 
         self.framed = hasattr(estimator, "feature_names_in_") or bool(texts)
+        self._missing = _missing_text(estimator)
         self._estimator, self._inputs = estimator, inputs
         self._answer = _scorer(estimator, task)
         # OpenMP would wake a team of threads for every row
         self._threads = ThreadpoolController().select(user_api="openmp")
 
     def score(self, inputs: Any) -> Array:
-        import pandas as pd
-
         with self._threads.limit(limits=1):
-            return self._answer(pd.DataFrame(inputs) if self.framed else inputs)
+            return self._answer(_frame(inputs, self._missing) if self.framed else inputs)
 
     def importances(self) -> list[float] | None:
         inner = inner_estimator(self._estimator)
@@ -211,11 +210,10 @@ class SklearnFlavor:
         return _Predictor(loaded, description.task, description.inputs, texts)
 
     def answers(self, estimator: Any, task: Task, columns: Columns) -> Array:
-        import pandas as pd
         from threadpoolctl import threadpool_limits
 
         framed = hasattr(estimator, "feature_names_in_") or any(v.dtype.kind == "O" for v in columns.values())
-        inputs: Any = pd.DataFrame(dict(columns)) if framed else np.column_stack(list(columns.values()))
+        inputs: Any = _frame(columns, _missing_text(estimator)) if framed else np.column_stack(list(columns.values()))
         with threadpool_limits(limits=1):
             return np.asarray(estimator.predict_proba(inputs) if task == "classifier" else estimator.predict(inputs))
 
@@ -233,6 +231,44 @@ class SklearnFlavor:
 
         types = sorted(TRUSTED_TYPES)
         mlflow.sklearn.save_model(loaded, serialization_format="skops", skops_trusted_types=types, **options)
+
+
+def _frame(columns: Columns, missing: float | None) -> Any:
+    """A frame of columns whose dtypes do not depend on what else is in the batch.
+
+    pandas takes a column of texts for ``str`` and one of nulls alone for ``object``, and an encoder knows the one
+    missing marker that it was fitted with: the same row would have another answer beside other rows.
+    """
+    import pandas as pd
+
+    made = {}
+    for name, values in columns.items():
+        if values.dtype.kind == "O":
+            held = np.array([missing if value is None else value for value in values], dtype=object)
+            made[name] = pd.Series(held, dtype=object)
+        else:
+            made[name] = pd.Series(values)
+    return pd.DataFrame(made)
+
+
+def _missing_text(estimator: Any) -> float | None:
+    """What stands for a missing text: ``None`` where a part of the estimator was fitted with that, else NaN."""
+    waiting, seen = [estimator], set[int]()
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, list | tuple):
+            waiting.extend(part)
+        elif hasattr(part, "get_params") and not isinstance(part, type):
+            for name, value in vars(part).items():
+                if name == "categories_" and any(known is None for one in value for known in one):
+                    return None
+                if name == "missing_values" and value is None:
+                    return None
+                waiting.append(value)
+    return float("nan")
 
 
 def _within(estimator: Any) -> tuple[str, ...]:

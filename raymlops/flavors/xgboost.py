@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from raymlops.errors import ConfigError, DataError, SchemaMismatch
-from raymlops.flavors.building import check_names, weights_arguments
+from raymlops.flavors.building import categorical, check_names, weights_arguments
 from raymlops.flavors.dense_booster import DenseBooster
 from raymlops.flavors.protocol import (
     Array,
@@ -137,15 +137,17 @@ class XgboostFlavor:
         import xgboost
         from threadpoolctl import threadpool_limits
 
-        texts = {name: "category" for name, values in columns.items() if values.dtype.kind == "O"}
-        framed = bool(texts) or hasattr(estimator, "feature_names_in_")
+        known = _categories(estimator if isinstance(estimator, xgboost.Booster) else estimator.get_booster())
+        texts = any(values.dtype.kind == "O" for values in columns.values())
+        framed = texts or bool(known) or hasattr(estimator, "feature_names_in_")
         inputs: Any = pd.DataFrame(dict(columns)) if framed else np.column_stack(list(columns.values()))
-        if texts:
-            inputs = inputs.astype(texts)
+        if known:
+            held = {name: categorical(columns[name], known[at]) for at, name in enumerate(columns) if at in known}
+            inputs = inputs.assign(**held)
         with threadpool_limits(limits=1):
             if isinstance(estimator, xgboost.Booster):
                 names = None if framed else estimator.feature_names
-                matrix = xgboost.DMatrix(inputs, feature_names=names, enable_categorical=bool(texts))
+                matrix = xgboost.DMatrix(inputs, feature_names=names, enable_categorical=bool(known))
                 return np.asarray(estimator.predict(matrix))
             return np.asarray(estimator.predict_proba(inputs) if task == "classifier" else estimator.predict(inputs))
 
@@ -177,18 +179,28 @@ def _booster(estimator: Any) -> Any:
     return booster if best is None else booster[: int(best) + 1]
 
 
-def _encoders(booster: Any, inputs: Sequence[str], texts: Collection[str]) -> dict[int, dict[str | None, float]]:
-    if not texts:
-        return {}
-    categories = [values for _, values in booster.get_categories(export_to_arrow=True).to_arrow()]
-    encoders = {}
-    for name in sorted(texts):
-        position = inputs.index(name)
-        if position >= len(categories) or categories[position] is None:
+def _encoders(booster: Any, inputs: Sequence[str], texts: Collection[str]) -> dict[int, dict[Any, float]]:
+    """The codes of categories, of numbers as well: a booster that was fitted on the category 35 was given its code."""
+    categories = _categories(booster)
+    for position, name in enumerate(inputs):
+        known = categories.get(position)
+        if name in texts and known is None:
             raise SchemaMismatch(f"input {name!r} is text, but the model holds no categories for it", column=name)
-        known = categories[position].to_pylist()
-        encoders[position] = {value: float(code) for code, value in enumerate(known)}
-    return encoders
+        if known is not None and isinstance(known[0], str) is not (name in texts):
+            kind = "text" if isinstance(known[0], str) else "numbers"
+            raise SchemaMismatch(f"input {name!r} must be {kind}, as the model's categories are", column=name)
+    return {
+        position: {value: float(code) for code, value in enumerate(known)} for position, known in categories.items()
+    }
+
+
+def _categories(booster: Any) -> dict[int, list[Any]]:
+    """Place of an input -> its categories, of those that have some."""
+    found = booster.get_categories(export_to_arrow=True)
+    if found.empty():
+        return {}
+    listed = [None if values is None else values.to_pylist() for _, values in found.to_arrow()]
+    return {position: known for position, known in enumerate(listed) if known}
 
 
 def _watcher(report: RoundReport, task: LearningTask) -> Any:

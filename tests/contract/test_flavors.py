@@ -40,6 +40,21 @@ def frame_of(categories: bool) -> pd.DataFrame:
     return frame.astype({"place": "category"}) if categories else frame
 
 
+def _categorical(kind: str) -> tuple[pd.DataFrame, pa.Table, pd.DataFrame]:
+    """A frame to fit on, rows to ask about, and the frame that a caller has of them: an unknown category is missing."""
+    asked = with_missing()
+    given = pd.DataFrame(asked, columns=list("abc"))
+    if kind == "categories":
+        held = given.assign(place=pd.Categorical([value if value in PLACES else None for value in TEXTS]))
+        known = pd.CategoricalDtype(["jfk", "lax", "ord"])
+        return frame_of(categories=True), rows_of(asked, place=TEXTS), held.astype({"place": known})
+    numbers = pd.Series(PLACES).map({"ord": 35, "jfk": 7, "lax": 120})
+    known = pd.CategoricalDtype([7, 35, 120])
+    fitted = frame_of(categories=False).assign(place=numbers.astype(known))
+    rows = rows_of(asked).append_column("place", pa.array([None, 8, *numbers[2:30]], pa.int64()))
+    return fitted, rows, given.assign(place=pd.Categorical([None, None, *numbers[2:30]], dtype=known))
+
+
 TEXTS = [None, "unknown", *PLACES[2:30]]
 
 
@@ -58,11 +73,16 @@ class TestXgboost(FlavorContract, FamilyContract):
 
         return xgboost.XGBClassifier()
 
-    @pytest.fixture(params=["two classes", "several classes", "regressor", "booster"])
+    @pytest.fixture(params=["two classes", "several classes", "regressor", "booster", "categories", "numbered"])
     def case(self, request: pytest.FixtureRequest) -> FlavorCase:
         import xgboost
 
         rows, asked = rows_of(with_missing()), with_missing()
+        if request.param in {"categories", "numbered"}:
+            frame, held, given = _categorical(request.param)
+            data = xgboost.DMatrix(frame, CLASSES ^ (PLACES == "jfk"), enable_categorical=True)
+            trained = xgboost.train({"objective": "binary:logistic"}, data, 5)
+            return FlavorCase(trained, held, trained.predict(xgboost.DMatrix(given, enable_categorical=True)), (0, 1))
         options = {"n_estimators": 8, "max_depth": 3, "n_jobs": 1}
         if request.param == "booster":
             trained = xgboost.train({"objective": "binary:logistic"}, xgboost.DMatrix(NUMBERS, CLASSES), 5)
@@ -94,7 +114,9 @@ class TestLightgbm(FlavorContract, FamilyContract):
 
         return lightgbm.LGBMClassifier()
 
-    @pytest.fixture(params=["two classes", "named classes", "several classes", "regressor", "booster", "categories"])
+    @pytest.fixture(
+        params=["two classes", "named classes", "several classes", "regressor", "booster", "categories", "numbered"]
+    )
     def case(self, request: pytest.FixtureRequest) -> FlavorCase:
         import lightgbm
 
@@ -107,25 +129,23 @@ class TestLightgbm(FlavorContract, FamilyContract):
         if request.param == "regressor":
             regressor = lightgbm.LGBMRegressor(**options).fit(NUMBERS, VALUES)
             return FlavorCase(regressor, rows, regressor.predict(asked))
-        if request.param == "categories":
-            labels = CLASSES ^ (PLACES == "jfk")
-            chosen = lightgbm.LGBMClassifier(**options).fit(frame_of(categories=True), labels)
-            frame = pd.DataFrame(asked, columns=list("abc")).assign(place=pd.Categorical(TEXTS))
-            return FlavorCase(chosen, rows_of(asked, place=TEXTS), chosen.predict_proba(frame), (0, 1))
+        if request.param in {"categories", "numbered"}:
+            frame, held, given = _categorical(request.param)
+            chosen = lightgbm.LGBMClassifier(**options).fit(frame, CLASSES ^ (PLACES == "jfk"))
+            return FlavorCase(chosen, held, chosen.predict_proba(given), (0, 1))
         labels = {"two classes": CLASSES, "named classes": np.array(["late", "on time"])[CLASSES]}.get(
             request.param, SEVERAL
         )
         classifier = lightgbm.LGBMClassifier(**options).fit(NUMBERS, labels)
         return FlavorCase(classifier, rows, classifier.predict_proba(asked), tuple(np.unique(labels).tolist()))
 
-    def test_categories_of_numbers_are_refused(self, tmp_path: Path) -> None:
+    def test_texts_where_categories_are_numbers_are_refused(self, tmp_path: Path) -> None:
         import lightgbm
 
         frame = pd.DataFrame(NUMBERS, columns=list("abc")).assign(place=pd.Categorical(DRAW.choice([7, 8, 9], 300)))
-        fitted = lightgbm.LGBMClassifier(n_estimators=3, verbosity=-1).fit(frame, CLASSES)
-        example = rows_of(NUMBERS[:20]).append_column("place", pa.array(DRAW.choice([7, 8, 9], 20)))
-        with pytest.raises(SchemaMismatch, match="categorical"):
-            save_model(tmp_path / "m", fitted, example=example)
+        fitted = lightgbm.LGBMClassifier(n_estimators=3, verbosity=-1).fit(frame, CLASSES ^ (frame.place == 8))
+        with pytest.raises(SchemaMismatch, match="must be text where the model's categories are"):
+            save_model(tmp_path / "m", fitted, example=rows_of(NUMBERS[:20], place=["7"] * 20))
 
     def test_objectives_that_answer_neither_probabilities_nor_values_are_refused(self, flavor: Flavor) -> None:
         import lightgbm
@@ -161,7 +181,7 @@ class TestSklearn(FlavorContract, FamilyContract):
 
         return LinearRegression()
 
-    @pytest.fixture(params=["named classes", "regressor", "frame"])
+    @pytest.fixture(params=["named classes", "regressor", "frame", "missing texts"])
     def case(self, request: pytest.FixtureRequest) -> FlavorCase:
         from sklearn.compose import make_column_transformer
         from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
@@ -179,6 +199,11 @@ class TestSklearn(FlavorContract, FamilyContract):
             return FlavorCase(boosted, rows, boosted.predict_proba(asked), ("late", "on time"))
         encoder = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["place"]), remainder="passthrough")
         pipeline = make_pipeline(encoder, LogisticRegression()).fit(frame_of(categories=False), CLASSES)
+        if request.param == "missing texts":
+            texts = np.where(CLASSES == 1, PLACES, None)  # a missing text means something, NaN in the frame of the fit
+            pipeline.fit(frame_of(categories=False).assign(place=pd.Series(texts, dtype="str")), CLASSES)
+            frame = pd.DataFrame(NUMBERS[:30], columns=list("abc")).assign(place=pd.Series(texts[:30], dtype="str"))
+            return FlavorCase(pipeline, rows_of(NUMBERS[:30], place=texts[:30]), pipeline.predict_proba(frame), (0, 1))
         texts = ["unknown", *TEXTS[1:]]
         frame = pd.DataFrame(NUMBERS[:30], columns=list("abc")).assign(place=texts)
         return FlavorCase(pipeline, rows_of(NUMBERS[:30], place=texts), pipeline.predict_proba(frame), (0, 1))

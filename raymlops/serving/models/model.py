@@ -108,7 +108,7 @@ class ServedModel:
         matrix: Array = np.empty((0 if first is None else len(first), len(names)), dtype=self._dtype)
         try:
             with np.errstate(over="ignore", invalid="ignore"):
-                if type(columns) is MatrixColumns and columns.names[: len(names)] == names:
+                if not self._encoders and type(columns) is MatrixColumns and columns.names[: len(names)] == names:
                     matrix[:] = columns.matrix[:, : len(names)]
                 else:
                     self._fill(matrix, columns)
@@ -177,7 +177,7 @@ class ServedModel:
             warnings.simplefilter("ignore")
             try:
                 outputs = self.predict(row)
-            except (ValueError, TypeError):
+            except Exception:  # a part of a pipeline raises whatever it likes about a value that it cannot take
                 return False
         return bool(np.isfinite(outputs["value"] if "value" in outputs else outputs["probability"]).all())
 

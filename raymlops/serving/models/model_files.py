@@ -87,6 +87,10 @@ def save_model(directory: Path, estimator: Any, *, example: pa.Table) -> ModelMa
         raise DataError(f"the packaged model must answer its example as it will be asked: {error}") from error
     if not _agree(expected, scores):
         raise DataError("the packaged model must answer the example as the estimator does, and does not")
+    for row in range(example.num_rows):
+        alone = model.predict({name: values[row : row + 1] for name, values in columns.items()})
+        if not _agree(alone, scores[row : row + 1]):
+            raise DataError(f"the estimator must answer a row alike alone and beside others, and does not: row {row}")
     contents = {flavor.file: content, EXAMPLE: _to_ipc(example), EXPECTED: _to_json(expected)}
     manifest = ModelManifest(
         flavor=flavor.name,
