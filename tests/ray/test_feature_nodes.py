@@ -51,6 +51,7 @@ def short_directory() -> Iterator[Path]:
         yield Path(directory)
 
 
+@pytest.mark.slow
 def test_three_nodes(tmp_path: Path, short_directory: Path) -> None:
     """In a process of its own: this one's cluster forbids it a second one."""
     token = tmp_path / "token"

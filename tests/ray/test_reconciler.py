@@ -112,12 +112,18 @@ def all_answer(own: Own) -> list[int]:
     return [own.get(path)[0] for path in (*(f"/v2/models/{name}/ready" for name in MODELS), "/v2/health/ready")]
 
 
-def test_what_was_served_is_served_again_after_a_stop_and_after_the_death_of_everything(own: Own) -> None:
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param(lambda own: own.run("down"), id="stop"),
+        pytest.param(Own.kill_everything, id="death of everything", marks=pytest.mark.slow),  # test_chaos.py has one
+    ],
+)
+def test_what_was_served_is_served_again_after_a(own: Own, stop: Callable[[Own], object]) -> None:
     assert all_answer(own) == [200] * 3
-    for stop in (lambda: own.run("down"), own.kill_everything):
-        stop()
-        own.run("up")
-        own.becomes(lambda: all_answer(own), [200] * 3)
+    stop(own)
+    own.run("up")
+    own.becomes(lambda: all_answer(own), [200] * 3)
     assert "yes" in own.run("status")
 
 

@@ -96,6 +96,7 @@ def _document_of_what_is_there() -> bytes:
     return orjson.dumps(document)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_schemathesis_finds_nothing(conformance: Callable[..., Any], port: Port, tmp_path: Path) -> None:
     (tmp_path / "openapi.json").write_bytes(_document_of_what_is_there())
