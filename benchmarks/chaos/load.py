@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ class _Load:
         self._models = [each.name for each in world.MODELS[: arguments.models]]
         self._rate = arguments.rate
         self._prefix = arguments.prefix
+        # a disk that is busy with a platform that starts must not keep the loop from sending and from taking answers
+        self._disk = ThreadPoolExecutor(1)
         self._requests = Journal(arguments.out / "requests.jsonl")
         self._operations = Journal(arguments.out / "operations.jsonl")
         self._done = asyncio.Event()
@@ -53,6 +56,7 @@ class _Load:
                 number += 1
             await labels
             await asyncio.gather(*self._under_way)
+        await asyncio.to_thread(self._disk.shutdown)
         if self._failed is not None:
             raise self._failed
 
@@ -74,7 +78,7 @@ class _Load:
         sent = now()
         answer = await self._post(session, world.path(model), world.body(model, item, request_id))
         seen = Request(due, sent, now(), model, item, *_read(answer))
-        self._requests.write(list(seen))
+        self._disk.submit(self._requests.write, list(seen))
         if seen.status == 200 and model == _LABELLED:
             self._answered = request_id
 
@@ -99,9 +103,10 @@ class _Load:
     async def _label(self, session: aiohttp.ClientSession, request_id: str) -> None:
         row = {"request_id": request_id, "row": 0, "label": True, "event_time": datetime.now(UTC).isoformat()}
         begun = {"op": LABEL, "id": request_id, "t0": now()}
-        self._operations.write(begun)
+        self._disk.submit(self._operations.write, begun)
         status, _ = await self._post(session, f"/v2/models/{_LABELLED}/labels", {"labels": [row]})
-        self._operations.write({**begun, "t1": now(), "ok": status == 200, "error": str(status)})
+        ended = {**begun, "t1": now(), "ok": status == 200, "error": str(status)}
+        self._disk.submit(self._operations.write, ended)
 
 
 def _read(answer: tuple[int, Any]) -> tuple[int, int | None, float | None, str]:
