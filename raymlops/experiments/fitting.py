@@ -16,7 +16,7 @@ from raymlops.experiments.metrics import loss
 from raymlops.experiments.options import split_options
 from raymlops.experiments.task import FloatArray, IntArray, matrix, target
 from raymlops.flavors import flavor_of
-from raymlops.flavors.protocol import RoundReport
+from raymlops.flavors.protocol import FitRows, RoundReport
 from raymlops.records.tasks import LearningTask
 
 __all__ = ["Fitted", "RoundReport", "fit_candidate", "loss_curve"]
@@ -79,10 +79,8 @@ def fit_candidate(
     watched = None if valid is None else (matrix(valid, task.inputs), target(valid, task))
     with threadpool_limits(limits=1), warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", ConvergenceWarning)
-        inputs = matrix(fitted_on, task.inputs)
-        ended = estimators.family_named(family).fit(
-            estimator, inputs, labels, weights=weights, watched=watched, report=report, task=task
-        )
+        given = FitRows(matrix(fitted_on, task.inputs), labels, weights, watched)
+        ended = estimators.family_named(family).fit(estimator, given, report, task)
         calibrated = estimator if held_out is None else _calibrated(estimator, options.calibration, held_out, task)
     slow = [each for each in told if issubclass(each.category, ConvergenceWarning)]
     for other in told:

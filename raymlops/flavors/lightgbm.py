@@ -15,6 +15,7 @@ from raymlops.flavors.protocol import (
     Columns,
     Description,
     Family,
+    FitRows,
     Outcome,
     RoundReport,
     Task,
@@ -63,27 +64,18 @@ class _Family:
         own = {"n_jobs": 1, "random_state": seed, "deterministic": True, "force_row_wise": True, "verbosity": -1}
         return cls(**params, **own, metric=metric)
 
-    def fit(
-        self,
-        estimator: Any,
-        inputs: Array,
-        labels: Array,
-        *,
-        weights: Array | None,
-        watched: tuple[Array, Array] | None,
-        report: RoundReport | None,
-        task: LearningTask,  # noqa: ARG002 - its metric was set when it was built
-    ) -> Outcome:
-        given = weights_arguments(estimator, weights)
+    def fit(self, estimator: Any, rows: FitRows, report: RoundReport | None, task: LearningTask) -> Outcome:
+        del task  # its metric was set when it was built
+        given = weights_arguments(estimator, rows.weights)
         stops_early = estimator.get_params().get(_EARLY) is not None
-        if stops_early and watched is None:
+        if stops_early and rows.watched is None:
             raise ConfigError(f"{_EARLY} needs validation rows, got none")
-        watcher = None if report is None or watched is None else _Watcher(report)
-        if watched is not None and (stops_early or watcher is not None):
-            given |= {"eval_X": watched[0], "eval_y": watched[1]}
+        watcher = None if report is None or rows.watched is None else _Watcher(report)
+        if rows.watched is not None and (stops_early or watcher is not None):
+            given |= {"eval_X": rows.watched[0], "eval_y": rows.watched[1]}
         if watcher is not None:
             given |= {"callbacks": [watcher]}
-        estimator.fit(inputs, labels, **given)
+        estimator.fit(rows.inputs, rows.labels, **given)
         best = int(estimator.best_iteration_) or None if stops_early else None
         return Outcome(best, None if watcher is None else watcher.stopped_at)
 

@@ -15,6 +15,7 @@ __all__ = [
     "Columns",
     "Description",
     "Family",
+    "FitRows",
     "Flavor",
     "Outcome",
     "Predictor",
@@ -175,32 +176,35 @@ class Family(Protocol):
         """
         ...
 
-    def fit(
-        self,
-        estimator: Any,
-        inputs: Array,
-        labels: Array,
-        *,
-        weights: Array | None,
-        watched: tuple[Array, Array] | None,
-        report: RoundReport | None,
-        task: LearningTask,
-    ) -> Outcome:
+    def fit(self, estimator: Any, rows: FitRows, report: RoundReport | None, task: LearningTask) -> Outcome:
         """Fit it in place.
 
         Args:
             estimator: From ``build``.
-            inputs: [N, inputs].
-            labels: [N].
-            weights: [N], or ``None``: all weigh the same.
-            watched: Inputs and labels of the validation rows.
-            report: Hears of every round of boosting, and may end the fit; needs ``watched``.
+            rows: What it is fitted on.
+            report: Hears of every round of boosting, and may end the fit; needs ``rows.watched``.
             task: What is learned.
 
         Raises:
             ConfigError: It takes no weights, or needs validation rows and has none.
         """
         ...
+
+
+class FitRows(NamedTuple):
+    """What an estimator is fitted on.
+
+    Attributes:
+        inputs: [N, inputs].
+        labels: [N].
+        weights: [N], or ``None``: all weigh the same.
+        watched: Inputs and labels of the validation rows.
+    """
+
+    inputs: Array
+    labels: Array
+    weights: Array | None = None
+    watched: tuple[Array, Array] | None = None
 
 
 class Outcome(NamedTuple):

@@ -17,6 +17,7 @@ from raymlops.flavors.protocol import (
     Array,
     Columns,
     Description,
+    FitRows,
     Outcome,
     RoundReport,
     Task,
@@ -79,24 +80,15 @@ class _Family:
     def build(self, params: Mapping[str, object], *, seed: int, task: LearningTask) -> Any:
         return self._make(dict(params), seed, task)
 
-    def fit(
-        self,
-        estimator: Any,
-        inputs: Array,
-        labels: Array,
-        *,
-        weights: Array | None,
-        watched: tuple[Array, Array] | None,
-        report: RoundReport | None,  # noqa: ARG002 - it has no rounds to tell of
-        task: LearningTask,  # noqa: ARG002
-    ) -> Outcome:
-        given = weights_arguments(estimator, weights)
+    def fit(self, estimator: Any, rows: FitRows, report: RoundReport | None, task: LearningTask) -> Outcome:
+        del report, task  # it has no rounds to tell of
+        given = weights_arguments(estimator, rows.weights)
         stops_early = getattr(estimator, "early_stopping_rounds", None) is not None  # of a project's own XGBoost
-        if stops_early and watched is None:
+        if stops_early and rows.watched is None:
             raise ConfigError("early_stopping_rounds needs validation rows, got none")
         if stops_early:
-            given |= {"eval_set": [watched], "verbose": False}
-        estimator.fit(inputs, labels, **given)
+            given |= {"eval_set": [rows.watched], "verbose": False}
+        estimator.fit(rows.inputs, rows.labels, **given)
         return Outcome(int(estimator.best_iteration) + 1 if stops_early else None)
 
 

@@ -18,6 +18,7 @@ from raymlops.flavors.protocol import (
     Columns,
     Description,
     Family,
+    FitRows,
     Outcome,
     RoundReport,
     Task,
@@ -59,26 +60,16 @@ class _Family:
         check_names("xgboost", cls().get_params(), params)
         return cls(**params, n_jobs=1, random_state=seed, tree_method="hist", eval_metric=metric, verbosity=0)
 
-    def fit(
-        self,
-        estimator: Any,
-        inputs: Array,
-        labels: Array,
-        *,
-        weights: Array | None,
-        watched: tuple[Array, Array] | None,
-        report: RoundReport | None,
-        task: LearningTask,
-    ) -> Outcome:
-        given = weights_arguments(estimator, weights)
+    def fit(self, estimator: Any, rows: FitRows, report: RoundReport | None, task: LearningTask) -> Outcome:
+        given = weights_arguments(estimator, rows.weights)
         stops_early = estimator.early_stopping_rounds is not None
-        if stops_early and watched is None:
+        if stops_early and rows.watched is None:
             raise ConfigError("early_stopping_rounds needs validation rows, got none")
-        watcher = None if report is None or watched is None else _watcher(report, task)
+        watcher = None if report is None or rows.watched is None else _watcher(report, task)
         if stops_early or watcher is not None:
-            given |= {"eval_set": [watched], "verbose": False}
+            given |= {"eval_set": [rows.watched], "verbose": False}
         estimator.set_params(callbacks=None if watcher is None else [watcher])
-        estimator.fit(inputs, labels, **given)
+        estimator.fit(rows.inputs, rows.labels, **given)
         estimator.set_params(callbacks=None)
         best = int(estimator.best_iteration) + 1 if stops_early else None
         return Outcome(best, None if watcher is None else watcher.stopped_at)

@@ -19,7 +19,7 @@ import pytest
 
 from raymlops.errors import DataError, ModelLoadFailed, SchemaMismatch
 from raymlops.flavors import flavor_named, flavor_of, parse
-from raymlops.flavors.protocol import Array, Flavor
+from raymlops.flavors.protocol import Array, FitRows, Flavor
 from raymlops.records.record import sha256_of
 from raymlops.records.tasks import LearningTask
 from raymlops.serving.models.model import Model, columns_of
@@ -124,7 +124,7 @@ class FamilyContract:
         for _ in range(2):
             inputs, labels = _problem(task)
             estimator = flavor.families[family].build({}, seed=3, task=task)
-            flavor.families[family].fit(estimator, inputs, labels, weights=None, watched=None, report=None, task=task)
+            flavor.families[family].fit(estimator, FitRows(inputs, labels), None, task)
             contents.append(flavor.dump(estimator))
         assert contents[0] == contents[1]
         assert flavor.describe(estimator, list(task.inputs)).task == task.kind
@@ -139,9 +139,8 @@ class FamilyContract:
             return rounds < 4
 
         estimator = flavor.families[family].build({}, seed=3, task=task)
-        ended = flavor.families[family].fit(
-            estimator, inputs, labels, weights=None, watched=(inputs, labels), report=report, task=task
-        )
+        rows = FitRows(inputs, labels, watched=(inputs, labels))
+        ended = flavor.families[family].fit(estimator, rows, report, task)
         if heard:  # a family without rounds has none to tell of
             assert [rounds for rounds, _ in heard] == [1, 2, 3, 4]
             assert ended.stopped_at == 4
@@ -151,7 +150,7 @@ class FamilyContract:
         task = self.TASKS[0]
         inputs, labels = _problem(task)
         estimator = flavor.families[family].build({}, seed=3, task=task)
-        flavor.families[family].fit(estimator, inputs, labels, weights=None, watched=None, report=None, task=task)
+        flavor.families[family].fit(estimator, FitRows(inputs, labels), None, task)
         staged = flavor.staged(estimator, inputs, task.kind, lambda total: [1, total])
         if staged:
             np.testing.assert_allclose(staged[-1][1], estimator.predict_proba(inputs), atol=1e-6)
