@@ -33,9 +33,7 @@ from raymlops.monitoring.windows.late_labels import LateLabels
 from raymlops.monitoring.windows.rollup import PeriodProfile, roll_up
 from raymlops.monitoring.windows.schedule import WindowSchedule, events_name, grid, labels_name
 from raymlops.monitoring.windows.unjudged import UnjudgedWindows
-from raymlops.monitoring.windows.version_domains import VersionDomains
-from raymlops.monitoring.windows.version_estimators import VersionEstimators
-from raymlops.monitoring.windows.version_references import VersionReferences
+from raymlops.monitoring.windows.version_files import VersionFiles
 from raymlops.monitoring.windows.version_segments import VersionSegments
 from raymlops.monitoring.windows.window_profiles import WindowProfiles
 from raymlops.records.models import ModelVersion
@@ -81,13 +79,11 @@ class MonitorService:
         self._schedule = WindowSchedule(tables, metadata, self._config)
         self._unjudged = UnjudgedWindows(metadata, self._config.window)
         self._out_of_bounds: Counter[str] = Counter()
-        self._references = VersionReferences(metadata)
+        self._files = VersionFiles(metadata)
         self._segments = VersionSegments(metadata, self._config.segments)
-        self._profiles = WindowProfiles(tables, metadata, self._references.find, self._segments.of, self._config)
+        self._profiles = WindowProfiles(tables, metadata, self._files.find_reference, self._segments.of, self._config)
         self._retention = Retention(tables, metadata, self._config)
         self._traffic: dict[str, TrafficHistory] = {}
-        self._estimators = VersionEstimators()
-        self._domains = VersionDomains()
         self._late_labels = LateLabels(self._config)
         self._arrivals = LabelArrivals(tables)
 
@@ -222,7 +218,7 @@ class MonitorService:
         shown = next((window for window in reversed(windows) if window.rows and window.columns), None)
         shares: tuple[Distribution, ...] = ()
         if shown is not None:
-            reference = self._references.find(model, shown.champion)
+            reference = self._files.find_reference(model, shown.champion)
             profile = Profile.loads(self._metadata.get_profile(model, shown.start))
             if reference is not None and profile.reference == reference.digest:
                 shares = distributions(shown, reference, profile)
@@ -260,7 +256,7 @@ class MonitorService:
                 return []
             start, end = start or grid(self._config, windows[0].start, every=every), end or windows[-1].end
         profiles = self._profiles.stored(model, start, end)
-        return roll_up(profiles, partial(self._references.find, model), start, end, every)
+        return roll_up(profiles, partial(self._files.find_reference, model), start, end, every)
 
     def maintain(self, model: str, now: datetime) -> None:
         """Pack a model's tables, and remove what is older than it has to be kept; queries go on meanwhile.
@@ -287,10 +283,10 @@ class MonitorService:
         if champion is None:
             return None
         versions = self._answering(model, champion, events)
-        estimators, unread = self._estimators.of(versions.values())
-        reference, problem = self._references.of(model, champion)
+        estimators, unread = self._files.estimators(versions.values())
+        reference, problem = self._files.reference(model, champion)
         wanted = versions.get(champion) if self._config.drift.multivariate != "off" else None
-        domain, unsampled = self._domains.of(wanted)
+        domain, unsampled = self._files.domain(wanted)
         before = self._metadata.list_windows(model, start - self._config.window, start)
         data = WindowData(
             model=model,
@@ -347,7 +343,7 @@ class MonitorService:
             labels=self._read(labels_name(model), window.start, until, LABELS),
             versions=versions,
             reference=None,
-            estimators=self._estimators.of(versions.values())[0],
+            estimators=self._files.estimators(versions.values())[0],
             segments=self._segments.of(model, window.champion),
         )
         found = refresh_window(window, data, until, self._config)

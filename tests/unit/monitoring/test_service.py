@@ -269,7 +269,7 @@ def test_several_columns_are_judged_together_where_the_champion_has_a_sample(wor
     (broken,) = monitor.close_windows("m", START + 2 * WEEK + DAY)
     assert broken.multivariate is None
     assert broken.quality == "warn"
-    assert broken.quality_reasons[0].startswith("domain.arrow of version 1 cannot be read")
+    assert broken.quality_reasons[0].startswith("the sample of version 1 cannot be read")
     assert broken.columns.keys() == older.columns.keys()
     sample.write_bytes(DomainClassifier.fit(world.events(9, 4000).select(["x", "y", "kind"])).dumps())
     (found,) = monitor.close_windows("m", START + 3 * WEEK + DAY)
