@@ -15,7 +15,10 @@ from pyarrow import parquet
 if TYPE_CHECKING:
     from raymlops.platform import Platform
 
-pytestmark = pytest.mark.ray
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),  # of its own defaults
+]
 
 DRAW = np.random.default_rng(2)
 NUMBERS = DRAW.normal(size=(300, 3))
@@ -48,11 +51,12 @@ def test_a_model_of_another_library_is_like_any_other(platform: Platform, tmp_pa
     assert version.manifest.flavor == make.__name__.strip("_")
     platform.endpoints.deploy(name, version.version)
     try:
-        tensor = {"name": "rows", "shape": [5, 3], "datatype": "FP64", "data": NUMBERS[:5].ravel().tolist()}
+        tensor = {"name": "features", "shape": [5, 3], "datatype": "FP64", "data": NUMBERS[:5].ravel().tolist()}
         url = f"{platform.url}/v2/models/{name}/infer"
         answer = requests.post(url, json={"inputs": [tensor]}, timeout=10).json()
+        assert "outputs" in answer, answer
         outputs = {output["name"]: output["data"] for output in answer["outputs"]}
-        assert outputs["label"] == LABELS[:5].tolist()
+        assert outputs["label"] == np.array(["early", "late"])[expected[:5].argmax(axis=1)].tolist()
         np.testing.assert_allclose(np.reshape(outputs["probability"], (5, 2)), expected[:5], atol=1e-5)
         parquet.write_table(EXAMPLE, tmp_path / "rows.parquet")
         platform.batch.score(name, tmp_path / "rows.parquet", tmp_path / "scored", version=version.version)

@@ -57,11 +57,3 @@ def test_the_commands_stand_at_the_top() -> None:
     top = "\n".join(lines[:25])
     assert "make demo" in top
     assert "make test" in top
-
-
-def test_every_file_the_documents_link_to_is_there() -> None:
-    root = README.parent
-    for page in [README, root / "CONTRIBUTING.md", *root.glob("docs/**/*.md"), *root.glob("examples/*/README.md")]:
-        for link in re.findall(r"\]\(([^)#]+?)\)", page.read_text()):
-            if "://" not in link:
-                assert (page.parent / link).exists(), f"{page.relative_to(root)} links to {link}"
