@@ -189,7 +189,7 @@ def _batches(rows: RowSource, task: LearningTask, cache_prefix: str) -> Any:
     """The rows as XGBoost pulls them; what reading them raises comes out of the call that pulled."""
     import xgboost
 
-    class Batches(xgboost.DataIter):  # type: ignore[misc]  # XGBoost is loaded where it is used
+    class Batches(xgboost.DataIter):
         def __init__(self) -> None:
             self.rows = 0
             self._reading: Iterator[pa.Table] | None = None

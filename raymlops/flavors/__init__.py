@@ -85,7 +85,7 @@ def parse(name: str, content: bytes) -> Any:
         raise
     except ImportError as error:
         raise ModelLoadFailed(f"a {name} model needs {error.name}: pip install 'raymlops[{name}]'") from error
-    except Exception as error:
+    except Exception as error:  # whatever a library makes of such bytes: its version is broken, the backup answers
         raise ModelLoadFailed(f"the {name} file cannot be read: {type(error).__name__}: {error}") from error
 
 

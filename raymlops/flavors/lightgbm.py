@@ -22,6 +22,7 @@ from raymlops.flavors.protocol import (
     inputs_of,
     refuse_outputs,
 )
+from raymlops.records.models import Signature
 from raymlops.records.tasks import LearningTask
 
 __all__ = ["FLAVOR", "LightgbmFlavor"]
@@ -122,8 +123,8 @@ class LightgbmFlavor:
 
         return lightgbm.Booster(model_str=content.decode())
 
-    def predictor(self, loaded: Any, description: Description, texts: Collection[str]) -> _Predictor:
-        return _Predictor(loaded, description.inputs, texts)
+    def predictor(self, loaded: Any, signature: Signature) -> _Predictor:
+        return _Predictor(loaded, signature.names, signature.texts)
 
     def answers(self, estimator: Any, task: Task, columns: Columns) -> Array:
         import pandas as pd
@@ -145,7 +146,7 @@ class LightgbmFlavor:
         total = _booster(estimator).current_iteration()
         return [(rounds, predict(inputs, num_iteration=rounds)) for rounds in points(total)]
 
-    def save_for_mlflow(self, loaded: Any, description: Description, options: Mapping[str, Any]) -> None:  # noqa: ARG002
+    def save_for_mlflow(self, loaded: Any, options: Mapping[str, Any]) -> None:
         import mlflow.lightgbm
 
         mlflow.lightgbm.save_model(loaded, **options)

@@ -7,7 +7,7 @@ What the file does not say of itself can be written into its metadata: ``raymlop
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ import numpy as np
 
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.flavors.protocol import Array, Columns, Description, Task, inputs_of, refuse_outputs
+from raymlops.records.models import Signature
 
 __all__ = ["FLAVOR", "OnnxFlavor"]
 
@@ -44,13 +45,13 @@ class _Predictor:
     takes_missing = False
     encoders: Mapping[int, Mapping[Any, float]] = MappingProxyType({})
 
-    def __init__(self, loaded: _Loaded, description: Description) -> None:
-        self._run, self._classes = loaded.session.run, description.classes
+    def __init__(self, loaded: _Loaded, inputs: Sequence[str], classes: Sequence[Any]) -> None:
+        self._run, self._classes = loaded.session.run, classes
         first, *others = loaded.session.get_inputs()
-        self.framed = bool(others) or _width(first) == 1 or len(description.inputs) == 1
+        self.framed = bool(others) or _width(first) == 1 or len(inputs) == 1
         self.dtype = np.float64 if self.framed else _FLOATS[first.type]
         self._name = first.name
-        self._inputs = dict(zip(description.inputs, (first, *others), strict=False))
+        self._inputs = dict(zip(inputs, (first, *others), strict=False))
         self._answer, self._mapped = _answer_of(loaded.session)
 
     def score(self, inputs: Any) -> Array:
@@ -95,13 +96,14 @@ class OnnxFlavor:
     def parse(self, content: bytes) -> _Loaded:
         return _open(content)
 
-    def predictor(self, loaded: _Loaded, description: Description, texts: Collection[str]) -> _Predictor:  # noqa: ARG002
-        return _Predictor(loaded, description)
+    def predictor(self, loaded: _Loaded, signature: Signature) -> _Predictor:
+        return _Predictor(loaded, signature.names, signature.classes)
 
     def answers(self, estimator: Any, task: Task, columns: Columns) -> Array:
+        del task
         """By a session that changes nothing in the graph, where the one that serves rewrites it to be faster."""
         plain = _open(_open(estimator).content, optimised=False)
-        predictor = _Predictor(plain, Description(task, tuple(columns), plain.classes, self.libraries))
+        predictor = _Predictor(plain, tuple(columns), plain.classes)
         if predictor.framed:
             return predictor.score(dict(columns))
         return predictor.score(np.column_stack(list(columns.values())).astype(predictor.dtype))
@@ -112,8 +114,7 @@ class OnnxFlavor:
         del estimator, inputs, task, points
         return []
 
-    def save_for_mlflow(self, loaded: _Loaded, description: Description, options: Mapping[str, Any]) -> None:
-        del description
+    def save_for_mlflow(self, loaded: _Loaded, options: Mapping[str, Any]) -> None:
         import mlflow.onnx
         import onnx
 
@@ -134,14 +135,15 @@ def _open(estimator: Any, *, optimised: bool = True) -> _Loaded:
     try:
         import onnx
         import onnxruntime
+        from google.protobuf.message import DecodeError
     except ImportError as error:
         raise DataError(f"a model in ONNX needs {error.name}: pip install 'raymlops[onnx]'") from error
 
     content = _read(estimator)
     try:
         model = onnx.load_from_string(content)
-    except Exception as error:
-        raise DataError(f"the file is no ONNX model: {type(error).__name__}") from error
+    except DecodeError as error:
+        raise DataError("the file is no ONNX model") from error
     if elsewhere := sorted({tensor.name for tensor in _tensors(model) if tensor.external_data or tensor.data_location}):
         raise DataError(f"an ONNX model must hold its weights itself, {elsewhere[:3]} are in other files")
     options = onnxruntime.SessionOptions()
@@ -152,7 +154,7 @@ def _open(estimator: Any, *, optimised: bool = True) -> _Loaded:
     try:
         onnx.checker.check_model(model)
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
+    except Exception as error:  # the checker's and the runtime's have no class in common but this
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(f"the ONNX model cannot be run: {said[0][:300]}") from error
     return _Loaded(content, session, _classes_of(model))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, NoReturn, Protocol
 
 import numpy.typing as npt
 
 from raymlops.errors import DataError, SchemaMismatch
+from raymlops.records.models import Signature
 from raymlops.records.tasks import LearningTask
 
 __all__ = [
@@ -126,13 +127,12 @@ class Flavor(Protocol):
         """What ``dump`` wrote, from bytes whose hash was verified. Raises whatever the library raises."""
         ...
 
-    def predictor(self, loaded: Any, description: Description, texts: Collection[str]) -> Predictor:
+    def predictor(self, loaded: Any, signature: Signature) -> Predictor:
         """What answers requests.
 
         Args:
             loaded: As ``parse`` gave it.
-            description: As ``describe`` gave it.
-            texts: The inputs that are text.
+            signature: What the model takes and gives.
 
         Raises:
             SchemaMismatch: A text input has no categories in the model.
@@ -154,12 +154,11 @@ class Flavor(Protocol):
         """
         ...
 
-    def save_for_mlflow(self, loaded: Any, description: Description, options: Mapping[str, Any]) -> None:
+    def save_for_mlflow(self, loaded: Any, options: Mapping[str, Any]) -> None:
         """Write the model in MLflow's own flavor of the library.
 
         Args:
             loaded: As ``parse`` gave it.
-            description: As ``describe`` gave it.
             options: ``path``, ``mlflow_model``, ``signature`` and ``pip_requirements`` of MLflow's ``save_model``.
         """
         ...

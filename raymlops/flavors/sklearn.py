@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -24,6 +24,7 @@ from raymlops.flavors.protocol import (
     inputs_of,
     refuse_outputs,
 )
+from raymlops.records.models import Signature
 from raymlops.records.tasks import LearningTask
 
 __all__ = ["FLAVOR", "TRUSTED_TYPES", "ProjectFamily", "SklearnFlavor"]
@@ -48,13 +49,13 @@ class _Predictor:
     takes_missing = False
     encoders: Mapping[int, Mapping[Any, float]] = MappingProxyType({})  # an estimator encodes texts itself
 
-    def __init__(self, estimator: Any, task: Task, inputs: Sequence[str], texts: Collection[str]) -> None:
+    def __init__(self, estimator: Any, signature: Signature) -> None:
         from threadpoolctl import ThreadpoolController
 
-        self.framed = hasattr(estimator, "feature_names_in_") or bool(texts)
+        self.framed = hasattr(estimator, "feature_names_in_") or bool(signature.texts)
         self._missing = _missing_text(estimator)
-        self._estimator, self._inputs = estimator, inputs
-        self._answer = _scorer(estimator, task)
+        self._estimator, self._width = estimator, len(signature.inputs)
+        self._answer = _scorer(estimator, signature.task)
         # OpenMP would wake a team of threads for every row
         self._threads = ThreadpoolController().select(user_api="openmp")
 
@@ -68,7 +69,7 @@ class _Predictor:
         values = getattr(last, "feature_importances_", None)
         if values is None and hasattr(last, "coef_"):
             values = np.abs(np.atleast_2d(last.coef_)).mean(axis=0)
-        return None if values is None or len(values) != len(self._inputs) else [float(value) for value in values]
+        return None if values is None or len(values) != self._width else [float(value) for value in values]
 
 
 class _Family:
@@ -198,8 +199,8 @@ class SklearnFlavor:
             raise ModelLoadFailed(f"the file must hold trusted types only, got {untrusted}", types=untrusted)
         return skops.io.loads(content, trusted=sorted(TRUSTED_TYPES))
 
-    def predictor(self, loaded: Any, description: Description, texts: Collection[str]) -> _Predictor:
-        return _Predictor(loaded, description.task, description.inputs, texts)
+    def predictor(self, loaded: Any, signature: Signature) -> _Predictor:
+        return _Predictor(loaded, signature)
 
     def answers(self, estimator: Any, task: Task, columns: Columns) -> Array:
         from threadpoolctl import threadpool_limits
@@ -218,7 +219,7 @@ class SklearnFlavor:
         everything = list(staged(inputs))
         return [(rounds, everything[rounds - 1]) for rounds in points(len(everything))]
 
-    def save_for_mlflow(self, loaded: Any, description: Description, options: Mapping[str, Any]) -> None:  # noqa: ARG002
+    def save_for_mlflow(self, loaded: Any, options: Mapping[str, Any]) -> None:
         import mlflow.sklearn
 
         types = sorted(TRUSTED_TYPES)

@@ -25,6 +25,7 @@ from raymlops.flavors.protocol import (
     inputs_of,
     refuse_outputs,
 )
+from raymlops.records.models import Signature
 from raymlops.records.tasks import LearningTask
 
 __all__ = ["FLAVOR", "XgboostFlavor"]
@@ -96,8 +97,8 @@ class XgboostFlavor:
         if wrapped and not math.isnan(estimator.missing):
             raise DataError(f"missing must be NaN, got {estimator.missing!r}")
         booster = estimator.get_booster() if wrapped else estimator
-        learner = json.loads(booster.save_config())["learner"]
-        objective = learner["objective"]["name"]
+        learner = _learner(booster)
+        objective = _objective(learner)
         task: Task = "classifier" if objective in _CLASSIFIERS else "regressor"
         if objective not in _CLASSIFIERS and not objective.startswith(("reg:", "count:")):
             raise DataError(f"objective must be reg:*, count:* or one of {sorted(_CLASSIFIERS)}, got {objective!r}")
@@ -120,8 +121,8 @@ class XgboostFlavor:
         booster.load_model(bytearray(content))
         return booster
 
-    def predictor(self, loaded: Any, description: Description, texts: Collection[str]) -> _Predictor:
-        return _Predictor(loaded, description.inputs, texts)
+    def predictor(self, loaded: Any, signature: Signature) -> _Predictor:
+        return _Predictor(loaded, signature.names, signature.texts)
 
     def answers(self, estimator: Any, task: Task, columns: Columns) -> Array:
         import pandas as pd
@@ -149,16 +150,26 @@ class XgboostFlavor:
         total = estimator.get_booster().num_boosted_rounds()
         return [(rounds, predict(inputs, iteration_range=(0, rounds))) for rounds in points(total)]
 
-    def save_for_mlflow(self, loaded: Any, description: Description, options: Mapping[str, Any]) -> None:
+    def save_for_mlflow(self, loaded: Any, options: Mapping[str, Any]) -> None:
         import mlflow.xgboost
         import xgboost
 
-        estimator = xgboost.XGBClassifier() if description.task == "classifier" else xgboost.XGBRegressor()
+        classifies = _objective(_learner(loaded)) in _CLASSIFIERS
+        estimator = xgboost.XGBClassifier() if classifies else xgboost.XGBRegressor()
         estimator.load_model(bytearray(loaded.save_raw("ubj")))
         mlflow.xgboost.save_model(estimator, model_format="ubj", **options)
 
 
 FLAVOR = XgboostFlavor()
+
+
+def _learner(booster: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(booster.save_config())["learner"]
+    return found
+
+
+def _objective(learner: Mapping[str, Any]) -> str:
+    return str(learner["objective"]["name"])
 
 
 def _booster(estimator: Any) -> Any:
@@ -195,9 +206,9 @@ def _categories(booster: Any) -> dict[int, list[Any]]:
 
 
 def _watcher(report: RoundReport, task: LearningTask) -> Any:
-    import xgboost
+    from xgboost.callback import TrainingCallback
 
-    class Watcher(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # XGBoost is untyped here
+    class Watcher(TrainingCallback):
         stopped_at: int | None = None
 
         def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:

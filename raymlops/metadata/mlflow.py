@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from raymlops.clock import to_us
 from raymlops.errors import DataError, ModelLoadFailed, ModelVersionNotFound, StorageError
 from raymlops.flavors import flavor_named, parse
-from raymlops.flavors.protocol import Description
 from raymlops.records.models import ModelVersion
 from raymlops.records.record import canonical_json
 from raymlops.records.runs import Run, RunStatus
@@ -245,9 +244,7 @@ def _save(loaded: Any, version: ModelVersion, directory: str, mlflow_model: Any)
         "signature": _signature(version),
         "pip_requirements": [f"{name}=={pinned}" if pinned else name for name, pinned in sorted(libraries.items())],
     }
-    inputs = tuple(column.name for column in manifest.signature.inputs)
-    description = Description(manifest.signature.task, inputs, manifest.signature.classes, ())
-    flavor.save_for_mlflow(loaded, description, options)
+    flavor.save_for_mlflow(loaded, options)
 
 
 def _signature(version: ModelVersion) -> Any:

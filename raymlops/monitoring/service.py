@@ -165,7 +165,7 @@ class MonitorService:
             while start is not None and self._schedule.due(start, now) and len(closed) != limit:
                 try:
                     record = self._close(model, start, marks)
-                except Exception as error:  # told by the window's record, once it has failed often enough
+                except Exception as error:  # raised again, or told by the window's record once it failed often enough
                     record = self._unjudged.after(model, start, error)
                 if record is None:
                     break

@@ -11,7 +11,19 @@ from raymlops.errors import InvalidTransition
 from raymlops.records.blessings import Blessing, missing_blessings
 from raymlops.records.record import Instant, Record
 
-__all__ = ["AliasChange", "ColumnSpec", "ModelManifest", "ModelState", "ModelVersion", "Signature", "StateChange"]
+__all__ = [
+    "TEXT",
+    "AliasChange",
+    "ColumnSpec",
+    "ModelManifest",
+    "ModelState",
+    "ModelVersion",
+    "Signature",
+    "StateChange",
+]
+
+TEXT = "BYTES"
+"""The one Open Inference Protocol datatype that is not a number; its elements are UTF-8 strings here."""
 
 
 class ColumnSpec(Record):
@@ -30,6 +42,16 @@ class Signature(Record):
     """In the order the model was fitted on."""
     classes: tuple[str | int | float | bool, ...] = ()
     """Labels of the classes, in the order of the ``probability`` columns; empty for a regressor."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The input columns."""
+        return tuple(column.name for column in self.inputs)
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """The input columns that are text."""
+        return frozenset(column.name for column in self.inputs if column.dtype == TEXT)
 
 
 class ModelManifest(Record):

@@ -10,9 +10,9 @@ from pyarrow import csv, parquet
 
 from raymlops.errors import DataError, StorageError
 from raymlops.features.definitions.schema import EVENT_TIME
-from raymlops.records.models import Signature
+from raymlops.records.models import TEXT, Signature
 from raymlops.records.record import sha256_of
-from raymlops.serving.protocol.datatypes import NUMBERS, TEXT
+from raymlops.serving.protocol.datatypes import NUMBERS
 from raymlops.tables.columns import INSTANT
 from raymlops.tables.sources import FileSource
 

@@ -13,6 +13,7 @@ import pytest
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.flavors import flavor_named, flavor_of
 from raymlops.flavors.protocol import Flavor
+from raymlops.records.models import ColumnSpec, Signature
 from raymlops.serving.models.model_files import save_model
 from raymlops.testing.flavors import FamilyContract, FlavorCase, FlavorContract
 
@@ -287,7 +288,8 @@ class TestOnnx(FlavorContract):
         node = helper.make_node("Cast", ["a"], ["y"], to=TensorProto.FLOAT)
         graph = helper.make_graph([node], "g", [given], [out])
         model = helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
-        predictor = flavor.predictor(flavor.parse(model.SerializeToString()), flavor.describe(model, ["a"]), ())
+        signature = Signature(task="regressor", inputs=(ColumnSpec(name="a", dtype="INT64"),))
+        predictor = flavor.predictor(flavor.parse(model.SerializeToString()), signature)
         assert predictor.score({"a": np.array([3.0])}).tolist() == [3.0]
         for value in (1.5, np.nan, 1e300):
             with pytest.raises(ValueError, match="whole"):

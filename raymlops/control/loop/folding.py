@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import replace
 
@@ -12,6 +13,8 @@ from raymlops.errors import LedgerBroken
 from raymlops.records.ledger import LedgerEntry
 
 __all__ = ["ALL_MODELS", "FoldedLedger"]
+
+_log = logging.getLogger(__name__)
 
 ALL_MODELS = "*"
 """Subject of the ledger entries that pause and resume the loop for all models."""
@@ -63,4 +66,5 @@ class FoldedLedger:
             if decision is not None:
                 self._rollouts[entry.subject] = self._rollouts.get(entry.subject, Rollout()).apply(decision)
         except Exception as error:  # whatever it is: it stops its own subject, which says so, and no other
+            _log.exception("entry %d of the ledger, about %s, cannot be read", entry.sequence, entry.subject)
             self._unreadable[entry.subject] = f"entry {entry.sequence}: {type(error).__name__}: {error}"

@@ -76,7 +76,7 @@ def run_by_tune(
     return asking.results
 
 
-class _Trial(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
+class _Trial(tune.Trainable):
     """One actor runs trial after trial: starting a process costs more than most fits."""
 
     _running: SteppedTrial | None = None
@@ -112,7 +112,7 @@ class _Trial(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
             self._running = None
 
 
-class _Asking(Searcher):  # type: ignore[misc]  # Ray is untyped
+class _Asking(Searcher):
     """Tune's view of a search: asks it for trials, and tells it what came of them."""
 
     def __init__(self, search: Search, task: LearningTask) -> None:
@@ -156,7 +156,7 @@ class _Asking(Searcher):  # type: ignore[misc]  # Ray is untyped
         raise NotImplementedError("a search goes on by its journal")
 
 
-class _Race(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped
+class _Race(FIFOScheduler):
     """Tune's view of ``Halving``."""
 
     def __init__(self, race: Halving) -> None:

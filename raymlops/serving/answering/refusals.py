@@ -110,6 +110,8 @@ def _answers_with_example(loaded: Loaded, query: Asked, fields: Collection[str])
     }
     try:
         check_outputs(model.predict(columns), query.rows)
-    except Exception:  # what an estimator raises is its answer here
+    except MemoryError:  # no fault of the rows'
+        return True
+    except Exception:  # whatever a part of an estimator raises about a value that it cannot take
         return False
     return True

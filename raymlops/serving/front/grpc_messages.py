@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from raymlops.errors import DataError
+from raymlops.records.models import TEXT
 from raymlops.serving.front.open_inference_pb2 import (
     InferParameter,
     InferTensorContents,
@@ -20,7 +21,7 @@ from raymlops.serving.front.open_inference_pb2 import (
     ModelInferResponse,
     ModelMetadataResponse,
 )
-from raymlops.serving.protocol.datatypes import NUMBERS, TEXT
+from raymlops.serving.protocol.datatypes import NUMBERS
 from raymlops.serving.protocol.http import HttpReply
 from raymlops.serving.protocol.open_inference import BINARY_HEADER
 from raymlops.serving.protocol.tensors import decode_binary

@@ -6,9 +6,10 @@ from html import escape
 from typing import Any, get_args
 
 from raymlops.config.serving import RequestLimits
+from raymlops.records.models import TEXT
 from raymlops.records.plans import Role
 from raymlops.serving.front.operations import OPERATIONS, operation_schema
-from raymlops.serving.protocol.datatypes import NUMBERS, TEXT
+from raymlops.serving.protocol.datatypes import NUMBERS
 from raymlops.serving.protocol.open_inference import MAX_DIMENSIONS, MAX_ID_CHARS
 
 __all__ = ["docs_page", "openapi_document"]

@@ -12,8 +12,7 @@ import pyarrow as pa
 
 from raymlops.errors import DataError, DeploymentError, ModelLoadFailed, NotFinite, SchemaMismatch
 from raymlops.flavors.protocol import Array, Predictor
-from raymlops.records.models import Signature
-from raymlops.serving.protocol.datatypes import TEXT
+from raymlops.records.models import TEXT, Signature
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
 from raymlops.serving.protocol.protocols import Columns, Outputs
 from raymlops.serving.protocol.schema import InputSchema, labels_array
@@ -177,7 +176,9 @@ class ServedModel:
             warnings.simplefilter("ignore")
             try:
                 outputs = self.predict(row)
-            except Exception:  # a part of a pipeline raises whatever it likes about a value that it cannot take
+            except MemoryError:
+                raise
+            except Exception:  # whatever a part of an estimator raises about a value that it cannot take
                 return False
         return bool(np.isfinite(outputs["value"] if "value" in outputs else outputs["probability"]).all())
 

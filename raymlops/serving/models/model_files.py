@@ -32,13 +32,13 @@ from raymlops.errors import (
     StorageError,
 )
 from raymlops.flavors import flavor_named, flavor_of, parse
-from raymlops.flavors.protocol import Array, Columns, Description, Task, refuse_outputs
+from raymlops.flavors.protocol import Array, Columns, Task, refuse_outputs
 from raymlops.records.models import ColumnSpec, ModelManifest, Signature
 from raymlops.records.record import sha256_of
 from raymlops.serving.models.example import answer_example
 from raymlops.serving.models.input_names import check_input_names
 from raymlops.serving.models.model import Model, ServedModel, columns_of
-from raymlops.serving.protocol.datatypes import TEXT, datatype_of_arrow
+from raymlops.serving.protocol.datatypes import datatype_of_arrow
 from raymlops.serving.protocol.protocols import Outputs
 
 __all__ = ["Parity", "load_checked", "load_model", "save_model"]
@@ -156,10 +156,7 @@ def load_checked(directory: Path, manifest: ModelManifest, digest: str) -> tuple
 
 
 def _model(loaded: Any, flavor: str, signature: Signature, example: Columns) -> Model:
-    inputs = tuple(column.name for column in signature.inputs)
-    texts = frozenset(column.name for column in signature.inputs if column.dtype == TEXT)
-    description = Description(signature.task, inputs, signature.classes, ())
-    return ServedModel(flavor_named(flavor).predictor(loaded, description, texts), signature, example)
+    return ServedModel(flavor_named(flavor).predictor(loaded, signature), signature, example)
 
 
 def check_scores(scores: Array, task: Task, classes: int) -> Array:

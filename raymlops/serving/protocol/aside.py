@@ -6,6 +6,7 @@ A thread does not help: a JSON parser holds the lock until it has read all, and 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import pickle
 import struct
@@ -20,6 +21,8 @@ from typing import IO, Any, TypeVar
 from raymlops.errors import DataError, RaymlopsError, UnavailableError
 
 __all__ = ["Aside", "main"]
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -171,6 +174,7 @@ def main() -> None:
             reply = (False, error)
         except MemoryError:
             reply = (False, DataError("the body must be read in the memory there is, and cannot"))
-        except Exception as error:  # told to the process that asked
+        except Exception as error:  # whatever it is: the process that asked is told, and goes on asking
+            _log.exception("a call of %s failed", function)
             reply = (False, RuntimeError(f"{type(error).__name__}: {error}"))
         _write(answered, _packed(reply))

@@ -9,11 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymlops.errors import SchemaMismatch
+from raymlops.records.models import TEXT
 
-__all__ = ["NUMBERS", "TEXT", "datatype_of_array", "datatype_of_arrow", "is_float", "is_integer"]
-
-TEXT = "BYTES"
-"""The one datatype that is not a number; its elements are UTF-8 strings here."""
+__all__ = ["NUMBERS", "datatype_of_array", "datatype_of_arrow", "is_float", "is_integer"]
 
 NUMBERS: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),

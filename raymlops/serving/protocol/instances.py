@@ -14,8 +14,8 @@ from raymlops.clock import to_us
 from raymlops.config.section import render_duration
 from raymlops.config.serving import RequestLimits
 from raymlops.errors import DataError, DeploymentError
-from raymlops.records.models import Signature
-from raymlops.serving.protocol.datatypes import TEXT, is_float
+from raymlops.records.models import TEXT, Signature
+from raymlops.serving.protocol.datatypes import is_float
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
 from raymlops.serving.protocol.open_inference import check_id
 from raymlops.serving.protocol.protocols import Columns, OnlineFeatures

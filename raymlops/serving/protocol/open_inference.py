@@ -16,7 +16,8 @@ import orjson
 
 from raymlops.config.serving import RequestLimits
 from raymlops.errors import DataError
-from raymlops.serving.protocol.datatypes import NUMBERS, TEXT, datatype_of_array, is_float
+from raymlops.records.models import TEXT
+from raymlops.serving.protocol.datatypes import NUMBERS, datatype_of_array, is_float
 from raymlops.serving.protocol.http import JSON
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
 from raymlops.serving.protocol.protocols import Columns, Outputs

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from raymlops.errors import DataError
-from raymlops.records.models import Signature
-from raymlops.serving.protocol.datatypes import NUMBERS, TEXT, is_float, is_integer
+from raymlops.records.models import TEXT, Signature
+from raymlops.serving.protocol.datatypes import NUMBERS, is_float, is_integer
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
 
 __all__ = ["InputSchema", "check_texts"]
@@ -45,10 +45,10 @@ class InputSchema:
 
     def __init__(self, signature: Signature, required: Collection[str] = ()) -> None:
         self.signature = signature
-        self.names = tuple(column.name for column in signature.inputs)
+        self.names = signature.names
         self.datatypes = {column.name: column.dtype for column in signature.inputs}
         self.position = {name: index for index, name in enumerate(self.names)}
-        self.texts = frozenset(name for name, datatype in self.datatypes.items() if datatype == TEXT)
+        self.texts = signature.texts
         self.names_not_float = tuple(name for name in self.names if not is_float(self.datatypes[name]))
         self.required = tuple(name for name in self.names if name in required)
         self.outputs = ("label", "probability") if signature.task == "classifier" else ("value",)

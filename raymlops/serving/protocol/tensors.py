@@ -19,7 +19,8 @@ import numpy.typing as npt
 import orjson
 
 from raymlops.errors import DataError
-from raymlops.serving.protocol.datatypes import NUMBERS, TEXT, is_float
+from raymlops.records.models import TEXT
+from raymlops.serving.protocol.datatypes import NUMBERS, is_float
 
 __all__ = ["decode_binary", "decode_json", "encode_binary", "encode_json", "parse_json"]
 

@@ -10,7 +10,6 @@ import pytest
 
 from raymlops.errors import DataError, ModelLoadFailed, SchemaMismatch
 from raymlops.flavors import flavor_named
-from raymlops.flavors.protocol import Description
 from raymlops.records.models import ColumnSpec, ModelManifest, Signature
 from raymlops.records.record import sha256_of
 from raymlops.serving.models.model import BrokenModel, Model, ServedModel, columns_of
@@ -37,9 +36,7 @@ def test_numbers_beyond_32_bits_are_refused(model: Model, columns: dict[str, Any
 
 
 def _sklearn(estimator: Any, signature: Signature) -> Model:
-    names = tuple(column.name for column in signature.inputs)
-    description = Description(signature.task, names, signature.classes, ())
-    return ServedModel(flavor_named("sklearn").predictor(estimator, description, ()), signature)
+    return ServedModel(flavor_named("sklearn").predictor(estimator, signature), signature)
 
 
 @pytest.mark.parametrize("value", [np.inf, 1e300])
