@@ -58,13 +58,13 @@ def build(family: str, params: Mapping[str, object], *, seed: int, task: Learnin
     Raises:
         ConfigError: No such family or parameter, or the parameter is the platform's.
     """
-    check_family(family)
+    found = family_named(family)
     own, options = split_options(params)
     options.check(task)
     fixed = sorted(FIXED.intersection(name.rpartition("__")[2] for name in own))
     if fixed:
         raise ConfigError(f"parameters {fixed} of family {family!r} are set by the platform", family=family)
-    return family_named(family).build(own, seed=seed, task=task)
+    return found.build(own, seed=seed, task=task)
 
 
 def predict(estimator: Any, inputs: FloatArray, kind: TaskKind) -> FloatArray:

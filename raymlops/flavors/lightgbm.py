@@ -92,6 +92,9 @@ class LightgbmFlavor:
     def owns(self, estimator: Any) -> bool:
         return any(kind.__module__.startswith("lightgbm.") for kind in type(estimator).__mro__)
 
+    def read(self, estimator: Any) -> Any:
+        return estimator
+
     def describe(self, estimator: Any, columns: Sequence[str]) -> Description:
         booster = _booster(estimator)
         # "binary sigmoid:1", "multiclass num_class:3"; of a function of the user's own there is nothing

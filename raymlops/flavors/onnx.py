@@ -79,7 +79,10 @@ class OnnxFlavor:
     def owns(self, estimator: Any) -> bool:
         if isinstance(estimator, str | Path):
             return Path(estimator).suffix == ".onnx"
-        return isinstance(estimator, bytes | _Loaded) or type(estimator).__name__ == "ModelProto"
+        return isinstance(estimator, bytes) or type(estimator).__name__ == "ModelProto"
+
+    def read(self, estimator: Any) -> bytes:
+        return _read(estimator)
 
     def describe(self, estimator: Any, columns: Sequence[str]) -> Description:
         loaded = _open(estimator)
@@ -91,7 +94,7 @@ class OnnxFlavor:
         return Description(task, inputs, classes, self.libraries)
 
     def dump(self, estimator: Any) -> bytes:
-        return _open(estimator).content
+        return _read(estimator)
 
     def parse(self, content: bytes) -> _Loaded:
         return _open(content)
@@ -102,7 +105,7 @@ class OnnxFlavor:
     def answers(self, estimator: Any, task: Task, columns: Columns) -> Array:
         del task
         """By a session that changes nothing in the graph, where the one that serves rewrites it to be faster."""
-        plain = _open(_open(estimator).content, optimised=False)
+        plain = _open(estimator, optimised=False)
         predictor = _Predictor(plain, tuple(columns), plain.classes)
         if predictor.framed:
             return predictor.score(dict(columns))
@@ -130,8 +133,6 @@ def _open(estimator: Any, *, optimised: bool = True) -> _Loaded:
     Raises:
         DataError: It is no valid graph, refers to other files, or has nodes that the runtime does not know.
     """
-    if isinstance(estimator, _Loaded):
-        return estimator
     try:
         import onnx
         import onnxruntime

@@ -102,6 +102,14 @@ class Flavor(Protocol):
         """Whether an estimator is of this flavor. Imports no library."""
         ...
 
+    def read(self, estimator: Any) -> Any:
+        """What is described, dumped and asked: the estimator, or what the file holds that it names, read once.
+
+        Raises:
+            DataError: The file cannot be read.
+        """
+        ...
+
     def describe(self, estimator: Any, columns: Sequence[str]) -> Description:
         """Describe a fitted estimator.
 

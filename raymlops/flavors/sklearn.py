@@ -158,6 +158,9 @@ class SklearnFlavor:
     def owns(self, estimator: Any) -> bool:
         return any(kind.__module__.startswith("sklearn.") for kind in type(estimator).__mro__)
 
+    def read(self, estimator: Any) -> Any:
+        return estimator
+
     def describe(self, estimator: Any, columns: Sequence[str]) -> Description:
         from sklearn.base import BaseEstimator, is_classifier, is_regressor
         from sklearn.exceptions import NotFittedError
@@ -234,14 +237,12 @@ def _frame(columns: Columns, missing: float | None) -> Any:
     """
     import pandas as pd
 
-    made = {}
-    for name, values in columns.items():
-        if values.dtype.kind == "O":
-            held = np.array([missing if value is None else value for value in values], dtype=object)
-            made[name] = pd.Series(held, dtype=object)
-        else:
-            made[name] = pd.Series(values)
-    return pd.DataFrame(made)
+    texts = {
+        name: pd.Series([missing if value is None else value for value in values], dtype=object)
+        for name, values in columns.items()
+        if values.dtype.kind == "O"
+    }
+    return pd.DataFrame({**columns, **texts})
 
 
 def _missing_text(estimator: Any) -> float | None:

@@ -90,6 +90,9 @@ class XgboostFlavor:
             for kind in type(estimator).__mro__
         )
 
+    def read(self, estimator: Any) -> Any:
+        return estimator
+
     def describe(self, estimator: Any, columns: Sequence[str]) -> Description:
         wrapped = hasattr(estimator, "get_booster")
         if wrapped and not estimator.__sklearn_is_fitted__():

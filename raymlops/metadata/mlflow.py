@@ -221,17 +221,17 @@ def _log(client: MlflowClient, run: Any, params: Mapping[str, Any], metrics: Any
 
 
 def _load(version: ModelVersion, model_dir: Path) -> Any:
-    manifest = version.manifest
+    """The model of a version, from the very bytes whose hashes were compared."""
+    manifest, held = version.manifest, {}
     for name, digest in manifest.files.items():
         file = model_dir / name
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+        held[name] = file.read_bytes() if file.is_file() else b""
+        if hashlib.sha256(held[name]).hexdigest() != digest:
             raise ModelLoadFailed(f"{file}: must have SHA-256 {digest}, is missing or altered", path=str(file))
     flavor = flavor_named(manifest.flavor)
-    if flavor.file not in manifest.files:
-        raise ModelLoadFailed(
-            f"{model_dir}: must hold {flavor.file}, got {sorted(manifest.files)}", path=str(model_dir)
-        )
-    return parse(manifest.flavor, (model_dir / flavor.file).read_bytes())
+    if flavor.file not in held:
+        raise ModelLoadFailed(f"{model_dir}: must hold {flavor.file}, got {sorted(held)}", path=str(model_dir))
+    return parse(manifest.flavor, held[flavor.file])
 
 
 def _save(loaded: Any, version: ModelVersion, directory: str, mlflow_model: Any) -> None:

@@ -2,81 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from raymlops.metadata.protocols import Ledger, ModelRegistry, PlanStore
 from raymlops.records.ledger import LedgerEntry
-from raymlops.records.models import AliasChange, ModelState, ModelVersion
+from raymlops.records.models import ModelState
 from raymlops.records.plans import ServingPlan
 
 __all__ = ["PlanRecords", "intent_of", "settle"]
 
 
-class PlanRecords(Protocol):
-    """The part of the metadata store that endpoints are operated by."""
-
-    def get_version(self, name: str, version: int) -> ModelVersion:
-        """A version."""
-        ...
-
-    def list_versions(self, name: str) -> list[ModelVersion]:
-        """All versions of a model."""
-        ...
-
-    def find_plan(self, model: str) -> ServingPlan | None:
-        """The newest plan, if there is one."""
-        ...
-
-    def get_plan(self, model: str) -> ServingPlan:
-        """The newest plan."""
-        ...
-
-    def put_plan(self, plan: ServingPlan) -> ServingPlan:
-        """Commit the next plan."""
-        ...
-
-    def plan_numbers(self) -> Mapping[str, int]:
-        """Model -> number of its newest plan."""
-        ...
-
-    def aliases(self, name: str) -> dict[str, int]:
-        """Alias -> version."""
-        ...
-
-    def set_alias(
-        self,
-        name: str,
-        alias: str,
-        version: int | None,
-        *,
-        expected: int | None,
-        reason: str,
-        evidence: Mapping[str, object] | None = None,
-    ) -> AliasChange:
-        """Move an alias by compare-and-set."""
-        ...
-
-    def set_state(
-        self,
-        name: str,
-        version: int,
-        state: ModelState,
-        *,
-        reason: str,
-        evidence: Mapping[str, object] | None = None,
-    ) -> ModelVersion:
-        """Change a version's state."""
-        ...
-
-    def append_entry(
-        self, subject: str, action: str, reason: str, evidence: Mapping[str, Any], *, key: str
-    ) -> LedgerEntry:
-        """Append to the ledger."""
-        ...
-
-    def entries(self, subject: str | None = None, after: int = 0) -> Sequence[LedgerEntry]:
-        """Entries of the ledger."""
-        ...
+class PlanRecords(ModelRegistry, PlanStore, Ledger, Protocol):
+    """The parts of the metadata store that endpoints are operated by."""
 
 
 def intent_of(entry: LedgerEntry) -> ServingPlan | None:

@@ -5,26 +5,12 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Mapping
-from typing import Protocol
 
+from raymlops.metadata.protocols import Ledger
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.record import sha256_of
 
-__all__ = ["DecisionLedger", "acting_user", "record_once"]
-
-
-class DecisionLedger(Protocol):
-    """Where decisions of people are kept: ``metadata.Ledger`` fits it."""
-
-    def append_entry(
-        self, subject: str, action: str, reason: str, evidence: Mapping[str, object] | None = None, *, key: str
-    ) -> LedgerEntry:
-        """Append an entry; a known key answers the first entry with it."""
-        ...
-
-    def entries(self, subject: str | None = None, after: int = 0) -> list[LedgerEntry]:
-        """Entries of one subject, in order."""
-        ...
+__all__ = ["acting_user", "record_once"]
 
 
 def acting_user() -> str:
@@ -35,9 +21,7 @@ def acting_user() -> str:
         return f"uid {os.getuid()}"
 
 
-def record_once(
-    ledger: DecisionLedger, subject: str, action: str, reason: str, facts: Mapping[str, object]
-) -> LedgerEntry:
+def record_once(ledger: Ledger, subject: str, action: str, reason: str, facts: Mapping[str, object]) -> LedgerEntry:
     """Record a decision of a person, once for each time that it changes something.
 
     Args:

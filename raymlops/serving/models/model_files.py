@@ -69,6 +69,7 @@ def save_model(directory: Path, estimator: Any, *, example: pa.Table) -> ModelMa
     if not example.num_rows:
         raise SchemaMismatch("example must hold at least one row")
     flavor = flavor_of(estimator)
+    estimator = flavor.read(estimator)
     description = flavor.describe(estimator, example.column_names)
     check_input_names(description.inputs)
     example = example.select(list(description.inputs)).slice(0, EXAMPLE_ROWS)
