@@ -10,10 +10,7 @@ from raymlops.flavors.protocol import Array
 
 __all__ = ["FIXED", "categorical", "check_names", "weights_arguments"]
 
-FIXED = frozenset(
-    {"n_jobs", "nthread", "num_threads", "random_state", "seed", "objective", "eval_metric", "metric", "device"}
-    | {"verbosity", "verbose", "device_type", "deterministic"}
-)
+FIXED = frozenset({"n_jobs", "nthread", "random_state", "seed", "objective", "eval_metric", "device", "verbosity"})
 """Parameters that the platform sets itself."""
 
 

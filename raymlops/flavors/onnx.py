@@ -103,8 +103,8 @@ class OnnxFlavor:
         return _Predictor(loaded, signature.names, signature.classes)
 
     def answers(self, estimator: Any, task: Task, columns: Columns) -> Array:
-        del task
         """By a session that changes nothing in the graph, where the one that serves rewrites it to be faster."""
+        del task  # the graph says it
         plain = _open(estimator, optimised=False)
         predictor = _Predictor(plain, tuple(columns), plain.classes)
         if predictor.framed:
@@ -165,7 +165,7 @@ def _read(estimator: Any) -> bytes:
     if isinstance(estimator, bytes):
         return estimator
     if not isinstance(estimator, str | Path):
-        content: bytes = estimator.SerializeToString()
+        content: bytes = estimator.SerializeToString(deterministic=True)
         return content
     path = Path(estimator)
     try:

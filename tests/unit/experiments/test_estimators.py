@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -111,3 +113,26 @@ def test_a_regression_has_neither_class_weights_nor_calibration() -> None:
     task = LearningTask(kind="regressor", metric="rmse", inputs=("a",))
     with pytest.raises(ConfigError, match="are for classifiers"):
         build("xgboost", {"calibration": "sigmoid"}, seed=0, task=task)
+
+
+def _neighbours() -> Any:
+    from sklearn.impute import SimpleImputer
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+
+    return make_pipeline(SimpleImputer(), KNeighborsClassifier())
+
+
+def test_a_name_that_one_library_keeps_for_itself_is_free_in_a_pipeline(
+    rows: pa.Table, task: LearningTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LightGBM's ``metric`` is set by the platform, that of the nearest neighbours is the user's."""
+    module = ModuleType("own_neighbours")
+    module.make = _neighbours  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "own_neighbours", module)
+    params = {"kneighborsclassifier__metric": "manhattan"}
+    estimator = _fitted("own_neighbours:make", rows[:200], task, **params)
+    assert estimator[-1].metric == "manhattan"
+    for name in ("metric", "num_threads", "deterministic"):
+        with pytest.raises(ConfigError, match="no parameters"):
+            build("lightgbm", {name: 1}, seed=1, task=task)
