@@ -113,8 +113,9 @@ async def _ask_until(url: str, done: asyncio.Event, answers: list[tuple[int, Any
             try:
                 async with session.post(f"{url}/infer", json=_infer([[1.0, 2.0, 3.0]])) as response:
                     answers.append((response.status, await response.json()))
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                # a connection that was there may be closed or reset; one that is refused is never in order
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, aiohttp.ClientOSError) as error:
+                # a connection that was there may be closed or reset, before an answer or amid one; one that is refused is
+                # never in order
                 if not lost or isinstance(error, aiohttp.ClientConnectorError):
                     raise
                 lost -= 1
