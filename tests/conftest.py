@@ -160,10 +160,47 @@ def _cluster_of_somebody_else(directory: Path) -> Iterator[str]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(head.pid, signal.SIGKILL)
         head.wait(60)
-        for process in psutil.process_iter():
-            with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
-                if os.getsid(process.pid) == head.pid:
-                    process.kill()
+        for process in _of_session(head.pid):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+
+def _of_session(session: int) -> list[psutil.Process]:
+    """Processes of a Unix session, and what they started in sessions of its own."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
+            if session in {os.getsid(one.pid) for one in (process, *process.parents())}:
+                found.append(process)
+    return found
+
+
+@pytest.fixture(scope="session")
+def processes(platform: Platform) -> Callable[[str], list[psutil.Process]]:
+    """Finds the processes of the tests' own cluster whose command line holds a text: others run beside it."""
+    from raymlops.runtime.supervision.head import processes_of
+    from raymlops.runtime.supervision.home_note import noted_cluster
+
+    def find(text: str) -> list[psutil.Process]:
+        note = noted_cluster(platform.config.home)
+        assert note is not None
+        found = []
+        for process in _of_session(_session_of(note.address)) if note.foreign else processes_of(note):
+            with contextlib.suppress(psutil.Error):
+                if text in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
+
+    return find
+
+
+def _session_of(address: str) -> int:
+    """The Unix session of the cluster whose GCS listens at an address."""
+    port = address.rpartition(":")[2]
+    for process in psutil.process_iter(["cmdline"]):
+        if f"--gcs_server_port={port}" in (process.info["cmdline"] or ()):
+            return os.getsid(process.pid)
+    raise AssertionError(f"no GCS listens on port {port}")
 
 
 @pytest.fixture(scope="session")

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-
-from raymlops.runtime.supervision.head import processes_of
-from raymlops.runtime.supervision.home_note import noted_cluster
 
 if TYPE_CHECKING:
     from raymlops.platform import Platform
@@ -25,19 +23,15 @@ PER_WEEK = 350
 BAD_AFTER, KILL_METADATA_AFTER, KILL_CONTROLLER_AFTER = 10, 2, 3
 
 
-def _kill_actor(platform: Platform, class_name: str) -> None:
+def _kill_actor(processes: Callable[[str], list[psutil.Process]], class_name: str) -> None:
     """SIGKILL the process of a control actor, as the kernel would when memory runs out."""
-    note = noted_cluster(platform.config.home)
-    assert note is not None
-    # on a cluster of somebody else processes carry no sign of the platform
-    ours = psutil.process_iter() if note.foreign else processes_of(note)
-    found = [process for process in ours if class_name in " ".join(process.cmdline())]
+    found = processes(class_name)
     assert len(found) == 1, f"one process of {class_name} runs, got {found}"
     os.kill(found[0].pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
-def story(platform: Platform, flights_project: Path) -> Any:
+def story(platform: Platform, flights_project: Path, processes: Callable[[str], list[psutil.Process]]) -> Any:
     from flights.bad_candidate import start_bad_trial
     from flights.client import PredictionClient
     from flights.demo import deploy_project, feed_history, train_first
@@ -57,9 +51,9 @@ def story(platform: Platform, flights_project: Path) -> Any:
             async for week in replayed.weeks(WEEKS):
                 story.add(week)
                 if week.number == KILL_METADATA_AFTER:
-                    _kill_actor(platform, "MetadataActor")
+                    _kill_actor(processes, "MetadataActor")
                 if week.number == KILL_CONTROLLER_AFTER:
-                    _kill_actor(platform, "ControllerService")
+                    _kill_actor(processes, "ControllerService")
                 if week.number == BAD_AFTER:
                     story.bad_version = await asyncio.to_thread(start_bad_trial, platform, 7)
 

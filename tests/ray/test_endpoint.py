@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +114,7 @@ async def _ask_until(url: str, done: asyncio.Event, answers: list[tuple[int, Any
                 async with session.post(f"{url}/infer", json=_infer([[1.0, 2.0, 3.0]])) as response:
                     answers.append((response.status, await response.json()))
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, aiohttp.ClientOSError) as error:
-                # a connection that was there may be closed or reset, before an answer or amid one; one that is refused is
+                # a connection that was there may be closed or reset, before an answer or amid one; to be refused one is
                 # never in order
                 if not lost or isinstance(error, aiohttp.ClientConnectorError):
                     raise
@@ -136,16 +136,6 @@ def test_swaps_under_load_lose_and_mix_nothing(platform: Platform, url: str, ver
     assert {status for status, _ in answers} == {200}
     said = {(a["model_version"], next(o["data"][0] for o in a["outputs"] if o["name"] == "label")) for _, a in answers}
     assert said == {(str(versions[0]), True), (str(versions[1]), False)}
-
-
-def _processes(named: str) -> Iterator[psutil.Process]:
-    for process in psutil.process_iter(["cmdline"]):
-        if named in " ".join(process.info["cmdline"] or ()):
-            yield process
-
-
-def _replicas() -> Iterator[psutil.Process]:
-    return _processes(f"model-{MODEL}")
 
 
 def _ask(url: str, **headers: str) -> tuple[int, str, str]:
@@ -233,7 +223,7 @@ def test_predictions_go_on_without_metadata_and_controller(
 
 
 def test_a_caller_keeps_its_variant_and_a_bad_candidate_costs_nobody_an_answer(
-    platform: Platform, url: str, versions: tuple[int, int]
+    platform: Platform, processes: Callable[[str], list[psutil.Process]], url: str, versions: tuple[int, int]
 ) -> None:
     """The same on both replicas; then the candidate hangs, dies, and comes back by itself."""
     candidate = platform.models.register(MODEL, _estimator(-1), example=pa.table({name: [0.5] for name in "abc"}))
@@ -251,13 +241,13 @@ def test_a_caller_keeps_its_variant_and_a_bad_candidate_costs_nobody_an_answer(
         assert answers() == wanted
     platform.endpoints.trial(MODEL, candidate.version, deadline_ms=100.0, **limits)
     named = f"candidate-{MODEL}-{candidate.version}"
-    process = next(_processes(named))
+    process = processes(named)[0]
     assert process.rlimit(psutil.RLIMIT_DATA)[0] < 8 << 30
     process.suspend()
     assert set(answers().values()) == {(200, str(versions[0]), "champion")}
     process.kill()
     assert {answer[0] for answer in answers().values()} == {200}
-    _becomes(lambda: [one.pid for one in _processes(named)] not in ([], [process.pid]), True)
+    _becomes(lambda: [one.pid for one in processes(named)] not in ([], [process.pid]), True)
     platform.endpoints.trial(MODEL, candidate.version, deadline_ms=9_000.0, **limits)
     _becomes(answers, wanted)
     platform.endpoints.rollback(MODEL)
@@ -280,8 +270,11 @@ def test_only_the_http_port_could_be_reached_from_elsewhere(platform: Platform, 
 
 
 def test_a_replica_killed_under_load_fails_what_it_had_in_flight_and_comes_back(
-    platform: Platform, url: str, versions: tuple[int, int]
+    platform: Platform, processes: Callable[[str], list[psutil.Process]], url: str, versions: tuple[int, int]
 ) -> None:
+    def replicas() -> list[psutil.Process]:
+        return processes(f"model-{MODEL}")
+
     plan = platform.endpoints.promote(MODEL, versions[1])
     answers: list[tuple[int, Any]] = []
     askers = 4
@@ -291,9 +284,9 @@ def test_a_replica_killed_under_load_fails_what_it_had_in_flight_and_comes_back(
         # HAProxy says nothing where it had used the replica's connection before, and closes idle ones when it reloads
         asking = [asyncio.create_task(_ask_until(url, done, answers, lost=2)) for _ in range(askers)]
         await asyncio.to_thread(_becomes, lambda: len(answers) > 50, True)
-        victim = next(_replicas())
+        victim = replicas()[0]
         os.kill(victim.pid, signal.SIGKILL)
-        await asyncio.to_thread(_becomes, lambda: len([one for one in _replicas() if one.pid != victim.pid]), 2)
+        await asyncio.to_thread(_becomes, lambda: len([one for one in replicas() if one.pid != victim.pid]), 2)
         seen = len(answers)
         await asyncio.to_thread(_becomes, lambda: len(answers) > seen + 200, True)
         done.set()

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,22 +58,12 @@ def _await(what: str, true: Any) -> Any:
     return found
 
 
-def _processes(title: str) -> list[psutil.Process]:
-    """Processes whose command line holds this."""
-    return [p for p in psutil.process_iter(["cmdline"]) if title in " ".join(p.info["cmdline"] or ())]
-
-
-def _kill(*, argument: str) -> None:
-    """SIGKILL each process with an argument of this name."""
-    found = [p for p in psutil.process_iter(["cmdline"]) if argument in (p.info["cmdline"] or ())]
-    assert found, f"no process has the argument {argument}"
+def _kill(processes: Callable[[str], list[psutil.Process]], text: str) -> None:
+    """SIGKILL each process whose command line holds a text."""
+    found = processes(text)
+    assert found, f"no process has {text} in its command line"
     for process in found:
-        os.kill(process.pid, signal.SIGKILL)
-
-
-def _kill_metadata() -> None:
-    (found,) = _processes("ray::MetadataActor")
-    os.kill(found.pid, signal.SIGKILL)
+        process.kill()
 
 
 def test_a_run_whose_launcher_was_killed_does_not_wait_for_ever(platform: Platform, project: str) -> None:
@@ -85,12 +76,14 @@ def test_a_run_whose_launcher_was_killed_does_not_wait_for_ever(platform: Platfo
     assert (found.status, found.error) == (RunStatus.FAILED, "the job ended: the job is unknown to the cluster")
 
 
-def test_a_job_that_is_killed_ends_keeps_its_logs_and_is_resumed(platform: Platform, project: str) -> None:
+def test_a_job_that_is_killed_ends_keeps_its_logs_and_is_resumed(
+    platform: Platform, processes: Callable[[str], list[psutil.Process]], project: str
+) -> None:
     run = platform.runs.start(project, parameters=PARAMETERS, wait=False)
     logs = platform.config.home / "runs" / run.id / "logs"
     _await("the search", lambda: any(logs.glob("*-tune.1.log")))
-    _kill_metadata()
-    _kill(argument=run.id)
+    _kill(processes, "ray::MetadataActor")
+    _kill(processes, run.id)
     ended = _await("the end", lambda: next((r for r in platform.runs.list(project) if r.status.final), None))
     assert (ended.id, ended.status) == (run.id, RunStatus.FAILED)
     assert "job ended" in ended.error
@@ -150,7 +143,9 @@ def test_a_run_of_an_altered_bundle_fails_and_names_the_file(platform: Platform,
     assert told[-2:] == ["swapped", "altered"]
 
 
-def test_a_trial_that_is_killed_is_begun_again(platform: Platform, tmp_path: Path) -> None:
+def test_a_trial_that_is_killed_is_begun_again(
+    processes: Callable[[str], list[psutil.Process]], tmp_path: Path
+) -> None:
     from raymlops.experiments import Drawn, InProcessTuner, TrialSpec
     from raymlops.experiments.task import LearningTask
     from raymlops.runtime.jobs.tuning import RayTuner
@@ -163,7 +158,7 @@ def test_a_trial_that_is_killed_is_begun_again(platform: Platform, tmp_path: Pat
 
     def kill_one() -> int:
         """SIGKILL of the first trial's process that is found at work."""
-        work = _await("a trial at work", lambda: _processes("ray::ResourceTrainable.train"))
+        work = _await("a trial at work", lambda: processes("ray::ResourceTrainable.train"))
         os.kill(work[0].pid, signal.SIGKILL)
         return int(work[0].pid)
 
