@@ -81,7 +81,7 @@ def local_cluster(home: Path) -> Iterator[tuple[PlatformConfig, ClusterNote]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     config = load_config(None, environ={}, overrides={"home": str(home), "serving": {"port": port}})
-    started = cluster.start_local(config)
+    started, _ = cluster.start_local(config)
     try:
         cluster.attach(started, home)
         yield config, started

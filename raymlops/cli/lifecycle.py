@@ -91,14 +91,23 @@ def _tell_differences(asked: PlatformConfig, runs: PlatformConfig) -> None:
 def down(config: ConfigOption = None) -> None:
     """Stop what `up` started; endpoints hand over the events of what they answered first."""
     from raymlops.runtime.supervision.home_note import noted_cluster, supervisor_of
+    from raymlops.runtime.supervision.stopping import take_down_local
 
     home = load_config(config).home
-    if noted_cluster(home) is None and supervisor_of(home) is None:
+    note = noted_cluster(home)
+    if note is None and supervisor_of(home) is None:
         console.print("nothing was running")
         return
-    from raymlops.runtime.takedown import take_down
 
-    stopped = take_down(home, tell=lambda trouble: console.print(trouble, markup=False))
+    def tell(trouble: str) -> None:
+        console.print(trouble, markup=False)
+
+    if note is not None and note.foreign:
+        from raymlops.runtime.takedown import take_down
+
+        stopped = take_down(home, tell)
+    else:  # which needs no Ray, whose import takes a second
+        stopped = take_down_local(home, tell)
     console.print(f"stopped {stopped} processes" if stopped else "nothing was running")
 
 

@@ -27,7 +27,9 @@ from raymlops.runtime.supervision.home_note import (
     note_cluster,
     note_config,
     noted_cluster,
+    noted_progress,
     running_config,
+    stopping,
 )
 
 __all__ = ["Session", "open_session"]
@@ -132,14 +134,14 @@ def _open_local(config: PlatformConfig, *, start: bool, tell: Callable[[str], No
     home, guest = config.home, ray.is_initialized()
     owner = False
     running = cluster.find_running(home)
-    if running is None:
+    if running is None or (start and (noted_progress(home) is None or stopping(home))):  # of no use, until started anew
         if not start:
             raise UnavailableError(f"no platform runs in {home}: start one with `raymlops up`")
         if guest:
             raise ConfigError("a platform is started by a process that is connected to no Ray cluster: this one is")
         _require_keys(config)
         _import_what_is_needed()
-        running, owner = cluster.start_local(config, tell), True
+        running, owner = cluster.start_local(config, tell)
     else:
         if running.ray_version != version("ray"):
             raise ConfigError(f"the running cluster has Ray {running.ray_version}, this is {version('ray')}")

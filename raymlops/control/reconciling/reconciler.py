@@ -106,11 +106,17 @@ class Reconciler:
         self._waiting = 0
         self._changed = threading.Condition()
         self._asked = threading.Event()
+        self._resting = False
         self._holders = (float("-inf"), "")
 
+    def rest(self) -> None:
+        """Take no further turn: what runs is being stopped."""
+        self._resting = True
+        self.wake()
+
     def run(self) -> None:
-        """Take turns for ever; whatever goes wrong in one, another follows."""
-        while True:
+        """Take turns until ``rest``; whatever goes wrong in one, another follows."""
+        while not self._resting:
             try:
                 self.turn()
             except RaymlopsError as error:

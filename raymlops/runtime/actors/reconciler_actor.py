@@ -25,7 +25,9 @@ from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.jobs.run_jobs import JobRunner
 from raymlops.runtime.nodes.online_views import materialise_lost
 from raymlops.runtime.serve.applications import Applications
+from raymlops.runtime.serve.draining import trouble_of_drain
 from raymlops.runtime.serve.endpoints import EndpointReplicas
+from raymlops.runtime.supervision.home_note import note_drained, noted_drained, stopping
 from raymlops.runtime.supervision.supervisor import keep_supervisor
 from raymlops.serving.answering.metrics import Family, family_of
 
@@ -35,6 +37,8 @@ _log = logging.getLogger(__name__)
 _RECORDS_EVERY_S = 2.0
 _FEATURES_EVERY_S = 10.0
 _SUPERVISOR_EVERY_S = 2.0
+_STOP_EVERY_S = 0.2
+"""Whoever stops the platform waits for so long at most until replicas are asked to hand over their events."""
 _MATERIALISE_S = 600.0
 """Deadline of bringing one view back: it may be large."""
 _REPLICA = "reconciler"
@@ -61,6 +65,7 @@ class ReconcilerActor:
             Repeating("features", self._keep_features, _FEATURES_EVERY_S),
             Repeating("runs", self._runs.turn, _RECORDS_EVERY_S),
             Repeating("supervisor", partial(keep_supervisor, config.home), _SUPERVISOR_EVERY_S),
+            Repeating("stop", self._stop_if_asked, _STOP_EVERY_S),
         ]
 
     def deploy(
@@ -120,6 +125,12 @@ class ReconcilerActor:
     def _told(self, plan: ServingPlan) -> ServingPlan:
         wake_projector()
         return plan
+
+    def _stop_if_asked(self) -> None:
+        """Have replicas drained, where the platform is being stopped; nobody starts them again meanwhile."""
+        if stopping(self._config.home) and noted_drained(self._config.home) is None:
+            self._reconciler.rest()
+            note_drained(self._config.home, trouble_of_drain())
 
     def _keep_records(self) -> None:
         self._operator.catch_up()

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import ray
 from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled, without stubs
@@ -22,14 +19,16 @@ from raymlops.runtime.supervision import head, supervisor
 from raymlops.runtime.supervision.home_note import (
     ClusterNote,
     Progress,
-    forget_cluster,
     note_config,
     note_progress,
     noted_cluster,
     noted_progress,
     running_config,
+    stopping,
     supervisor_of,
+    turn,
 )
+from raymlops.runtime.supervision.stopping import stop_local, stop_rest
 
 __all__ = ["attach", "await_local", "find_running", "running_config", "start_local", "stop_local"]
 
@@ -38,12 +37,15 @@ _SLACK_S = 30.0
 """Beyond the deadlines of the head and of what is started on it: the supervisor keeps those, and tells."""
 
 
-def start_local(config: PlatformConfig, tell: Callable[[str], None] = lambda _: None) -> ClusterNote:
+def start_local(config: PlatformConfig, tell: Callable[[str], None] = lambda _: None) -> tuple[ClusterNote, bool]:
     """Start the platform on this machine under a supervisor, and wait until the control actors and Serve are up.
 
     Args:
         config: The platform's configuration.
         tell: Called with each stage of the start, in words.
+
+    Returns:
+        The cluster, and whether this call started it; ``False`` where another one did at the same time.
 
     Raises:
         ConfigError: A port is taken, the disk is full, the home is not writable: nothing was started.
@@ -51,15 +53,22 @@ def start_local(config: PlatformConfig, tell: Callable[[str], None] = lambda _: 
     """
     home = config.home
     head.require_disk(home)
-    stop_local(home)
-    head.require_free_ports(config)
-    note_config(config)
-    note_progress(home, Progress("starting", "the supervisor"))
+    ours = False
     try:
-        supervisor.ensure_supervisor(home)
-        return await_local(home, tell)
+        with turn(home):
+            progress = noted_progress(home)
+            # of several that start it at once, the first one does, and the others wait for it
+            ours = supervisor_of(home) is None or progress is None or progress.phase in ("failed", "stopping")
+            if ours:
+                stop_rest(home)
+                head.require_free_ports(config)
+                note_config(config)
+                note_progress(home, Progress("starting", "the supervisor"))
+                supervisor.ensure_supervisor(home)
+        return await_local(home, tell), ours
     except BaseException:
-        stop_local(home)
+        if ours and not (noted_progress(home) is None or stopping(home)):  # else somebody took it down meanwhile
+            stop_local(home)
         raise
 
 
@@ -76,7 +85,8 @@ def await_local(home: Path, tell: Callable[[str], None] = lambda _: None) -> Clu
     while True:
         progress = noted_progress(home)
         if progress is None or progress.phase == "stopping":
-            raise UnavailableError(f"no platform runs in {home}: start one with `raymlops up`")
+            what = "was stopped while it started" if told else "does not run"
+            raise UnavailableError(f"the platform in {home} {what}: start it with `raymlops up`")
         if progress.phase == "up" and (note := noted_cluster(home)) is not None:
             return note
         if progress.phase == "failed":
@@ -139,46 +149,3 @@ def attach(note: ClusterNote, home: Path) -> None:
         raise UnavailableError(f"no Ray cluster answers at {address}: {error}") from error
     except (ConnectionError, ValueError) as error:
         raise UnavailableError(f"no Ray cluster answers at {address}: {error}") from error
-
-
-def stop_local(home: Path, timeout_s: float = 20.0) -> int:
-    """Stop the supervisor and every process of the local cluster noted in ``home``; a repeat finds nothing to do.
-
-    Returns:
-        How many processes were stopped.
-
-    Raises:
-        UnavailableError: Some would not go within ``timeout_s``.
-    """
-    note = noted_cluster(home)
-    if note is not None and note.foreign:
-        return 0
-    if noted_progress(home) is not None:
-        note_progress(home, Progress("stopping"))  # so that nobody starts the supervisor again
-    stopped = _stop_supervisor(home, timeout_s)
-    if note is None:
-        note = noted_cluster(home)  # of a head that was started meanwhile
-    if note is not None:
-        stopped += head.stop_processes(note, timeout_s)
-        directory = Path(note.directory)
-        if directory.name.startswith("rml-") and directory.parent != home:
-            shutil.rmtree(directory, ignore_errors=True)
-    forget_cluster(home)
-    return stopped
-
-
-def _stop_supervisor(home: Path, timeout_s: float) -> int:
-    deadline = time.monotonic() + timeout_s
-    stopped = 0
-    while (pid := supervisor_of(home)) is not None:
-        try:
-            # what it is starting the platform with is its child, and not yet of any cluster
-            for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=False)]:
-                process.send_signal(signal.SIGKILL)
-                stopped += 1
-        except psutil.Error:
-            stopped += 0  # it ended by itself meanwhile
-        if time.monotonic() > deadline:
-            raise UnavailableError(f"the supervisor, process {pid}, did not stop within {timeout_s:g} s")
-        time.sleep(_POLL_S)
-    return stopped

@@ -10,12 +10,14 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from raymlops.config.platform import PlatformConfig
-from raymlops.errors import ConfigError
+from raymlops.errors import ConfigError, UnavailableError
 
 __all__ = [
     "ClusterNote",
@@ -24,18 +26,24 @@ __all__ = [
     "forget_cluster",
     "note_cluster",
     "note_config",
+    "note_drained",
     "note_progress",
     "note_supervisor",
     "noted_cluster",
+    "noted_drained",
     "noted_progress",
     "prepare_home",
     "running_config",
+    "stopping",
     "supervisor_lock",
     "supervisor_of",
+    "turn",
     "write_private",
 ]
 
 Phase = Literal["starting", "up", "restarting", "failed", "stopping"]
+_DRAINED = "drained.json"
+_TURN_S = 90.0
 
 
 @dataclass(frozen=True)
@@ -146,7 +154,7 @@ def noted_cluster(home: Path) -> ClusterNote | None:
 
 def forget_cluster(home: Path) -> None:
     """Remove the notes of a platform that was taken down."""
-    for name in ("cluster.json", "supervisor.json"):
+    for name in ("cluster.json", "supervisor.json", _DRAINED):
         (home / name).unlink(missing_ok=True)
 
 
@@ -164,6 +172,56 @@ def noted_progress(home: Path) -> Progress | None:
         return None
 
 
+def stopping(home: Path) -> bool:
+    """Whether the platform of a home is being stopped, or somebody who stopped it was interrupted."""
+    progress = noted_progress(home)
+    return progress is not None and progress.phase == "stopping"
+
+
+def note_drained(home: Path, trouble: str | None) -> None:
+    """Note, for whoever stops the platform, that replicas handed over their prediction events, or what kept them."""
+    write_private(home / _DRAINED, json.dumps({"trouble": trouble}))
+
+
+def noted_drained(home: Path) -> tuple[str | None] | None:
+    """What was noted of the drain, in a tuple; ``None`` where nothing is noted."""
+    try:
+        return (json.loads((home / _DRAINED).read_text())["trouble"],)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@contextmanager
+def turn(home: Path, timeout_s: float = _TURN_S) -> Iterator[None]:
+    """Begin or stop the platform of a home while nobody else does either.
+
+    Raises:
+        UnavailableError: Another process was at it for longer than ``timeout_s``.
+    """
+    if not home.is_dir():
+        yield  # there is no platform to stop, and `up` makes the home first
+        return
+    deadline = time.monotonic() + timeout_s
+    handle = os.open(home / "turn.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while not _locked(handle):
+            if time.monotonic() > deadline:
+                raise UnavailableError(f"another `raymlops up` or `down` of {home} was at work for {timeout_s:g} s")
+            time.sleep(0.05)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    """Take the lock of an open file; ``False`` where another process holds it."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def supervisor_lock(home: Path) -> int | None:
     """Take the lock of the one supervisor of a home, for as long as this process, or a fork of it, lives.
 
@@ -171,9 +229,7 @@ def supervisor_lock(home: Path) -> int | None:
         The open file, or ``None`` where another process holds the lock.
     """
     handle = os.open(home / "supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not _locked(handle):
         os.close(handle)
         return None
     note_supervisor(handle)

@@ -1,0 +1,61 @@
+"""The end of answering, before a planned stop: replicas hand over their prediction events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import wait as wait_for
+from functools import partial
+
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+
+from raymlops.errors import RaymlopsError, UnavailableError
+from raymlops.runtime.cluster.deadlines import begin, within
+
+__all__ = ["applications", "drain", "trouble_of_drain"]
+
+_DRAIN_S = 20.0
+"""How long all replicas together may take to hand over their prediction events."""
+
+
+def trouble_of_drain(draining: Callable[[float], int] | None = None) -> str | None:
+    """Have every replica drained; returns what kept some from handing over all their events, in a sentence.
+
+    Args:
+        draining: Stands in for ``drain``.
+    """
+    try:
+        waiting = (draining or drain)(_DRAIN_S)
+    except (RaymlopsError, RayError, RayServeException) as error:
+        return f"some replicas did not hand over their events: {error}"
+    return f"{waiting} rows of prediction events were not handed over in time" if waiting else None
+
+
+def drain(timeout_s: float) -> int:
+    """Have every replica stop answering and hand over its prediction events.
+
+    Returns:
+        How many rows still wait.
+
+    Raises:
+        UnavailableError: A replica did not do so within ``timeout_s``.
+    """
+    deadline = time.monotonic() + timeout_s
+    names = within(timeout_s, "to list the applications", applications)
+    left_s = max(deadline - time.monotonic(), 1.0)
+
+    def one(name: str) -> int:
+        return sum(serve.get_app_handle(name).broadcast("drain").results(timeout_s=left_s))
+
+    futures = [begin(f"drain-{name}", partial(one, name)) for name in names if name.startswith("model-")]
+    wait_for(futures, timeout=left_s)
+    if any(not future.done() for future in futures):
+        raise UnavailableError(f"replicas were not drained within {timeout_s:g} s")
+    return sum(future.result() for future in futures)
+
+
+def applications() -> list[str]:
+    """The names of all applications that Serve runs."""
+    return sorted(serve.status().applications)
