@@ -83,7 +83,7 @@ class Session:
         """Disconnect; take the platform down where this process started it."""
         with ExitStack() as last:
             if not self.guest:
-                last.callback(ray.shutdown)
+                last.callback(cluster.leave)
             if self.owner:
                 from raymlops.runtime.takedown import take_down
 
@@ -193,7 +193,7 @@ def _open_foreign(
         if known is None:
             forget_cluster(home)
         if not guest:
-            ray.shutdown()
+            cluster.leave()
         raise
     lacking, exposed = _lacking(environment), _exposed(environment)
     owner = known is None and start

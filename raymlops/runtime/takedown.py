@@ -68,7 +68,7 @@ def _connected(note: ClusterNote, home: Path) -> Iterator[None]:
         yield
     finally:
         if not before:
-            ray.shutdown()
+            cluster.leave()
 
 
 def _take_off(note: ClusterNote) -> int:

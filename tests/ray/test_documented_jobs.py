@@ -16,6 +16,8 @@ import pytest
 from deltalake import DeltaTable
 from sklearn.linear_model import LogisticRegression
 
+from raymlops.runtime.supervision.home_note import noted_cluster
+
 if TYPE_CHECKING:
     from raymlops.platform import Platform
 
@@ -29,6 +31,9 @@ MODEL = "documented"
 def exported(platform: Platform) -> dict[str, str]:
     """The environment of a shell after ``eval "$(raymlops env)"``."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RAYMLOPS_"))}
+    note = noted_cluster(platform.config.home)
+    if note is not None and note.foreign:  # who uses a cluster of somebody else has its token from them
+        plain |= {name: os.environ[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")}
     plain |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-m", "raymlops.cli.main", "env"],

@@ -106,13 +106,18 @@ def test_the_server_says_who_it_is(platform: Platform, versions: tuple[int, int]
     )
 
 
+async def _said(response: aiohttp.ClientResponse) -> Any:
+    """The answer, or the text of a HAProxy that is not the platform's own."""
+    return await (response.json() if response.content_type == "application/json" else response.text())
+
+
 async def _ask_until(url: str, done: asyncio.Event, answers: list[tuple[int, Any]], lost: int = 0) -> None:
     """Ask again and again; at most ``lost`` times the connection may be closed in place of an answer."""
     async with aiohttp.ClientSession() as session:
         while not done.is_set():
             try:
                 async with session.post(f"{url}/infer", json=_infer([[1.0, 2.0, 3.0]])) as response:
-                    answers.append((response.status, await response.json()))
+                    answers.append((response.status, await _said(response)))
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, aiohttp.ClientOSError) as error:
                 # a connection that was there may be closed or reset, before an answer or amid one; to be refused one is
                 # never in order
@@ -253,11 +258,17 @@ def test_a_caller_keeps_its_variant_and_a_bad_candidate_costs_nobody_an_answer(
     platform.endpoints.rollback(MODEL)
 
 
-def _haproxies(platform: Platform) -> list[psutil.Process]:
+def _is_foreign(platform: Platform) -> bool:
     note = noted_cluster(platform.config.home)
     assert note is not None
-    if note.foreign:
+    return note.foreign
+
+
+def _haproxies(platform: Platform) -> list[psutil.Process]:
+    if _is_foreign(platform):
         pytest.skip("HAProxy of a cluster of somebody else is theirs")
+    note = noted_cluster(platform.config.home)
+    assert note is not None
     return [process for process in processes_of(note) if process.name() == "haproxy"]
 
 
@@ -295,8 +306,9 @@ def test_a_replica_killed_under_load_fails_what_it_had_in_flight_and_comes_back(
     asyncio.run(load())
     good = [answer for status, answer in answers if status == 200]
     assert len(answers) - len(good) <= askers
-    assert {status for status, _ in answers} <= {200, 503}
-    assert all(answer.keys() == {"error"} for status, answer in answers if status != 200)
+    if not _is_foreign(platform):  # whose HAProxy says 500, in words of its own
+        assert {status for status, _ in answers} <= {200, 503}
+        assert all(answer.keys() == {"error"} for status, answer in answers if status != 200)
     assert {answer["model_version"] for answer in good} == {str(plan.champion)}
     platform.endpoints.flush(MODEL)  # reaches every replica that runs
 

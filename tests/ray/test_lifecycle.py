@@ -101,7 +101,7 @@ def test_ctrl_c_leaves_no_process(tmp_path: Path, after: str) -> None:
         seen: tuple[ClusterNote | None, str] = (None, "")
         while seen[0] is None or (after == "head" and "control actors" not in seen[1]):
             assert time.monotonic() < deadline
-            assert started.poll() is None
+            assert started.poll() is None, started.communicate()
             time.sleep(0.02)
             progress = noted_progress(tmp_path)
             seen = noted_cluster(tmp_path), "" if progress is None else progress.doing
@@ -116,4 +116,5 @@ def test_ctrl_c_leaves_no_process(tmp_path: Path, after: str) -> None:
     finally:
         if started.poll() is None:
             started.kill()
+        if started.stdout is not None and not started.stdout.closed:
             started.communicate(timeout=30)

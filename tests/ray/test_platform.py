@@ -182,3 +182,12 @@ def test_the_command_line_has_what_the_interface_names() -> None:
     assert {"up", "down", "status", "demo", "apply", "gc"} <= tree.commands.keys()
     for group, commands in wanted.items():
         assert set(commands.split()) <= tree.commands[group].commands.keys(), group
+
+
+def test_what_raylets_complain_of_is_not_printed_among_the_output(
+    platform: Platform, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ray._private import worker
+
+    worker.print_to_stdstream({"lines": ["WARNING: 10 workers"], "pid": "raylet", "is_err": False}, ignore_prefix=False)
+    assert capsys.readouterr().out == ""

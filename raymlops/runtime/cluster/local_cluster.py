@@ -9,6 +9,7 @@ from pathlib import Path
 
 import ray
 from ray._private import ray_constants
+from ray._private import worker as ray_worker
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled, without stubs
 
 from raymlops import errors
@@ -30,7 +31,7 @@ from raymlops.runtime.supervision.home_note import (
 )
 from raymlops.runtime.supervision.stopping import stop_local, stop_rest
 
-__all__ = ["attach", "await_local", "find_running", "running_config", "start_local", "stop_local"]
+__all__ = ["attach", "await_local", "find_running", "leave", "running_config", "start_local", "stop_local"]
 
 _POLL_S = 0.05
 _SLACK_S = 30.0
@@ -139,6 +140,8 @@ def attach(note: ClusterNote, home: Path) -> None:
     AuthenticationTokenLoader.instance().reset_cache()
     # A driver's handles need a router loop of their own, whatever the cluster's replicas do (facts-ray.md).
     os.environ.pop("RAY_SERVE_THROUGHPUT_OPTIMIZED", None)
+    # Ray would print what its raylets complain of between the lines of our output, which programs read.
+    ray_worker._worker_logs_enabled = False
     try:
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
     except RuntimeError as error:
@@ -149,3 +152,9 @@ def attach(note: ClusterNote, home: Path) -> None:
         raise UnavailableError(f"no Ray cluster answers at {address}: {error}") from error
     except (ConnectionError, ValueError) as error:
         raise UnavailableError(f"no Ray cluster answers at {address}: {error}") from error
+
+
+def leave() -> None:
+    """Disconnect; another cluster that this process joins later may print again."""
+    ray.shutdown()
+    ray_worker._worker_logs_enabled = True
