@@ -16,6 +16,7 @@ import pytest
 from deltalake import DeltaTable
 from sklearn.linear_model import LogisticRegression
 
+from raymlops.errors import ConfigError
 from raymlops.runtime.supervision.home_note import noted_cluster
 
 if TYPE_CHECKING:
@@ -79,6 +80,17 @@ def test_a_table_is_scored_by_the_line_of_the_page(
     code, said = _type(re.sub(r"\b(MODEL|SOURCE|OUTPUT|N)\b", lambda found: words[found[1]], line), exported)
     assert code == 0, said
     assert DeltaTable(str(tmp_path / "scored")).to_pyarrow_table().num_rows == 20
+
+
+def test_a_relative_output_is_refused_in_every_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One without a working directory runs where `up` was typed, and not where it was submitted."""
+    from raymlops.runtime.jobs.batch import _output
+
+    assert _output("scored") == Path("scored")
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert (_output("/data/scored"), _output("s3://bucket/scored")) == (Path("/data/scored"), "s3://bucket/scored")
+    with pytest.raises(ConfigError, match="an absolute path or a URI in a Ray job, got 'scored'"):
+        _output("scored")
 
 
 def test_an_unknown_pipeline_is_one_line(exported: dict[str, str]) -> None:

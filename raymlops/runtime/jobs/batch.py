@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
@@ -212,10 +215,10 @@ def _output(named: str) -> Path | str:
     """Where the table is written.
 
     Raises:
-        ConfigError: The path is relative to the copy of a working directory that a Ray job runs in: the copy goes away.
+        ConfigError: The path is relative in a Ray job, which runs in a copy of a working directory, that goes away, or
+            where `up` was typed, and never where it was submitted.
     """
     output = parse_root(named)
-    in_copy = any(part.startswith("_ray_pkg_") for part in Path.cwd().parts)
-    if in_copy and isinstance(output, Path) and not output.is_absolute():
+    if RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ and isinstance(output, Path) and not output.is_absolute():
         raise ConfigError(f"the output must be an absolute path or a URI in a Ray job, got {named!r}", output=named)
     return output
