@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from raymlops.runtime.supervision.home_note import noted_cluster
 from raymlops.serving.front import open_inference_pb2 as pb
 from raymlops.testing.malformed_requests import malformed_requests
 
@@ -166,6 +167,35 @@ async def ask(endpoint: str, times: int = 5) -> None:
 async def connect(endpoint: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     host, port = endpoint.split(":")
     return await asyncio.open_connection(host, int(port))
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("FOO /v2", 405),
+        ("GET *", 400),
+        (f"GET /v2/models/%{ord(MODEL[0]):x}{MODEL[1:]}/ready", 404),
+        (f"GET /v2/models/{MODEL}%2Fready", 404),
+        (f"GET http://elsewhere/v2/models/{MODEL}/ready", 200),
+    ],
+)
+def test_odd_request_lines_are_told_what_is_wrong(platform: Platform, endpoint: str, line: str, status: int) -> None:
+    """A model that is up is never said not to be up yet."""
+    note = noted_cluster(platform.config.home)
+    assert note is not None
+    if note.foreign and status in (400, 405):
+        pytest.skip("HAProxy of a cluster of somebody else is theirs")
+
+    async def run() -> tuple[int, bytes]:
+        reader, writer = await connect(endpoint)
+        writer.write(f"{line} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        async with asyncio.timeout(DEADLINE_S):
+            reply = await read_reply(reader)
+        writer.close()
+        return reply
+
+    answered, said = asyncio.run(run())
+    assert (answered, status == 200 or list(json.loads(said)) == ["error"]) == (status, True)
 
 
 def test_slow_senders_keep_nobody_waiting(endpoint: str) -> None:

@@ -70,6 +70,10 @@ Of bytes that are no HTTP request, HAProxy says so in words that no configuratio
 """
 
 
+_METHODS = "GET HEAD POST PUT PATCH DELETE OPTIONS TRACE"
+"""What endpoints know, and answer 405 where they do not take it."""
+
+
 class Limits(NamedTuple):
     """What callers may take of HAProxy."""
 
@@ -141,6 +145,8 @@ def bounded(config: str, limits: Limits, open_files: int) -> str:
         ],
         "http_frontend": [
             *admit,
+            f"    http-request return {_said(405, 'there is no such method')} unless {{ method {_METHODS} }}",
+            f"    http-request return {_said(400, 'the path must begin with /')} unless {{ path -m beg / }}",
             f"    http-request return {_said(404, 'this path is not served to callers')} if {own}",
             f"    http-request return {_said(400, 'this server speaks no WebSocket')} "
             "if { req.hdr(upgrade) -m sub -i websocket }",

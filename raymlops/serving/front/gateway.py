@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 _MODELS = "/v2/models"
 _INDEX = "/v2/repository/index"
+_MAX_BODY_BYTES = 64 << 10
 _READY_WITHIN_S = 2.0
 """So long an endpoint may take to say whether it is ready, before the index says that it does not answer."""
 
@@ -144,6 +145,8 @@ class Gateway:
         if request.method != "HEAD" and request.method not in methods:
             allowed = ", ".join((*methods, "HEAD"))
             return error_reply(405, f"{path!r} takes {allowed}, got {request.method}", allow=allowed)
+        if len(request.body) > _MAX_BODY_BYTES:  # it would be read on the event loop that all callers share
+            return error_reply(413, f"the body must be at most {_MAX_BODY_BYTES} bytes, got {len(request.body)}")
         return self._static[path] if path in self._static else await self._dynamic[path][1](request)
 
     async def _ready(self, request: HttpRequest) -> HttpReply:

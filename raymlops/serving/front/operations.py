@@ -10,7 +10,7 @@ from uuid import uuid4
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from raymlops.errors import DataError, DeploymentNotFound, ModelVersionNotFound, NotFoundError
+from raymlops.errors import ConfigError, DataError, DeploymentNotFound, ModelVersionNotFound, NotFoundError
 from raymlops.records.keys import ApiKey
 from raymlops.records.models import ModelVersion
 from raymlops.records.orders import Order
@@ -63,7 +63,8 @@ class Orders(Protocol):
 
 
 class _Parameters(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # strict: nobody promotes version 1 by `true`
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     reason: str = Field("over HTTP", max_length=500)
 
 
@@ -155,8 +156,11 @@ class Operations:
         given = _parameters(action, request.body)
         by = "nobody" if key is None else f"key {key.id} ({key.name})"
         order = Order(request=uuid4().hex, by=by, reason=given.reason)
-        async with asyncio.timeout(self._deadline_s):
-            plan = await self._actions[action](order, model, given)
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                plan = await self._actions[action](order, model, given)
+        except ConfigError as error:  # a name that is none, as any other error in what was sent
+            raise DataError(f"{action}: {error}") from error
         return json_reply({}) if plan is None else raw_reply(plan.model_dump_json().encode())
 
     async def _load(self, order: Order, model: str, given: _Load) -> ServingPlan:
@@ -196,7 +200,7 @@ def _parameters(action: str, body: bytes) -> _Parameters:
     if unknown:
         raise DataError(f'the body must be {{"parameters": {{...}}}}, got {", ".join(unknown)}')
     try:
-        return OPERATIONS[action][0].model_validate(told.get("parameters") or {})
+        return OPERATIONS[action][0].model_validate({} if told.get("parameters") is None else told["parameters"])
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "parameters"

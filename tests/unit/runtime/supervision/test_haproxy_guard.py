@@ -100,6 +100,16 @@ def test_open_sockets_stand_in_for_addresses() -> None:
     ]
 
 
+def test_what_no_endpoint_knows_is_refused_in_json() -> None:
+    front = _section(bounded(CONFIG, Limits(4.0, 60.0), -1), "frontend http_frontend")
+    refused = [line for line in front if line.startswith("http-request return status 40") and " unless " in line]
+    assert [line.rpartition(" unless ")[2] for line in refused] == [
+        "{ method GET HEAD POST PUT PATCH DELETE OPTIONS TRACE }",
+        "{ path -m beg / }",
+    ]
+    assert all("content-type application/json" in line for line in refused)
+
+
 def test_no_request_may_take_for_ever_and_no_connection_is_held_for_nothing() -> None:
     theirs = CONFIG.replace(
         "    mode http\n", "    mode http\n    timeout client 3600s\n    timeout http-keep-alive 90s\n", 1

@@ -89,6 +89,12 @@ async def test_a_wrong_method_names_the_right_one(gateway: Gateway) -> None:
     assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD")
 
 
+async def test_a_body_that_would_hold_up_others_is_not_read(gateway: Gateway) -> None:
+    for size, status in ((64 << 10, 200), ((64 << 10) + 1, 413)):
+        body = b'{"ready": true}'.ljust(size)
+        assert (await gateway.handle(HttpRequest("POST", "/v2/repository/index", {}, body))).status == status
+
+
 async def test_without_its_store_the_server_is_live_and_not_ready(gateway: Gateway, plans: FakePlans) -> None:
     plans.error = UnavailableError("the metadata actor died")
     ready = await get(gateway, "/v2/health/ready")

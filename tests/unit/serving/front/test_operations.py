@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from raymlops.errors import InvalidTransition, UnavailableError
+from raymlops.errors import ConfigError, InvalidTransition, UnavailableError
 from raymlops.records.endpoints import EndpointStatus
 from raymlops.records.keys import ApiKey, Scope, new_key
 from raymlops.records.orders import Order
@@ -140,6 +140,14 @@ async def test_a_trial_has_the_configured_deadline(world: World) -> None:
         ("churn/promote", b'{"version": 3}', 400, "got version"),
         ("churn/promote", b"", 400, "promote: version: Field required"),
         ("churn/promote", b'{"parameters": {"version": 0}}', 400, "promote: version: Input should be greater"),
+        (
+            "churn/promote",
+            b'{"parameters": {"version": true}}',
+            400,
+            "promote: version: Input should be a valid integer",
+        ),
+        ("churn/load", b'{"parameters": {"version": "1"}}', 400, "load: version: Input should be a valid integer"),
+        ("churn/load", b'{"parameters": []}', 400, "load: parameters: Input should be a valid dictionary"),
         ("churn/load", b'{"parameters": {"config": "{}"}}', 400, "load: config: Extra inputs are not permitted"),
         ("churn/load", b" " * 70_000, 400, "at most 65536 bytes"),
         ("nobody/load", b"", 404, "model 'nobody' does not exist"),
@@ -159,6 +167,8 @@ async def test_what_cannot_be_done_and_what_takes_too_long_is_told(world: World)
     assert (await world.post("churn/rollback", key, method="GET")).status == 405
     world.hands.outcome = InvalidTransition("neither a trial nor a backup")
     assert (await world.post("churn/rollback", key)).status == 409
+    world.hands.outcome = ConfigError("reference must be NAME or NAME@VERSION, got '../x'")
+    assert (await world.post("churn/load", key, b'{"parameters": {"features": "../x"}}')).status == 400
     world.hands.hangs = True
     assert (await world.post("churn/rollback", key)).status == 504
 
