@@ -41,7 +41,8 @@ format: setup  ## rewrite the sources in the project's format
 test: style test-unit test-ray  ## every check, and the tests but for the slow ones; contracts and sizes are among them
 
 test-all: CHOSEN := slow or not slow
-test-all: test  ## every check and every test
+test-all: test  ## every check and every test, those that need Ray on a cluster of somebody else once more
+	$(BIN)/python -m pytest tests/ray --foreign-cluster -m "$(CHOSEN)"
 
 test-unit: setup  ## the tests that need no Ray, on every core
 	$(BIN)/python -m pytest -n logical --dist worksteal tests/unit tests/contract tests/repo examples -m "not ray and not e2e and ($(CHOSEN))"
