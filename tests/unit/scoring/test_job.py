@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 import pytest
 from pyarrow import parquet
 
-from raymlops.errors import AlreadyRegistered, ConflictError, DataError, SchemaMismatch
+from raymlops.errors import AlreadyRegistered, ConflictError, DataError, SchemaMismatch, UnavailableError
 from raymlops.records.runs import RunStatus
 from raymlops.records.scoring import Part, PartReceipt
+from raymlops.scoring.scorer import files_of
 
 World = Any
 
@@ -95,22 +96,50 @@ def test_what_is_killed_goes_on_and_loses_and_doubles_nothing(
     assert len(files) == len(job.directory.state(job.parts).files)
 
 
-def test_a_part_that_fails_leaves_nothing_visible_and_is_tried_again(world: World) -> None:
+@pytest.mark.parametrize(("error", "resumed"), [(UnavailableError, 1), (DataError, 0), (ValueError, 0)])
+def test_a_part_that_fails_leaves_nothing_visible_and_is_tried_again(
+    world: World, error: type[Exception], resumed: int
+) -> None:
+    """Of what would fail alike the next time, no file is left; of what may not, the parts that are done."""
     path = world.table(world.rows(1000))
     job = world.job(path)
+    output = Path(job.plan.output)
 
     def execute(parts: list[Part]) -> Iterator[PartReceipt]:
         yield job.scorer.score(parts[0])
-        raise DataError("the second part is too much")
+        job.scorer.score(parts[1])  # written, and not noted
+        (output / f".{files_of(job.plan)}half.parquet.1").write_bytes(b"a worker was killed here")
+        raise error("the second part is too much")
 
-    with pytest.raises(DataError):
+    with pytest.raises(error):
         job.run(execute)
     assert job.output.committed(job._commit_id) is None
+    assert output.exists() == bool(resumed)
     again = world.job(path)
     receipt = again.run(world.in_process(again))
     failed, succeeded = (run for run in sorted(world.metadata.list_runs("batch-score"), key=lambda run: run.id))
-    assert (failed.status, failed.error) == (RunStatus.FAILED, "DataError: the second part is too much")
-    assert (succeeded.id, succeeded.status, receipt.resumed_parts) == (f"{failed.id}-2", RunStatus.SUCCEEDED, 1)
+    assert (failed.status, failed.error) == (RunStatus.FAILED, f"{error.__name__}: the second part is too much")
+    assert (succeeded.id, succeeded.status) == (f"{failed.id}-2", RunStatus.SUCCEEDED)
+    assert receipt.resumed_parts == resumed
+
+
+def test_a_failure_takes_no_file_of_a_table_that_is_there(world: World) -> None:
+    path = world.table(world.rows(300))
+    first = world.job(path, table_versions={"sales": 4})
+    first.run(world.in_process(first))
+    before = world.scored()
+    second = world.job(path, table_versions={"sales": 5}, mode="append")
+    broken = world.job(path, table_versions={"sales": 6}, mode="append")
+
+    def execute(parts: list[Part]) -> Iterator[PartReceipt]:
+        yield broken.scorer.score(parts[0])
+        raise DataError("the second part is too much")
+
+    second.run(world.in_process(second))
+    with pytest.raises(DataError):
+        broken.run(execute)
+    assert world.scored(0).equals(before)
+    assert world.scored().num_rows == 600
 
 
 def test_the_same_again_writes_nothing(world: World) -> None:
