@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from raymlops.records.artifacts import Artifact, ArtifactEvent, Direction
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus
-from raymlops.records.scoring import Part, PartReceipt, ScoringPlan, ScoringReceipt
+from raymlops.records.scoring import PIPELINE, Part, PartReceipt, ScoringPlan, ScoringReceipt
 from raymlops.scoring.output import OutputTable
 from raymlops.scoring.scorer import PartScorer, files_of
 from raymlops.scoring.state import JobDirectory, JobRecord, JobState
@@ -24,15 +25,13 @@ from raymlops.scoring.validation import InputVerdict, judge_inputs
 
 __all__ = ["PIPELINE", "Execute", "Journal", "ScoringJob"]
 
-PIPELINE = "batch-score"
-"""Under this name runs are recorded that score."""
 _STEP = "score"
 _SAMPLED_PARTS = 8
 _SAMPLED_ROWS = 4096
 """Of each sampled part, so many rows are looked at before anything is written."""
 
-Execute = Callable[[Sequence[Part]], Iterable[PartReceipt]]
-"""Scores parts, wherever and in whatever order, and tells of each as soon as it is done."""
+Execute = Callable[[Sequence[Part]], Generator[PartReceipt, None, None]]
+"""Scores parts, wherever and in whatever order, and tells of each as soon as it is done; holds nothing once closed."""
 
 
 class Journal(Protocol):
@@ -166,9 +165,12 @@ class ScoringJob:
     def _score(self, record: JobRecord, execute: Execute) -> ScoringReceipt:
         state = self._resumed()
         resumed = len(state.receipts)
-        for receipt in execute(state.missing) if state.missing else ():
-            state = state.with_receipt(receipt)
-            self.directory.put_part(receipt)
+        if state.missing:
+            # closed also where a note fails: whoever scores would hold CPUs until the garbage is collected
+            with closing(execute(state.missing)) as receipts:
+                for receipt in receipts:
+                    state = state.with_receipt(receipt)
+                    self.directory.put_part(receipt)
         if state.missing:
             numbers = [part.number for part in state.missing]
             raise DataError(f"parts {numbers[:10]} of {len(self.parts)} were not scored")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from raymlops.errors import DataError, SchemaMismatch, StorageError
+from raymlops.errors import DataError, DeploymentError, NotFinite, RaymlopsError, SchemaMismatch, StorageError
 from raymlops.monitoring.profiles.profile import Profile
 from raymlops.monitoring.profiles.reference import Reference
 from raymlops.records.record import sha256_of
@@ -19,11 +20,11 @@ from raymlops.records.scoring import Part, PartReceipt, ScoredFile, ScoringPlan
 from raymlops.scoring.carried import carried_as, carried_schema
 from raymlops.scoring.inputs import Columns, FeatureJoin, needed_columns, typed_inputs
 from raymlops.scoring.sources import RowSource
-from raymlops.serving.models.model import Model
+from raymlops.serving.models.model import Model, check_outputs
 from raymlops.serving.protocol.datatypes import datatype_of_arrow
 from raymlops.serving.protocol.protocols import Outputs
 from raymlops.serving.protocol.schema import InputSchema, datatype_of_label
-from raymlops.tables.files import Files
+from raymlops.tables.files import Files, failure
 
 __all__ = ["ROW", "PartScorer", "Scorer", "files_of", "output_columns"]
 
@@ -103,11 +104,13 @@ class PartScorer:
 
         Raises:
             DataError: The model refuses them.
+            DeploymentError: It fails, or answers something else than its signature says.
         """
         found: Profile | None = None
         for first, block in self._blocks(part):
-            inputs = self._inputs(first, block.slice(0, rows))
-            self._predict(first, inputs)
+            taken = block.slice(0, rows)
+            inputs = self._inputs(first, taken)
+            self._scored(first, taken, inputs)
             counted = self._count(inputs)
             found = counted if found is None or counted is None else found + counted
             rows -= block.num_rows
@@ -136,8 +139,7 @@ class PartScorer:
             inputs = self._inputs(first, block)
             counted = self._count(inputs)
             profile = counted if profile is None or counted is None else profile + counted
-            scored = self._table(first, block, self._predict(first, inputs))
-            files.append(self._write(part, len(files), scored))
+            files.append(self._write(part, len(files), self._scored(first, block, inputs)))
         content = None if profile is None else b64encode(profile.dumps()).decode()
         return PartReceipt(part=part.number, rows=part.rows, files=tuple(files), profile=content)
 
@@ -164,13 +166,28 @@ class PartScorer:
         except DataError as error:
             raise _placed(error, first, block.num_rows) from error
 
-    def _predict(self, first: int, inputs: Columns) -> Outputs:
+    def _scored(self, first: int, block: pa.Table, inputs: Columns) -> pa.Table:
+        """The rows of a block with the model's answers.
+
+        Raises:
+            DataError: The model refuses a row, which the message names.
+            DeploymentError: The model raises something of its own, or answers something else than its signature says.
+        """
+        rows = block.num_rows
         try:
-            return self._model.predict(inputs)
+            outputs = self._model.predict(inputs)
+            with suppress(NotFinite):  # a number that is missing is written as such
+                check_outputs(outputs, rows)
         except DataError as error:
             place = _first_bad(inputs)
             where = f"rows from {first}" if place is None else f"row {first + place}"
             raise DataError(f"{where}: {error}", **error.context) from error
+        except (RaymlopsError, MemoryError):
+            raise
+        except Exception as error:  # whatever a part of an estimator raises
+            told = f"{type(error).__name__}: {failure(error)}"
+            raise DeploymentError(f"rows {first} to {first + rows - 1}: the model failed: {told}") from error
+        return self._table(first, block, outputs)
 
     def _count(self, inputs: Columns) -> Profile | None:
         if self._reference is None:

@@ -6,12 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from pyarrow import parquet
 
-from raymlops.errors import AlreadyRegistered, ConflictError, DataError, SchemaMismatch, UnavailableError
+from raymlops.errors import (
+    AlreadyRegistered,
+    ConflictError,
+    DataError,
+    DeploymentError,
+    SchemaMismatch,
+    StorageError,
+    UnavailableError,
+)
 from raymlops.records.runs import RunStatus
 from raymlops.records.scoring import Part, PartReceipt
 from raymlops.scoring.scorer import files_of
@@ -276,3 +285,42 @@ def test_files_that_differ_are_named(world: World) -> None:
     parquet.write_table(world.rows(10).drop_columns(["b"]), directory / "2.parquet")
     with pytest.raises(SchemaMismatch, match=r"2\.parquet lacks columns \['b'\], which other files have"):
         world.job(directory)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (lambda rows: {"value": np.zeros((rows, 2))}, "answered outputs of the wrong shape for"),
+        (lambda rows: 1 / 0, r"rows 0 to \d+: the model failed: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_model_that_fails_is_told_in_one_line_before_the_first_row(
+    world: World, monkeypatch: pytest.MonkeyPatch, answer: Any, told: str
+) -> None:
+    job = world.job(world.table(world.rows(300)))
+    monkeypatch.setattr(job.scorer._model, "_ask", lambda encoded: answer(len(encoded))["value"])
+    monkeypatch.setattr(job.scorer._model, "_labels", ())
+    with pytest.raises(DeploymentError, match=told):
+        job.check()
+    with pytest.raises(DeploymentError, match=told):
+        job.run(world.in_process(job))
+    assert not Path(job.plan.output).exists()
+
+
+def test_whoever_scores_is_closed_where_a_note_cannot_be_made(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = world.job(world.table(world.rows(1000)))
+    closed: list[bool] = []
+
+    def execute(parts: list[Part]) -> Iterator[PartReceipt]:
+        try:
+            yield from world.in_process(job)(parts)
+        finally:
+            closed.append(True)
+
+    def full(*_: object) -> None:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(type(job.directory), "put_part", full)
+    with pytest.raises(StorageError) as caught:
+        job.run(execute)
+    assert closed == [True], caught
