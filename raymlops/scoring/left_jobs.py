@@ -9,7 +9,7 @@ from typing import Protocol
 from raymlops.clock import Clock
 from raymlops.errors import ConflictError
 from raymlops.records.runs import Run, RunStatus
-from raymlops.records.scoring import ScoringPlan
+from raymlops.records.scoring import PIPELINE, ScoringPlan
 from raymlops.scoring.state import job_directory
 
 __all__ = ["end_if_left"]
@@ -31,11 +31,13 @@ def end_if_left(run: Run, home: Path, runs: RunRecords, clock: Clock) -> Run:
     """The run of a job as it is; failed, if nobody is at work on the job, which its lock tells.
 
     Args:
-        run: Of the pipeline ``PIPELINE``; not final when it was read.
+        run: Of any pipeline; one that is final, or is none of batch scoring's, is given back.
         home: ``RAYMLOPS_HOME``.
         runs: Where it is recorded.
         clock: Dates its end.
     """
+    if run.status.final or run.pipeline != PIPELINE:
+        return run
     directory = job_directory(home, ScoringPlan.model_validate(run.parameters))
     if not directory.path.is_dir():
         return run  # of a process on another machine, with a directory of its own

@@ -192,7 +192,7 @@ def test_whatever_a_worker_comes_to_its_cpu_is_free_for_the_next_job(
     parquet.write_table(spine(2000, seed=7), tmp_path / "rows.parquet", row_group_size=100)
     with monkeypatch.context() as patch:
         patch.setattr(part_workers, "BatchWorker", Failing)
-        with pytest.raises((RaymlopsError, ValueError), match="no estimator raises this|could not be scored"):
+        with pytest.raises((RaymlopsError, ValueError), match=r"no estimator raises this|could not be scored"):
             platform.batch.score("takings", tmp_path / "rows.parquet", tmp_path / "scored", version=version.version)
     deadline = time.monotonic() + DEADLINE_S
     while ray.available_resources().get("CPU", 0.0) < free:

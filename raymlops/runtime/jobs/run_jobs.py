@@ -18,7 +18,6 @@ from raymlops.delivery import verify_bundle
 from raymlops.errors import DeploymentError, InvalidTransition, NotFoundError, UnavailableError
 from raymlops.records.names import check_name
 from raymlops.records.runs import Run, RunStatus
-from raymlops.records.scoring import PIPELINE
 from raymlops.runtime.cluster.deadlines import within
 from raymlops.runtime.cluster.niceness import TRAINING_NICENESS
 from raymlops.scoring.left_jobs import end_if_left
@@ -148,9 +147,7 @@ class JobRunner:
         A run without a bundle runs in whatever process asked for it: of batch scoring, the job's lock tells if that
         lives; others are left alone.
         """
-        if run.status.final or (run.bundle is None and run.pipeline != PIPELINE):
-            return run
-        if run.bundle is None:
+        if run.status.final or run.bundle is None:
             return end_if_left(run, self._home, self._runs, self._clock)
         status = self._status(run.id)
         if status is None and run.status == RunStatus.PENDING and not self._is_forgotten(run.id):
