@@ -26,6 +26,9 @@ _Source = Annotated[
 _Output = Annotated[str, typer.Argument(help="Directory or URI of the Delta table to write.")]
 _Features = Annotated[str | None, typer.Option(help="Feature service; left out, the version's own.")]
 _At = Annotated[str | None, typer.Option(help="Instant of all rows, with its zone; left out, their event_time.")]
+_Columns = Annotated[
+    list[str] | None, typer.Option("--column", help="To carry over; may be given again; left out, all.")
+]
 _Mode = Annotated[
     Literal["create", "append", "overwrite"], typer.Option(help="What becomes of an output that is there.")
 ]
@@ -33,12 +36,13 @@ _Mode = Annotated[
 
 @app.command()
 @one_line_errors
-def score(
+def score(  # noqa: PLR0913, PLR0917 - an argument each, for people
     model: _Model,
     source: _Source,
     output: _Output,
     features: _Features = None,
     at: _At = None,
+    column: _Columns = None,
     mode: _Mode = "create",
     json: JsonOption = False,
     config: ConfigOption = None,
@@ -47,18 +51,21 @@ def score(
     name, version = _named(model)
     instant = None if at is None else instant_of(at)
     with platform(config) as connected:
-        found = connected.batch.score(name, source, output, version=version, features=features, at=instant, mode=mode)
+        found = connected.batch.score(
+            name, source, output, version=version, features=features, at=instant, columns=column or None, mode=mode
+        )
     _tell(found, ["rows", "parts", "resumed_parts", "output_version", "verdict", "duplicate"], json)
 
 
 @app.command()
 @one_line_errors
-def check(
+def check(  # noqa: PLR0913, PLR0917 - an argument each, for people
     model: _Model,
     source: _Source,
     output: _Output,
     features: _Features = None,
     at: _At = None,
+    column: _Columns = None,
     mode: _Mode = "create",
     json: JsonOption = False,
     config: ConfigOption = None,
@@ -67,7 +74,9 @@ def check(
     name, version = _named(model)
     instant = None if at is None else instant_of(at)
     with platform(config) as connected:
-        found = connected.batch.check(name, source, output, version=version, features=features, at=instant, mode=mode)
+        found = connected.batch.check(
+            name, source, output, version=version, features=features, at=instant, columns=column or None, mode=mode
+        )
     _tell(found, ["rows", "parts", "verdict"], json)
     if found.verdict == "block":
         raise typer.Exit(1)

@@ -9,6 +9,7 @@ from pydantic import Field
 from raymlops.records.record import Instant, Record, sha256_of
 
 __all__ = [
+    "PIPELINE",
     "OutputMode",
     "Part",
     "PartReceipt",
@@ -20,6 +21,8 @@ __all__ = [
     "Source",
 ]
 
+PIPELINE = "batch-score"
+"""Under this name runs are recorded that score."""
 OutputMode = Literal["create", "append", "overwrite"]
 Verdict = Literal["ok", "warn"]
 

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from raymlops.clock import Clock
 from raymlops.config.monitoring import MonitoringConfig
-from raymlops.errors import ConflictError, DataError
+from raymlops.errors import ConflictError, DataError, RaymlopsError
 from raymlops.monitoring.profiles.profile import Profile
 from raymlops.monitoring.profiles.reference import Reference
 from raymlops.records.artifacts import Artifact, ArtifactEvent, Direction
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus
-from raymlops.records.scoring import Part, PartReceipt, ScoringPlan, ScoringReceipt
+from raymlops.records.scoring import PIPELINE, Part, PartReceipt, ScoringPlan, ScoringReceipt
 from raymlops.scoring.output import OutputTable
-from raymlops.scoring.scorer import PartScorer
+from raymlops.scoring.scorer import PartScorer, files_of
 from raymlops.scoring.state import JobDirectory, JobRecord, JobState
 from raymlops.scoring.validation import InputVerdict, judge_inputs
 
 __all__ = ["PIPELINE", "Execute", "Journal", "ScoringJob"]
 
-PIPELINE = "batch-score"
-"""Under this name runs are recorded that score."""
 _STEP = "score"
 _SAMPLED_PARTS = 8
 _SAMPLED_ROWS = 4096
 """Of each sampled part, so many rows are looked at before anything is written."""
 
-Execute = Callable[[Sequence[Part]], Iterable[PartReceipt]]
-"""Scores parts, wherever and in whatever order, and tells of each as soon as it is done."""
+Execute = Callable[[Sequence[Part]], Generator[PartReceipt, None, None]]
+"""Scores parts, wherever and in whatever order, and tells of each as soon as it is done; holds nothing once closed."""
 
 
 class Journal(Protocol):
@@ -92,7 +91,7 @@ class ScoringJob:
     model_uri: str
 
     def check(self) -> InputVerdict:
-        """Judge a sample of the rows: columns and types, the model's answers, values, drift. Writes nothing.
+        """Judge the rows: columns and types, and of a sample the model's answers, values, drift. Writes nothing.
 
         Raises:
             AlreadyRegistered, SchemaMismatch: The rows could not be written to the output.
@@ -100,6 +99,7 @@ class ScoringJob:
         """
         if self.output.committed(self._commit_id) is None:
             self.output.require_room(self.scorer.schema, self.plan.mode)
+        self.scorer.check_carried(self.parts)
         every = max(1, -(-len(self.parts) // _SAMPLED_PARTS))
         profiles = (self.scorer.profile(part, _SAMPLED_ROWS) for part in self.parts[::every])
         return judge_inputs(self.reference, _sum(profiles), self.config)
@@ -115,7 +115,8 @@ class ScoringJob:
         Raises:
             ConflictError: Another process is at work on this job.
             DataError: The rows are broken: nothing was committed.
-            RaymlopsError: A part could not be scored; what is done is kept for the next time.
+            StorageError, UnavailableError: The next time may end better; what is done is kept for it.
+            RaymlopsError: A part could not be scored; nothing is left of the job but its run.
         """
         with self.directory.locked():
             done = self.directory.find_receipt()
@@ -129,9 +130,7 @@ class ScoringJob:
                 sampled.require_sound(self.plan.source.name)
                 receipt = self._score(record, execute)
             except Exception as error:
-                self.journal.update_run(
-                    record.run_id, status=RunStatus.FAILED, error=f"{type(error).__name__}: {error}"
-                )
+                self._fail(record.run_id, error)
                 raise
             self._finish(receipt, run)
             return receipt
@@ -166,9 +165,12 @@ class ScoringJob:
     def _score(self, record: JobRecord, execute: Execute) -> ScoringReceipt:
         state = self._resumed()
         resumed = len(state.receipts)
-        for receipt in execute(state.missing) if state.missing else ():
-            state = state.with_receipt(receipt)
-            self.directory.put_part(receipt)
+        if state.missing:
+            # closed also where a note fails: whoever scores would hold CPUs until the garbage is collected
+            with closing(execute(state.missing)) as receipts:
+                for receipt in receipts:
+                    state = state.with_receipt(receipt)
+                    self.directory.put_part(receipt)
         if state.missing:
             numbers = [part.number for part in state.missing]
             raise DataError(f"parts {numbers[:10]} of {len(self.parts)} were not scored")
@@ -187,6 +189,14 @@ class ScoringJob:
             reasons=verdict.reasons,
             created_at=self.clock.now(),
         )
+
+    def _fail(self, run_id: str, error: Exception) -> None:
+        """Record a failure; where the next time would end no better, nothing of the job is kept for it."""
+        self.journal.update_run(run_id, status=RunStatus.FAILED, error=f"{type(error).__name__}: {error}")
+        again = isinstance(error, RaymlopsError) and error.retryable
+        if not again and self.output.committed(self._commit_id) is None:
+            self.output.remove(files_of(self.plan))
+            self.directory.clear()
 
     def _resumed(self) -> JobState:
         """What is done, and still there: whoever removed files meanwhile has their parts done again."""

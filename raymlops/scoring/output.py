@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 
 import orjson
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+from deltalake import CommitProperties, DeltaTable, Schema, TableFeatures, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
@@ -18,6 +19,8 @@ from raymlops.tables.files import failure, open_files, parse_root, storage_optio
 __all__ = ["OutputTable"]
 
 _ATTEMPTS = 16
+_RULES = ("delta.constraints.", "delta.columnMapping.", "delta.appendOnly", "delta.enableChangeDataFeed")
+_NAIVE_TIMES = TableFeatures.TimestampWithoutTimezone
 
 
 class OutputTable:
@@ -44,7 +47,7 @@ class OutputTable:
 
         Raises:
             AlreadyRegistered: The table is there, and ``mode`` is ``create``.
-            SchemaMismatch: It has other columns, and ``mode`` is ``append``.
+            SchemaMismatch: It has other columns, and ``mode`` is ``append``; or it has rules of its own.
             StorageError: It cannot be read.
         """
         handle = self._find()
@@ -52,12 +55,31 @@ class OutputTable:
             return
         if mode == "create":
             raise AlreadyRegistered(f"{self._uri} is there already: choose append or overwrite", path=self._uri)
-        wanted, there = Schema.from_arrow(schema), handle.schema()
-        if mode == "append" and {f.name: str(f.type) for f in wanted.fields} != {
-            f.name: str(f.type) for f in there.fields
-        }:
-            names = [field.name for field in there.fields]
-            raise SchemaMismatch(f"{self._uri} has other columns or types: {names}, got {schema.names}", columns=names)
+        self._require_plain(handle)
+        if mode == "overwrite":
+            return
+        wanted = {field.name: field for field in Schema.from_arrow(schema).fields}
+        there = {field.name: field for field in handle.schema().fields}
+        other = {
+            name: tuple(str(each[name].type) if name in each else "none" for each in (there, wanted))
+            for name in dict.fromkeys([*there, *wanted])
+            if name not in there or name not in wanted or str(there[name].type) != str(wanted[name].type)
+        }
+        if other:
+            raise SchemaMismatch(f"{self._uri} has other columns or types, (its, given): {other}", columns=list(other))
+        strict = [name for name, field in there.items() if wanted[name].nullable and not field.nullable]
+        if strict:
+            raise SchemaMismatch(f"{self._uri} takes no null in {strict}, where the rows may have one", columns=strict)
+
+    def _require_plain(self, handle: DeltaTable) -> None:
+        """Refuse a table that somebody else made, and whose rules files that are added to it would break unseen."""
+        facts = handle.metadata()
+        rules = [name for name in facts.configuration if name.startswith(_RULES)]
+        rules += [f"partitions by {facts.partition_columns}"] if facts.partition_columns else []
+        if rules:
+            raise SchemaMismatch(
+                f"{self._uri} has {', '.join(rules)}, which scoring does not keep: choose another table"
+            )
 
     def missing(self, files: Sequence[ScoredFile]) -> list[ScoredFile]:
         """Files that are not there, or not as long as they were written.
@@ -66,6 +88,17 @@ class OutputTable:
             StorageError: The store does not answer.
         """
         return [file for file in files if self._size(file.path) != file.size_bytes]
+
+    def remove(self, prefix: str) -> None:
+        """Remove the files whose names begin so.
+
+        Raises:
+            StorageError: One cannot be removed.
+        """
+        try:
+            self.files.remove(prefix)
+        except OSError as error:
+            raise StorageError(f"{self._uri}: {prefix}* cannot be removed: {failure(error)}", path=self._uri) from error
 
     def commit(
         self, job: str, schema: pa.Schema, files: Sequence[ScoredFile], mode: OutputMode, facts: Mapping[str, str]
@@ -77,24 +110,29 @@ class OutputTable:
 
         Raises:
             AlreadyRegistered, SchemaMismatch: As ``require_room``.
-            StorageError: Nothing was committed.
+            StorageError: Nothing was committed; or what was cannot be read, which the message then says.
         """
         for attempt in range(_ATTEMPTS):
             if (version := self.committed(job)) is not None:
                 return version
             self.require_room(schema, mode)
             try:
-                return self._try_commit(job, schema, files, mode, facts)
+                version = self._try_commit(job, schema, files, mode, facts)
             except CommitFailedError:
                 time.sleep(0.01 * 2 ** min(attempt, 5))  # another writer was faster
             except (DeltaError, OSError) as error:
                 raise StorageError(f"{self._uri} cannot be written: {failure(error)}", path=self._uri) from error
+            else:
+                self._read_back(version, files)
+                return version
         raise StorageError(f"{self._uri}: other writers were faster {_ATTEMPTS} times", path=self._uri)
 
     def _try_commit(
         self, job: str, schema: pa.Schema, files: Sequence[ScoredFile], mode: OutputMode, facts: Mapping[str, str]
     ) -> int:
         handle = self._find()
+        if handle is not None and _lacks_naive_times(handle, schema):
+            handle.alter.add_feature(_NAIVE_TIMES, allow_protocol_versions_increase=True)
         version = 0 if handle is None else handle.version() + 1
         properties = CommitProperties(
             max_commit_retries=0,
@@ -120,6 +158,24 @@ class OutputTable:
             )
         return version
 
+    def _read_back(self, version: int, files: Sequence[ScoredFile]) -> None:
+        """Read a commit as whoever comes next will: its log, the ends of its files, and all rows of the first."""
+        names, rows = {file.path for file in files}, sum(file.rows for file in files)
+        try:
+            dataset = DeltaTable(self._uri, version=version, storage_options=self._options).to_pyarrow_dataset()
+            found = [each for each in dataset.get_fragments() if PurePath(each.path).name in names]
+            there = sum(each.count_rows() for each in found)
+            for each in found[:1]:
+                each.to_table(schema=dataset.schema)
+        except (DeltaError, OSError, pa.ArrowException) as error:
+            raise StorageError(
+                f"{self._uri}: version {version} is committed, and cannot be read: {failure(error)}", path=self._uri
+            ) from error
+        if there != rows:
+            raise StorageError(
+                f"{self._uri}: version {version} must have {rows} more rows, got {there}", path=self._uri
+            )
+
     def _find(self) -> DeltaTable | None:
         try:
             return DeltaTable(self._uri, storage_options=self._options)
@@ -135,6 +191,12 @@ class OutputTable:
             return -1
         except OSError as error:
             raise StorageError(f"{self.files.uri(path)} cannot be looked at: {error}", path=path) from error
+
+
+def _lacks_naive_times(handle: DeltaTable, schema: pa.Schema) -> bool:
+    """Whether times without a zone, which are a feature of Delta tables, would be the table's first."""
+    known = handle.protocol().writer_features or []
+    return "timestampNtz" not in known and "timestamp_ntz" in Schema.from_arrow(schema).to_json()
 
 
 def _application(job: str) -> str:

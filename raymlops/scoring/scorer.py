@@ -5,25 +5,28 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from raymlops.errors import DataError, SchemaMismatch, StorageError
+from raymlops.errors import DataError, DeploymentError, NotFinite, RaymlopsError, SchemaMismatch, StorageError
 from raymlops.monitoring.profiles.profile import Profile
 from raymlops.monitoring.profiles.reference import Reference
+from raymlops.records.record import sha256_of
 from raymlops.records.scoring import Part, PartReceipt, ScoredFile, ScoringPlan
+from raymlops.scoring.carried import carried_as, carried_schema
 from raymlops.scoring.inputs import Columns, FeatureJoin, needed_columns, typed_inputs
 from raymlops.scoring.sources import RowSource
-from raymlops.serving.models.model import Model
+from raymlops.serving.models.model import Model, check_outputs
 from raymlops.serving.protocol.datatypes import datatype_of_arrow
 from raymlops.serving.protocol.protocols import Outputs
 from raymlops.serving.protocol.schema import InputSchema, datatype_of_label
-from raymlops.tables.files import Files
+from raymlops.tables.files import Files, failure
 
-__all__ = ["ROW", "PartScorer", "Scorer", "output_columns"]
+__all__ = ["ROW", "PartScorer", "Scorer", "files_of", "output_columns"]
 
 ROW = "_row"
 """Place of the row in the source: what tells rows apart that are equal in all else."""
@@ -65,7 +68,8 @@ class PartScorer:
         files: Of the output.
 
     Raises:
-        SchemaMismatch: The source lacks columns, or the output would have two of one name.
+        SchemaMismatch: The source lacks columns, the output would have two of one name, or a column to carry over is of
+            a type that Delta tables lack.
         DataError: A model input is of another kind.
     """
 
@@ -87,7 +91,8 @@ class PartScorer:
         needed = needed_columns(model.schema, join)
         check_source(plan, source.schema, needed, model.schema)
         self._read = tuple(dict.fromkeys([*needed, *plan.columns]))
-        self._schema = pa.schema([*(source.schema.field(name) for name in plan.columns), *output_columns(model.schema)])
+        own = output_columns(model.schema)
+        self._schema = pa.schema([*carried_schema(plan.source.name, source.schema, plan.columns, own.names), *own])
 
     @property
     def schema(self) -> pa.Schema:
@@ -99,17 +104,33 @@ class PartScorer:
 
         Raises:
             DataError: The model refuses them.
+            DeploymentError: It fails, or answers something else than its signature says.
         """
         found: Profile | None = None
         for first, block in self._blocks(part):
-            inputs = self._inputs(first, block.slice(0, rows))
-            self._predict(first, inputs)
+            taken = block.slice(0, rows)
+            inputs = self._inputs(first, taken)
+            self._scored(first, taken, inputs)
             counted = self._count(inputs)
             found = counted if found is None or counted is None else found + counted
             rows -= block.num_rows
             if rows <= 0:
                 break
         return found
+
+    def check_carried(self, parts: Sequence[Part]) -> None:
+        """Look at all values that may not fit the output; columns whose type says that they do are not read.
+
+        Raises:
+            DataError: One does not; the message names column and rows.
+        """
+        finer = self._source.finer()
+        doubtful = [name for name in self._plan.columns if name in finer]
+        for part in parts if doubtful else ():
+            first = part.first_row
+            for block in self._source.blocks(part, doubtful, self._plan.block_rows):
+                self._carried(first, block, doubtful)
+                first += block.num_rows
 
     def score(self, part: Part) -> PartReceipt:
         files: list[ScoredFile] = []
@@ -118,8 +139,7 @@ class PartScorer:
             inputs = self._inputs(first, block)
             counted = self._count(inputs)
             profile = counted if profile is None or counted is None else profile + counted
-            scored = self._table(first, block, self._predict(first, inputs))
-            files.append(self._write(part, len(files), scored))
+            files.append(self._write(part, len(files), self._scored(first, block, inputs)))
         content = None if profile is None else b64encode(profile.dumps()).decode()
         return PartReceipt(part=part.number, rows=part.rows, files=tuple(files), profile=content)
 
@@ -144,15 +164,30 @@ class PartScorer:
         except SchemaMismatch:
             raise
         except DataError as error:
-            raise DataError(f"rows {first} to {first + block.num_rows - 1}: {error}", **error.context) from error
+            raise _placed(error, first, block.num_rows) from error
 
-    def _predict(self, first: int, inputs: Columns) -> Outputs:
+    def _scored(self, first: int, block: pa.Table, inputs: Columns) -> pa.Table:
+        """The rows of a block with the model's answers.
+
+        Raises:
+            DataError: The model refuses a row, which the message names.
+            DeploymentError: The model raises something of its own, or answers something else than its signature says.
+        """
+        rows = block.num_rows
         try:
-            return self._model.predict(inputs)
+            outputs = self._model.predict(inputs)
+            with suppress(NotFinite):  # a number that is missing is written as such
+                check_outputs(outputs, rows)
         except DataError as error:
             place = _first_bad(inputs)
             where = f"rows from {first}" if place is None else f"row {first + place}"
             raise DataError(f"{where}: {error}", **error.context) from error
+        except (RaymlopsError, MemoryError):
+            raise
+        except Exception as error:  # whatever a part of an estimator raises
+            told = f"{type(error).__name__}: {failure(error)}"
+            raise DeploymentError(f"rows {first} to {first + rows - 1}: the model failed: {told}") from error
+        return self._table(first, block, outputs)
 
     def _count(self, inputs: Columns) -> Profile | None:
         if self._reference is None:
@@ -168,7 +203,7 @@ class PartScorer:
 
     def _table(self, first: int, block: pa.Table, outputs: Outputs) -> pa.Table:
         rows = block.num_rows
-        arrays: list[Any] = [block[name] for name in self._plan.columns]
+        arrays: list[Any] = self._carried(first, block, self._plan.columns)
         if "value" in outputs:
             arrays.append(pa.array(outputs["value"], pa.float64()))
         else:
@@ -180,12 +215,18 @@ class PartScorer:
         arrays.append(pa.array(np.arange(first, first + rows, dtype=np.int64)))
         return pa.Table.from_arrays(arrays, schema=self._schema)
 
+    def _carried(self, first: int, block: pa.Table, names: Sequence[str]) -> list[pa.ChunkedArray]:
+        try:
+            return [carried_as(name, block[name], self._schema.field(name).type) for name in names]
+        except DataError as error:
+            raise _placed(error, first, block.num_rows) from error
+
     def _write(self, part: Part, number: int, scored: pa.Table) -> ScoredFile:
         sink = pa.BufferOutputStream()
         parquet.write_table(scored, sink, compression="zstd")
         content = sink.getvalue()
         digest = hashlib.sha256(content).hexdigest()[:16]
-        path = f"part-{self._plan.key[:12]}-{part.number:06d}-{number:04d}-{digest}.parquet"
+        path = f"{files_of(self._plan)}{part.number:06d}-{number:04d}-{digest}.parquet"
         try:
             self._files.write(path, memoryview(content))
         except OSError as error:
@@ -193,25 +234,29 @@ class PartScorer:
         return ScoredFile(path=path, rows=scored.num_rows, size_bytes=content.size)
 
 
+def files_of(plan: ScoringPlan) -> str:
+    """What the names of a job's files begin with."""
+    return f"part-{sha256_of(plan)[:16]}-"
+
+
 def check_source(plan: ScoringPlan, rows: pa.Schema, needed: Sequence[str], schema: InputSchema) -> None:
     """Refuse rows that do not fit the model or the output, before any is read.
 
     Raises:
-        SchemaMismatch: Columns are missing, or would be there twice.
+        SchemaMismatch: Columns are missing.
         DataError: A model input is of another kind.
     """
     name = plan.source.name
     missing = [column for column in [*needed, *plan.columns] if column not in rows.names]
     if missing:
         raise SchemaMismatch(f"{name}: columns {missing} are missing, it has {rows.names}", columns=missing)
-    twice = sorted(set(plan.columns).intersection(output_columns(schema).names))
-    if twice:
-        raise SchemaMismatch(
-            f"{name}: columns {twice} are the output's own: choose others to carry over", columns=twice
-        )
     for column in schema.names:
         if column in needed:
             schema.check_column(column, datatype_of_arrow(column, rows.field(column).type), np.empty(0))
+
+
+def _placed(error: DataError, first: int, rows: int) -> DataError:
+    return DataError(f"rows {first} to {first + rows - 1}: {error}", **error.context)
 
 
 def _first_bad(inputs: Columns) -> int | None:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
@@ -17,6 +19,7 @@ from pyarrow import parquet
 from raymlops.errors import DataError, NotFoundError, SchemaMismatch, StorageError
 from raymlops.records.record import sha256_of
 from raymlops.records.scoring import Part, RowGroup, Source
+from raymlops.scoring.carried import values_decide
 from raymlops.tables.files import failure, parse_root, storage_options_for
 from raymlops.tables.sources import FileSource
 
@@ -25,6 +28,8 @@ __all__ = ["RowSource", "cut_parts", "delta_source", "file_source", "is_delta", 
 
 _BUFFER_BYTES = 1 << 20
 """Of each column, so much of a file is in memory at a time."""
+_READ = ds.ParquetReadOptions(coerce_int96_timestamp_unit="us")
+"""Instants of 96 bits are nanoseconds by default, which end in 2262: 9999-12-31 would be read as 1816."""
 
 
 def split_version(name: str) -> tuple[str, int | None]:
@@ -104,7 +109,7 @@ class RowSource:
         options: Options of the object store.
 
     Raises:
-        SchemaMismatch: Its files differ in their columns.
+        SchemaMismatch: Its files differ in their columns, or have two of one name.
         StorageError: It cannot be read.
     """
 
@@ -115,13 +120,24 @@ class RowSource:
                 dataset = _open_delta(source.uri, source.version, options).to_pyarrow_dataset()
             else:
                 paths = [str(path) for path in FileSource(Path(source.uri)).paths]
-                dataset = ds.dataset(paths, format="parquet")
+                _check_names(paths[0], parquet.read_schema(paths[0]).names)
+                dataset = ds.dataset(paths, format=ds.ParquetFileFormat(read_options=_READ))
             self.schema: pa.Schema = dataset.schema
             self._fragments = sorted(dataset.get_fragments(), key=lambda fragment: fragment.path)
             if source.kind == "files":
                 for fragment in self._fragments:
                     _check_alike(fragment.path, fragment.physical_schema, self.schema)
         self._of_path = {fragment.path: fragment for fragment in self._fragments}
+
+    def finer(self) -> set[str]:
+        """Columns whose instants may be finer, or further away, than microseconds are.
+
+        Raises:
+            DataError: A file is broken.
+        """
+        with self._named():
+            legacy = {name for fragment in self._fragments for name in _legacy_instants(fragment.metadata)}
+        return legacy.union(field.name for field in self.schema if values_decide(field.type))
 
     def row_groups(self) -> Iterator[RowGroup]:
         """All row groups, in the order of the files' names; only footers are read.
@@ -167,11 +183,10 @@ class RowSource:
 def _read_group(fragment: Any, number: int, wanted: pa.Schema, block_rows: int) -> Iterator[pa.Table]:
     """A row group in blocks: a scan by the dataset would decode all of it at once, and so would a buffered file."""
     constants = ds.get_partition_keys(fragment.partition_expression)
-    with (
-        fragment.filesystem.open_input_file(fragment.path) as opened,
-        parquet.ParquetFile(opened, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file,
-    ):
+    with _opened(fragment, "us") as file:
         there = [name for name in wanted.names if name in file.schema_arrow.names]
+        if legacy := [name for name in _legacy_instants(file.metadata) if name in there]:
+            _require_microseconds(fragment, number, legacy, block_rows)
         for batch in file.iter_batches(block_rows, row_groups=[number], columns=there, use_threads=False):
             arrays = []
             for field in wanted:
@@ -183,7 +198,58 @@ def _read_group(fragment: Any, number: int, wanted: pa.Schema, block_rows: int) 
             yield pa.Table.from_arrays(arrays, schema=wanted) if arrays else pa.table({}).slice(0, 0)
 
 
+@contextmanager
+def _opened(fragment: Any, unit: str) -> Iterator[parquet.ParquetFile]:
+    """A file of which little is in memory at a time, and whose instants of 96 bits are of ``unit``."""
+    with (
+        fragment.filesystem.open_input_file(fragment.path) as opened,
+        parquet.ParquetFile(
+            opened, buffer_size=_BUFFER_BYTES, pre_buffer=False, coerce_int96_timestamp_unit=unit
+        ) as file,
+    ):
+        yield file
+
+
+def _legacy_instants(metadata: parquet.FileMetaData) -> list[str]:
+    """Columns of instants of 96 bits, which say neither their unit nor their zone."""
+    columns = [metadata.schema.column(place) for place in range(metadata.num_columns)]
+    return [each.name for each in columns if each.physical_type == "INT96" and each.path == each.name]
+
+
+def _require_microseconds(fragment: Any, number: int, names: Sequence[str], block_rows: int) -> None:
+    """Refuse instants of 96 bits that are no whole microseconds: read as such, they would lose the rest.
+
+    Raises:
+        DataError: One is not.
+    """
+    with _opened(fragment, "us") as rough, _opened(fragment, "ns") as fine:
+        blocks = [
+            file.iter_batches(block_rows, row_groups=[number], columns=names, use_threads=False)
+            for file in (rough, fine)
+        ]
+        for one, other in zip(*blocks, strict=True):
+            for name in names:
+                # nanoseconds that overflow wrap around, and so does the product: the difference is what is lost
+                us, ns = (_bits(batch.column(name)) for batch in (one, other))
+                if (us * np.uint64(1000) != ns).any():
+                    raise DataError(
+                        f"{fragment.path}: column {name!r} holds instants finer than microseconds", column=name
+                    )
+
+
+def _bits(instants: pa.Array) -> npt.NDArray[np.uint64]:
+    found: npt.NDArray[np.int64] = instants.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    return found.view(np.uint64)
+
+
+def _check_names(path: str, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SchemaMismatch(f"{path}: column names must be unique, got {twice} more than once", columns=twice)
+
+
 def _check_alike(path: str, found: pa.Schema, wanted: pa.Schema) -> None:
+    _check_names(path, found.names)
     absent = [name for name in wanted.names if name not in found.names]
     if absent:
         raise SchemaMismatch(f"{path} lacks columns {absent}, which other files have", path=path, columns=absent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,10 @@ from raymlops.records.record import Record
 from raymlops.records.scoring import Part, PartReceipt, ScoredFile, ScoringPlan, ScoringReceipt
 from raymlops.tables.files import LocalFiles
 
-__all__ = ["JobDirectory", "JobRecord", "JobState"]
+__all__ = ["JobDirectory", "JobRecord", "JobState", "job_directory"]
+
+_LOOK_S = 1.0
+_POLL_S = 0.01
 
 R = TypeVar("R", bound=Record)
 
@@ -86,19 +90,23 @@ class JobDirectory:
         self._files = LocalFiles(path)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from working on the same job.
+    def locked(self, wait_s: float = _LOOK_S) -> Iterator[None]:
+        """Keep other processes from working on the same job; the lock of one that dies is free at once.
+
+        Args:
+            wait_s: How long another may hold it: by default as long as one that only looks.
 
         Raises:
-            ConflictError: One does.
+            ConflictError: Another process is at work.
         """
+        deadline = time.monotonic() + wait_s
         self.path.mkdir(parents=True, exist_ok=True)
         handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ConflictError(f"another process is at work on this job: {self.path}") from error
+            while not _taken(handle):
+                if time.monotonic() >= deadline:
+                    raise ConflictError(f"another process is at work on this job: {self.path}")
+                time.sleep(_POLL_S)
             yield
         finally:
             os.close(handle)
@@ -164,3 +172,16 @@ class JobDirectory:
             self._files.write(name, record.model_dump_json().encode())
         except OSError as error:
             raise StorageError(f"{self.path / name} cannot be written: {error}", path=str(self.path / name)) from error
+
+
+def job_directory(home: Path, plan: ScoringPlan) -> JobDirectory:
+    """Where the job of a plan is noted."""
+    return JobDirectory(home / "batch" / plan.key[:32])
+
+
+def _taken(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -63,6 +63,14 @@ class Files(Protocol):
         """
         ...
 
+    def remove(self, prefix: str) -> None:
+        """Remove the files directly below the root whose names begin so, and what was half written of them.
+
+        Raises:
+            OSError: one cannot be removed.
+        """
+        ...
+
     def uri(self, path: str) -> str:
         """What people call a file."""
         ...
@@ -146,6 +154,15 @@ class LocalFiles:
     def size_bytes(self, path: str) -> int:
         return (self._root / path).stat().st_size
 
+    def remove(self, prefix: str) -> None:
+        if not self._root.is_dir():
+            return
+        for entry in list(self._root.iterdir()):
+            if entry.name.removeprefix(".").startswith(prefix):
+                entry.unlink(missing_ok=True)
+        if not any(self._root.iterdir()):
+            self._root.rmdir()
+
     def uri(self, path: str) -> str:
         return str(self._root / path)
 
@@ -187,6 +204,11 @@ class ObjectFiles:
         if info.type != FileType.File:
             raise FileNotFoundError(self.uri(path))
         return int(info.size)
+
+    def remove(self, prefix: str) -> None:
+        for path in self.list():
+            if path.startswith(prefix):
+                self._store.delete_file(path)
 
     def uri(self, path: str) -> str:
         return f"{self._root}/{path}"

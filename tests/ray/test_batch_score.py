@@ -19,16 +19,15 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyarrow import parquet
 
+from raymlops.records.runs import RunStatus
 from raymlops.tables.columns import INSTANT
 
 if TYPE_CHECKING:
     from raymlops.platform import Platform
     from raymlops.records.models import ModelVersion
+    from raymlops.records.scoring import Part, PartReceipt
 
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),  # of its own defaults
-]
+pytestmark = pytest.mark.ray
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 120.0
@@ -104,6 +103,11 @@ def test_a_job_that_is_killed_goes_on_and_gives_every_row_once(
     os.kill(first.pid, signal.SIGKILL)
     first.communicate(timeout=DEADLINE_S)
     assert not (output / "_delta_log").exists()
+    (left,) = platform.batch.list("takings", version.version)
+    while (left := platform.runs.get(left.id)).status is not RunStatus.FAILED:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "its process ended without a word" in str(left.error)
     receipt = platform.batch.score("takings", path, output, version=version.version)
     assert 2 <= receipt.resumed_parts < receipt.parts == 60
     scored = DeltaTable(str(output)).to_pyarrow_table().sort_by("_row")
@@ -113,7 +117,8 @@ def test_a_job_that_is_killed_goes_on_and_gives_every_row_once(
     again = platform.batch.score("takings", path, output, version=version.version)
     assert (again.duplicate, again.run_id) == (True, receipt.run_id)
     told = command("batch", "list", "takings", "--version", str(version.version), "--json")
-    (run,) = orjson.loads(told.stdout)
+    run, killed = orjson.loads(told.stdout)
+    assert (run["id"], killed["id"], killed["status"]) == (receipt.run_id, left.id, "failed")
     assert (run["status"], run["result"]["rows"], run["parameters"]["service"]) == ("succeeded", 30_000, "branches@1")
 
 
@@ -160,4 +165,65 @@ def test_a_worker_tells_which_row_it_cannot_score(platform: Platform, version: M
     with pytest.raises(DataError, match=r"row 1777: inputs \['price'\] must be finite") as caught:
         platform.batch.score("takings", tmp_path / "rows.parquet", tmp_path / "scored", version=version.version)
     assert caught.value.context == {"columns": ["price"]}
-    assert not (tmp_path / "scored" / "_delta_log").exists()
+    assert not (tmp_path / "scored").exists()
+
+
+@pytest.mark.parametrize("fault", ["a raise of its own", "an exit", "a kill"])
+def test_whatever_a_worker_comes_to_its_cpu_is_free_for_the_next_job(
+    platform: Platform, version: ModelVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    import ray
+
+    from raymlops.errors import RaymlopsError
+    from raymlops.runtime.cluster.free_cpus import describe_cpus
+    from raymlops.runtime.jobs import part_workers
+
+    class Failing(part_workers.BatchWorker):
+        def score(self, part: Part) -> PartReceipt:
+            if part.number < 2:
+                return super().score(part)
+            if fault == "a raise of its own":
+                raise ValueError("no estimator raises this")
+            if fault == "a kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            os._exit(3)
+
+    free = ray.available_resources()["CPU"]
+    parquet.write_table(spine(2000, seed=7), tmp_path / "rows.parquet", row_group_size=100)
+    with monkeypatch.context() as patch:
+        patch.setattr(part_workers, "BatchWorker", Failing)
+        with pytest.raises((RaymlopsError, ValueError), match=r"no estimator raises this|could not be scored"):
+            platform.batch.score("takings", tmp_path / "rows.parquet", tmp_path / "scored", version=version.version)
+    deadline = time.monotonic() + DEADLINE_S
+    while ray.available_resources().get("CPU", 0.0) < free:
+        assert time.monotonic() < deadline, describe_cpus()
+        time.sleep(0.05)
+    assert (tmp_path / "scored").exists() == (fault != "a raise of its own")
+    done = platform.batch.score("takings", tmp_path / "rows.parquet", tmp_path / "scored", version=version.version)
+    assert done.rows == 2000
+    assert (done.resumed_parts > 0) == (fault != "a raise of its own")
+
+
+def test_a_refusal_names_what_holds_cpus(platform: Platform) -> None:
+    import ray
+
+    from raymlops.runtime.cluster.free_cpus import describe_cpus
+
+    @ray.remote(num_cpus=0.5)
+    class Holder:
+        def ready(self) -> None: ...
+
+    holder = Holder.remote()  # type: ignore[attr-defined]
+    ray.get(holder.ready.remote(), timeout=DEADLINE_S)
+    group = ray.util.placement_group([{"CPU": 0.25}], name="kept")
+    assert group.wait(DEADLINE_S)
+    deadline = time.monotonic() + DEADLINE_S
+    try:
+        while not {"Holder: 0.5", "room kept for kept: 0.25"} <= set(
+            describe_cpus().partition("held by ")[2].split(", ")
+        ):
+            assert time.monotonic() < deadline, describe_cpus()
+            time.sleep(0.1)
+    finally:
+        ray.kill(holder)
+        ray.util.remove_placement_group(group)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from typing import Any
 
 import ray
 from ray._private.state import available_resources_per_node
@@ -40,17 +41,33 @@ def free_by_node() -> dict[str, float]:
 def describe_cpus() -> str:
     """How many CPUs are free, and who holds the others."""
     free, total = ray.available_resources().get("CPU", 0.0), ray.cluster_resources().get("CPU", 0.0)
-    return f"{free:g} of {total:g} are free; held by {', '.join(_holders()) or 'tasks that already ended'}"
+    held = _holders()
+    rest = total - free - sum(held.values())
+    named = [f"{name}: {cpus:g}" for name, cpus in sorted(held.items())]
+    if rest > 0:
+        named.append(f"what is starting or ending: {rest:g}")
+    return f"{free:g} of {total:g} are free; held by {', '.join(named) or 'nobody any more'}"
 
 
-def _holders() -> list[str]:
-    """Actors that hold CPUs, as ``class: cpus``."""
-    from ray.util.state import list_actors
+def _holders() -> Counter[str]:
+    """What holds CPUs -> how many: actors by class, tasks by function, placement groups by name."""
+    from ray.util.state import list_actors, list_placement_groups, list_tasks
 
-    address = ray.get_runtime_context().gcs_address
-    alive = [("state", "=", "ALIVE")]
-    actors = list_actors(address, filters=alive, detail=True, raise_on_missing_output=False)
+    asked: dict[str, Any] = {
+        "address": ray.get_runtime_context().gcs_address,
+        "detail": True,
+        "raise_on_missing_output": False,
+    }
     held: Counter[str] = Counter()
+    actors = list_actors(filters=[("state", "=", "ALIVE")], **asked)
     for actor in actors:
-        held[actor.class_name] += (actor.required_resources or {}).get("CPU", 0)
-    return [f"{name}: {cpus:g}" for name, cpus in sorted(held.items()) if cpus]
+        if not actor.placement_group_id:
+            held[actor.class_name] += (actor.required_resources or {}).get("CPU", 0)
+    inside = {actor.placement_group_id: actor.class_name for actor in actors}
+    for group in list_placement_groups(filters=[("state", "=", "CREATED")], **asked):
+        who = f"room kept for {group.name or inside.get(group.placement_group_id, 'a search')}"
+        held[who] += sum(bundle.get("unit_resources", {}).get("CPU", 0) for bundle in group.bundles or ())
+    for task in list_tasks(filters=[("state", "=", "RUNNING"), ("type", "=", "NORMAL_TASK")], **asked):
+        if not task.placement_group_id:
+            held[f"task {task.name}"] += (task.required_resources or {}).get("CPU", 0)
+    return +held

@@ -29,7 +29,7 @@ from raymlops.scoring.job import PIPELINE, ScoringJob
 from raymlops.scoring.opening import ScorerSetting, open_scorer
 from raymlops.scoring.output import OutputTable
 from raymlops.scoring.sources import RowSource, cut_parts, delta_source, file_source, is_delta, split_version
-from raymlops.scoring.state import JobDirectory
+from raymlops.scoring.state import job_directory
 from raymlops.scoring.validation import find_reference
 from raymlops.tables.columns import SEQUENCE
 from raymlops.tables.delta import DeltaTables
@@ -102,6 +102,7 @@ class BatchOperator:
             SchemaMismatch: Columns are missing, or the output has others.
             AlreadyRegistered: The output is there, and ``mode`` is ``create``.
             DataError: The rows are broken; the message says how.
+            DeploymentError: The model fails, or answers something else than its signature says.
             ModelLoadFailed: The version's files are not what was registered.
             ConflictError: Another process is at work on this very job.
             UnavailableError: No CPU got free in time, or the workers died again and again.
@@ -125,7 +126,7 @@ class BatchOperator:
         as_tasks = self._table_rows(service, plan) + plan.block_rows >= self._config.features.join_tasks_from_rows
         if as_tasks:
             plan = plan.model_copy(update={"block_rows": self._config.batch.joined_block_rows})
-        directory = JobDirectory(self._config.home / "batch" / plan.key[:32])
+        directory = job_directory(self._config.home, plan)
         plan = directory.adopted(plan)
         place = Path(model.path)
         setting = ScorerSetting(plan, place, model.manifest, self._root, self._options)

@@ -1,57 +1,55 @@
-"""Parts scored on the cluster: a Ray Data pipeline whose rows are parts."""
+"""Parts scored on the cluster, by actors that are gone when the last part is told of, or nothing more is asked."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Generator, Sequence
+from typing import Any, Self
 
-import pyarrow as pa
 import ray
-from ray import cloudpickle
-from ray.data.exceptions import ExecutionTimeoutError
-from ray.exceptions import GetTimeoutError, RayActorError
-from ray.util.annotations import RayDeprecationWarning
+from ray.exceptions import RayError, RayTaskError
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import RaymlopsError, UnavailableError
 from raymlops.records.scoring import Part, PartReceipt
-from raymlops.runtime.cluster.free_cpus import await_free_cpus
+from raymlops.runtime.cluster.free_cpus import await_free_cpus, describe_cpus
 from raymlops.runtime.cluster.niceness import give_way
 from raymlops.runtime.jobs.join_tasks import join_tasks
 from raymlops.scoring.opening import ScorerSetting, open_scorer
 
 __all__ = ["score_on_cluster"]
 
+_log = logging.getLogger(__name__)
+
 _RESTARTS = 2
 """A worker that dies is started again so often; one that its model kills each time must not go on for ever."""
+_END_S = 10.0
+"""How long the process of a worker may take to end once it is killed."""
+_POLL_S = 0.02
 
 
-class _Worker:
+class BatchWorker:
     """Scores parts one by one. What it reads and writes passes through no other process."""
 
     def __init__(self, setting: ScorerSetting, config: PlatformConfig, as_tasks: bool) -> None:
         give_way()
         self._scorer = open_scorer(setting, join_tasks(config.features) if as_tasks else None)
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """One row per part: its receipt, or why there is none, which Ray Data would tell without its class."""
-        receipts: list[str | None] = []
-        errors: list[bytes | None] = []
-        for text in batch["part"].to_pylist():
-            receipt, refusal = None, None
-            try:
-                receipt = self._scorer.score(Part.model_validate_json(text)).model_dump_json()
-            except RaymlopsError as error:
-                refusal = cloudpickle.dumps(error)
-            receipts.append(receipt)
-            errors.append(refusal)
-        return pa.table({"receipt": pa.array(receipts, pa.string()), "error": pa.array(errors, pa.binary())})
+    def process(self) -> tuple[str, int]:
+        """The node it runs on, and its process there; who is told of that knows that it is ready."""
+        return ray.get_runtime_context().get_node_id(), os.getpid()
+
+    def score(self, part: Part) -> PartReceipt:
+        """As ``PartScorer.score``."""
+        return self._scorer.score(part)
 
 
 def score_on_cluster(
     setting: ScorerSetting, config: PlatformConfig, parts: Sequence[Part], *, as_tasks: bool
-) -> Iterator[PartReceipt]:
+) -> Generator[PartReceipt, None, None]:
     """Score parts by as many workers as CPUs are free, and tell of each as soon as it is done.
 
     Args:
@@ -67,32 +65,86 @@ def score_on_cluster(
     timeout_s = config.cluster.free_cpus_timeout.total_seconds()
     free = int(await_free_cpus(1.0, timeout_s))
     workers = 1 if as_tasks else min(config.batch.workers or free, free, len(parts))
-    dataset = ray.data.from_items([{"part": part.model_dump_json()} for part in parts], override_num_blocks=len(parts))
-    context = dataset.context
-    context.enable_progress_bars = False
-    context.wait_for_min_actors_s = int(timeout_s)
-    context.execution_no_progress_timeout_s = int(config.batch.no_progress_timeout.total_seconds())
-    with warnings.catch_warnings():
-        # Ray 2.60 means to name the two limits by 2.64; until then this is the only way to give them
-        warnings.simplefilter("ignore", RayDeprecationWarning)
-        scored = dataset.map_batches(
-            _Worker,
-            batch_size=1,
-            batch_format="pyarrow",
-            concurrency=workers,
-            num_cpus=0.0 if as_tasks else 1.0,
-            fn_constructor_args=(setting, config, as_tasks),
-            max_restarts=_RESTARTS,
-            max_task_retries=_RESTARTS,
-        )
-    found = iter(scored.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+    made = ray.remote(BatchWorker).options(
+        num_cpus=0 if as_tasks else 1, max_restarts=_RESTARTS, max_task_retries=_RESTARTS
+    )
+    with _Workers([made.remote(setting, config, as_tasks) for _ in range(workers)]) as pool:
+        yield from pool.score(parts, timeout_s, config.batch.no_progress_timeout.total_seconds())
+
+
+class _Workers:
+    """Actors that hold their CPUs no longer than the block in which they are used, however it is left.
+
+    Args:
+        actors: That were just made; none may be ready yet.
+    """
+
+    def __init__(self, actors: Sequence[Any]) -> None:
+        self._actors = actors
+        self._processes: dict[Any, tuple[str, int]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        for actor in self._actors:
+            ray.kill(actor)
+        own = [pid for node, pid in self._processes.values() if node == ray.get_runtime_context().get_node_id()]
+        deadline = time.monotonic() + _END_S
+        while any(map(_runs, own)):  # what is about to be removed must not be written after that
+            if time.monotonic() > deadline:
+                _log.warning("workers %s did not end within %g s", own, _END_S)
+                return
+            time.sleep(_POLL_S)
+
+    def score(self, parts: Sequence[Part], start_s: float, progress_s: float) -> Generator[PartReceipt, None, None]:
+        """Score parts, one at a time per worker, on the workers that are ready.
+
+        Args:
+            parts: To be scored.
+            start_s: How long the first worker may take to be ready.
+            progress_s: How long nothing may go on after that.
+        """
+        waiting = deque(parts)
+        asked: dict[Any, Any] = {actor.process.remote(): actor for actor in self._actors}
+        started: set[Any] = set(asked)
+        left = len(parts)
+        while left:
+            timeout_s = progress_s if self._processes else start_s
+            ended, _ = ray.wait(list(asked), num_returns=1, timeout=timeout_s)
+            if not ended:
+                raise UnavailableError(
+                    f"the parts could not be scored: nothing went on for {timeout_s:g} s; {describe_cpus()}"
+                )
+            actor = asked.pop(ended[0])
+            told = _value(ended[0])
+            if ended[0] in started:
+                self._processes[actor] = told
+            else:
+                left -= 1
+                yield told
+            if waiting:
+                asked[actor.score.remote(waiting.popleft())] = actor
+
+
+def _value(reference: Any) -> Any:
+    """What a worker answered; what it raised is raised as it was.
+
+    Raises:
+        UnavailableError: It died again and again.
+        RaymlopsError: Of the worker.
+    """
     try:
-        # closed at once where a part cannot be scored: the workers would hold their CPUs until the garbage is collected
-        with closing(found):
-            for batch in found:
-                for row in batch.to_pylist():
-                    if row["error"] is not None:
-                        raise cloudpickle.loads(row["error"])
-                    yield PartReceipt.model_validate_json(row["receipt"])
-    except (RayActorError, ExecutionTimeoutError, GetTimeoutError) as error:
+        return ray.get(reference)
+    except RayTaskError as error:
+        raise (error.cause if isinstance(error.cause, RaymlopsError) else error) from error
+    except RayError as error:
         raise UnavailableError(f"the parts could not be scored: {' '.join(str(error).split())[:2000]}") from error
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

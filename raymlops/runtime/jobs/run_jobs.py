@@ -20,6 +20,7 @@ from raymlops.records.names import check_name
 from raymlops.records.runs import Run, RunStatus
 from raymlops.runtime.cluster.deadlines import within
 from raymlops.runtime.cluster.niceness import TRAINING_NICENESS
+from raymlops.scoring.left_jobs import end_if_left
 
 __all__ = ["JobRunner", "RunRecords"]
 
@@ -143,10 +144,11 @@ class JobRunner:
     def reconcile(self, run: Run) -> Run:
         """Bring a run to its end whose job ended without saying so (killed, crashed, never started).
 
-        A run without a bundle, as batch scoring is one, runs in whatever process asked for it, and is left alone.
+        A run without a bundle runs in whatever process asked for it: of batch scoring, the job's lock tells if that
+        lives; others are left alone.
         """
         if run.status.final or run.bundle is None:
-            return run
+            return end_if_left(run, self._home, self._runs, self._clock)
         status = self._status(run.id)
         if status is None and run.status == RunStatus.PENDING and not self._is_forgotten(run.id):
             return run

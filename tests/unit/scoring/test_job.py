@@ -6,14 +6,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from pyarrow import parquet
 
-from raymlops.errors import AlreadyRegistered, ConflictError, DataError, SchemaMismatch
+from raymlops.errors import (
+    AlreadyRegistered,
+    ConflictError,
+    DataError,
+    DeploymentError,
+    SchemaMismatch,
+    StorageError,
+    UnavailableError,
+)
 from raymlops.records.runs import RunStatus
 from raymlops.records.scoring import Part, PartReceipt
+from raymlops.scoring.scorer import files_of
 
 World = Any
 
@@ -95,22 +105,50 @@ def test_what_is_killed_goes_on_and_loses_and_doubles_nothing(
     assert len(files) == len(job.directory.state(job.parts).files)
 
 
-def test_a_part_that_fails_leaves_nothing_visible_and_is_tried_again(world: World) -> None:
+@pytest.mark.parametrize(("error", "resumed"), [(UnavailableError, 1), (DataError, 0), (ValueError, 0)])
+def test_a_part_that_fails_leaves_nothing_visible_and_is_tried_again(
+    world: World, error: type[Exception], resumed: int
+) -> None:
+    """Of what would fail alike the next time, no file is left; of what may not, the parts that are done."""
     path = world.table(world.rows(1000))
     job = world.job(path)
+    output = Path(job.plan.output)
 
     def execute(parts: list[Part]) -> Iterator[PartReceipt]:
         yield job.scorer.score(parts[0])
-        raise DataError("the second part is too much")
+        job.scorer.score(parts[1])  # written, and not noted
+        (output / f".{files_of(job.plan)}half.parquet.1").write_bytes(b"a worker was killed here")
+        raise error("the second part is too much")
 
-    with pytest.raises(DataError):
+    with pytest.raises(error):
         job.run(execute)
     assert job.output.committed(job._commit_id) is None
+    assert output.exists() == bool(resumed)
     again = world.job(path)
     receipt = again.run(world.in_process(again))
     failed, succeeded = (run for run in sorted(world.metadata.list_runs("batch-score"), key=lambda run: run.id))
-    assert (failed.status, failed.error) == (RunStatus.FAILED, "DataError: the second part is too much")
-    assert (succeeded.id, succeeded.status, receipt.resumed_parts) == (f"{failed.id}-2", RunStatus.SUCCEEDED, 1)
+    assert (failed.status, failed.error) == (RunStatus.FAILED, f"{error.__name__}: the second part is too much")
+    assert (succeeded.id, succeeded.status) == (f"{failed.id}-2", RunStatus.SUCCEEDED)
+    assert receipt.resumed_parts == resumed
+
+
+def test_a_failure_takes_no_file_of_a_table_that_is_there(world: World) -> None:
+    path = world.table(world.rows(300))
+    first = world.job(path, table_versions={"sales": 4})
+    first.run(world.in_process(first))
+    before = world.scored()
+    second = world.job(path, table_versions={"sales": 5}, mode="append")
+    broken = world.job(path, table_versions={"sales": 6}, mode="append")
+
+    def execute(parts: list[Part]) -> Iterator[PartReceipt]:
+        yield broken.scorer.score(parts[0])
+        raise DataError("the second part is too much")
+
+    second.run(world.in_process(second))
+    with pytest.raises(DataError):
+        broken.run(execute)
+    assert world.scored(0).equals(before)
+    assert world.scored().num_rows == 600
 
 
 def test_the_same_again_writes_nothing(world: World) -> None:
@@ -247,3 +285,42 @@ def test_files_that_differ_are_named(world: World) -> None:
     parquet.write_table(world.rows(10).drop_columns(["b"]), directory / "2.parquet")
     with pytest.raises(SchemaMismatch, match=r"2\.parquet lacks columns \['b'\], which other files have"):
         world.job(directory)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (lambda rows: {"value": np.zeros((rows, 2))}, "answered outputs of the wrong shape for"),
+        (lambda rows: 1 / 0, r"rows 0 to \d+: the model failed: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_model_that_fails_is_told_in_one_line_before_the_first_row(
+    world: World, monkeypatch: pytest.MonkeyPatch, answer: Any, told: str
+) -> None:
+    job = world.job(world.table(world.rows(300)))
+    monkeypatch.setattr(job.scorer._model, "_ask", lambda encoded: answer(len(encoded))["value"])
+    monkeypatch.setattr(job.scorer._model, "_labels", ())
+    with pytest.raises(DeploymentError, match=told):
+        job.check()
+    with pytest.raises(DeploymentError, match=told):
+        job.run(world.in_process(job))
+    assert not Path(job.plan.output).exists()
+
+
+def test_whoever_scores_is_closed_where_a_note_cannot_be_made(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = world.job(world.table(world.rows(1000)))
+    closed: list[bool] = []
+
+    def execute(parts: list[Part]) -> Iterator[PartReceipt]:
+        try:
+            yield from world.in_process(job)(parts)
+        finally:
+            closed.append(True)
+
+    def full(*_: object) -> None:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(type(job.directory), "put_part", full)
+    with pytest.raises(StorageError) as caught:
+        job.run(execute)
+    assert closed == [True], caught

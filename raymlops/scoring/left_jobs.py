@@ -1,0 +1,50 @@
+"""Jobs whose process died: their runs are brought to an end."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from raymlops.clock import Clock
+from raymlops.errors import ConflictError
+from raymlops.records.runs import Run, RunStatus
+from raymlops.records.scoring import PIPELINE, ScoringPlan
+from raymlops.scoring.state import job_directory
+
+__all__ = ["end_if_left"]
+
+
+class RunRecords(Protocol):
+    """Where jobs are recorded."""
+
+    def get_run(self, run_id: str) -> Run:
+        """The run."""
+        ...
+
+    def update_run(self, run_id: str, **changes: object) -> Run:
+        """Change fields of a run; ``InvalidTransition`` where it has ended."""
+        ...
+
+
+def end_if_left(run: Run, home: Path, runs: RunRecords, clock: Clock) -> Run:
+    """The run of a job as it is; failed, if nobody is at work on the job, which its lock tells.
+
+    Args:
+        run: Of any pipeline; one that is final, or is none of batch scoring's, is given back.
+        home: ``RAYMLOPS_HOME``.
+        runs: Where it is recorded.
+        clock: Dates its end.
+    """
+    if run.status.final or run.pipeline != PIPELINE:
+        return run
+    directory = job_directory(home, ScoringPlan.model_validate(run.parameters))
+    if not directory.path.is_dir():
+        return run  # of a process on another machine, with a directory of its own
+    with suppress(ConflictError), directory.locked(wait_s=0.0):  # who holds the lock is at work
+        latest = runs.get_run(run.id)
+        if latest.status.final:
+            return latest
+        told = "its process ended without a word: the same request again goes on where it was"
+        return runs.update_run(run.id, status=RunStatus.FAILED, ended_at=clock.now(), error=told)
+    return run
