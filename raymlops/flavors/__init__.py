@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import Any
 
 from raymlops.errors import DataError, ModelLoadFailed
+from raymlops.flavors.guard import kind_of
 from raymlops.flavors.protocol import Family, Flavor
 
 __all__ = ["families", "flavor_named", "flavor_of", "flavors", "library_names", "parse"]
@@ -55,8 +56,8 @@ def flavor_of(estimator: Any) -> Flavor:
     for flavor in flavors():
         if flavor.owns(estimator):
             return flavor
-    kinds = "XGBoost, LightGBM or scikit-learn, or the path of an .onnx file"
-    raise DataError(f"an estimator must be one of {kinds}, got {type(estimator).__name__}")
+    kinds = "XGBoost, LightGBM or scikit-learn, or the path of an .onnx file, to which other libraries export"
+    raise DataError(f"an estimator must be one of {kinds}; got {kind_of(estimator)}")
 
 
 @cache

@@ -83,7 +83,8 @@ class DenseBooster:
             ctypes.byref(found),
         )
         if failed:
-            raise DeploymentError(f"XGBoost: {self._library.XGBGetLastError().decode(errors='replace')[:500]}")
+            said = self._library.XGBGetLastError().decode(errors="replace").strip().splitlines()  # a trace follows
+            raise DeploymentError(f"XGBoost: {said[0][:500] if said else 'refused'}")
         sizes = shape[: dimensions.value]
         count = 1
         for size in sizes:

@@ -100,7 +100,7 @@ class LightgbmFlavor:
         # "binary sigmoid:1", "multiclass num_class:3"; of a function of the user's own there is nothing
         objective, *options = booster.dump_model(num_iteration=1).get("objective", "none").split()
         classes: tuple[Any, ...] = ()
-        if objective == "binary":
+        if objective == "binary" or (objective == "cross_entropy" and hasattr(estimator, "predict_proba")):
             classes = (0, 1)
         elif objective == "multiclass":
             classes = tuple(range(next(int(o.partition(":")[2]) for o in options if o.startswith("num_class"))))

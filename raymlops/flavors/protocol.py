@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, Protocol
 import numpy.typing as npt
 
 from raymlops.errors import DataError, SchemaMismatch
+from raymlops.records.labels import label_text
 from raymlops.records.models import Signature
 from raymlops.records.tasks import LearningTask
 
@@ -22,6 +23,7 @@ __all__ = [
     "Predictor",
     "RoundReport",
     "Task",
+    "check_classes",
     "inputs_of",
     "refuse_outputs",
 ]
@@ -233,7 +235,28 @@ Staged = list[tuple[int, Array]]
 def refuse_outputs(count: int) -> NoReturn:
     """Say that an estimator of several outputs is none that is served."""
     rule = "an estimator must answer one value or one label for a row"
+    if count == 1:
+        raise DataError(f"{rule}, got a list of 1: fit it on labels that are no column", outputs=count)
     raise DataError(f"{rule}, got {count}: register an estimator for each", outputs=count)
+
+
+def check_classes(classes: Sequence[Any]) -> None:
+    """Refuse classes that no request, event or label can name.
+
+    Raises:
+        DataError: There is one only, one is neither text, number nor bool, or labels could not tell two of them apart.
+    """
+    known = list(classes)
+    odd = [value for value in known if not isinstance(value, str | int | float) or str(value) == "nan"]
+    if odd:
+        raise DataError(f"a class must be a text, a number or a bool, got {type(odd[0]).__name__} {str(odd[0])!r}")
+    if len(known) < 2:
+        raise DataError(f"a classifier must know at least two classes, got {known}: its training rows had no other")
+    named: dict[str, Any] = {}
+    for value in known:
+        other = named.setdefault(label_text(value), value)
+        if other is not value:
+            raise DataError(f"classes must differ as the texts of labels do, {other!r} and {value!r} do not")
 
 
 def inputs_of(names: Sequence[str] | None, count: int | None, columns: Sequence[str]) -> tuple[str, ...]:

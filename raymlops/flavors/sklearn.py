@@ -13,6 +13,7 @@ from raymlops.errors import ConfigError, DataError, ModelLoadFailed
 from raymlops.flavors.building import check_names, weights_arguments
 from raymlops.flavors.calibrated import calibrated_scorer, inner_estimator
 from raymlops.flavors.canonical_skops import canonical_skops
+from raymlops.flavors.guard import kind_of
 from raymlops.flavors.protocol import (
     Array,
     Columns,
@@ -24,24 +25,16 @@ from raymlops.flavors.protocol import (
     inputs_of,
     refuse_outputs,
 )
+from raymlops.flavors.trusted_types import TRUSTED_TYPES
+from raymlops.flavors.vectorizers import takes_texts, texts_of
 from raymlops.records.models import Signature
 from raymlops.records.tasks import LearningTask
 
 __all__ = ["FLAVOR", "TRUSTED_TYPES", "ProjectFamily", "SklearnFlavor"]
 
-TRUSTED_TYPES = frozenset(
-    {
-        "numpy.dtype",
-        "sklearn.calibration._CalibratedClassifier",
-        "sklearn.calibration._SigmoidCalibration",
-        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-        "sklearn.tree._tree.Tree",
-        "xgboost.core.Booster",
-        "xgboost.sklearn.XGBClassifier",
-        "xgboost.sklearn.XGBRegressor",
-    }
-)
-"""What a skops file may hold besides what skops trusts by itself; a file with anything else is refused."""
+
+_THRESHOLDS = ("FixedThresholdClassifier", "TunedThresholdClassifierCV")
+"""They name another class than that of the largest probability."""
 
 
 class _Predictor:
@@ -53,7 +46,7 @@ class _Predictor:
         from threadpoolctl import ThreadpoolController
 
         self.framed = hasattr(estimator, "feature_names_in_") or bool(signature.texts)
-        self._missing = _missing_text(estimator)
+        self._missing, self._series = _missing_text(estimator), takes_texts(estimator)
         self._estimator, self._width = estimator, len(signature.inputs)
         self._answer = _scorer(estimator, signature.task)
         # OpenMP would wake a team of threads for every row
@@ -61,7 +54,10 @@ class _Predictor:
 
     def score(self, inputs: Any) -> Array:
         with self._threads.limit(limits=1):
-            return self._answer(_frame(inputs, self._missing) if self.framed else inputs)
+            return self._answer(self._given(inputs) if self.framed else inputs)
+
+    def _given(self, columns: Columns) -> Any:
+        return texts_of(columns) if self._series else _frame(columns, self._missing)
 
     def importances(self) -> list[float] | None:
         inner = inner_estimator(self._estimator)
@@ -159,7 +155,9 @@ class SklearnFlavor:
         return any(kind.__module__.startswith("sklearn.") for kind in type(estimator).__mro__)
 
     def read(self, estimator: Any) -> Any:
-        return estimator
+        """A search answers as the best that it found; the rest of it, scorers and folds, is not packaged."""
+        searched = any(kind.__name__ == "BaseSearchCV" for kind in type(estimator).__mro__)
+        return getattr(estimator, "best_estimator_", estimator) if searched else estimator
 
     def describe(self, estimator: Any, columns: Sequence[str]) -> Description:
         from sklearn.base import BaseEstimator, is_classifier, is_regressor
@@ -167,7 +165,7 @@ class SklearnFlavor:
         from sklearn.utils.validation import check_is_fitted
 
         if not isinstance(estimator, BaseEstimator) or not (is_classifier(estimator) or is_regressor(estimator)):
-            raise DataError(f"an estimator must be a classifier or a regressor, got {type(estimator).__name__}")
+            raise DataError(f"an estimator must be a classifier or a regressor, got {kind_of(estimator)}")
         try:
             check_is_fitted(estimator)
         except NotFittedError as error:
@@ -175,7 +173,12 @@ class SklearnFlavor:
         classes: tuple[Any, ...] = ()
         if is_classifier(estimator):
             if not hasattr(estimator, "predict_proba"):
-                raise DataError(f"a classifier must have predict_proba, {type(estimator).__name__} has none")
+                rule = "a classifier must have predict_proba (CalibratedClassifierCV around it gives one)"
+                raise DataError(f"{rule}, {type(estimator).__name__} has none")
+            if type(estimator).__name__ in _THRESHOLDS:
+                raise DataError(
+                    f"the class of the largest probability is answered: register what is in {type(estimator).__name__}"
+                )
             if isinstance(estimator.classes_, list):
                 refuse_outputs(len(estimator.classes_))
             classes = tuple(value.item() if hasattr(value, "item") else value for value in estimator.classes_)
@@ -191,7 +194,8 @@ class SklearnFlavor:
         untrusted = sorted(set(skops.io.get_untrusted_types(data=content)) - TRUSTED_TYPES)
         if untrusted:
             rule = "the estimator must hold trusted types only"
-            raise DataError(f"{rule}, got {untrusted}: export it to ONNX, perhaps", types=untrusted)
+            remedy = "export it to ONNX and register the file (docs/models.md)"
+            raise DataError(f"{rule}, got {untrusted}: {remedy}", types=untrusted)
         return canonical_skops(content)
 
     def parse(self, content: bytes) -> Any:
@@ -209,9 +213,15 @@ class SklearnFlavor:
         from threadpoolctl import threadpool_limits
 
         framed = hasattr(estimator, "feature_names_in_") or any(v.dtype.kind == "O" for v in columns.values())
-        inputs: Any = _frame(columns, _missing_text(estimator)) if framed else np.column_stack(list(columns.values()))
+        if takes_texts(estimator):
+            inputs: Any = texts_of(columns)
+        else:
+            inputs = _frame(columns, _missing_text(estimator)) if framed else np.column_stack(list(columns.values()))
         with threadpool_limits(limits=1):
-            return np.asarray(estimator.predict_proba(inputs) if task == "classifier" else estimator.predict(inputs))
+            named = estimator.predict(inputs)
+            if len(named.shape) > 1 and named.shape[1] > 1:
+                refuse_outputs(named.shape[1])
+            return np.asarray(estimator.predict_proba(inputs) if task == "classifier" else named)
 
     def staged(
         self, estimator: Any, inputs: Array, task: Task, points: Callable[[int], Sequence[int]]
@@ -266,9 +276,19 @@ def _missing_text(estimator: Any) -> float | None:
 
 
 def _within(estimator: Any) -> tuple[str, ...]:
-    inner = inner_estimator(estimator)
-    steps = [inner, *(step for _, step in getattr(inner, "steps", ()))]
-    return ("xgboost",) if any(type(step).__module__.startswith("xgboost") for step in steps) else ()
+    """The other libraries whose estimators are parts of it."""
+    waiting, seen, found = [estimator], set[int](), set[str]()
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, list | tuple):
+            waiting.extend(part)
+        elif hasattr(part, "get_params") or type(part).__name__ == "_CalibratedClassifier":
+            found |= {type(part).__module__.partition(".")[0]} & {"xgboost", "lightgbm"}
+            waiting.extend(vars(part).values())
+    return tuple(sorted(found))
 
 
 def _scorer(estimator: Any, task: Task) -> Callable[[Any], Array]:

@@ -102,6 +102,8 @@ class XgboostFlavor:
         booster = estimator.get_booster() if wrapped else estimator
         learner = _learner(booster)
         objective = _objective(learner)
+        if learner["gradient_booster"]["name"] == "gblinear":
+            raise DataError("booster must be gbtree or dart, got gblinear: register a linear model of scikit-learn")
         task: Task = "classifier" if objective in _CLASSIFIERS else "regressor"
         if objective not in _CLASSIFIERS and not objective.startswith(("reg:", "count:")):
             raise DataError(f"objective must be reg:*, count:* or one of {sorted(_CLASSIFIERS)}, got {objective!r}")

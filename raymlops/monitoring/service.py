@@ -24,7 +24,7 @@ from raymlops.monitoring.events.ports import EventTables, FeatureAudit, WindowMe
 from raymlops.monitoring.events.recorded import EVENTS, LABELS, conform
 from raymlops.monitoring.events.retention import Retention
 from raymlops.monitoring.performance.error_changes import stream_before
-from raymlops.monitoring.performance.labels import KEY, join_labels, label_text
+from raymlops.monitoring.performance.labels import KEY, join_labels
 from raymlops.monitoring.profiles.profile import Profile
 from raymlops.monitoring.report.monitor_report import Distribution, MonitorReport, distributions
 from raymlops.monitoring.windows.closing import WindowData, last_champion, observe_window, refresh_window
@@ -36,6 +36,7 @@ from raymlops.monitoring.windows.unjudged import UnjudgedWindows
 from raymlops.monitoring.windows.version_files import VersionFiles
 from raymlops.monitoring.windows.version_segments import VersionSegments
 from raymlops.monitoring.windows.window_profiles import WindowProfiles
+from raymlops.records.labels import label_text
 from raymlops.records.models import ModelVersion
 from raymlops.records.windows import WindowRecord
 

@@ -250,9 +250,19 @@ class Endpoints(Subject):
 class Labels(Subject):
     """The truth, when it arrives."""
 
-    def record(self, name: str, table: pa.Table) -> int:
-        """Record labels: columns ``request_id``, ``row``, ``label``, ``event_time``; the last of a row wins."""
-        return self._services.record_labels(name, table)
+    def record(self, name: str, table: pa.Table, *, classes: Mapping[Any, Any] | None = None) -> int:
+        """Record labels: columns ``request_id``, ``row``, ``label``, ``event_time``; the last of a row wins.
+
+        Args:
+            name: The model.
+            table: Its ``label`` names a class of the model, ``1``, ``1.0``, ``True`` and ``"1"`` the same one; of a
+                regressor it is a number.
+            classes: What other labels stand for, such as ``{"yes": 1, "no": 0}``.
+
+        Raises:
+            DataError: A label names no class.
+        """
+        return self._services.record_labels(name, table, classes)
 
 
 class Monitor(Subject):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
+from raymlops.errors import ModelVersionNotFound
 from raymlops.records.alerts import AlertStatus, Delivery
 from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.clocks import build_clock
@@ -183,9 +184,18 @@ class Services(_MadeOnce):
             session.close()
             raise
 
-    def record_labels(self, name: str, table: pa.Table) -> int:
-        """Hand labels to the monitor."""
-        return self.monitor.record_labels(name, table, uuid.uuid4().hex)
+    def record_labels(self, name: str, table: pa.Table, classes: Mapping[Any, Any] | None = None) -> int:
+        """Hand labels to the monitor, as the texts of the model's classes."""
+        from raymlops.monitoring.performance.labels import name_labels
+
+        plan = self.metadata.find_plan(name)
+        versions = (
+            self.metadata.list_versions(name) if plan is None else [self.metadata.get_version(name, plan.champion)]
+        )
+        if not versions:
+            raise ModelVersionNotFound.of(name)
+        named = name_labels(table, versions[-1].manifest.signature, classes)
+        return self.monitor.record_labels(name, named, uuid.uuid4().hex)
 
     def verify_ledger(self) -> int:
         """Check the ledger, also against the hashes kept outside of its database; returns how many entries hold."""
@@ -217,5 +227,5 @@ class Services(_MadeOnce):
         events = DeltaEventTables(self.config.home / "monitor").read(f"predictions/{name}", None, None, "served_at")
         if not events.num_rows:
             return {}
-        scores = Rescorer(self.metadata).of(name)(version, events)
+        scores = Rescorer(self.metadata).scores(name, version, events)
         return dict(zip(events["request_id"].to_pylist(), scores.tolist(), strict=True))

@@ -24,7 +24,7 @@ from raymlops.monitoring import (
     Reference,
 )
 from raymlops.monitoring.performance.holdout import ScoreKind
-from raymlops.monitoring.performance.labels import label_text
+from raymlops.records.labels import label_text
 from raymlops.records.models import Signature
 from raymlops.steps.project.context import EVENT_TIME, TrainingContext
 from raymlops.steps.split import Parts

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
-__all__ = ["KEY", "JoinedLabels", "join_labels", "label_text"]
+from raymlops.errors import SchemaMismatch
+from raymlops.records.labels import LabelNames
+from raymlops.records.models import Signature
+from raymlops.tables.given import table_given
+
+__all__ = ["KEY", "JoinedLabels", "join_labels", "name_labels"]
 
 KEY = ["request_id", "row"]
 """What labels find their predictions by."""
@@ -31,14 +37,24 @@ class JoinedLabels:
     contradictory: int = 0
 
 
-def label_text(value: object) -> str:
-    """The one text of a label or class, so that ``1``, ``1.0``, ``True`` and ``"1"`` name the same class."""
-    if isinstance(value, bool | np.bool_):
-        return str(int(value))
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    text = str(value)
-    return {"true": "1", "false": "0"}.get(text.lower(), text)
+def name_labels(table: pa.Table, signature: Signature, declared: Mapping[Any, Any] | None = None) -> pa.Table:
+    """Labels with the texts of a model's classes in place of what they say.
+
+    Args:
+        table: Has a column ``label``.
+        signature: The model's.
+        declared: Label -> the class it stands for.
+
+    Raises:
+        SchemaMismatch: It is no table of labels.
+        DataError: A label names no class.
+    """
+    table = table_given("labels", table)
+    names = LabelNames(signature, declared)
+    if "label" not in table.column_names:
+        raise SchemaMismatch("labels must have the column 'label'", columns=["label"])
+    texts = names.texts(table["label"].to_pylist())
+    return table.set_column(table.column_names.index("label"), "label", pa.array(texts, type=pa.string()))
 
 
 def join_labels(events: pa.Table, labels: pa.Table, known: pa.Table | None = None) -> JoinedLabels:

@@ -17,10 +17,10 @@ from raymlops.monitoring.performance.intervals import (
     measure_multiclass,
     measure_regressor,
 )
-from raymlops.monitoring.performance.labels import label_text
 from raymlops.monitoring.performance.segments import Losses
 from raymlops.monitoring.profiles.columns import label_number
 from raymlops.monitoring.profiles.profile import SCORE_COLUMN
+from raymlops.records.labels import label_text
 from raymlops.records.models import ModelVersion, Signature
 from raymlops.records.windows import Performance
 

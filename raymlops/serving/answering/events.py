@@ -11,12 +11,13 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
+from raymlops.records.labels import label_text
 from raymlops.serving.models.input_names import EVENT_SCHEMA
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
 from raymlops.serving.protocol.protocols import Columns, Outputs
 from raymlops.serving.protocol.schema import InputSchema
 
-__all__ = ["PredictionEvent", "to_tables"]
+__all__ = ["PredictionEvent", "scores_of", "to_tables"]
 
 _INSTANT = pa.timestamp("us", tz="UTC")
 
@@ -158,11 +159,14 @@ def _input(parts: list[npt.NDArray[Any]], text: bool) -> pa.Array:
 
 
 def _scores(event: PredictionEvent) -> npt.NDArray[np.float64]:
-    if event.outputs is None:
-        return np.full(event.rows, np.nan)
-    if "value" in event.outputs:
-        return event.outputs["value"].astype(np.float64)
-    probability = event.outputs["probability"]
+    return np.full(event.rows, np.nan) if event.outputs is None else scores_of(event.outputs)
+
+
+def scores_of(outputs: Outputs) -> npt.NDArray[np.float64]:
+    """One number per row: the value, the probability of the second of two classes, or the largest of several."""
+    if "value" in outputs:
+        return outputs["value"].astype(np.float64)
+    probability = outputs["probability"]
     score: npt.NDArray[np.float64] = probability[:, 1] if probability.shape[1] == 2 else probability.max(axis=1)
     return score.astype(np.float64)
 
@@ -173,8 +177,8 @@ def _label_column(events: list[PredictionEvent]) -> pa.Array:
     if len(labels) == len(found) and len({some.dtype for some in labels}) == 1 and labels[0].dtype.kind != "O":
         # few classes, many rows: each class is written as text once
         classes, places = np.unique(np.concatenate(labels), return_inverse=True)
-        return pa.array([str(label) for label in classes.tolist()], type=pa.string()).take(pa.array(places))
+        return pa.array([label_text(label) for label in classes.tolist()], type=pa.string()).take(pa.array(places))
     rows: list[str | None] = []
     for event, some in zip(events, found, strict=True):
-        rows += [None] * event.rows if some is None else [str(label) for label in some.tolist()]
+        rows += [None] * event.rows if some is None else [label_text(label) for label in some.tolist()]
     return pa.array(rows, type=pa.string())

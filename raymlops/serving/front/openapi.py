@@ -142,6 +142,7 @@ _SCHEMAS: dict[str, Any] = {
                 1,
             )
         },
+        {"classes": {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}},
         closed=True,
     ),
     "LabelsResponse": _object({"recorded": {"type": "integer"}}),

@@ -41,8 +41,10 @@ def check_input_names(names: Sequence[str]) -> None:
 
     Raises:
         SchemaMismatch: A name is one of the events' own, or another input's, but for upper and lower case; or it holds
-            a control character.
+            a control character, or is empty.
     """
+    if not all(name.strip() for name in names):
+        raise SchemaMismatch(f"every input must have a name, got {list(names)}", columns=list(names))
     odd = [name for name in names if any(unicodedata.category(char) in _CONTROL for char in name)]
     if odd:
         raise SchemaMismatch(f"inputs {odd} must not have control characters in their names", columns=odd)

@@ -32,7 +32,8 @@ from raymlops.errors import (
     StorageError,
 )
 from raymlops.flavors import flavor_named, flavor_of, parse
-from raymlops.flavors.protocol import Array, Columns, Task, refuse_outputs
+from raymlops.flavors.guard import foreign_errors
+from raymlops.flavors.protocol import Array, Columns, Task, check_classes, refuse_outputs
 from raymlops.records.models import ColumnSpec, ModelManifest, Signature
 from raymlops.records.record import sha256_of
 from raymlops.serving.models.example import answer_example
@@ -40,6 +41,7 @@ from raymlops.serving.models.input_names import check_input_names
 from raymlops.serving.models.model import Model, ServedModel, columns_of
 from raymlops.serving.protocol.datatypes import datatype_of_arrow
 from raymlops.serving.protocol.protocols import Outputs
+from raymlops.tables.given import table_given
 
 __all__ = ["Parity", "load_checked", "load_model", "save_model"]
 
@@ -49,6 +51,7 @@ TOLERANCE = 1e-5
 _SUM_TOLERANCE = 1e-3
 
 
+@foreign_errors("the estimator cannot be packaged")
 def save_model(directory: Path, estimator: Any, *, example: pa.Table) -> ModelManifest:
     """Package a fitted estimator; the directory appears whole or not at all.
 
@@ -66,11 +69,14 @@ def save_model(directory: Path, estimator: Any, *, example: pa.Table) -> ModelMa
         AlreadyRegistered: The directory holds something else.
         StorageError: It cannot be written.
     """
+    example = table_given("example", example)
     if not example.num_rows:
         raise SchemaMismatch("example must hold at least one row")
     flavor = flavor_of(estimator)
     estimator = flavor.read(estimator)
     description = flavor.describe(estimator, example.column_names)
+    if description.task == "classifier":
+        check_classes(description.classes)
     check_input_names(description.inputs)
     example = example.select(list(description.inputs)).slice(0, EXAMPLE_ROWS)
     signature = Signature(

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from raymlops.config.serving import RequestLimits
 from raymlops.errors import DataError
+from raymlops.records.labels import LabelNames
 from raymlops.records.models import Signature
 from raymlops.serving.protocol.instances import instant_within, parse_instant
 from raymlops.serving.protocol.open_inference import check_id
@@ -21,6 +22,7 @@ __all__ = ["decode_labels"]
 _INSTANT = pa.timestamp("us", tz="UTC")
 _REQUIRED = frozenset({"request_id", "label"})
 _KNOWN = frozenset({"request_id", "row", "label", "event_time"})
+_MOST_DECLARED = 1000
 _LARGEST_ROW = 2**31 - 1
 _LIMITS = RequestLimits()
 
@@ -28,10 +30,11 @@ _LIMITS = RequestLimits()
 def decode_labels(
     body: bytes, headers: Mapping[str, str], signature: Signature, now_us: int, limits: RequestLimits = _LIMITS
 ) -> tuple[pa.Table, str]:
-    """Read ``{"labels": [{"request_id", "row", "label", "event_time"}]}``.
+    """Read ``{"labels": [{"request_id", "row", "label", "event_time"}], "classes": {"yes": 1}}``.
 
     Args:
-        body: As sent; ``row`` is 0 and ``event_time`` is now where they are left out.
+        body: As sent; ``row`` is 0 and ``event_time`` is now where they are left out. ``classes`` may declare which
+            class another label stands for.
         headers: ``idempotency-key`` names the batch, so that the caller may send it again.
         signature: A classifier's label is one of its classes, a regressor's a number.
         now_us: The clock; the latest an ``event_time`` may be.
@@ -45,12 +48,16 @@ def decode_labels(
     """
     document = parse_json(body)
     labels = document.get("labels")
-    if document.keys() != {"labels"} or type(labels) is not list or not labels:
-        raise DataError("the body must hold 'labels', a list of at least one object, and nothing else")
+    if not {"labels"} <= document.keys() <= {"labels", "classes"} or type(labels) is not list or not labels:
+        raise DataError("the body must hold 'labels', a list of at least one object, maybe 'classes', and nothing else")
     if len(labels) > limits.labels:
         raise DataError(f"'labels' must hold at most {limits.labels}, got {len(labels)}")
+    declared = document.get("classes", {})
+    if type(declared) is not dict or len(declared) > _MOST_DECLARED:
+        raise DataError(f"'classes' must be an object of at most {_MOST_DECLARED} labels and their classes")
+    names = LabelNames(signature, declared)
     is_text = any(type(value) is str for value in signature.classes)
-    rows = [_row(index, item, signature, now_us, limits) for index, item in enumerate(labels)]
+    rows = [_row(index, item, signature, names, now_us, limits) for index, item in enumerate(labels)]
     ids, numbers, values, instants = (list(column) for column in zip(*rows, strict=True))
     table = pa.table(
         {
@@ -64,7 +71,7 @@ def decode_labels(
 
 
 def _row(
-    index: int, item: object, signature: Signature, now_us: int, limits: RequestLimits
+    index: int, item: object, signature: Signature, names: LabelNames, now_us: int, limits: RequestLimits
 ) -> tuple[str, int, Any, int]:
     if type(item) is not dict or not _REQUIRED <= item.keys() <= _KNOWN:
         raise DataError(f"label {index} must be an object of 'request_id', 'label', and maybe 'row' and 'event_time'")
@@ -77,18 +84,21 @@ def _row(
     at = parse_instant(item["event_time"], "event_time") if "event_time" in item else now_us
     instant_within(at, f"label {index}: 'event_time'", now_us, limits)
     check_texts(f"label {index}", [item["label"]], limits.key_chars)
-    return request_id, row, _label(index, item["label"], signature), at
+    return request_id, row, _label(index, item["label"], signature, names), at
 
 
-def _label(index: int, value: object, signature: Signature) -> str | float:
+def _label(index: int, value: object, signature: Signature, names: LabelNames) -> str | float:
     if signature.task == "regressor":
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise DataError(f"label {index}: 'label' must be a number")
         return float(value)
-    if not any(_same(value, known) for known in signature.classes):
-        raise DataError(f"label {index}: 'label' must be one of the classes {list(signature.classes)}")
-    assert isinstance(value, str | int | float)
-    return value if isinstance(value, str) else float(value)
+    found = names.find_declared(value)
+    if found is None:
+        if not any(_same(value, known) for known in signature.classes):
+            raise DataError(f"label {index}: {names.refusal(value)}")
+        found = value
+    assert isinstance(found, str | int | float)
+    return found if isinstance(found, str) else float(found)
 
 
 def _same(value: object, known: str | int | float | bool) -> bool:

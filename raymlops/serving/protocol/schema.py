@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raymlops.errors import DataError
+from raymlops.records.labels import label_text
 from raymlops.records.models import TEXT, Signature
 from raymlops.serving.protocol.datatypes import NUMBERS, is_float, is_integer
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
@@ -52,7 +53,7 @@ class InputSchema:
         self.names_not_float = tuple(name for name in self.names if not is_float(self.datatypes[name]))
         self.required = tuple(name for name in self.names if name in required)
         self.outputs = ("label", "probability") if signature.task == "classifier" else ("value",)
-        self.class_names = tuple(str(value) for value in signature.classes)
+        self.class_names = tuple(label_text(value) for value in signature.classes)
         self.row_bytes = _NUMBER_BYTES * (len(self.names) + len(self.class_names) + 1) + _TEXT_BYTES * len(self.texts)
 
     def chars_of(self, columns: Mapping[str, Array]) -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
@@ -90,3 +91,28 @@ def test_wrong_labels_are_named(helpers: Any, labels: Any, signature: Signature,
 def test_nothing_but_labels_is_taken(helpers: Any) -> None:
     with pytest.raises(DataError, match="nothing else"):
         decode_labels(b'{"labels": [], "x": 1}', {}, BINARY, 0)
+
+
+def test_a_body_may_declare_what_labels_stand_for(helpers: Any) -> None:
+    def read(signature: Signature, classes: Any, *values: object) -> Any:
+        body = {"labels": [{"request_id": "a", "label": value} for value in values], "classes": classes}
+        return decode_labels(orjson.dumps(body), {}, signature, to_us(helpers.NOW))[0]["label"].to_pylist()
+
+    assert read(BINARY, {"yes": 1, "no": 0, "true": 1}, "yes", "no", True, 1) == [1.0, 0.0, 1.0, 1.0]
+    assert read(NAMED, {"1": "late", "0": "on time"}, 1, 0, "late") == ["late", "on time", "late"]
+    for classes, message in (
+        ({"yes": 2}, "label 'yes' must stand for one of the classes [0, 1], got 2"),
+        ({"yes": [1]}, "must stand for one of the classes"),
+        ([], "'classes' must be an object"),
+        ({str(number): 1 for number in range(1001)}, "at most 1000"),
+    ):
+        with pytest.raises(DataError, match=re.escape(message)):
+            read(BINARY, classes, "yes")
+
+
+def test_a_label_that_names_no_class_is_refused_with_both(helpers: Any) -> None:
+    for value, shown in (("1.0", "'1.0'"), ("yes", "'yes'"), (True, "True"), ("x" * 100, "'" + "x" * 59)):
+        with pytest.raises(
+            DataError, match=re.escape(f"label 0: 'label' must be one of the classes [0, 1], got {shown}")
+        ):
+            decode(helpers, [{"request_id": "a", "label": value}])
