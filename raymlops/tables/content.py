@@ -56,9 +56,29 @@ def _values(array: Any) -> tuple[Any, Any]:
     if types.is_integer(array.type) or types.is_floating(array.type):
         zero = pa.scalar(0, pa.int8()).cast(array.type)
         return np.ascontiguousarray(pc.fill_null(array, zero).to_numpy()), b""
-    texts = [repr(value).encode() for value in array.to_pylist()]
+    try:
+        values = array.to_pylist()
+    except (OverflowError, ValueError):  # instants and spans that Python has no values for, texts that are none
+        values = array.cast(_numbered(given)).to_pylist()
+    texts = [repr(value).encode() for value in values]
     return b"".join(texts), np.array([len(text) for text in texts], np.int64)
 
 
 def _binary(given: Any) -> Any:
     return pa.large_binary() if str(given).startswith("large") else pa.binary()
+
+
+def _numbered(given: Any) -> Any:
+    """A nested type with numbers in place of instants and spans, and bytes in place of texts."""
+    types = pa.types
+    if types.is_struct(given):
+        return pa.struct([field.with_type(_numbered(field.type)) for field in given])
+    if types.is_map(given):
+        return pa.map_(_numbered(given.key_type), _numbered(given.item_type))
+    if types.is_fixed_size_list(given):
+        return pa.list_(_numbered(given.value_type), given.list_size)
+    if types.is_list(given) or types.is_large_list(given):
+        return pa.large_list(_numbered(given.value_type))
+    if types.is_temporal(given) and not types.is_interval(given):
+        return pa.int32() if given.bit_width == 32 else pa.int64()
+    return pa.large_binary() if types.is_string(given) or types.is_large_string(given) else given

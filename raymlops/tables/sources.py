@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import csv, parquet
 
 from raymlops.errors import ConfigError, DataError
+from raymlops.tables.texts import KEY_RULE, guessed_types, read_texts
 
-__all__ = ["FileSource"]
+__all__ = ["FileSource", "origin_of"]
 
 _BATCH_ROWS = 1 << 17
 _CSV_BLOCK_BYTES = 8 << 20
 _BUFFER_BYTES = 1 << 20
 _SUFFIXES = (".parquet", ".csv")
+_FILE, _FIRST_ROW = b"raymlops.file", b"raymlops.first_row"
+
+
+def origin_of(table: Any) -> tuple[str, int] | None:
+    """The file that the rows of a table were read from, and the number of the first there, from 0; if it tells."""
+    told = table.schema.metadata or {}
+    return (told[_FILE].decode(), int(told[_FIRST_ROW])) if _FILE in told else None
 
 
 class FileSource:
@@ -59,16 +68,46 @@ class FileSource:
         return digest.hexdigest()
 
     def tables(self) -> Iterator[Any]:
-        """All rows; at least one table, if only an empty one.
+        """All rows, in tables of which ``origin_of`` tells the file; at least one table, if only an empty one.
 
         Raises:
             DataError: a file is not of its kind, or broken; the message names it.
         """
         for path in self._files:
+            first_row = 0
             try:
-                yield from _csv_tables(path) if self.text else _parquet_tables(path)
+                for table in _csv_tables(path) if self.text else _parquet_tables(path):
+                    yield table.replace_schema_metadata({_FILE: str(path), _FIRST_ROW: str(first_row)})
+                    first_row += table.num_rows
             except (OSError, pa.ArrowException) as error:
-                raise DataError(f"{path} is not a readable table: {error}", path=str(path)) from error
+                raise DataError(f"{path} is not a readable table: {_one_line(error)}", path=str(path)) from error
+
+    def typed_tables(
+        self, types: Mapping[str, Any], *, keys: Collection[str] = (), integers_only: bool = False
+    ) -> Iterator[Any]:
+        """All rows of files of texts, in types that are the same in all tables; of other files as they are.
+
+        Columns without a declared type are numbers only where every value in all files prints back as the same text;
+        so no value is altered, and no two become one.
+
+        Args:
+            types: Column -> declared Arrow type, as ``read_texts`` takes it. Columns that are not there do no harm.
+            keys: Declared columns whose integers must print back as well.
+            integers_only: Whether columns without a declared type are int64 or texts, and nothing else.
+
+        Raises:
+            DataError: as ``tables`` does; or a text is not of its declared type: file, column, row and text are told.
+        """
+        if not self.text:
+            yield from self.tables()
+            return
+        all_types = {
+            **guessed_types(self.tables(), lambda name: name not in types, integers_only=integers_only),
+            **types,
+        }
+        for table in self.tables():
+            columns = {name: _typed(table, name, all_types[name], name in keys) for name in table.column_names}
+            yield pa.table(columns).replace_schema_metadata(table.schema.metadata)
 
 
 def _files(path: Path) -> Sequence[Path]:
@@ -94,11 +133,45 @@ def _parquet_tables(path: Path) -> Iterator[Any]:
             yield pa.Table.from_batches([batch])
 
 
+def _typed(table: Any, name: str, target: Any, key: bool) -> Any:
+    """A column of texts in its type.
+
+    Raises:
+        DataError: a text is not of the type.
+    """
+    column, broken = read_texts(table[name], target, key=key)
+    if broken is None:
+        return column
+    row = int(np.flatnonzero(broken)[0])
+    path, first_row = origin_of(table) or ("", 0)
+    rule = f"{KEY_RULE}; or its view must declare it as string" if key else f"must be text of {target}"
+    reason = f"{path}: column {name!r} {rule}, got {table[name][row].as_py()!r} in row {first_row + row}"
+    raise DataError(reason, path=path, column=name, row=first_row + row)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _csv_names(path: Path) -> list[str]:
+    """Names of the columns; a file that cannot be read has none, and is told of where its rows are read.
+
+    Raises:
+        DataError: a name is there twice.
+    """
+    read, parse = csv.ReadOptions(block_size=_CSV_BLOCK_BYTES), csv.ParseOptions(newlines_in_values=True)
+    with csv.open_csv(path, read, parse) as reader:
+        names: list[str] = reader.schema.names
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise DataError(f"{path}: column names must be unique, got {doubled} more than once", path=str(path))
+    return names
+
+
 def _csv_tables(path: Path) -> Iterator[Any]:
     read = csv.ReadOptions(block_size=_CSV_BLOCK_BYTES)
     parse = csv.ParseOptions(newlines_in_values=True)
-    with csv.open_csv(path, read, parse) as reader:
-        names = reader.schema.names
+    names = _csv_names(path)
     convert = csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()),
         null_values=[""],

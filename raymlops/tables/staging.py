@@ -7,6 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from raymlops.errors import ConfigError, DataError, StorageError
 
-__all__ = ["Staging"]
+__all__ = ["StagedTables", "Staging"]
 
 _NAME = re.compile(r"[0-9a-f]{32}")
 
@@ -51,22 +52,9 @@ class Staging:
         except (OSError, pa.ArrowException) as error:
             raise StorageError(f"block {path}: cannot write: {error}", path=str(path)) from error
 
-    def tables(self, name: str, blocks: int) -> Iterator[Any]:
-        """All blocks, by number.
-
-        Raises:
-            DataError: one is missing.
-            StorageError: one cannot be read.
-        """
-        for number in range(blocks):
-            path = self._path(name) / f"{number:08}.arrow"
-            try:
-                with pa.memory_map(str(path)) as file:
-                    yield pa.ipc.open_file(file).read_all()
-            except FileNotFoundError as error:
-                raise DataError(f"block {number} of {blocks} was not handed over", path=str(path)) from error
-            except (OSError, pa.ArrowException) as error:
-                raise StorageError(f"block {path}: cannot read: {error}", path=str(path)) from error
+    def tables(self, name: str, blocks: int) -> StagedTables:
+        """All blocks, by number; gone through, they raise what ``StagedTables`` says."""
+        return StagedTables(self._path(name), blocks)
 
     def discard(self, name: str) -> None:
         """Let blocks go; nothing where there are none."""
@@ -84,3 +72,27 @@ class Staging:
         if not _NAME.fullmatch(name):
             raise ConfigError(f"blocks must be named by 32 hexadecimal digits, got {name!r}")
         return self._directory / name
+
+
+@dataclass(frozen=True)
+class StagedTables:
+    """Blocks that were handed over, by number; they may be gone through more than once.
+
+    Raises:
+        DataError: on the way, one is missing.
+        StorageError: on the way, one cannot be read.
+    """
+
+    directory: Path
+    blocks: int
+
+    def __iter__(self) -> Iterator[Any]:
+        for number in range(self.blocks):
+            path = self.directory / f"{number:08}.arrow"
+            try:
+                with pa.memory_map(str(path)) as file:
+                    yield pa.ipc.open_file(file).read_all()
+            except FileNotFoundError as error:
+                raise DataError(f"block {number} of {self.blocks} was not handed over", path=str(path)) from error
+            except (OSError, pa.ArrowException) as error:
+                raise StorageError(f"block {path}: cannot read: {error}", path=str(path)) from error

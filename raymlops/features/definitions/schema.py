@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.features.definitions.views import DType, FeatureView, Field
 from raymlops.tables.columns import INSTANT
+from raymlops.tables.sources import origin_of
 
 __all__ = [
     "EVENT_TIME",
@@ -234,10 +235,18 @@ class FaultTally:
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str], int] = {}
         self._rows: dict[tuple[str, str], list[int]] = {}
+        self._found_in: dict[tuple[str, str], str] = {}
         self._of_type = False
 
-    def add(self, faults: Iterable[RowFault], first_row: int) -> None:
-        """Count faults of a table whose first row has the number ``first_row``."""
+    def add(self, faults: Iterable[RowFault], first_row: int, given: Any = None) -> None:
+        """Count faults of a table whose first row has the number ``first_row``.
+
+        Args:
+            faults: The faults.
+            first_row: Number of the table's first row, from 0.
+            given: The table as it was given; where it was read from a file, the first value at fault is told.
+        """
+        origin = None if given is None else origin_of(given)
         for fault in faults:
             rule = (fault.column, fault.rule)
             self._of_type |= fault.of_type
@@ -245,6 +254,9 @@ class FaultTally:
             self._counts[rule] = self._counts.get(rule, 0) + len(rows)
             named = self._rows.setdefault(rule, [])
             named += (rows[: _ROWS_NAMED - len(named)] + first_row).tolist()
+            if origin is not None and rule not in self._found_in and fault.column in given.column_names:
+                value = given[fault.column][int(rows[0])].as_py()
+                self._found_in[rule] = f"; got {value!r} in {origin[0]}, row {origin[1] + int(rows[0])}"
 
     def raise_if_any(self, owner: str, **context: object) -> None:
         """Tell them all.
@@ -259,7 +271,9 @@ class FaultTally:
         ]
         if problems:
             parts = [
-                f"column {p['column']!r} {p['rule']}, broken by {p['count']} rows, first {p['rows']}" for p in problems
+                f"column {p['column']!r} {p['rule']}, broken by {p['count']} rows, first {p['rows']}"
+                + self._found_in.get((str(p["column"]), str(p["rule"])), "")
+                for p in problems
             ]
             error = SchemaMismatch if self._of_type else DataError
             raise error(f"{owner}: " + "; ".join(parts), problems=problems, **context)

@@ -15,7 +15,6 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from raymlops.errors import StorageError
 from raymlops.features.definitions.schema import FaultTally
@@ -23,6 +22,7 @@ from raymlops.features.definitions.views import DType, FeatureView
 from raymlops.features.intake.screening import Screened, screen
 from raymlops.tables.columns import INSTANT
 from raymlops.tables.digests import RowsDigest
+from raymlops.tables.texts import guessed_types
 
 __all__ = ["QUARANTINE_SCHEMA", "Intake", "OnInvalid", "Spool"]
 
@@ -45,7 +45,6 @@ _IN_MEMORY_BYTES = 64 << 20
 _BATCH_ROWS = 1 << 17
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _YEARS_1_TO_9999_S = (-62_135_596_800, 253_402_300_800)
-_INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
 
 
 class Spool:
@@ -154,20 +153,21 @@ class Intake:
         """Check all rows.
 
         Args:
-            tables: The rows; at least one table, if only an empty one.
+            tables: The rows; at least one table, if only an empty one. Gone through twice where types are guessed.
             text: Whether values are texts to be read as the declared types.
-            key_dtypes: Of texts: types of keys that are no fields, where they are known; else the first table tells.
+            key_dtypes: Of texts: types of keys that are no fields, where they are known. Else all tables tell: integers
+                where every key prints back as the same text.
 
         Raises:
             SchemaMismatch: columns or types are not the declared ones.
             DataError: a row breaks a rule and is to be rejected; the message and ``context["problems"]`` tell all
                 rules, how many rows break them, and the first.
         """
+        if text and key_dtypes is None:
+            key_dtypes = self._guessed(tables)
         for table in tables:
-            if text and key_dtypes is None and table.num_rows:
-                key_dtypes = _guessed(self._view, table)
             screened = screen(self._view, table, created_at=self._at, text=text, key_dtypes=key_dtypes)
-            self._tally.add(screened.faults, self._given)
+            self._tally.add(screened.faults, self._given, table)
             self.good.add(screened.good)
             self._digest.update(self._as_given(screened.good, table))
             self._rejected += int(screened.broken.sum())
@@ -185,6 +185,11 @@ class Intake:
     def digest(self) -> int:
         """Tells these rows from others, whenever and however they come again: what was stamped on them is left out."""
         return self._digest.short() ^ (self._bad_digest.short() if self.bad.num_rows else 0)
+
+    def _guessed(self, tables: Iterable[Any]) -> dict[str, DType]:
+        keys = set(self._view.keys) - {field.name for field in self._view.fields}
+        found = guessed_types(tables, keys.__contains__, integers_only=True) if keys else {}
+        return {name: "int64" if pa.types.is_integer(dtype) else "string" for name, dtype in found.items()}
 
     def _as_given(self, good: Any, given: Any) -> Any:
         stamped = self._view.created_at
@@ -224,14 +229,3 @@ def _plain(column: Any) -> list[Any]:
         ]
     values = column.to_pylist()
     return [str(value) if isinstance(value, float) and not math.isfinite(value) else value for value in values]
-
-
-def _guessed(view: FeatureView, table: Any) -> dict[str, DType]:
-    """Types of keys that nothing declares: integers where all values are written like some."""
-    dtypes: dict[str, DType] = {}
-    for name in set(view.keys) & set(table.column_names):
-        column = table[name]
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            whole = pc.all(pc.match_substring_regex(column, _INTEGER)).as_py()
-            dtypes[name] = "int64" if whole and column.null_count < len(column) else "string"
-    return dtypes

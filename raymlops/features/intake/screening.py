@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from raymlops.errors import SchemaMismatch
 from raymlops.features.definitions.schema import (
@@ -26,6 +25,7 @@ from raymlops.features.definitions.schema import (
 )
 from raymlops.features.definitions.views import DType, FeatureView
 from raymlops.tables.columns import INSTANT
+from raymlops.tables.texts import KEY_RULE, cast_or_null, read_texts
 
 __all__ = ["Screened", "screen"]
 
@@ -84,13 +84,14 @@ def screen(
     dtypes: dict[str, DType] = {**(key_dtypes or {}), **{column.name: column.dtype for column in view.fields}}
     columns, mismatches, unfit = {}, [], []
     for name in view.table_columns:
-        key = name in view.keys and name not in dtypes
         try:
-            if key:
+            if name in view.keys and name not in dtypes:
                 columns[name], rule, broken = _screened_key(owner, name, table[name])
             else:
                 dtype = dtypes.get(name, "timestamp")
-                columns[name], rule, broken = _screened(owner, name, table[name], dtype, text=text)
+                columns[name], rule, broken = _screened(
+                    owner, name, table[name], dtype, text=text, key=name in view.keys
+                )
         except SchemaMismatch as error:
             mismatches.append(error)
             continue
@@ -112,43 +113,30 @@ def _screened_key(owner: str, name: str, column: Any) -> tuple[Any, str, Mask | 
     return key_column(owner, name, column, stored=True), "", None
 
 
-def _screened(owner: str, name: str, column: Any, dtype: DType, *, text: bool) -> tuple[Any, str, Mask | None]:
+def _screened(
+    owner: str, name: str, column: Any, dtype: DType, *, text: bool, key: bool = False
+) -> tuple[Any, str, Mask | None]:
     """A column in its type, the rule that some values break, and which do."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if text and type_fits(column.type, "string"):
-        if dtype != "string":
-            column, broken = _read(column, arrow_type(dtype))
-            return typed(owner, name, column, dtype), f"must be {_article(dtype)}", broken
-    elif type_fits(column.type, dtype):
+        column, broken = read_texts(column, arrow_type(dtype), key=key)
+        return typed(owner, name, column, dtype), _text_rule(name, dtype, key=key), broken
+    if type_fits(column.type, dtype):
         rule = f"must fit {dtype}, got a {column.type} that does not"
-        column, broken = _read(column, arrow_type(dtype))
+        column, broken = cast_or_null(column, arrow_type(dtype))
         return typed(owner, name, column, dtype), rule, broken
     return typed(owner, name, column, dtype), "", None
 
 
-def _article(dtype: DType) -> str:
-    return "an instant with its zone, as in 2024-03-01T12:00:00Z" if dtype == "timestamp" else f"text of {dtype}"
-
-
-def _read(column: Any, target: Any) -> tuple[Any, Mask | None]:
-    """A column cast, with null where a value cannot be, and where that is."""
-    try:
-        return column.cast(target), None
-    except pa.ArrowInvalid:
-        broken = np.zeros(len(column), bool)
-        spans = [(0, len(column))]
-        while spans:
-            start, stop = spans.pop()
-            try:
-                column.slice(start, stop - start).cast(target)
-            except pa.ArrowInvalid:
-                if stop - start == 1:
-                    broken[start] = True
-                else:
-                    middle = (start + stop) // 2
-                    spans += [(start, middle), (middle, stop)]
-        return pc.if_else(pa.array(broken), pa.scalar(None, column.type), column).cast(target), broken
+def _text_rule(name: str, dtype: DType, *, key: bool) -> str:
+    if key and dtype == "int64":
+        return f"{KEY_RULE}; where keys are texts, declare Field({name!r}, 'string') in a new version of the view"
+    return (
+        "must be an instant with its zone, as in 2024-03-01T12:00:00Z"
+        if dtype == "timestamp"
+        else f"must be text of {dtype}"
+    )
 
 
 def _others(faults: list[RowFault], unfit: list[RowFault]) -> list[RowFault]:

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raymlops.errors import DataError, NotFoundError, StorageError
+from raymlops.errors import DataError, NotFoundError, SchemaMismatch, StorageError
 from raymlops.features.catalog.applied import ResolvedService
 from raymlops.features.catalog.layout import training_sets_path
 from raymlops.records.features import TrainingSetManifest
@@ -29,6 +29,10 @@ __all__ = [
     "code_digest",
     "table_digest",
 ]
+
+
+_PARQUET = b"PAR1"
+"""What Parquet files begin with."""
 
 
 class TrainingSet:
@@ -68,11 +72,45 @@ def table_digest(table: Any) -> str:
 
 
 def _canonical_bytes(table: Any) -> Any:
-    """A Parquet file: its encoders see values only, not how Arrow holds them."""
+    """A Parquet file, whose encoders see values only and not how Arrow holds them.
+
+    Of types that Parquet alters or lacks, such as nested ones, an Arrow file.
+    """
     sink = pa.BufferOutputStream()
     plain = table.replace_schema_metadata(None).combine_chunks()
-    pq.write_table(plain, sink, compression="zstd", store_schema=True)
+    if all(_is_same_in_parquet(field.type) for field in plain.schema):
+        pq.write_table(plain, sink, compression="zstd", store_schema=True)
+        return sink.getvalue()
+    with pa.ipc.new_file(sink, plain.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(plain)
     return sink.getvalue()
+
+
+def _is_same_in_parquet(given: Any) -> bool:
+    types = pa.types
+    if types.is_dictionary(given):
+        return bool(types.is_string(given.value_type) or types.is_large_string(given.value_type))
+    if types.is_date64(given) or types.is_time32(given) or types.is_interval(given):
+        return given == pa.time32("ms")
+    if types.is_timestamp(given):
+        return bool(given.unit != "s")
+    return bool(types.is_primitive(given) or types.is_null(given) or types.is_decimal(given)) or any(
+        is_kind(given)
+        for is_kind in (
+            types.is_string,
+            types.is_large_string,
+            types.is_string_view,
+            types.is_binary,
+            types.is_large_binary,
+            types.is_binary_view,
+            types.is_fixed_size_binary,
+        )
+    )
+
+
+def _read_bytes(data: bytes) -> Any:
+    file = pa.BufferReader(data)
+    return pq.read_table(file) if data[:4] == _PARQUET else pa.ipc.open_file(file).read_all()
 
 
 class TrainingSets:
@@ -112,10 +150,15 @@ class TrainingSets:
 
         Raises:
             ConfigError: the name is none.
+            SchemaMismatch: the spine has a type that cannot be stored.
             StorageError: it could not be written.
         """
         check_name("training set", name)
-        data = _canonical_bytes(spine)
+        try:
+            data = _canonical_bytes(spine)
+        except pa.ArrowException as error:
+            reason = f"training set {name!r}: the spine must have types that can be stored: {failure(error)}"
+            raise SchemaMismatch(reason) from error
         spine_digest = hashlib.sha256(data).hexdigest()
         parts = {
             "name": name,
@@ -130,13 +173,15 @@ class TrainingSets:
             "content_digest": content_digest(table),
         }
         digest = sha256_of(parts)
-        spine_path = self._files.uri(_spine_path(spine_digest))
-        manifest = TrainingSetManifest(**parts, spine_path=spine_path, created_at=created_at, digest=digest)
+        stored = _spine_path(spine_digest, "parquet" if data[:4] == _PARQUET else "arrow")
+        manifest = TrainingSetManifest(
+            **parts, spine_path=self._files.uri(stored), created_at=created_at, digest=digest
+        )
         path = _manifest_path(digest)
         try:
             if path in self._files.list():
                 return self.manifest(digest)
-            self._files.write(_spine_path(spine_digest), data)
+            self._files.write(stored, data)
             self._files.write(path, manifest.model_dump_json(indent=1).encode())
         except OSError as error:
             where = self._files.uri(path)
@@ -179,7 +224,7 @@ class TrainingSets:
             StorageError: it cannot be read.
             DataError: it is not the one the manifest names.
         """
-        path = _spine_path(manifest.spine_digest)
+        path = _spine_path(manifest.spine_digest, manifest.spine_path.rpartition(".")[2])
         where = self._files.uri(path)
         try:
             data = self._files.read(path)
@@ -190,7 +235,7 @@ class TrainingSets:
         if found != manifest.spine_digest:
             reason = f"training set {manifest.name!r}: spine must hash to {manifest.spine_digest}, got {found}"
             raise DataError(reason, path=where)
-        return pq.read_table(pa.BufferReader(data))
+        return _read_bytes(data)
 
 
 def _view_digests(service: ResolvedService) -> dict[str, str]:
@@ -202,8 +247,8 @@ def _manifest_path(digest: str) -> str:
     return f"{digest}.json"
 
 
-def _spine_path(digest: str) -> str:
-    return f"spines/{digest}.parquet"
+def _spine_path(digest: str, kind: str) -> str:
+    return f"spines/{digest}.{kind}"
 
 
 def check_views(manifest: TrainingSetManifest, service: ResolvedService) -> None:

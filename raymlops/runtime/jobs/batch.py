@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 
@@ -155,7 +156,7 @@ class BatchOperator:
     def _plan(
         self, request: ScoringRequest, model: ModelVersion, service: ResolvedService | None, state: CatalogState
     ) -> ScoringPlan:
-        source = self._source(request, model, state)
+        source = self._source(request, model, service, state)
         there = RowSource(source, self._options).schema.names
         columns = [name for name in there if name != SEQUENCE] if request.columns is None else list(request.columns)
         tables = DeltaTables(tables_path(self._root), self._options)
@@ -177,7 +178,9 @@ class BatchOperator:
             block_rows=self._config.batch.block_rows,
         )
 
-    def _source(self, request: ScoringRequest, model: ModelVersion, state: CatalogState) -> Source:
+    def _source(
+        self, request: ScoringRequest, model: ModelVersion, service: ResolvedService | None, state: CatalogState
+    ) -> Source:
         named, version = split_version(request.source)
         if named.startswith(_VIEW):
             view = state.view(named.removeprefix(_VIEW))
@@ -189,7 +192,8 @@ class BatchOperator:
             return delta_source(uri, version, named, self._options)
         if version is not None:
             raise ConfigError(f"{named} is no Delta table: it has no version {version}")
-        typed = typed_copy(root, model.manifest.signature, self._config.home / "batch" / "typed")
+        copies = self._config.home / "batch" / "typed"
+        typed = typed_copy(root, model.manifest.signature, copies, keys=self._key_types(service))
         return file_source(root, request.source) if typed is None else file_source(typed, request.source)
 
     def _service(self, request: ScoringRequest, model: ModelVersion, state: CatalogState) -> ResolvedService | None:
@@ -201,6 +205,15 @@ class BatchOperator:
             plan = self._metadata.find_plan(model.name)
             name = None if plan is None else plan.service
         return None if name is None else state.resolve(name)
+
+    def _key_types(self, service: ResolvedService | None) -> dict[str, Any]:
+        """Columns that hold keys of views, and their types in the views' tables."""
+        tables = DeltaTables(tables_path(self._root), self._options)
+        return {
+            column: tables.schema(resolved.table).field(key).type
+            for resolved in (service.views if service is not None else ())
+            for key, column in zip(resolved.view.keys, resolved.view.join_columns, strict=True)
+        }
 
     def _table_rows(self, service: ResolvedService | None, plan: ScoringPlan) -> int:
         """How many rows the join reads at most; the tables' logs tell, no row is read."""

@@ -102,11 +102,42 @@ def test_csv_files_get_the_types_of_the_model(tmp_path: Path) -> None:
     assert table["city"].to_pylist() == ["12", None, "a, b"]
     assert typed_copy(folder, SIGNATURE, copies) == copy
     (folder / "2.csv").write_text("k,event_time,x,city\n3,2024-03-03T00:00:00Z,much,a\n")
-    with pytest.raises(DataError, match=r"is not a readable table: .*much"):
+    with pytest.raises(DataError, match=r"2\.csv: column 'x' must be text of double, got 'much' in row 0"):
         typed_copy(folder, SIGNATURE, copies)
     assert len(list(copies.iterdir())) == 1
     parquet.write_table(table, tmp_path / "rows.parquet")
     assert typed_copy(tmp_path / "rows.parquet", SIGNATURE, copies) is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "keys", "expected"),
+    [
+        (["17", "18"], None, [17, 18]),
+        (["17", "00017"], None, ["17", "00017"]),
+        (["17", "18"], {"k": pa.string()}, ["17", "18"]),
+        (["9223372036854775808", "1"], None, ["9223372036854775808", "1"]),
+    ],
+)
+def test_keys_of_csv_files_are_not_altered(
+    texts: list[str], keys: dict[str, Any] | None, expected: list[Any], tmp_path: Path
+) -> None:
+    for number, text in enumerate(texts):
+        (tmp_path / f"{number}.csv").write_text(f"k,x,city\n{text},1,a\n")
+    copy = typed_copy(tmp_path, SIGNATURE, tmp_path / "typed", keys=keys)
+    assert copy is not None
+    assert parquet.read_table(copy)["k"].to_pylist() == expected
+
+
+def test_a_text_that_is_no_key_of_the_view_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("k,x,city\n17,1,a\n00017,1,a\n")
+    with pytest.raises(DataError, match=r"rows\.csv: column 'k' must be a 64-bit integer .*, got '00017' in row 1$"):
+        typed_copy(path, SIGNATURE, tmp_path / "typed", keys={"k": pa.int64()})
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "1.csv").write_text("k,x,city\n1,1,a\n")
+    (tmp_path / "more" / "2.csv").write_text("k,x\n1,1\n")
+    with pytest.raises(DataError, match=r"2\.csv must have the columns of the files before"):
+        typed_copy(tmp_path / "more", SIGNATURE, tmp_path / "typed")
 
 
 @pytest.mark.parametrize(

@@ -103,8 +103,9 @@ def test_keys_that_are_texts_are_guessed_once(keys: list[str], stored: Any, tmp_
         taken.take([texts[0], both], text=True)
         assert taken.good.schema.field("k").type == stored
     with Intake(VIEW, ingest_id="i", on_invalid="quarantine", at=T, directory=tmp_path) as taken:
-        taken.take(texts, text=True)  # the first row tells, the others have to be like it
-        assert taken.good.schema.field("k").type == pa.int64()
+        taken.take(texts, text=True)  # all tables tell, not the first
+        assert taken.good.schema.field("k").type == stored
+        assert (taken.good.num_rows, taken.bad.num_rows) == (2, 0)
 
 
 def test_a_disk_that_takes_nothing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from raymlops.errors import SchemaMismatch
 from raymlops.features import Entity, FeatureView, Field
 from raymlops.features.intake.screening import Screened, screen
 from raymlops.tables.columns import INSTANT
+from raymlops.tables.texts import KEY_RULE
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 VIEW = FeatureView(
@@ -120,7 +121,7 @@ def test_texts_are_read_as_declared() -> None:
     assert reasons(found) == {
         2: [instant],
         3: [
-            "'k' must be text of int64",
+            f"'k' {KEY_RULE}; where keys are texts, declare Field('k', 'string') in a new version of the view",
             "'f' must be text of float64",
             "'i' must be text of int64",
             "'b' must be text of bool",
