@@ -42,7 +42,7 @@ def measure(rows: int = ROWS) -> dict[str, Any]:
         looped_s = _loop(version, source, root / "looped.parquet")
         with local_cluster(root / "home") as (config, head):
             metadata = MetadataService(config.metadata_url)
-            metadata.register_version(version, key="one")
+            metadata.models.register_version(version, key="one")
             operator = BatchOperator(config, metadata, SystemClock())
             with peaks_of(head) as peaks:
                 started = time.perf_counter()

@@ -31,20 +31,20 @@ def measure_writes() -> dict[str, Any]:
     """Acknowledged ledger entries and artifact events a second from 8 clients; none may be lost."""
     found: dict[str, list[float]] = {"ledger_entries_per_s": [], "artifact_events_per_s": []}
     with tempfile.TemporaryDirectory() as folder, closing(MetadataService(Path(folder) / "m.db")) as service:
-        service.create_run(Run(id="run", pipeline="p", created_at=START))
-        service.record_artifact("a" * 64, "table", "file:///a")
+        service.runs.create_run(Run(id="run", pipeline="p", created_at=START))
+        service.artifacts.record_artifact("a" * 64, "table", "file:///a")
         for turn in range(ROUNDS):
 
             def append(client: int, number: int, turn: int = turn) -> None:
-                service.append_entry("churn", "note", "a reason", {"n": number}, key=f"{turn}-{client}-{number}")
+                service.ledger.append_entry("churn", "note", "a reason", {"n": number}, key=f"{turn}-{client}-{number}")
 
             def record(client: int, number: int, turn: int = turn) -> None:
-                service.record_event("run", f"{turn}-{client}-{number}", "a" * 64, "input")
+                service.artifacts.record_event("run", f"{turn}-{client}-{number}", "a" * 64, "input")
 
             found["ledger_entries_per_s"].append(_rate(append))
             found["artifact_events_per_s"].append(_rate(record))
-        assert service.verify_ledger() == ROUNDS * CLIENTS * WRITES
-        assert len(service.lineage_of("a" * 64).artifacts) == 1
+        assert service.ledger.verify_ledger() == ROUNDS * CLIENTS * WRITES
+        assert len(service.artifacts.lineage_of("a" * 64).artifacts) == 1
     return {name: round(statistics.median(rates)) for name, rates in found.items()}
 
 
@@ -72,14 +72,14 @@ def measure_queries() -> dict[str, Any]:
         _fill(service)
         newest = f"{RUNS - 1}-{STEPS}"
         questions: dict[str, Callable[[], object]] = {
-            "newest_50": lambda: service.list_runs(limit=50),
-            "of_a_pipeline_50": lambda: service.list_runs("pipeline-7", limit=50),
-            "failed_of_a_pipeline_50": lambda: service.list_runs("pipeline-7", "failed", limit=50),
-            "one_run": lambda: service.get_run(f"run-{RUNS // 2}"),
-            "lineage_up": lambda: service.lineage_of(newest),
-            "lineage_down": lambda: service.runs_using("source-7"),
-            "trained_on_a_table_version": lambda: service.trained_on("planes", 7),
-            "events_of_a_run": lambda: service.run_events(f"run-{RUNS - 1}"),
+            "newest_50": lambda: service.runs.list_runs(limit=50),
+            "of_a_pipeline_50": lambda: service.runs.list_runs("pipeline-7", limit=50),
+            "failed_of_a_pipeline_50": lambda: service.runs.list_runs("pipeline-7", "failed", limit=50),
+            "one_run": lambda: service.runs.get_run(f"run-{RUNS // 2}"),
+            "lineage_up": lambda: service.artifacts.lineage_of(newest),
+            "lineage_down": lambda: service.artifacts.runs_using("source-7"),
+            "trained_on_a_table_version": lambda: service.models.trained_on("planes", 7),
+            "events_of_a_run": lambda: service.artifacts.run_events(f"run-{RUNS - 1}"),
         }
         figures = {name: _milliseconds(ask) for name, ask in questions.items()}
     with tempfile.TemporaryDirectory() as folder:
@@ -115,10 +115,10 @@ def _fill(service: MetadataService) -> None:
     draft = example_draft()
     for number in range(VERSIONS):
         trained = {"name": f"model-{number % PIPELINES}", "table_versions": {"planes": number // 10, "weather": number}}
-        service.register_version(draft.model_copy(update=trained), key=str(number))
-    assert service.get_run(f"run-{RUNS // 2}").parameters == {"depth": RUNS // 2 % 7, "rate": 0.1}
-    assert len(service.lineage_of(f"{RUNS - 1}-{STEPS}").events) == 2 * STEPS
-    assert len(service.trained_on("planes", 7)) == 10
+        service.models.register_version(draft.model_copy(update=trained), key=str(number))
+    assert service.runs.get_run(f"run-{RUNS // 2}").parameters == {"depth": RUNS // 2 % 7, "rate": 0.1}
+    assert len(service.artifacts.lineage_of(f"{RUNS - 1}-{STEPS}").events) == 2 * STEPS
+    assert len(service.models.trained_on("planes", 7)) == 10
 
 
 def _run_row(number: int) -> dict[str, Any]:

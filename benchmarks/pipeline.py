@@ -42,7 +42,7 @@ def measure() -> dict[str, Any]:
                 overheads.append((took_s - STEPS * WORK_S) / STEPS * 1e3)
                 cached.append(again_s * 1e3)
                 resumed.append(told_s * 1e3)
-        assert len(metadata.list_runs()) == 2 * (ROUNDS + 1)
+        assert len(metadata.runs.list_runs()) == 2 * (ROUNDS + 1)
     return {
         "overhead_per_step_ms": round(statistics.median(overheads), 2),
         "overhead_per_step_worst_ms": round(max(overheads), 2),

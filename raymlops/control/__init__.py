@@ -3,7 +3,7 @@
 from raymlops.control.loop.controller import ALL_MODELS, Controller
 from raymlops.control.loop.model_status import ModelStatus, join_statuses
 from raymlops.control.loop.observer import EventSource, StoreObserver
-from raymlops.control.loop.ports import Actuator, Ledger, Observer
+from raymlops.control.loop.ports import Actuator, Observer
 from raymlops.control.loop.reasons import reasons_against
 from raymlops.control.loop.status import ControlStatus, Phase
 from raymlops.control.loop.turns import TurnReport, Turns
@@ -52,7 +52,6 @@ __all__ = [
     "Health",
     "History",
     "Judgement",
-    "Ledger",
     "Losses",
     "ModelStatus",
     "Observation",

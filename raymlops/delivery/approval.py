@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
 from raymlops.records.bundles import BundleManifest
-from raymlops.records.ledger import LedgerEntry
+from raymlops.records.ledger import Ledger, LedgerEntry
 from raymlops.records.names import check_label, check_name
 
-__all__ = ["APPROVALS_REQUIRED", "ApprovalLedger", "approve_bundle", "approvers", "ledger_subject"]
+__all__ = ["APPROVALS_REQUIRED", "approve_bundle", "approvers", "ledger_subject"]
 
 APPROVALS_REQUIRED: Mapping[str, int] = {"prod": 1}
 """Environment -> people who must have approved a bundle before it is deployed there; none where it is not named."""
 
 _APPROVE = "approve_bundle"
-
-
-class ApprovalLedger(Protocol):
-    """Where approvals are kept: ``metadata.Ledger`` fits it."""
-
-    def append_entry(
-        self, subject: str, action: str, reason: str, evidence: Mapping[str, object] | None = None, *, key: str
-    ) -> LedgerEntry:
-        """Append an entry; a known key answers the first entry with it."""
-        ...
-
-    def entries(self, subject: str | None = None, after: int = 0) -> list[LedgerEntry]:
-        """Entries of one subject, in order."""
-        ...
 
 
 def ledger_subject(digest: str) -> str:
@@ -37,7 +22,7 @@ def ledger_subject(digest: str) -> str:
 
 
 def approve_bundle(
-    manifest: BundleManifest, environment: str, by: str, ledger: ApprovalLedger, reason: str = ""
+    manifest: BundleManifest, environment: str, by: str, ledger: Ledger, reason: str = ""
 ) -> LedgerEntry:
     """Record that a person approves a bundle for an environment; once is enough.
 
@@ -55,7 +40,7 @@ def approve_bundle(
     )
 
 
-def approvers(digest: str, environment: str, ledger: ApprovalLedger) -> list[str]:
+def approvers(digest: str, environment: str, ledger: Ledger) -> list[str]:
     """Who has approved a bundle for an environment, sorted."""
     approvals = (entry.evidence for entry in ledger.entries(ledger_subject(digest)) if entry.action == _APPROVE)
     return sorted({str(evidence["by"]) for evidence in approvals if evidence["environment"] == environment})

@@ -6,31 +6,23 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from raymlops.clock import Clock
-from raymlops.delivery.approval import APPROVALS_REQUIRED, ApprovalLedger, approvers, ledger_subject
+from raymlops.delivery.approval import APPROVALS_REQUIRED, approvers, ledger_subject
 from raymlops.delivery.lock import installed_lock
 from raymlops.delivery.verify import bundle_digest
 from raymlops.errors import DeploymentError
-from raymlops.records.bundles import BundleManifest, Deployment
+from raymlops.records.bundles import BundleManifest, Deployment, DeploymentStore
+from raymlops.records.ledger import Ledger
 from raymlops.records.names import check_name
 from raymlops.records.record import sha256_of
 
 __all__ = ["DeliveryStore", "deploy_bundle"]
 
 
-class DeliveryStore(ApprovalLedger, Protocol):
-    """Where bundles and deployments are recorded: ``metadata.MetadataService`` fits it."""
+class DeliveryStore(Protocol):
+    """The stores of bundles and deployments, and of approvals."""
 
-    def put_bundle(self, manifest: BundleManifest) -> BundleManifest:
-        """Record a bundle."""
-        ...
-
-    def put_deployment(self, deployment: Deployment) -> Deployment:
-        """Record that a bundle is live."""
-        ...
-
-    def find_deployment(self, environment: str, pipeline: str | None = None) -> Deployment | None:
-        """The latest deployment of a pipeline in an environment."""
-        ...
+    deployments: DeploymentStore
+    ledger: Ledger
 
 
 def deploy_bundle(
@@ -69,14 +61,14 @@ def deploy_bundle(
         raise DeploymentError(
             f"bundle {digest}: was tested with other packages than are installed here; build it again", digest=digest
         )
-    _check_approvals(digest, environment, store, approvals_required.get(environment, 0))
-    store.put_bundle(manifest)
-    live = store.find_deployment(environment, manifest.project.name)
+    _check_approvals(digest, environment, store.ledger, approvals_required.get(environment, 0))
+    store.deployments.put_bundle(manifest)
+    live = store.deployments.find_deployment(environment, manifest.project.name)
     if live is not None and live.bundle == digest:
         return live
     # The key tells a repeat after a crash from a later return to the same bundle.
     replaced = "nothing" if live is None else f"{live.bundle}@{live.at.isoformat()}"
-    store.append_entry(
+    store.ledger.append_entry(
         ledger_subject(digest),
         "deploy_bundle",
         reason or f"deployed to {environment}",
@@ -89,10 +81,12 @@ def deploy_bundle(
         },
         key=f"deploy_bundle:{environment}:{manifest.project.name}:{digest}:after:{replaced}",
     )
-    return store.put_deployment(Deployment(environment=environment, bundle=digest, at=clock.now(), reason=reason))
+    return store.deployments.put_deployment(
+        Deployment(environment=environment, bundle=digest, at=clock.now(), reason=reason)
+    )
 
 
-def _check_approvals(digest: str, environment: str, ledger: ApprovalLedger, required: int) -> None:
+def _check_approvals(digest: str, environment: str, ledger: Ledger, required: int) -> None:
     approved_by = approvers(digest, environment, ledger) if required else []
     if len(approved_by) < required:
         raise DeploymentError(

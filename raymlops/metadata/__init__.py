@@ -1,6 +1,7 @@
 """Runs, artifacts, lineage, model versions, aliases, plans, windows, deployments and the ledger.
 
-``MlflowProjection`` lives in ``raymlops.metadata.mlflow``: only who asks for it pays for importing MLflow.
+The Protocol of each store stands beside its record, as ``RunStore`` in ``raymlops.records.runs``. ``MlflowProjection``
+lives in ``raymlops.metadata.mlflow``: only who asks for it pays for importing MLflow.
 """
 
 from __future__ import annotations
@@ -10,46 +11,9 @@ from typing import TYPE_CHECKING
 from raymlops.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from raymlops.metadata.protocols import (
-        ArtifactStore,
-        ContextStore,
-        DeploymentStore,
-        Ledger,
-        Metadata,
-        ModelRegistry,
-        PlanStore,
-        RunStore,
-        WindowStore,
-    )
     from raymlops.metadata.service import MetadataService
+    from raymlops.metadata.stores import Metadata
 
-__all__ = [
-    "ArtifactStore",
-    "ContextStore",
-    "DeploymentStore",
-    "Ledger",
-    "Metadata",
-    "MetadataService",
-    "ModelRegistry",
-    "PlanStore",
-    "RunStore",
-    "WindowStore",
-]
+__all__ = ["Metadata", "MetadataService"]
 
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "protocols": [
-            "ArtifactStore",
-            "ContextStore",
-            "DeploymentStore",
-            "Ledger",
-            "Metadata",
-            "ModelRegistry",
-            "PlanStore",
-            "RunStore",
-            "WindowStore",
-        ],
-        "service": ["MetadataService"],
-    },
-)
+__getattr__ = lazy_names(__name__, {"stores": ["Metadata"], "service": ["MetadataService"]})

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from raymlops.errors import LedgerBroken, StorageError
-from raymlops.metadata.protocols import Ledger
+from raymlops.records.ledger import Ledger
 from raymlops.records.record import Record
 
 __all__ = ["Anchor", "verify_against"]

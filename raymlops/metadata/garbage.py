@@ -18,47 +18,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import orjson
 
 from raymlops.errors import StorageError
-from raymlops.records.artifacts import Artifact
-from raymlops.records.bundles import Deployment
-from raymlops.records.models import ModelVersion
+from raymlops.metadata.stores import Metadata
 from raymlops.records.record import Record
 from raymlops.records.runs import Run, RunStatus
 
-__all__ = ["Garbage", "GarbageRecords", "GarbageReport", "collect_garbage"]
+__all__ = ["Garbage", "GarbageReport", "collect_garbage"]
 
 Kind = Literal["artifact", "execution", "package", "bundle", "search", "spine"]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TRASH = ".trash-"
-
-
-class GarbageRecords(Protocol):
-    """What is asked of the metadata store."""
-
-    def list_runs(self) -> list[Run]:
-        """All runs."""
-        ...
-
-    def list_models(self) -> list[str]:
-        """Names of all models."""
-        ...
-
-    def list_versions(self, name: str) -> list[ModelVersion]:
-        """All versions of a model."""
-        ...
-
-    def list_live_deployments(self) -> list[Deployment]:
-        """What is deployed."""
-        ...
-
-    def run_artifacts(self, run_ids: Sequence[str]) -> list[Artifact]:
-        """What some runs read or wrote."""
-        ...
 
 
 class Garbage(Record):
@@ -99,7 +73,7 @@ class _Needed:
 
 def collect_garbage(
     home: Path,
-    records: GarbageRecords,
+    records: Metadata,
     now: datetime,
     *,
     keep: timedelta = timedelta(days=30),
@@ -149,14 +123,14 @@ def collect_garbage(
     return GarbageReport(removed=remove, found=tuple(found), kept=kept)
 
 
-def _needed(records: GarbageRecords, since: datetime) -> _Needed:
+def _needed(records: Metadata, since: datetime) -> _Needed:
     needed = _Needed()
     # runs before versions: one that registers meanwhile is either still under way here, or its version is there
-    everything = records.list_runs()
-    versions = [version for name in records.list_models() for version in records.list_versions(name)]
+    everything = records.runs.list_runs()
+    versions = [version for name in records.models.list_models() for version in records.models.list_versions(name)]
     needed.packages |= {Path(version.path) for version in versions}
     needed.bundles |= {version.bundle for version in versions if version.bundle is not None}
-    needed.bundles |= {deployment.bundle for deployment in records.list_live_deployments()}
+    needed.bundles |= {deployment.bundle for deployment in records.deployments.list_live_deployments()}
     makers = {version.run_id for version in versions}
     kept = {run.id: run for run in everything if run.id in makers or _is_alive(run, since)}
     resumed = {run.parameters.get("resume_of") for run in kept.values()}
@@ -167,7 +141,7 @@ def _needed(records: GarbageRecords, since: datetime) -> _Needed:
         needed.bundles |= set() if run.bundle is None else {run.bundle}
         if run.status != RunStatus.SUCCEEDED:
             needed.runs.add(run.id)
-    needed.artifacts |= {artifact.digest for artifact in records.run_artifacts(list(kept))}
+    needed.artifacts |= {artifact.digest for artifact in records.artifacts.run_artifacts(list(kept))}
     return needed
 
 

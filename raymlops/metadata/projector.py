@@ -10,7 +10,7 @@ from typing import Any
 
 from raymlops.errors import ModelLoadFailed
 from raymlops.metadata.mlflow import MlflowProjection
-from raymlops.metadata.protocols import Metadata
+from raymlops.metadata.stores import Metadata
 from raymlops.records.runs import RunStatus
 
 __all__ = ["Projector"]
@@ -55,7 +55,7 @@ class Projector:
         """
         with self._lock:
             written, broken = self._sync_runs(), None
-            for name in self._metadata.list_models():
+            for name in self._metadata.models.list_models():
                 try:
                     written += self._sync_model(name)
                 except ModelLoadFailed as error:
@@ -66,7 +66,7 @@ class Projector:
 
     def _sync_runs(self) -> int:
         written = 0
-        for run in reversed(self._metadata.list_runs()):
+        for run in reversed(self._metadata.runs.list_runs()):
             if self._runs.get(run.id) != run.status:
                 self._projection.project_run(run, self._trials_of(run.id))
                 self._runs[run.id] = run.status
@@ -75,15 +75,15 @@ class Projector:
 
     def _sync_model(self, name: str) -> int:
         written = 0
-        for version in self._metadata.list_versions(name):
+        for version in self._metadata.models.list_versions(name):
             if (name, version.version) not in self._versions:
                 # noted or not: MLflow may have lost it since
                 uri = self._projection.project_version(version, Path(version.path))
-                self._metadata.set_mlflow_uri(name, version.version, uri)
+                self._metadata.models.set_mlflow_uri(name, version.version, uri)
                 self._versions.add((name, version.version))
                 written += 1
-        present = self._metadata.aliases(name)
-        for alias in dict.fromkeys(change.alias for change in self._metadata.alias_history(name)):
+        present = self._metadata.models.aliases(name)
+        for alias in dict.fromkeys(change.alias for change in self._metadata.models.alias_history(name)):
             number = present.get(alias)
             if (name, alias) not in self._aliases or self._aliases[name, alias] != number:
                 self._projection.set_alias(name, alias, number)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from raymlops.clock import Clock, SystemClock
-from raymlops.metadata.protocols import Metadata
 from raymlops.metadata.sql.alerts import SqlAlertStore
 from raymlops.metadata.sql.artifacts import SqlArtifactStore
 from raymlops.metadata.sql.contexts import SqlContextStore
@@ -18,24 +17,13 @@ from raymlops.metadata.sql.plans import SqlPlanStore
 from raymlops.metadata.sql.profiles import SqlProfileStore
 from raymlops.metadata.sql.runs import SqlRunStore
 from raymlops.metadata.sql.windows import SqlWindowStore
+from raymlops.metadata.stores import Metadata
 
 __all__ = ["MetadataService"]
 
 
-class MetadataService(
-    SqlRunStore,
-    SqlArtifactStore,
-    SqlContextStore,
-    SqlModelRegistry,
-    SqlPlanStore,
-    SqlLedger,
-    SqlWindowStore,
-    SqlProfileStore,
-    SqlDeploymentStore,
-    SqlKeyStore,
-    SqlAlertStore,
-):
-    """All metadata in one database: what the metadata actor hosts.
+class MetadataService(Metadata):
+    """Every store on one database: what the metadata actor hosts.
 
     Thread-safe, and safe beside other processes on the same database. It caches nothing: a process that starts after
     a crash is where the last one was. Every write is on disk when its call returns, and may be repeated.
@@ -54,9 +42,9 @@ class MetadataService(
     Example:
         >>> import tempfile
         >>> metadata = MetadataService(Path(tempfile.mkdtemp()) / "metadata.db")
-        >>> metadata.append_entry("churn", "deploy", "first version", key="deploy-1").sequence
+        >>> metadata.ledger.append_entry("churn", "deploy", "first version", key="deploy-1").sequence
         1
-        >>> metadata.verify_ledger()
+        >>> metadata.ledger.verify_ledger()
         1
         >>> metadata.close()
     """
@@ -69,13 +57,22 @@ class MetadataService(
         lock_timeout_s: float = 5.0,
         home: Path | None = None,
     ) -> None:
-        super().__init__(Database(url, lock_timeout_s=lock_timeout_s, home=home), clock or SystemClock())
+        self._database = database = Database(url, lock_timeout_s=lock_timeout_s, home=home)
+        clock = clock or SystemClock()
+        super().__init__(
+            runs=SqlRunStore(database, clock),
+            artifacts=SqlArtifactStore(database, clock),
+            contexts=SqlContextStore(database, clock),
+            models=SqlModelRegistry(database, clock),
+            plans=SqlPlanStore(database, clock),
+            ledger=SqlLedger(database, clock),
+            windows=SqlWindowStore(database, clock),
+            profiles=SqlProfileStore(database, clock),
+            deployments=SqlDeploymentStore(database, clock),
+            keys=SqlKeyStore(database, clock),
+            alerts=SqlAlertStore(database, clock),
+        )
 
     def close(self) -> None:
         """Close the database's connections; may be repeated."""
         self._database.close()
-
-
-def _fits(service: MetadataService) -> Metadata:
-    # Never called: mypy proves here that the service is what its clients are promised.
-    return service

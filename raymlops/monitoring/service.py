@@ -206,7 +206,7 @@ class MonitorService:
         Raises:
             ModelVersionNotFound: There is no such version.
         """
-        signature = self._metadata.get_version(model, version).manifest.signature
+        signature = self._metadata.models.get_version(model, version).manifest.signature
         if signature.task == "regressor":
             return "regressor", None
         if len(signature.classes) != 2:
@@ -215,15 +215,15 @@ class MonitorService:
 
     def report(self, model: str, start: datetime | None = None, end: datetime | None = None) -> MonitorReport:
         """What is known about a model's windows that start at or after ``start`` and before ``end``."""
-        windows = self._metadata.list_windows(model, start, end)
+        windows = self._metadata.windows.list_windows(model, start, end)
         shown = next((window for window in reversed(windows) if window.rows and window.columns), None)
         shares: tuple[Distribution, ...] = ()
         if shown is not None:
             reference = self._files.find_reference(model, shown.champion)
-            profile = Profile.loads(self._metadata.get_profile(model, shown.start))
+            profile = Profile.loads(self._metadata.windows.get_profile(model, shown.start))
             if reference is not None and profile.reference == reference.digest:
                 shares = distributions(shown, reference, profile)
-        late = self._metadata.late_rows(model, start, end)
+        late = self._metadata.profiles.late_rows(model, start, end)
         return MonitorReport(model, self._clock.now(), tuple(windows), shares, late_rows=late, alarm=self._alarm)
 
     def rollup(
@@ -252,7 +252,7 @@ class MonitorService:
         if every is not None and every % self._config.window:
             raise ConfigError(f"a period must be made of whole windows of {self._config.window}, got {every}")
         if start is None or end is None:
-            windows = self._metadata.list_windows(model, start, end)
+            windows = self._metadata.windows.list_windows(model, start, end)
             if not windows:
                 return []
             start, end = start or grid(self._config, windows[0].start, every=every), end or windows[-1].end
@@ -269,7 +269,7 @@ class MonitorService:
 
     def _history(self, model: str, start: datetime) -> TrafficHistory:
         if model not in self._traffic:
-            self._traffic[model] = TrafficHistory(self._metadata.list_windows(model, start - HISTORY))
+            self._traffic[model] = TrafficHistory(self._metadata.windows.list_windows(model, start - HISTORY))
         return self._traffic[model]
 
     def _close(self, model: str, start: datetime, marks: Mapping[str, int]) -> WindowRecord | None:
@@ -288,7 +288,7 @@ class MonitorService:
         reference, problem = self._files.reference(model, champion)
         wanted = versions.get(champion) if self._config.drift.multivariate != "off" else None
         domain, unsampled = self._files.domain(wanted)
-        before = self._metadata.list_windows(model, start - self._config.window, start)
+        before = self._metadata.windows.list_windows(model, start - self._config.window, start)
         data = WindowData(
             model=model,
             start=start,
@@ -311,7 +311,7 @@ class MonitorService:
         )
         record, profile = observe_window(data, self._config)
         self._profiles.store(record, events, join_labels(events, labels).labels)
-        self._metadata.put_window(record, b"" if profile is None else profile.dumps())
+        self._metadata.windows.put_window(record, b"" if profile is None else profile.dumps())
         return record
 
     def _add_late_labels(self, model: str, now: datetime) -> None:
@@ -319,7 +319,7 @@ class MonitorService:
         since = self._late_labels.since(model, now)
         if since is None:
             return
-        windows = self._metadata.list_windows(model, start=since - self._config.window)
+        windows = self._metadata.windows.list_windows(model, start=since - self._config.window)
         try:
             due = self._late_labels.due(model, windows, now)
             look = self._arrivals.look(model, events_name(model), labels_name(model), due, now)
@@ -351,14 +351,14 @@ class MonitorService:
         ended = until >= window.end + self._config.label_delay + self._config.late_labels
         if ended or found.performance != window.performance:
             self._profiles.relabel(window, events, join_labels(events, data.labels).labels)
-            self._metadata.put_window(found, self._metadata.get_profile(model, window.start))
+            self._metadata.windows.put_window(found, self._metadata.windows.get_profile(model, window.start))
 
     def _answering(self, model: str, champion: int, events: pa.Table) -> dict[int, ModelVersion]:
         """The versions that answered, and the champion, as far as the registry knows them."""
         found = {}
         for number in sorted({champion, *map(int, pc.unique(events["version"]).to_pylist())}):
             try:
-                found[number] = self._metadata.get_version(model, number)
+                found[number] = self._metadata.models.get_version(model, number)
             except ModelVersionNotFound:
                 continue  # events of a version that is not in the registry still count as traffic
         return found
@@ -374,9 +374,9 @@ class MonitorService:
             return ServedFeatures(problem=str(error))
 
     def _champion(self, model: str, events: pa.Table, end: datetime) -> int | None:
-        champion = last_champion(events) or self._metadata.serving_at(model, end)
+        champion = last_champion(events) or self._metadata.models.serving_at(model, end)
         if champion is None:
-            plan = self._metadata.find_plan(model)
+            plan = self._metadata.plans.find_plan(model)
             champion = None if plan is None else plan.champion
         return champion
 

@@ -155,9 +155,9 @@ class PipelineRunner:
         except BaseException as error:
             status = RunStatus.FAILED if isinstance(error, Exception) else RunStatus.CANCELED
             message = f"{type(error).__name__}: {error}"
-            self._log.update_run(run_id, status=status, error=message, ended_at=self._clock.now())
+            self._log.runs.update_run(run_id, status=status, error=message, ended_at=self._clock.now())
             raise
-        self._log.update_run(run_id, status=RunStatus.SUCCEEDED, result=result.result, ended_at=self._clock.now())
+        self._log.runs.update_run(run_id, status=RunStatus.SUCCEEDED, result=result.result, ended_at=self._clock.now())
         return result
 
     def plan(
@@ -180,17 +180,17 @@ class PipelineRunner:
         self, pipeline: Pipeline, parameters: Mapping[str, Any], run_id: str, *, reason: str, bundle: str | None
     ) -> Run:
         try:
-            run = self._log.get_run(run_id)
+            run = self._log.runs.get_run(run_id)
         except RunNotFound:
             now = self._clock.now()
             run = Run(id=run_id, pipeline=pipeline.name, created_at=now, reason=reason, bundle=bundle)
-            run = self._log.create_run(run.model_copy(update={"parameters": dict(parameters)}))
+            run = self._log.runs.create_run(run.model_copy(update={"parameters": dict(parameters)}))
         if run.status in {RunStatus.FAILED, RunStatus.CANCELED}:
             raise InvalidTransition(
                 f"run {run_id!r} is {run.status}, which is final: start another one that resumes it", run_id=run_id
             )
         if run.status is RunStatus.PENDING:
-            run = self._log.update_run(run_id, status=RunStatus.RUNNING)
+            run = self._log.runs.update_run(run_id, status=RunStatus.RUNNING)
         return run
 
     def _begin(
@@ -313,7 +313,7 @@ class PipelineRunner:
         run_id, last = execution.run.id, first + step.attempts - 1
         for attempt in range(first, last + 1):
             record = self._record(StepStatus.RUNNING, parts, attempt, reason)
-            self._log.record_step(run_id, record)
+            self._log.runs.record_step(run_id, record)
             try:
                 hit = self._execute(execution, step, inputs, attempt)
             except BaseException as error:
@@ -355,20 +355,22 @@ class PipelineRunner:
             version = execution.data[source]
             digest = sha256_of({"data": source, "version": version})
             facts = {"source": source, "version": version}
-            self._log.record_artifact(digest, "data", f"data:{source}@{version}", facts)
-            self._log.record_event(run_id, step.name, digest, "input")
+            self._log.artifacts.record_artifact(digest, "data", f"data:{source}@{version}", facts)
+            self._log.artifacts.record_event(run_id, step.name, digest, "input")
         for artifact in inputs.values():
-            self._log.record_event(run_id, step.name, artifact.digest, "input")
+            self._log.artifacts.record_event(run_id, step.name, artifact.digest, "input")
         for name, artifact in hit.outputs.items():
             uri = self._artifacts.path(artifact).as_uri()
-            self._log.record_artifact(artifact.digest, artifact.kind, uri, {"output": f"{step.name}.{name}"})
-            self._log.record_event(run_id, step.name, artifact.digest, "output")
+            self._log.artifacts.record_artifact(artifact.digest, artifact.kind, uri, {"output": f"{step.name}.{name}"})
+            self._log.artifacts.record_event(run_id, step.name, artifact.digest, "output")
         digests = {name: artifact.digest for name, artifact in hit.outputs.items()}
-        self._log.record_step(run_id, record.model_copy(update={"ended_at": self._clock.now(), "outputs": digests}))
+        self._log.runs.record_step(
+            run_id, record.model_copy(update={"ended_at": self._clock.now(), "outputs": digests})
+        )
 
     def _failed(self, execution: _Execution, record: StepRun, error: str) -> None:
         changes = {"status": StepStatus.FAILED, "ended_at": self._clock.now(), "error": error}
-        self._log.record_step(execution.run.id, record.model_copy(update=changes))
+        self._log.runs.record_step(execution.run.id, record.model_copy(update=changes))
 
 
 def _check_parameters(pipeline: Pipeline, parameters: Mapping[str, Any]) -> None:

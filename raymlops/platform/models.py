@@ -85,11 +85,11 @@ class Models(Subject):
 
     def list(self, name: str) -> list[ModelVersion]:
         """All versions, oldest first."""
-        return self._services.metadata.list_versions(name)
+        return self._services.metadata.models.list_versions(name)
 
     def get(self, name: str, version: int) -> ModelVersion:
         """One version."""
-        return self._services.metadata.get_version(name, version)
+        return self._services.metadata.models.get_version(name, version)
 
     def verify(self, name: str, version: int) -> ModelVersion:
         """Check every file of a version against its manifest, then load it and ask it what it was asked when packaged.
@@ -101,11 +101,11 @@ class Models(Subject):
 
     def history(self, name: str) -> Sequence[AliasChange]:
         """Every change of the aliases ``champion`` and ``backup``, oldest first."""
-        return self._services.metadata.alias_history(name)
+        return self._services.metadata.models.alias_history(name)
 
     def serving_at(self, name: str, when: datetime) -> int | None:
         """The version that was champion at an instant."""
-        return self._services.metadata.serving_at(name, when)
+        return self._services.metadata.models.serving_at(name, when)
 
     def rescore(self, name: str, version: int) -> dict[str, float]:
         """What a version would have answered to everything that was asked of the model: request id -> score.
@@ -240,7 +240,7 @@ class Endpoints(Subject):
 
     def plan(self, name: str) -> ServingPlan:
         """The present serving plan."""
-        return self._services.metadata.get_plan(name)
+        return self._services.metadata.plans.get_plan(name)
 
     def flush(self, name: str) -> int:
         """Hand all prediction events to the monitor now; returns how many."""

@@ -138,7 +138,7 @@ class Ledger(Subject):
 
     def entries(self, subject: str | None = None) -> list[LedgerEntry]:
         """Entries, oldest first."""
-        return self._services.metadata.entries(subject)
+        return self._services.metadata.ledger.entries(subject)
 
     def verify(self) -> int:
         """Check the hash chain, and the hashes that earlier checks kept outside of the database.

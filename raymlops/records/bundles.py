@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from pydantic import Field
 
 from raymlops.records.record import Instant, Record
 
-__all__ = ["BundleManifest", "Deployment", "ProjectSpec"]
+__all__ = ["BundleManifest", "Deployment", "DeploymentStore", "ProjectSpec"]
 
 
 class ProjectSpec(Record):
@@ -55,3 +57,43 @@ class Deployment(Record):
     bundle: str
     at: Instant
     reason: str = ""
+
+
+class DeploymentStore(Protocol):
+    """Bundles, and which of them is live in which environment."""
+
+    def put_bundle(self, manifest: BundleManifest) -> BundleManifest:
+        """Record a bundle; where its digest is known, the manifest first recorded stays and is returned."""
+        ...
+
+    def get_bundle(self, digest: str) -> BundleManifest:
+        """The bundle with this digest.
+
+        Raises:
+            NotFoundError: None has.
+        """
+        ...
+
+    def list_bundles(self, pipeline: str | None = None) -> list[BundleManifest]:
+        """Bundles, of one pipeline or all, in the order they were recorded."""
+        ...
+
+    def put_deployment(self, deployment: Deployment) -> Deployment:
+        """Record that a bundle is live; an exact repeat of its pipeline's latest in the environment adds nothing.
+
+        Raises:
+            NotFoundError: The bundle is not recorded.
+        """
+        ...
+
+    def find_deployment(self, environment: str, pipeline: str | None = None) -> Deployment | None:
+        """The latest deployment in an environment, of one pipeline or any; ``None`` where there is none."""
+        ...
+
+    def list_live_deployments(self) -> list[Deployment]:
+        """The latest deployment of each pipeline in each environment, by environment, then pipeline."""
+        ...
+
+    def list_deployments(self, environment: str, pipeline: str | None = None) -> list[Deployment]:
+        """Deployments in an environment, of one pipeline or all, newest first."""
+        ...

@@ -6,14 +6,14 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 from pydantic import Field
 
 from raymlops.records.names import check_label
 from raymlops.records.record import Instant, Record
 
-__all__ = ["ApiKey", "Scope", "new_key", "split_key"]
+__all__ = ["ApiKey", "KeyStore", "Scope", "new_key", "split_key"]
 
 Scope = Literal["infer", "label", "operate", "admin"]
 """``infer``: predictions and metadata. ``label``: labels. ``operate``: change what is served. ``admin``: everything."""
@@ -62,3 +62,27 @@ def split_key(text: str) -> tuple[str, str] | None:
     if prefix != _PREFIX or not (first and second and secret):
         return None
     return identifier, hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class KeyStore(Protocol):
+    """API keys."""
+
+    def put_key(self, key: ApiKey) -> ApiKey:
+        """Record a key; where its id is known, the key as it stands is returned.
+
+        Raises:
+            AlreadyRegistered: Another key has this id.
+        """
+        ...
+
+    def revoke_key(self, key_id: str) -> ApiKey:
+        """Make a key open nothing any more; one that was revoked before stays as it is.
+
+        Raises:
+            NotFoundError: There is no such key.
+        """
+        ...
+
+    def list_keys(self) -> list[ApiKey]:
+        """All keys, those revoked among them, in the order they were made."""
+        ...

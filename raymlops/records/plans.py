@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Protocol
 
 from raymlops.records.record import Instant, Record
 
-__all__ = ["BLOCKED", "Baseline", "Role", "ServingPlan", "Trial"]
+__all__ = ["BLOCKED", "Baseline", "PlanStore", "Role", "ServingPlan", "Trial"]
 
 Role = Literal["champion", "canary", "shadow", "backup", "baseline"]
 
@@ -69,3 +69,42 @@ class ServingPlan(Record):
             return frozenset()
         trial = None if self.trial is None else self.trial.version
         return frozenset(version for version in (self.champion, self.backup, trial) if version is not None)
+
+
+class PlanStore(Protocol):
+    """Serving plans, numbered per model from 1 without gaps; none is ever changed."""
+
+    def put_plan(self, plan: ServingPlan) -> ServingPlan:
+        """Add the next plan of a model.
+
+        Raises:
+            StaleWrite: The number is not the latest plan's plus one, and the plan is not equal to the one stored
+                under it.
+            InvalidTransition: A version that the latest plan did not serve came out of a run that does not vouch
+                for it.
+        """
+        ...
+
+    def find_plan(self, model: str) -> ServingPlan | None:
+        """The latest plan of a model, ``None`` where it has none."""
+        ...
+
+    def get_plan(self, model: str) -> ServingPlan:
+        """The latest plan of a model.
+
+        Raises:
+            DeploymentNotFound: It has none.
+        """
+        ...
+
+    def plan_numbers(self) -> dict[str, int]:
+        """Model -> number of its latest plan, by name; models that are served no more among them."""
+        ...
+
+    def served_plans(self) -> dict[str, ServingPlan]:
+        """Model -> its latest plan, by name, of the models that are served: what is to be up."""
+        ...
+
+    def list_plans(self, model: str) -> list[ServingPlan]:
+        """All plans of a model, by number."""
+        ...

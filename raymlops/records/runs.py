@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import Field
 
 from raymlops.records.record import Instant, Record
 
-__all__ = ["Run", "RunStatus", "StepRun", "StepStatus"]
+__all__ = ["Run", "RunStatus", "RunStore", "StepRun", "StepStatus"]
 
 
 class RunStatus(StrEnum):
@@ -70,3 +70,55 @@ class Run(Record):
     result: dict[str, Any] = Field(default_factory=dict)
     """What the pipeline returned: ``version``, ``blessed``, ``reason``, ``metrics`` ..."""
     error: str | None = None
+
+
+class RunStore(Protocol):
+    """Runs of pipelines and their steps."""
+
+    def create_run(self, run: Run) -> Run:
+        """Record a run.
+
+        Returns:
+            The run as stored; where its id is known, the run as it stands, unchanged.
+
+        Raises:
+            AlreadyRegistered: The id belongs to a run of another pipeline.
+            DataError: A parameter has no JSON form.
+        """
+        ...
+
+    def update_run(self, run_id: str, **changes: object) -> Run:
+        """Change fields of a run.
+
+        They are ``status``, ``parameters``, ``reason``, ``bundle``, ``job_id``, ``ended_at``, ``result`` and ``error``.
+        A run that becomes final without ``ended_at`` ends now.
+
+        Raises:
+            RunNotFound: No run has this id.
+            InvalidTransition: The run is final and a change differs from what is there (a missing ``job_id`` may still
+                be filled in), or a running run would become pending.
+            DataError: A field is not one of the above, or its value is wrong.
+        """
+        ...
+
+    def get_run(self, run_id: str) -> Run:
+        """The run with its steps, in the order they were first recorded.
+
+        Raises:
+            RunNotFound: No run has this id.
+        """
+        ...
+
+    def list_runs(
+        self, pipeline: str | None = None, status: RunStatus | str | None = None, limit: int | None = None
+    ) -> list[Run]:
+        """Runs with their steps, newest ``created_at`` first, at most ``limit`` of them."""
+        ...
+
+    def record_step(self, run_id: str, step: StepRun) -> None:
+        """Record one attempt of one step; a later record of the same step and attempt replaces it.
+
+        Raises:
+            RunNotFound: No run has this id.
+        """
+        ...

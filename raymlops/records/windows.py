@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
 from pydantic import Field
 
 from raymlops.records.record import Instant, Record
@@ -15,9 +19,11 @@ __all__ = [
     "FeatureAge",
     "MultivariateDrift",
     "Performance",
+    "ProfileStore",
     "SegmentPerformance",
     "WindowProfile",
     "WindowRecord",
+    "WindowStore",
 ]
 
 
@@ -244,3 +250,76 @@ class WindowRecord(Record):
     degraded_reason: str = ""
     estimated_degraded: str = ""
     """Why the champion is expected to be worse, by the estimate; starts nothing unless that is configured."""
+
+
+class WindowStore(Protocol):
+    """Closed monitoring windows and their profiles, one per model and start."""
+
+    def put_window(self, record: WindowRecord, profile: bytes) -> None:
+        """Store a window; a later record of the same model and start replaces it, profile included."""
+        ...
+
+    def list_windows(
+        self, model: str, start: datetime | None = None, end: datetime | None = None
+    ) -> list[WindowRecord]:
+        """Windows of a model that start at or after ``start`` and before ``end``, by start."""
+        ...
+
+    def get_profile(self, model: str, start: datetime) -> bytes:
+        """The profile of the window that starts at ``start``.
+
+        Raises:
+            NotFoundError: There is no such window.
+        """
+        ...
+
+
+class ProfileStore(Protocol):
+    """Profiles of closed windows by version, role and segment, and those of rows that came late."""
+
+    def put_profiles(self, model: str, start: datetime, profiles: Sequence[WindowProfile]) -> None:
+        """Store the profiles of one window, in place of all that it had."""
+        ...
+
+    def list_profiles(
+        self, model: str, start: datetime | None = None, end: datetime | None = None, segment: str | None = None
+    ) -> list[WindowProfile]:
+        """Profiles of windows that start at or after ``start`` and before ``end``, of one segment or all, in order.
+
+        The order is that of start, version, role, segment; rows that came late come after the others.
+        """
+        ...
+
+    def late_rows(self, model: str, start: datetime | None = None, end: datetime | None = None) -> dict[datetime, int]:
+        """Start of a window -> rows that came after it had closed; windows without any are left out."""
+        ...
+
+    def profile_marks(self, model: str) -> dict[str, int] | None:
+        """How far a model's events have been added to its closed windows; ``None`` where that was never said."""
+        ...
+
+    def add_late_profiles(
+        self,
+        model: str,
+        profiles: Sequence[WindowProfile],
+        marks: Mapping[str, int],
+        previous: Mapping[str, int] | None,
+    ) -> None:
+        """Put profiles in place of those of the same keys and move the marks, both or neither.
+
+        A repeat changes nothing.
+
+        Args:
+            model: Name of the model.
+            profiles: Of late rows.
+            marks: How far events are added now.
+            previous: The marks that this follows on.
+
+        Raises:
+            StaleWrite: The marks are others; nothing was written.
+        """
+        ...
+
+    def drop_profiles(self, model: str, before: datetime) -> int:
+        """Remove the profiles of windows that start before an instant; returns how many."""
+        ...

@@ -63,7 +63,7 @@ class ByHand:
             return told
         if not told.faults and (told.added or told.changed):
             facts = told.model_dump(mode="json", include={"added", "changed"})
-            record_once(self._metadata, _DEFINITIONS, "apply", reason, facts)
+            record_once(self._metadata.ledger, _DEFINITIONS, "apply", reason, facts)
         return self._store.apply(*definitions)
 
     def vacuum(self, *, retention: timedelta, dry_run: bool, reason: str = _ON_DEMAND) -> VacuumReport:
@@ -75,7 +75,7 @@ class ByHand:
             facts = told.model_dump(mode="json", include={"retention_s", "tables"})
             # Two removals of as many files are told apart by the tables' versions.
             versions = {table.table: self._table_version(table.table) for table in told.tables if table.files}
-            record_once(self._metadata, _TABLES, "vacuum", reason, {**facts, "versions": versions})
+            record_once(self._metadata.ledger, _TABLES, "vacuum", reason, {**facts, "versions": versions})
         return self._store.vacuum(retention=retention, dry_run=False)
 
     def collect_garbage(
@@ -92,7 +92,7 @@ class ByHand:
                 # A path that is made again later, and removed again, is told apart by its time.
                 "found": sha256_of([(each.path, _changed_ns(each.path)) for each in found]),
             }
-            record_once(self._metadata, _HOME, "collect_garbage", reason, facts)
+            record_once(self._metadata.ledger, _HOME, "collect_garbage", reason, facts)
 
         return collect_garbage(
             self._config.home, self._metadata, self._clock.now(), keep=keep, grace=grace, remove=remove, record=record

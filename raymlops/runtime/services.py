@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from raymlops.errors import ModelVersionNotFound
 from raymlops.records.alerts import AlertStatus, Delivery
-from raymlops.runtime.cluster.clients import ActorProxy
+from raymlops.runtime.cluster.clients import ActorProxy, metadata_stores
 from raymlops.runtime.cluster.clocks import build_clock
-from raymlops.runtime.cluster.names import CONTROLLER, FEATURES, METADATA, MONITOR
+from raymlops.runtime.cluster.names import CONTROLLER, FEATURES, MONITOR
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from raymlops.control import Backtested
     from raymlops.features import FeatureReader, FeatureStore
-    from raymlops.metadata import Metadata
     from raymlops.monitoring import MonitorService
     from raymlops.runtime.actors.controller_actor import ControllerService
     from raymlops.runtime.by_hand import ByHand
@@ -70,7 +69,7 @@ class Services(_MadeOnce):
         self.config = config = session.config
         self.clock = build_clock(config)
         self._timeout_s = timeout_s = config.cluster.call_timeout.total_seconds()
-        self.metadata = cast("Metadata", ActorProxy(METADATA, timeout_s))
+        self.metadata = metadata_stores(timeout_s)
         self.store = cast("FeatureStore", ActorProxy(FEATURES, timeout_s))
         self.monitor = cast("MonitorService", ActorProxy(MONITOR, timeout_s))
         # a turn of the loop may load models on every replica and start deployments
@@ -122,7 +121,7 @@ class Services(_MadeOnce):
         """Submits runs."""
         from raymlops.runtime.jobs.run_jobs import JobRunner
 
-        return self._once("jobs", lambda: JobRunner(self.config.home, self.metadata, self.clock))
+        return self._once("jobs", lambda: JobRunner(self.config.home, self.metadata.runs, self.clock))
 
     @property
     def models(self) -> ModelOperator:
@@ -201,14 +200,14 @@ class Services(_MadeOnce):
         """Check the ledger, also against the hashes kept outside of its database; returns how many entries hold."""
         from raymlops.metadata.anchors import verify_against
 
-        return verify_against(self.metadata, self.config.home / "ledger-anchors.jsonl")
+        return verify_against(self.metadata.ledger, self.config.home / "ledger-anchors.jsonl")
 
     def alerts(self, model: str | None) -> list[AlertStatus]:
         """Alerts and their deliveries, oldest first."""
         deliveries: dict[str, list[Delivery]] = {}
-        for delivery in self.metadata.list_deliveries(model):
+        for delivery in self.metadata.alerts.list_deliveries(model):
             deliveries.setdefault(delivery.alert.key, []).append(delivery)
-        found = self.metadata.list_alerts(model)
+        found = self.metadata.alerts.list_alerts(model)
         return [AlertStatus(alert=alert, deliveries=tuple(deliveries.get(alert.key, ()))) for alert in found]
 
     def backtest(self, model: str) -> list[Backtested]:
@@ -216,7 +215,7 @@ class Services(_MadeOnce):
         from raymlops.control import RetrainPolicy, backtest
 
         policy = RetrainPolicy(self.config.control)
-        windows = self.metadata.list_windows(model)
+        windows = self.metadata.windows.list_windows(model)
         return backtest(windows, policy, label_delay=self.config.monitoring.label_delay)
 
     def rescore(self, name: str, version: int) -> dict[str, float]:

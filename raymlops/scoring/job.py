@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from raymlops.clock import Clock
 from raymlops.config.monitoring import MonitoringConfig
 from raymlops.errors import ConflictError, DataError, RaymlopsError
 from raymlops.monitoring.profiles.profile import Profile
 from raymlops.monitoring.profiles.reference import Reference
-from raymlops.records.artifacts import Artifact, ArtifactEvent, Direction
-from raymlops.records.ledger import LedgerEntry
+from raymlops.records.artifacts import ArtifactStore
+from raymlops.records.ledger import Ledger
 from raymlops.records.record import sha256_of
-from raymlops.records.runs import Run, RunStatus
+from raymlops.records.runs import Run, RunStatus, RunStore
 from raymlops.records.scoring import PIPELINE, Part, PartReceipt, ScoringPlan, ScoringReceipt
 from raymlops.scoring.output import OutputTable
 from raymlops.scoring.scorer import PartScorer, files_of
@@ -35,31 +35,11 @@ Execute = Callable[[Sequence[Part]], Generator[PartReceipt, None, None]]
 
 
 class Journal(Protocol):
-    """Where jobs are recorded."""
+    """The stores that jobs are recorded in."""
 
-    def create_run(self, run: Run) -> Run:
-        """As ``RunStore.create_run``."""
-        ...
-
-    def update_run(self, run_id: str, **changes: object) -> Run:
-        """As ``RunStore.update_run``."""
-        ...
-
-    def record_artifact(
-        self, digest: str, kind: str, uri: str, metadata: Mapping[str, object] | None = None
-    ) -> Artifact:
-        """As ``ArtifactStore.record_artifact``."""
-        ...
-
-    def record_event(self, run_id: str, step: str, digest: str, direction: Direction) -> ArtifactEvent:
-        """As ``ArtifactStore.record_event``."""
-        ...
-
-    def append_entry(
-        self, subject: str, action: str, reason: str, evidence: Mapping[str, Any] | None = None, *, key: str
-    ) -> LedgerEntry:
-        """As ``Ledger.append_entry``."""
-        ...
+    runs: RunStore
+    artifacts: ArtifactStore
+    ledger: Ledger
 
 
 @dataclass(frozen=True)
@@ -154,13 +134,13 @@ class ScoringJob:
             record = record.model_copy(update={"attempt": attempt, "run_id": run_id})
         self.directory.put_record(record)
         if not run.status.final:
-            run = self.journal.update_run(record.run_id, status=RunStatus.RUNNING)
+            run = self.journal.runs.update_run(record.run_id, status=RunStatus.RUNNING)
         return record, run
 
     def _create_run(self, record: JobRecord) -> Run:
         plan = self.plan.model_dump(mode="json")
         run = Run(id=record.run_id, pipeline=PIPELINE, parameters=plan, reason="on-demand", created_at=self.clock.now())
-        return self.journal.create_run(run)
+        return self.journal.runs.create_run(run)
 
     def _score(self, record: JobRecord, execute: Execute) -> ScoringReceipt:
         state = self._resumed()
@@ -212,18 +192,18 @@ class ScoringJob:
         read = {"name": plan.source.name, "version": plan.source.version}
         written = {"rows": receipt.rows, "version": receipt.output_version, "model": f"{plan.model}/{plan.version}"}
         output = sha256_of({"output": plan.output, "version": receipt.output_version, "job": self._commit_id})
-        self.journal.record_artifact(plan.digest, "model", self.model_uri)
-        self.journal.record_artifact(plan.source.digest, "table", plan.source.uri, read)
-        self.journal.record_artifact(output, "predictions", plan.output, written)
+        self.journal.artifacts.record_artifact(plan.digest, "model", self.model_uri)
+        self.journal.artifacts.record_artifact(plan.source.digest, "table", plan.source.uri, read)
+        self.journal.artifacts.record_artifact(output, "predictions", plan.output, written)
         for digest in (plan.digest, plan.source.digest):
-            self.journal.record_event(run_id, _STEP, digest, "input")
-        self.journal.record_event(run_id, _STEP, output, "output")
+            self.journal.artifacts.record_event(run_id, _STEP, digest, "input")
+        self.journal.artifacts.record_event(run_id, _STEP, output, "output")
         result = receipt.model_dump(mode="json", exclude={"plan", "duplicate", "run_id"})
         reason = f"version {plan.version} scored {receipt.rows} rows of {plan.source.name}"
         evidence = {"version": plan.version, "run_id": run_id, "output": plan.output, **result}
-        self.journal.append_entry(plan.model, "score", reason, evidence, key=f"score/{run_id}")
+        self.journal.ledger.append_entry(plan.model, "score", reason, evidence, key=f"score/{run_id}")
         if not run.status.final:
-            self.journal.update_run(run_id, status=RunStatus.SUCCEEDED, result=result)
+            self.journal.runs.update_run(run_id, status=RunStatus.SUCCEEDED, result=result)
         self.directory.put_receipt(receipt)
 
 

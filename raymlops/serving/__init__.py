@@ -21,7 +21,6 @@ from raymlops.serving.protocol.protocols import (
     EventSink,
     FeaturePlans,
     LabelSink,
-    ModelVersions,
     OnlineFeatures,
     OnlineRows,
 )
@@ -43,7 +42,6 @@ __all__ = [
     "Loaded",
     "Loader",
     "Model",
-    "ModelVersions",
     "OnlineFeatures",
     "OnlineRows",
     "PredictionEvent",

@@ -5,30 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
-from raymlops.records.plans import ServingPlan
+from raymlops.records.plans import PlanStore, ServingPlan
 from raymlops.serving.endpoint import Endpoint
 from raymlops.serving.plans.loader import Serving
 
-__all__ = ["PlanFollower", "Plans"]
+__all__ = ["PlanFollower"]
 
 _MAX_PASSES = 60
 """Polls for which a plan that could not be loaded is let rest, at most."""
 
 _log = logging.getLogger(__name__)
-
-
-class Plans(Protocol):
-    """Where plans are kept. Called off the event loop; may block."""
-
-    def get_plan(self, model: str) -> ServingPlan:
-        """The newest plan.
-
-        Raises:
-            NotFoundError: The model has none.
-        """
-        ...
 
 
 class PlanFollower:
@@ -45,7 +32,7 @@ class PlanFollower:
     """
 
     def __init__(
-        self, endpoint: Endpoint, plans: Plans, every_s: float, also: Callable[[], Awaitable[None]] | None = None
+        self, endpoint: Endpoint, plans: PlanStore, every_s: float, also: Callable[[], Awaitable[None]] | None = None
     ) -> None:
         self._endpoint = endpoint
         self._plans = plans

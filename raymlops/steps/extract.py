@@ -137,7 +137,7 @@ def pin(
     pinned = {
         "as_of": instant.astimezone(UTC).isoformat(),
         **tables,
-        "champion": context.metadata.aliases(context.project.model).get("champion"),
+        "champion": context.metadata.models.aliases(context.project.model).get("champion"),
         "project_code": code_digest(spine_function(context.project.spine)),
         "estimator_code": sorted(code_digest(function) for function in functions),
     }
@@ -151,7 +151,7 @@ def pin(
     }
     pinned[INPUTS] = sha256_of(inputs)
     if skip_unchanged and pinned["champion"] is not None:
-        champion = context.metadata.get_version(context.project.model, pinned["champion"])
+        champion = context.metadata.models.get_version(context.project.model, pinned["champion"])
         since = champion.parameters.get("as_of")
         newer = isinstance(since, str) and instant >= datetime.fromisoformat(since)
         if newer and champion.parameters.get(INPUTS) == pinned[INPUTS]:

@@ -60,7 +60,7 @@ def register(
         blessings=tuple(Blessing.model_validate(given) for given in blessings.values()),
         created_at=context.clock.now(),
     )
-    version = context.metadata.register_version(draft, key=context.origin or context.run_id)
+    version = context.metadata.models.register_version(draft, key=context.origin or context.run_id)
     return {
         "result": outcome(
             "candidate",

@@ -81,7 +81,7 @@ def tune(
     known, plan = Parts.model_validate(parts), SearchPlan.model_validate(searching)
     warm: Warm = []
     if pin["champion"] is not None:
-        warm = _parameters(context.metadata.get_version(context.project.model, pin["champion"]), search)
+        warm = _parameters(context.metadata.models.get_version(context.project.model, pin["champion"]), search)
     rows, valid = _sampled(known.train(frame), plan.search_rows, plan.seed), known.valid(frame)
     space, draw = SearchSpace(search), int(sha256_of(pin["as_of"])[:8], 16)
     _rehearse(space, plan, rows, known.task)

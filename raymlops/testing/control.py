@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from raymlops.clock import Clock
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
 from raymlops.control.rollout.evidence import Arm, Health, TrialEvidence
-from raymlops.errors import StaleWrite
+from raymlops.errors import LedgerBroken, StaleWrite
 from raymlops.records.ledger import GENESIS, LedgerEntry
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
@@ -51,7 +50,7 @@ class InMemoryLedger:
         self._entries: list[LedgerEntry] = []
 
     def append_entry(
-        self, subject: str, action: str, reason: str, evidence: Mapping[str, Any], *, key: str
+        self, subject: str, action: str, reason: str, evidence: Mapping[str, object] | None = None, *, key: str
     ) -> LedgerEntry:
         self._pass(f"before recording {action}")
         with self._lock:
@@ -63,7 +62,7 @@ class InMemoryLedger:
                     subject=subject,
                     action=action,
                     reason=reason,
-                    evidence=dict(evidence),
+                    evidence=dict(evidence or {}),
                     key=key,
                     previous_hash=self._entries[-1].hash if self._entries else GENESIS,
                     hash="",
@@ -76,6 +75,14 @@ class InMemoryLedger:
     def entries(self, subject: str | None = None, after: int = 0) -> list[LedgerEntry]:
         with self._lock:
             return [e for e in self._entries if e.sequence > after and subject in {None, e.subject}]
+
+    def verify_ledger(self) -> int:
+        with self._lock:
+            for number, entry in enumerate(self._entries):
+                before = self._entries[number - 1].hash if number else GENESIS
+                if (entry.previous_hash, entry.hash) != (before, entry.expected_hash()):
+                    raise LedgerBroken(f"ledger entry {entry.sequence} was altered", sequence=entry.sequence)
+            return len(self._entries)
 
 
 class FakeObserver:

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from contextlib import closing
+from dataclasses import fields
 from datetime import UTC, datetime
 from multiprocessing.connection import Client, Connection, Listener
 from multiprocessing.process import BaseProcess
@@ -25,7 +26,7 @@ from raymlops.clock import ManualClock
 from raymlops.errors import RaymlopsError
 from raymlops.experiments import InProcessTuner
 from raymlops.features import FeatureReader
-from raymlops.metadata import MetadataService
+from raymlops.metadata import Metadata, MetadataService
 from raymlops.records.bundles import ProjectSpec
 from raymlops.records.runs import RunStatus
 from raymlops.steps import TrainingContext, train_project
@@ -73,9 +74,9 @@ def _serve(home: Path) -> None:
 def _answer(service: MetadataService, caller: Connection) -> None:
     while True:
         try:
-            method, args, kwargs = caller.recv()
+            store, method, args, kwargs = caller.recv()
             try:
-                answer = (True, getattr(service, method)(*args, **kwargs))
+                answer = (True, getattr(getattr(service, store), method)(*args, **kwargs))
             except RaymlopsError as error:
                 answer = (False, error)
             caller.send(answer)
@@ -84,10 +85,11 @@ def _answer(service: MetadataService, caller: Connection) -> None:
 
 
 class _Remote:
-    """The metadata as the driver sees it: what is not answered is asked again."""
+    """A store of the metadata as the driver sees it: what is not answered is asked again."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, store: str) -> None:
         self._address = address
+        self._store = store
         self._connection: Connection | None = None
 
     def __getattr__(self, method: str) -> Any:
@@ -100,7 +102,7 @@ class _Remote:
                 try:
                     if self._connection is None:
                         self._connection = Client(self._address, "AF_UNIX")
-                    self._connection.send((method, args, kwargs))
+                    self._connection.send((self._store, method, args, kwargs))
                     fine, answer = self._connection.recv()
                     break
                 except (OSError, EOFError):
@@ -115,12 +117,16 @@ class _Remote:
         return call
 
 
+def _remote_metadata(address: str) -> Metadata:
+    return Metadata(**{store.name: _Remote(address, store.name) for store in fields(Metadata)})
+
+
 def _drive(home: Path, project_dir: Path, project: ProjectSpec, run_id: str, resume_of: str | None) -> None:
     sys.path.insert(0, str(project_dir))
     output = os.open(home / "driver.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    _train(home, project, _Remote(str(home / "socket")), run_id, resume_of)
+    _train(home, project, _remote_metadata(str(home / "socket")), run_id, resume_of)
 
 
 class Story:
@@ -210,6 +216,6 @@ class Story:
     def _end(self, run_id: str) -> None:
         """What the platform does about a run whose job ended without a word."""
         with closing(MetadataService(self._home / "metadata.db", clock=ManualClock(NOW))) as metadata:
-            known = {run.id: run for run in metadata.list_runs()}
+            known = {run.id: run for run in metadata.runs.list_runs()}
             if run_id in known and not known[run_id].status.final:
-                metadata.update_run(run_id, status=RunStatus.FAILED, error="the job ended: killed")
+                metadata.runs.update_run(run_id, status=RunStatus.FAILED, error="the job ended: killed")

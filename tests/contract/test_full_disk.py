@@ -77,7 +77,7 @@ def test_a_run_fails_on_a_full_disk_and_is_resumed_when_there_is_room(tmp_path: 
         with _files_of(2 * MIB), pytest.raises(StorageError, match="artifact file"):
             runner.run(PIPELINE, {}, run_id="r1")
         assert len(waits) == 2, "a disk may get room again: it is tried again, a few times"
-        failed = metadata.get_run("r1")
+        failed = metadata.runs.get_run("r1")
         assert failed.status is RunStatus.FAILED
         assert "artifact file" in str(failed.error)
         assert {step.status for step in failed.steps} == {StepStatus.FAILED}
@@ -86,7 +86,7 @@ def test_a_run_fails_on_a_full_disk_and_is_resumed_when_there_is_room(tmp_path: 
 
 def _fill(service: MetadataService) -> None:
     for number in range(4096):
-        service.append_entry("churn", "note", "x" * 1024, key=str(number))
+        service.ledger.append_entry("churn", "note", "x" * 1024, key=str(number))
 
 
 def test_a_store_whose_files_cannot_grow_opens_again(tmp_path: Path) -> None:
@@ -94,9 +94,9 @@ def test_a_store_whose_files_cannot_grow_opens_again(tmp_path: Path) -> None:
     with closing(MetadataService(path)) as service:
         with _files_of(MIB // 2), pytest.raises(StorageError, match=r"metadata\.db"):
             _fill(service)
-        acknowledged = len(service.entries())
+        acknowledged = len(service.ledger.entries())
         assert acknowledged > 10
     with closing(MetadataService(path)) as service:
-        assert service.verify_ledger() >= acknowledged
-        service.append_entry("churn", "note", "goes on", key="next")
-        assert service.verify_ledger() == len(service.entries())
+        assert service.ledger.verify_ledger() >= acknowledged
+        service.ledger.append_entry("churn", "note", "goes on", key="next")
+        assert service.ledger.verify_ledger() == len(service.ledger.entries())

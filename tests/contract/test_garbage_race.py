@@ -64,7 +64,7 @@ def test_runs_that_start_meanwhile_come_to_their_results(tmp_path: Path, monkeyp
             collector.start()
             assert runner.run(PIPELINE, {}, run_id=f"r{number}").result == {"value": 3}
             collector.join(60)
-        run = metadata.get_run(f"r{ROUNDS - 1}")
+        run = metadata.runs.get_run(f"r{ROUNDS - 1}")
         kept = [digest for step in run.steps for digest in step.outputs.values()]
         assert all((tmp_path / "artifacts" / digest[:2] / digest).exists() for digest in kept)
     assert errors == []

@@ -51,14 +51,14 @@ def test_two_services_on_postgres_append_to_one_chain(postgres: str) -> None:
 
         def append(service: MetadataService, name: str) -> None:
             for number in range(25):
-                service.append_entry("churn", "note", "", key=f"{name}-{number}")
-                service.append_entry("churn", "note", "", key=f"shared-{number}")
+                service.ledger.append_entry("churn", "note", "", key=f"{name}-{number}")
+                service.ledger.append_entry("churn", "note", "", key=f"shared-{number}")
 
         with ThreadPoolExecutor(4) as pool:
             work = [pool.submit(append, (one, other)[turn % 2], str(turn)) for turn in range(4)]
             for done in work:
                 done.result()
-        assert one.verify_ledger() == 125
+        assert one.ledger.verify_ledger() == 125
 
 
 def test_a_postgres_that_does_not_answer_is_named(tmp_path: Path) -> None:

@@ -77,19 +77,19 @@ def test_a_store_of_an_older_release_is_taken_over(url: str, revision: str, monk
             _write_as_then(connection, revision)
     for _ in range(2):
         with closing(MetadataService(url)) as service:
-            assert [run.id for run in service.list_runs()] == ["run-1"]
-            assert [version.version for version in service.trained_on("planes", 12)] == [1]
-            assert [change.evidence for change in service.alias_history("churn")] == [{}]
-            assert [change.evidence for change in service.state_history("churn", 1)] == [{}]
-            assert service.get_plan("churn") == example_plan()
-            assert service.verify_ledger() == 1
+            assert [run.id for run in service.runs.list_runs()] == ["run-1"]
+            assert [version.version for version in service.models.trained_on("planes", 12)] == [1]
+            assert [change.evidence for change in service.models.alias_history("churn")] == [{}]
+            assert [change.evidence for change in service.models.state_history("churn", 1)] == [{}]
+            assert service.plans.get_plan("churn") == example_plan()
+            assert service.ledger.verify_ledger() == 1
     with closing(MetadataService(url)) as service:
-        service.register_version(example_draft(), key="next")
+        service.models.register_version(example_draft(), key="next")
         with pytest.raises(StaleWrite):
-            service.set_alias("churn", "champion", 2, expected=None, reason="new")
-        service.set_alias("churn", "champion", 2, expected=1, reason="new", evidence={"plan": 2})
-        service.put_context("environment", "prod")
-        service.add_to_context("environment", "prod", run_ids=["run-1"])
-        service.append_entry("churn", "note", "new", key="new")
-        assert orjson.loads(orjson.dumps(service.alias_history("churn")[-1].evidence)) == {"plan": 2}
-        assert service.verify_ledger() == 2
+            service.models.set_alias("churn", "champion", 2, expected=None, reason="new")
+        service.models.set_alias("churn", "champion", 2, expected=1, reason="new", evidence={"plan": 2})
+        service.contexts.put_context("environment", "prod")
+        service.contexts.add_to_context("environment", "prod", run_ids=["run-1"])
+        service.ledger.append_entry("churn", "note", "new", key="new")
+        assert orjson.loads(orjson.dumps(service.models.alias_history("churn")[-1].evidence)) == {"plan": 2}
+        assert service.ledger.verify_ledger() == 2

@@ -94,7 +94,7 @@ def home(tmp_path: Path) -> Path:
         metrics={},
         created_at=START,
     )
-    metadata.register_version(draft, key="k")
+    metadata.models.register_version(draft, key="k")
     metadata.close()
     return tmp_path
 

@@ -38,7 +38,7 @@ def test_a_notifier_killed_after_sending_repeats_itself_once(tmp_path: Path) -> 
     path = tmp_path / "metadata.db"
     with closing(MetadataService(path)) as metadata:
         sequences = [
-            metadata.append_entry("churn", "roll_back", "it failed", {}, key=str(number)).sequence
+            metadata.ledger.append_entry("churn", "roll_back", "it failed", {}, key=str(number)).sequence
             for number in range(3)
         ]
     keys: list[str] = []
@@ -84,5 +84,5 @@ def test_a_notifier_killed_after_sending_repeats_itself_once(tmp_path: Path) -> 
     expected = [f"churn/rolled_back/{sequence}" for sequence in sequences]
     assert keys == [expected[0], expected[1], expected[1], expected[2]]
     with closing(MetadataService(path)) as metadata:
-        states = [(one.state, one.attempts) for one in metadata.list_deliveries()]
+        states = [(one.state, one.attempts) for one in metadata.alerts.list_deliveries()]
     assert states == [("delivered", 1)] * 3

@@ -25,12 +25,12 @@ service = MetadataService(url)
 print("ready", flush=True)
 for number in range(2, rounds + 2):
     sys.stdin.readline()
-    expected, answers = service.aliases("churn")["champion"], []
+    expected, answers = service.models.aliases("churn")["champion"], []
     print("read", flush=True)
     sys.stdin.readline()
     for write in (
-        lambda: service.set_alias("churn", "champion", who, expected=expected, reason=f"by {who}"),
-        lambda: service.put_plan(example_plan(number, champion=who)),
+        lambda: service.models.set_alias("churn", "champion", who, expected=expected, reason=f"by {who}"),
+        lambda: service.plans.put_plan(example_plan(number, champion=who)),
     ):
         try:
             write()
@@ -55,9 +55,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_of_two_processes_that_promote_at_once_one_wins(url: str) -> None:
     with closing(MetadataService(url)) as service:
         for key in ("champion", "left", "right"):
-            service.register_version(example_draft(), key=key)
-        service.set_alias("churn", "champion", 1, expected=None, reason="first")
-        service.put_plan(example_plan(1))
+            service.models.register_version(example_draft(), key=key)
+        service.models.set_alias("churn", "champion", 1, expected=None, reason="first")
+        service.plans.put_plan(example_plan(1))
         processes = [
             subprocess.Popen(
                 [sys.executable, "-c", _PROMOTER, url, str(who), str(ROUNDS)],
@@ -75,16 +75,16 @@ def test_of_two_processes_that_promote_at_once_one_wins(url: str) -> None:
                 assert sorted(alias for alias, _ in answers) == ["stale", "won"], f"round {number}"
                 assert sorted(plan for _, plan in answers) == ["stale", "won"], f"round {number}"
                 winner = 2 + [alias for alias, _ in answers].index("won")
-                assert service.aliases("churn") == {"champion": winner}
-                assert service.get_plan("churn").champion == 2 + [plan for _, plan in answers].index("won")
-                service.set_alias("churn", "champion", 1, expected=winner, reason="again")
+                assert service.models.aliases("churn") == {"champion": winner}
+                assert service.plans.get_plan("churn").champion == 2 + [plan for _, plan in answers].index("won")
+                service.models.set_alias("churn", "champion", 1, expected=winner, reason="again")
             assert [process.wait(20) for process in processes] == [0, 0]
         finally:
             for process in processes:
                 process.kill()
                 process.communicate(timeout=20)
-        assert [change.version for change in service.alias_history("churn")][::2] == [1] * (ROUNDS + 1)
-        assert [plan.number for plan in service.list_plans("churn")] == list(range(1, ROUNDS + 2))
+        assert [change.version for change in service.models.alias_history("churn")][::2] == [1] * (ROUNDS + 1)
+        assert [plan.number for plan in service.plans.list_plans("churn")] == list(range(1, ROUNDS + 2))
 
 
 def _go(processes: list[subprocess.Popen[str]]) -> None:

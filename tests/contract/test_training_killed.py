@@ -43,8 +43,8 @@ def reference(template: Path) -> Any:
     story.undisturbed()
     took_s = time.monotonic() - started
     with closing(MetadataService(home / "metadata.db", clock=ManualClock(NOW))) as metadata:
-        (version,) = metadata.list_versions("toy")
-        return version, _outcome(metadata.get_run("run-0")), took_s
+        (version,) = metadata.models.list_versions("toy")
+        return version, _outcome(metadata.runs.get_run("run-0")), took_s
 
 
 def _outcome(run: Run) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def test_a_killed_run_comes_to_the_same_end(template: Path, reference: Any, tmp_
     story = Story(template, home, template.parent / "project", PROJECT, seed, span_s=took_s)
     story.tell()
     with closing(MetadataService(home / "metadata.db", clock=ManualClock(NOW))) as metadata:
-        runs = metadata.list_runs()
+        runs = metadata.runs.list_runs()
         assert {run.status for run in runs} <= {RunStatus.SUCCEEDED, RunStatus.FAILED}, story.killed
         # more than one, where a driver was killed between its success and its exit, and was resumed all the same
         ended = [run for run in runs if run.status is RunStatus.SUCCEEDED]
@@ -69,9 +69,9 @@ def test_a_killed_run_comes_to_the_same_end(template: Path, reference: Any, tmp_
         for done in ended:
             assert _outcome(done) == outcome
             assert not [step for step in done.steps if step.status is StepStatus.RUNNING]
-        (version,) = metadata.list_versions("toy")
+        (version,) = metadata.models.list_versions("toy")
         assert (version.digest, version.metrics) == (expected.digest, expected.metrics)
         load_model(Path(version.path), version.manifest, version.digest)
-        assert metadata.lineage_of(done.steps[-1].outputs["result"]).run_ids
+        assert metadata.artifacts.lineage_of(done.steps[-1].outputs["result"]).run_ids
         packages = [path for path in (home / "models" / "toy").iterdir() if not path.name.startswith(".")]
         assert packages == [Path(version.path)], "no half-registered model"

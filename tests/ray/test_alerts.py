@@ -88,13 +88,13 @@ def test_an_alert_reaches_its_webhook_once_also_after_a_crash(
     start_actor(NOTIFIER, NotifierActor, with_monitoring(platform, alerts=alerts), DEADLINE_S)
     handle = ray.get_actor(NOTIFIER, namespace=NAMESPACE)
     try:
-        becomes(lambda: metadata.find_cursor("") is not None)
-        metadata.append_entry("alerted", "promote", "it won", {"version": 2}, key="alerted/1")
+        becomes(lambda: metadata.alerts.find_cursor("") is not None)
+        metadata.ledger.append_entry("alerted", "promote", "it won", {"version": 2}, key="alerted/1")
         first = receiver.heard.get(timeout=DEADLINE_S)
         assert (first["cause"], first["facts"]["version"]) == ("promoted", 2)
         becomes(lambda: platform.monitor.alerts("alerted")[0].deliveries[0].state == "delivered")
         ray.kill(handle, no_restart=False)
-        metadata.append_entry("alerted", "roll_back", "it failed", {}, key="alerted/2")
+        metadata.ledger.append_entry("alerted", "roll_back", "it failed", {}, key="alerted/2")
         second = receiver.heard.get(timeout=DEADLINE_S)
         assert second["cause"] == "rolled_back"
         becomes(lambda: platform.monitor.alerts("alerted")[-1].deliveries[0].state == "delivered")
@@ -121,9 +121,9 @@ def test_metrics_are_scraped_from_the_monitor(platform: Platform) -> None:
     metadata: Any = ActorProxy("metadata")
     now = platform.clock.now()
     # planned to be served by nobody, so that the reconciler starts no endpoint for files that are not there
-    metadata.put_plan(ServingPlan(model="measured", number=1, champion=1, served=False, created_at=now))
+    metadata.plans.put_plan(ServingPlan(model="measured", number=1, champion=1, served=False, created_at=now))
     window = WindowRecord(model="measured", start=now - timedelta(hours=1), end=now, champion=1, rows=77)
-    metadata.put_window(window, b"")
+    metadata.windows.put_window(window, b"")
     config = with_monitoring(platform, metrics=MetricsConfig(port=port))
     start_actor("monitor-with-metrics", MonitorActor, config, DEADLINE_S)
     handle = ray.get_actor("monitor-with-metrics", namespace=NAMESPACE)

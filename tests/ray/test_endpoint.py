@@ -200,7 +200,7 @@ def test_who_missed_a_broadcast_serves_the_plan_all_the_same(
     plan = platform.endpoints.plan(MODEL)
     metadata = platform._services.metadata
     missed = {"number": plan.number + 1, "champion": versions[1], "backup": versions[0]}
-    metadata.put_plan(plan.model_copy(update=missed))  # and nobody is told
+    metadata.plans.put_plan(plan.model_copy(update=missed))  # and nobody is told
     _becomes(lambda: {_ask(url)[1] for _ in range(8)}, {str(versions[1])})
     platform.endpoints.promote(MODEL, versions[0])
 

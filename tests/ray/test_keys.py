@@ -103,5 +103,5 @@ def test_strangers_are_not_served_without_keys(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
         revoke_key(config, "0" * 12)
     with closing(MetadataService(config.metadata_url)) as metadata:
-        told = [(entry.subject, entry.action, entry.reason) for entry in metadata.entries()]
+        told = [(entry.subject, entry.action, entry.reason) for entry in metadata.ledger.entries()]
     assert told == [(f"key:{key.id}", "create_key", "on demand"), (f"key:{key.id}", "revoke_key", "it leaked")]

@@ -41,9 +41,9 @@ def test_two_that_write_the_same_plan_number_are_told(platform: Platform) -> Non
 
     metadata: Any = ActorProxy("metadata")
     plan = ServingPlan(model="contended", number=1, champion=1, served=False, created_at=platform.clock.now())
-    metadata.put_plan(plan)
+    metadata.plans.put_plan(plan)
     with pytest.raises(StaleWrite):
-        metadata.put_plan(plan.model_copy(update={"champion": 2}))
+        metadata.plans.put_plan(plan.model_copy(update={"champion": 2}))
 
 
 def test_a_pipeline_without_a_bundle_is_named(platform: Platform) -> None:

@@ -69,7 +69,7 @@ def _kill(processes: Callable[[str], list[psutil.Process]], text: str) -> None:
 def test_a_run_whose_launcher_was_killed_does_not_wait_for_ever(platform: Platform, project: str) -> None:
     services, now = platform._services, platform.clock.now()
     services.jobs.announce("never-submitted")
-    services.metadata.create_run(Run(id="never-submitted", pipeline="other", bundle="b" * 64, created_at=now))
+    services.metadata.runs.create_run(Run(id="never-submitted", pipeline="other", bundle="b" * 64, created_at=now))
     assert platform.runs.get("never-submitted").status is RunStatus.PENDING
     os.utime(platform.config.home / "runs" / "never-submitted" / "announced", (0, 0))
     (found,) = platform.runs.list("other")

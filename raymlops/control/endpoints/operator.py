@@ -118,7 +118,7 @@ class EndpointOperator:
 
         def plan(current: ServingPlan | None) -> ServingPlan:
             served = _served(name, current)
-            self._metadata.get_version(name, trial.version)
+            self._metadata.models.get_version(name, trial.version)
             _require_unblocked(served, trial.version)
             if served.champion == trial.version:
                 raise InvalidTransition(f"version {trial.version} of {name} is the champion already")
@@ -135,7 +135,7 @@ class EndpointOperator:
 
         def plan(current: ServingPlan | None) -> ServingPlan:
             served = _served(name, current)
-            self._metadata.get_version(name, version)
+            self._metadata.models.get_version(name, version)
             _require_unblocked(served, version)
             if served.champion == version:
                 return served
@@ -166,7 +166,7 @@ class EndpointOperator:
 
         def plan(current: ServingPlan | None) -> ServingPlan:
             served = _served(name, current)
-            self._metadata.get_version(name, version)
+            self._metadata.models.get_version(name, version)
             if version in served.blocked:
                 return served
             ends = served.trial is not None and served.trial.version == version
@@ -207,8 +207,8 @@ class EndpointOperator:
             InvalidTransition: It is in service.
         """
         with self._turn(name):
-            self._metadata.get_version(name, version)
-            current = self._metadata.find_plan(name)
+            self._metadata.models.get_version(name, version)
+            current = self._metadata.plans.find_plan(name)
             if current is not None and version in current.versions:
                 raise InvalidTransition(
                     f"version {version} of {name} is in service by plan {current.number}: "
@@ -216,8 +216,8 @@ class EndpointOperator:
                 )
             evidence = {"version": version, "by": order.by}
             key = order.key(name, "retire")
-            self._metadata.append_entry(name, "retire", order.reason, evidence, key=key)
-            self._metadata.set_state(name, version, ModelState.RETIRED, reason=order.reason)
+            self._metadata.ledger.append_entry(name, "retire", order.reason, evidence, key=key)
+            self._metadata.models.set_state(name, version, ModelState.RETIRED, reason=order.reason)
 
     def carry_out(self, plan: ServingPlan) -> ServingPlan:
         """Commit ``plan``, and have replicas, candidates, aliases and states follow.
@@ -233,25 +233,25 @@ class EndpointOperator:
             InvalidTransition: A version that is new in it came out of a run that does not vouch for it.
         """
         with self._turn(plan.model):
-            return self._bring_into_effect(plan, self._metadata.find_plan(plan.model), None, "")
+            return self._bring_into_effect(plan, self._metadata.plans.find_plan(plan.model), None, "")
 
     def catch_up(self) -> None:
         """Finish what was written down and not done, and let aliases and states follow plans that they lag behind.
 
         Trouble with one model does not keep the others waiting.
         """
-        for entry in self._metadata.entries(after=self._read):
+        for entry in self._metadata.ledger.entries(after=self._read):
             with self._turns.take(entry.subject) as mine:
                 if not mine:
                     break  # whoever works on it may be about to do what the entry says
                 self._finish(entry)
             self._read = entry.sequence
-        for model, number in self._metadata.plan_numbers().items():
+        for model, number in self._metadata.plans.plan_numbers().items():
             with self._turns.take(model) as mine:
                 if not mine or self._settled.get(model) == number:
                     continue
                 try:
-                    self._settle(self._metadata.get_plan(model))
+                    self._settle(self._metadata.plans.get_plan(model))
                 except RaymlopsError as error:
                     _log.warning("aliases and states of %s lag behind plan %d: %s", model, number, error)
 
@@ -260,19 +260,19 @@ class EndpointOperator:
     ) -> ServingPlan:
         with self._turn(model):
             key = order.key(model, action)
-            given = next((entry for entry in self._metadata.entries(model) if entry.key == key), None)
-            current = self._metadata.find_plan(model)
+            given = next((entry for entry in self._metadata.ledger.entries(model) if entry.key == key), None)
+            current = self._metadata.plans.find_plan(model)
             if given is not None:  # it is given again, by whoever did not hear of its end
                 planned = intent_of(given)
                 newer = current is not None and planned is not None and current.number > planned.number
                 if planned is None or newer:
-                    return self._metadata.get_plan(model)
+                    return self._metadata.plans.get_plan(model)
                 return self._bring_into_effect(planned, current, None, "")
             plan = make(current)
             try:
                 return self._bring_into_effect(plan, current, order, action)
             except (DeploymentError, UnavailableError) as error:
-                if action == "deploy" and self._metadata.find_plan(model) == plan:
+                if action == "deploy" and self._metadata.plans.find_plan(model) == plan:
                     self._take_back(plan, current, order, error)
                 raise
 
@@ -282,7 +282,7 @@ class EndpointOperator:
         present = frozenset() if before is None else before.versions
         for version in sorted(plan.versions - present):
             # the store refuses it too; here it is known before a process is started for it
-            self._metadata.get_version(plan.model, version).require_blessed()
+            self._metadata.models.get_version(plan.model, version).require_blessed()
         endpoint = endpoint_name(plan.model)
         was_up = before is not None and before.served and self._runtime.is_up(endpoint)
         self._runtime.require_room(f"plan {plan.number} of {plan.model}", _needs(plan, before, self._config))
@@ -295,7 +295,7 @@ class EndpointOperator:
                 self._replicas.prepare(plan)
             if order is not None and plan != before:
                 self._write_down(plan, order, action)
-            plan = self._metadata.put_plan(plan)
+            plan = self._metadata.plans.put_plan(plan)
         self._runtime.wake()
         if was_up and plan.served:
             self._swap(plan)
@@ -308,7 +308,7 @@ class EndpointOperator:
     def _swap(self, plan: ServingPlan) -> None:
         swap_ms = self._replicas.swap(plan)
         if swap_ms is not None:
-            self._metadata.append_entry(
+            self._metadata.ledger.append_entry(
                 plan.model,
                 "swap",
                 f"plan {plan.number} is served by every replica",
@@ -320,11 +320,11 @@ class EndpointOperator:
         """Say who asked for a plan, before it is one."""
         evidence: dict[str, Any] = {**plan.model_dump(mode="json", exclude={"reason"}), "by": order.by}
         asked = plan.champion if plan.trial is None else plan.trial.version
-        version = self._metadata.get_version(plan.model, asked)
+        version = self._metadata.models.get_version(plan.model, asked)
         evidence["blessings"] = [blessing.model_dump(mode="json") for blessing in version.blessings]
         evidence["registered_by_hand"] = version.run_id is None
         key = order.key(plan.model, action)
-        return self._metadata.append_entry(plan.model, action, plan.reason, evidence, key=key)
+        return self._metadata.ledger.append_entry(plan.model, action, plan.reason, evidence, key=key)
 
     def _take_back(self, plan: ServingPlan, before: ServingPlan | None, order: Order, error: Exception) -> None:
         """Plan again what was planned before a plan that did not come up; where nothing was, nothing."""
@@ -333,7 +333,7 @@ class EndpointOperator:
         base = plan.model_copy(update={"served": False, "trial": None, "backup": None}) if before is None else before
         restored = base.model_copy(update=dict(changes))
         self._write_down(restored, Order(request=order.request, by=order.by, reason=reason), "take_back")
-        self._metadata.put_plan(restored)
+        self._metadata.plans.put_plan(restored)
         self._runtime.wake()
         self._settle(restored)
 
@@ -343,15 +343,15 @@ class EndpointOperator:
             return
         if entry.action == "retire":
             version = int(entry.evidence["version"])
-            self._metadata.set_state(entry.subject, version, ModelState.RETIRED, reason=entry.reason)
+            self._metadata.models.set_state(entry.subject, version, ModelState.RETIRED, reason=entry.reason)
             return
         plan = intent_of(entry)
-        newest = self._metadata.find_plan(entry.subject)
+        newest = self._metadata.plans.find_plan(entry.subject)
         if plan is None or plan.number != (0 if newest is None else newest.number) + 1:
             return
         _log.warning("plan %d of %s was written down and not made: it is made now", plan.number, plan.model)
         try:
-            self._metadata.put_plan(plan)
+            self._metadata.plans.put_plan(plan)
         except (InvalidTransition, StaleWrite) as error:
             _log.warning("plan %d of %s cannot be made: %s", plan.number, plan.model, error)
         self._runtime.wake()

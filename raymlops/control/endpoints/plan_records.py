@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from raymlops.metadata.protocols import Ledger, ModelRegistry, PlanStore
-from raymlops.records.ledger import LedgerEntry
-from raymlops.records.models import ModelState
-from raymlops.records.plans import ServingPlan
+from raymlops.records.ledger import Ledger, LedgerEntry
+from raymlops.records.models import ModelRegistry, ModelState
+from raymlops.records.plans import PlanStore, ServingPlan
 
 __all__ = ["PlanRecords", "intent_of", "settle"]
 
 
-class PlanRecords(ModelRegistry, PlanStore, Ledger, Protocol):
-    """The parts of the metadata store that endpoints are operated by."""
+class PlanRecords(Protocol):
+    """The stores that endpoints are operated by."""
+
+    models: ModelRegistry
+    plans: PlanStore
+    ledger: Ledger
 
 
 def intent_of(entry: LedgerEntry) -> ServingPlan | None:
@@ -28,16 +31,16 @@ def settle(metadata: PlanRecords, plan: ServingPlan) -> None:
     """Let aliases and version states follow a plan, whatever they were before."""
     model = plan.model
     why: dict[str, Any] = {"reason": plan.reason, "evidence": {"plan": plan.number}}
-    aliases = metadata.aliases(model)
+    aliases = metadata.models.aliases(model)
     champion = plan.champion if plan.served else None
     for alias, version in (("champion", champion), ("backup", plan.backup)):
         if aliases.get(alias) != version:
-            metadata.set_alias(model, alias, version, expected=aliases.get(alias), **why)
+            metadata.models.set_alias(model, alias, version, expected=aliases.get(alias), **why)
     if champion is not None:
-        metadata.set_state(model, champion, ModelState.PRODUCTION, **why)
+        metadata.models.set_state(model, champion, ModelState.PRODUCTION, **why)
     if plan.trial is not None:
-        metadata.set_state(model, plan.trial.version, ModelState.STAGING, **why)
+        metadata.models.set_state(model, plan.trial.version, ModelState.STAGING, **why)
     in_service = {ModelState.STAGING, ModelState.PRODUCTION}
-    for known in metadata.list_versions(model):
+    for known in metadata.models.list_versions(model):
         if known.version not in plan.versions and known.state in in_service:
-            metadata.set_state(model, known.version, ModelState.ARCHIVED, **why)
+            metadata.models.set_state(model, known.version, ModelState.ARCHIVED, **why)

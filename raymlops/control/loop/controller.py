@@ -12,7 +12,7 @@ from raymlops.clock import Clock
 from raymlops.config.control import ControlConfig
 from raymlops.control.loop.folding import ALL_MODELS, FoldedLedger
 from raymlops.control.loop.looks import Looks
-from raymlops.control.loop.ports import Actuator, Ledger, Observer
+from raymlops.control.loop.ports import Actuator, Observer
 from raymlops.control.loop.reasons import reasons_against
 from raymlops.control.loop.status import ControlStatus, describe, with_turns
 from raymlops.control.loop.turns import TurnReport, Turns
@@ -31,7 +31,7 @@ from raymlops.control.rollout.decisions import (
 from raymlops.control.rollout.plans import Progress
 from raymlops.control.rollout.rollout_state import Observation, Rollout, decide, retrain_verdict
 from raymlops.errors import DeploymentError, InvalidTransition, RaymlopsError, StaleWrite
-from raymlops.records.ledger import LedgerEntry
+from raymlops.records.ledger import Ledger, LedgerEntry
 from raymlops.records.plans import ServingPlan
 
 __all__ = ["ALL_MODELS", "Controller"]

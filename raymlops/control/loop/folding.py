@@ -6,11 +6,10 @@ import logging
 import threading
 from dataclasses import replace
 
-from raymlops.control.loop.ports import Ledger
 from raymlops.control.rollout.decisions import decision_of
 from raymlops.control.rollout.rollout_state import Rollout
 from raymlops.errors import LedgerBroken
-from raymlops.records.ledger import LedgerEntry
+from raymlops.records.ledger import Ledger, LedgerEntry
 
 __all__ = ["ALL_MODELS", "FoldedLedger"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -18,9 +18,9 @@ from raymlops.control.rollout.evidence import (
     gather_health,
 )
 from raymlops.errors import InvalidTransition
-from raymlops.records.plans import ServingPlan
-from raymlops.records.runs import Run
-from raymlops.records.windows import WindowRecord
+from raymlops.records.plans import PlanStore, ServingPlan
+from raymlops.records.runs import Run, RunStore
+from raymlops.records.windows import WindowRecord, WindowStore
 
 __all__ = ["EventSource", "Records", "StoreObserver"]
 
@@ -29,25 +29,11 @@ _RUNS = 200
 
 
 class Records(Protocol):
-    """The part of the metadata store that the observer reads."""
+    """The stores that the observer reads."""
 
-    def served_plans(self) -> Mapping[str, ServingPlan]:
-        """Model -> its newest plan, of the models that are served."""
-        ...
-
-    def list_plans(self, model: str) -> Sequence[ServingPlan]:
-        """Plans of ``model``."""
-        ...
-
-    def list_runs(self, pipeline: str | None = None, status: None = None, limit: int | None = None) -> Sequence[Run]:
-        """Runs of ``pipeline``, newest first."""
-        ...
-
-    def list_windows(
-        self, model: str, start: datetime | None = None, end: datetime | None = None
-    ) -> Sequence[WindowRecord]:
-        """Windows of ``model`` that start at ``start`` or later."""
-        ...
+    plans: PlanStore
+    runs: RunStore
+    windows: WindowStore
 
 
 class EventSource(Protocol):
@@ -95,20 +81,20 @@ class StoreObserver:
         self._rescore = rescore
 
     def models(self) -> Sequence[str]:
-        return sorted(self._records.served_plans())
+        return sorted(self._records.plans.served_plans())
 
     def plans(self, model: str) -> Sequence[ServingPlan]:
-        return sorted(self._records.list_plans(model), key=lambda plan: plan.number)
+        return sorted(self._records.plans.list_plans(model), key=lambda plan: plan.number)
 
     def runs(self, model: str) -> Sequence[Run]:
         pipeline = self._pipeline_of(model)
-        return [] if pipeline is None else self._records.list_runs(pipeline=pipeline, limit=_RUNS)
+        return [] if pipeline is None else self._records.runs.list_runs(pipeline=pipeline, limit=_RUNS)
 
     def trainable(self, model: str) -> bool:
         return self._pipeline_of(model) is not None
 
     def windows(self, model: str, since: datetime) -> Sequence[WindowRecord]:
-        windows = self._records.list_windows(model, start=since - self._window)
+        windows = self._records.windows.list_windows(model, start=since - self._window)
         return sorted((window for window in windows if window.end > since), key=lambda window: window.start)
 
     def trial_evidence(

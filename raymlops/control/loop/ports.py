@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
 from raymlops.control.rollout.evidence import Health, TrialEvidence
-from raymlops.records.ledger import LedgerEntry
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
 from raymlops.records.windows import WindowRecord
 
-__all__ = ["Actuator", "Ledger", "Observer"]
+__all__ = ["Actuator", "Observer"]
 
 
 class Observer(Protocol):
@@ -54,20 +53,6 @@ class Observer(Protocol):
 
     def health(self, plan: ServingPlan, *, since: datetime, until: datetime) -> Health:
         """How often the champion of ``plan`` answered and failed, served within ``[since, until)``."""
-        ...
-
-
-class Ledger(Protocol):
-    """The append-only record of decisions. Thread-safe; an entry that was returned is durable."""
-
-    def append_entry(
-        self, subject: str, action: str, reason: str, evidence: Mapping[str, Any], *, key: str
-    ) -> LedgerEntry:
-        """Append an entry; where ``key`` is there already, return that entry and append nothing."""
-        ...
-
-    def entries(self, subject: str | None = None, after: int = 0) -> Sequence[LedgerEntry]:
-        """Entries with a sequence above ``after``, in order; of ``subject`` only, where given."""
         ...
 
 

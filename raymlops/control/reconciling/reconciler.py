@@ -24,9 +24,9 @@ from raymlops.control.reconciling.reconcile import (
 )
 from raymlops.errors import DeploymentError, RaymlopsError, UnavailableError
 from raymlops.records.endpoints import EndpointStatus
-from raymlops.records.plans import ServingPlan
+from raymlops.records.plans import PlanStore, ServingPlan
 
-__all__ = ["Cluster", "PlanSource", "Reconciler"]
+__all__ = ["Cluster", "Reconciler"]
 
 _log = logging.getLogger(__name__)
 
@@ -38,14 +38,6 @@ _ROOM_S = 10.0
 """How long room is waited for: what was just ended gives its CPUs back a moment later."""
 _HOLDERS_S = 5.0
 """For so long, what was said of who holds CPUs is believed."""
-
-
-class PlanSource(Protocol):
-    """Where plans are kept."""
-
-    def served_plans(self) -> Mapping[str, ServingPlan]:
-        """Model -> its newest plan, of the models that are served."""
-        ...
 
 
 class Cluster(Protocol):
@@ -87,7 +79,7 @@ class Reconciler:
 
     def __init__(
         self,
-        plans: PlanSource,
+        plans: PlanStore,
         cluster: Cluster,
         config: ServingConfig,
         time_s: Callable[[], float] = time.monotonic,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from raymlops.errors import RaymlopsError
-from raymlops.records.runs import Run, RunStatus
+from raymlops.records.runs import Run, RunStatus, RunStore
 
-__all__ = ["Jobs", "RunReconciler", "Runs", "StopJob", "stops"]
+__all__ = ["Jobs", "RunReconciler", "StopJob", "stops"]
 
 _log = logging.getLogger(__name__)
 
@@ -28,20 +28,6 @@ class StopJob:
 
     run_id: str
     reason: str
-
-
-class Runs(Protocol):
-    """The run records."""
-
-    def list_runs(
-        self, pipeline: str | None = None, status: RunStatus | str | None = None, limit: int | None = None
-    ) -> Sequence[Run]:
-        """Runs, newest first."""
-        ...
-
-    def get_run(self, run_id: str) -> Run:
-        """One run."""
-        ...
 
 
 class Jobs(Protocol):
@@ -91,7 +77,9 @@ class RunReconciler:
         time_s: Monotonic seconds.
     """
 
-    def __init__(self, runs: Runs, jobs: Jobs, deadline_s: float, time_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, runs: RunStore, jobs: Jobs, deadline_s: float, time_s: Callable[[], float] = time.monotonic
+    ) -> None:
         self._runs = runs
         self._jobs = jobs
         self._deadline_s = deadline_s

@@ -1,72 +1,60 @@
-"""The metadata store, telling of runs as they change."""
+"""The store of runs, telling of each change."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from raymlops.clock import Clock
 from raymlops.metadata.openlineage.emitter import Emitter
 from raymlops.metadata.openlineage.events import run_event, step_event
-from raymlops.metadata.service import MetadataService
+from raymlops.metadata.stores import Metadata
 from raymlops.records.artifacts import Artifact
 from raymlops.records.models import ModelVersion
 from raymlops.records.runs import Run, RunStatus, StepRun, StepStatus
 
-__all__ = ["ObservedMetadataService"]
+__all__ = ["ObservedRuns"]
 
 
-class ObservedMetadataService(MetadataService):
-    """All changes of runs pass here, whoever makes them: a run whose job was killed fails here too, and is told of.
+class ObservedRuns:
+    """``RunStore`` that tells of each change: a run whose job was killed fails here too, and is told of.
 
     Args:
-        url: As ``MetadataService`` takes it.
+        metadata: The stores; its ``runs`` are what is observed.
         emitter: Sends the events.
-        namespace: Of jobs and datasets.
         clock: Gives the instants of changes.
-        lock_timeout_s: As ``MetadataService`` takes it.
-        home: As ``MetadataService`` takes it.
+        namespace: Of jobs and datasets.
     """
 
-    def __init__(
-        self,
-        url: str | Path,
-        emitter: Emitter,
-        *,
-        namespace: str = "raymlops",
-        clock: Clock | None = None,
-        lock_timeout_s: float = 5.0,
-        home: Path | None = None,
-    ) -> None:
-        super().__init__(url, clock=clock, lock_timeout_s=lock_timeout_s, home=home)
+    def __init__(self, metadata: Metadata, emitter: Emitter, clock: Clock, namespace: str = "raymlops") -> None:
+        self._metadata = metadata
+        self._runs = metadata.runs
         self._emitter = emitter
+        self._clock = clock
         self._namespace = namespace
+        self.get_run = metadata.runs.get_run
+        self.list_runs = metadata.runs.list_runs
 
     def create_run(self, run: Run) -> Run:
-        created = super().create_run(run)
+        created = self._runs.create_run(run)
         if created.status is not RunStatus.PENDING:
             self._tell_run(created.id, created.status)
         return created
 
     def update_run(self, run_id: str, **changes: object) -> Run:
-        updated = super().update_run(run_id, **changes)
+        updated = self._runs.update_run(run_id, **changes)
         if "status" in changes and updated.status is not RunStatus.PENDING:
             self._tell_run(run_id, updated.status)
         return updated
 
     def record_step(self, run_id: str, step: StepRun) -> None:
-        super().record_step(run_id, step)
+        self._runs.record_step(run_id, step)
         at = step.ended_at or step.started_at
         if step.status is StepStatus.CACHED:
             started = step.model_copy(update={"status": StepStatus.RUNNING, "outputs": {}})
             self._emitter.emit(lambda: self._step_event(run_id, started, step.started_at))
         self._emitter.emit(lambda: self._step_event(run_id, step, at))
-
-    def close(self) -> None:
-        self._emitter.close()
-        super().close()
 
     def _tell_run(self, run_id: str, status: RunStatus) -> None:
         at = self._clock.now()
@@ -83,17 +71,23 @@ class ObservedMetadataService(MetadataService):
         number = run.result.get("version")
         if run.bundle is None or not isinstance(number, int):
             return None
-        return self.get_version(self.get_bundle(run.bundle).project.model, number)
+        return self._metadata.models.get_version(
+            self._metadata.deployments.get_bundle(run.bundle).project.model, number
+        )
 
     def _step_event(self, run_id: str, step: StepRun, at: datetime) -> dict[str, Any]:
         run = self.get_run(run_id)
         if step.status is StepStatus.RUNNING:
             return step_event(run, step, at, self._namespace)
-        read = [event.digest for event in self.run_events(run_id, step.step) if event.direction == "input"]
+        read = [
+            event.digest
+            for event in self._metadata.artifacts.run_events(run_id, step.step)
+            if event.direction == "input"
+        ]
         found = self._artifacts([*read, *step.outputs.values()])
         inputs = [found[digest] for digest in read if digest in found]
         outputs = [found[digest] for digest in step.outputs.values() if digest in found]
         return step_event(run, step, at, self._namespace, inputs, outputs)
 
     def _artifacts(self, digests: list[str]) -> Mapping[str, Artifact]:
-        return {digest: self.get_artifact(digest) for digest in dict.fromkeys(digests)}
+        return {digest: self._metadata.artifacts.get_artifact(digest) for digest in dict.fromkeys(digests)}

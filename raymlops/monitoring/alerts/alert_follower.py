@@ -9,9 +9,10 @@ from typing import Protocol
 from raymlops.clock import Clock
 from raymlops.config.alerts import AlertsConfig, WebhookConfig
 from raymlops.monitoring.alerts.alert_rules import AlertRule, alert_of_entry, read_windows
-from raymlops.records.alerts import Alert, AlertCursor, Delivery
-from raymlops.records.ledger import LedgerEntry
-from raymlops.records.windows import WindowRecord
+from raymlops.records.alerts import Alert, AlertCursor, AlertStore, Delivery
+from raymlops.records.ledger import Ledger
+from raymlops.records.plans import PlanStore
+from raymlops.records.windows import WindowStore
 
 __all__ = ["LEDGER", "AlertFollower", "AlertMetadata"]
 
@@ -20,37 +21,12 @@ LEDGER = ""
 
 
 class AlertMetadata(Protocol):
-    """The part of the metadata store that alerts are made of, and kept in."""
+    """The stores that alerts are made of, and kept in."""
 
-    def plan_numbers(self) -> dict[str, int]:
-        """Model -> number of its latest plan."""
-        ...
-
-    def list_windows(
-        self, model: str, start: datetime | None = None, end: datetime | None = None
-    ) -> list[WindowRecord]:
-        """Windows that start at or after ``start`` and before ``end``, by start."""
-        ...
-
-    def entries(self, subject: str | None = None, after: int = 0) -> list[LedgerEntry]:
-        """Ledger entries with a sequence above ``after``, in order."""
-        ...
-
-    def find_cursor(self, source: str) -> AlertCursor | None:
-        """How far a source has been read."""
-        ...
-
-    def put_alerts(self, cursor: AlertCursor, alerts: Sequence[Alert], deliveries: Sequence[Delivery]) -> None:
-        """Move a cursor and add what came of it, all or nothing."""
-        ...
-
-    def pending_deliveries(self, endpoint: str) -> list[Delivery]:
-        """Per model the oldest delivery an endpoint is still owed."""
-        ...
-
-    def put_delivery(self, delivery: Delivery) -> None:
-        """Note how a delivery stands."""
-        ...
+    plans: PlanStore
+    windows: WindowStore
+    ledger: Ledger
+    alerts: AlertStore
 
 
 class AlertFollower:
@@ -96,7 +72,7 @@ class AlertFollower:
         first = self._cursor(LEDGER) is None
         added = 0
         problems: list[Exception] = []
-        for model in self._metadata.plan_numbers():
+        for model in self._metadata.plans.plan_numbers():
             try:
                 added += self._follow_windows(model, first=first)
             except Exception as error:  # whatever it is: the other models' alerts must not wait for it
@@ -109,7 +85,7 @@ class AlertFollower:
 
     def _follow_ledger(self, *, first: bool) -> int:
         known = self._cursor(LEDGER) or AlertCursor(source=LEDGER)
-        entries = self._metadata.entries(after=known.sequence)
+        entries = self._metadata.ledger.entries(after=known.sequence)
         if not entries and not first:
             return 0
         alerts = [alert for entry in entries if (alert := alert_of_entry(entry)) is not None]
@@ -122,13 +98,13 @@ class AlertFollower:
         if now is not None and known.until is not None and known.until > now:
             known = known.model_copy(update={"until": now})
         start = None if known.until is None else known.until - self._lookback
-        windows = [each for each in self._metadata.list_windows(model, start) if now is None or each.end <= now]
+        windows = [each for each in self._metadata.windows.list_windows(model, start) if now is None or each.end <= now]
         moved, alerts = read_windows(known, windows, self._rule)
         return 0 if moved == before else self._put(moved, alerts, first=first)
 
     def _cursor(self, source: str) -> AlertCursor | None:
         if source not in self._cursors:
-            found = self._metadata.find_cursor(source)
+            found = self._metadata.alerts.find_cursor(source)
             if found is None:
                 return None
             self._cursors[source] = found
@@ -137,7 +113,7 @@ class AlertFollower:
     def _put(self, cursor: AlertCursor, alerts: Sequence[Alert], *, first: bool) -> int:
         quiet = first and self._config.history == "keep"
         deliveries = [] if quiet else list(_owed(alerts, self._config.webhooks, self._clock.now()))
-        self._metadata.put_alerts(cursor, alerts, deliveries)
+        self._metadata.alerts.put_alerts(cursor, alerts, deliveries)
         self._cursors[cursor.source] = cursor
         return len(alerts)
 

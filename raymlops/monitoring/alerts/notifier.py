@@ -115,14 +115,14 @@ class Notifier:
     async def _send_due(self, endpoint: Endpoint, session: aiohttp.ClientSession) -> datetime | None:
         """Send what is due, per model in order; returns when the next one is, if any is left."""
         while True:
-            pending = await asyncio.to_thread(self._metadata.pending_deliveries, endpoint.name)
+            pending = await asyncio.to_thread(self._metadata.alerts.pending_deliveries, endpoint.name)
             due = [delivery for delivery in pending if delivery.due_at <= self._clock.now()]
             if not due:
                 return min((delivery.due_at for delivery in pending), default=None)
             for delivery in due:
                 answer = await self._post(endpoint, delivery, session)
                 after = after_answer(delivery, answer, self._clock.now(), self._config, self._draw)
-                await asyncio.to_thread(self._metadata.put_delivery, after)
+                await asyncio.to_thread(self._metadata.alerts.put_delivery, after)
                 if after.state == "given_up":
                     _log.error(
                         "alert %s is given up for webhook %s after %d requests: %s",

@@ -8,11 +8,11 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from raymlops.records.bundles import BundleManifest
+from raymlops.records.bundles import DeploymentStore
 from raymlops.records.features import ConsistencyReport
-from raymlops.records.models import ModelVersion
-from raymlops.records.plans import ServingPlan
-from raymlops.records.windows import WindowProfile, WindowRecord
+from raymlops.records.models import ModelRegistry
+from raymlops.records.plans import PlanStore
+from raymlops.records.windows import ProfileStore, WindowStore
 
 __all__ = ["EventTables", "FeatureAudit", "WindowMetadata"]
 
@@ -98,66 +98,10 @@ class FeatureAudit(Protocol):
 
 
 class WindowMetadata(Protocol):
-    """The part of the metadata store that the monitor uses."""
+    """The stores that the monitor uses."""
 
-    def get_version(self, name: str, version: int) -> ModelVersion:
-        """One version of a model; raises ``ModelVersionNotFound``."""
-        ...
-
-    def get_bundle(self, digest: str) -> BundleManifest:
-        """The bundle that trained a version; raises ``NotFoundError``."""
-        ...
-
-    def serving_at(self, name: str, when: datetime) -> int | None:
-        """The version that was champion at an instant."""
-        ...
-
-    def find_plan(self, model: str) -> ServingPlan | None:
-        """The latest serving plan of a model."""
-        ...
-
-    def put_window(self, record: WindowRecord, profile: bytes) -> None:
-        """Store a window; a later record of the same model and start replaces it."""
-        ...
-
-    def list_windows(
-        self, model: str, start: datetime | None = None, end: datetime | None = None
-    ) -> list[WindowRecord]:
-        """Windows that start at or after ``start`` and before ``end``, by start."""
-        ...
-
-    def get_profile(self, model: str, start: datetime) -> bytes:
-        """The profile of the window that starts at ``start``; raises ``NotFoundError``."""
-        ...
-
-    def put_profiles(self, model: str, start: datetime, profiles: Sequence[WindowProfile]) -> None:
-        """Store the profiles of one window by version, role and segment, in place of all that it had."""
-        ...
-
-    def list_profiles(
-        self, model: str, start: datetime | None = None, end: datetime | None = None, segment: str | None = None
-    ) -> list[WindowProfile]:
-        """Profiles of windows that start at or after ``start`` and before ``end``, of one segment or all."""
-        ...
-
-    def late_rows(self, model: str, start: datetime | None = None, end: datetime | None = None) -> dict[datetime, int]:
-        """Start of a window -> rows that came after it had closed; windows without any are left out."""
-        ...
-
-    def profile_marks(self, model: str) -> dict[str, int] | None:
-        """How far a model's events have been added to its closed windows; ``None`` where that was never said."""
-        ...
-
-    def add_late_profiles(
-        self,
-        model: str,
-        profiles: Sequence[WindowProfile],
-        marks: Mapping[str, int],
-        previous: Mapping[str, int] | None,
-    ) -> None:
-        """Put profiles of late rows and move the marks, both or neither; raises ``StaleWrite``."""
-        ...
-
-    def drop_profiles(self, model: str, before: datetime) -> int:
-        """Remove the profiles of windows that start before an instant; returns how many."""
-        ...
+    models: ModelRegistry
+    plans: PlanStore
+    windows: WindowStore
+    profiles: ProfileStore
+    deployments: DeploymentStore

@@ -35,13 +35,13 @@ class Retention:
             StorageError: A table cannot be read or written; what stands is whole.
         """
         keep = self._config.retention
-        plan = self._metadata.find_plan(model)
+        plan = self._metadata.plans.find_plan(model)
         held = open_from is None or (plan is not None and plan.trial is not None)
         needed = None if open_from is None or held else self._needed_from(now, open_from)
         for name, age in ((f"predictions/{model}", keep.events), (f"labels/{model}", keep.labels)):
             self._tables.maintain(name, None if needed is None else min(needed, now - age), age)
         if not held:
-            self._metadata.drop_profiles(model, now - keep.profiles)
+            self._metadata.profiles.drop_profiles(model, now - keep.profiles)
 
     def _needed_from(self, now: datetime, open_from: datetime) -> datetime:
         config = self._config

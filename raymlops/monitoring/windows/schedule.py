@@ -55,7 +55,7 @@ class WindowSchedule:
         known = self._next.get(model)
         if known is not None and known <= now:
             return known
-        past = [window for window in self._metadata.list_windows(model, None, now) if window.end <= now]
+        past = [window for window in self._metadata.windows.list_windows(model, None, now) if window.end <= now]
         if past:
             self._next[model] = grid(self._config, past[-1].end, up=True)
             return self._next[model]

@@ -43,7 +43,7 @@ class UnjudgedWindows:
         known, count = self._failed.get(model, (start, 0))
         count = count + 1 if known == start else 1
         self._failed[model] = (start, count)
-        plan = self._metadata.find_plan(model)
+        plan = self._metadata.plans.find_plan(model)
         if count < _TRIES or plan is None:
             raise error
         _log.error("the window of %s from %s is closed without being judged", model, start, exc_info=error)
@@ -57,5 +57,5 @@ class UnjudgedWindows:
             quality="block",
             quality_reasons=(f"the window could not be judged: {type(error).__name__}: {error}",),
         )
-        self._metadata.put_window(record, b"")
+        self._metadata.windows.put_window(record, b"")
         return record

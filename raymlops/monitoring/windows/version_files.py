@@ -73,7 +73,7 @@ class VersionFiles:
         if (known := self._references.known(model, version)) is not None:
             return known, ""
         try:
-            found, problem = self._references.of(self._metadata.get_version(model, version))
+            found, problem = self._references.of(self._metadata.models.get_version(model, version))
         except ModelVersionNotFound:
             return None, f"version {version} is not registered"
         return found, problem or ("" if found else f"version {version} has no {REFERENCE_FILE}")

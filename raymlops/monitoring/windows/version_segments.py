@@ -28,11 +28,11 @@ class VersionSegments:
 
     def _project(self, model: str, version: int) -> tuple[str, ...]:
         try:
-            bundle = self._metadata.get_version(model, version).bundle
+            bundle = self._metadata.models.get_version(model, version).bundle
             if bundle is None:
                 return ()
             if bundle not in self._projects:
-                self._projects[bundle] = self._metadata.get_bundle(bundle).project.segments
+                self._projects[bundle] = self._metadata.deployments.get_bundle(bundle).project.segments
             return self._projects[bundle]
         except NotFoundError:  # registered by hand, or elsewhere
             return ()

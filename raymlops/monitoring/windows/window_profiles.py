@@ -165,7 +165,7 @@ class WindowProfiles:
         Raises:
             StaleWrite: Another monitor does the same; nothing was added.
         """
-        marks, previous = self._tables.marks(table), self._metadata.profile_marks(model)
+        marks, previous = self._tables.marks(table), self._metadata.profiles.profile_marks(model)
         if marks == previous:
             return marks
         late: list[WindowProfile] = []
@@ -173,13 +173,13 @@ class WindowProfiles:
             events = self._tables.read(table, None, closed_until, "event_time", after=previous, until=marks)
             if events.num_rows:
                 late = self._late(model, events)
-        self._metadata.add_late_profiles(model, late, marks, previous)
+        self._metadata.profiles.add_late_profiles(model, late, marks, previous)
         return marks
 
     def store(self, window: WindowRecord, events: pa.Table, labels: Sequence[str | None]) -> None:
         """Profile a window's events and their labels; a repeat replaces what an earlier call stored."""
         profiles = self._profiles(window, events, labels)
-        self._metadata.put_profiles(window.model, window.start, profiles)
+        self._metadata.profiles.put_profiles(window.model, window.start, profiles)
 
     def relabel(self, window: WindowRecord, events: pa.Table, labels: Sequence[str | None]) -> None:
         """Count the labels that are known by now in place of those known before; all other counts stay.
@@ -192,31 +192,31 @@ class WindowProfiles:
         reference = self._reference_of(window.model, window.champion)
         if reference is None or LABEL_COLUMN not in reference.columns:
             return
-        if reference.digest != Profile.loads(self._metadata.get_profile(window.model, window.start)).reference:
+        if reference.digest != Profile.loads(self._metadata.windows.get_profile(window.model, window.start)).reference:
             return  # the version's reference is not the one that the window was counted on
         segments = frozen_segments(self._segments_of(window.model, window.champion), reference)
         counted = _label_parts(reference, events, segments, labels)
-        stored = self._metadata.list_profiles(window.model, window.start, from_us(to_us(window.start) + 1))
+        stored = self._metadata.profiles.list_profiles(window.model, window.start, from_us(to_us(window.start) + 1))
         relabelled = []
         for each in sorted(stored, key=lambda each: each.late):  # a part whose rows all came late has no other
             found = counted.pop(Part(each.version, each.role, each.segment), None)
             labelled = with_labels(Profile.loads(each.profile), found)
             relabelled.append(each.model_copy(update={"profile": labelled.dumps()}))
-        self._metadata.put_profiles(window.model, window.start, relabelled)
+        self._metadata.profiles.put_profiles(window.model, window.start, relabelled)
 
     def stored(self, model: str, start: datetime, end: datetime) -> Iterator[WindowProfile]:
         """The profiles of windows that start at or after ``start`` and before ``end``, a few windows at a time."""
-        starts = [window.start for window in self._metadata.list_windows(model, start, end)]
+        starts = [window.start for window in self._metadata.windows.list_windows(model, start, end)]
         for first in range(0, len(starts), _WINDOWS_AT_ONCE):
             last = starts[first : first + _WINDOWS_AT_ONCE][-1]
-            yield from self._metadata.list_profiles(model, starts[first], from_us(to_us(last) + 1))
+            yield from self._metadata.profiles.list_profiles(model, starts[first], from_us(to_us(last) + 1))
 
     def _late(self, model: str, events: pa.Table) -> list[WindowProfile]:
         events = inside(events, self._config)
         if not events.num_rows:
             return []
         first, last = pc.min(events["event_time"]).as_py(), pc.max(events["event_time"]).as_py()
-        windows = self._metadata.list_windows(model, first - self._config.window, from_us(to_us(last) + 1))
+        windows = self._metadata.windows.list_windows(model, first - self._config.window, from_us(to_us(last) + 1))
         found = []
         for window in windows:
             times = events["event_time"]
@@ -224,7 +224,7 @@ class WindowProfiles:
             rows = events.filter(within)
             if not rows.num_rows:
                 continue
-            stored = self._metadata.list_profiles(model, window.start, from_us(to_us(window.start) + 1))
+            stored = self._metadata.profiles.list_profiles(model, window.start, from_us(to_us(window.start) + 1))
             before = {Part(p.version, p.role, p.segment): p for p in stored if p.late}
             for profile in self._profiles(window, rows, late=True):
                 earlier = before.get(Part(profile.version, profile.role, profile.segment))

@@ -117,7 +117,7 @@ class Rescorer:
     def _load(self, model: str, version: int) -> Model:
         key = (model, version)
         if key not in self._models:
-            found = self._metadata.get_version(model, version)
+            found = self._metadata.models.get_version(model, version)
             if len(self._models) >= self._KEPT:
                 self._models.pop(next(iter(self._models)))
             self._models[key] = load_model(Path(found.path), found.manifest, found.digest)
@@ -128,8 +128,8 @@ def pipeline_finder(metadata: Metadata, environment: str) -> Callable[[str], str
     """Model -> name of the pipeline that trains it in an environment, by the newest deployment."""
 
     def find(model: str) -> str | None:
-        for deployment in metadata.list_deployments(environment):
-            project = metadata.get_bundle(deployment.bundle).project
+        for deployment in metadata.deployments.list_deployments(environment):
+            project = metadata.deployments.get_bundle(deployment.bundle).project
             if project.model == model:
                 return project.name
         return None

@@ -14,9 +14,9 @@ from raymlops.monitoring.service import MonitorService
 from raymlops.runtime.actors.actuator import ClusterObserver, RayActuator, Rescorer, pipeline_finder
 from raymlops.runtime.actors.control_metrics import control_families
 from raymlops.runtime.actors.monitor_actor import MonitorActor
-from raymlops.runtime.cluster.clients import ActorProxy, wake_projector
+from raymlops.runtime.cluster.clients import ActorProxy, metadata_stores, wake_projector
 from raymlops.runtime.cluster.clocks import ClockMoved, build_clock
-from raymlops.runtime.cluster.names import METADATA, MONITOR
+from raymlops.runtime.cluster.names import MONITOR
 from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.jobs.operators import RunOperator
 from raymlops.runtime.jobs.run_jobs import JobRunner
@@ -52,9 +52,9 @@ class ControllerService(Controller):
     """
 
     def __init__(self, config: PlatformConfig) -> None:
-        metadata = cast("Metadata", ActorProxy(METADATA, config.cluster.call_timeout.total_seconds()))
+        metadata = metadata_stores(config.cluster.call_timeout.total_seconds())
         clock = build_clock(config)
-        jobs = JobRunner(config.home, metadata, clock)
+        jobs = JobRunner(config.home, metadata.runs, clock)
         find_pipeline = pipeline_finder(metadata, config.environment)
         # reads the monitor's tables in this process: what a trial rests on is too large for a call to the actor
         events = MonitorService(DeltaEventTables(config.home / "monitor"), metadata, clock, config.monitoring)
@@ -74,7 +74,7 @@ class ControllerService(Controller):
         )
         super().__init__(
             clock=clock,
-            ledger=metadata,
+            ledger=metadata.ledger,
             observer=observer,
             actuator=actuator,
             config=config.control,

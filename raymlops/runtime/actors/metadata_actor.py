@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from raymlops.config.platform import PlatformConfig
-from raymlops.metadata.openlineage import Emitter, ObservedMetadataService, transports_of
+from raymlops.metadata import Metadata, MetadataService
+from raymlops.metadata.openlineage import Emitter, ObservedRuns, transports_of
+from raymlops.runtime.cluster.clients import Parts
 from raymlops.runtime.cluster.clocks import build_clock
 
 __all__ = ["MetadataActor"]
 
 
-class MetadataActor(ObservedMetadataService):
-    """The metadata service on the configured database, which tells of runs where that is configured."""
+class MetadataActor(Parts):
+    """The stores of the configured database, which tell of runs where that is configured."""
 
     def __init__(self, config: PlatformConfig) -> None:
         self._platform_home = str(config.home)
-        super().__init__(
+        clock = build_clock(config)
+        metadata = MetadataService(
             config.metadata_url,
-            Emitter(transports_of(config.metadata.openlineage)),
-            namespace=config.metadata.openlineage.namespace,
-            clock=build_clock(config),
+            clock=clock,
             lock_timeout_s=config.metadata.busy_timeout.total_seconds(),
             home=config.home,
         )
+        openlineage = config.metadata.openlineage
+        metadata.runs = ObservedRuns(metadata, Emitter(transports_of(openlineage)), clock, openlineage.namespace)
+        self.parts = {store.name: getattr(metadata, store.name) for store in fields(Metadata)}
 
     def home(self) -> str:
         """The home whose platform this is: a cluster holds one platform."""

@@ -13,9 +13,10 @@ from typing import Protocol
 from raymlops.clock import Clock
 from raymlops.config.monitoring import MonitoringConfig
 from raymlops.errors import ConfigError, RaymlopsError
-from raymlops.metadata.protocols import PlanStore, WindowStore
 from raymlops.monitoring.alerts.alarm import AlarmRule
 from raymlops.monitoring.report.exposition import CONTENT_TYPE, ModelHistory, exposition, family_lines
+from raymlops.records.plans import PlanStore
+from raymlops.records.windows import WindowStore
 from raymlops.serving.answering.metrics import Family
 
 __all__ = ["MetricsPage", "MetricsServer", "ReplicaFigures", "WindowSource"]
@@ -24,8 +25,11 @@ _log = logging.getLogger(__name__)
 _TIMEOUT_S = 10.0
 
 
-class WindowSource(PlanStore, WindowStore, Protocol):
-    """The part of the metadata store that metrics are made of."""
+class WindowSource(Protocol):
+    """The stores that metrics are made of."""
+
+    plans: PlanStore
+    windows: WindowStore
 
 
 class MetricsPage:
@@ -55,7 +59,7 @@ class MetricsPage:
             UnavailableError: Likewise.
         """
         with self._lock:
-            for model in self._metadata.plan_numbers():
+            for model in self._metadata.plans.plan_numbers():
                 try:
                     self._catch_up(model)
                 except RaymlopsError:
@@ -69,7 +73,7 @@ class MetricsPage:
         if history.newest is not None and history.newest.end > now:  # the clock was set back
             history = self._histories[model] = ModelHistory()
         start = None if history.newest is None else history.newest.start - self._lookback
-        for window in self._metadata.list_windows(model, start):
+        for window in self._metadata.windows.list_windows(model, start):
             if window.end <= now:
                 history.add(window, self._rule)
 

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import cast
 
 import pyarrow as pa
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConflictError, DataError, UnavailableError
-from raymlops.metadata import Metadata
 from raymlops.monitoring.alerts.incidents import Episode, Incidents, Losses
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.monitoring.report.monitor_report import MonitorReport
@@ -21,9 +19,9 @@ from raymlops.monitoring.service import MonitorService
 from raymlops.runtime.actors.metrics_server import MetricsPage, MetricsServer, ReplicaFigures
 from raymlops.runtime.actors.notifier_actor import drift_alarm_rule
 from raymlops.runtime.actors.upkeep import Upkeep
-from raymlops.runtime.cluster.clients import ActorProxy
+from raymlops.runtime.cluster.clients import ActorProxy, metadata_stores
 from raymlops.runtime.cluster.clocks import ClockWatch, build_clock
-from raymlops.runtime.cluster.names import CONTROLLER, METADATA
+from raymlops.runtime.cluster.names import CONTROLLER
 from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.explain.served_features import ServedFeatureAudit
 from raymlops.runtime.nodes.feature_readers import open_reader
@@ -41,14 +39,14 @@ class MonitorActor(MonitorService):
     """The monitor over the home's event tables, with its upkeep and its metrics."""
 
     def __init__(self, config: PlatformConfig) -> None:
-        metadata, clock = cast("Metadata", ActorProxy(METADATA)), build_clock(config)
+        metadata, clock = metadata_stores(), build_clock(config)
         audit = ServedFeatureAudit(metadata, partial(open_reader, config, clock=clock))
         rule, tables = drift_alarm_rule(config), DeltaEventTables(config.home / "monitor")
         super().__init__(tables, metadata, clock, config.monitoring, audit, rule)
-        self._ledger = metadata
+        self._ledger = metadata.ledger
         self._losses = Losses(self._tell)
         watch = ClockWatch(clock) if config.clock.kind == "system" else None
-        self._upkeep = Upkeep(self, metadata, clock, watch)
+        self._upkeep = Upkeep(self, metadata.plans, clock, watch)
         every_s = config.monitoring.retention.every.total_seconds()
         self._upkeeping = Repeating("upkeep", self._upkeep.turn, every_s)
         metrics = config.monitoring.metrics

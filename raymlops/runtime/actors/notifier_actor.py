@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import cast
 
 from raymlops.clock import SystemClock
 from raymlops.config.platform import PlatformConfig
@@ -17,9 +16,8 @@ from raymlops.monitoring.alerts.alert_follower import AlertFollower
 from raymlops.monitoring.alerts.alert_rules import AlertRule
 from raymlops.monitoring.alerts.notifier import Notifier
 from raymlops.monitoring.alerts.webhooks import open_endpoint
-from raymlops.runtime.cluster.clients import ActorProxy
+from raymlops.runtime.cluster.clients import metadata_stores
 from raymlops.runtime.cluster.clocks import build_clock
-from raymlops.runtime.cluster.names import METADATA
 from raymlops.runtime.cluster.threads import Repeating
 
 __all__ = ["NotifierActor", "build_notifier", "drift_alarm_rule"]
@@ -33,7 +31,7 @@ class NotifierActor:
     """
 
     def __init__(self, config: PlatformConfig) -> None:
-        notifier = build_notifier(config, cast("Metadata", ActorProxy(METADATA)), os.environ)
+        notifier = build_notifier(config, metadata_stores(), os.environ)
         pause_s = config.monitoring.alerts.every.total_seconds()
         self._thread = Repeating("notifier", lambda: asyncio.run(notifier.run()), pause_s)
 

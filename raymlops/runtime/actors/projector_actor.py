@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import cast
 
 from raymlops.config.platform import PlatformConfig
-from raymlops.metadata import Metadata
 from raymlops.metadata.mlflow import MlflowProjection
 from raymlops.metadata.projector import Projector
-from raymlops.runtime.cluster.clients import ActorProxy
-from raymlops.runtime.cluster.names import METADATA
+from raymlops.runtime.cluster.clients import metadata_stores
 from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.jobs.trial_log import read_trials
 
@@ -26,7 +23,7 @@ class ProjectorService(Projector):
     def __init__(self, config: PlatformConfig) -> None:
         uri = config.metadata.mlflow_uri or f"sqlite:///{config.home / 'mlflow.db'}"
         projection = MlflowProjection(uri, config.home / "mlflow-artifacts")
-        super().__init__(cast("Metadata", ActorProxy(METADATA)), projection, partial(read_trials, config.home))
+        super().__init__(metadata_stores(), projection, partial(read_trials, config.home))
 
 
 class ProjectorActor(ProjectorService):

@@ -8,19 +8,18 @@ from __future__ import annotations
 import logging
 import threading
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.control.endpoints.operator import EndpointOperator
 from raymlops.control.reconciling.reconciler import Reconciler
 from raymlops.control.reconciling.run_reconcile import RunReconciler
-from raymlops.metadata import Metadata
 from raymlops.records.endpoints import EndpointStatus
 from raymlops.records.orders import Order
 from raymlops.records.plans import Baseline, ServingPlan, Trial
-from raymlops.runtime.cluster.clients import ActorProxy, wake_projector
+from raymlops.runtime.cluster.clients import ActorProxy, metadata_stores, wake_projector
 from raymlops.runtime.cluster.clocks import build_clock
-from raymlops.runtime.cluster.names import FEATURES, METADATA, MONITOR
+from raymlops.runtime.cluster.names import FEATURES, MONITOR
 from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.jobs.run_jobs import JobRunner
 from raymlops.runtime.nodes.online_views import materialise_lost
@@ -50,15 +49,15 @@ class ReconcilerActor:
 
     def __init__(self, config: PlatformConfig) -> None:
         timeout_s = config.cluster.call_timeout.total_seconds()
-        metadata = cast("Metadata", ActorProxy(METADATA, timeout_s))
+        metadata = metadata_stores(timeout_s)
         clock = build_clock(config)
         self._config = config
         self._metadata = metadata
-        self._reconciler = Reconciler(metadata, Applications(config), config.serving)
+        self._reconciler = Reconciler(metadata.plans, Applications(config), config.serving)
         self._replicas = EndpointReplicas(config)
         self._operator = EndpointOperator(config.serving, metadata, clock, self._reconciler, self._replicas)
         deadline_s = config.cluster.run_deadline.total_seconds()
-        self._runs = RunReconciler(metadata, JobRunner(config.home, metadata, clock), deadline_s)
+        self._runs = RunReconciler(metadata.runs, JobRunner(config.home, metadata.runs, clock), deadline_s)
         threading.Thread(target=self._reconciler.run, name="reconcile", daemon=True).start()
         self._upkeep = [
             Repeating("records", self._keep_records, _RECORDS_EVERY_S),
@@ -140,7 +139,7 @@ class ReconcilerActor:
                 monitor.record_figures(status.model, _REPLICA, _families(status))
 
     def _keep_features(self) -> None:
-        plans = self._metadata.served_plans().values()
+        plans = self._metadata.plans.served_plans().values()
         if back := materialise_lost(plans, ActorProxy(FEATURES, _MATERIALISE_S)):
             _log.warning("online features were lost and are back: %s", ", ".join(back))
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol
 
 from raymlops.clock import Clock
+from raymlops.records.plans import PlanStore
 from raymlops.runtime.cluster.clocks import ClockWatch
 
-__all__ = ["Maintained", "Models", "Upkeep"]
+__all__ = ["Maintained", "Upkeep"]
 
 _log = logging.getLogger(__name__)
 
@@ -23,27 +23,19 @@ class Maintained(Protocol):
         ...
 
 
-class Models(Protocol):
-    """The part of the metadata store that tells the models."""
-
-    def plan_numbers(self) -> Mapping[str, int]:
-        """Model -> number of its newest plan."""
-        ...
-
-
 class Upkeep:
     """Packs and removes beside what is recorded and asked, model by model: trouble with one holds up no other.
 
     Args:
         monitor: Looks after one model's tables.
-        metadata: Tells the models.
+        plans: Tell the models.
         clock: By which age is measured.
         watch: Tells whether the clock can be believed; ``None``: it always can.
     """
 
-    def __init__(self, monitor: Maintained, metadata: Models, clock: Clock, watch: ClockWatch | None = None) -> None:
+    def __init__(self, monitor: Maintained, plans: PlanStore, clock: Clock, watch: ClockWatch | None = None) -> None:
         self._monitor = monitor
-        self._metadata = metadata
+        self._plans = plans
         self._clock = clock
         self._watch = watch
         self.problems: dict[str, str] = {}
@@ -58,7 +50,7 @@ class Upkeep:
         """
         if self._watch is not None and not self._watch.believed():
             return
-        for model in self._metadata.plan_numbers():
+        for model in self._plans.plan_numbers():
             try:
                 self._monitor.maintain(model, self._clock.now())
             except Exception as error:  # whatever it is: the other models' tables need looking after, too

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import fields
+from functools import partial
+from typing import Any, cast
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import ActorUnschedulableError, GetTimeoutError, RayActorError, RayTaskError
 
 from raymlops.errors import RaymlopsError, UnavailableError
-from raymlops.runtime.cluster.names import PROJECTOR
+from raymlops.metadata.stores import Metadata
+from raymlops.runtime.cluster.names import METADATA, PROJECTOR
 
-__all__ = ["NAMESPACE", "ActorProxy", "AsyncActorProxy", "wake_projector"]
+__all__ = ["NAMESPACE", "ActorProxy", "AsyncActorProxy", "Parts", "metadata_stores", "wake_projector"]
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +32,13 @@ def _handle_of(name: str) -> ActorHandle:
         raise UnavailableError(f"the {name} actor is not running: start the platform with `raymlops up`") from error
 
 
+def _remote(handle: ActorHandle, part: str | None, method: str) -> Callable[..., Any]:
+    """What begins a call of an actor's method, or of a method of one of its parts."""
+    if part is None:
+        return cast("Callable[..., Any]", getattr(handle, method).remote)
+    return partial(handle.call_part.remote, part, method)
+
+
 def _domain_error(error: RayTaskError) -> BaseException:
     """The error as the actor raised it; Ray's own wrapper, with the actor's traceback, where it is not one of ours.
 
@@ -40,8 +50,22 @@ def _domain_error(error: RayTaskError) -> BaseException:
     return raised
 
 
+class Parts:
+    """An actor that is called by its parts: each is an object with methods of its own, which proxies reach.
+
+    Attributes:
+        parts: Name -> the object.
+    """
+
+    parts: Mapping[str, object]
+
+    def call_part(self, part: str, method: str, *args: object, **kwargs: object) -> Any:
+        """Call a method of a part."""
+        return getattr(self.parts[part], method)(*args, **kwargs)
+
+
 class ActorProxy:
-    """Forwards method calls to a named actor and waits for the answers.
+    """Forwards method calls to a named actor, or to a part of it, and waits for the answers.
 
     An actor that died is restarted by Ray, which sends the calls in flight again: every method of a control actor is
     idempotent. Cast it to the Protocol it stands for. Thread-safe; pickles by the actor's name.
@@ -49,27 +73,29 @@ class ActorProxy:
     Args:
         name: The actor's name in ``NAMESPACE``.
         timeout_s: Deadline of one call, restarts included.
+        part: The part of an actor of ``Parts`` that is called; left out, the actor itself.
 
     Raises:
         UnavailableError: There is no such actor, or it did not answer before the deadline.
     """
 
-    def __init__(self, name: str, timeout_s: float = 60.0) -> None:
+    def __init__(self, name: str, timeout_s: float = 60.0, part: str | None = None) -> None:
         self._name = name
         self._timeout_s = timeout_s
+        self._part = part
         self._handle = _handle_of(name)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (ActorProxy, (self._name, self._timeout_s))
+        return (ActorProxy, (self._name, self._timeout_s, self._part))
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         if method.startswith("_"):
             raise AttributeError(method)
-        remote = getattr(self._handle, method)
+        remote = _remote(self._handle, self._part, method)
 
         def call(*args: object, **kwargs: object) -> Any:
             try:
-                return ray.get(remote.remote(*args, **kwargs), timeout=self._timeout_s)
+                return ray.get(remote(*args, **kwargs), timeout=self._timeout_s)
             except GetTimeoutError as error:
                 message = f"the {self._name} actor did not answer {method} within {self._timeout_s:g} s"
                 raise UnavailableError(message) from error
@@ -88,14 +114,15 @@ class AsyncActorProxy:
     The handle is looked up at each use where the last call failed, so that a proxy outlives its actor.
     """
 
-    def __init__(self, name: str, timeout_s: float = 60.0) -> None:
+    def __init__(self, name: str, timeout_s: float = 60.0, part: str | None = None) -> None:
         self._name = name
         self._timeout_s = timeout_s
+        self._part = part
         self._handle: ActorHandle | None = None
         self._finding: asyncio.Task[ActorHandle] | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (AsyncActorProxy, (self._name, self._timeout_s))
+        return (AsyncActorProxy, (self._name, self._timeout_s, self._part))
 
     def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
         if method.startswith("_"):
@@ -105,7 +132,7 @@ class AsyncActorProxy:
             try:
                 async with asyncio.timeout(self._timeout_s) as limit:
                     handle = self._handle or await self._find()
-                    return await getattr(handle, method).remote(*args, **kwargs)
+                    return await _remote(handle, self._part, method)(*args, **kwargs)
             except TimeoutError as error:
                 if not limit.expired():
                     raise
@@ -126,6 +153,15 @@ class AsyncActorProxy:
             self._finding = asyncio.create_task(asyncio.to_thread(_handle_of, self._name))
         self._handle = await asyncio.shield(self._finding)
         return self._handle
+
+
+def metadata_stores(timeout_s: float = 60.0, kind: Callable[..., Any] = ActorProxy) -> Metadata:
+    """The stores of the metadata actor; those of ``AsyncActorProxy`` are awaited.
+
+    Raises:
+        UnavailableError: There is no such actor.
+    """
+    return Metadata(**{store.name: kind(METADATA, timeout_s, store.name) for store in fields(Metadata)})
 
 
 def wake_projector() -> None:

@@ -6,8 +6,7 @@ import getpass
 import os
 from collections.abc import Mapping
 
-from raymlops.metadata.protocols import Ledger
-from raymlops.records.ledger import LedgerEntry
+from raymlops.records.ledger import Ledger, LedgerEntry
 from raymlops.records.record import sha256_of
 
 __all__ = ["acting_user", "record_once"]

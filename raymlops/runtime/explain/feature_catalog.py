@@ -79,8 +79,8 @@ class FeatureCatalog:
     def _served(
         self, ref: str, since: datetime | None, until: datetime | None, sample: int | None
     ) -> Iterator[pa.Table]:
-        for model in self._metadata.plan_numbers():
-            plans = self._metadata.list_plans(model)
+        for model in self._metadata.plans.plan_numbers():
+            plans = self._metadata.plans.list_plans(model)
             if not any(self._serves(plan, ref) for plan in plans):
                 continue
             batches = map(served_rows, self._events.batches(f"predictions/{model}", since, until, "served_at"))
@@ -95,12 +95,12 @@ class FeatureCatalog:
     def _consumers(self) -> list[LineageEdge]:
         """Training set -> model version -> endpoint, and service -> endpoint."""
         edges = []
-        for name in self._metadata.list_models():
-            for version in self._metadata.list_versions(name):
+        for name in self._metadata.models.list_models():
+            for version in self._metadata.models.list_versions(name):
                 if version.training_set is not None:
                     edges.append(_edge("training set", version.training_set, "model", f"{name}@{version.version}"))
-        for name in self._metadata.plan_numbers():
-            plan = self._metadata.get_plan(name)
+        for name in self._metadata.plans.plan_numbers():
+            plan = self._metadata.plans.get_plan(name)
             tried = [] if plan.trial is None else [plan.trial.version]
             for number in dict.fromkeys([plan.champion, *([plan.backup] if plan.backup else []), *tried]):
                 edges.append(_edge("model", f"{name}@{number}", "endpoint", name))

@@ -50,11 +50,13 @@ class Lineages:
         Raises:
             ModelVersionNotFound: There is no such version.
         """
-        found = self._metadata.get_version(name, version)
-        run = None if found.run_id is None else self._metadata.get_run(found.run_id)
-        states = self._metadata.state_history(name, version)
+        found = self._metadata.models.get_version(name, version)
+        run = None if found.run_id is None else self._metadata.runs.get_run(found.run_id)
+        states = self._metadata.models.state_history(name, version)
         aliases = [
-            change for change in self._metadata.alias_history(name) if version in (change.version, change.previous)
+            change
+            for change in self._metadata.models.alias_history(name)
+            if version in (change.version, change.previous)
         ]
         return {
             "model": name,
@@ -101,24 +103,24 @@ class Lineages:
 
     def trained_on(self, table: str, version: int | None = None) -> list[ModelVersion]:
         """Versions of any model that were trained on a table, at one version of it or at any."""
-        return self._metadata.trained_on(table, version)
+        return self._metadata.models.trained_on(table, version)
 
     def _contexts(self, run_id: str) -> list[dict[str, str]]:
-        found = self._metadata.list_contexts(run_id=run_id)
+        found = self._metadata.contexts.list_contexts(run_id=run_id)
         return [{"kind": context.kind, "name": context.name} for context in found]
 
     def _code(self, version: ModelVersion) -> dict[str, Any] | None:
         if version.bundle is None:
             return None
         try:
-            bundle = self._metadata.get_bundle(version.bundle)
+            bundle = self._metadata.deployments.get_bundle(version.bundle)
         except NotFoundError:
             return None
         known = bundle.model_dump(mode="json", include={"digest", "archive_sha256", "lock_sha256", "tests", "built_at"})
         return {**known, "project": bundle.project.name}
 
     def _find(self, request_id: str, model: str | None) -> tuple[str, list[dict[str, Any]]]:
-        for name in [model] if model is not None else list(self._metadata.plan_numbers()):
+        for name in [model] if model is not None else list(self._metadata.plans.plan_numbers()):
             found: list[dict[str, Any]] = []
             for batch in self._log.batches(f"predictions/{name}", None, None, "served_at"):
                 found += batch.filter(pc.equal(batch["request_id"], request_id)).to_pylist()
@@ -132,12 +134,12 @@ class Lineages:
         )
 
     def _promotion(self, name: str, version: int, role: str, served_at: datetime) -> dict[str, Any]:
-        plan = _plan_at(self._metadata.list_plans(name), version, served_at)
-        changes = self._metadata.alias_history(name)
+        plan = _plan_at(self._metadata.plans.list_plans(name), version, served_at)
+        changes = self._metadata.models.alias_history(name)
         change = _last_change(changes, _ALIASES.get(role), version, served_at)
         number = change.evidence.get("plan") if change is not None else None
         wanted = number if isinstance(number, int) else None if plan is None else plan.number
-        entry = None if wanted is None else _decision(self._metadata.entries(name), wanted)
+        entry = None if wanted is None else _decision(self._metadata.ledger.entries(name), wanted)
         return {
             "role": role,
             "plan": None if plan is None else plan.model_dump(mode="json"),

@@ -45,7 +45,7 @@ class ServedFeatureAudit:
             return []
         if self._reader is None:
             self._reader = self._open_reader()
-        plans = self._metadata.list_plans(model)
+        plans = self._metadata.plans.list_plans(model)
         by_service = rows_by_service(plans, sampled([rows], max_rows))
         return [audit(service, some, self._reader) for service, some in by_service]
 

@@ -115,12 +115,12 @@ class BatchOperator:
         """What was scored, newest first; by one model or version, or by any."""
         return [
             run
-            for run in self._metadata.list_runs(PIPELINE)
+            for run in self._metadata.runs.list_runs(PIPELINE)
             if model in (None, run.parameters["model"]) and version in (None, run.parameters["version"])
         ]
 
     def _job(self, request: ScoringRequest) -> tuple[ScoringJob, ScorerSetting, bool]:
-        model = self._metadata.get_version(request.model, self._version(request))
+        model = self._metadata.models.get_version(request.model, self._version(request))
         state = Catalog(catalog_path(self._root), self._options).state()
         service = self._service(request, model, state)
         plan = self._plan(request, model, service, state)
@@ -148,7 +148,7 @@ class BatchOperator:
     def _version(self, request: ScoringRequest) -> int:
         if request.version is not None:
             return request.version
-        plan = self._metadata.find_plan(request.model)
+        plan = self._metadata.plans.find_plan(request.model)
         if plan is None or not plan.served:
             raise NotFoundError(f"model {request.model!r} has no champion: name the version", model=request.model)
         return plan.champion
@@ -202,7 +202,7 @@ class BatchOperator:
         if name is None and model.training_set is not None:
             name = TrainingSets(self._root, self._options).manifest(model.training_set).service
         if name is None:
-            plan = self._metadata.find_plan(model.name)
+            plan = self._metadata.plans.find_plan(model.name)
             name = None if plan is None else plan.service
         return None if name is None else state.resolve(name)
 

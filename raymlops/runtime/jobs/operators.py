@@ -68,7 +68,7 @@ class ModelOperator:
             AlreadyRegistered: The name differs from that of another model by case alone.
         """
         check_name("model", name)
-        check_case("model", name, self._metadata.list_models())
+        check_case("model", name, self._metadata.models.list_models())
         directory = self._home / "models" / name / f".draft-{uuid.uuid4().hex}"
         directory.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -103,8 +103,8 @@ class ModelOperator:
         )
         # Who registers a model again that is there changes nothing, and is answered with what the first one did.
         facts = {"digest": digest, "key": key, "training_set": trained_on, "metrics": metrics, "by": acting_user()}
-        self._metadata.append_entry(name, "register", "registered by hand", facts, key=f"register/{name}/{key}")
-        return self._metadata.register_version(draft, key=key)
+        self._metadata.ledger.append_entry(name, "register", "registered by hand", facts, key=f"register/{name}/{key}")
+        return self._metadata.models.register_version(draft, key=key)
 
     def card(self, name: str, version: int) -> tuple[dict[str, Any], str]:
         """The card of a version that came out of a run, as JSON values and as a page.
@@ -112,10 +112,12 @@ class ModelOperator:
         Raises:
             NotFoundError: The version was registered by hand, or its run made no card, or the card is gone.
         """
-        run_id = self._metadata.get_version(name, version).run_id
+        run_id = self._metadata.models.get_version(name, version).run_id
         if run_id is None:
             raise NotFoundError(f"version {version} of {name!r} was registered by hand and has no card")
-        made = [step.outputs for step in self._metadata.get_run(run_id).steps if step.step == "card" and step.outputs]
+        made = [
+            step.outputs for step in self._metadata.runs.get_run(run_id).steps if step.step == "card" and step.outputs
+        ]
         if not made:
             raise NotFoundError(f"run {run_id} of version {version} of {name!r} made no card", run_id=run_id)
         artifacts = ArtifactStore(self._home / "artifacts")
@@ -129,7 +131,7 @@ class ModelOperator:
             ModelVersionNotFound: There is no such version.
             ModelLoadFailed: A file is missing or altered, or the model no longer answers as it did.
         """
-        found = self._metadata.get_version(name, version)
+        found = self._metadata.models.get_version(name, version)
         load_model(Path(found.path), found.manifest, found.digest)
         return found
 
@@ -157,7 +159,7 @@ class RunOperator:
         Raises:
             NotFoundError: No bundle of the pipeline is deployed.
         """
-        deployment = self._metadata.find_deployment(self._config.environment, pipeline)
+        deployment = self._metadata.deployments.find_deployment(self._config.environment, pipeline)
         if deployment is None:
             where = f"environment {self._config.environment!r}"
             raise NotFoundError(f"no bundle of pipeline {pipeline!r} is deployed in {where}: build and deploy one")
@@ -172,7 +174,7 @@ class RunOperator:
         if run_id is None:  # the controller has recorded its own decision
             self._record("start_run", run, reason)
         self._jobs.announce(run.id)
-        run = self._metadata.create_run(run)
+        run = self._metadata.runs.create_run(run)
         self._associate(run)
         if not run.status.final:
             self._jobs.submit(run)
@@ -180,7 +182,7 @@ class RunOperator:
 
     def resume(self, run_id: str, timeout_s: float | None) -> Run:
         """Start a new run of the same bundle and parameters that takes over the finished steps of ``run_id``."""
-        failed = self._metadata.get_run(run_id)
+        failed = self._metadata.runs.get_run(run_id)
         if not failed.status.final:
             raise ConfigError(f"run {run_id} is {failed.status}: only a run that ended can be resumed")
         if failed.bundle is None:
@@ -198,7 +200,7 @@ class RunOperator:
         )
         self._record("resume_run", fresh, f"resumes {run_id}")
         self._jobs.announce(fresh.id)
-        fresh = self._metadata.create_run(fresh)
+        fresh = self._metadata.runs.create_run(fresh)
         self._associate(fresh)
         self._jobs.submit(fresh)
         return fresh if timeout_s is None else self._jobs.wait(fresh.id, timeout_s)
@@ -206,19 +208,19 @@ class RunOperator:
     def _record(self, action: str, run: Run, reason: str) -> None:
         """Put the word of a person into the ledger before anything comes of it."""
         facts = {"run": run.id, "pipeline": run.pipeline, "bundle": run.bundle, "parameters": run.parameters}
-        model = self._metadata.get_bundle(run.bundle or "").project.model
+        model = self._metadata.deployments.get_bundle(run.bundle or "").project.model
         key = f"user/{model}/{action}/{run.id}"
-        self._metadata.append_entry(model, action, reason, {**facts, "by": acting_user()}, key=key)
+        self._metadata.ledger.append_entry(model, action, reason, {**facts, "by": acting_user()}, key=key)
 
     def _associate(self, run: Run) -> None:
         """Put a run into the context of its environment."""
-        self._metadata.put_context("environment", self._config.environment)
-        self._metadata.add_to_context("environment", self._config.environment, run_ids=[run.id])
+        self._metadata.contexts.put_context("environment", self._config.environment)
+        self._metadata.contexts.add_to_context("environment", self._config.environment, run_ids=[run.id])
 
     def compare(self, run_ids: Sequence[str]) -> pa.Table:
         """One row per run: status, reason, outcome, metrics."""
         rows = []
-        for run in map(self._metadata.get_run, run_ids):
+        for run in map(self._metadata.runs.get_run, run_ids):
             metrics = {f"metrics.{name}": value for name, value in run.result.get("metrics", {}).items()}
             known = {name: run.result.get(name) for name in ("outcome", "version", "family")}
             rows.append({"id": run.id, "status": str(run.status), "reason": run.reason, **known, **metrics})
@@ -227,13 +229,13 @@ class RunOperator:
     def list_runs(self, pipeline: str | None, status: RunStatus | str | None, limit: int | None = None) -> list[Run]:
         """Runs, newest first; of those that look alive, the ones whose jobs ended are brought to their end first."""
         for alive in (RunStatus.PENDING, RunStatus.RUNNING):
-            for run in self._metadata.list_runs(pipeline, alive):
+            for run in self._metadata.runs.list_runs(pipeline, alive):
                 self._jobs.reconcile(run)
-        return self._metadata.list_runs(pipeline, status, limit)
+        return self._metadata.runs.list_runs(pipeline, status, limit)
 
     def get_run(self, run_id: str) -> Run:
         """One run; one whose job ended without a word is brought to its end first."""
-        return self._jobs.reconcile(self._metadata.get_run(run_id))
+        return self._jobs.reconcile(self._metadata.runs.get_run(run_id))
 
     def logs(self, run_id: str, step: str | None = None) -> str:
         """What one step printed and logged; or what the run's job did, and every step of it.
@@ -242,7 +244,7 @@ class RunOperator:
             RunNotFound: No run has this id.
             NotFoundError: There is no log of the step.
         """
-        self._metadata.get_run(run_id)
+        self._metadata.runs.get_run(run_id)
         kept = StepLogs(self._config.home / "runs" / run_id / "logs")
         if step is not None:
             return kept.read(step)
@@ -253,8 +255,8 @@ class RunOperator:
         """What resuming a run would do with each step, by its records; the job tells it again by its own cache."""
         from raymlops.steps import training_pipeline  # with every step, and what it imports
 
-        run = self._metadata.get_run(run_id)
-        project = None if run.bundle is None else self._metadata.get_bundle(run.bundle).project
+        run = self._metadata.runs.get_run(run_id)
+        project = None if run.bundle is None else self._metadata.deployments.get_bundle(run.bundle).project
         names = [] if project is None else [step.name for step in training_pipeline(project).order]
         return resume_outlook(run, names)
 
@@ -275,7 +277,7 @@ class DeliveryOperator:
         root = parse_root(self._config.features.root_in(self._config.home))
         applied = Catalog(catalog_path(root), self._config.features.storage_options).state()
         check = partial(check_project, applied=applied)
-        return self._metadata.put_bundle(build_bundle(project, self._root, self._clock, check=check))
+        return self._metadata.deployments.put_bundle(build_bundle(project, self._root, self._clock, check=check))
 
     def verify(self, digest: str) -> BundleManifest:
         """Check the hashes of a bundle."""
@@ -290,11 +292,11 @@ class DeliveryOperator:
 
     def approve(self, digest: str, environment: str | None, by: str) -> LedgerEntry:
         """Record an approval."""
-        return approve_bundle(self.verify(digest), environment or self._config.environment, by, self._metadata)
+        return approve_bundle(self.verify(digest), environment or self._config.environment, by, self._metadata.ledger)
 
     def environments(self) -> list[Deployment]:
         """The newest deployment of every pipeline in every environment that has one."""
-        pipelines = sorted({bundle.project.name for bundle in self._metadata.list_bundles()})
+        pipelines = sorted({bundle.project.name for bundle in self._metadata.deployments.list_bundles()})
         names = sorted({self._config.environment, "dev", "staging", "prod"})
-        found = (self._metadata.find_deployment(name, pipeline) for name in names for pipeline in pipelines)
+        found = (self._metadata.deployments.find_deployment(name, pipeline) for name in names for pipeline in pipelines)
         return [deployment for deployment in found if deployment is not None]

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import ray
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
@@ -17,12 +16,12 @@ from raymlops.clock import Clock
 from raymlops.delivery import verify_bundle
 from raymlops.errors import DeploymentError, InvalidTransition, NotFoundError, UnavailableError
 from raymlops.records.names import check_name
-from raymlops.records.runs import Run, RunStatus
+from raymlops.records.runs import Run, RunStatus, RunStore
 from raymlops.runtime.cluster.deadlines import within
 from raymlops.runtime.cluster.niceness import TRAINING_NICENESS
 from raymlops.scoring.left_jobs import end_if_left
 
-__all__ = ["JobRunner", "RunRecords"]
+__all__ = ["JobRunner"]
 
 _POLL_S = 0.25
 _NO_AGENT = "No available agent"
@@ -38,18 +37,6 @@ _STOP_S = 30.0
 _FINAL = {JobStatus.STOPPED, JobStatus.SUCCEEDED, JobStatus.FAILED}
 
 
-class RunRecords(Protocol):
-    """What the runner needs of the metadata store."""
-
-    def get_run(self, run_id: str) -> Run:
-        """The run."""
-        ...
-
-    def update_run(self, run_id: str, **changes: object) -> Run:
-        """Change fields of a run."""
-        ...
-
-
 logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.WARNING)
 """It tells every upload of a bundle."""
 
@@ -63,7 +50,7 @@ class JobRunner:
         clock: Stamps the end of runs that died without a word.
     """
 
-    def __init__(self, home: Path, runs: RunRecords, clock: Clock) -> None:
+    def __init__(self, home: Path, runs: RunStore, clock: Clock) -> None:
         self._home = home
         self._runs = runs
         self._clock = clock

@@ -9,7 +9,7 @@ import threading
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.delivery import verify_bundle, verify_unpacked
@@ -17,10 +17,9 @@ from raymlops.errors import ConfigError, DeadlineExceeded, RaymlopsError, Unavai
 from raymlops.metadata import Metadata
 from raymlops.records.runs import Run, RunStatus
 from raymlops.runtime.cluster import local_cluster as cluster
-from raymlops.runtime.cluster.clients import ActorProxy, wake_projector
+from raymlops.runtime.cluster.clients import metadata_stores, wake_projector
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.free_cpus import await_free_cpus
-from raymlops.runtime.cluster.names import METADATA
 from raymlops.runtime.jobs.join_tasks import join_tasks
 from raymlops.runtime.jobs.trial_log import write_trials
 from raymlops.runtime.jobs.tuning import RayTuner
@@ -50,8 +49,8 @@ def execute_run(run_id: str) -> int:
     if note is None:
         raise UnavailableError(f"no cluster is noted in {home}")
     cluster.attach(note, home)
-    metadata = cast("Metadata", ActorProxy(METADATA, config.cluster.call_timeout.total_seconds()))
-    run = metadata.get_run(run_id)
+    metadata = metadata_stores(config.cluster.call_timeout.total_seconds())
+    run = metadata.runs.get_run(run_id)
     deadline_s = config.cluster.run_deadline.total_seconds()
     watchdog = threading.Timer(deadline_s + _GRACE_S, partial(_end, config, metadata, run_id, deadline_s))
     watchdog.daemon = True
@@ -120,7 +119,7 @@ def _train(config: PlatformConfig, metadata: Metadata, run: Run, bundle: str, de
             metadata=metadata,
             tuner=RayTuner(work / "tune", free_cpus_timeout_s=timeout_s, cpus_per_trial=config.cluster.trial_cpus),
             clock=clock,
-            project=metadata.get_bundle(bundle).project,
+            project=metadata.deployments.get_bundle(bundle).project,
             run_id=run.id,
             work=work,
             bundle=bundle,
@@ -134,7 +133,7 @@ def _train(config: PlatformConfig, metadata: Metadata, run: Run, bundle: str, de
 
 def _fail(config: PlatformConfig, metadata: Metadata, run_id: str, error: RaymlopsError) -> None:
     """Record a failure that came before the pipeline could record it."""
-    if not metadata.get_run(run_id).status.final:
+    if not metadata.runs.get_run(run_id).status.final:
         now = build_clock(config).now()
         message = f"{type(error).__name__}: {error}"
-        metadata.update_run(run_id, status=RunStatus.FAILED, error=message, ended_at=now)
+        metadata.runs.update_run(run_id, status=RunStatus.FAILED, error=message, ended_at=now)

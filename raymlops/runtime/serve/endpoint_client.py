@@ -57,15 +57,15 @@ class EndpointClient:
         """As ``EndpointOperator.deploy``; what does not load is found out before anything is asked for."""
         from raymlops.serving.plans.baseline import declare_baseline
 
-        found = self._metadata.get_version(name, version)
+        found = self._metadata.models.get_version(name, version)
         found.require_blessed()
         declared = None if baseline is None else declare_baseline(found.manifest.signature, baseline)
-        plan = self._metadata.find_plan(name)
+        plan = self._metadata.plans.find_plan(name)
         if plan is None or not plan.served:  # where replicas run, it is they who try it
             from raymlops.runtime.serve.model_fetching import model_files
             from raymlops.serving.plans.loader import load_version
 
-            load_version(self._metadata, name, version, model_files(self._config))
+            load_version(self._metadata.models, name, version, model_files(self._config))
         return self._reconciler.deploy(_order(reason), name, version, service, replicas, declared)
 
     def start_trial(self, name: str, trial: Trial, *, reason: str) -> ServingPlan:

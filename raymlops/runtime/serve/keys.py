@@ -27,14 +27,14 @@ def create_key(
     with _metadata(config) as metadata:
         key, text = new_key(name, scopes, build_clock(config).now())
         facts = {"name": name, "scopes": list(key.scopes), "by": acting_user()}
-        metadata.append_entry(_subject(key.id), "create_key", reason, facts, key=f"create_key:{key.id}")
-        return metadata.put_key(key), text
+        metadata.ledger.append_entry(_subject(key.id), "create_key", reason, facts, key=f"create_key:{key.id}")
+        return metadata.keys.put_key(key), text
 
 
 def list_keys(config: PlatformConfig) -> list[ApiKey]:
     """All keys, those revoked among them."""
     with _metadata(config) as metadata:
-        return metadata.list_keys()
+        return metadata.keys.list_keys()
 
 
 def revoke_key(config: PlatformConfig, key_id: str, reason: str = "on demand") -> ApiKey:
@@ -44,11 +44,11 @@ def revoke_key(config: PlatformConfig, key_id: str, reason: str = "on demand") -
         NotFoundError: There is no such key.
     """
     with _metadata(config) as metadata:
-        found = next((key for key in metadata.list_keys() if key.id == key_id), None)
+        found = next((key for key in metadata.keys.list_keys() if key.id == key_id), None)
         if found is not None:  # what is not there is refused below
             facts = {"name": found.name, "scopes": list(found.scopes), "by": acting_user()}
-            metadata.append_entry(_subject(key_id), "revoke_key", reason, facts, key=f"revoke_key:{key_id}")
-        return metadata.revoke_key(key_id)
+            metadata.ledger.append_entry(_subject(key_id), "revoke_key", reason, facts, key=f"revoke_key:{key_id}")
+        return metadata.keys.revoke_key(key_id)
 
 
 def require_keys(config: PlatformConfig, host: str | None = None) -> None:

@@ -21,12 +21,11 @@ from starlette.types import Receive, Scope, Send
 from raymlops.config.platform import PlatformConfig
 from raymlops.config.serving import AutoscalingConfig, ServingConfig
 from raymlops.errors import RaymlopsError
-from raymlops.metadata import Metadata
 from raymlops.records.plans import ServingPlan, Trial
-from raymlops.runtime.cluster.clients import ActorProxy, AsyncActorProxy
+from raymlops.runtime.cluster.clients import AsyncActorProxy, metadata_stores
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.memory_limit import limit_growth
-from raymlops.runtime.cluster.names import METADATA, MONITOR, RECONCILER
+from raymlops.runtime.cluster.names import MONITOR, RECONCILER
 from raymlops.runtime.serve.endpoint_client import reconciler_timeout_s
 from raymlops.runtime.serve.grpc_ingress import Endpoints, start_grpc
 from raymlops.runtime.serve.http_middleware import answer_directly
@@ -120,14 +119,14 @@ class ModelReplica:
 
     async def __init__(self, model: str, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
         self._model = model
-        self._metadata = cast("Metadata", ActorProxy(METADATA))
+        self._metadata = metadata_stores()
         sink = _MonitorSink()
         clock = build_clock(config)
         # neither a candidate nor the gateway reads features: what that takes is not for them to import
         from raymlops.runtime.nodes.feature_readers import open_reader
 
         features = await asyncio.to_thread(open_reader, config, clock=clock)
-        loader = Loader(self._metadata, features, _Candidates(), model_files(config))
+        loader = Loader(self._metadata.models, features, _Candidates(), model_files(config))
         keys_required = config.serving.keys_required or config.serving.keys_required_on(await asyncio.to_thread(_host))
         self._endpoint = Endpoint(
             model,
@@ -141,7 +140,7 @@ class ModelReplica:
         self._front = Front(self._endpoint, config.serving)
         self._keys_required = keys_required
         every_s = config.serving.plan_poll_every.total_seconds()
-        self._follower = PlanFollower(self._endpoint, self._metadata, every_s, also=self._refresh_keys)
+        self._follower = PlanFollower(self._endpoint, self._metadata.plans, every_s, also=self._refresh_keys)
         await self._follower.refresh()
         await self._refresh_keys()
         self._endpoint.start()
@@ -202,7 +201,7 @@ class ModelReplica:
 
     async def _refresh_keys(self) -> None:
         if self._keys_required:
-            self._endpoint.admit(Access(await asyncio.to_thread(self._metadata.list_keys)))
+            self._endpoint.admit(Access(await asyncio.to_thread(self._metadata.keys.list_keys)))
 
     async def _report(self, every_s: float) -> None:
         """Send the figures to the monitor again and again; one report that is lost is made up by the next."""
@@ -233,7 +232,7 @@ class CandidateReplica:
 
     def __init__(self, config: PlatformConfig, model: str, version: int, memory_bytes: int) -> None:
         self._version = version
-        self._loaded = load_version(cast("Metadata", ActorProxy(METADATA)), model, version, model_files(config))
+        self._loaded = load_version(metadata_stores().models, model, version, model_files(config))
         limit_growth(memory_bytes)
 
     async def serves(self) -> int:
@@ -250,16 +249,17 @@ class GatewayReplica:
 
     async def __init__(self, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
         serving = config.serving
-        metadata, reconciler = cast("Any", AsyncActorProxy(METADATA)), cast("Any", AsyncActorProxy(RECONCILER))
-        self._metadata = metadata
+        metadata: Any = metadata_stores(kind=AsyncActorProxy)
+        reconciler: Any = AsyncActorProxy(RECONCILER)
+        self._key_store = metadata.keys
         trial_deadline_ms = config.control.trial.deadline.total_seconds() * 1000
         required = serving.keys_required or serving.keys_required_on(await asyncio.to_thread(_host))
         self._gateway = Gateway(
             version("raymlops"),
-            metadata,
+            metadata.plans,
             EndpointView(reconciler),
             Operations(metadata, reconciler, reconciler_timeout_s(config), trial_deadline_ms),
-            endpoints=Endpoints(metadata, serving.deadline.total_seconds()),
+            endpoints=Endpoints(metadata.plans, serving.deadline.total_seconds()),
             config=serving,
             access=Access(required=required),
         )
@@ -267,7 +267,7 @@ class GatewayReplica:
         self._keys: asyncio.Task[None] | None = None
         if required:
             self._keys = asyncio.create_task(self._follow_keys(serving.plan_poll_every.total_seconds()))
-        self._grpc = await start_grpc(serving, self._gateway, metadata)
+        self._grpc = await start_grpc(serving, self._gateway, metadata.plans)
 
     async def __call__(self, request: Request) -> Response:
         return await self._front.answer(request.scope, request.receive)
@@ -275,7 +275,7 @@ class GatewayReplica:
     async def _follow_keys(self, every_s: float) -> None:
         while True:
             try:
-                self._gateway.admit(Access(await self._metadata.list_keys()))
+                self._gateway.admit(Access(await self._key_store.list_keys()))
             except Exception as error:  # whatever it is: a gateway that stops asking would know no new key for ever
                 _log.warning("keys could not be read, going on with those that are known: %r", error)
             await asyncio.sleep(every_s)

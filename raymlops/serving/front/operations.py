@@ -24,20 +24,36 @@ _PREFIX = "/v2/repository/models/"
 _MAX_BODY_BYTES = 64 << 10
 
 
-class OperationRecords(Protocol):
-    """The part of the metadata store that operations read."""
+class KeyLister(Protocol):
+    """Tells the API keys; ``KeyStore``, awaited."""
 
     async def list_keys(self) -> Sequence[ApiKey]:
         """All keys."""
         ...
 
+
+class PlanFinder(Protocol):
+    """Tells what is served; ``PlanStore``, awaited."""
+
     async def find_plan(self, model: str) -> ServingPlan | None:
         """The newest plan of a model, if it has one."""
         ...
 
+
+class VersionLister(Protocol):
+    """Tells which versions there are; ``ModelRegistry``, awaited."""
+
     async def list_versions(self, name: str) -> Sequence[ModelVersion]:
         """All versions of a model, oldest first."""
         ...
+
+
+class OperationRecords(Protocol):
+    """The stores that operations read."""
+
+    keys: KeyLister
+    plans: PlanFinder
+    models: VersionLister
 
 
 class Orders(Protocol):
@@ -147,7 +163,7 @@ class Operations:
             RaymlopsError: It cannot be done; the message says why.
             TimeoutError: It was not done within the deadline; it goes on, and the plan will tell.
         """
-        key = Access(await self._records.list_keys()).check(request.headers, "operate")
+        key = Access(await self._records.keys.list_keys()).check(request.headers, "operate")
         model, _, action = request.path[len(_PREFIX) :].rstrip("/").rpartition("/")
         if not model or "/" in model or action not in OPERATIONS:
             raise NotFoundError(f"there is no {request.path!r}")
@@ -164,10 +180,10 @@ class Operations:
         return json_reply({}) if plan is None else raw_reply(plan.model_dump_json().encode())
 
     async def _load(self, order: Order, model: str, given: _Load) -> ServingPlan:
-        plan = await self._records.find_plan(model)
+        plan = await self._records.plans.find_plan(model)
         version, service = given.version, given.features
         if version is None:
-            versions = await self._records.list_versions(model)
+            versions = await self._records.models.list_versions(model)
             if plan is None and not versions:
                 raise ModelVersionNotFound.of(model)
             version = plan.champion if plan is not None else versions[-1].version
@@ -176,7 +192,7 @@ class Operations:
         return await self._orders.deploy(order, model, version, service, given.replicas, None)
 
     async def _trial(self, order: Order, model: str, given: _Trial) -> ServingPlan:
-        plan = await self._records.find_plan(model)
+        plan = await self._records.plans.find_plan(model)
         if plan is None:
             raise DeploymentNotFound.of(model)
         trial = Trial(

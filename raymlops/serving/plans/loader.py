@@ -11,6 +11,7 @@ from types import MappingProxyType
 import orjson
 
 from raymlops.errors import DeploymentError, ModelLoadFailed
+from raymlops.records.models import ModelRegistry
 from raymlops.records.plans import Role, ServingPlan
 from raymlops.serving.models.model import BrokenModel, Model
 from raymlops.serving.models.model_files import Parity, load_checked
@@ -23,7 +24,6 @@ from raymlops.serving.protocol.protocols import (
     Columns,
     FeaturePlans,
     ModelFiles,
-    ModelVersions,
     Outputs,
 )
 
@@ -108,7 +108,7 @@ class Serving:
         return None if declared is None else constant_outputs(declared, self.champion.model.signature, rows)
 
 
-def load_version(versions: ModelVersions, name: str, version: int, files: ModelFiles | None = None) -> Loaded:
+def load_version(versions: ModelRegistry, name: str, version: int, files: ModelFiles | None = None) -> Loaded:
     """Load one version, verified and warm. Blocks.
 
     Args:
@@ -139,7 +139,7 @@ class Loader:
 
     def __init__(
         self,
-        versions: ModelVersions,
+        versions: ModelRegistry,
         features: FeaturePlans | None = None,
         candidates: Candidates | None = None,
         files: ModelFiles | None = None,

@@ -20,7 +20,6 @@ __all__ = [
     "FeaturePlans",
     "LabelSink",
     "ModelFiles",
-    "ModelVersions",
     "OnlineFeatures",
     "OnlineRows",
     "Outputs",
@@ -28,18 +27,6 @@ __all__ = [
 
 Outputs = dict[str, npt.NDArray[Any]]
 """What a model answers: ``label`` [N] and ``probability`` [N, classes], or ``value`` [N]."""
-
-
-class ModelVersions(Protocol):
-    """Where versions are looked up. Called off the event loop; may block."""
-
-    def get_version(self, name: str, version: int) -> ModelVersion:
-        """The version's record.
-
-        Raises:
-            ModelVersionNotFound: There is no such version.
-        """
-        ...
 
 
 class ModelFiles(Protocol):

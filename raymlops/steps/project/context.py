@@ -19,7 +19,7 @@ from raymlops.experiments import Tuner
 from raymlops.pipelines import RunLog
 from raymlops.records.bundles import ProjectSpec
 from raymlops.records.features import TrainingSetManifest
-from raymlops.records.models import ModelVersion
+from raymlops.records.models import ModelRegistry
 
 __all__ = [
     "EVENT_TIME",
@@ -80,19 +80,9 @@ class TrainingReader(VersionedTables, Protocol):
 
 
 class TrainingMetadata(RunLog, Protocol):
-    """What the steps need of a metadata store: ``metadata.MetadataService`` fits it."""
+    """The stores that the steps use."""
 
-    def aliases(self, name: str) -> dict[str, int]:
-        """Alias -> version."""
-        ...
-
-    def get_version(self, name: str, version: int) -> ModelVersion:
-        """One version of a model."""
-        ...
-
-    def register_version(self, draft: ModelVersion, *, key: str) -> ModelVersion:
-        """Number and store a version; a known key gives the version first registered with it."""
-        ...
+    models: ModelRegistry
 
 
 SpineFunction = Callable[[VersionedTables, datetime, datetime], pa.Table]

@@ -98,7 +98,7 @@ def _against(
     if champion is None:
         other = constant_predictions(target(parts.before_holdout(frame), task), rows.num_rows, task)
     else:
-        version = context.metadata.get_version(context.project.model, champion)
+        version = context.metadata.models.get_version(context.project.model, champion)
         problem = _incomparable(version, frame, parts)
         if problem:
             return False, f"champion {champion} cannot be compared with: {problem}", {}

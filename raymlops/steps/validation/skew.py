@@ -39,7 +39,7 @@ def values_skew(
     nothing: dict[str, Any] = {"against": champion, "drifted": [], "columns": {}, "new": [], "gone": [], "problem": ""}
     if champion is None:
         return {**nothing, "problem": "there is no champion to compare with"}
-    version = context.metadata.get_version(context.project.model, champion)
+    version = context.metadata.models.get_version(context.project.model, champion)
     known = [column.name for column in version.manifest.signature.inputs]
     shared = tuple(name for name in inputs if name in known)
     found = {

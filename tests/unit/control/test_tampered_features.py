@@ -68,8 +68,8 @@ class Shop:
             metrics={"log_loss": 0.5},
             created_at=START,
         )
-        self.metadata.register_version(draft, key="one")
-        self.metadata.put_plan(ServingPlan(model="m", number=1, champion=1, service="s@1", created_at=START))
+        self.metadata.models.register_version(draft, key="one")
+        self.metadata.plans.put_plan(ServingPlan(model="m", number=1, champion=1, service="s@1", created_at=START))
         audit = ServedFeatureAudit(self.metadata, self.reader)
         tables = DeltaEventTables(self.home / "monitor")
         self.monitor = MonitorService(tables, self.metadata, self.clock, self.config, audit)

@@ -44,9 +44,9 @@ def test_a_deployment_is_live_and_in_the_ledger(store: MetadataService, clock: M
     bundle = _manifest()
     live = deploy_bundle(bundle, "dev", store, clock, "first")
     assert live == Deployment(environment="dev", bundle=bundle.digest, at=EPOCH, reason="first")
-    assert store.find_deployment("dev", "flights") == live
-    assert store.get_bundle(bundle.digest) == bundle
-    (entry,) = store.entries(f"bundle:{bundle.digest}")
+    assert store.deployments.find_deployment("dev", "flights") == live
+    assert store.deployments.get_bundle(bundle.digest) == bundle
+    (entry,) = store.ledger.entries(f"bundle:{bundle.digest}")
     assert (entry.action, entry.reason, entry.evidence["environment"]) == ("deploy_bundle", "first", "dev")
 
 
@@ -55,15 +55,19 @@ def test_a_repeat_adds_nothing_and_a_return_does(store: MetadataService, clock: 
     for hour, bundle in enumerate((one, one, two, one, one)):
         clock.advance_to(EPOCH + timedelta(hours=hour))
         deploy_bundle(bundle, "dev", store, clock)
-    live = [(deployment.bundle, deployment.at.hour) for deployment in store.list_deployments("dev")]
+    live = [(deployment.bundle, deployment.at.hour) for deployment in store.deployments.list_deployments("dev")]
     assert live == [(one.digest, 3), (two.digest, 2), (one.digest, 0)]
-    assert store.verify_ledger() == 3
+    assert store.ledger.verify_ledger() == 3
 
 
 def test_what_a_crash_cut_short_is_finished_by_a_repeat(store: MetadataService, clock: ManualClock) -> None:
     class Crashing:
-        append_entry, entries, put_bundle = store.append_entry, store.entries, store.put_bundle
-        find_deployment = store.find_deployment
+        append_entry, entries, put_bundle = (
+            store.ledger.append_entry,
+            store.ledger.entries,
+            store.deployments.put_bundle,
+        )
+        find_deployment = store.deployments.find_deployment
 
         def put_deployment(self, deployment: Deployment) -> Deployment:
             raise StorageError("killed here")
@@ -71,39 +75,39 @@ def test_what_a_crash_cut_short_is_finished_by_a_repeat(store: MetadataService, 
     crashing: DeliveryStore = Crashing()
     with pytest.raises(StorageError):
         deploy_bundle(_manifest(), "dev", crashing, clock)
-    assert store.find_deployment("dev") is None
-    assert deploy_bundle(_manifest(), "dev", store, clock) == store.find_deployment("dev")
-    assert store.verify_ledger() == 1
+    assert store.deployments.find_deployment("dev") is None
+    assert deploy_bundle(_manifest(), "dev", store, clock) == store.deployments.find_deployment("dev")
+    assert store.ledger.verify_ledger() == 1
 
 
 def test_production_asks_for_an_approval(store: MetadataService, clock: ManualClock) -> None:
     bundle = _manifest()
     with pytest.raises(DeploymentError, match="must be approved for 'prod' by 1, is by 0: nobody"):
         deploy_bundle(bundle, "prod", store, clock)
-    approve_bundle(bundle, "staging", "ada", store)
-    approve_bundle(_manifest("b"), "prod", "ada", store)
+    approve_bundle(bundle, "staging", "ada", store.ledger)
+    approve_bundle(_manifest("b"), "prod", "ada", store.ledger)
     with pytest.raises(DeploymentError, match="is by 0"):
         deploy_bundle(bundle, "prod", store, clock)
-    assert store.list_bundles() == []
-    approve_bundle(bundle, "prod", "ada", store, "looks good")
+    assert store.deployments.list_bundles() == []
+    approve_bundle(bundle, "prod", "ada", store.ledger, "looks good")
     assert deploy_bundle(bundle, "prod", store, clock).bundle == bundle.digest
 
 
 def test_one_person_counts_once(store: MetadataService, clock: ManualClock) -> None:
     bundle = _manifest()
-    first = approve_bundle(bundle, "prod", "ada", store)
-    assert approve_bundle(bundle, "prod", "ada", store, "again") == first
+    first = approve_bundle(bundle, "prod", "ada", store.ledger)
+    assert approve_bundle(bundle, "prod", "ada", store.ledger, "again") == first
     with pytest.raises(DeploymentError, match="by 2, is by 1: ada"):
         deploy_bundle(bundle, "prod", store, clock, approvals_required={"prod": 2})
-    approve_bundle(bundle, "prod", "bob", store)
-    assert approvers(bundle.digest, "prod", store) == ["ada", "bob"]
+    approve_bundle(bundle, "prod", "bob", store.ledger)
+    assert approvers(bundle.digest, "prod", store.ledger) == ["ada", "bob"]
     assert deploy_bundle(bundle, "prod", store, clock, approvals_required={"prod": 2}).environment == "prod"
 
 
 @pytest.mark.parametrize(("environment", "by"), [("prod", " "), ("", "ada"), ("prod", "a\x1b[2Jb")])
 def test_an_approval_names_who_and_where(store: MetadataService, environment: str, by: str) -> None:
     with pytest.raises(ConfigError, match="must be"):
-        approve_bundle(_manifest(), environment, by, store)
+        approve_bundle(_manifest(), environment, by, store.ledger)
 
 
 @pytest.mark.parametrize("environment", ["", "Prod", "../dev", "a b", "dev\n"])
@@ -117,4 +121,4 @@ def test_a_bundle_tested_elsewhere_or_altered_is_refused(store: MetadataService,
         deploy_bundle(_manifest(lock_sha256=sha256_of(b"numpy==1.0\n")), "dev", store, clock)
     with pytest.raises(DeploymentError, match="altered"):
         deploy_bundle(_manifest().model_copy(update={"digest": "0" * 64}), "dev", store, clock)
-    assert store.entries() == []
+    assert store.ledger.entries() == []

@@ -69,12 +69,12 @@ class World:
         run = Run(
             id=name, pipeline="p", status=status, steps=records, created_at=EPOCH, ended_at=ended_at, **facts
         )  # fmt: skip
-        return self.metadata.create_run(run)
+        return self.metadata.runs.create_run(run)
 
     def version(self, run_id: str | None, **facts: Any) -> Path:
         package = self.write("models", "churn", f"of-{run_id}", "model.ubj").parent
         draft = example_draft().model_copy(update={"run_id": run_id, "path": str(package), **facts})
-        self.metadata.register_version(draft, key=str(run_id))
+        self.metadata.models.register_version(draft, key=str(run_id))
         return package
 
     def collect(self, *, age: bool = True, **options: Any) -> GarbageReport:
@@ -121,14 +121,14 @@ def test_what_nothing_leads_to_is_told_then_removed(world: World) -> None:
     assert removed.bytes == 5 * len("content")
     assert world.left() == set()
     assert world.collect().found == ()
-    assert [run.id for run in world.metadata.list_runs()] == ["old"], "records stay"
+    assert [run.id for run in world.metadata.runs.list_runs()] == ["old"], "records stay"
 
 
 def test_a_version_keeps_its_package_its_run_and_all_that_this_read_and_wrote(world: World) -> None:
     world.run("maker", "model", bundle="b" * 64)
     world.run("other", "shared")
-    world.metadata.record_artifact(sha256_of("shared"), "arrow", "file:///x")
-    world.metadata.record_event("maker", "s0", sha256_of("shared"), "input")
+    world.metadata.artifacts.record_artifact(sha256_of("shared"), "arrow", "file:///x")
+    world.metadata.artifacts.record_event("maker", "s0", sha256_of("shared"), "input")
     package = world.version("maker")
     bundle = world.write("bundles", "b" * 64, "bundle.zip")
     world.write("bundles", "c" * 64, "bundle.zip")
@@ -169,8 +169,8 @@ def test_a_run_keeps_the_run_that_it_resumes(world: World) -> None:
 
 
 def test_what_is_deployed_stays(world: World) -> None:
-    world.metadata.put_bundle(example_bundle("b" * 64))
-    world.metadata.put_deployment(Deployment(environment="prod", bundle="b" * 64, at=EPOCH))
+    world.metadata.deployments.put_bundle(example_bundle("b" * 64))
+    world.metadata.deployments.put_deployment(Deployment(environment="prod", bundle="b" * 64, at=EPOCH))
     world.write("bundles", "b" * 64, "bundle.zip")
     assert world.collect().found == ()
 
@@ -272,8 +272,8 @@ def _random_world(world: World, draw: random.Random) -> set[Path]:
         runs.append(run)
         read = [f"artifact {draw.randint(0, 9)}" for _ in range(draw.randint(0, 2))]
         for name in read:
-            world.metadata.record_artifact(world.artifact(name), "json", "file:///x")
-            world.metadata.record_event(run.id, "s0", sha256_of(name), "input")
+            world.metadata.artifacts.record_artifact(world.artifact(name), "json", "file:///x")
+            world.metadata.artifacts.record_event(run.id, "s0", sha256_of(name), "input")
         edges[run.id] = {sha256_of(name) for name in [*names, *read]}
     makers = {run.id for run in runs if draw.random() < 0.3}
     stay = {world.version(run_id) / "model.ubj" for run_id in makers}

@@ -234,7 +234,7 @@ def test_a_chain_of_entries_survives_a_group_in_which_some_fail(tmp_path: Path) 
 
         def work(number: int) -> None:
             for turn in range(20):
-                service.append_entry("churn", "note", "r", {"n": number}, key=f"{number}-{turn}")
+                service.ledger.append_entry("churn", "note", "r", {"n": number}, key=f"{number}-{turn}")
                 with pytest.raises(StorageError), service._database.write() as connection:
                     connection.exec_driver_sql("INSERT INTO nowhere VALUES (1)")
 
@@ -243,4 +243,4 @@ def test_a_chain_of_entries_survives_a_group_in_which_some_fail(tmp_path: Path) 
             thread.start()
         for thread in threads:
             thread.join(DEADLINE_S)
-        assert service.verify_ledger() == 160
+        assert service.ledger.verify_ledger() == 160

@@ -237,10 +237,10 @@ def test_a_store_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 def test_an_mlflow_that_is_lost_is_rebuilt_from_the_store(projection: Any, mlflow: Any, tmp_path: Path) -> None:
     model = XGBClassifier(n_estimators=3, max_depth=2, random_state=0).fit(_X, _Y)
     with closing(MetadataService(tmp_path / "metadata.db")) as metadata:
-        metadata.create_run(Run(id="run-3", pipeline="flights", created_at=EPOCH))
+        metadata.runs.create_run(Run(id="run-3", pipeline="flights", created_at=EPOCH))
         draft = _package(tmp_path / "package", model, "lost", 0)
-        metadata.register_version(draft, key="run-3")
-        metadata.set_alias("lost", "champion", 1, expected=None, reason="first")
+        metadata.models.register_version(draft, key="run-3")
+        metadata.models.set_alias("lost", "champion", 1, expected=None, reason="first")
         empty = MlflowProjection(f"sqlite:///{tmp_path}/rebuilt.db", tmp_path / "rebuilt")
         for shown in (projection, empty):
             assert Projector(metadata, shown, lambda run_id: []).sync() == 3

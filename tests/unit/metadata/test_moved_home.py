@@ -15,14 +15,14 @@ def test_the_files_of_a_version_are_found_where_the_home_is_now(tmp_path: Path) 
     package.mkdir(parents=True)
     with closing(MetadataService(home / "metadata.db")) as metadata:
         draft = example_draft().model_copy(update={"path": str(package)})
-        registered = metadata.register_version(draft, key="k")
+        registered = metadata.models.register_version(draft, key="k")
         assert registered.path == str(package)
     moved = home.rename(tmp_path / "new")
     with closing(MetadataService(moved / "metadata.db")) as metadata:
-        found = metadata.get_version(registered.name, registered.version)
+        found = metadata.models.get_version(registered.name, registered.version)
         assert found.path == str(moved / "models" / "churn" / "abc")
         assert Path(found.path).is_dir()
-        assert metadata.register_version(draft, key="k").path == found.path
+        assert metadata.models.register_version(draft, key="k").path == found.path
     assert b"/old/" not in (moved / "metadata.db").read_bytes()
 
 
@@ -31,6 +31,6 @@ def test_a_path_that_an_earlier_release_recorded_whole_is_found_too(tmp_path: Pa
     package.mkdir(parents=True)
     with closing(MetadataService(tmp_path / "new" / "metadata.db")) as metadata:
         draft = example_draft().model_copy(update={"path": str(tmp_path / "old" / "models" / "churn" / "abc")})
-        assert metadata.register_version(draft, key="k").path == str(package)
+        assert metadata.models.register_version(draft, key="k").path == str(package)
         elsewhere = example_draft().model_copy(update={"path": "/nowhere/at/all"})
-        assert metadata.register_version(elsewhere, key="l").path == "/nowhere/at/all"
+        assert metadata.models.register_version(elsewhere, key="l").path == "/nowhere/at/all"

@@ -45,11 +45,11 @@ class Shown:
 @pytest.fixture
 def metadata(tmp_path: Path) -> Iterator[MetadataService]:
     with closing(MetadataService(tmp_path / "m.db")) as service:
-        service.create_run(example_run())
+        service.runs.create_run(example_run())
         for key in ("a", "b"):
-            service.register_version(example_draft(), key=key)
-        service.set_alias("churn", "champion", 2, expected=None, reason="")
-        service.set_alias("churn", "backup", 1, expected=None, reason="")
+            service.models.register_version(example_draft(), key=key)
+        service.models.set_alias("churn", "champion", 2, expected=None, reason="")
+        service.models.set_alias("churn", "backup", 1, expected=None, reason="")
         yield service
 
 
@@ -66,8 +66,8 @@ def test_only_what_changed_is_written_again(metadata: MetadataService) -> None:
     assert shown.runs == {"run-1": ("pending", 1)}
     assert shown.versions == [("churn", 1), ("churn", 2)]
     assert shown.aliases == {"champion": 2, "backup": 1}
-    metadata.update_run("run-1", status=RunStatus.SUCCEEDED)
-    metadata.set_alias("churn", "backup", None, expected=1, reason="")
+    metadata.runs.update_run("run-1", status=RunStatus.SUCCEEDED)
+    metadata.models.set_alias("churn", "backup", None, expected=1, reason="")
     assert projector.sync() == 2
     assert shown.runs["run-1"][0] == "succeeded"
     assert shown.aliases == {"champion": 2, "backup": None}
@@ -76,7 +76,7 @@ def test_only_what_changed_is_written_again(metadata: MetadataService) -> None:
 def test_an_mlflow_that_was_lost_is_written_whole_again(metadata: MetadataService) -> None:
     before, after = Shown(), Shown()
     _projector(metadata, before).sync()
-    assert metadata.get_version("churn", 2).mlflow_uri == "models:/churn/2"
+    assert metadata.models.get_version("churn", 2).mlflow_uri == "models:/churn/2"
     assert _projector(metadata, after).sync() == 5
     assert (after.runs, after.versions, after.aliases) == (before.runs, before.versions, before.aliases)
 
@@ -92,7 +92,7 @@ def test_a_sync_that_failed_goes_on_where_it_was(metadata: MetadataService) -> N
 
 
 def test_a_model_whose_files_are_harmed_keeps_no_other_from_being_shown(metadata: MetadataService) -> None:
-    metadata.register_version(example_draft("delay"), key="a")
+    metadata.models.register_version(example_draft("delay"), key="a")
     shown = Shown()
     projector = _projector(metadata, shown)
     shown.harmed = "churn"

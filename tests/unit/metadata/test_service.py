@@ -46,32 +46,34 @@ def _in_threads(work: Callable[[int], None]) -> None:
 def test_threads_append_to_one_chain_and_share_keys(service: MetadataService) -> None:
     def work(number: int) -> None:
         for turn in range(20):
-            own = service.append_entry("churn", "note", "own", key=f"{number}-{turn}")
-            shared = service.append_entry("churn", "note", "shared", key=f"shared-{turn}")
-            assert service.entries(after=own.sequence - 1)[0] == own
+            own = service.ledger.append_entry("churn", "note", "own", key=f"{number}-{turn}")
+            shared = service.ledger.append_entry("churn", "note", "shared", key=f"shared-{turn}")
+            assert service.ledger.entries(after=own.sequence - 1)[0] == own
             assert shared.key == f"shared-{turn}"
 
     _in_threads(work)
-    assert service.verify_ledger() == (_THREADS + 1) * 20
+    assert service.ledger.verify_ledger() == (_THREADS + 1) * 20
 
 
 def test_threads_that_read_decide_and_set_lose_no_update(service: MetadataService) -> None:
     for version in range(_THREADS * 5):
-        service.register_version(example_draft(), key=str(version))
+        service.models.register_version(example_draft(), key=str(version))
 
     def work(number: int) -> None:
         won = 0
         while won < 5:
-            present = service.aliases("churn").get("champion")
+            present = service.models.aliases("churn").get("champion")
             try:
-                service.set_alias("churn", "champion", (present or 0) + 1, expected=present, reason=f"by {number}")
+                service.models.set_alias(
+                    "churn", "champion", (present or 0) + 1, expected=present, reason=f"by {number}"
+                )
             except StaleWrite:
                 continue
             won += 1
 
     # An equal repeat is accepted, so two threads may share a step; none may be skipped.
     _in_threads(work)
-    versions = [change.version for change in service.alias_history("churn")]
+    versions = [change.version for change in service.models.alias_history("churn")]
     assert versions == list(range(1, len(versions) + 1))
 
 
@@ -81,13 +83,13 @@ def test_each_plan_number_has_one_winner(service: MetadataService) -> None:
     def work(number: int) -> None:
         for plan_number in range(1, 11):
             try:
-                service.put_plan(example_plan(plan_number, champion=number + 1))
+                service.plans.put_plan(example_plan(plan_number, champion=number + 1))
             except StaleWrite:
                 continue
             wins.append((plan_number, number + 1))
 
     _in_threads(work)
-    stored = [(plan.number, plan.champion) for plan in service.list_plans("churn")]
+    stored = [(plan.number, plan.champion) for plan in service.plans.list_plans("churn")]
     assert sorted(wins) == stored
     assert [number for number, _ in stored] == list(range(1, len(stored) + 1))
 
@@ -95,14 +97,14 @@ def test_each_plan_number_has_one_winner(service: MetadataService) -> None:
 def test_threads_register_gapless_versions_and_runs(service: MetadataService) -> None:
     def work(number: int) -> None:
         for turn in range(5):
-            service.create_run(example_run(f"run-{turn}"))
-            service.register_version(example_draft(), key=f"{number}-{turn}")
-            service.register_version(example_draft(), key=f"shared-{turn}")
+            service.runs.create_run(example_run(f"run-{turn}"))
+            service.models.register_version(example_draft(), key=f"{number}-{turn}")
+            service.models.register_version(example_draft(), key=f"shared-{turn}")
 
     _in_threads(work)
-    versions = [version.version for version in service.list_versions("churn")]
+    versions = [version.version for version in service.models.list_versions("churn")]
     assert versions == list(range(1, (_THREADS + 1) * 5 + 1))
-    assert len(service.list_runs()) == 5
+    assert len(service.runs.list_runs()) == 5
 
 
 _WRITER = """
@@ -115,9 +117,9 @@ service = MetadataService(Path(sys.argv[1]))
 
 def append(name):
     for number in range(100_000):
-        entry = service.append_entry("churn", "note", "x" * 200, {"n": number}, key=f"{name}-{number}")
+        entry = service.ledger.append_entry("churn", "note", "x" * 200, {"n": number}, key=f"{name}-{number}")
         print(f"entry {entry.key} {entry.hash}\\n", end="", flush=True)
-        version = service.register_version(example_draft(), key=f"{name}-{number}")
+        version = service.models.register_version(example_draft(), key=f"{name}-{number}")
         print(f"version {name}-{number} {version.version}\\n", end="", flush=True)
 
 for name in "abc":
@@ -142,19 +144,19 @@ def test_sigkill_while_appending_loses_no_acknowledged_write(tmp_path: Path, ack
     promised = [line.split() for line in output.read_text().splitlines() if line.count(" ") == 2]
     assert len(promised) >= acknowledged
     with closing(MetadataService(database)) as service:
-        entries = {entry.key: entry for entry in service.entries()}
-        assert service.verify_ledger() == len(entries)
-        versions = service.list_versions("churn")
+        entries = {entry.key: entry for entry in service.ledger.entries()}
+        assert service.ledger.verify_ledger() == len(entries)
+        versions = service.models.list_versions("churn")
         assert [version.version for version in versions] == list(range(1, len(versions) + 1))
         for kind, key, value in promised:
             if kind == "entry":
                 assert entries[key].hash == value
-                assert service.append_entry("churn", "note", "again", key=key) == entries[key]
+                assert service.ledger.append_entry("churn", "note", "again", key=key) == entries[key]
             else:
-                again = service.register_version(example_draft(), key=key)
+                again = service.models.register_version(example_draft(), key=key)
                 assert again.version == int(value)
-        assert service.verify_ledger() == len(entries)
-        assert len(service.list_versions("churn")) == len(versions)
+        assert service.ledger.verify_ledger() == len(entries)
+        assert len(service.models.list_versions("churn")) == len(versions)
 
 
 def test_importing_the_package_loads_neither_mlflow_nor_ray() -> None:

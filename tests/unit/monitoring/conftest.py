@@ -89,12 +89,18 @@ class MemoryMetadata:
     """The part of the metadata store that the monitor uses, kept in memory."""
 
     versions: dict[tuple[str, int], ModelVersion] = field(default_factory=dict)
-    windows: dict[tuple[str, datetime], tuple[WindowRecord, bytes]] = field(default_factory=dict)
+    closed: dict[tuple[str, datetime], tuple[WindowRecord, bytes]] = field(default_factory=dict)
     bundles: dict[str, BundleManifest] = field(default_factory=dict)
     champion: int | None = None
     plan: ServingPlan | None = None
-    profiles: list[WindowProfile] = field(default_factory=list)
+    kept: list[WindowProfile] = field(default_factory=list)
     marks: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def models(self) -> MemoryMetadata:
+        return self
+
+    plans = windows = profiles = deployments = models
 
     def get_bundle(self, digest: str) -> BundleManifest:
         if digest not in self.bundles:
@@ -114,26 +120,26 @@ class MemoryMetadata:
 
     def put_window(self, record: WindowRecord, profile: bytes) -> None:
         stored = WindowRecord.model_validate_json(record.model_dump_json())
-        self.windows[record.model, record.start] = (stored, profile)
+        self.closed[record.model, record.start] = (stored, profile)
 
     def list_windows(
         self, model: str, start: datetime | None = None, end: datetime | None = None
     ) -> list[WindowRecord]:
-        found = [record for (name, _), (record, _) in sorted(self.windows.items()) if name == model]
+        found = [record for (name, _), (record, _) in sorted(self.closed.items()) if name == model]
         return [r for r in found if (start is None or r.start >= start) and (end is None or r.start < end)]
 
     def get_profile(self, model: str, start: datetime) -> bytes:
-        if (model, start) not in self.windows:
+        if (model, start) not in self.closed:
             raise NotFoundError(f"no window of {model} starts at {start}")
-        return self.windows[model, start][1]
+        return self.closed[model, start][1]
 
     def put_profiles(self, model: str, start: datetime, profiles: Sequence[WindowProfile]) -> None:
-        self.profiles = [p for p in self.profiles if (p.model, p.start) != (model, start)] + list(profiles)
+        self.kept = [p for p in self.kept if (p.model, p.start) != (model, start)] + list(profiles)
 
     def list_profiles(
         self, model: str, start: datetime | None = None, end: datetime | None = None, segment: str | None = None
     ) -> list[WindowProfile]:
-        found = [p for p in self.profiles if p.model == model and segment in {None, p.segment}]
+        found = [p for p in self.kept if p.model == model and segment in {None, p.segment}]
         found = [p for p in found if (start is None or p.start >= start) and (end is None or p.start < end)]
         return sorted(found, key=_profile_key)
 
@@ -159,12 +165,12 @@ class MemoryMetadata:
         if self.marks.get(model) != previous:
             raise StaleWrite("late rows were added by another")
         replaced = {_profile_key(profile) for profile in profiles}
-        self.profiles = [p for p in self.profiles if _profile_key(p) not in replaced] + list(profiles)
+        self.kept = [p for p in self.kept if _profile_key(p) not in replaced] + list(profiles)
         self.marks[model] = dict(marks)
 
     def drop_profiles(self, model: str, before: datetime) -> int:
-        kept = [p for p in self.profiles if p.model != model or p.start >= before]
-        dropped, self.profiles = len(self.profiles) - len(kept), kept
+        kept = [p for p in self.kept if p.model != model or p.start >= before]
+        dropped, self.kept = len(self.kept) - len(kept), kept
         return dropped
 
 

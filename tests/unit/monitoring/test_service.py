@@ -50,14 +50,14 @@ def test_a_restarted_monitor_goes_on_where_it_stopped(world: Any) -> None:
     monitor = world.monitor()
     fill(world, monitor, 0, 1, 2)
     whole = monitor.close_windows("m", START + 2 * WEEK + DAY)
-    stored = dict(world.metadata.windows)
+    stored = dict(world.metadata.closed)
     again = world.monitor()
     assert again.close_windows("m", START + 2 * WEEK + DAY) == []
     assert [record.start for record in again.close_windows("m", START + 4 * WEEK)] == [START + 2 * WEEK]
-    del world.metadata.windows["m", START + WEEK], world.metadata.windows["m", START + 2 * WEEK]
+    del world.metadata.closed["m", START + WEEK], world.metadata.closed["m", START + 2 * WEEK]
     repeated = world.monitor().close_windows("m", START + 3 * WEEK + DAY)  # later, and with the same result
     assert repeated[0] == whole[1]
-    assert world.metadata.windows["m", START + WEEK] == stored["m", START + WEEK]
+    assert world.metadata.closed["m", START + WEEK] == stored["m", START + WEEK]
 
 
 def test_the_instant_of_closing_does_not_matter(world: Any) -> None:
@@ -69,7 +69,7 @@ def test_the_instant_of_closing_does_not_matter(world: Any) -> None:
     monitor.close_windows("m", START + WEEK + DAY)
     on_time = world.metadata.windows.pop(("m", START))
     world.monitor().close_windows("m", START + WEEK + 20 * DAY)
-    assert world.metadata.windows["m", START] == on_time
+    assert world.metadata.closed["m", START] == on_time
     assert 0 < on_time[0].performance[1].labelled_rows < 400
 
 
@@ -163,7 +163,7 @@ def test_the_stored_profile_is_the_windows(world: Any) -> None:
     monitor = world.monitor()
     fill(world, monitor, 0)
     monitor.close_windows("m", START + WEEK + DAY)
-    profile = Profile.loads(world.metadata.get_profile("m", START))
+    profile = Profile.loads(world.metadata.windows.get_profile("m", START))
     assert profile.rows == 400
     assert profile.counts["score"].sum() == 400
 

@@ -87,8 +87,8 @@ def test_a_run_goes_through_all_steps_and_records_them(make_runner: MakeRunner, 
     assert _statuses(run) == [(name, 1, StepStatus.SUCCEEDED) for name in world.calls]
     table = got.outputs["load.table"].digest
     assert {("r1", "load", table, "output"), ("r1", "fit", table, "input")} <= log.events
-    assert log.artifacts[table][0] == "arrow"
-    assert Path(log.artifacts[table][1].removeprefix("file://")).is_file()
+    assert log.artifact_of[table][0] == "arrow"
+    assert Path(log.artifact_of[table][1].removeprefix("file://")).is_file()
 
 
 def test_a_run_that_succeeded_gives_its_result_again(make_runner: MakeRunner) -> None:
@@ -243,7 +243,7 @@ def test_a_step_may_end_the_run_well(make_runner: MakeRunner, log: Any) -> None:
 def test_parameters_must_be_those_that_the_steps_take(make_runner: MakeRunner, log: Any, parameters: Any) -> None:
     with pytest.raises(ConfigError, match=r"missing .* unknown"):
         make_runner().run(PIPELINE, parameters, run_id="r1")
-    assert log.runs == {}
+    assert log.run_of == {}
 
 
 def _wrong(world: World) -> dict[str, Any]:
@@ -275,7 +275,7 @@ def test_data_is_read_at_the_versions_a_run_began_with(make_runner: MakeRunner, 
     runner = make_runner(data_versions=versions.__getitem__)
     assert runner.run(pipeline, {}, run_id="r2", context=world, resume_of="r1").result == {"planes": 12}
     assert runner.run(pipeline, {}, run_id="r3", context=world).result == {"planes": 13}
-    uris = {digest: uri for digest, (kind, uri) in log.artifacts.items() if kind == "data"}
+    uris = {digest: uri for digest, (kind, uri) in log.artifact_of.items() if kind == "data"}
     assert sorted(uris.values()) == ["data:planes@12", "data:planes@13"]
     assert {(run, uris[digest]) for run, _, digest, way in log.events if way == "input"} == {
         ("r2", "data:planes@12"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing
+from copy import copy
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from raymlops.delivery.verify import bundle_digest
 from raymlops.errors import AlreadyRegistered, StorageError
 from raymlops.features import Entity, FeatureService, FeatureStore, FeatureView, Field
 from raymlops.metadata import MetadataService
+from raymlops.metadata.sql.database import Database
+from raymlops.metadata.sql.ledger import SqlLedger
+from raymlops.metadata.sql.models import SqlModelRegistry
 from raymlops.records.bundles import Deployment
 from raymlops.records.features import ApplyReport, VacuumReport
 from raymlops.records.ledger import LedgerEntry
@@ -82,7 +86,7 @@ def store(tmp_path: Path) -> Iterator[FeatureStore]:
 
 
 def _told(metadata: MetadataService) -> list[tuple[str, str]]:
-    return [(entry.subject, entry.action) for entry in metadata.entries()]
+    return [(entry.subject, entry.action) for entry in metadata.ledger.entries()]
 
 
 def _rows(k: str) -> pa.Table:
@@ -98,14 +102,14 @@ def test_definitions_are_recorded_before_they_are_applied(
             hands.apply([K, VIEW], dry_run=False, reason="first")
         assert _told(metadata) == [("platform:definitions", "apply")]
     hands.apply([K, VIEW], dry_run=False)
-    (entry,) = metadata.entries()
+    (entry,) = metadata.ledger.entries()
     assert (entry.reason, entry.evidence["by"]) == ("first", acting_user())
     assert entry.evidence["added"] == ["entity k", "view v@1"]
     hands.apply([K, VIEW], dry_run=False)  # changes nothing
     hands.apply([SERVICE], dry_run=True)
-    assert len(metadata.entries()) == 1
+    assert len(metadata.ledger.entries()) == 1
     hands.apply([SERVICE], dry_run=False)
-    assert len(metadata.entries()) == 2
+    assert len(metadata.ledger.entries()) == 2
 
 
 def test_a_change_back_and_forth_is_recorded_each_time(
@@ -114,8 +118,8 @@ def test_a_change_back_and_forth_is_recorded_each_time(
     hands = ByHand(config, metadata, store, CLOCK)
     for owner in ("ada", "bob", "ada", "bob"):
         hands.apply([K, FeatureView("v", K, [Field("f", "float64")], owner=owner)], dry_run=False)
-    assert len(metadata.entries()) == 4
-    assert metadata.verify_ledger() == 4
+    assert len(metadata.ledger.entries()) == 4
+    assert metadata.ledger.verify_ledger() == 4
 
 
 def test_what_is_refused_is_not_recorded(
@@ -125,7 +129,7 @@ def test_what_is_refused_is_not_recorded(
     hands.apply([K, VIEW], dry_run=False)
     with pytest.raises(AlreadyRegistered):
         hands.apply([FeatureView("v", K, [Field("g", "float64")])], dry_run=False)
-    assert len(metadata.entries()) == 1
+    assert len(metadata.ledger.entries()) == 1
 
 
 def test_a_vacuum_is_recorded_before_files_go(
@@ -150,11 +154,11 @@ def test_a_vacuum_is_recorded_before_files_go(
     assert not orphan.exists()
     assert _told(metadata) == [("platform:tables", "vacuum")]
     hands.vacuum(retention=timedelta(0), dry_run=False)  # removes nothing
-    assert len(metadata.entries()) == 1
+    assert len(metadata.ledger.entries()) == 1
     store.ingest("v", _rows("b"), ingest_id="2")
     litter()
     hands.vacuum(retention=timedelta(0), dry_run=False)  # as much again, and another decision
-    assert len(metadata.entries()) == 2
+    assert len(metadata.ledger.entries()) == 2
 
 
 def test_garbage_is_recorded_before_it_goes(
@@ -164,7 +168,7 @@ def test_garbage_is_recorded_before_it_goes(
     bundle = tmp_path / "bundles" / ("a" * 64)
     seen: list[bool] = []
 
-    class Watched(MetadataService):
+    class Watched(SqlLedger):
         def append_entry(self, *args: Any, **kwargs: Any) -> LedgerEntry:
             seen.append(bundle.exists())
             return super().append_entry(*args, **kwargs)
@@ -175,42 +179,44 @@ def test_garbage_is_recorded_before_it_goes(
 
     litter(1)
     hands.collect_garbage(none, none, remove=False)
-    assert metadata.entries() == []
-    with closing(Watched(tmp_path / "metadata.db", clock=CLOCK)) as watched:
+    assert metadata.ledger.entries() == []
+    with closing(Database(tmp_path / "metadata.db")) as database:
+        watched = copy(metadata)
+        watched.ledger = Watched(database, CLOCK)
         report = ByHand(config, watched, store, CLOCK).collect_garbage(none, none, remove=True, reason="disk is full")
     assert (seen, len(report.found), bundle.exists()) == ([True], 1, False)
-    (entry,) = metadata.entries()
+    (entry,) = metadata.ledger.entries()
     assert (entry.subject, entry.action, entry.reason) == ("platform:home", "collect_garbage", "disk is full")
     assert entry.evidence["by"] == acting_user()
     hands.collect_garbage(none, none, remove=True)  # finds nothing
-    assert len(metadata.entries()) == 1
+    assert len(metadata.ledger.entries()) == 1
     litter(2)
     hands.collect_garbage(none, none, remove=True)
-    assert len(metadata.entries()) == 2
+    assert len(metadata.ledger.entries()) == 2
 
 
 def test_a_decision_that_came_to_nothing_is_not_recorded_twice(metadata: MetadataService) -> None:
-    first = record_once(metadata, "s", "act", "why", {"what": 1})
-    assert record_once(metadata, "s", "act", "again", {"what": 1}) == first
-    record_once(metadata, "s", "act", "why", {"what": 2})
-    assert record_once(metadata, "s", "act", "why", {"what": 1}).sequence == 3
+    first = record_once(metadata.ledger, "s", "act", "why", {"what": 1})
+    assert record_once(metadata.ledger, "s", "act", "again", {"what": 1}) == first
+    record_once(metadata.ledger, "s", "act", "why", {"what": 2})
+    assert record_once(metadata.ledger, "s", "act", "why", {"what": 1}).sequence == 3
 
 
 def test_a_model_that_is_registered_by_hand_is_recorded_first(tmp_path: Path, metadata: MetadataService) -> None:
-    class Failing(MetadataService):
+    class Failing(SqlModelRegistry):
         def register_version(self, *args: Any, **kwargs: Any) -> Any:
             raise StorageError("the disk is full")
 
     X = np.arange(8.0).reshape(-1, 1)
     model, example = LogisticRegression().fit(X, X[:, 0] > 3), pa.table({"a": X[:, 0]})
-    with (
-        closing(Failing(tmp_path / "metadata.db", clock=CLOCK)) as failing,
-        pytest.raises(StorageError, match="disk is full"),
-    ):
-        ModelOperator(tmp_path, failing, CLOCK).register("churn", model, example, {}, None)
+    with closing(Database(tmp_path / "metadata.db")) as database:
+        failing = copy(metadata)
+        failing.models = Failing(database, CLOCK)
+        with pytest.raises(StorageError, match="disk is full"):
+            ModelOperator(tmp_path, failing, CLOCK).register("churn", model, example, {}, None)
     assert _told(metadata) == [("churn", "register")]
     version = ModelOperator(tmp_path, metadata, CLOCK).register("churn", model, example, {}, None)
-    (entry,) = metadata.entries("churn")
+    (entry,) = metadata.ledger.entries("churn")
     assert entry.evidence["digest"] == version.digest
     assert entry.evidence["by"] == acting_user()
 
@@ -225,24 +231,24 @@ class NoJobs:
 def test_a_run_that_a_person_starts_is_recorded_first_and_one_of_the_controller_is_not(
     config: PlatformConfig, metadata: MetadataService
 ) -> None:
-    bundle = metadata.put_bundle(example_bundle())
-    metadata.put_deployment(Deployment(environment=config.environment, bundle=bundle.digest, at=EPOCH))
+    bundle = metadata.deployments.put_bundle(example_bundle())
+    metadata.deployments.put_deployment(Deployment(environment=config.environment, bundle=bundle.digest, at=EPOCH))
     jobs: Any = NoJobs()
     runs = RunOperator(config, metadata, jobs, CLOCK)
     with pytest.raises(Killed):
         runs.start("flights", {"trials": 1}, "drift", run_id="delay-20130101T000000Z")
-    assert metadata.entries() == []
+    assert metadata.ledger.entries() == []
     with pytest.raises(Killed) as killed:
         runs.start("flights", {"trials": 1}, "new data")
-    (entry,) = metadata.entries("delay")
+    (entry,) = metadata.ledger.entries("delay")
     assert (entry.action, entry.reason) == ("start_run", "new data")
     assert (entry.evidence["run"], entry.evidence["by"]) == (str(killed.value), acting_user())
-    metadata.create_run(example_run("r").model_copy(update={"bundle": bundle.digest}))
-    metadata.update_run("r", status=RunStatus.FAILED, ended_at=EPOCH)
+    metadata.runs.create_run(example_run("r").model_copy(update={"bundle": bundle.digest}))
+    metadata.runs.update_run("r", status=RunStatus.FAILED, ended_at=EPOCH)
     with pytest.raises(Killed):
         runs.resume("r", None)
-    assert [each.action for each in metadata.entries("delay")] == ["start_run", "resume_run"]
-    assert metadata.entries("delay")[1].reason == "resumes r"
+    assert [each.action for each in metadata.ledger.entries("delay")] == ["start_run", "resume_run"]
+    assert metadata.ledger.entries("delay")[1].reason == "resumes r"
 
 
 def test_who_deploys_is_recorded(config: PlatformConfig, metadata: MetadataService) -> None:
@@ -253,7 +259,7 @@ def test_who_deploys_is_recorded(config: PlatformConfig, metadata: MetadataServi
     operator = DeliveryOperator(config, metadata, CLOCK)
     operator.verify = lambda given: bundle  # type: ignore[method-assign]  # its files are tested elsewhere
     operator.deploy(digest, "dev", "a good one")
-    (entry,) = metadata.entries()
+    (entry,) = metadata.ledger.entries()
     assert (entry.action, entry.reason, entry.evidence["by"]) == ("deploy_bundle", "a good one", acting_user())
     assert deploy_bundle(bundle, "dev", metadata, CLOCK).bundle == digest
-    assert len(metadata.entries()) == 1
+    assert len(metadata.ledger.entries()) == 1

@@ -98,9 +98,9 @@ def test_what_is_killed_goes_on_and_loses_and_doubles_nothing(
     assert done == list(range(finished, 5))
     assert (receipt.rows, receipt.resumed_parts, receipt.output_version) == (1000, finished, 0)
     assert world.scored()["probability"].to_pylist() == world.expected(rows)
-    run = world.metadata.get_run(receipt.run_id)
+    run = world.metadata.runs.get_run(receipt.run_id)
     assert (run.status, run.result["rows"]) == (RunStatus.SUCCEEDED, 1000)
-    assert [entry.action for entry in world.metadata.entries("m")] == ["score"]
+    assert [entry.action for entry in world.metadata.ledger.entries("m")] == ["score"]
     files = [path for path in Path(job.plan.output).glob("*.parquet")]
     assert len(files) == len(job.directory.state(job.parts).files)
 
@@ -126,7 +126,7 @@ def test_a_part_that_fails_leaves_nothing_visible_and_is_tried_again(
     assert output.exists() == bool(resumed)
     again = world.job(path)
     receipt = again.run(world.in_process(again))
-    failed, succeeded = (run for run in sorted(world.metadata.list_runs("batch-score"), key=lambda run: run.id))
+    failed, succeeded = (run for run in sorted(world.metadata.runs.list_runs("batch-score"), key=lambda run: run.id))
     assert (failed.status, failed.error) == (RunStatus.FAILED, f"{error.__name__}: the second part is too much")
     assert (succeeded.id, succeeded.status) == (f"{failed.id}-2", RunStatus.SUCCEEDED)
     assert receipt.resumed_parts == resumed
@@ -159,7 +159,7 @@ def test_the_same_again_writes_nothing(world: World) -> None:
     done: list[int] = []
     second = again.run(world.in_process(again, done))
     assert (second.duplicate, second.run_id, second.output_version, done) == (True, first.run_id, 0, [])
-    assert len(world.metadata.list_runs("batch-score")) == 1
+    assert len(world.metadata.runs.list_runs("batch-score")) == 1
 
 
 def test_newer_features_are_a_new_job_but_never_mix_into_one_that_is_begun(world: World) -> None:
@@ -198,11 +198,11 @@ def test_lineage_tells_what_a_version_scored(world: World) -> None:
     path = world.table(world.rows(300))
     job = world.job(path)
     receipt = job.run(world.in_process(job))
-    assert world.metadata.runs_using(job.plan.digest) == [receipt.run_id]
-    assert world.metadata.runs_using(job.plan.source.digest) == [receipt.run_id]
-    run = world.metadata.get_run(receipt.run_id)
+    assert world.metadata.artifacts.runs_using(job.plan.digest) == [receipt.run_id]
+    assert world.metadata.artifacts.runs_using(job.plan.source.digest) == [receipt.run_id]
+    run = world.metadata.runs.get_run(receipt.run_id)
     assert (run.pipeline, run.parameters["version"], run.result["output_version"]) == ("batch-score", 3, 0)
-    (entry,) = world.metadata.entries("m")
+    (entry,) = world.metadata.ledger.entries("m")
     assert (entry.action, entry.reason) == ("score", "version 3 scored 300 rows of rows.parquet")
 
 
@@ -267,7 +267,7 @@ def test_rows_that_break_late_are_refused_in_the_end(world: World) -> None:
     with pytest.raises(DataError, match=r"is refused: b: 6\d\.\d% of the values are missing"):
         job.run(world.in_process(job))
     assert job.output.committed(job._commit_id) is None
-    (run,) = world.metadata.list_runs("batch-score")
+    (run,) = world.metadata.runs.list_runs("batch-score")
     assert (run.status, "is refused" in str(run.error)) == (RunStatus.FAILED, True)
 
 

@@ -172,7 +172,7 @@ def trained_home(tmp_path_factory: pytest.TempPathFactory, filled_home: Path, _s
     with opened(home) as context:
         result = train_project(context, {"slices": ["shop"], "slice_min_rows": 40}, reason="first")
         assert result["outcome"] == "candidate", result["reason"]
-        context.metadata.set_alias("toy", "champion", 1, expected=None, reason="first")
+        context.metadata.models.set_alias("toy", "champion", 1, expected=None, reason="first")
     return home
 
 

@@ -61,7 +61,7 @@ def test_a_first_run_registers_a_version_that_can_be_served(next_context: Traini
     assert set(got["comparison"]["slices"]) == {f"shop={shop}" for shop in range(8)}
     assert {trial["family"] for trial in got["trials"]} == {"xgboost", "logistic"}
     assert got["infra"]["rows"] == 68
-    version = next_context.metadata.get_version("toy", 1)
+    version = next_context.metadata.models.get_version("toy", 1)
     assert (version.run_id, version.bundle, version.training_set) == ("run-1", "b" * 64, got["training_set"])
     assert version.metrics["log_loss"] == got["metrics"]["log_loss"]
     assert version.metrics["log_loss_low"] < version.metrics["log_loss"] < version.metrics["log_loss_high"]
@@ -75,7 +75,7 @@ def test_a_first_run_registers_a_version_that_can_be_served(next_context: Traini
     reference = Reference.load(Path(version.path) / "reference.bin")
     assert set(reference.columns) == {"size", "hour", "loads__load", "loads__noise", "score", "label"}
     assert (Path(version.path) / "domain.arrow").exists()
-    run = next_context.metadata.get_run("run-1")
+    run = next_context.metadata.runs.get_run("run-1")
     assert (run.status, run.reason, run.bundle) == (RunStatus.SUCCEEDED, "first", "b" * 64)
     assert run.result["version"] == 1
     assert [step.step for step in run.steps] == STEPS
@@ -86,7 +86,7 @@ def test_the_same_run_again_is_the_same_version(next_context: TrainingContext) -
     assert again["version"] == 1
     assert again["steps"] == []
     assert len(again["trials"]) == 2
-    assert len(next_context.metadata.list_versions("toy")) == 1
+    assert len(next_context.metadata.models.list_versions("toy")) == 1
 
 
 def test_a_seed_gives_the_same_run_in_another_home_also_where_the_search_learns(
@@ -104,7 +104,7 @@ def test_a_seed_gives_the_same_run_in_another_home_also_where_the_search_learns(
     assert first["metrics"] == second["metrics"]
     tried = [[{**trial, "seconds": 0} for trial in run["trials"]] for run in (first, second)]
     assert tried[0] == tried[1]
-    outputs = [{s.step: s.outputs for s in context.metadata.get_run(run).steps} for run in ("run-1", "run-2")]
+    outputs = [{s.step: s.outputs for s in context.metadata.runs.get_run(run).steps} for run in ("run-1", "run-2")]
     for step in ("split", "train", "evaluate"):
         assert outputs[0][step] == outputs[1][step]
 
@@ -121,7 +121,7 @@ def test_the_world_turns_and_a_better_candidate_comes_of_it(
     assert got["comparison"]["champion_seen_rows"] == 0
     assert got["metrics"]["log_loss"] < got["champion_metrics"]["log_loss"]
     assert [trial["origin"] for trial in got["trials"]] == ["champion", "sampled"]
-    assert next_context.metadata.get_version("toy", 2).parameters["champion"] == 1
+    assert next_context.metadata.models.get_version("toy", 2).parameters["champion"] == 1
     assert [left.name for left in next_context.work.iterdir()] == ["logs"], "nothing else is left"
 
 
@@ -135,8 +135,8 @@ def test_a_candidate_that_is_worse_is_refused_and_not_registered(
     assert got["version"] is None
     assert "the champion's" in got["reason"]
     assert got["champion_metrics"]["log_loss"] > 0
-    assert len(next_context.metadata.list_versions("toy")) == 1
-    run = next_context.metadata.get_run("run-2")
+    assert len(next_context.metadata.models.list_versions("toy")) == 1
+    run = next_context.metadata.runs.get_run("run-2")
     assert run.status is RunStatus.SUCCEEDED
     assert run.result["outcome"] == "refused"
 
@@ -145,7 +145,7 @@ def test_a_model_no_better_than_the_base_rate_is_refused(context: TrainingContex
     got = train_project(context, {"search": NO_GOOD, "trials": 1})
     assert got["outcome"] == "refused"
     assert "constant baseline" in got["reason"]
-    assert context.metadata.list_versions("toy") == []
+    assert context.metadata.models.list_versions("toy") == []
 
 
 def test_bad_data_blocks_the_run_with_its_reasons(context: TrainingContext) -> None:
@@ -153,14 +153,14 @@ def test_bad_data_blocks_the_run_with_its_reasons(context: TrainingContext) -> N
     assert got["outcome"] == "blocked"
     assert len(got["problems"]) == 2
     assert got["trials"] == []
-    assert context.metadata.get_run("run-1").result["outcome"] == "blocked"
+    assert context.metadata.runs.get_run("run-1").result["outcome"] == "blocked"
 
 
 def test_a_run_whose_cluster_goes_away_fails_and_is_resumed_from_there(context: TrainingContext) -> None:
     asked = {"search": NO_GOOD, "trials": 1}
     with pytest.raises(ConnectionResetError):
         train_project(replace(context, tuner=DyingTuner()), asked)
-    assert context.metadata.get_run("run-1").status is RunStatus.FAILED
+    assert context.metadata.runs.get_run("run-1").status is RunStatus.FAILED
     got = train_project(replace(context, run_id="run-2"), asked, resume_of="run-1")
     assert got["outcome"] == "refused"
     assert [step["status"] for step in got["steps"][:5]] == ["cached"] * 4 + ["succeeded"]
@@ -175,7 +175,7 @@ def test_no_free_cpu_is_tried_again(context: TrainingContext) -> None:
 def test_a_parameter_that_is_not_known_stops_before_anything_is_recorded(context: TrainingContext) -> None:
     with pytest.raises(ConfigError, match="trails"):
         train_project(context, {"trails": 3})
-    assert context.metadata.list_runs() == []
+    assert context.metadata.runs.list_runs() == []
 
 
 def test_nothing_new_is_not_trained_again(next_context: TrainingContext, pass_days: Callable[..., None]) -> None:
@@ -187,7 +187,7 @@ def test_nothing_new_is_not_trained_again(next_context: TrainingContext, pass_da
         "2013-03-02T03:00:00+00:00"
     )
     assert [step["step"] for step in got["steps"]] == ["pin"]
-    assert next_context.metadata.get_run("run-2").result["outcome"] == "skipped"
+    assert next_context.metadata.runs.get_run("run-2").result["outcome"] == "skipped"
     for number, changed in enumerate(({"trials": 1}, {"skip_unchanged": False}, {"as_of": "2013-03-01T00:00:00Z"})):
         again = train_project(replace(next_context, run_id=f"other-{number}"), {**asked, **changed})
         assert again["outcome"] != "skipped", changed
@@ -198,7 +198,7 @@ def test_nothing_new_is_not_trained_again(next_context: TrainingContext, pass_da
 
 
 def test_a_version_carries_three_blessings_that_are_artifacts_of_its_run(next_context: TrainingContext) -> None:
-    version, run = next_context.metadata.get_version("toy", 1), next_context.metadata.get_run("run-1")
+    version, run = next_context.metadata.models.get_version("toy", 1), next_context.metadata.runs.get_run("run-1")
     assert [blessing.kind for blessing in version.blessings] == ["data", "evaluation", "infrastructure"]
     assert version.unblessed == []
     outputs = {step.step: step.outputs for step in run.steps}
@@ -213,7 +213,7 @@ def test_values_that_moved_are_recorded_and_do_not_stop_the_run(
     pass_days(60, 13, 700, seed=9, grown=4)
     got = train_project(next_context, {"trials": 1, "search": XGBOOST})
     assert got["outcome"] in {"candidate", "refused"}
-    steps = {step.step: step for step in next_context.metadata.get_run("run-2").steps}
+    steps = {step.step: step for step in next_context.metadata.runs.get_run("run-2").steps}
     report = PipelineRunner(next_context.home / "artifacts", next_context.metadata, next_context.clock).value(
         ArtifactRef(digest=steps["validate_data"].outputs["report"], kind="json")
     )
@@ -249,7 +249,7 @@ def test_every_task_runs_from_end_to_end(
     assert got["outcome"] == "candidate", got["reason"]
     assert got["metrics"][metric] < got["baseline_metrics"][metric]
     assert got["infra"]["rows"] == 68
-    version = context.metadata.get_version("toy", 1)
+    version = context.metadata.models.get_version("toy", 1)
     assert len(version.manifest.signature.classes) == {"grades": 3, "minutes": 0}[spine]
     assert version.unblessed == []
 
@@ -261,7 +261,7 @@ def test_a_calibrated_model_is_served_like_any_other(context: TrainingContext, f
     got = train_project(replace(context, project=project), {"search": {family: space}, "trials": 1})
     assert got["outcome"] == "candidate", got["reason"]
     assert abs(got["metrics"]["calibration_bias"]) < 0.08
-    version = context.metadata.get_version("toy", 1)
+    version = context.metadata.models.get_version("toy", 1)
     assert (version.manifest.flavor, version.parameters["params.calibration"]) == ("sklearn", method)
     assert ("xgboost" in version.manifest.libraries) == (family == "xgboost")
     model = load_model(Path(version.path), version.manifest, version.digest)
@@ -269,7 +269,7 @@ def test_a_calibrated_model_is_served_like_any_other(context: TrainingContext, f
 
 
 def test_lineage_leads_from_the_package_to_the_training_set(next_context: TrainingContext) -> None:
-    steps = {step.step: step for step in next_context.metadata.get_run("run-1").steps}
-    lineage = next_context.metadata.lineage_of(steps["package"].outputs["package"])
+    steps = {step.step: step for step in next_context.metadata.runs.get_run("run-1").steps}
+    lineage = next_context.metadata.artifacts.lineage_of(steps["package"].outputs["package"])
     found = {artifact.digest for artifact in lineage.artifacts}
     assert {steps["extract"].outputs["frame"], steps["tune"].outputs["winner"]} <= found

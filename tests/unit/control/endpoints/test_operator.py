@@ -40,7 +40,7 @@ class World:
         self.prepare_error: Exception | None = None
 
     def is_up(self, name: str) -> bool:
-        return name in {want.name for want in wanted_of(self.metadata.served_plans().values(), CONFIG)}
+        return name in {want.name for want in wanted_of(self.metadata.plans.served_plans().values(), CONFIG)}
 
     @contextmanager
     def hold(self, wanted: Wanted) -> Iterator[None]:
@@ -70,29 +70,37 @@ class World:
 
 
 class Mortal:
-    """The metadata store of an operator that dies before or after one of its writes."""
+    """The stores of an operator that dies before or after one of its writes."""
 
     def __init__(self, metadata: MetadataService, point: int) -> None:
-        self._metadata = metadata
         self._left = point
+        self.models = _MortalStore(metadata.models, self.reach)
+        self.plans = _MortalStore(metadata.plans, self.reach)
+        self.ledger = _MortalStore(metadata.ledger, self.reach)
+
+    def reach(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            raise SimulatedCrash
+
+
+class _MortalStore:
+    def __init__(self, store: object, reach: Callable[[], None]) -> None:
+        self._store = store
+        self._reach = reach
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._metadata, name)
+        method = getattr(self._store, name)
         if name not in WRITES:
             return method
 
         def write(*args: object, **kwargs: object) -> Any:
-            self._pass()
+            self._reach()
             done = method(*args, **kwargs)
-            self._pass()
+            self._reach()
             return done
 
         return write
-
-    def _pass(self) -> None:
-        self._left -= 1
-        if self._left == 0:
-            raise SimulatedCrash
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +108,7 @@ def three_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "metadata.db"
     service = MetadataService(path, clock=ManualClock(EPOCH))
     for key in "abc":
-        service.register_version(example_draft(), key=key)
+        service.models.register_version(example_draft(), key=key)
     service.close()
     return path
 
@@ -143,31 +151,37 @@ def test_a_crash_leaves_nothing_or_a_reason_and_a_plan_that_is_finished(world: W
     healthy = operator_of(world)
     healthy.deploy(order("first", "earlier"), "churn", 1)
     healthy.deploy(order("second", "earlier"), "churn", 3 if action != "start_trial" else 1)
-    before = metadata.get_plan("churn")
+    before = metadata.plans.get_plan("churn")
     try:
         ORDERS[action](operator_of(world, Mortal(metadata, point)))
     except SimulatedCrash:
         operator_of(world).catch_up()
-    plan = metadata.get_plan("churn")
-    entries = [entry for entry in metadata.entries("churn") if entry.action == action and entry.reason == "because"]
+    plan = metadata.plans.get_plan("churn")
+    entries = [
+        entry for entry in metadata.ledger.entries("churn") if entry.action == action and entry.reason == "because"
+    ]
     assert (plan.number - before.number, len(entries)) in {(0, 0), (1, 1)}
     if entries:
         assert (intent_of(entries[0]), plan.reason) == (plan, "because")
     wanted = {} if not plan.served else {"champion": plan.champion}
-    assert metadata.aliases("churn") == wanted | ({"backup": plan.backup} if plan.backup else {})
+    assert metadata.models.aliases("churn") == wanted | ({"backup": plan.backup} if plan.backup else {})
     # whoever did not hear of the end gives the order again: it is done, and once
     ORDERS[action](operator_of(world))
-    assert metadata.get_plan("churn").number == before.number + 1
-    assert [entry for entry in metadata.entries("churn") if entry.key == entries[0].key] == entries if entries else True
+    assert metadata.plans.get_plan("churn").number == before.number + 1
+    assert (
+        [entry for entry in metadata.ledger.entries("churn") if entry.key == entries[0].key] == entries
+        if entries
+        else True
+    )
 
 
 def test_a_first_deploy_that_does_not_come_up_leaves_nothing_planned(world: World) -> None:
     world.error = UnavailableError("model-churn did not answer within 120 s")
     with pytest.raises(UnavailableError, match="did not answer"):
         operator_of(world).deploy(order(), "churn", 1)
-    assert world.metadata.served_plans() == {}
-    assert world.metadata.aliases("churn") == {}
-    actions = [(entry.action, entry.reason) for entry in world.metadata.entries("churn")]
+    assert world.metadata.plans.served_plans() == {}
+    assert world.metadata.models.aliases("churn") == {}
+    actions = [(entry.action, entry.reason) for entry in world.metadata.ledger.entries("churn")]
     assert actions == [
         ("deploy", "because"),
         ("take_back", "plan 1 is taken back: model-churn did not answer within 120 s"),
@@ -180,7 +194,7 @@ def test_more_replicas_that_do_not_come_up_are_taken_back_to_what_was(world: Wor
     world.error = DeploymentError("no")
     with pytest.raises(DeploymentError):
         operator.deploy(order("2"), "churn", 2, replicas=3)
-    plan = world.metadata.get_plan("churn")
+    plan = world.metadata.plans.get_plan("churn")
     assert (plan.number, plan.champion, plan.replicas, plan.served) == (3, 1, 1, True)
 
 
@@ -188,10 +202,10 @@ def test_what_does_not_fit_or_load_is_refused_before_anything_is_written(world: 
     operator = operator_of(world)
     with pytest.raises(UnavailableError, match="plan 1 of churn does not fit"):
         operator.deploy(order("1"), "churn", 1, replicas=5)
-    assert world.metadata.entries() == []
+    assert world.metadata.ledger.entries() == []
     operator.deploy(order("2"), "churn", 1)
     assert world.needs == [0.25]
-    told = world.metadata.entries()
+    told = world.metadata.ledger.entries()
     world.prepare_error = SwapFailed("it does not load")
     with pytest.raises(SwapFailed):
         operator.promote(order("3"), "churn", 2)
@@ -199,7 +213,7 @@ def test_what_does_not_fit_or_load_is_refused_before_anything_is_written(world: 
     with pytest.raises(DeploymentError):
         operator.start_trial(order("4"), "churn", Trial(version=2))
     assert world.held == ["candidate-churn-2"]
-    assert (world.metadata.entries(), world.metadata.get_plan("churn").number) == (told, 1)
+    assert (world.metadata.ledger.entries(), world.metadata.plans.get_plan("churn").number) == (told, 1)
 
 
 def test_an_undeployed_model_keeps_its_history_and_is_deployed_again(world: World) -> None:
@@ -208,14 +222,17 @@ def test_an_undeployed_model_keeps_its_history_and_is_deployed_again(world: Worl
     operator.promote(order("2"), "churn", 2)
     gone = operator.undeploy(order("3"), "churn")
     assert (gone.served, gone.champion, gone.versions) == (False, 2, frozenset())
-    assert metadata.aliases("churn") == {}
-    assert {version.state for version in metadata.list_versions("churn")} == {ModelState.ARCHIVED, ModelState.CANDIDATE}
+    assert metadata.models.aliases("churn") == {}
+    assert {version.state for version in metadata.models.list_versions("churn")} == {
+        ModelState.ARCHIVED,
+        ModelState.CANDIDATE,
+    }
     for refused in ("promote", "roll_back", "start_trial", "undeploy"):
         with pytest.raises(DeploymentNotFound, match="'churn' is not deployed"):
             ORDERS[refused](operator)
     again = operator.deploy(order("4"), "churn", 2)
     assert (again.number, again.backup, again.served) == (4, None, True)
-    assert [plan.number for plan in metadata.list_plans("churn")] == [1, 2, 3, 4]
+    assert [plan.number for plan in metadata.plans.list_plans("churn")] == [1, 2, 3, 4]
 
 
 def test_a_retired_version_is_never_served_again(world: World) -> None:
@@ -224,19 +241,19 @@ def test_a_retired_version_is_never_served_again(world: World) -> None:
     with pytest.raises(InvalidTransition, match="version 1 of churn is in service by plan 1"):
         operator.retire(order("2"), "churn", 1)
     operator.retire(order("3"), "churn", 2)
-    assert metadata.get_version("churn", 2).state is ModelState.RETIRED
+    assert metadata.models.get_version("churn", 2).state is ModelState.RETIRED
     for refused in ("promote", "deploy"):
         with pytest.raises(InvalidTransition, match="version 2 of 'churn' cannot be promoted: it was retired"):
             ORDERS[refused](operator)
-    assert [entry.action for entry in metadata.entries("churn")] == ["deploy", "retire"]
+    assert [entry.action for entry in metadata.ledger.entries("churn")] == ["deploy", "retire"]
 
 
 def test_a_retirement_that_was_written_down_is_done(world: World) -> None:
     with pytest.raises(SimulatedCrash):
         operator_of(world, Mortal(world.metadata, 2)).retire(order(), "churn", 2)
-    assert world.metadata.get_version("churn", 2).state is ModelState.CANDIDATE
+    assert world.metadata.models.get_version("churn", 2).state is ModelState.CANDIDATE
     operator_of(world).catch_up()
-    assert world.metadata.get_version("churn", 2).state is ModelState.RETIRED
+    assert world.metadata.models.get_version("churn", 2).state is ModelState.RETIRED
 
 
 def test_a_swap_is_told_once_and_prepared_before(world: World) -> None:
@@ -245,7 +262,7 @@ def test_a_swap_is_told_once_and_prepared_before(world: World) -> None:
     plan = operator.promote(order("2"), "churn", 2)
     assert (world.prepared, world.swapped) == ([2], [2])
     operator.carry_out(plan)
-    assert [entry.action for entry in world.metadata.entries("churn")] == ["deploy", "promote", "swap"]
+    assert [entry.action for entry in world.metadata.ledger.entries("churn")] == ["deploy", "promote", "swap"]
 
 
 def test_only_one_change_of_a_model_is_under_way_and_whoever_waits_is_told(world: World) -> None:
@@ -258,6 +275,6 @@ def test_only_one_change_of_a_model_is_under_way_and_whoever_waits_is_told(world
 
 def test_a_model_that_cannot_be_settled_holds_up_no_other(world: World) -> None:
     for model in ("aaa", "churn"):
-        world.metadata.put_plan(ServingPlan(model=model, number=1, champion=1, created_at=EPOCH))
+        world.metadata.plans.put_plan(ServingPlan(model=model, number=1, champion=1, created_at=EPOCH))
     operator_of(world).catch_up()  # of the first, no version is registered
-    assert (world.metadata.aliases("aaa"), world.metadata.aliases("churn")) == ({}, {"champion": 1})
+    assert (world.metadata.models.aliases("aaa"), world.metadata.models.aliases("churn")) == ({}, {"champion": 1})

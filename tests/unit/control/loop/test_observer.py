@@ -17,6 +17,12 @@ from raymlops.testing.control_examples import DAY, START, example_plan, example_
 
 
 class _Records:
+    @property
+    def plans(self) -> _Records:
+        return self
+
+    runs = windows = plans
+
     def served_plans(self) -> dict[str, ServingPlan]:
         return {"m": example_plan(2), "a": example_plan(1)}
 

@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,11 +18,12 @@ import pytest
 from raymlops.clock import ManualClock
 from raymlops.config.metadata import OpenLineageConfig
 from raymlops.errors import StorageError, TrainingError, UnavailableError
+from raymlops.metadata import MetadataService
 from raymlops.metadata.openlineage import (
     Emitter,
     FileTransport,
     HttpTransport,
-    ObservedMetadataService,
+    ObservedRuns,
     transports_of,
 )
 from raymlops.pipelines import Pipeline, PipelineRunner, Step
@@ -86,11 +87,18 @@ class Sink:
         self.events.append(orjson.loads(orjson.dumps(event)))
 
 
-def _observed(path: Path, *transports: Any) -> ObservedMetadataService:
-    return ObservedMetadataService(path / "m.db", Emitter(transports), namespace="house", clock=ManualClock(EPOCH))
+@contextmanager
+def _observed(path: Path, emitter: Emitter) -> Iterator[MetadataService]:
+    clock = ManualClock(EPOCH)
+    with closing(MetadataService(path / "m.db", clock=clock)) as service:
+        service.runs = ObservedRuns(service, emitter, clock, "house")
+        try:
+            yield service
+        finally:
+            emitter.close()
 
 
-def _run(service: ObservedMetadataService, path: Path, run_id: str, context: str = "") -> None:
+def _run(service: MetadataService, path: Path, run_id: str, context: str = "") -> None:
     runner = PipelineRunner(path / "artifacts", service, ManualClock(EPOCH), data_versions={"planes": 12}.__getitem__)
     runner.run(PIPELINE, {}, run_id=run_id, context=context, bundle="b" * 64)
 
@@ -98,16 +106,16 @@ def _run(service: ObservedMetadataService, path: Path, run_id: str, context: str
 @pytest.fixture
 def prepared(tmp_path: Path) -> Path:
     """A store with a bundle and a version 1 of its model, trained on version 12 of a table."""
-    with closing(_observed(tmp_path)) as service:
-        service.put_bundle(example_bundle())
+    with _observed(tmp_path, Emitter([])) as service:
+        service.deployments.put_bundle(example_bundle())
         draft = example_draft("delay").model_copy(update={"table_versions": {"planes": 12}})
-        service.register_version(draft, key="k")
+        service.models.register_version(draft, key="k")
     return tmp_path
 
 
 def test_a_run_and_its_steps_start_and_complete(prepared: Path) -> None:
     sink = Sink()
-    with closing(_observed(prepared, sink)) as service:
+    with _observed(prepared, Emitter([sink])) as service:
         _run(service, prepared, "r1")
     for event in sink.events:
         check_event(event)
@@ -140,14 +148,14 @@ def _version(dataset: dict[str, Any]) -> str:
 
 def test_what_fails_and_what_is_taken_over_is_told_so(prepared: Path) -> None:
     sink = Sink()
-    with closing(_observed(prepared)) as silent:
+    with _observed(prepared, Emitter([])) as silent:
         _run(silent, prepared, "r1")
-    with closing(_observed(prepared, sink)) as service:
+    with _observed(prepared, Emitter([sink])) as service:
         with pytest.raises(TrainingError):
             _run(service, prepared, "r2", "broken")
-        service.create_run(Run(id="r3", pipeline="flights", created_at=EPOCH, parameters={"depth": 3}))
-        service.update_run("r3", status=RunStatus.RUNNING)
-        service.update_run("r3", status=RunStatus.CANCELED, error="KeyboardInterrupt: ")
+        service.runs.create_run(Run(id="r3", pipeline="flights", created_at=EPOCH, parameters={"depth": 3}))
+        service.runs.update_run("r3", status=RunStatus.RUNNING)
+        service.runs.update_run("r3", status=RunStatus.CANCELED, error="KeyboardInterrupt: ")
     for event in sink.events:
         check_event(event)
     told = [(event["job"]["name"], event["eventType"]) for event in sink.events]
@@ -168,11 +176,11 @@ def test_what_fails_and_what_is_taken_over_is_told_so(prepared: Path) -> None:
 
 def test_a_run_whose_job_was_killed_is_told_of_by_whoever_finds_it(prepared: Path) -> None:
     sink = Sink()
-    with closing(_observed(prepared)) as silent:
-        silent.create_run(Run(id="r", pipeline="flights", created_at=EPOCH))
-        silent.update_run("r", status=RunStatus.RUNNING)
-    with closing(_observed(prepared, sink)) as service:
-        service.update_run("r", status=RunStatus.FAILED, error="the job ended: killed")
+    with _observed(prepared, Emitter([])) as silent:
+        silent.runs.create_run(Run(id="r", pipeline="flights", created_at=EPOCH))
+        silent.runs.update_run("r", status=RunStatus.RUNNING)
+    with _observed(prepared, Emitter([sink])) as service:
+        service.runs.update_run("r", status=RunStatus.FAILED, error="the job ended: killed")
     assert [event["eventType"] for event in sink.events] == ["FAIL"]
 
 
@@ -180,7 +188,7 @@ def test_events_are_appended_to_a_file(prepared: Path) -> None:
     path = prepared / "deep" / "events.jsonl"
     (transport,) = transports_of(OpenLineageConfig(file=path))
     for run in ("r1", "r2"):
-        with closing(_observed(prepared, transport)) as service:
+        with _observed(prepared, Emitter([transport])) as service:
             _run(service, prepared, run)
     events = [orjson.loads(line) for line in path.read_bytes().splitlines()]
     assert len(events) == 12
@@ -194,9 +202,9 @@ def test_a_file_that_cannot_be_written_fails_no_run(prepared: Path) -> None:
     with pytest.raises(StorageError, match=r"OpenLineage file .*events\.jsonl"):
         broken.send({})
     emitter = Emitter([broken])
-    with closing(ObservedMetadataService(prepared / "m.db", emitter, clock=ManualClock(EPOCH))) as service:
+    with _observed(prepared, emitter) as service:
         _run(service, prepared, "r1")
-        assert service.get_run("r1").status is RunStatus.SUCCEEDED
+        assert service.runs.get_run("r1").status is RunStatus.SUCCEEDED
     assert (emitter.sent, emitter.dropped) == (0, 6)
 
 
@@ -251,7 +259,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 def test_an_endpoint_that_fails_is_asked_again(prepared: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LINEAGE_KEY", "s3cret")
     (transport,) = transports_of(OpenLineageConfig(url=server.url, api_key_env="LINEAGE_KEY"))
-    with closing(_observed(prepared, transport)) as service:
+    with _observed(prepared, Emitter([transport])) as service:
         _run(service, prepared, "r1")
     assert server.asked == 9
     assert [event["eventType"] for event in server.taken][:2] == ["START", "START"]
@@ -273,21 +281,20 @@ def test_an_endpoint_that_hangs_holds_up_nothing_and_has_a_deadline(prepared: Pa
     with pytest.raises(UnavailableError, match=r"api/v1/lineage: .*timed out"):
         transport.send({})
     slow = Emitter([HttpTransport(server.url, timeout_s=15, deadline_s=15)], capacity=2)
-    service = ObservedMetadataService(prepared / "m.db", slow, clock=ManualClock(EPOCH))
-    started = time.monotonic()
-    _run(service, prepared, "r1")
-    assert time.monotonic() - started < 10, "the run does not wait for the endpoint"
-    assert service.get_run("r1").status is RunStatus.SUCCEEDED
-    assert slow.dropped >= 3, "what does not fit is counted"
-    assert not slow.close(timeout_s=0.05)
-    dropped = slow.dropped
-    server.answers.clear()
-    server.release.set()
-    assert slow.close(timeout_s=20), "what was on its way is delivered, and the thread ends"
-    assert (slow.sent, slow.dropped) == (1, dropped)
-    slow.emit(lambda: pytest.fail("built"))
-    assert slow.dropped == dropped + 1
-    service.close()
+    with _observed(prepared, slow) as service:
+        started = time.monotonic()
+        _run(service, prepared, "r1")
+        assert time.monotonic() - started < 10, "the run does not wait for the endpoint"
+        assert service.runs.get_run("r1").status is RunStatus.SUCCEEDED
+        assert slow.dropped >= 3, "what does not fit is counted"
+        assert not slow.close(timeout_s=0.05)
+        dropped = slow.dropped
+        server.answers.clear()
+        server.release.set()
+        assert slow.close(timeout_s=20), "what was on its way is delivered, and the thread ends"
+        assert (slow.sent, slow.dropped) == (1, dropped)
+        slow.emit(lambda: pytest.fail("built"))
+        assert slow.dropped == dropped + 1
 
 
 def test_nobody_listens(prepared: Path) -> None:

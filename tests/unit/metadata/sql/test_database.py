@@ -18,7 +18,7 @@ from raymlops.metadata.sql.database import Database
 
 def _fill(service: MetadataService, entries: int, size: int = 2000) -> int:
     for number in range(entries):
-        service.append_entry("churn", "note", "x" * size, key=f"fill-{number}")
+        service.ledger.append_entry("churn", "note", "x" * size, key=f"fill-{number}")
     return entries
 
 
@@ -51,9 +51,9 @@ def test_a_url_that_cannot_work_is_named(url: str, what: str) -> None:
 def test_a_path_and_its_url_are_the_same_database(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "metadata.db"
     with closing(MetadataService(path)) as service:
-        service.append_entry("churn", "note", "", key="1")
+        service.ledger.append_entry("churn", "note", "", key="1")
     with closing(MetadataService(f"sqlite:///{path}")) as service:
-        assert service.verify_ledger() == 1
+        assert service.ledger.verify_ledger() == 1
 
 
 def test_writes_are_synced_to_a_write_ahead_log(tmp_path: Path) -> None:
@@ -93,12 +93,12 @@ def test_a_full_disk_is_an_error_that_names_the_file_and_loses_nothing(tmp_path:
     with _disk_of(pages=60), closing(MetadataService(path)) as service:
         with pytest.raises(StorageError, match=r"metadata\.db: database or disk is full") as caught:
             _fill(service, 1000)
-        acknowledged = len(service.entries())
-        assert service.verify_ledger() == acknowledged > 0
+        acknowledged = len(service.ledger.entries())
+        assert service.ledger.verify_ledger() == acknowledged > 0
     assert pickle.loads(pickle.dumps(caught.value)).retryable
     with closing(MetadataService(path)) as service:
         _fill(service, acknowledged + 1)
-        assert service.verify_ledger() == acknowledged + 1
+        assert service.ledger.verify_ledger() == acknowledged + 1
 
 
 def test_a_database_locked_by_another_process_is_named_and_still_read(tmp_path: Path) -> None:
@@ -107,9 +107,9 @@ def test_a_database_locked_by_another_process_is_named_and_still_read(tmp_path: 
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(StorageError, match=r"metadata\.db: database is locked"):
-                service.append_entry("churn", "note", "", key="1")
-            assert service.entries() == []
-        assert service.append_entry("churn", "note", "", key="1").sequence == 1
+                service.ledger.append_entry("churn", "note", "", key="1")
+            assert service.ledger.entries() == []
+        assert service.ledger.append_entry("churn", "note", "", key="1").sequence == 1
 
 
 def test_a_write_that_another_thread_holds_up_is_given_up(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_truncated_database_is_named(tmp_path: Path) -> None:
         _fill(service, 50)
     path.write_bytes(path.read_bytes()[: 4096 * 5])
     with pytest.raises(StorageError, match=r"metadata\.db: "), closing(MetadataService(path)) as service:
-        service.verify_ledger()
+        service.ledger.verify_ledger()
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_stored_record_that_cannot_be_read_is_an_error(tmp_path: Path) -> None
         with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("INSERT INTO plans (model, number, body) VALUES ('churn', 1, '{}')")
         with pytest.raises(StorageError, match="ServingPlan"):
-            service.get_plan("churn")
+            service.plans.get_plan("churn")
 
 
 def test_many_may_open_a_new_database_at_once(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_many_may_open_a_new_database_at_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len(services) == 8
-    assert {service.verify_ledger() for service in services} == {0}
+    assert {service.ledger.verify_ledger() for service in services} == {0}
     for service in services:
         service.close()
 
@@ -209,6 +209,6 @@ def test_a_closed_database_opens_nothing_anew(tmp_path: Path) -> None:
     service.close()
     service.close()
     with pytest.raises(StorageError, match=r"metadata\.db: the metadata store is closed"):
-        service.verify_ledger()
+        service.ledger.verify_ledger()
     with pytest.raises(StorageError, match=r"metadata\.db: the metadata store is closed"):
-        service.append_entry("churn", "note", "", key="1")
+        service.ledger.append_entry("churn", "note", "", key="1")

@@ -18,8 +18,8 @@ from raymlops.records.ledger import LedgerEntry
 def service(tmp_path: Path) -> Iterator[MetadataService]:
     with closing(MetadataService(tmp_path / "metadata.db")) as service:
         for number in range(1, 6):
-            service.append_entry("churn", "note", f"reason {number}", {"n": number}, key=f"key-{number}")
-        assert service.verify_ledger() == 5
+            service.ledger.append_entry("churn", "note", f"reason {number}", {"n": number}, key=f"key-{number}")
+        assert service.ledger.verify_ledger() == 5
         yield service
 
 
@@ -65,45 +65,45 @@ def test_tampering_is_found_where_it_is(
 ) -> None:
     _tamper(tmp_path, *statements)
     with pytest.raises(LedgerBroken, match=what) as caught:
-        service.verify_ledger()
+        service.ledger.verify_ledger()
     assert caught.value.context["sequence"] == sequence
 
 
 def test_a_cut_tail_stays_found_when_the_ledger_goes_on(service: MetadataService, tmp_path: Path) -> None:
     _tamper(tmp_path, "DELETE FROM ledger_entries WHERE sequence = 5")
-    assert service.append_entry("churn", "note", "later", key="later").sequence == 6
+    assert service.ledger.append_entry("churn", "note", "later", key="later").sequence == 6
     with pytest.raises(LedgerBroken, match="entry 5 is missing"):
-        service.verify_ledger()
+        service.ledger.verify_ledger()
 
 
 def test_without_its_head_the_ledger_does_not_go_on(service: MetadataService, tmp_path: Path) -> None:
     _tamper(tmp_path, "DELETE FROM ledger_head")
     with pytest.raises(LedgerBroken, match="head is missing"):
-        service.append_entry("churn", "note", "later", key="later")
+        service.ledger.append_entry("churn", "note", "later", key="later")
 
 
 def test_an_entry_that_cannot_be_read_is_named_when_listed(service: MetadataService, tmp_path: Path) -> None:
     _tamper(tmp_path, "UPDATE ledger_entries SET evidence = '[]' WHERE sequence = 2")
     with pytest.raises(LedgerBroken, match="entry 2"):
-        service.entries()
+        service.ledger.entries()
 
 
 def test_an_entry_signed_again_breaks_the_link_after_it(service: MetadataService, tmp_path: Path) -> None:
-    forged = _sign(service.entries()[2].model_copy(update={"reason": "forged"}))
+    forged = _sign(service.ledger.entries()[2].model_copy(update={"reason": "forged"}))
     _tamper(tmp_path, _rewrite(forged))
     with pytest.raises(LedgerBroken, match="entry 4 does not follow"):
-        service.verify_ledger()
+        service.ledger.verify_ledger()
 
 
 def test_a_rewrite_with_its_head_is_found_only_by_a_hash_kept_elsewhere(
     service: MetadataService, tmp_path: Path
 ) -> None:
     """The limit that ``Ledger.verify_ledger`` states: who may write everything may forge everything after a point."""
-    kept = service.entries()[-1].hash
-    forged = _sign(service.entries()[-1].model_copy(update={"reason": "forged"}))
+    kept = service.ledger.entries()[-1].hash
+    forged = _sign(service.ledger.entries()[-1].model_copy(update={"reason": "forged"}))
     _tamper(tmp_path, _rewrite(forged), f"UPDATE ledger_head SET hash = '{forged.hash}'")
-    assert service.verify_ledger() == 5
-    assert service.entries()[-1].hash != kept
+    assert service.ledger.verify_ledger() == 5
+    assert service.ledger.entries()[-1].hash != kept
 
 
 def _sign(entry: LedgerEntry) -> LedgerEntry:
@@ -131,7 +131,7 @@ _text = st.text(st.characters(codec="utf-8"), max_size=20)
 def test_whatever_is_appended_verifies_and_is_read_back(
     service: MetadataService, subject: str, reason: str, evidence: dict[str, object]
 ) -> None:
-    before = service.verify_ledger()
-    entry = service.append_entry(subject, "note", reason, evidence, key=f"hypothesis-{before}")
-    assert service.verify_ledger() == before + 1
-    assert service.entries(after=before) == [entry]
+    before = service.ledger.verify_ledger()
+    entry = service.ledger.append_entry(subject, "note", reason, evidence, key=f"hypothesis-{before}")
+    assert service.ledger.verify_ledger() == before + 1
+    assert service.ledger.entries(after=before) == [entry]

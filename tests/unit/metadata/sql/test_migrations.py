@@ -26,8 +26,8 @@ def test_the_revisions_end_at_the_release_and_make_its_tables(tmp_path: Path) ->
 def test_a_database_from_before_there_were_revisions_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "m.db"
     with closing(MetadataService(path)) as service:
-        service.create_run(example_run())
-        service.append_entry("churn", "note", "kept", key="k")
+        service.runs.create_run(example_run())
+        service.ledger.append_entry("churn", "note", "kept", key="k")
     with closing(sqlite3.connect(path)) as connection, connection:
         later_tables = ("api_keys", "alert_deliveries", "alerts", "alert_cursors", "window_profiles", "profile_marks")
         later_tables += ("context_runs", "context_artifacts", "contexts", "model_tables")
@@ -39,8 +39,8 @@ def test_a_database_from_before_there_were_revisions_is_taken_over(tmp_path: Pat
         connection.execute("CREATE TABLE schema_info (version INTEGER PRIMARY KEY)")
         connection.execute("INSERT INTO schema_info VALUES (1)")
     with closing(MetadataService(path)) as service:
-        assert [run.id for run in service.list_runs()] == ["run-1"]
-        assert service.verify_ledger() == 1
+        assert [run.id for run in service.runs.list_runs()] == ["run-1"]
+        assert service.ledger.verify_ledger() == 1
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(REVISION,)]
 

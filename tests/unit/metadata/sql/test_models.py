@@ -49,7 +49,7 @@ class CompareAndSet(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 1), key=st.sampled_from("abcd"))
     def register(self, who: int, key: str) -> None:
-        version = self.services[who].register_version(example_draft(), key=key)
+        version = self.services[who].models.register_version(example_draft(), key=key)
         if key not in self.keys:
             self.keys.append(key)
         assert version.version == self.keys.index(key) + 1
@@ -59,7 +59,7 @@ class CompareAndSet(RuleBasedStateMachine):
         last = self._last(alias)
         present = last.version if last else None
         try:
-            change = self.services[who].set_alias("churn", alias, version, expected=expected, reason="r")
+            change = self.services[who].models.set_alias("churn", alias, version, expected=expected, reason="r")
         except ModelVersionNotFound:
             assert version is not None
             assert version > len(self.keys)
@@ -79,7 +79,9 @@ class CompareAndSet(RuleBasedStateMachine):
     def repeat_alias(self, who: int, alias: str) -> None:
         last = self._last(alias)
         if last is not None:
-            repeated = self.services[who].set_alias("churn", alias, last.version, expected=last.previous, reason="x")
+            repeated = self.services[who].models.set_alias(
+                "churn", alias, last.version, expected=last.previous, reason="x"
+            )
             assert repeated == last
 
     @rule(who=st.integers(0, 1), number=st.integers(0, 6), champion=st.integers(1, 2))
@@ -87,7 +89,7 @@ class CompareAndSet(RuleBasedStateMachine):
         plan = example_plan(number, champion=champion)
         known = plan in self.plans
         try:
-            assert self.services[who].put_plan(plan) == plan
+            assert self.services[who].plans.put_plan(plan) == plan
         except StaleWrite:
             assert not known
             assert number != len(self.plans) + 1
@@ -104,13 +106,13 @@ class CompareAndSet(RuleBasedStateMachine):
             if (change := self._last(alias)) and change.version is not None
         }
         for service in self.services:
-            assert service.aliases("churn") == expected
-            assert service.alias_history("churn") == self.history
-            assert service.list_plans("churn") == self.plans
-            assert [version.version for version in service.list_versions("churn")] == [
+            assert service.models.aliases("churn") == expected
+            assert service.models.alias_history("churn") == self.history
+            assert service.plans.list_plans("churn") == self.plans
+            assert [version.version for version in service.models.list_versions("churn")] == [
                 number + 1 for number in range(len(self.keys))
             ]
-            assert service.serving_at("churn", self.clock.now()) == expected.get("champion")
+            assert service.models.serving_at("churn", self.clock.now()) == expected.get("champion")
 
     def teardown(self) -> None:
         for service in self.services:

@@ -76,17 +76,19 @@ class Outbox:
         self.windows = 0
 
     def put_plan(self, model: str) -> None:
-        self.metadata.put_plan(ServingPlan(model=model, number=1, champion=1, created_at=START))
+        self.metadata.plans.put_plan(ServingPlan(model=model, number=1, champion=1, created_at=START))
 
     def happen(self, model: str, number: int, action: str = "roll_back") -> str:
-        entry = self.metadata.append_entry(model, action, f"reason {number}", {}, key=f"{model}/{action}/{number}")
+        entry = self.metadata.ledger.append_entry(
+            model, action, f"reason {number}", {}, key=f"{model}/{action}/{number}"
+        )
         return f"{model}/{'rolled_back' if action == 'roll_back' else 'promoted'}/{entry.sequence}"
 
     def close_window(self, quality: str = "ok") -> None:
         start = START + self.windows * HOUR
         self.windows += 1
         record = WindowRecord(model="churn", start=start, end=start + HOUR, champion=1, rows=9, quality=quality)
-        self.metadata.put_window(record, b"")
+        self.metadata.windows.put_window(record, b"")
 
     def notifier(self, *urls: str, wall: bool = False, **more: Any) -> Notifier:
         names = [{"name": f"hook{number}", "url": url} for number, url in enumerate(urls)]
@@ -104,7 +106,7 @@ class Outbox:
             self.clock.advance_to(due)
 
     def states(self) -> dict[tuple[str, str], str]:
-        return {(one.alert.key, one.endpoint): one.state for one in self.metadata.list_deliveries()}
+        return {(one.alert.key, one.endpoint): one.state for one in self.metadata.alerts.list_deliveries()}
 
 
 @pytest.fixture
@@ -126,7 +128,7 @@ async def test_what_fails_is_sent_again_until_it_succeeds_and_then_no_more(outbo
         await outbox.drain_all(outbox.notifier(receiver.url))
     assert receiver.keys == [key] * 3
     assert receiver.seen[0] == receiver.seen[2]
-    (delivery,) = outbox.metadata.list_deliveries()
+    (delivery,) = outbox.metadata.alerts.list_deliveries()
     assert (delivery.state, delivery.attempts, delivery.problem) == ("delivered", 3, "")
 
 
@@ -151,7 +153,9 @@ async def test_an_endpoint_that_hangs_or_is_dead_holds_up_nobody_else(outbox: Ou
         await notifier.drain()
     assert good.keys == keys
     assert hanging.keys == keys[:1]
-    problems = {one.endpoint: one.problem for one in outbox.metadata.list_deliveries() if one.alert.key == keys[0]}
+    problems = {
+        one.endpoint: one.problem for one in outbox.metadata.alerts.list_deliveries() if one.alert.key == keys[0]
+    }
     assert problems["hook0"] == "no answer within 1 s"
     assert problems["hook1"].startswith("no answer: ClientConnector")
     assert outbox.states()[keys[0], "hook2"] == "delivered"
@@ -160,7 +164,7 @@ async def test_an_endpoint_that_hangs_or_is_dead_holds_up_nobody_else(outbox: Ou
 @pytest.mark.asyncio
 async def test_a_model_keeps_its_order_and_waits_for_no_other(outbox: Outbox) -> None:
     receiver = Receiver(lambda body, seen: 503 if "reason 0" in body["summary"] and seen == 1 else 200)
-    outbox.put_plan("other")
+    outbox.plans.put_plan("other")
     async with served(receiver):
         notifier = outbox.notifier(receiver.url)
         await notifier.drain()
@@ -202,7 +206,7 @@ async def test_history_is_kept_unless_it_is_asked_for(outbox: Outbox, history: s
         outbox.happen("churn", 1)
         await outbox.drain_all(outbox.notifier(receiver.url, history=history))
     assert len(receiver.keys) == sent
-    assert len(outbox.metadata.list_alerts("churn")) == 3
+    assert len(outbox.metadata.alerts.list_alerts("churn")) == 3
 
 
 @pytest.mark.asyncio
@@ -210,9 +214,9 @@ async def test_a_model_that_came_later_is_no_history(outbox: Outbox) -> None:
     receiver = Receiver()
     async with served(receiver):
         await outbox.notifier(receiver.url).drain()
-        outbox.put_plan("new")
+        outbox.plans.put_plan("new")
         record = WindowRecord(model="new", start=START, end=START + HOUR, champion=1, rows=0, quality="block")
-        outbox.metadata.put_window(record, b"")
+        outbox.metadata.windows.put_window(record, b"")
         await outbox.drain_all(outbox.notifier(receiver.url))
     assert [body["model"] for body in receiver.seen] == ["new"]
 
@@ -228,7 +232,7 @@ async def test_endpoints_hear_what_they_ask_for(outbox: Outbox) -> None:
             receiver.seen.clear()
             notifier = outbox.notifier(receiver.url, webhook=webhook)
             await notifier.drain()
-            outbox.happen("churn", len(outbox.metadata.entries()), "promote")
+            outbox.happen("churn", len(outbox.metadata.ledger.entries()), "promote")
             await notifier.drain()
             assert [body["cause"] for body in receiver.seen] == heard
 
@@ -256,7 +260,7 @@ async def test_it_runs_by_itself(outbox: Outbox) -> None:
 async def test_an_outbox_that_fails_is_asked_again(outbox: Outbox, caplog: pytest.LogCaptureFixture) -> None:
     from raymlops.errors import UnavailableError
 
-    receiver, plan_numbers = Receiver(), outbox.metadata.plan_numbers
+    receiver, plan_numbers = Receiver(), outbox.metadata.plans.plan_numbers
     failures = iter([True, True])
 
     def failing() -> dict[str, int]:
@@ -264,7 +268,7 @@ async def test_an_outbox_that_fails_is_asked_again(outbox: Outbox, caplog: pytes
             raise UnavailableError("the metadata actor is away")
         return plan_numbers()
 
-    outbox.metadata.plan_numbers = failing  # type: ignore[method-assign]
+    outbox.metadata.plans.plan_numbers = failing  # type: ignore[method-assign]
     outbox.happen("churn", 1)
     async with served(receiver):
         notifier = outbox.notifier(receiver.url, wall=True, every=timedelta(milliseconds=20), history="send")
@@ -335,5 +339,5 @@ async def test_an_endpoint_that_answers_byte_by_byte_is_given_its_deadline_and_n
         server.close()
         await server.wait_closed()
     assert good.keys == [key]
-    problems = {one.endpoint: one.problem for one in outbox.metadata.list_deliveries()}
+    problems = {one.endpoint: one.problem for one in outbox.metadata.alerts.list_deliveries()}
     assert problems["hook0"] == "no answer within 1 s"

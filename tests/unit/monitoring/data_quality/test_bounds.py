@@ -93,7 +93,7 @@ def test_an_odd_instant_that_comes_after_windows_have_closed(world: Any, odd: da
     assert len(monitor.close_windows("m", START + WEEK + DAY)) == 1
     monitor.record_events("m", dated(world.events(1, 4), odd), "odd")
     assert monitor.close_windows("m", START + WEEK + DAY) == []
-    assert world.metadata.late_rows("m") == {}
+    assert world.metadata.profiles.late_rows("m") == {}
 
 
 @pytest.mark.parametrize("odd", ODD, ids=["1", "1970", "9999"])

@@ -67,7 +67,7 @@ def test_windows_end_as_if_all_were_measured_at_every_look(
                 monitor.record_events("m", events[week].slice(0, 1), f"row {turn}")
             monitor.close_windows("m", at)
         monitor.close_windows("m", now + 2 * DAY)
-    first, second = (world.metadata.list_windows("m") for world in worlds)
+    first, second = (world.metadata.windows.list_windows("m") for world in worlds)
     assert [(w.start, w.performance, w.labels_duplicate) for w in first] == [
         (w.start, w.performance, w.labels_duplicate) for w in second
     ]

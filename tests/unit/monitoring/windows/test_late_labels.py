@@ -87,15 +87,15 @@ def test_late_labels_add_to_a_closed_window(late_world: Any) -> None:
     monitor = late_world.monitor()
     late = fill(late_world, monitor)
     (closed,) = monitor.close_windows("m", CLOSED)
-    profile = late_world.metadata.get_profile("m", START)
+    profile = late_world.metadata.windows.get_profile("m", START)
     monitor.record_labels("m", late, "late")
     assert monitor.close_windows("m", CLOSED + 2 * DAY) == []
-    (stored,) = late_world.metadata.list_windows("m")
+    (stored,) = late_world.metadata.windows.list_windows("m")
     assert closed.performance[1].labelled_rows == 200
     assert stored.performance[1].labelled_rows == 400
     assert stored.labels_until == CLOSED + 2 * DAY
     assert (stored.columns, stored.drifted, stored.quality) == (closed.columns, closed.drifted, closed.quality)
-    assert late_world.metadata.get_profile("m", START) == profile
+    assert late_world.metadata.windows.get_profile("m", START) == profile
 
 
 def test_late_labels_can_show_that_the_model_was_worse(late_world: Any) -> None:
@@ -105,7 +105,7 @@ def test_late_labels_can_show_that_the_model_was_worse(late_world: Any) -> None:
     (closed,) = monitor.close_windows("m", CLOSED)
     monitor.record_labels("m", flipped, "late")
     monitor.close_windows("m", CLOSED + 2 * DAY)
-    (stored,) = late_world.metadata.list_windows("m")
+    (stored,) = late_world.metadata.windows.list_windows("m")
     assert not closed.degraded
     assert stored.degraded
     assert "log_loss" in stored.degraded_reason
@@ -119,14 +119,14 @@ def test_a_verdict_by_estimate_stands_until_labels_overrule_it(late_world: Any) 
     late = fill(late_world, monitor)
     (closed,) = monitor.close_windows("m", CLOSED)
     supposed = closed.model_copy(update={"estimated_degraded": "estimated", "degraded": True})
-    late_world.metadata.put_window(supposed, b"")
+    late_world.metadata.windows.put_window(supposed, b"")
     monitor.record_labels("m", late.slice(0, 50), "some")
     monitor.close_windows("m", CLOSED + 2 * DAY)
-    assert late_world.metadata.list_windows("m")[0].performance[1].labelled_rows == 250
-    assert late_world.metadata.list_windows("m")[0].degraded_reason == "estimated"
+    assert late_world.metadata.windows.list_windows("m")[0].performance[1].labelled_rows == 250
+    assert late_world.metadata.windows.list_windows("m")[0].degraded_reason == "estimated"
     monitor.record_labels("m", late, "all")
     monitor.close_windows("m", CLOSED + 3 * DAY)
-    assert not late_world.metadata.list_windows("m")[0].degraded
+    assert not late_world.metadata.windows.list_windows("m")[0].degraded
 
 
 def test_labels_after_the_end_do_not_count(late_world: Any) -> None:
@@ -136,7 +136,7 @@ def test_labels_after_the_end_do_not_count(late_world: Any) -> None:
     times = pa.array([CLOSED + WEEK] * 200, type=late["event_time"].type)
     monitor.record_labels("m", late.set_column(3, "event_time", times), "too late")
     monitor.close_windows("m", CLOSED + 8 * DAY)
-    (stored,) = late_world.metadata.list_windows("m")
+    (stored,) = late_world.metadata.windows.list_windows("m")
     assert stored.performance[1].labelled_rows == 200
     assert stored.labels_until == CLOSED + WEEK
 
@@ -151,18 +151,18 @@ def test_a_crash_before_the_record_is_stored_loses_nothing(late_world: Any, monk
         def put(*_: object) -> None:
             raise StorageError("disk full")
 
-        broken.setattr(late_world.metadata, "put_window", put)
+        broken.setattr(late_world.metadata.windows, "put_window", put)
         with pytest.raises(StorageError):
             monitor.close_windows("m", CLOSED + 2 * DAY)
-    assert late_world.metadata.list_windows("m") == [closed]
-    before = dict(late_world.metadata.windows)
+    assert late_world.metadata.windows.list_windows("m") == [closed]
+    before = dict(late_world.metadata.closed)
     monitor.close_windows("m", CLOSED + 2 * DAY + HOUR)
-    assert late_world.metadata.list_windows("m")[0].performance[1].labelled_rows == 400
+    assert late_world.metadata.windows.list_windows("m")[0].performance[1].labelled_rows == 400
     late_world.metadata.windows.update(before)
     restarted = late_world.monitor()
     restarted.close_windows("m", CLOSED + 2 * DAY)
     restarted.close_windows("m", CLOSED + 2 * DAY)
-    assert late_world.metadata.list_windows("m")[0].performance[1].labelled_rows == 400
+    assert late_world.metadata.windows.list_windows("m")[0].performance[1].labelled_rows == 400
 
 
 def test_the_same_labels_come_to_the_same_record(late_world: Any) -> None:
@@ -170,15 +170,15 @@ def test_the_same_labels_come_to_the_same_record(late_world: Any) -> None:
     monitor = late_world.monitor()
     late = fill(late_world, monitor)
     monitor.close_windows("m", CLOSED)
-    on_time = dict(late_world.metadata.windows)
+    on_time = dict(late_world.metadata.closed)
     for part in range(4):
         monitor.record_labels("m", late.slice(part * 50, 50), f"late {part}")
         monitor.close_windows("m", CLOSED + 2 * DAY + part * HOUR)
     monitor.close_windows("m", CLOSED + 8 * DAY)
-    stepwise = late_world.metadata.windows["m", START]
+    stepwise = late_world.metadata.closed["m", START]
     late_world.metadata.windows.update(on_time)
     late_world.monitor().close_windows("m", CLOSED + 9 * DAY)
-    assert late_world.metadata.windows["m", START] == stepwise
+    assert late_world.metadata.closed["m", START] == stepwise
     assert stepwise[0].labels_until == CLOSED + WEEK
 
 
@@ -186,5 +186,5 @@ def test_nothing_new_is_not_written(late_world: Any, monkeypatch: pytest.MonkeyP
     monitor = late_world.monitor()
     fill(late_world, monitor)
     monitor.close_windows("m", CLOSED)
-    monkeypatch.setattr(late_world.metadata, "put_window", lambda *_: pytest.fail("written"))
+    monkeypatch.setattr(late_world.metadata.windows, "put_window", lambda *_: pytest.fail("written"))
     late_world.monitor().close_windows("m", CLOSED + 2 * DAY)

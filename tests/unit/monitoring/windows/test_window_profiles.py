@@ -69,7 +69,7 @@ def test_roles_versions_and_segments_are_kept_apart(make_world: Callable[..., An
     assert sum(period.answered(f"kind = 'k{i}'").rows for i in range(6)) == 800
     assert period.answered().rows == 800
     assert period.answered().counts["score"].sum() == 400  # another model's scores are no drift
-    stored = Profile.loads(world.metadata.get_profile("m", START))
+    stored = Profile.loads(world.metadata.windows.get_profile("m", START))
     assert {name: counts.tolist() for name, counts in period.answered().counts.items()} == {
         name: counts.tolist() for name, counts in stored.counts.items()
     }
@@ -98,7 +98,7 @@ def test_late_rows_add_and_leave_the_verdict(world: Any) -> None:
     monitor = world.monitor()
     first = fill(world, monitor, 0, 1)
     (judged, _) = monitor.close_windows("m", START + 2 * WEEK + DAY)
-    profile = world.metadata.get_profile("m", START)
+    profile = world.metadata.windows.get_profile("m", START)
     late = world.events(0, 100, shift=3.0)
     monitor.record_events("m", late, "late")
     monitor.close_windows("m", START + 2 * WEEK + DAY)
@@ -114,24 +114,24 @@ def test_late_rows_add_and_leave_the_verdict(world: Any) -> None:
     assert after.answered() == whole(world, first)
     assert again.report("m").late_rows == {START: 150}
     assert again.report("m").to_dict()["late_rows"] == {START.isoformat(): 150}
-    assert world.metadata.list_windows("m")[0].columns == judged.columns
-    assert world.metadata.list_windows("m")[0].rows == 400
-    assert world.metadata.get_profile("m", START) == profile
+    assert world.metadata.windows.list_windows("m")[0].columns == judged.columns
+    assert world.metadata.windows.list_windows("m")[0].rows == 400
+    assert world.metadata.windows.get_profile("m", START) == profile
 
 
 def test_a_crash_loses_no_late_row_and_counts_none_twice(world: Any) -> None:
     world.register(1)
     monitor = world.monitor()
     tables = [fill(world, monitor, 0)]
-    put = world.metadata.put_window
+    put = world.metadata.windows.put_window
 
     def die(*args: Any) -> None:
         raise KeyboardInterrupt
 
-    world.metadata.put_window = die
+    world.metadata.windows.put_window = die
     with pytest.raises(KeyboardInterrupt):
         monitor.close_windows("m", START + WEEK + DAY)
-    world.metadata.put_window = put
+    world.metadata.windows.put_window = put
     tables.append(world.events(0, 100))
     world.monitor().record_events("m", tables[-1], "between")
     restarted = world.monitor()
@@ -141,11 +141,11 @@ def test_a_crash_loses_no_late_row_and_counts_none_twice(world: Any) -> None:
     assert week.answered() == whole(world, *tables)
     tables.append(world.events(0, 70))
     restarted.record_events("m", tables[-1], "after")
-    add = world.metadata.add_late_profiles
-    world.metadata.add_late_profiles = die
+    add = world.metadata.profiles.add_late_profiles
+    world.metadata.profiles.add_late_profiles = die
     with pytest.raises(KeyboardInterrupt):
         restarted.close_windows("m", START + WEEK + DAY)
-    world.metadata.add_late_profiles = add
+    world.metadata.profiles.add_late_profiles = add
     for _ in range(2):
         world.monitor().close_windows("m", START + WEEK + DAY)
     (week,) = restarted.rollup("m", START, START + WEEK)
@@ -159,11 +159,11 @@ def test_two_monitors_do_not_add_the_same_rows(world: Any) -> None:
     fill(world, monitor, 0)
     monitor.close_windows("m", START + WEEK + DAY)
     monitor.record_events("m", world.events(0, 10), "late")
-    marks = world.metadata.profile_marks
-    world.metadata.profile_marks = lambda model: {"batches": 0}
+    marks = world.metadata.profiles.profile_marks
+    world.metadata.profiles.profile_marks = lambda model: {"batches": 0}
     with pytest.raises(StaleWrite):
         monitor.close_windows("m", START + WEEK + DAY)
-    world.metadata.profile_marks = marks
+    world.metadata.profiles.profile_marks = marks
 
 
 def test_periods_of_two_champions_stay_apart(world: Any) -> None:
@@ -216,10 +216,10 @@ def test_nothing_that_is_needed_is_removed(world: Any) -> None:
     )
     monitor.maintain("m", late + 5000 * DAY)
     assert world.tables.maintained[6] == ("predictions/m", None)
-    assert len(world.metadata.profiles) == 2
+    assert len(world.metadata.kept) == 2
     world.metadata.plan = None
     monitor.maintain("m", late + 5000 * DAY)
-    assert world.metadata.profiles == []
+    assert world.metadata.kept == []
 
 
 def test_rows_that_come_while_a_window_closes_are_late(world: Any) -> None:

@@ -33,7 +33,7 @@ def metadata(tmp_path: Path) -> Iterator[MetadataService]:
 def close_window(metadata: MetadataService, number: int) -> None:
     start = START + number * HOUR
     record = WindowRecord(model="churn", start=start, end=start + HOUR, champion=1, rows=number)
-    metadata.put_window(record, b"")
+    metadata.windows.put_window(record, b"")
 
 
 def values(text: str) -> dict[str, float]:
@@ -42,7 +42,7 @@ def values(text: str) -> dict[str, float]:
 
 
 def test_each_scrape_reads_what_closed_since(metadata: MetadataService) -> None:
-    metadata.put_plan(ServingPlan(model="churn", number=1, champion=1, created_at=START))
+    metadata.plans.put_plan(ServingPlan(model="churn", number=1, champion=1, created_at=START))
     config = MonitoringConfig(late_labels=HOUR, label_delay=HOUR, window=HOUR)
     clock = ManualClock(START)
     page = MetricsPage(metadata, clock, config, AlarmRule())
@@ -127,23 +127,23 @@ def test_windows_that_one_model_cannot_show_hide_no_other(
     metadata: MetadataService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for model in ("a", "churn"):
-        metadata.put_plan(ServingPlan(model=model, number=1, champion=1, created_at=START))
+        metadata.plans.put_plan(ServingPlan(model=model, number=1, champion=1, created_at=START))
     close_window(metadata, 3)
-    whole = metadata.list_windows
+    whole = metadata.windows.list_windows
 
     def fail(model: str, *more: object) -> object:
         if model == "a":
             raise OverflowError("date value out of range")
         return whole(model, *more)
 
-    monkeypatch.setattr(metadata, "list_windows", fail)
+    monkeypatch.setattr(metadata.windows, "list_windows", fail)
     page = MetricsPage(metadata, ManualClock(START + 9 * HOUR), MonitoringConfig(), AlarmRule())
     assert values(page.render())["raymlops_monitor_rows"] == 3
     assert "windows of a could not be read for the metrics page" in caplog.text
 
 
 def test_a_clock_that_was_set_back_shows_the_windows_of_now(metadata: MetadataService) -> None:
-    metadata.put_plan(ServingPlan(model="churn", number=1, champion=1, created_at=START))
+    metadata.plans.put_plan(ServingPlan(model="churn", number=1, champion=1, created_at=START))
     clock = ManualClock(START + 90_000 * HOUR)
     page = MetricsPage(metadata, clock, MonitoringConfig(), AlarmRule())
     close_window(metadata, 80_000)

@@ -73,12 +73,12 @@ def _register(world: World, name: str) -> object:
 
 
 def _draft(world: World, name: str) -> ModelVersion:
-    return world.metadata.register_version(example_draft(name), key="k")
+    return world.metadata.models.register_version(example_draft(name), key="k")
 
 
 def _alias(world: World, name: str) -> object:
-    draft = world.metadata.register_version(example_draft("aliased"), key="k")
-    return world.metadata.set_alias("aliased", name, draft.version, expected=None, reason="test")
+    draft = world.metadata.models.register_version(example_draft("aliased"), key="k")
+    return world.metadata.models.set_alias("aliased", name, draft.version, expected=None, reason="test")
 
 
 def _view(world: World, name: str) -> object:
@@ -104,13 +104,15 @@ DOORS: dict[str, Callable[[World, str], Any]] = {
     "labels": lambda world, name: DeltaEventTables(world.home / "monitor").append(
         f"labels/{name}", ROWS, ingest_id="1"
     ),
-    "a run that is recorded": lambda world, name: world.metadata.create_run(example_run(name)),
+    "a run that is recorded": lambda world, name: world.metadata.runs.create_run(example_run(name)),
     "a run": _run,
-    "a project": lambda world, name: world.metadata.put_bundle(example_bundle("b" * 64, name)),
+    "a project": lambda world, name: world.metadata.deployments.put_bundle(example_bundle("b" * 64, name)),
     "an environment of a deployment": lambda world, name: deploy_bundle(example_bundle(), name, world.metadata, CLOCK),
-    "an environment of an approval": lambda world, name: approve_bundle(example_bundle(), name, "ada", world.metadata),
+    "an environment of an approval": lambda world, name: approve_bundle(
+        example_bundle(), name, "ada", world.metadata.ledger
+    ),
     "an environment of the configuration": lambda world, name: load_config(environment=name or ".", environ={}),
-    "who approves": lambda world, name: approve_bundle(example_bundle(), "prod", name, world.metadata),
+    "who approves": lambda world, name: approve_bundle(example_bundle(), "prod", name, world.metadata.ledger),
     "a bundle": lambda world, name: DeliveryOperator(world.config, world.metadata, CLOCK).verify(name),
     "an API key": lambda world, name: new_key(name, ["infer"], EPOCH),
 }

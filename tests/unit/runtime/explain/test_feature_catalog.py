@@ -66,7 +66,7 @@ def log(world: World, model: str, values: list[float], *, column: str = "v__x") 
 
 def put_plan(world: World, model: str, service: str | None, number: int = 1, **more: object) -> None:
     given = {"model": model, "number": number, "champion": 1, "service": service, "created_at": T, **more}
-    world.metadata.put_plan(ServingPlan.model_validate(given))
+    world.metadata.plans.put_plan(ServingPlan.model_validate(given))
 
 
 def register(world: World, name: str, training_set: str | None) -> None:
@@ -80,7 +80,7 @@ def register(world: World, name: str, training_set: str | None) -> None:
         training_set=training_set,
         created_at=T,
     )
-    world.metadata.register_version(draft, key=str(training_set))
+    world.metadata.models.register_version(draft, key=str(training_set))
 
 
 def test_the_audit_reads_every_model_on_the_service(world: World) -> None:

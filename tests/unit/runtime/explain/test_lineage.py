@@ -49,30 +49,34 @@ def metadata(tmp_path: Path) -> Iterator[MetadataService]:
     """A model of which version 1 was deployed by ann, and version 2 promoted by the controller a day later."""
     clock = ManualClock(EPOCH)
     with closing(MetadataService(tmp_path / "m.db", clock=clock)) as service:
-        service.put_bundle(example_bundle())
+        service.deployments.put_bundle(example_bundle())
         for number in (1, 2):
-            service.create_run(example_run(f"run-{number}").model_copy(update={"reason": f"because {number}"}))
+            service.runs.create_run(example_run(f"run-{number}").model_copy(update={"reason": f"because {number}"}))
             trained: dict[str, Any] = {
                 "run_id": f"run-{number}",
                 "bundle": "b" * 64,
                 "table_versions": {"planes": 11 + number},
             }
             trained |= {"training_set": "3" * 64, "blessings": example_blessings()}
-            service.register_version(example_draft().model_copy(update=trained), key=f"run-{number}")
-        service.put_context("environment", "prod")
-        service.add_to_context("environment", "prod", run_ids=["run-1"])
+            service.models.register_version(example_draft().model_copy(update=trained), key=f"run-{number}")
+        service.contexts.put_context("environment", "prod")
+        service.contexts.add_to_context("environment", "prod", run_ids=["run-1"])
         first = example_plan(1).model_copy(update={"trial": None})
-        service.put_plan(first)
-        service.set_alias("churn", "champion", 1, expected=None, reason="deployed", evidence={"plan": 1})
-        service.set_state("churn", 1, ModelState.PRODUCTION, reason="deployed", evidence={"plan": 1})
-        service.append_entry("churn", "deploy", "deployed", {"number": 1, "by": "ann"}, key="user/churn/deploy/1")
+        service.plans.put_plan(first)
+        service.models.set_alias("churn", "champion", 1, expected=None, reason="deployed", evidence={"plan": 1})
+        service.models.set_state("churn", 1, ModelState.PRODUCTION, reason="deployed", evidence={"plan": 1})
+        service.ledger.append_entry(
+            "churn", "deploy", "deployed", {"number": 1, "by": "ann"}, key="user/churn/deploy/1"
+        )
         clock.advance_to(EPOCH + timedelta(days=1))
-        service.append_entry(
+        service.ledger.append_entry(
             "churn", "promote", "0.41 < 0.45", {"plan": 1, "version": 2}, key="control/churn/promote/2"
         )
-        service.put_plan(first.model_copy(update={"number": 2, "champion": 2, "backup": 1, "created_at": clock.now()}))
-        service.set_alias("churn", "champion", 2, expected=1, reason="0.41 < 0.45", evidence={"plan": 2})
-        service.set_alias("churn", "backup", 1, expected=None, reason="0.41 < 0.45", evidence={"plan": 2})
+        service.plans.put_plan(
+            first.model_copy(update={"number": 2, "champion": 2, "backup": 1, "created_at": clock.now()})
+        )
+        service.models.set_alias("churn", "champion", 2, expected=1, reason="0.41 < 0.45", evidence={"plan": 2})
+        service.models.set_alias("churn", "backup", 1, expected=None, reason="0.41 < 0.45", evidence={"plan": 2})
         yield service
 
 
@@ -109,13 +113,15 @@ def test_a_backup_that_answered_is_traced_to_the_plan_that_kept_it(metadata: Met
 
 def test_what_somebody_did_first_is_why_and_not_what_had_been_decided(metadata: MetadataService) -> None:
     decided = {"plan": 2, "version": 1}
-    metadata.append_entry("churn", "promote", "the controller's reason", decided, key="control/churn/promote/3")
-    metadata.append_entry("churn", "deploy", "ann's reason", {"number": 3, "by": "ann"}, key="user/churn/deploy/3")
-    metadata.set_alias("churn", "champion", 1, expected=2, reason="ann's reason", evidence={"plan": 3})
+    metadata.ledger.append_entry("churn", "promote", "the controller's reason", decided, key="control/churn/promote/3")
+    metadata.ledger.append_entry(
+        "churn", "deploy", "ann's reason", {"number": 3, "by": "ann"}, key="user/churn/deploy/3"
+    )
+    metadata.models.set_alias("churn", "champion", 1, expected=2, reason="ann's reason", evidence={"plan": 3})
     log = Log(churn=_events(("r", 1, "champion", EPOCH + 50 * HOUR)))
     assert Lineages(metadata, log).of_request("r")["promotion"]["by"] == "ann"
     given_up = {"decision": "control/churn/promote/2"}
-    metadata.append_entry("churn", "abandon", "superseded", given_up, key="control/churn/abandon/2")
+    metadata.ledger.append_entry("churn", "abandon", "superseded", given_up, key="control/churn/abandon/2")
     later = Log(churn=_events(("r", 2, "champion", EPOCH + 30 * HOUR)))
     promotion = Lineages(metadata, later).of_request("r")["promotion"]
     assert (promotion["by"], promotion["reason"]) == (None, "0.41 < 0.45"), "the alias alone tells"

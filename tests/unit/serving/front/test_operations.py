@@ -29,16 +29,22 @@ PLAN = ServingPlan(model="churn", number=4, champion=2, service="users@1", creat
 
 class Records:
     def __init__(self) -> None:
-        self.keys: list[ApiKey] = []
+        self.made: list[ApiKey] = []
         self.plan: ServingPlan | None = PLAN
+
+    @property
+    def keys(self) -> Records:
+        return self
+
+    plans = models = keys
 
     def key(self, *scopes: Scope) -> str:
         key, text = new_key("ann", scopes, AT)
-        self.keys.append(key)
+        self.made.append(key)
         return text
 
     async def list_keys(self) -> Sequence[ApiKey]:
-        return self.keys
+        return self.made
 
     async def find_plan(self, model: str) -> ServingPlan | None:
         return self.plan if model == "churn" else None
@@ -122,7 +128,7 @@ async def test_an_order_is_passed_on_with_who_gave_it(
     if given[0] != "retire":
         assert ServingPlan.model_validate_json(reply.body) == PLAN
     (order,) = world.hands.orders
-    assert (order.by, order.reason) == (f"key {world.records.keys[0].id} (ann)", parameters.get("reason", "over HTTP"))
+    assert (order.by, order.reason) == (f"key {world.records.made[0].id} (ann)", parameters.get("reason", "over HTTP"))
 
 
 async def test_a_trial_has_the_configured_deadline(world: World) -> None:

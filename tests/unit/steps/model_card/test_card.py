@@ -17,7 +17,7 @@ from raymlops.steps.model_card.card_plots import Bar, Curve, bar_chart, forest_p
 @pytest.fixture
 def kept(next_context: TrainingContext) -> tuple[dict[str, Any], str]:
     """The card of the first run, as it is kept among its artifacts."""
-    (outputs,) = (step.outputs for step in next_context.metadata.get_run("run-1").steps if step.step == "card")
+    (outputs,) = (step.outputs for step in next_context.metadata.runs.get_run("run-1").steps if step.step == "card")
     artifacts = ArtifactStore(next_context.home / "artifacts")
     page = artifacts.get(ArtifactRef(digest=outputs["page"], kind="bytes")).decode()
     return artifacts.get(ArtifactRef(digest=outputs["card"], kind="json")), page
@@ -26,7 +26,7 @@ def kept(next_context: TrainingContext) -> tuple[dict[str, Any], str]:
 def test_a_card_says_what_the_version_is_and_who_vouches_for_it(
     next_context: TrainingContext, kept: tuple[dict[str, Any], str]
 ) -> None:
-    card, version = kept[0], next_context.metadata.get_version("toy", 1)
+    card, version = kept[0], next_context.metadata.models.get_version("toy", 1)
     assert (card["model"], card["run"], card["bundle"]) == ("toy", "run-1", version.bundle)
     assert card["blessings"] == [blessing.model_dump(mode="json") for blessing in version.blessings]
     assert card["data"]["training_set"] == version.training_set
