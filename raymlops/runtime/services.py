@@ -187,9 +187,9 @@ class Services(_MadeOnce):
         """Hand labels to the monitor, as the texts of the model's classes."""
         from raymlops.monitoring.performance.labels import name_labels
 
-        plan = self.metadata.find_plan(name)
+        plan = self.metadata.plans.find_plan(name)
         versions = (
-            self.metadata.list_versions(name) if plan is None else [self.metadata.get_version(name, plan.champion)]
+            self.metadata.models.list_versions(name) if plan is None else [self.metadata.models.get_version(name, plan.champion)]
         )
         if not versions:
             raise ModelVersionNotFound.of(name)

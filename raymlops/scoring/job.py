@@ -172,7 +172,7 @@ class ScoringJob:
 
     def _fail(self, run_id: str, error: Exception) -> None:
         """Record a failure; where the next time would end no better, nothing of the job is kept for it."""
-        self.journal.update_run(run_id, status=RunStatus.FAILED, error=f"{type(error).__name__}: {error}")
+        self.journal.runs.update_run(run_id, status=RunStatus.FAILED, error=f"{type(error).__name__}: {error}")
         again = isinstance(error, RaymlopsError) and error.retryable
         if not again and self.output.committed(self._commit_id) is None:
             self.output.remove(files_of(self.plan))

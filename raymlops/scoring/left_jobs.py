@@ -4,30 +4,17 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 from raymlops.clock import Clock
 from raymlops.errors import ConflictError
-from raymlops.records.runs import Run, RunStatus
+from raymlops.records.runs import Run, RunStatus, RunStore
 from raymlops.records.scoring import PIPELINE, ScoringPlan
 from raymlops.scoring.state import job_directory
 
 __all__ = ["end_if_left"]
 
 
-class RunRecords(Protocol):
-    """Where jobs are recorded."""
-
-    def get_run(self, run_id: str) -> Run:
-        """The run."""
-        ...
-
-    def update_run(self, run_id: str, **changes: object) -> Run:
-        """Change fields of a run; ``InvalidTransition`` where it has ended."""
-        ...
-
-
-def end_if_left(run: Run, home: Path, runs: RunRecords, clock: Clock) -> Run:
+def end_if_left(run: Run, home: Path, runs: RunStore, clock: Clock) -> Run:
     """The run of a job as it is; failed, if nobody is at work on the job, which its lock tells.
 
     Args:

@@ -47,18 +47,18 @@ def metadata(tmp_path: Path) -> Iterator[MetadataService]:
 def test_a_run_ends_with_its_process(metadata: MetadataService, tmp_path: Path) -> None:
     clock = ManualClock(NOW)
     parameters = PLAN.model_dump(mode="json")
-    metadata.create_run(Run(id="r", pipeline=PIPELINE, parameters=parameters, reason="on-demand", created_at=NOW))
-    run = metadata.update_run("r", status=RunStatus.RUNNING)
-    assert end_if_left(run, tmp_path, metadata, clock) == run  # of another machine's directory nothing can be said
+    metadata.runs.create_run(Run(id="r", pipeline=PIPELINE, parameters=parameters, reason="on-demand", created_at=NOW))
+    run = metadata.runs.update_run("r", status=RunStatus.RUNNING)
+    assert end_if_left(run, tmp_path, metadata.runs, clock) == run  # of another machine's directory nothing can be said
     place = job_directory(tmp_path, PLAN).path
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
-        assert end_if_left(run, tmp_path, metadata, clock).status is RunStatus.RUNNING
+        assert end_if_left(run, tmp_path, metadata.runs, clock).status is RunStatus.RUNNING
         process.kill()
-    ended = end_if_left(run, tmp_path, metadata, clock)
+    ended = end_if_left(run, tmp_path, metadata.runs, clock)
     assert (ended.status, ended.ended_at) == (RunStatus.FAILED, NOW)
     assert ended.error == "its process ended without a word: the same request again goes on where it was"
-    assert end_if_left(run, tmp_path, metadata, clock) == ended
+    assert end_if_left(run, tmp_path, metadata.runs, clock) == ended
