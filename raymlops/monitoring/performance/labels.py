@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 __all__ = ["KEY", "JoinedLabels", "join_labels", "label_text"]
 
+_WHOLE = re.compile(r"^(-?\d+)\.0+$")
 KEY = ["request_id", "row"]
 """What labels find their predictions by."""
 
@@ -32,12 +34,12 @@ class JoinedLabels:
 
 
 def label_text(value: object) -> str:
-    """The one text of a label or class, so that ``1``, ``1.0``, ``True`` and ``"1"`` name the same class."""
+    """The one text of a label or class, so that ``1``, ``1.0``, ``True``, ``"1"`` and ``"1.0"`` name the same class."""
     if isinstance(value, bool | np.bool_):
         return str(int(value))
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
-    text = str(value)
+    text = _WHOLE.sub(r"\1", str(value))
     return {"true": "1", "false": "0"}.get(text.lower(), text)
 
 

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from raymlops.control.loop.observer import StoreObserver
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
-from raymlops.control.rollout.evidence import Rescore
+from raymlops.control.rollout.gathering import Rescore, Rescored
 from raymlops.errors import NotFoundError
 from raymlops.metadata import Metadata
 from raymlops.records.plans import ServingPlan
@@ -89,16 +88,17 @@ class Rescorer:
     def of(self, model: str) -> Rescore:
         """The scoring function of one model's versions."""
 
-        def rescore(version: int, events: pa.Table) -> npt.NDArray[np.float64]:
+        def rescore(version: int, events: pa.Table) -> Rescored:
             loaded = self._load(model, version)
             names = [column.name for column in loaded.signature.inputs]
             if not set(names) <= set(events.column_names):
-                return np.full(events.num_rows, np.nan)  # it takes inputs that were not logged for the others
-            inputs = events.select(names)
-            outputs = loaded.predict(columns_of(inputs, loaded.signature))
+                return Rescored(np.full(events.num_rows, np.nan))  # it takes inputs that were not logged for the others
+            outputs = loaded.predict(columns_of(events.select(names), loaded.signature))
             if "value" in outputs:
-                return np.asarray(outputs["value"], dtype=np.float64)
-            return np.asarray(outputs["probability"][:, 1], dtype=np.float64)
+                return Rescored(np.asarray(outputs["value"], dtype=np.float64))
+            probability = np.asarray(outputs["probability"], dtype=np.float64)
+            scores = probability[:, 1] if probability.shape[1] == 2 else probability.max(axis=1)
+            return Rescored(scores, [str(label) for label in outputs["label"].tolist()])
 
         return rescore
 
