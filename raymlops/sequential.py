@@ -92,6 +92,7 @@ def bounded_bounds(
     held = np.ones(values.shape) if counts is None else np.asarray(counts, dtype=np.float64)
     if ((values < low) | (values > high) | np.isnan(values)).any():
         raise DataError(f"values must lie between {low} and {high}, got {values.min()} to {values.max()}")
+    values, held = values[held > 0], held[held > 0]
     shares, span = (values - low) / (high - low), high - low
     below = _largest_rejected(shares, held, alpha)
     above = 1 - _largest_rejected(1 - shares, held, alpha)
@@ -148,7 +149,7 @@ def _largest_rejected(shares: Floats, counts: Floats, alpha: float) -> float:
         middle = (low + high) / 2
         with np.errstate(divide="ignore"):
             gains = np.log1p(_BETS[:, None] * (shares / middle - 1))
-        log_capital = np.where(counts > 0, gains * counts, 0.0).sum(axis=1)
+        log_capital = (gains * counts).sum(axis=1)
         if np.logaddexp.reduce(log_capital) - np.log(_BETS.size) >= bar:
             low = middle
         else:
