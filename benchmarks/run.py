@@ -23,6 +23,7 @@ from benchmarks import (
     serving_overhead,
     swaps,
     train_large,
+    trials,
     tuning,
 )
 
@@ -43,6 +44,7 @@ FIGURES = {
     "serving": serving.measure,
     "serving_overhead": serving_overhead.measure,
     "swaps": swaps.measure,
+    "trials": trials.measure,
     "tuning": tuning.measure,
     "metadata_writes": metadata.measure_writes,
     "metadata_queries": metadata.measure_queries,

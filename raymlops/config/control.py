@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,6 +14,7 @@ __all__ = [
     "ControlConfig",
     "DriftCount",
     "HealthConfig",
+    "ProbationConfig",
     "RetrainConfig",
     "TrialConfig",
     "TriggersConfig",
@@ -82,38 +84,83 @@ class RetrainConfig(Section):
     """How often one retraining is tried when its run fails or is canceled."""
 
 
+class ProbationConfig(Section):
+    """How long a new champion is compared with the former one, on the rows that the new one answers."""
+
+    max_duration: Span = _d("7d")
+    """It ends after this."""
+    max_labelled_rows: int = Field(5000, ge=2)
+    """Or after so many labelled rows."""
+
+
 class TrialConfig(Section):
     """How a candidate is tried on live traffic and judged."""
 
+    REPLACED: ClassVar[Mapping[str, str]] = {
+        "effect": "is gone, since bounds no longer depend on the unit of the loss; margin says how much worse will do",
+        "tolerance": "is now margin: the upper bound of the difference must lie within it, not the measured difference",
+        "max_fault_share": "is now fault_margin: faults are judged against the champion's, not against a fixed share",
+        "min_rows": "is now min_requests: what the candidate must have answered itself before it is promoted",
+    }
     mode: Literal["canary", "shadow"] = "canary"
     """``canary`` answers its share of the requests; ``shadow`` sees it and answers none."""
     weight: float = Field(0.1, gt=0, le=1)
-    """Share of the requests the candidate gets."""
+    """Share of the requests the candidate gets first; small, for the champion's faults are known the better."""
+    ramp: tuple[float, ...] = ()
+    """Shares that follow, ascending and each as a canary, once the candidate has passed at the share before."""
     deadline: Span = _d("250ms")
-    """After this the caller gets the champion's answer, and the candidate is charged with a fault."""
+    """After this the caller gets the champion's answer, and the candidate's is late; the champion's by the same bar."""
     look_every: Span = _d("10m")
     """The trial is judged at whole multiples of this after its start."""
-    label_delay: Duration = _d("0s")
-    """A look counts the rows that are at least this old, so that labels had the time to come."""
-    min_labelled_rows: int = Field(200, ge=2)
-    """Labelled rows of the candidate before it may be promoted."""
+    label_delay: Duration | None = None
+    """A look compares rows that are at least this old, so that early labels do not speak for late ones; null:
+    ``monitoring.label_delay``."""
+    min_labelled_rows: int = Field(100, ge=2)
+    """Labelled rows that must be compared before it may be promoted; bounds are formed from 100 on."""
+    max_labelled_rows: int = Field(20_000, ge=2)
+    """The trial ends once so many labelled rows were compared, or after ``max_duration``."""
     max_duration: Span = _d("7d")
     """The trial ends after this, one way or the other."""
-    significance: float = Field(0.05, gt=0, lt=1)
-    """Level, over all looks together, at which the candidate counts as worse or as failing."""
-    effect: float = Field(0.05, gt=0)
-    """Difference of the loss per row the test is sharpest at; it sets no limit."""
-    tolerance: float = Field(0.02, ge=0)
-    """A candidate whose measured loss is higher than the champion's by at most this share of it is promoted."""
-    max_fault_share: Share = 0.02
-    """Share of raised, late or NaN answers that is accepted."""
-    min_rows: int = Field(20, ge=1)
-    """Rows the candidate was asked for, below which its faults are no verdict."""
+    min_requests: int = Field(100, ge=0)
+    """Requests that the candidate must have answered itself, at each share, before it may be promoted."""
+    significance: float = Field(0.05, gt=0, lt=0.5)
+    """Chance, over all looks together, that a candidate as good as the champion is rolled back (two fifths of it for
+    faults, one for late answers, two for the loss), and that one worse by more than ``margin`` is promoted."""
+    margin: float = Field(0.1, ge=0)
+    """A candidate is as good as the champion where its loss is surely not higher by more than this share of it."""
+    fault_margin: float = Field(1.0, gt=0)
+    """How many times as often as the champion it may fail, or be late."""
+    answers_between: tuple[float, float] | None = None
+    """Answers of a regressor outside of this count as faults, whoever gave them."""
+    correlated_within: Span | Literal["entity"] | None = None
+    """Rows of one stretch of time of this length, or of one entity, may err together; null: rows are independent."""
+    inconclusive: Literal["keep", "promote_if_not_worse", "ask"] = "keep"
+    """What becomes of a candidate that was found neither worse nor as good by the end: the champion stays, or the
+    candidate is promoted if its measured loss is not above the champion's, or a person is asked."""
+    ask_for: Span = _d("7d")
+    """A person who was asked and says nothing for so long keeps the champion."""
+    return_within: Duration = _d("30d")
+    """A version that was champion within so long before its trial skips ``ramp`` and ``min_requests``."""
+    probation: ProbationConfig | None = ProbationConfig()
+    """How a new champion is watched; null: not at all."""
 
     @model_validator(mode="after")
     def _champion_keeps_traffic(self) -> Self:
         if self.mode == "canary" and self.weight >= 1:
             raise ValueError("weight of a canary must be below 1: there is nothing to compare it with")
+        before = self.weight if self.mode == "canary" else 0.0
+        for share in self.ramp:
+            if not before < share < 1:
+                raise ValueError(f"ramp must be ascending shares above {before:g} and below 1, got {list(self.ramp)}")
+            before = share
+        return self
+
+    @model_validator(mode="after")
+    def _limits_fit(self) -> Self:
+        if self.min_labelled_rows > self.max_labelled_rows:
+            raise ValueError(f"min_labelled_rows must not exceed max_labelled_rows, which is {self.max_labelled_rows}")
+        if self.answers_between is not None and not self.answers_between[0] < self.answers_between[1]:
+            raise ValueError(f"answers_between must be a lower and a higher number, got {list(self.answers_between)}")
         return self
 
 

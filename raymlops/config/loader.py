@@ -111,6 +111,8 @@ class _Draft:
         name = ".".join(path)
         if detail["type"] == "extra_forbidden":
             parent = _section_at(path[:-1])
+            if parent is not None and path[-1] in parent.REPLACED:
+                return f"{source}: {name} {parent.REPLACED[path[-1]]}"
             known = ", ".join(sorted(parent.model_fields)) if parent else "none"
             return f"{source}: {name} is not a setting; known here: {known}"
         rule = detail["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
@@ -25,6 +26,8 @@ _PART = re.compile(r"(\d+)(us|ms|s|m|h|d|w)")
 class Section(BaseModel):
     """A frozen part of the configuration; an unknown name is an error, never ignored."""
 
+    REPLACED: ClassVar[Mapping[str, str]] = {}
+    """Name of a setting of an older release -> what became of it, as the rest of a sentence."""
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 

@@ -10,12 +10,14 @@ from raymlops.control.loop.turns import TurnReport, Turns
 from raymlops.control.loop.why import History, Why, explain
 from raymlops.control.rollout.decisions import (
     Abandon,
+    Ask,
     Block,
     Decision,
     FailRun,
     Pause,
     PlanDecision,
     Promote,
+    Ramp,
     Refuse,
     Resume,
     RollBack,
@@ -23,17 +25,11 @@ from raymlops.control.rollout.decisions import (
     StartTrial,
     decision_of,
 )
-from raymlops.control.rollout.evidence import (
-    Arm,
-    Health,
-    Losses,
-    TrialEvidence,
-    TrialScope,
-    gather_evidence,
-    gather_health,
-)
+from raymlops.control.rollout.evidence import Arm, Health, Losses, TrialEvidence, TrialScope
+from raymlops.control.rollout.gathering import gather_evidence, gather_health
 from raymlops.control.rollout.judge import Judgement, Verdict, judge
-from raymlops.control.rollout.rollout_state import Observation, Rollout, decide
+from raymlops.control.rollout.observation import Observation
+from raymlops.control.rollout.rollout_state import Rollout, decide
 from raymlops.control.triggering.backtest import Backtested, backtest
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
 
@@ -42,6 +38,7 @@ __all__ = [
     "Abandon",
     "Actuator",
     "Arm",
+    "Ask",
     "Backtested",
     "Block",
     "ControlStatus",
@@ -60,6 +57,7 @@ __all__ = [
     "Phase",
     "PlanDecision",
     "Promote",
+    "Ramp",
     "Refuse",
     "Resume",
     "RetrainOutcome",

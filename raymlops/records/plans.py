@@ -22,6 +22,8 @@ class Trial(Record):
     mode: Literal["canary", "shadow"] = "canary"
     weight: float = 0.1
     """Share of the requests that the candidate answers (canary) or sees (shadow), 0 to 1."""
+    ramp: tuple[float, ...] = ()
+    """Shares that follow, each as a canary, once the candidate has passed at the one before; then comes promotion."""
     deadline_ms: float = 250.0
     """After this the caller gets the champion's answer."""
     min_labelled_rows: int | None = None
@@ -30,6 +32,17 @@ class Trial(Record):
     """Logical CPUs of its deployment; ``None``: as configured."""
     memory_bytes: int | None = None
     """Memory it may take beyond what it holds once loaded; ``None``: as configured."""
+
+    @property
+    def share(self) -> float:
+        """Of all that either version is asked, what the candidate is; a shadow's requests are asked of both."""
+        return self.weight if self.mode == "canary" else self.weight / (1 + self.weight)
+
+    def next_step(self) -> Trial | None:
+        """The trial with the next share of its ramp; ``None`` after the last."""
+        if not self.ramp:
+            return None
+        return self.model_copy(update={"mode": "canary", "weight": self.ramp[0], "ramp": self.ramp[1:]})
 
 
 class Baseline(Record):

@@ -189,7 +189,9 @@ class Services(_MadeOnce):
 
         plan = self.metadata.plans.find_plan(name)
         versions = (
-            self.metadata.models.list_versions(name) if plan is None else [self.metadata.models.get_version(name, plan.champion)]
+            self.metadata.models.list_versions(name)
+            if plan is None
+            else [self.metadata.models.get_version(name, plan.champion)]
         )
         if not versions:
             raise ModelVersionNotFound.of(name)

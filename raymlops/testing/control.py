@@ -8,7 +8,7 @@ from datetime import datetime
 
 from raymlops.clock import Clock
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
-from raymlops.control.rollout.evidence import Arm, Health, TrialEvidence
+from raymlops.control.rollout.evidence import Arm, Health, TrialEvidence, TrialScope
 from raymlops.errors import LedgerBroken, StaleWrite
 from raymlops.records.ledger import GENESIS, LedgerEntry
 from raymlops.records.plans import ServingPlan
@@ -94,6 +94,8 @@ class FakeObserver:
         self.windows_of: dict[str, list[WindowRecord]] = {}
         self.evidence: list[tuple[datetime, TrialEvidence]] = []
         """What every trial shows to looks that are due after an instant; until then, what it showed before."""
+        self.probations: list[tuple[datetime, TrialEvidence]] = []
+        """How every new champion compares with the former one, likewise."""
         self.sickness: list[tuple[datetime, Health]] = []
         """How every champion does, likewise."""
         self.trouble: Exception | None = None
@@ -122,15 +124,9 @@ class FakeObserver:
     def windows(self, model: str, since: datetime) -> Sequence[WindowRecord]:
         return [window for window in self.windows_of.get(model, []) if window.end > since]
 
-    def trial_evidence(
-        self,
-        plan: ServingPlan,  # noqa: ARG002 - the same for every trial
-        *,
-        since: datetime,  # noqa: ARG002
-        until: datetime,
-        labelled_until: datetime,  # noqa: ARG002
-    ) -> TrialEvidence:
-        shown = [evidence for at, evidence in self.evidence if at < until]
+    def trial_evidence(self, model: str, scope: TrialScope) -> TrialEvidence:  # noqa: ARG002 - the same for every model
+        source = self.probations if scope.probation else self.evidence
+        shown = [evidence for at, evidence in source if at < scope.until]
         return shown[-1] if shown else TrialEvidence(candidate=Arm(), champion=Arm())
 
     def health(self, plan: ServingPlan, *, since: datetime, until: datetime) -> Health:  # noqa: ARG002 - likewise

@@ -5,12 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from raymlops.control.rollout.evidence import Arm, Losses, TrialEvidence
+from raymlops.control.rollout.evidence import Arm, Labelled, Losses, TrialEvidence
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run, RunStatus
 from raymlops.records.windows import ColumnDrift, Performance, WindowRecord
 
-__all__ = ["DAY", "START", "example_arm", "example_evidence", "example_plan", "example_run", "example_window"]
+__all__ = [
+    "DAY",
+    "START",
+    "example_arm",
+    "example_evidence",
+    "example_losses",
+    "example_plan",
+    "example_run",
+    "example_window",
+]
 
 START = datetime(2013, 3, 4, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -50,14 +59,30 @@ def example_run(
     return Run(id=run_id, pipeline="m", status=status, created_at=at, ended_at=ended_at, result=result)
 
 
+def example_losses(mean: float, *, rows: int = 1000, spread: float = 0.5) -> Losses:
+    """Losses of this mean and standard deviation."""
+    square_total = rows * mean**2 + (rows - 1) * spread**2 if rows else 0.0
+    return Losses(rows=rows, total=mean * rows, square_total=square_total)
+
+
 def example_arm(
-    mean: float = 0.5, *, rows: int = 1000, labelled: int = 1000, faults: int = 0, spread: float = 0.5
+    mean: float = 0.5, *, requests: int = 1000, labelled: int = 1000, faults: int = 0, late: int = 0
 ) -> Arm:
-    """A version's part in a trial whose losses have this mean and standard deviation."""
-    square_total = labelled * mean**2 + (labelled - 1) * spread**2 if labelled else 0.0
-    return Arm(rows=rows, faults=faults, losses=Losses(rows=labelled, total=mean * labelled, square_total=square_total))
+    """A version's part in a trial; its losses have this mean, and a standard deviation of 0.5."""
+    return Arm(requests=requests, faults=faults, late=late, losses=example_losses(mean, rows=labelled))
 
 
-def example_evidence(candidate: Arm | None = None, champion: Arm | None = None) -> TrialEvidence:
-    """A trial so far."""
-    return TrialEvidence(candidate=candidate or example_arm(), champion=champion or example_arm())
+def example_evidence(
+    candidate: Arm | None = None, champion: Arm | None = None, *, spread: float = 0.2, compared: int | None = None
+) -> TrialEvidence:
+    """A trial so far: rows compared in pairs, as many as the candidate's labelled ones if nothing is said."""
+    candidate, champion = candidate or example_arm(), champion or example_arm()
+    rows = candidate.losses.rows if compared is None else compared
+    difference = candidate.losses.mean - champion.losses.mean if candidate.losses.rows else 0.0
+    return TrialEvidence(
+        candidate=candidate,
+        champion=champion,
+        paired=example_losses(difference, rows=rows, spread=spread),
+        paired_level=champion.losses.mean,
+        labelled=Labelled(rows=2 * rows, labelled_rows=rows, lean=0.0),
+    )

@@ -25,13 +25,14 @@ from raymlops.testing.control_examples import DAY, START, example_arm, example_e
 __all__ = ["ControlWorld", "Outcome", "TrialShows"]
 
 Outcome = Literal["candidate", "refused", "blocked", "skipped", "failed", "canceled", "nothing"]
-TrialShows = Literal["nothing", "good", "bad", "faulty"]
+TrialShows = Literal["nothing", "good", "bad", "faulty", "unclear"]
 
 _EVIDENCE = {
-    "nothing": example_evidence(example_arm(labelled=0, rows=0)),
+    "nothing": example_evidence(example_arm(labelled=0, requests=0)),
     "good": example_evidence(example_arm(0.4)),
     "bad": example_evidence(example_arm(0.9)),
-    "faulty": example_evidence(example_arm(rows=100, labelled=0, faults=90)),
+    "faulty": example_evidence(example_arm(requests=100, labelled=0, faults=90)),
+    "unclear": example_evidence(example_arm(0.51), spread=1.0),
 }
 
 

@@ -28,8 +28,9 @@ from raymlops.control.rollout.decisions import (
     StartRetraining,
     decision_of,
 )
+from raymlops.control.rollout.observation import Observation
 from raymlops.control.rollout.plans import Progress
-from raymlops.control.rollout.rollout_state import Observation, Rollout, decide, retrain_verdict
+from raymlops.control.rollout.rollout_state import Rollout, decide, retrain_verdict
 from raymlops.errors import DeploymentError, InvalidTransition, RaymlopsError, StaleWrite
 from raymlops.records.ledger import Ledger, LedgerEntry
 from raymlops.records.plans import ServingPlan
@@ -58,7 +59,7 @@ class Controller:
         observer: Shows the platform.
         actuator: Carries decisions out.
         config: Triggers, limits and levels.
-        label_delay: How long after its end a window closes; only told, never waited for.
+        label_delay: How long after its end a window closes, and how old a row on trial must be to be compared.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Controller:
         self._label_delay = label_delay
         self._stepping = threading.Lock()
         self._folded = FoldedLedger(ledger)
-        self._looks = Looks(observer, config)
+        self._looks = Looks(observer, config, label_delay)
         self._carried_out: dict[str, str] = {}
         self._tries: dict[str, int] = {}
         self._statuses: dict[str, ControlStatus] = {}
@@ -249,10 +250,12 @@ class Controller:
     def _decide(self, state: Rollout, seen: Observation) -> Decision | None:
         if state.paused:
             return None
-        trial_look, health_look = self._looks.at_trial(seen), self._looks.at_health(seen)
-        decision = decide(state, replace(seen, trial_look=trial_look, health_look=health_look), self._config)
+        looks = self._looks.at_trial(seen), self._looks.at_health(seen), self._looks.at_probation(seen)
+        trial, health, probation = looks
+        looked = replace(seen, trial_look=trial, health_look=health, probation_look=probation)
+        decision = decide(state, looked, self._config)
         if decision is None:
-            for look in (trial_look, health_look):
+            for look in looks:
                 self._looks.taken(seen.model, look)
         return decision
 

@@ -1,4 +1,4 @@
-"""When live traffic is looked at: at whole multiples of a pause, each once."""
+"""When live traffic is looked at: at whole multiples of a pause, each once; and which of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 from raymlops.config.control import ControlConfig
 from raymlops.control.loop.ports import Observer
 from raymlops.control.rollout import plans as plan_history
-from raymlops.control.rollout.rollout_state import Look, Observation
+from raymlops.control.rollout.evidence import ShareSince, TrialScope
+from raymlops.control.rollout.observation import Look, Observation
+from raymlops.control.rollout.trial_decisions import backup_may_return
 
 __all__ = ["Looks"]
 
@@ -18,26 +20,64 @@ class Looks:
     Args:
         observer: Shows the traffic.
         config: How often, and how far back.
+        label_delay: How old a row must be to be compared, where the trial's configuration says nothing.
     """
 
-    def __init__(self, observer: Observer, config: ControlConfig) -> None:
+    def __init__(self, observer: Observer, config: ControlConfig, label_delay: timedelta = timedelta()) -> None:
         self._observer = observer
         self._config = config
+        given = config.trial.label_delay
+        self._label_delay = label_delay if given is None else given
         self._taken: dict[tuple[str, str], tuple[datetime, datetime]] = {}
 
     def at_trial(self, seen: Observation) -> Look | None:
         """The trial, where there is one and a look at it is due."""
         if seen.plan.trial is None:
             return None
-        config = self._config.trial
         since = plan_history.trial_since(seen.plans)
-        at = self._due(seen, "trial", since, config.look_every)
-        if at is None:
+        at = self._due(seen, "trial", since, self._config.trial.look_every)
+        return None if at is None else self.trial_at(seen, at)
+
+    def trial_at(self, seen: Observation, at: datetime) -> Look | None:
+        """The trial as it stands at an instant, where there is one."""
+        trial, config = seen.plan.trial, self._config.trial
+        if trial is None:
             return None
-        evidence = self._observer.trial_evidence(
-            seen.plan, since=since, until=at, labelled_until=max(since, at - config.label_delay)
+        plans = plan_history.trial_plans(seen.plans)
+        shares = [(plan.created_at, plan.trial.share) for plan in plans if plan.trial is not None]
+        kept = [each for i, each in enumerate(shares) if i == 0 or each[1] != shares[i - 1][1]]
+        since = plans[0].created_at
+        scope = self._scope(since, at, trial.version, seen.plan.champion).model_copy(
+            update={
+                "shares": tuple(ShareSince(since=start, share=share) for start, share in kept),
+                "deadline_ms": trial.deadline_ms,
+                "max_labelled_rows": max(config.max_labelled_rows, trial.min_labelled_rows or 0),
+            }
         )
-        return Look(kind="trial", since=since, at=at, trial=evidence)
+        return Look(kind="trial", since=since, at=at, trial=self._observer.trial_evidence(seen.model, scope))
+
+    def at_probation(self, seen: Observation) -> Look | None:
+        """The champion beside the one before it, where it is on probation and a look at it is due."""
+        since = plan_history.champion_since(seen.plans)
+        at = self._due(seen, "probation", since, self._config.trial.look_every)
+        return None if at is None else self.probation_at(seen, at)
+
+    def probation_at(self, seen: Observation, at: datetime) -> Look | None:
+        """The champion's probation as it stands at an instant, where it is on probation then."""
+        probation, since = self._config.trial.probation, plan_history.champion_since(seen.plans)
+        former = seen.plan.backup
+        if probation is None or former is None or not backup_may_return(seen.plan):
+            return None
+        if at > since + probation.max_duration + self._label_delay:
+            return None
+        scope = self._scope(since, min(at, since + probation.max_duration), seen.plan.champion, former).model_copy(
+            update={
+                "probation": True,
+                "labelled_until": max(since, at - self._label_delay),
+                "max_labelled_rows": probation.max_labelled_rows,
+            }
+        )
+        return Look(kind="probation", since=since, at=at, trial=self._observer.trial_evidence(seen.model, scope))
 
     def at_health(self, seen: Observation) -> Look | None:
         """The champion's health, where it has a backup and a look at it is due."""
@@ -55,6 +95,18 @@ class Looks:
         """A look led to no decision, and is not taken again."""
         if look is not None:
             self._taken[model, look.kind] = look.since, look.at
+
+    def _scope(self, since: datetime, until: datetime, candidate: int, champion: int) -> TrialScope:
+        config = self._config.trial
+        return TrialScope(
+            candidate=candidate,
+            champion=champion,
+            since=since,
+            until=until,
+            labelled_until=max(since, until - self._label_delay),
+            answers_between=config.answers_between,
+            correlated_within=config.correlated_within,
+        )
 
     def _due(self, seen: Observation, kind: str, since: datetime, every: timedelta) -> datetime | None:
         """The newest instant of the grid ``since + n * every`` that nobody looked at yet."""

@@ -8,16 +8,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from raymlops.control.rollout.evidence import (
-    Health,
-    Rescore,
-    Task,
-    TrialEvidence,
-    TrialScope,
-    gather_evidence,
-    gather_health,
-)
-from raymlops.errors import InvalidTransition
+from raymlops.control.rollout.evidence import Health, Task, TrialEvidence, TrialScope
+from raymlops.control.rollout.gathering import Rescore, gather_evidence, gather_health
 from raymlops.records.plans import PlanStore, ServingPlan
 from raymlops.records.runs import Run, RunStore
 from raymlops.records.windows import WindowRecord, WindowStore
@@ -97,25 +89,13 @@ class StoreObserver:
         windows = self._records.windows.list_windows(model, start=since - self._window)
         return sorted((window for window in windows if window.end > since), key=lambda window: window.start)
 
-    def trial_evidence(
-        self, plan: ServingPlan, *, since: datetime, until: datetime, labelled_until: datetime
-    ) -> TrialEvidence:
-        if plan.trial is None:
-            raise InvalidTransition(f"plan {plan.number} of {plan.model} has no trial")
-        task, positive = self._events.scoring(plan.model, plan.champion)
+    def trial_evidence(self, model: str, scope: TrialScope) -> TrialEvidence:
+        task, positive = self._events.scoring(model, scope.champion)
         return gather_evidence(
-            self._events.events(plan.model, since, until),
-            self._events.labels(plan.model, since),
-            TrialScope(
-                candidate=plan.trial.version,
-                champion=plan.champion,
-                since=since,
-                until=until,
-                labelled_until=labelled_until,
-                task=task,
-                positive=positive,
-            ),
-            self._rescore(plan.model) if self._rescore else None,
+            self._events.events(model, scope.since, scope.until),
+            self._events.labels(model, scope.since),
+            scope.model_copy(update={"task": task, "positive": positive}),
+            self._rescore(model) if self._rescore else None,
         )
 
     def health(self, plan: ServingPlan, *, since: datetime, until: datetime) -> Health:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
-from raymlops.control.rollout.evidence import Health, TrialEvidence
+from raymlops.control.rollout.evidence import Health, TrialEvidence, TrialScope
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
 from raymlops.records.windows import WindowRecord
@@ -38,16 +38,12 @@ class Observer(Protocol):
         """Closed windows of ``model`` that end after ``since``, oldest first."""
         ...
 
-    def trial_evidence(
-        self, plan: ServingPlan, *, since: datetime, until: datetime, labelled_until: datetime
-    ) -> TrialEvidence:
-        """What the trial of ``plan`` has shown.
+    def trial_evidence(self, model: str, scope: TrialScope) -> TrialEvidence:
+        """What a trial or a probation of ``model`` has shown.
 
         Args:
-            plan: The plan, with a trial.
-            since: Start of the trial.
-            until: Counts what was served before this.
-            labelled_until: Losses count only what was served before this.
+            model: Name of the model.
+            scope: Which versions and rows, and how; what their outputs are is filled in.
         """
         ...
 

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 from raymlops.config.control import ControlConfig, WindowCount
 from raymlops.control.rollout import plans as plan_history
-from raymlops.control.rollout.rollout_state import Observation, Rollout, retrain_request, retrain_verdict
+from raymlops.control.rollout.observation import Observation
+from raymlops.control.rollout.rollout_state import Rollout, retrain_request, retrain_verdict
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
 from raymlops.control.triggering.triggers import labelled_rows
 from raymlops.records.reasons import Reason

@@ -6,7 +6,8 @@ from enum import StrEnum
 
 from raymlops.control.loop.turns import TurnReport
 from raymlops.control.rollout import plans as plan_history
-from raymlops.control.rollout.rollout_state import Observation, Rollout
+from raymlops.control.rollout.observation import Observation
+from raymlops.control.rollout.rollout_state import Rollout
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainVerdict
 from raymlops.records.plans import Trial
 from raymlops.records.reasons import Reason

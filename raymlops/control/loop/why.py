@@ -10,7 +10,8 @@ from raymlops.config.control import ControlConfig
 from raymlops.control.loop.reasons import reasons_against
 from raymlops.control.loop.status import Phase, describe
 from raymlops.control.rollout.decisions import decision_of
-from raymlops.control.rollout.rollout_state import Observation, Rollout, retrain_verdict
+from raymlops.control.rollout.observation import Observation
+from raymlops.control.rollout.rollout_state import Rollout, retrain_verdict
 from raymlops.control.triggering.policies import RetrainVerdict
 from raymlops.errors import NotFoundError
 from raymlops.records.ledger import LedgerEntry

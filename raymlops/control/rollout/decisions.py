@@ -13,12 +13,14 @@ from raymlops.records.record import Instant, Record
 
 __all__ = [
     "Abandon",
+    "Ask",
     "Block",
     "Decision",
     "FailRun",
     "Pause",
     "PlanDecision",
     "Promote",
+    "Ramp",
     "Refuse",
     "Resume",
     "RollBack",
@@ -95,6 +97,13 @@ class StartTrial(PlanDecision):
     """Run that produced the version."""
 
 
+class Ramp(PlanDecision):
+    """Give the version on trial its next share of the traffic."""
+
+    action: ClassVar[str] = "ramp"
+    trial: Trial
+
+
 class Promote(PlanDecision):
     """Make ``version`` the champion, and the champion the backup."""
 
@@ -103,12 +112,24 @@ class Promote(PlanDecision):
 
 
 class RollBack(PlanDecision):
-    """Take ``version`` out of service: end its trial, or let the backup take its place as champion."""
+    """Take ``version`` out of service: end its trial, or let the former champion take its place."""
 
     action: ClassVar[str] = "roll_back"
     to: int
     """The champion afterwards."""
-    cause: Literal["trial", "health"]
+    cause: Literal["trial", "health", "probation"]
+
+
+class Ask(Decision):
+    """Leave the end of a trial that has shown nothing to a person, for as long as is configured."""
+
+    action: ClassVar[str] = "ask"
+    plan: int
+    """Number of the plan that the trial began with."""
+    version: int
+
+    def occasion_key(self) -> str:
+        return f"{self.version}@{self.plan}"
 
 
 class Refuse(Decision):
@@ -182,7 +203,20 @@ class Resume(Pause):
 
 _KINDS: dict[str, type[Decision]] = {
     kind.action: kind
-    for kind in (StartRetraining, StartTrial, Promote, RollBack, Refuse, FailRun, Block, Abandon, Pause, Resume)
+    for kind in (
+        StartRetraining,
+        StartTrial,
+        Ramp,
+        Promote,
+        RollBack,
+        Ask,
+        Refuse,
+        FailRun,
+        Block,
+        Abandon,
+        Pause,
+        Resume,
+    )
 }
 
 

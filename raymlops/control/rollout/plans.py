@@ -6,10 +6,19 @@ from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
-from raymlops.control.rollout.decisions import PlanDecision, Promote, RollBack, StartTrial
+from raymlops.control.rollout.decisions import PlanDecision, Promote, Ramp, RollBack, StartTrial
 from raymlops.records.plans import ServingPlan
 
-__all__ = ["Progress", "champion_since", "next_plan", "progress", "trial_since", "versions_seen"]
+__all__ = [
+    "Progress",
+    "champion_since",
+    "next_plan",
+    "progress",
+    "served_lately",
+    "trial_plans",
+    "trial_since",
+    "versions_seen",
+]
 
 
 def next_plan(plan: ServingPlan, decision: PlanDecision) -> ServingPlan:
@@ -20,7 +29,7 @@ def next_plan(plan: ServingPlan, decision: PlanDecision) -> ServingPlan:
         decision: What was decided.
     """
     changes: dict[str, object] = {"number": decision.plan + 1, "reason": decision.reason, "created_at": decision.at}
-    if isinstance(decision, StartTrial):
+    if isinstance(decision, StartTrial | Ramp):
         changes["trial"] = decision.trial
     elif isinstance(decision, Promote):
         changes |= {"champion": decision.version, "backup": plan.champion, "trial": None}
@@ -30,6 +39,8 @@ def next_plan(plan: ServingPlan, decision: PlanDecision) -> ServingPlan:
             # it answers nobody any more, and nobody puts it back without a word: that takes an unblock
             blocked = tuple(sorted({*plan.blocked, decision.version}))
             changes |= {"champion": decision.to, "backup": None, "blocked": blocked}
+        elif decision.cause == "probation":
+            changes |= {"champion": decision.to, "backup": None}
     return plan.model_copy(update=changes)
 
 
@@ -71,15 +82,35 @@ def champion_since(plans: Sequence[ServingPlan]) -> datetime:
     return since
 
 
+def trial_plans(plans: Sequence[ServingPlan]) -> Sequence[ServingPlan]:
+    """The plans of the present trial, oldest first: one version beside one champion, whatever its share and mode.
+
+    Args:
+        plans: Oldest first, the last one with a trial.
+    """
+    version, champion = _tried(plans[-1]), plans[-1].champion
+    first = len(plans)
+    while first and (_tried(plans[first - 1]), plans[first - 1].champion) == (version, champion):
+        first -= 1
+    return plans[first:]
+
+
 def trial_since(plans: Sequence[ServingPlan]) -> datetime:
     """When the present trial began. ``plans``: oldest first, the last one with a trial."""
-    trial, champion = plans[-1].trial, plans[-1].champion
-    since = plans[-1].created_at
-    for plan in reversed(plans):
-        if plan.trial != trial or plan.champion != champion:
-            break
-        since = plan.created_at
-    return since
+    return trial_plans(plans)[0].created_at
+
+
+def served_lately(plans: Sequence[ServingPlan], version: int, since: datetime) -> bool:
+    """Whether a version was champion at ``since`` or later. ``plans``: oldest first."""
+    ends = [plan.created_at for plan in plans[1:]] + [None]
+    return any(
+        plan.champion == version and plan.served and (end is None or end >= since)
+        for plan, end in zip(plans, ends, strict=True)
+    )
+
+
+def _tried(plan: ServingPlan) -> int | None:
+    return None if plan.trial is None else plan.trial.version
 
 
 def versions_seen(plans: Sequence[ServingPlan]) -> frozenset[int]:

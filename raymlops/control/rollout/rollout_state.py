@@ -7,33 +7,33 @@ promotion by hand changes plans and runs, so that the next ``decide`` goes on fr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from raymlops.config.control import ControlConfig
 from raymlops.control.rollout import plans as plan_history
 from raymlops.control.rollout.decisions import (
     Abandon,
+    Ask,
     Block,
     Decision,
     FailRun,
     Pause,
     PlanDecision,
     Promote,
+    Ramp,
     Refuse,
     Resume,
     RollBack,
     StartRetraining,
     StartTrial,
 )
-from raymlops.control.rollout.evidence import Health, TrialEvidence
-from raymlops.control.rollout.judge import Verdict, find_sickness, judge
+from raymlops.control.rollout.observation import Look, Observation
+from raymlops.control.rollout.trial_decisions import decide_trial, end_probation, fall_back
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
-from raymlops.records.plans import ServingPlan, Trial
+from raymlops.records.plans import Trial
 from raymlops.records.runs import Run, RunStatus
-from raymlops.records.windows import WindowRecord
 
 __all__ = ["Look", "Observation", "Rollout", "decide", "retrain_request", "retrain_verdict"]
 
@@ -52,7 +52,9 @@ class Rollout:
     retry: StartRetraining | None = None
     """The attempt that failed, where another is to follow."""
     unpromotable: frozenset[str] = frozenset()
-    """Keys of promotions that could not be carried out."""
+    """Keys of promotions, and of larger shares of traffic, that could not be carried out."""
+    asked: Ask | None = None
+    """The newest question to a person."""
     pending: PlanDecision | StartRetraining | None = None
     """The newest decision, where it asks for an act: whether it was carried out, the ledger does not say."""
     paused: bool = False
@@ -65,13 +67,10 @@ class Rollout:
         match decision:
             case StartRetraining():
                 state = replace(state, retrainings=(*self.retrainings, decision), retry=None, pending=decision)
-            case StartTrial():
-                state = replace(state, concluded=self.concluded | {decision.run_id}, pending=decision)
-            case Promote():
-                state = replace(state, pending=decision)
-            case RollBack():
-                rejected = self.rejected if decision.cause == "health" else (*self.rejected, decision.at)
-                state = replace(state, rejected=rejected, pending=decision)
+            case PlanDecision():
+                state = state._replanned(decision)
+            case Ask():
+                state = replace(state, asked=decision)
             case Refuse():
                 rejected = (*self.rejected, decision.at) if decision.rejection else self.rejected
                 state = replace(state, rejected=rejected, concluded=self.concluded | {decision.run_id})
@@ -82,6 +81,14 @@ class Rollout:
             case Abandon():
                 state = state._abandoned(decision, self.pending)
         return state
+
+    def _replanned(self, decision: PlanDecision) -> Rollout:
+        concluded, rejected = self.concluded, self.rejected
+        if isinstance(decision, StartTrial):
+            concluded |= {decision.run_id}
+        if isinstance(decision, RollBack) and decision.cause != "health":
+            rejected = (*rejected, decision.at)
+        return replace(self, concluded=concluded, rejected=rejected, pending=decision)
 
     def _failed(self, run_id: str, at: datetime, *, final: bool) -> Rollout:
         attempt = next((each for each in self.retrainings if each.run_id == run_id), None)
@@ -100,7 +107,7 @@ class Rollout:
                 return replace(self, concluded=self.concluded - {given_up.run_id})
             case StartTrial():
                 return replace(self, rejected=(*self.rejected, decision.at))
-            case Promote() if not decision.superseded:
+            case Promote() | Ramp() if not decision.superseded:
                 return replace(self, unpromotable=self.unpromotable | {given_up.key})
         return self
 
@@ -120,55 +127,19 @@ class Rollout:
         return sum(1 for at in self.rejected if at >= instant)
 
 
-@dataclass(frozen=True)
-class Look:
-    """One look at live traffic, and what it showed."""
-
-    kind: Literal["trial", "health"]
-    since: datetime
-    """Start of the trial, or of the champion's time."""
-    at: datetime
-    """When the look was due."""
-    trial: TrialEvidence | None = None
-    health: Health | None = None
-
-
-@dataclass(frozen=True)
-class Observation:
-    """The platform, as far as one model is concerned."""
-
-    model: str
-    now: datetime
-    plans: Sequence[ServingPlan]
-    """Oldest first, at least one."""
-    runs: Sequence[Run]
-    windows: Sequence[WindowRecord]
-    """Oldest first."""
-    trainable: bool = True
-    """Whether a deployed bundle trains the model."""
-    trial_look: Look | None = None
-    """``None`` between two looks."""
-    health_look: Look | None = None
-
-    @property
-    def plan(self) -> ServingPlan:
-        """What is served."""
-        return self.plans[-1]
-
-
 def decide(state: Rollout, seen: Observation, config: ControlConfig) -> Decision | None:
     """The next decision about a model, or ``None`` where there is nothing to do now.
 
-    A champion that fails goes first; then a trial is judged; then the runs that ended are concluded, which may start a
-    trial; and only where nothing is under way may a retraining start.
+    A champion that fails, or is worse than the one before it, goes first; then a trial is judged; then the runs that
+    ended are concluded, which may start a trial; and only where nothing is under way may a retraining start.
     """
     if state.paused:
         return None
-    sick = _fall_back(seen, config)
-    if sick is not None:
-        return sick
+    out = fall_back(seen, config) or end_probation(seen, config)
+    if out is not None:
+        return out
     if seen.plan.trial is not None:
-        return _judge_trial(state, seen, seen.plan.trial, config)
+        return decide_trial(seen, seen.plan.trial, config, asked=state.asked, impossible=state.unpromotable)
     concluded = _conclude_run(state, seen, config)
     under_way = state.open_retraining is not None or any(not run.status.final for run in seen.runs)
     return concluded if concluded is not None or under_way else _retrain(state, seen, config)
@@ -201,65 +172,6 @@ def retrain_request(state: Rollout, seen: Observation) -> RetrainRequest:
         started=[each.at for each in state.retrainings if each.at <= seen.now],
         rejections=state.rejections_since(since),
         used=state.used_occasions,
-    )
-
-
-def _fall_back(seen: Observation, config: ControlConfig) -> RollBack | None:
-    plan, look = seen.plan, seen.health_look
-    if look is None or look.health is None or plan.backup is None or plan.backup == plan.champion:
-        return None
-    if not {plan.champion, plan.backup}.isdisjoint(plan.blocked):
-        return None  # somebody took one of them out of service: who answers is their choice
-    reason = find_sickness(look.health, config.health)
-    if reason is None:
-        return None
-    return RollBack(
-        model=seen.model,
-        at=seen.now,
-        reason=f"{reason}: version {plan.backup} takes over",
-        facts={**look.health.model_dump(), "look_at": look.at.isoformat()},
-        plan=plan.number,
-        version=plan.champion,
-        to=plan.backup,
-        cause="health",
-    )
-
-
-def _judge_trial(state: Rollout, seen: Observation, trial: Trial, config: ControlConfig) -> Decision | None:
-    plan, look = seen.plan, seen.trial_look
-    if look is None or look.trial is None:
-        return None
-    started_at = plan_history.trial_since(seen.plans)
-    limits = config.trial
-    if trial.min_labelled_rows is not None:
-        limits = limits.model_copy(update={"min_labelled_rows": trial.min_labelled_rows})
-    verdict = judge(look.trial, started_at=started_at, look_at=look.at, config=limits)
-    facts: dict[str, Any] = {**verdict.facts, "look_at": look.at.isoformat()}
-    reason = f"version {trial.version} {verdict.reason}"
-    if verdict.verdict is Verdict.PROMOTE:
-        promote = Promote(
-            model=seen.model,
-            at=seen.now,
-            reason=reason,
-            facts=facts,
-            plan=plan.number,
-            version=trial.version,
-            previous=plan.champion,
-        )
-        if promote.key not in state.unpromotable:
-            return promote
-        reason = f"version {trial.version} passed its trial but could not be promoted"
-    elif verdict.verdict is Verdict.WAIT:
-        return None
-    return RollBack(
-        model=seen.model,
-        at=seen.now,
-        reason=reason,
-        facts=facts,
-        plan=plan.number,
-        version=trial.version,
-        to=plan.champion,
-        cause="trial",
     )
 
 
@@ -305,6 +217,7 @@ def _conclude_candidate(
         version=version,
         mode=settings.mode,
         weight=settings.weight,
+        ramp=settings.ramp,
         deadline_ms=settings.deadline.total_seconds() * 1000,
     )
     return StartTrial(

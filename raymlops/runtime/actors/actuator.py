@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from raymlops.control.loop.observer import StoreObserver
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
-from raymlops.control.rollout.evidence import Rescore
+from raymlops.control.rollout.gathering import Rescore, Rescored
 from raymlops.errors import NotFoundError
 from raymlops.metadata import Metadata
 from raymlops.records.labels import label_text
@@ -92,13 +92,12 @@ class Rescorer:
     def of(self, model: str) -> Rescore:
         """The scoring function of one model's versions."""
 
-        def rescore(version: int, events: pa.Table) -> npt.NDArray[Any]:
+        def rescore(version: int, events: pa.Table) -> Rescored:
             outputs = self._answer(model, version, events)
             if outputs is None:
-                return np.full(events.num_rows, np.nan)
-            if "label" in outputs and outputs["probability"].shape[1] > 2:
-                return np.array([label_text(label) for label in outputs["label"].tolist()], dtype=object)
-            return scores_of(outputs)
+                return Rescored(np.full(events.num_rows, np.nan))
+            names = [label_text(label) for label in outputs["label"].tolist()] if "label" in outputs else None
+            return Rescored(scores_of(outputs), names)
 
         return rescore
 

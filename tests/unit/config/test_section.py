@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from raymlops.config import ControlConfig, PlatformConfig, RetrainConfig, TrialConfig, WindowCount
+from raymlops.config import ControlConfig, HealthConfig, PlatformConfig, RetrainConfig, TrialConfig, WindowCount
 from raymlops.config.section import parse_duration, render_duration
 
 
@@ -59,12 +59,25 @@ def test_sections_survive_json() -> None:
         (TrialConfig, {"look_every": "0s"}, "longer than 0s"),
         (RetrainConfig, {"cooldown": timedelta(seconds=-1)}, "not be negative"),
         (RetrainConfig, {"cooldown": 3600}, "carry its unit"),
-        (TrialConfig, {"max_fault_share": 1.5}, "between 0 and 1"),
+        (TrialConfig, {"weight": 0.5, "ramp": (0.3,)}, "ascending shares above 0.5"),
+        (TrialConfig, {"ramp": (0.3, 1.0)}, "below 1"),
+        (TrialConfig, {"min_labelled_rows": 300, "max_labelled_rows": 200}, "must not exceed max_labelled_rows"),
+        (TrialConfig, {"answers_between": (1.0, 1.0)}, "a lower and a higher number"),
+        (TrialConfig, {"correlated_within": "customer"}, "whole numbers with a unit"),
+        (HealthConfig, {"max_fault_share": 1.5}, "between 0 and 1"),
     ],
 )
 def test_rules(kind: type, values: dict[str, object], rule: str) -> None:
     with pytest.raises(ValidationError, match=rule):
         kind(**values)
+
+
+def test_a_trial_may_switch_its_probation_off_and_ramp() -> None:
+    text = '{"probation": null, "ramp": [0.3, 0.5], "answers_between": [0, 9], "correlated_within": "1d"}'
+    config = TrialConfig.model_validate_json(text, strict=True)
+    assert (config.probation, config.ramp, config.answers_between) == (None, (0.3, 0.5), (0.0, 9.0))
+    assert config.correlated_within == timedelta(days=1)
+    assert TrialConfig(correlated_within="entity").correlated_within == "entity"
 
 
 def test_a_shadow_may_see_everything() -> None:

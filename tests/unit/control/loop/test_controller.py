@@ -8,6 +8,7 @@ import pytest
 
 from raymlops.config import ControlConfig
 from raymlops.control import Phase, Promote, StartRetraining, StartTrial
+from raymlops.control.rollout.evidence import ShareSince, TrialScope
 from raymlops.errors import (
     ConfigError,
     InvalidTransition,
@@ -23,7 +24,7 @@ from raymlops.testing.control_examples import DAY, START, example_arm, example_e
 from raymlops.testing.control_world import ControlWorld
 
 HOUR = DAY / 24
-NOTHING = example_arm(rows=0, labelled=0)
+NOTHING = example_arm(requests=0, labelled=0)
 
 
 @pytest.fixture
@@ -85,10 +86,9 @@ def test_a_failing_champion_gives_way_to_its_backup(world: ControlWorld) -> None
 
 def test_evidence_is_gathered_once_per_look(world: ControlWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     reach_trial(world)
-    asked = []
-    monkeypatch.setattr(
-        type(world.observer), "trial_evidence", lambda _, __, **until: asked.append(until) or example_evidence(NOTHING)
-    )
+    asked: list[TrialScope] = []
+    nothing = example_evidence(NOTHING)
+    monkeypatch.setattr(type(world.observer), "trial_evidence", lambda _, __, scope: asked.append(scope) or nothing)
     world.step()
     world.advance(HOUR / 2)
     world.step()
@@ -97,7 +97,10 @@ def test_evidence_is_gathered_once_per_look(world: ControlWorld, monkeypatch: py
     since = world.plans[-1].created_at
     for _ in range(3):
         world.step()
-    assert asked == [{"since": since, "until": since + HOUR, "labelled_until": since + HOUR}]
+    (scope,) = asked
+    assert (scope.candidate, scope.champion, scope.probation) == (2, 1, False)
+    assert (scope.since, scope.until, scope.labelled_until) == (since, since + HOUR, since + HOUR)
+    assert (scope.shares, scope.deadline_ms) == ((ShareSince(since=since, share=0.3),), 250.0)
 
 
 def test_a_users_trial_and_promotion_fit_in(world: ControlWorld) -> None:

@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pytest
 
 from raymlops.control.loop.observer import StoreObserver
-from raymlops.control.rollout.evidence import Rescore, Task
-from raymlops.errors import InvalidTransition
-from raymlops.records.plans import ServingPlan, Trial
+from raymlops.control.rollout.evidence import Task, TrialScope
+from raymlops.control.rollout.gathering import Rescore, Rescored
+from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
 from raymlops.records.windows import WindowRecord
 from raymlops.testing.control_examples import DAY, START, example_plan, example_run, example_window
@@ -92,21 +91,15 @@ def test_runs_are_those_of_the_models_pipeline() -> None:
 
 
 def test_evidence_of_a_trial() -> None:
-    events = _Events()
-    plan = example_plan(trial=Trial(version=2))
-    evidence = build(events).trial_evidence(plan, since=START, until=START + DAY, labelled_until=START + DAY)
+    events, scope = _Events(), TrialScope(candidate=2, champion=1, since=START, until=START + DAY)
+    evidence = build(events).trial_evidence("m", scope)
     assert evidence.candidate.losses.rows == evidence.champion.losses.rows == 1
     assert evidence.paired is None
     assert events.asked == [("m", START, START + DAY)]
-    rescored = build(rescore=lambda _, rows: np.full(len(rows), 0.5))
-    evidence = rescored.trial_evidence(plan, since=START, until=START + DAY, labelled_until=START + DAY)
+    rescored = build(rescore=lambda _, rows: Rescored(np.full(len(rows), 0.5)))
+    evidence = rescored.trial_evidence("m", scope)
     assert evidence.paired is not None
     assert evidence.paired.rows == 2
-
-
-def test_no_evidence_without_a_trial() -> None:
-    with pytest.raises(InvalidTransition, match="plan 1 of m has no trial"):
-        build().trial_evidence(example_plan(), since=START, until=START, labelled_until=START)
 
 
 def test_health() -> None:

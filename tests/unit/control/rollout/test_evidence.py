@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raymlops.control.rollout.evidence import Health, Losses, TrialScope, gather_evidence, gather_health
+from raymlops.control.rollout.evidence import Counts, Health, Labelled, Losses, ShareSince, TrialScope
+from raymlops.control.rollout.gathering import Rescored, gather_evidence, gather_health
 from raymlops.errors import DataError
 from raymlops.testing.control_examples import DAY, START
 
@@ -27,6 +28,8 @@ EVENTS = pa.schema(
         ("score", pa.float64()),
         ("label_predicted", pa.string()),
         ("x", pa.float64()),
+        ("latency_us", pa.int64()),
+        ("entity", pa.string()),
     ]
 )
 
@@ -56,18 +59,23 @@ NO_LABELS = pa.table(
 )
 
 
-def test_counts_answers_and_faults() -> None:
+def test_counts_requests_and_faults() -> None:
+    """A request that the candidate failed on is its own, whoever failed on it after that."""
     evidence = gather_evidence(
         table(
             event("a"),
             event("b"),
             event("c", "canary"),
-            event("d", fallback="canary 2: timeout"),
+            event("c", "canary", row=1),
+            event("d", fallback="canary 2: raised ValueError"),
+            event("d", fallback="canary 2: raised ValueError", row=1),
             event("e", "canary", None, error="ValueError"),
             event("f", "backup", fallback="champion 1: raised"),
             event("g", "champion", None, error="nobody could"),
-            event("h", "baseline", fallback="canary 2: timeout; champion 1: raised; backup 9: raised"),
+            event("h", "baseline", fallback="canary 2: raised; champion 1: raised; backup 9: raised"),
             event("i", "backup", fallback="champion 1: blocked"),
+            event("j", score=None, error="canary 2: raised; champion 1: raised"),
+            event("of an older candidate", fallback="canary 7: raised"),
             event("late", served_at=START + DAY),
             event("early", "canary", served_at=START - timedelta(microseconds=1)),
             event("older canary", "canary", version=7),
@@ -76,10 +84,74 @@ def test_counts_answers_and_faults() -> None:
         NO_LABELS,
         SCOPE,
     )
-    assert (evidence.candidate.rows, evidence.candidate.faults) == (4, 3)
-    assert (evidence.champion.rows, evidence.champion.faults) == (5, 3)
+    (step,) = evidence.steps
+    assert step.candidate == Counts(requests=5, faults=4)
+    assert step.champion == Counts(requests=5, faults=3)
+    assert (evidence.candidate.requests, evidence.candidate.faults) == (5, 4)
+    assert (evidence.champion.requests, evidence.champion.faults) == (5, 3)
     assert evidence.candidate.losses == evidence.champion.losses == Losses()
     assert evidence.paired is None
+
+
+def test_late_answers_are_no_faults_and_are_late_by_one_bar_for_both() -> None:
+    evidence = gather_evidence(
+        table(
+            event("a", latency_us=50_001),
+            event("b", latency_us=50_000),
+            event("c", "canary", latency_us=60_000),
+            event("d", fallback="canary 2: timeout: no answer within 50 ms", latency_us=51_000),
+            event("e", "shadow", None, error="timeout: no answer within 50 ms"),
+            event("f", score=None, error="deadline: no answer within 10 s"),
+            event("g", "canary", None, error="deadline: no answer within 10 s"),
+            event("h", fallback="canary 2: raised TimeoutError: x"),
+        ),
+        NO_LABELS,
+        SCOPE.model_copy(update={"deadline_ms": 50.0}),
+    )
+    (step,) = evidence.steps
+    assert step.candidate == Counts(requests=5, faults=1, late=4)
+    assert step.champion == Counts(requests=3, late=2)
+
+
+@pytest.mark.parametrize(
+    ("task", "score", "faults"),
+    [
+        ("binary", math.nan, 1),
+        ("binary", None, 1),
+        ("binary", 1.5, 1),
+        ("binary", -0.1, 1),
+        ("binary", 1.0, 0),
+        ("multiclass", math.inf, 1),
+        ("regressor", 1.5, 0),
+        ("regressor", math.inf, 1),
+        ("regressor", 99.0, 1),
+    ],
+)
+def test_answers_that_make_no_sense_are_faults_of_whoever_gave_them(
+    task: str, score: float | None, faults: int
+) -> None:
+    scope = SCOPE.model_copy(update={"task": task, "answers_between": (0.0, 10.0)})
+    evidence = gather_evidence(table(event("a", score=score), event("b", "canary", score)), NO_LABELS, scope)
+    assert (evidence.champion.faults, evidence.candidate.faults) == (faults, faults)
+
+
+def test_each_share_of_a_ramp_is_counted_by_itself() -> None:
+    shares = (ShareSince(since=START, share=0.1), ShareSince(since=START + DAY / 2, share=0.5))
+    later = {"served_at": START + DAY / 2}
+    evidence = gather_evidence(
+        table(
+            event("a"),
+            event("b", "canary"),
+            event("c", fallback="canary 2: raised", **later),
+            event("d", "canary", **later),
+            event("e", score=None, error="x", **later),
+        ),
+        NO_LABELS,
+        SCOPE.model_copy(update={"shares": shares}),
+    )
+    assert [step.share for step in evidence.steps] == [0.1, 0.5]
+    assert [step.candidate for step in evidence.steps] == [Counts(requests=1), Counts(requests=2, faults=1)]
+    assert [step.champion for step in evidence.steps] == [Counts(requests=1), Counts(requests=1, faults=1)]
 
 
 def test_log_loss_of_labelled_rows_and_the_last_label_wins() -> None:
@@ -109,7 +181,8 @@ def test_losses_count_only_rows_old_enough() -> None:
     events = table(event("a", "canary"), event("b", "canary", served_at=START + DAY / 2))
     scope = SCOPE.model_copy(update={"labelled_until": START + DAY / 2})
     evidence = gather_evidence(events, labels(a=1, b=1), scope)
-    assert (evidence.candidate.rows, evidence.candidate.losses.rows) == (2, 1)
+    assert (evidence.candidate.requests, evidence.candidate.losses.rows) == (2, 1)
+    assert evidence.labelled == Labelled(rows=1, labelled_rows=1, lean=0.0)
 
 
 @pytest.mark.parametrize(
@@ -162,10 +235,10 @@ def test_a_shadow_is_paired_with_the_champion_on_the_same_rows() -> None:
 def test_rescoring_pairs_every_row_that_either_answered() -> None:
     asked: list[tuple[int, list[str]]] = []
 
-    def rescore(version: int, events: pa.Table) -> np.ndarray:
+    def rescore(version: int, events: pa.Table) -> Rescored:
         asked.append((version, events["request_id"].to_pylist()))
         assert events["x"].null_count == 0
-        return np.where(events["x"].to_numpy() > 0, 0.5, np.nan)
+        return Rescored(np.where(events["x"].to_numpy() > 0, 0.5, np.nan))
 
     events = table(
         event("a", score=0.8, x=1.0),
@@ -180,13 +253,101 @@ def test_rescoring_pairs_every_row_that_either_answered() -> None:
     assert evidence.paired.rows == 2
     expected = [-math.log(0.4) + math.log(0.5), -math.log(0.5) + math.log(0.8)]
     assert evidence.paired.total == pytest.approx(sum(expected))
+    assert evidence.paired_level == pytest.approx((-math.log(0.5) - math.log(0.8)) / 2)
+
+
+def by_half(version: int, events: pa.Table) -> Rescored:
+    return Rescored(np.full(len(events), 0.5), ["a"] * len(events))
+
+
+def test_several_classes_are_paired_by_right_or_wrong() -> None:
+    events = table(
+        event("1", label_predicted="a"),
+        event("2", label_predicted="b"),
+        event("3", "canary", label_predicted="b"),
+        event("4", "canary", label_predicted="2"),
+        event("5", label_predicted="a"),
+    )
+    scope = SCOPE.model_copy(update={"task": "multiclass"})
+    evidence = gather_evidence(events, labels(**{"1": "a", "2": "a", "3": "a", "4": "2"}), scope, by_half)
+    assert evidence.paired == Losses(rows=4, total=-1.0 + 1.0 - 1.0, square_total=3.0)
+    assert evidence.paired_level == pytest.approx((0 + 1 + 0 + 1) / 4)
+    assert evidence.right_or_wrong
+
+
+def test_a_probation_pairs_the_new_champion_with_the_former_one() -> None:
+    events = table(
+        event("a", version=2, score=0.8),
+        event("b", version=2, score=0.6, fallback="canary 3: raised"),
+        event("c", "backup", version=1, fallback="champion 2: raised"),
+        event("d", "canary", version=3),
+        event("e", version=2, score=0.4),
+    )
+    scope = SCOPE.model_copy(update={"probation": True})
+    evidence = gather_evidence(events, labels(a=1, b=1, c=1, d=1, e=0), scope, by_half)
+    assert evidence.paired is not None
+    assert evidence.paired.total == pytest.approx(2 * math.log(0.5) - math.log(0.8) - math.log(0.6))
+    assert evidence.paired.rows == 2
+    assert evidence.steps == ()
+
+
+def test_a_row_counts_once_however_often_its_event_came() -> None:
+    twice = [event("a", score=0.8), event("a", score=0.8), event("a", score=0.8, row=1)]
+    evidence = gather_evidence(table(*twice), labels(a=1), SCOPE, by_half)
+    assert evidence.paired is not None
+    assert evidence.paired.rows == 1
+
+
+def test_the_order_in_which_events_came_makes_no_difference() -> None:
+    events = [
+        event(str(i), "canary" if i % 3 else "champion", 0.1 + i / 20, served_at=START + i * DAY / 20)
+        for i in range(15)
+    ]
+    given_labels = labels(**{str(i): i % 2 for i in range(15)})
+    scope = SCOPE.model_copy(update={"max_labelled_rows": 9})
+    one = gather_evidence(table(*events), given_labels, scope, by_half)
+    assert one.paired is not None
+    assert one.paired.rows == 9
+    other = gather_evidence(table(*events[::-1]), given_labels, scope, by_half)
+    assert other.paired is not None
+    assert other.paired.total == pytest.approx(one.paired.total)
+    assert other.steps == one.steps
+
+
+def test_labels_that_contradict_or_come_for_rows_before_the_trial() -> None:
+    """The last label of a row counts, also where it comes after a look; rows of before the trial have no say."""
+    events = table(event("a", score=0.8), event("before", score=0.9, served_at=START - DAY))
+    first = gather_evidence(events, labels(a=1, before=0), SCOPE, by_half)
+    later = gather_evidence(events, pa.concat_tables([labels(a=1, before=0), labels(a=0)]), SCOPE, by_half)
+    assert first.paired is not None
+    assert later.paired is not None
+    assert first.paired.total == pytest.approx(-math.log(0.5) + math.log(0.8))
+    assert later.paired.total == pytest.approx(-math.log(0.5) + math.log(0.2))
+    assert first.paired.rows == later.paired.rows == 1
+
+
+def test_how_much_is_labelled_and_which_way_it_leans() -> None:
+    events = table(event("a", score=0.9), event("b", score=0.1), event("c", "canary", 0.5), event("d", score=0.5))
+    found = gather_evidence(events, labels(a=1), SCOPE).labelled
+    assert (found.rows, found.labelled_rows) == (4, 1)
+    assert found.lean == pytest.approx(0.9 - 0.5)
+
+
+@pytest.mark.parametrize(("within", "blocks"), [(timedelta(hours=1), 2), ("entity", 3), (None, 0)])
+def test_rows_that_may_err_together_are_blocks(within: object, blocks: int) -> None:
+    of = [("a", "x", 0), ("b", "x", 0), ("c", "y", 2), ("d", None, 2)]
+    events = table(*(event(key, entity=entity, served_at=START + h * DAY / 24) for key, entity, h in of))
+    scope = SCOPE.model_copy(update={"correlated_within": within})
+    evidence = gather_evidence(events, labels(a=1, b=1, c=0, d=0), scope, by_half)
+    assert evidence.paired is not None
+    assert (evidence.paired.rows, evidence.paired.blocks) == (4, blocks)
 
 
 def test_versions_of_several_classes_are_compared_on_the_same_rows() -> None:
     named = {"a": "x", "b": "y", "c": "z"}
 
-    def rescore(version: int, events: pa.Table) -> np.ndarray:
-        return np.array([named[request] for request in events["request_id"].to_pylist()], dtype=object)
+    def rescore(version: int, events: pa.Table) -> Rescored:
+        return Rescored(np.full(len(events), 0.5), [named[request] for request in events["request_id"].to_pylist()])
 
     events = table(
         event("a", score=0.8, label_predicted="x", x=1.0),
@@ -204,13 +365,14 @@ def test_versions_of_several_classes_are_compared_on_the_same_rows() -> None:
 def test_a_version_that_cannot_name_classes_is_not_paired() -> None:
     scope = SCOPE.model_copy(update={"task": "multiclass"})
     events = table(event("a", "canary", 0.4, label_predicted="x", x=1.0))
-    evidence = gather_evidence(events, labels(a="x"), scope, lambda _, rows: np.full(len(rows), np.nan))
+    evidence = gather_evidence(events, labels(a="x"), scope, lambda _, rows: Rescored(np.full(len(rows), np.nan)))
     assert evidence.paired == Losses()
 
 
 def test_no_events_at_all() -> None:
-    evidence = gather_evidence(table(), NO_LABELS, SCOPE, lambda _, __: np.empty(0))
-    assert evidence.candidate.rows == evidence.champion.rows == 0
+    evidence = gather_evidence(table(), NO_LABELS, SCOPE, by_half)
+    assert evidence.candidate.requests == evidence.champion.requests == 0
+    assert evidence.labelled == Labelled()
     assert evidence.paired == Losses()
     assert gather_health(table(), since=START, until=START + DAY) == Health(rows=0, faults=0)
 
@@ -244,6 +406,16 @@ def test_sums_give_mean_and_variance(values: list[float]) -> None:
     losses = Losses.of(np.asarray(values))
     assert losses.mean == pytest.approx(np.mean(values), abs=1e-9)
     assert losses.mean_variance == pytest.approx(np.var(values, ddof=1) / len(values), abs=1e-9)
+
+
+def test_blocks_of_one_row_say_the_same_as_no_blocks() -> None:
+    values = np.random.default_rng(1).normal(size=200)
+    apart = Losses.of(values, np.arange(200))
+    assert apart.sd == pytest.approx(Losses.of(values).sd)
+    assert Losses.of(np.repeat(values, 5), np.repeat(np.arange(200), 5)).mean_variance == pytest.approx(
+        Losses.of(values).mean_variance
+    )
+    assert Losses.of(values, np.zeros(200, dtype=np.int64)).sd == math.inf
 
 
 def test_too_few_rows_have_no_variance() -> None:

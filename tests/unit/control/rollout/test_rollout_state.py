@@ -11,11 +11,13 @@ import pytest
 from raymlops.config import ControlConfig, RetrainConfig, TrialConfig, TriggersConfig, WindowCount
 from raymlops.control.rollout.decisions import (
     Abandon,
+    Ask,
     Block,
     Decision,
     FailRun,
     Pause,
     Promote,
+    Ramp,
     Refuse,
     Resume,
     RollBack,
@@ -23,7 +25,9 @@ from raymlops.control.rollout.decisions import (
     StartTrial,
 )
 from raymlops.control.rollout.evidence import Health
-from raymlops.control.rollout.rollout_state import Look, Observation, Rollout, decide
+from raymlops.control.rollout.observation import Look, Observation
+from raymlops.control.rollout.plans import next_plan
+from raymlops.control.rollout.rollout_state import Rollout, decide
 from raymlops.records.plans import Trial
 from raymlops.records.runs import RunStatus
 from raymlops.testing.control_examples import (
@@ -268,7 +272,9 @@ class TestTrial:
         decision = decide(Rollout(), see(plans=ON_TRIAL, trial_look=look_at(0.45)), CONFIG)
         assert isinstance(decision, Promote)
         assert (decision.plan, decision.version, decision.previous) == (2, 5, 1)
-        assert decision.reason.startswith("version 5 loss differs by -0.05")
+        assert decision.reason.startswith("version 5 loss differs by -0.05, at most -0.0")
+        assert decision.facts["upper"] < decision.facts["allowed"]
+        assert decision.facts["look_at"] == NOW.isoformat()
 
     def test_a_bad_candidate_is_rolled_back_whoever_put_it_there(self) -> None:
         decision = decide(Rollout(), see(plans=ON_TRIAL, trial_look=look_at(0.9)), CONFIG)
@@ -280,6 +286,70 @@ class TestTrial:
     def test_otherwise_it_goes_on(self, look: Look | None) -> None:
         run = example_run("other", outcome="candidate", version=6)
         assert decide(Rollout(), see(plans=ON_TRIAL, trial_look=look, runs=[run], windows=DRIFTED), CONFIG) is None
+
+    def test_each_share_of_a_ramp_comes_before_promotion(self) -> None:
+        plans = [example_plan(), example_plan(2, trial=TRIAL.model_copy(update={"ramp": (0.5, 0.8)}))]
+        shares = []
+        while not isinstance(decision := decide(Rollout(), see(plans=plans, trial_look=look_at()), CONFIG), Promote):
+            assert isinstance(decision, Ramp)
+            shares.append(decision.trial.weight)
+            plans.append(next_plan(plans[-1], decision))
+        assert shares == [0.5, 0.8]
+        assert plans[-1].trial is not None
+        assert (plans[-1].trial.version, plans[-1].trial.ramp) == (5, ())
+
+    def test_a_shadow_ramps_to_a_canary(self) -> None:
+        shadow = Trial(version=5, mode="shadow", weight=1.0, ramp=(0.1,))
+        decision = decide(Rollout(), see(plans=[example_plan(trial=shadow)], trial_look=look_at()), CONFIG)
+        assert isinstance(decision, Ramp)
+        assert (decision.trial.mode, decision.trial.weight) == ("canary", 0.1)
+
+    def test_a_share_that_cannot_be_given_ends_the_trial(self) -> None:
+        plans = [example_plan(), example_plan(2, trial=TRIAL.model_copy(update={"ramp": (0.5,)}))]
+        ramp = decide(Rollout(), see(plans=plans, trial_look=look_at()), CONFIG)
+        assert ramp is not None
+        state = fold(ramp, Abandon(model="m", at=NOW, reason="", decision=ramp.key, superseded=False))
+        decision = decide(state, see(plans=plans, trial_look=look_at()), CONFIG)
+        assert isinstance(decision, RollBack)
+        assert decision.reason == "version 5 passed its trial but could not be given a share of 0.5"
+
+    def test_a_trial_goes_on_from_share_to_share(self) -> None:
+        """Its time is counted from its first plan on, whatever its share is by now."""
+        config = CONFIG.model_copy(update={"trial": CONFIG.trial.model_copy(update={"max_duration": 2 * DAY})})
+        plans = [example_plan(), example_plan(2, at=NOW - 2 * DAY, trial=TRIAL.model_copy(update={"ramp": (0.5,)}))]
+        plans.append(example_plan(3, at=NOW - DAY / 2, trial=TRIAL.model_copy(update={"weight": 0.5})))
+        decision = decide(Rollout(), see(plans=plans, trial_look=look_at(labelled=10)), config)
+        assert isinstance(decision, RollBack)
+        assert "is over and inconclusive" in decision.reason
+
+    def test_a_version_that_served_lately_skips_the_ramp_and_the_requests(self) -> None:
+        back = [
+            example_plan(1, champion=5),
+            example_plan(2, champion=1, at=START + DAY),
+            example_plan(3, champion=1, at=NOW, trial=TRIAL.model_copy(update={"ramp": (0.5,)})),
+        ]
+        seen = see(plans=back, trial_look=look_at(requests=0))
+        assert isinstance(decide(Rollout(), seen, CONFIG), Promote)
+        brief = CONFIG.model_copy(update={"trial": CONFIG.trial.model_copy(update={"return_within": DAY})})
+        assert decide(Rollout(), seen, brief) is None
+        with_traffic = see(plans=back, trial_look=look_at(requests=1000))
+        assert isinstance(decide(Rollout(), with_traffic, brief), Ramp)
+
+    def test_a_person_is_asked_once_and_the_champion_stays_if_nobody_answers(self) -> None:
+        changes = {"inconclusive": "ask", "max_duration": DAY, "ask_for": 2 * DAY}
+        config = CONFIG.model_copy(update={"trial": CONFIG.trial.model_copy(update=changes)})
+        plans = [example_plan(), example_plan(2, at=NOW - DAY, trial=TRIAL)]
+        unclear = look_at(labelled=0)
+        asked = decide(Rollout(), see(plans=plans, trial_look=unclear), config)
+        assert isinstance(asked, Ask)
+        assert (asked.version, asked.plan) == (5, 2)
+        state = fold(asked)
+        assert decide(state, see(plans=plans, trial_look=unclear), config) is None
+        assert isinstance(decide(state, see(plans=plans, trial_look=look_at(faults=900)), config), RollBack)
+        later = replace(unclear, at=NOW + 2 * DAY)
+        assert isinstance(decide(state, see(plans=plans, trial_look=later, now=later.at), config), RollBack)
+        anew = [*plans, example_plan(3), example_plan(4, at=NOW - DAY, trial=TRIAL)]
+        assert isinstance(decide(state, see(plans=anew, trial_look=unclear), config), Ask)
 
     def test_a_trial_may_ask_for_more_labels_than_configured(self) -> None:
         asking = TRIAL.model_copy(update={"min_labelled_rows": 100_000})
@@ -293,6 +363,34 @@ class TestTrial:
         decision = decide(state, see(plans=ON_TRIAL, trial_look=look_at()), CONFIG)
         assert isinstance(decision, RollBack)
         assert decision.reason == "version 5 passed its trial but could not be promoted"
+
+
+class TestProbation:
+    """The former champion is scored on the rows of the new one, and comes back where it would have been better."""
+
+    def probation(self, mean: float) -> Look:
+        return Look(kind="probation", since=START, at=NOW, trial=example_evidence(example_arm(mean)))
+
+    def test_a_worse_champion_gives_way_to_the_former_one(self) -> None:
+        plans = [example_plan(), example_plan(2, champion=7, backup=1, trial=TRIAL)]
+        decision = decide(Rollout(), see(plans=plans, probation_look=self.probation(0.6)), CONFIG)
+        assert isinstance(decision, RollBack)
+        assert (decision.version, decision.to, decision.cause) == (7, 1, "probation")
+        assert decision.reason.startswith("champion 7 on probation: loss is worse by 0.1, at least 0.0")
+        after = next_plan(plans[-1], decision)
+        assert (after.champion, after.backup, after.trial, after.blocked) == (1, None, None, ())
+        assert fold(decision).rejected == (NOW,)
+
+    @pytest.mark.parametrize(
+        "changes", [{"backup": None}, {"backup": 7}, {"backup": 1, "blocked": (1,)}, {"backup": 1, "blocked": (7,)}]
+    )
+    def test_otherwise_it_stays(self, changes: dict[str, Any]) -> None:
+        plans = [example_plan(champion=7, **changes)]
+        assert decide(Rollout(), see(plans=plans, probation_look=self.probation(0.6)), CONFIG) is None
+
+    def test_an_equal_champion_stays(self) -> None:
+        plans = [example_plan(champion=7, backup=1)]
+        assert decide(Rollout(), see(plans=plans, probation_look=self.probation(0.5)), CONFIG) is None
 
 
 class TestHealth:

@@ -1,0 +1,53 @@
+"""The platform as the rollout of one model sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from raymlops.control.rollout.evidence import Health, TrialEvidence
+from raymlops.records.plans import ServingPlan
+from raymlops.records.runs import Run
+from raymlops.records.windows import WindowRecord
+
+__all__ = ["Look", "Observation"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at live traffic, and what it showed."""
+
+    kind: Literal["trial", "health", "probation"]
+    since: datetime
+    """Start of the trial, or of the champion's time."""
+    at: datetime
+    """When the look was due."""
+    trial: TrialEvidence | None = None
+    """Of a trial, or of a probation."""
+    health: Health | None = None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The platform, as far as one model is concerned."""
+
+    model: str
+    now: datetime
+    plans: Sequence[ServingPlan]
+    """Oldest first, at least one."""
+    runs: Sequence[Run]
+    windows: Sequence[WindowRecord]
+    """Oldest first."""
+    trainable: bool = True
+    """Whether a deployed bundle trains the model."""
+    trial_look: Look | None = None
+    """``None`` between two looks."""
+    health_look: Look | None = None
+    probation_look: Look | None = None
+
+    @property
+    def plan(self) -> ServingPlan:
+        """What is served."""
+        return self.plans[-1]

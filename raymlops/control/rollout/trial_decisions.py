@@ -1,0 +1,128 @@
+"""What is decided about a champion that fails or disappoints, and about a version on trial. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from raymlops.config.control import ControlConfig, TrialConfig
+from raymlops.control.rollout import plans as plan_history
+from raymlops.control.rollout.decisions import Ask, Decision, Promote, Ramp, RollBack
+from raymlops.control.rollout.judge import Judgement, Verdict, find_sickness, judge, judge_probation
+from raymlops.control.rollout.observation import Look, Observation
+from raymlops.records.plans import ServingPlan, Trial
+
+__all__ = ["backup_may_return", "decide_trial", "end_probation", "fall_back", "judge_look"]
+
+
+def backup_may_return(plan: ServingPlan) -> bool:
+    """Whether the controller may put the backup back: there is one, and nobody blocked either of the two."""
+    if plan.backup is None or plan.backup == plan.champion:
+        return False
+    return {plan.champion, plan.backup}.isdisjoint(plan.blocked)  # who answers instead is the choice of who blocked it
+
+
+def fall_back(seen: Observation, config: ControlConfig) -> RollBack | None:
+    """Let the backup take over from a champion that fails too often."""
+    plan, look = seen.plan, seen.health_look
+    if look is None or look.health is None or plan.backup is None or not backup_may_return(plan):
+        return None
+    reason = find_sickness(look.health, config.health)
+    if reason is None:
+        return None
+    return RollBack(
+        model=seen.model,
+        at=seen.now,
+        reason=f"{reason}: version {plan.backup} takes over",
+        facts={**look.health.model_dump(), "look_at": look.at.isoformat()},
+        plan=plan.number,
+        version=plan.champion,
+        to=plan.backup,
+        cause="health",
+    )
+
+
+def end_probation(seen: Observation, config: ControlConfig) -> RollBack | None:
+    """Put the former champion back where the new one is surely worse."""
+    plan, look = seen.plan, seen.probation_look
+    if look is None or look.trial is None or plan.backup is None or not backup_may_return(plan):
+        return None
+    verdict = judge_probation(look.trial, config.trial)
+    if verdict.verdict is not Verdict.ROLL_BACK:
+        return None
+    return RollBack(
+        model=seen.model,
+        at=seen.now,
+        reason=f"champion {plan.champion} on probation: {verdict.reason}: version {plan.backup} is champion again",
+        facts={**verdict.facts, "look_at": look.at.isoformat()},
+        plan=plan.number,
+        version=plan.champion,
+        to=plan.backup,
+        cause="probation",
+    )
+
+
+def decide_trial(
+    seen: Observation, trial: Trial, config: ControlConfig, *, asked: Ask | None, impossible: Collection[str]
+) -> Decision | None:
+    """What follows from a look at the version on trial; nothing between two looks.
+
+    Args:
+        seen: The platform.
+        trial: The trial of the present plan.
+        config: Limits and levels.
+        asked: The newest question to a person about any trial of the model.
+        impossible: Keys of decisions that could not be carried out.
+    """
+    look, plan = seen.trial_look, seen.plan
+    if look is None or look.trial is None:
+        return None
+    verdict = judge_look(seen, look, trial, config.trial, asked=asked)
+    if verdict.verdict is Verdict.WAIT:
+        return None
+    reason = f"version {trial.version} {verdict.reason}"
+    common: dict[str, Any] = {
+        "model": seen.model,
+        "at": seen.now,
+        "facts": {**verdict.facts, "look_at": look.at.isoformat()},
+        "version": trial.version,
+    }
+    if verdict.verdict is Verdict.ASK:
+        return Ask(**common, reason=reason, plan=plan_history.trial_plans(seen.plans)[0].number)
+    if verdict.verdict is Verdict.PROMOTE:
+        step = None if verdict.whole else trial.next_step()
+        onward: Promote | Ramp
+        if step is None:
+            onward = Promote(**common, reason=reason, plan=plan.number, previous=plan.champion)
+        else:
+            share = f"{reason}: its share grows from {trial.weight:g} to {step.weight:g}"
+            onward = Ramp(**common, reason=share, plan=plan.number, trial=step)
+        if onward.key not in impossible:
+            return onward
+        what = "promoted" if step is None else f"given a share of {step.weight:g}"
+        reason = f"version {trial.version} passed its trial but could not be {what}"
+    return RollBack(**common, reason=reason, plan=plan.number, to=plan.champion, cause="trial")
+
+
+def judge_look(seen: Observation, look: Look, trial: Trial, limits: TrialConfig, *, asked: Ask | None) -> Judgement:
+    """Judge what a look at a trial showed.
+
+    Raises:
+        ValueError: The look shows no trial.
+    """
+    if look.trial is None:
+        raise ValueError(f"a look at {look.kind} shows no trial")
+    if trial.min_labelled_rows is not None:
+        rows = trial.min_labelled_rows
+        more = {"min_labelled_rows": rows, "max_labelled_rows": max(rows, limits.max_labelled_rows)}
+        limits = limits.model_copy(update=more)
+    first = plan_history.trial_plans(seen.plans)[0]
+    about_this = asked is not None and (asked.version, asked.plan) == (trial.version, first.number)
+    return judge(
+        look.trial,
+        started_at=first.created_at,
+        look_at=look.at,
+        config=limits,
+        served_lately=plan_history.served_lately(seen.plans, trial.version, first.created_at - limits.return_within),
+        asked_at=asked.at if asked is not None and about_this else None,
+    )
