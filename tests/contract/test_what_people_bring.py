@@ -57,6 +57,7 @@ GROUP = DRAW.integers(0, 2, ROWS)
 PICK = DRAW.integers(0, 3, ROWS)
 REMEDY = re.compile("must|cast|declare|give|derive|convert|export|rename|choose|leave")
 RIGHT = "right"
+PLAN = ServingPlan(model="m", number=1, champion=1, created_at=NOW)
 PAGE = Path(__file__).parents[2] / "docs" / "what-people-bring.md"
 
 
@@ -184,7 +185,7 @@ def train(kind: Kind, way: str, directory: Path) -> None:
 
 
 def _frame(name: str, kind: Kind) -> pd.DataFrame:
-    frame = _table(kind).to_pandas()
+    frame: pd.DataFrame = _table(kind).to_pandas()
     return frame.assign(v=pd.to_numeric(GROUP + PICK / 10)) if name in TIMES or name == "list" else frame
 
 
@@ -220,7 +221,7 @@ def register(kind: Kind, way: str, directory: Path) -> None:
 
 
 def _asked(name: str, table: pa.Table) -> pd.DataFrame:
-    frame = table.to_pandas()
+    frame: pd.DataFrame = table.to_pandas()
     return frame.astype({"v": float}) if name == "decimal" else frame
 
 
@@ -240,8 +241,8 @@ class _Registry:
 
 
 class _Plans:
-    async def served_plans(self) -> Mapping[str, object]:
-        return {"m": 1}
+    async def served_plans(self) -> Mapping[str, ServingPlan]:
+        return {"m": PLAN}
 
 
 class _Endpoints:
@@ -257,7 +258,7 @@ def serve(kind: Kind, way: str, directory: Path) -> None:
     name, table = _name(kind), _table(kind)
     manifest = save_model(directory / "m", _estimator(name), example=table)
     endpoint = Endpoint("m", Loader(_Registry(directory / "m", manifest)), clock=ManualClock(NOW))
-    assert endpoint.swap(endpoint.load(ServingPlan(model="m", number=1, champion=1, created_at=NOW)))
+    assert endpoint.swap(endpoint.load(PLAN))
     datatypes = {column.name: column.dtype for column in manifest.signature.inputs}
     values = {column: _sent(table.column(column), datatypes[column]) for column in datatypes}
     ask = {"HTTP JSON": _ask_json, "binary": _ask_binary, "gRPC": _ask_grpc}[way]
@@ -371,18 +372,18 @@ def batch(kind: Kind, way: str, directory: Path) -> None:
     scored = DeltaTable(plan.output).to_pyarrow_table().sort_by("_row")
     wanted = kind.column().to_pylist()
     if way == "CSV":
-        wanted = _file_texts(path, table) if scored.column("v").type == pa.string() else wanted
+        wanted = _file_texts(table) if scored.column("v").type == pa.string() else wanted
     _same(scored.column("v").to_pylist(), wanted)
     np.testing.assert_allclose(
         np.array(scored.column("probability").to_pylist()), estimator.predict_proba(table.select(["x"]).to_pandas())
     )
 
 
-def _file_texts(path: Path, table: pa.Table) -> list[Any]:
-    del path
+def _file_texts(table: pa.Table) -> list[Any]:
+    """The values as a CSV file has them."""
     column = table.column("v")
     if pa.types.is_list(column.type):
-        return _as_json(column).to_pylist()
+        return list(_as_json(column).to_pylist())
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     sink = pa.BufferOutputStream()
