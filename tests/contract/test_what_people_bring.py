@@ -31,6 +31,7 @@ from raymlops.config.monitoring import MonitoringConfig
 from raymlops.errors import RaymlopsError
 from raymlops.experiments import fit_candidate
 from raymlops.features import Entity, FeatureReader, FeatureStore, FeatureView, Field
+from raymlops.features.definitions.views import DType
 from raymlops.metadata import MetadataService
 from raymlops.monitoring import Reference
 from raymlops.records.models import ModelManifest, ModelVersion
@@ -66,7 +67,7 @@ class Kind(NamedTuple):
 
     values: tuple[tuple[Any, ...], tuple[Any, ...]]
     arrow: pa.DataType
-    declared: str
+    declared: DType
 
     def column(self, group: Any = GROUP, pick: Any = PICK) -> pa.Array:
         rows = [self.values[one][other] for one, other in zip(group.tolist(), pick.tolist(), strict=True)]
@@ -156,8 +157,8 @@ def _same(found: list[Any], wanted: list[Any]) -> None:
 def ingest(kind: Kind, way: str, directory: Path) -> None:
     """Into a feature store, and back."""
     with closing(FeatureStore(directory / "features", clock=SystemClock())) as store:
-        view = FeatureView("brought", Entity("row", ["row"]), [Field("v", kind.declared)])
-        store.apply(view.entity, view)
+        entity = Entity("row", ["row"])
+        store.apply(entity, FeatureView("brought", entity, [Field("v", kind.declared)]))
         times = pa.array([NOW] * ROWS, pa.timestamp("us", tz="UTC"))
         table = _table(kind, row=pa.array(range(ROWS)), event_time=times).drop_columns(["x"])
         if way in FRAMES:
