@@ -125,6 +125,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="Run the platform of the tests on a Ray cluster started by others.",
     )
+    parser.addoption("--write-pages", action="store_true", help="Write the pages of docs/ that tests make.")
 
 
 @contextlib.contextmanager
