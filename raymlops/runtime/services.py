@@ -187,12 +187,8 @@ class Services(_MadeOnce):
         """Hand labels to the monitor, as the texts of the model's classes."""
         from raymlops.monitoring.performance.labels import name_labels
 
-        plan = self.metadata.plans.find_plan(name)
-        versions = (
-            self.metadata.models.list_versions(name)
-            if plan is None
-            else [self.metadata.models.get_version(name, plan.champion)]
-        )
+        plan, models = self.metadata.plans.find_plan(name), self.metadata.models
+        versions = models.list_versions(name) if plan is None else [models.get_version(name, plan.champion)]
         if not versions:
             raise ModelVersionNotFound.of(name)
         named = name_labels(table, versions[-1].manifest.signature, classes)

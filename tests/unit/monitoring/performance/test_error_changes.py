@@ -66,7 +66,7 @@ def test_a_restarted_monitor_goes_on_with_the_stream(world: Any) -> None:
     for week in range(4):
         fill(world, monitor, week, wrong_from={2: 100, 3: 0}.get(week))
     whole = monitor.close_windows("m", START + 4 * WEEK + DAY)
-    world.metadata.windows.clear()
+    world.metadata.closed.clear()
     again = [
         window for week in range(4) for window in world.monitor().close_windows("m", START + (week + 1) * WEEK + DAY)
     ]
