@@ -98,7 +98,7 @@ class Outbox:
         clock = SystemClock() if wall else self.clock
         follower = AlertFollower(self.metadata, clock, config, AlertRule(), lookback=HOUR)
         endpoints = [open_endpoint(webhook, {}) for webhook in config.webhooks]
-        return Notifier(follower, self.metadata, endpoints, clock, config)
+        return Notifier(follower, self.metadata.alerts, endpoints, clock, config)
 
     async def drain_all(self, notifier: Notifier) -> None:
         """Until nothing is left to send, at the instants at which something is due."""
