@@ -67,7 +67,7 @@ def test_the_instant_of_closing_does_not_matter(world: Any) -> None:
     monitor.record_events("m", events, "e")
     monitor.record_labels("m", world.labels(events, delay=timedelta(days=4)), "l")
     monitor.close_windows("m", START + WEEK + DAY)
-    on_time = world.metadata.windows.pop(("m", START))
+    on_time = world.metadata.closed.pop(("m", START))
     world.monitor().close_windows("m", START + WEEK + 20 * DAY)
     assert world.metadata.closed["m", START] == on_time
     assert 0 < on_time[0].performance[1].labelled_rows < 400

@@ -158,7 +158,7 @@ def test_a_crash_before_the_record_is_stored_loses_nothing(late_world: Any, monk
     before = dict(late_world.metadata.closed)
     monitor.close_windows("m", CLOSED + 2 * DAY + HOUR)
     assert late_world.metadata.windows.list_windows("m")[0].performance[1].labelled_rows == 400
-    late_world.metadata.windows.update(before)
+    late_world.metadata.closed.update(before)
     restarted = late_world.monitor()
     restarted.close_windows("m", CLOSED + 2 * DAY)
     restarted.close_windows("m", CLOSED + 2 * DAY)
@@ -176,7 +176,7 @@ def test_the_same_labels_come_to_the_same_record(late_world: Any) -> None:
         monitor.close_windows("m", CLOSED + 2 * DAY + part * HOUR)
     monitor.close_windows("m", CLOSED + 8 * DAY)
     stepwise = late_world.metadata.closed["m", START]
-    late_world.metadata.windows.update(on_time)
+    late_world.metadata.closed.update(on_time)
     late_world.monitor().close_windows("m", CLOSED + 9 * DAY)
     assert late_world.metadata.closed["m", START] == stepwise
     assert stepwise[0].labels_until == CLOSED + WEEK
