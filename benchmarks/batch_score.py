@@ -33,7 +33,7 @@ def measure(rows: int = ROWS) -> dict[str, Any]:
     The job validates, profiles all rows, runs on as many workers as there are cores, whose start counts, and commits.
     The loop loads the model once, reads, predicts and writes Parquet in one process, and does nothing else.
     """
-    from raymlops.runtime.jobs.batch import BatchOperator, ScoringRequest
+    from raymlops.runtime.jobs.batch import BatchOperator
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -46,7 +46,7 @@ def measure(rows: int = ROWS) -> dict[str, Any]:
             operator = BatchOperator(config, metadata, SystemClock())
             with peaks_of(head) as peaks:
                 started = time.perf_counter()
-                receipt = operator.score(ScoringRequest("m", str(source), str(root / "scored"), 1, columns=["id"]))
+                receipt = operator.score("m", source, root / "scored", version=1, columns=["id"])
                 scored_s = time.perf_counter() - started
             metadata.close()
         _compare(root / "scored", root / "looped.parquet", rows)

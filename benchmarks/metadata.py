@@ -16,7 +16,8 @@ from sqlalchemy import Table, insert
 
 from raymlops.clock import to_us
 from raymlops.metadata import MetadataService
-from raymlops.metadata.sql.schema import artifact_events, artifacts, runs
+from raymlops.metadata.sql.artifacts import artifact_events
+from raymlops.metadata.sql.schema import artifacts, runs
 from raymlops.records.artifacts import Artifact
 from raymlops.records.runs import Run, RunStatus
 from raymlops.testing.metadata_examples import example_draft

@@ -56,7 +56,7 @@ def measure() -> dict[str, Any]:
             created_at=now,
         )
         endpoint = Endpoint("m", Loader(_Versions(version)))
-        endpoint.swap(endpoint.load(ServingPlan(model="m", number=1, champion=1, created_at=now)))
+        endpoint.slot.swap(endpoint.slot.load(ServingPlan(model="m", number=1, champion=1, created_at=now)))
     booster, row = model.get_booster(), rows[:1].astype(np.float32)
     body = orjson.dumps(
         {"inputs": [{"name": "features", "shape": [1, COLUMNS], "datatype": "FP64", "data": rows[0].tolist()}]}

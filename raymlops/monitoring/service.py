@@ -77,10 +77,10 @@ class MonitorService:
         self._audit = audit
         self._alarm = alarm or AlarmRule()
         self._closing: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._schedule = WindowSchedule(tables, metadata, self._config)
+        self._schedule = WindowSchedule(tables, metadata.windows, self._config)
         self._unjudged = UnjudgedWindows(metadata, self._config.window)
         self._out_of_bounds: Counter[str] = Counter()
-        self._files = VersionFiles(metadata)
+        self._files = VersionFiles(metadata.models)
         self._segments = VersionSegments(metadata, self._config.segments)
         self._profiles = WindowProfiles(tables, metadata, self._files.find_reference, self._segments.of, self._config)
         self._retention = Retention(tables, metadata, self._config)

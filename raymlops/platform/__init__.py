@@ -1,4 +1,4 @@
-"""The facade a user holds: it delegates, and implements nothing.
+"""The platform as a user holds it: each of its subjects is what does the work.
 
 Example::
 
@@ -15,23 +15,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
-from raymlops.platform.batch import Batch
 from raymlops.platform.features import Features
-from raymlops.platform.models import Endpoints, Labels, Models, Monitor
-from raymlops.platform.operations import Control, Delivery, Ledger, Runs
+from raymlops.platform.models import Models
+from raymlops.platform.operations import Control, Labels, Ledger, Monitor
 from raymlops.records.features import ApplyReport
+from raymlops.runtime.cluster.names import FEATURES
 
 if TYPE_CHECKING:
-    from raymlops.features import Definition
+    from raymlops.clock import Clock
+    from raymlops.features import Definition, FeatureReader, FeatureStore
+    from raymlops.metadata import Metadata
     from raymlops.metadata.garbage import GarbageReport
-    from raymlops.runtime.services import Services
+    from raymlops.runtime.by_hand import ByHand
+    from raymlops.runtime.jobs.batch import BatchOperator
+    from raymlops.runtime.jobs.operators import DeliveryOperator, RunOperator
+    from raymlops.runtime.serve.endpoint_orders import EndpointOrders
+    from raymlops.runtime.session import Session
 
 __all__ = ["Platform", "connect"]
 
@@ -66,9 +74,15 @@ def connect(
     from raymlops.runtime.session import open_session
 
     session = open_session(settings, address, start=start, tell=tell or _log_start)
-    from raymlops.runtime.services import Services
+    from raymlops.runtime.cluster.clients import metadata_stores
+    from raymlops.runtime.cluster.clocks import build_clock
 
-    return Platform(Services.of(session))
+    try:
+        metadata = metadata_stores(session.config.cluster.call_timeout.total_seconds())
+        return Platform(session, metadata, build_clock(session.config))
+    except BaseException:
+        session.close()
+        raise
 
 
 def _log_start(stage: str) -> None:
@@ -78,39 +92,109 @@ def _log_start(stage: str) -> None:
 class Platform:
     """Everything the platform does, by subject. Thread-safe.
 
+    A subject is made when it is first asked for: a process that lists runs does not import what serves models.
+
     Attributes:
-        features: Ingest, materialise, read, training sets, audit.
-        models: The registry.
-        endpoints: What is served.
-        batch: Whole tables, scored.
-        labels: The truth, when it arrives.
-        monitor: Reports.
-        runs: Pipelines.
-        control: Decisions.
-        delivery: Bundles and environments.
-        ledger: What was done, and why.
+        metadata: The stores, as the platform itself uses them.
+        config: What the platform was started with.
+        clock: Its clock.
         url: Where the platform answers HTTP.
         lacking: Fast settings that the cluster, which somebody else started, does not have.
         exposed: Ports of that cluster's HAProxy that listen on every interface, unguarded.
     """
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self.config = services.config
-        self.clock = services.clock
-        self.url = services.session.url
-        self.lacking = services.session.lacking
-        self.exposed = services.session.exposed
-        self.features = Features(services)
-        self.models = Models(services)
-        self.endpoints = Endpoints(services)
-        self.batch = Batch(services)
-        self.labels = Labels(services)
-        self.monitor = Monitor(services)
-        self.runs = Runs(services)
-        self.control = Control(services)
-        self.delivery = Delivery(services)
-        self.ledger = Ledger(services)
+    def __init__(self, session: Session, metadata: Metadata, clock: Clock) -> None:
+        self._session = session
+        self.metadata = metadata
+        self.config = session.config
+        self.clock = clock
+        self.url = session.url
+        self.lacking = session.lacking
+        self.exposed = session.exposed
+        self._timeout_s = session.config.cluster.call_timeout.total_seconds()
+
+    @cached_property
+    def features(self) -> Features:
+        """Ingest, materialise, read, training sets, audit."""
+        return Features(self)
+
+    @cached_property
+    def models(self) -> Models:
+        """The registry."""
+        return Models(self)
+
+    @cached_property
+    def endpoints(self) -> EndpointOrders:
+        """What is served."""
+        from raymlops.runtime.serve.endpoint_orders import EndpointOrders
+
+        return EndpointOrders(self.config, self.metadata)
+
+    @cached_property
+    def batch(self) -> BatchOperator:
+        """Whole tables, scored."""
+        from raymlops.runtime.jobs.batch import BatchOperator
+
+        return BatchOperator(self.config, self.metadata, self.clock)
+
+    @cached_property
+    def labels(self) -> Labels:
+        """The truth, when it arrives."""
+        return Labels(self.metadata.plans, self.metadata.models, self._timeout_s)
+
+    @cached_property
+    def monitor(self) -> Monitor:
+        """Reports."""
+        return Monitor(self.metadata.alerts, self._timeout_s)
+
+    @cached_property
+    def runs(self) -> RunOperator:
+        """Pipelines."""
+        from raymlops.runtime.jobs.operators import RunOperator
+        from raymlops.runtime.jobs.run_jobs import JobRunner
+
+        jobs = JobRunner(self.config.home, self.metadata.runs, self.clock)
+        return RunOperator(self.config, self.metadata, jobs, self.clock)
+
+    @cached_property
+    def control(self) -> Control:
+        """Decisions."""
+        return Control(self.config, self.metadata.windows)
+
+    @cached_property
+    def delivery(self) -> DeliveryOperator:
+        """Bundles and environments."""
+        from raymlops.runtime.jobs.operators import DeliveryOperator
+
+        return DeliveryOperator(self.config, self.metadata, self.clock)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What was done, and why."""
+        return Ledger(self.metadata.ledger, self.config.home / "ledger-anchors.jsonl")
+
+    @cached_property
+    def reader(self) -> FeatureReader:
+        """Reads features on this node."""
+        from raymlops.runtime.jobs.join_tasks import join_tasks
+        from raymlops.runtime.nodes.feature_readers import open_reader
+
+        reader = open_reader(self.config, clock=self.clock, join_tasks=join_tasks(self.config.features))
+        return self._session.opened.enter_context(closing(reader))
+
+    @cached_property
+    def feature_writer(self) -> FeatureStore:
+        """The feature store in the features actor."""
+        from raymlops.runtime.cluster.clients import ActorProxy
+
+        return cast("FeatureStore", ActorProxy(FEATURES, self._timeout_s))
+
+    @cached_property
+    def by_hand(self) -> ByHand:
+        """Changes of the whole platform that a person asks for, each recorded first."""
+        from raymlops.runtime.by_hand import ByHand
+
+        return ByHand(self.config, self.metadata, self.feature_writer, self.clock)
 
     def apply(self, *definitions: Definition, dry_run: bool = False) -> ApplyReport:
         """Add entities, views and services, all or none.
@@ -123,7 +207,7 @@ class Platform:
             AlreadyRegistered: A definition differs from the one applied under its name and version.
             RaymlopsError: As ``FeatureStore.apply`` does; ``context["faults"]`` has every fault of every definition.
         """
-        return self._services.by_hand.apply(definitions, dry_run=dry_run)
+        return self.by_hand.apply(definitions, dry_run=dry_run)
 
     def collect_garbage(
         self, *, keep: timedelta = timedelta(days=30), grace: timedelta = timedelta(days=1), remove: bool = False
@@ -135,15 +219,15 @@ class Platform:
             grace: What was written or used within this time stays, whatever refers to it.
             remove: Whether to remove what is found.
         """
-        return self._services.by_hand.collect_garbage(keep, grace, remove=remove)
+        return self.by_hand.collect_garbage(keep, grace, remove=remove)
 
     def close(self) -> None:
         """Disconnect, and stop what ``connect`` started."""
-        self._services.session.close()
+        self._session.close()
 
     def detach(self) -> None:
         """Disconnect, and leave running what ``connect`` started."""
-        self._services.session.detach()
+        self._session.detach()
 
     def __enter__(self) -> Self:
         return self

@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from raymlops.platform.subject import Subject
 from raymlops.records.discovery import FeatureDescription, FeatureLineage, FeatureMatch, ViewStatistics
 from raymlops.records.features import (
     ConsistencyReport,
@@ -24,12 +24,25 @@ if TYPE_CHECKING:
 
     from raymlops.features import TrainingSet
     from raymlops.features.intake.row_batches import OnInvalid
+    from raymlops.platform import Platform
+    from raymlops.runtime.explain.feature_catalog import FeatureCatalog
+    from raymlops.runtime.nodes.ingestion import Ingestion
 
 __all__ = ["Features"]
 
+_COMMIT_TIMEOUTS = 60
+"""Deadline of the commit of many blocks, in deadlines of an ordinary call."""
 
-class Features(Subject):
-    """Ingest, materialise, read, training sets, audit, discovery."""
+
+class Features:
+    """Ingest, materialise, read, training sets, audit, discovery.
+
+    Args:
+        platform: Whose features these are.
+    """
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
 
     def ingest(
         self, view: str, table: pa.Table | Dataset, *, ingest_id: str | None = None, on_invalid: OnInvalid = "reject"
@@ -38,47 +51,49 @@ class Features(Subject):
 
         Where rows break a rule, ``reject`` stores nothing and says which; ``quarantine`` puts them aside.
         """
-        return self._services.ingestion.ingest(view, table, ingest_id=ingest_id, on_invalid=on_invalid)
+        return self._ingestion.ingest(view, table, ingest_id=ingest_id, on_invalid=on_invalid)
 
     def ingest_file(
         self, view: str, path: Path, *, ingest_id: str | None = None, on_invalid: OnInvalid = "reject"
     ) -> IngestReceipt:
         """Append the rows of a Parquet or CSV file, or of a directory of them, in one commit."""
-        return self._services.ingestion.ingest_file(view, path, ingest_id=ingest_id, on_invalid=on_invalid)
+        return self._ingestion.ingest_file(view, path, ingest_id=ingest_id, on_invalid=on_invalid)
 
     def push(
         self, view: str, table: pa.Table, *, ingest_id: str | None = None, on_invalid: OnInvalid = "reject"
     ) -> IngestReceipt:
         """Ingest, and materialise every view that reads the table."""
-        return self._services.store.push(view, table, ingest_id=ingest_id or uuid.uuid4().hex, on_invalid=on_invalid)
+        return self._platform.feature_writer.push(
+            view, table, ingest_id=ingest_id or uuid.uuid4().hex, on_invalid=on_invalid
+        )
 
     def quarantine(self, view: str, ingest_id: str | None = None) -> Sequence[QuarantinedRow]:
         """The rows that ingests into a view refused, with the reasons."""
-        return self._services.reader.quarantine(view, ingest_id)
+        return self._platform.reader.quarantine(view, ingest_id)
 
     def vacuum(self, *, retention: timedelta = timedelta(days=7), dry_run: bool = True) -> VacuumReport:
         """Remove files that no training set pins and that no version of the last ``retention`` needs; or only tell."""
-        return self._services.by_hand.vacuum(retention=retention, dry_run=dry_run)
+        return self._platform.by_hand.vacuum(retention=retention, dry_run=dry_run)
 
     def rebuild(self, digest: str) -> TrainingSet:
         """A training set again, from the manifest with a digest: the same bytes, or an error that says why not."""
-        return self._services.reader.rebuild(self._services.reader.manifest(digest))
+        return self._platform.reader.rebuild(self._platform.reader.manifest(digest))
 
     def materialize(self, view: str | None = None) -> list[MaterializeReceipt]:
         """Bring the online store up to the newest table versions, of one view or of all."""
-        return self._services.store.materialize(view)
+        return self._platform.feature_writer.materialize(view)
 
     def online(self, service: str, entities: pa.Table, at: datetime | None = None) -> pa.Table:
         """The features of N entities as of ``at`` (now), in their order; the TTL rule is the offline one."""
-        return self._services.reader.online(service, entities, at)
+        return self._platform.reader.online(service, entities, at)
 
     def training_set(self, service: str, spine: pa.Table, *, name: str, knowledge_cutoff: bool = False) -> TrainingSet:
         """A point-in-time training set, pinned to the present table versions."""
-        return self._services.reader.training_set(service, spine, name=name, knowledge_cutoff=knowledge_cutoff)
+        return self._platform.reader.training_set(service, spine, name=name, knowledge_cutoff=knowledge_cutoff)
 
     def table(self, view: str, version: int | None = None) -> pa.Table:
         """Rows of a view's table, at a version of the table; the newest by default."""
-        return self._services.reader.table(view, version)
+        return self._platform.reader.table(view, version)
 
     def audit(
         self, service: str, *, since: datetime | None = None, until: datetime | None = None, sample: int | None = None
@@ -87,7 +102,7 @@ class Features(Subject):
 
         Only rows answered within ``[since, until)``; at most ``sample`` rows per model.
         """
-        return self._services.features.audit(service, since, until, sample)
+        return self._catalog.audit(service, since, until, sample)
 
     @overload
     def describe(self) -> list[dict[str, Any]]: ...
@@ -97,18 +112,32 @@ class Features(Subject):
 
     def describe(self, name: str | None = None) -> list[dict[str, Any]] | FeatureDescription:
         """What is applied, by kind; or one definition with its statistics, freshness and lineage."""
-        return self._services.features.listing() if name is None else self._services.features.describe(name)
+        return self._catalog.listing() if name is None else self._catalog.describe(name)
 
     def statistics(self, view: str, version: int | None = None) -> ViewStatistics:
         """Statistics of a view at a version of its table, the newest by default; computed once per version."""
-        return self._services.features.statistics(view, version)
+        return self._catalog.statistics(view, version)
 
     def lineage(self, name: str) -> FeatureLineage:
         """What a definition is made of, and what is made of it, up to models and endpoints."""
-        return self._services.features.lineage(name)
+        return self._catalog.lineage(name)
 
     def search(
         self, text: str = "", *, tags: Mapping[str, str] | None = None, owner: str | None = None
     ) -> Sequence[FeatureMatch]:
         """Definitions with all the words of a text somewhere in them, and the tags, and the owner."""
-        return self._services.features.search(text, tags, owner)
+        return self._catalog.search(text, tags, owner)
+
+    @cached_property
+    def _ingestion(self) -> Ingestion:
+        from raymlops.runtime.nodes.ingestion import Ingestion
+
+        timeout_s = self._platform.config.cluster.call_timeout.total_seconds()
+        return Ingestion(timeout_s, _COMMIT_TIMEOUTS * timeout_s)
+
+    @cached_property
+    def _catalog(self) -> FeatureCatalog:
+        from raymlops.runtime.explain.feature_catalog import FeatureCatalog
+
+        platform = self._platform
+        return FeatureCatalog(platform.reader, platform.metadata, platform.config.home / "monitor")

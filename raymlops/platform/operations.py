@@ -1,88 +1,137 @@
-"""Runs, decisions and deliveries, as a user holds them."""
+"""Labels, reports, decisions and the ledger, as a user holds them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from raymlops.platform.subject import Subject
-from raymlops.records.bundles import BundleManifest, Deployment
+from raymlops.config.platform import PlatformConfig
+from raymlops.errors import ModelVersionNotFound
+from raymlops.metadata.anchors import verify_against
+from raymlops.records.alerts import AlertStatus, AlertStore, Delivery
+from raymlops.records.ledger import Ledger as LedgerStore
 from raymlops.records.ledger import LedgerEntry
-from raymlops.records.runs import Run, RunStatus
+from raymlops.records.models import ModelRegistry
+from raymlops.records.plans import PlanStore
+from raymlops.records.windows import WindowStore
+from raymlops.runtime.cluster.names import CONTROLLER, MONITOR
 from raymlops.runtime.cluster.people import acting_user
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from raymlops.control import Backtested, Decision, ModelStatus, Why
+    from raymlops.monitoring import MonitorReport, MonitorService
+    from raymlops.monitoring.windows.rollup import PeriodProfile
+    from raymlops.runtime.actors.controller_actor import ControllerService
 
-__all__ = ["Control", "Delivery", "Ledger", "Runs"]
+__all__ = ["Control", "Labels", "Ledger", "Monitor"]
+
+_STATUS_S = 15.0
+"""Deadline of what only tells what is known."""
 
 
-class Runs(Subject):
-    """Pipelines."""
+class Labels:
+    """The truth, when it arrives.
 
-    def start(
-        self,
-        pipeline: str,
-        *,
-        parameters: Mapping[str, Any] | None = None,
-        reason: str = "on-demand",
-        wait: bool = True,
-        timeout_s: float = 3600.0,
-    ) -> Run:
-        """Run the deployed bundle of a pipeline as a Ray Job."""
-        return self._services.runs.start(
-            pipeline, dict(parameters or {}), reason, timeout_s=timeout_s if wait else None
-        )
+    Args:
+        plans: Tell which version is served.
+        models: Tell its classes.
+        timeout_s: Deadline of one call.
+    """
 
-    def wait(self, run_id: str, *, timeout_s: float = 3600.0) -> Run:
-        """Wait for the end of a run.
+    def __init__(self, plans: PlanStore, models: ModelRegistry, timeout_s: float) -> None:
+        self._plans = plans
+        self._models = models
+        self._timeout_s = timeout_s
+
+    def record(self, name: str, table: pa.Table, *, classes: Mapping[Any, Any] | None = None) -> int:
+        """Record labels: columns ``request_id``, ``row``, ``label``, ``event_time``; the last of a row wins.
+
+        Args:
+            name: The model.
+            table: Its ``label`` names a class of the model, ``1``, ``1.0``, ``True`` and ``"1"`` the same one; of a
+                regressor it is a number.
+            classes: What other labels stand for, such as ``{"yes": 1, "no": 0}``.
 
         Raises:
-            UnavailableError: It has not ended after ``timeout_s``.
+            ModelVersionNotFound: There is no such model.
+            DataError: A label names no class.
         """
-        return self._services.jobs.wait(run_id, timeout_s)
+        from raymlops.monitoring.performance.labels import name_labels
 
-    def list(
-        self, pipeline: str | None = None, status: RunStatus | str | None = None, limit: int | None = None
-    ) -> list[Run]:
-        """Runs, newest first."""
-        return self._services.runs.list_runs(pipeline, status, limit)
-
-    def get(self, run_id: str) -> Run:
-        """One run."""
-        return self._services.runs.get_run(run_id)
-
-    def outlook(self, run_id: str) -> Sequence[Mapping[str, str]]:
-        """What resuming a run would do with each of its steps, and why: ``step``, ``action``, ``reason``."""
-        return self._services.runs.outlook(run_id)
-
-    def compare(self, run_ids: Sequence[str]) -> pa.Table:
-        """Parameters, results and metrics of some runs, one row each."""
-        return self._services.runs.compare(run_ids)
-
-    def resume(self, run_id: str, *, wait: bool = True, timeout_s: float = 3600.0) -> Run:
-        """Run a failed run again from its last good step, as a new run."""
-        return self._services.runs.resume(run_id, timeout_s if wait else None)
-
-    def logs(self, run_id: str, step: str | None = None) -> str:
-        """What one step of a run printed and logged, or all of it."""
-        return self._services.runs.logs(run_id, step)
+        plan, models = self._plans.find_plan(name), self._models
+        versions = models.list_versions(name) if plan is None else [models.get_version(name, plan.champion)]
+        if not versions:
+            raise ModelVersionNotFound.of(name)
+        named = name_labels(table, versions[-1].manifest.signature, classes)
+        return int(_actor(MONITOR, self._timeout_s, "monitor").record_labels(name, named, uuid.uuid4().hex))
 
 
-class Control(Subject):
-    """Decisions."""
+class Monitor:
+    """Reports.
+
+    Args:
+        alerts: Alerts, and who has heard of them.
+        timeout_s: Deadline of one call.
+    """
+
+    def __init__(self, alerts: AlertStore, timeout_s: float) -> None:
+        self._alerts = alerts
+        self._timeout_s = timeout_s
+
+    def report(self, name: str, start: datetime | None = None, end: datetime | None = None) -> MonitorReport:
+        """Windows, drift and performance of a model between two instants."""
+        return self._monitor.report(name, start, end)
+
+    def rollup(
+        self,
+        name: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        every: timedelta | None = None,
+    ) -> list[PeriodProfile]:
+        """Closed windows added up to days, weeks or the like, without their rows; ``None``: all windows, in one."""
+        return self._monitor.rollup(name, start, end, every)
+
+    def alerts(self, name: str | None = None) -> list[AlertStatus]:
+        """Alerts about a model, or all, oldest first, and who has heard of them."""
+        deliveries: dict[str, list[Delivery]] = {}
+        for delivery in self._alerts.list_deliveries(name):
+            deliveries.setdefault(delivery.alert.key, []).append(delivery)
+        found = self._alerts.list_alerts(name)
+        return [AlertStatus(alert=alert, deliveries=tuple(deliveries.get(alert.key, ()))) for alert in found]
+
+    @property
+    def _monitor(self) -> MonitorService:
+        return cast("MonitorService", _actor(MONITOR, self._timeout_s, "monitor"))
+
+
+class Control:
+    """Decisions.
+
+    Args:
+        config: The platform's configuration.
+        windows: Closed windows.
+    """
+
+    def __init__(self, config: PlatformConfig, windows: WindowStore) -> None:
+        self._config = config
+        self._windows = windows
 
     def step(self) -> list[Decision]:
         """One turn of the reconcile loop, now: closes the windows that are due, then decides and acts."""
-        return self._services.controller.step()
+        return self._controller.step()
 
     def status(self) -> list[ModelStatus]:
         """What the controller's last turn saw, by model, and whether its endpoint answers."""
-        return self._services.endpoints.model_statuses()
+        from raymlops.control import join_statuses
+        from raymlops.runtime.serve.endpoint_orders import endpoint_statuses
+
+        return join_statuses(_actor(CONTROLLER, _STATUS_S).status(), endpoint_statuses())
 
     def why(self, model: str, at: datetime | None = None) -> Why:
         """Tell what was served at an instant, what the policy said, and what stood against a retraining.
@@ -94,51 +143,45 @@ class Control(Subject):
         Raises:
             NotFoundError: The model had no serving plan yet.
         """
-        return self._services.controller.why(model, at)
+        return self._controller.why(model, at)
 
     def pause(self, model: str | None = None, *, reason: str = "on demand") -> LedgerEntry:
         """Decide nothing more about a model, or about all, until resumed."""
-        return self._services.controller.pause(model, reason=reason, by=acting_user())
+        return self._controller.pause(model, reason=reason, by=acting_user())
 
     def resume(self, model: str | None = None, *, reason: str = "on demand") -> LedgerEntry:
         """Decide again."""
-        return self._services.controller.resume(model, reason=reason, by=acting_user())
+        return self._controller.resume(model, reason=reason, by=acting_user())
 
     def backtest(self, model: str) -> list[Backtested]:
         """When the configured policy would have retrained, over the stored windows."""
-        return self._services.backtest(model)
+        from raymlops.control import RetrainPolicy, backtest
+
+        windows = self._windows.list_windows(model)
+        policy = RetrainPolicy(self._config.control)
+        return backtest(windows, policy, label_delay=self._config.monitoring.label_delay)
+
+    @property
+    def _controller(self) -> ControllerService:
+        # a turn of the loop may load models on every replica and start deployments
+        return cast("ControllerService", _actor(CONTROLLER, 10 * self._config.cluster.call_timeout.total_seconds()))
 
 
-class Delivery(Subject):
-    """Bundles and environments."""
+class Ledger:
+    """What was done, and why.
 
-    def build(self, project: Path | str) -> BundleManifest:
-        """Test a project and build its immutable bundle."""
-        return self._services.delivery.build(Path(project))
+    Args:
+        ledger: The ledger.
+        anchors: File of the hashes that checks keep outside of the database.
+    """
 
-    def verify(self, bundle: str) -> BundleManifest:
-        """Check every hash of a bundle."""
-        return self._services.delivery.verify(bundle)
-
-    def deploy(self, bundle: str, environment: str | None = None, *, reason: str = "") -> Deployment:
-        """Make a bundle what an environment runs."""
-        return self._services.delivery.deploy(bundle, environment, reason)
-
-    def approve(self, bundle: str, environment: str | None = None, *, by: str) -> LedgerEntry:
-        """Record that somebody approves a bundle for an environment."""
-        return self._services.delivery.approve(bundle, environment, by)
-
-    def environments(self) -> list[Deployment]:
-        """What is live, by environment and pipeline."""
-        return self._services.delivery.environments()
-
-
-class Ledger(Subject):
-    """What was done, and why."""
+    def __init__(self, ledger: LedgerStore, anchors: Path) -> None:
+        self._ledger = ledger
+        self._anchors = anchors
 
     def entries(self, subject: str | None = None) -> list[LedgerEntry]:
         """Entries, oldest first."""
-        return self._services.metadata.ledger.entries(subject)
+        return self._ledger.entries(subject)
 
     def verify(self) -> int:
         """Check the hash chain, and the hashes that earlier checks kept outside of the database.
@@ -149,4 +192,10 @@ class Ledger(Subject):
         Raises:
             LedgerBroken: An entry was altered, removed or reordered, or the ledger is no longer the one checked before.
         """
-        return self._services.verify_ledger()
+        return verify_against(self._ledger, self._anchors)
+
+
+def _actor(name: str, timeout_s: float, part: str | None = None) -> Any:
+    from raymlops.runtime.cluster.clients import ActorProxy
+
+    return ActorProxy(name, timeout_s, part)

@@ -230,7 +230,9 @@ def _address_in(environment: Mapping[str, str]) -> str | None:
 def _import_what_is_needed() -> None:
     """Begin to import what attaching needs, which takes about as long as the head does to come up."""
     # in a thread of its own, so that Ctrl+C never ends up in the middle of an import
-    threading.Thread(target=import_module, args=("raymlops.runtime.services",), name="imports", daemon=True).start()
+    threading.Thread(
+        target=import_module, args=("raymlops.runtime.cluster.clients",), name="imports", daemon=True
+    ).start()
 
 
 def _require_keys(config: PlatformConfig) -> None:

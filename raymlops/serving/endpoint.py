@@ -22,7 +22,6 @@ from raymlops.errors import (
     UnavailableError,
 )
 from raymlops.records.keys import Scope
-from raymlops.records.plans import ServingPlan
 from raymlops.serving.answering.batching import Batcher
 from raymlops.serving.answering.breaker import Breakers
 from raymlops.serving.answering.event_log import EventLog, EventLogStats
@@ -73,8 +72,7 @@ class EndpointStats(NamedTuple):
 class Endpoint:
     """Serves one model: holds what is served in one reference, which a request reads once.
 
-    ``handle``, ``start`` and ``stop`` belong to one event loop. ``load`` blocks, so call it from a thread; ``swap`` and
-    ``number`` are safe everywhere.
+    ``handle``, ``start`` and ``stop`` belong to one event loop; ``number`` is safe everywhere.
 
     Args:
         model: The model's name.
@@ -84,6 +82,9 @@ class Endpoint:
         events: Takes prediction events; ``None`` records none.
         labels: Takes labels; without it the labels route answers 503.
         access: Who may ask; ``admit`` replaces it.
+
+    Attributes:
+        slot: What is served; who changes that calls it.
     """
 
     def __init__(
@@ -115,8 +116,8 @@ class Endpoint:
         self._answerer = Answerer(
             self._clock, events, self._shadow, self._deadline_s, self._batcher, self._breakers, self._recorded
         )
-        self._slot = Slot(model, loader, self._recorded)
-        self._prober = Prober(self._breakers, self._recorded, self._slot)
+        self.slot = Slot(model, loader, self._recorded)
+        self._prober = Prober(self._breakers, self._recorded, self.slot)
         self._in_flight = 0
         self._prefix = f"/v2/models/{model}"
         self._routes: dict[str, tuple[str, Scope, _Handler]] = {
@@ -132,7 +133,7 @@ class Endpoint:
     @property
     def number(self) -> int:
         """Number of the plan that is served; 0 where none is."""
-        return self._slot.number
+        return self.slot.number
 
     @property
     def stats(self) -> EndpointStats:
@@ -158,25 +159,13 @@ class Endpoint:
             counts["events_recorded_total"] = ("Prediction events, in rows.", events.recorded)
             counts["events_dropped_total"] = ("Prediction events that were lost, in rows.", events.dropped)
         self._metrics.candidate_fallbacks = self._answerer.candidate_fallbacks
+        self._metrics.swaps, self._metrics.load_s = self.slot.swaps, self.slot.load_s
         return [
             *self._metrics.families(),
             *breaker_families(self._breakers),
             *(family_of(name, "gauge", *level) for name, level in levels.items()),
             *(family_of(name, "counter", *count) for name, count in counts.items()),
         ]
-
-    def load(self, plan: ServingPlan) -> Serving:
-        """Build what serves a plan, as ``Slot.load``."""
-        started = time.perf_counter()
-        serving = self._slot.load(plan)
-        self._metrics.load_s = time.perf_counter() - started
-        return serving
-
-    def swap(self, serving: Serving) -> bool:
-        """Serve it from the next request on, as ``Slot.swap``."""
-        taken = self._slot.swap(serving)
-        self._metrics.swaps += taken
-        return taken
 
     def admit(self, access: Access) -> None:
         """Let in whom it lets in, from the next request on."""
@@ -249,7 +238,7 @@ class Endpoint:
             raise Overloaded(f"more than {self._max_in_flight} requests are under way")
         if request.headers.get("content-encoding", "identity") != "identity":
             raise DataError("the body must be sent without content-encoding")
-        serving = self._slot.current
+        serving = self.slot.current
         if serving is None:
             raise UnavailableError(f"model {self.model!r} is not ready: no plan is loaded yet")
         pinned = None if version is None else self._pinned(serving, version)

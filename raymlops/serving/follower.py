@@ -7,8 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from raymlops.records.plans import PlanStore, ServingPlan
-from raymlops.serving.endpoint import Endpoint
 from raymlops.serving.plans.loader import Serving
+from raymlops.serving.plans.slot import Slot
 
 __all__ = ["PlanFollower"]
 
@@ -25,16 +25,16 @@ class PlanFollower:
     in one. A plan that cannot be loaded is refused, the old one goes on, and it is tried again after a few polls.
 
     Args:
-        endpoint: Brought along.
+        slot: What the endpoint serves.
         plans: Asked for the newest plan.
         every_s: Pause between two polls.
         also: Awaited at each poll, before the plan is looked at.
     """
 
     def __init__(
-        self, endpoint: Endpoint, plans: PlanStore, every_s: float, also: Callable[[], Awaitable[None]] | None = None
+        self, slot: Slot, plans: PlanStore, every_s: float, also: Callable[[], Awaitable[None]] | None = None
     ) -> None:
-        self._endpoint = endpoint
+        self._slot = slot
         self._plans = plans
         self._every_s = every_s
         self._also = also
@@ -49,17 +49,17 @@ class PlanFollower:
 
     async def prepare(self, plan: ServingPlan) -> int:
         """Load and warm what a plan needs, off the request path; nothing changes for callers."""
-        self._prepared = {plan.number: await asyncio.to_thread(self._endpoint.load, plan)}
+        self._prepared = {plan.number: await asyncio.to_thread(self._slot.load, plan)}
         return plan.number
 
     async def swap(self, number: int) -> int:
         """Serve a prepared plan; one that was not prepared is taken from the store. Returns what is served."""
         serving = self._prepared.pop(number, None)
         if serving is not None:
-            self._endpoint.swap(serving)
-        elif self._endpoint.number < number:
+            self._slot.swap(serving)
+        elif self._slot.number < number:
             await self.refresh()
-        return self._endpoint.number
+        return self._slot.number
 
     async def refresh(self) -> None:
         """Serve the newest plan.
@@ -67,16 +67,16 @@ class PlanFollower:
         Raises:
             RaymlopsError: It cannot be had or loaded; what is served goes on.
         """
-        plan = await asyncio.to_thread(self._plans.get_plan, self._endpoint.model)
-        if not plan.served or plan.number <= self._endpoint.number or self._rests(plan.number):
+        plan = await asyncio.to_thread(self._plans.get_plan, self._slot.model)
+        if not plan.served or plan.number <= self._slot.number or self._rests(plan.number):
             return
         try:
-            serving = await asyncio.to_thread(self._endpoint.load, plan)
+            serving = await asyncio.to_thread(self._slot.load, plan)
         except Exception:
             self._passes = min(2 * self._passes + 1, _MAX_PASSES) if plan.number == self._refused else 1
             self._refused, self._resting = plan.number, self._passes
             raise
-        self._endpoint.swap(serving)
+        self._slot.swap(serving)
 
     def start(self) -> None:
         """Begin to poll, on the running event loop."""
@@ -104,4 +104,4 @@ class PlanFollower:
                     await self._also()
                 await self.refresh()
             except Exception as error:  # whatever it is: a replica that stops asking would be stale for ever
-                _log.warning("plan of %s could not be taken, serving on: %r", self._endpoint.model, error)
+                _log.warning("plan of %s could not be taken, serving on: %r", self._slot.model, error)

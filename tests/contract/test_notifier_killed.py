@@ -29,7 +29,7 @@ settings = {"monitoring": {"alerts": {"webhooks": webhooks, "history": "send"}}}
 config = load_config(environ={}, overrides=settings).monitoring.alerts
 metadata, clock = MetadataService(pathlib.Path(sys.argv[1])), SystemClock()
 follower = AlertFollower(metadata, clock, config, AlertRule(), config.every)
-notifier = Notifier(follower, metadata, [open_endpoint(config.webhooks[0], {})], clock, config)
+notifier = Notifier(follower, metadata.alerts, [open_endpoint(config.webhooks[0], {})], clock, config)
 asyncio.run(notifier.drain())
 """
 

@@ -79,12 +79,12 @@ def test_an_alert_reaches_its_webhook_once_also_after_a_crash(
 
     from raymlops.runtime.actors.control_plane import start_actor
     from raymlops.runtime.actors.notifier_actor import NotifierActor
-    from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
+    from raymlops.runtime.cluster.clients import NAMESPACE, metadata_stores
     from raymlops.runtime.cluster.names import NOTIFIER
 
     webhook = WebhookConfig(name="here", url=receiver.url, models=("alerted",), severities=("info", "warning"))
     alerts = AlertsConfig(webhooks=(webhook,), every=timedelta(milliseconds=100))
-    metadata: Any = ActorProxy("metadata")
+    metadata = metadata_stores()
     start_actor(NOTIFIER, NotifierActor, with_monitoring(platform, alerts=alerts), DEADLINE_S)
     handle = ray.get_actor(NOTIFIER, namespace=NAMESPACE)
     try:
@@ -113,12 +113,12 @@ def test_metrics_are_scraped_from_the_monitor(platform: Platform) -> None:
     from raymlops.records.plans import ServingPlan
     from raymlops.runtime.actors.control_plane import start_actor
     from raymlops.runtime.actors.monitor_actor import MonitorActor
-    from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
+    from raymlops.runtime.cluster.clients import NAMESPACE, metadata_stores
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    metadata: Any = ActorProxy("metadata")
+    metadata = metadata_stores()
     now = platform.clock.now()
     # planned to be served by nobody, so that the reconciler starts no endpoint for files that are not there
     metadata.plans.put_plan(ServingPlan(model="measured", number=1, champion=1, served=False, created_at=now))

@@ -198,7 +198,7 @@ def test_who_missed_a_broadcast_serves_the_plan_all_the_same(
     platform: Platform, url: str, versions: tuple[int, int]
 ) -> None:
     plan = platform.endpoints.plan(MODEL)
-    metadata = platform._services.metadata
+    metadata = platform.metadata
     missed = {"number": plan.number + 1, "champion": versions[1], "backup": versions[0]}
     metadata.plans.put_plan(plan.model_copy(update=missed))  # and nobody is told
     _becomes(lambda: {_ask(url)[1] for _ in range(8)}, {str(versions[1])})

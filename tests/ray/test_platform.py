@@ -37,9 +37,9 @@ def test_an_actor_that_is_not_there_is_unavailable(platform: Platform) -> None:
 
 def test_two_that_write_the_same_plan_number_are_told(platform: Platform) -> None:
     from raymlops.records.plans import ServingPlan
-    from raymlops.runtime.cluster.clients import ActorProxy
+    from raymlops.runtime.cluster.clients import metadata_stores
 
-    metadata: Any = ActorProxy("metadata")
+    metadata = metadata_stores()
     plan = ServingPlan(model="contended", number=1, champion=1, served=False, created_at=platform.clock.now())
     metadata.plans.put_plan(plan)
     with pytest.raises(StaleWrite):

@@ -18,6 +18,7 @@ import pytest
 
 from raymlops.errors import DeploymentError, ModelLoadFailed, NotFoundError
 from raymlops.records.runs import Run, RunStatus, StepStatus
+from raymlops.runtime.jobs.run_jobs import JobRunner
 from raymlops.testing.training_project import DEFINITIONS, PROJECT, SOURCE, tables
 
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ def _kill(processes: Callable[[str], list[psutil.Process]], text: str) -> None:
 
 
 def test_a_run_whose_launcher_was_killed_does_not_wait_for_ever(platform: Platform, project: str) -> None:
-    services, now = platform._services, platform.clock.now()
-    services.jobs.announce("never-submitted")
-    services.metadata.runs.create_run(Run(id="never-submitted", pipeline="other", bundle="b" * 64, created_at=now))
+    now = platform.clock.now()
+    JobRunner(platform.config.home, platform.metadata.runs, platform.clock).announce("never-submitted")
+    platform.metadata.runs.create_run(Run(id="never-submitted", pipeline="other", bundle="b" * 64, created_at=now))
     assert platform.runs.get("never-submitted").status is RunStatus.PENDING
     os.utime(platform.config.home / "runs" / "never-submitted" / "announced", (0, 0))
     (found,) = platform.runs.list("other")

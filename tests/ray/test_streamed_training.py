@@ -59,7 +59,7 @@ def test_a_table_version_becomes_a_registered_model(platform: Platform) -> None:
     )
     assert (again.version, again.digest) == (version.version, version.digest)
 
-    _, newest, blocks = platform._services.reader.blocks("outcomes")
+    _, newest, blocks = platform.reader.blocks("outcomes")
     assert newest == 2
     read = pa.concat_tables(DatasetRows(blocks).batches(["case"]))
     assert read["case"].to_pylist() == list(range(3000))

@@ -44,16 +44,24 @@ class EndpointOperator:
         clock: Stamps new plans.
         runtime: Has applications run.
         replicas: Has replicas swap.
+        settled: Called once aliases and states follow a plan.
     """
 
     def __init__(
-        self, config: ServingConfig, metadata: PlanRecords, clock: Clock, runtime: Runtime, replicas: Replicas
+        self,
+        config: ServingConfig,
+        metadata: PlanRecords,
+        clock: Clock,
+        runtime: Runtime,
+        replicas: Replicas,
+        settled: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
         self._metadata = metadata
         self._clock = clock
         self._runtime = runtime
         self._replicas = replicas
+        self._tell_settled = settled
         self._turns = NameLocks()
         self._settled: dict[str, int] = {}
         self._read = 0
@@ -63,7 +71,6 @@ class EndpointOperator:
         order: Order,
         name: str,
         version: int,
-        *,
         service: str | None = None,
         replicas: int | None = None,
         baseline: Baseline | None = None,
@@ -359,6 +366,7 @@ class EndpointOperator:
     def _settle(self, plan: ServingPlan) -> None:
         settle(self._metadata, plan)
         self._settled[plan.model] = plan.number
+        self._tell_settled()
 
     def _next(self, current: ServingPlan, order: Order, **changes: object) -> ServingPlan:
         following = {"number": current.number + 1, "created_at": self._clock.now(), "reason": order.reason}

@@ -4,15 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Column, ForeignKey, Index, String, Table, Text, UniqueConstraint, func, insert, select, update
 
 from raymlops.errors import NotFoundError
-from raymlops.metadata.sql.schema import alert_cursors, alert_deliveries
-from raymlops.metadata.sql.schema import alerts as alert_rows
+from raymlops.metadata.sql.schema import ROW_NUMBER, tables
 from raymlops.metadata.sql.store import SqlStore, decode, encode
 from raymlops.records.alerts import Alert, AlertCursor, Delivery
 
 __all__ = ["SqlAlertStore"]
+
+alert_rows = Table(
+    "alerts",
+    tables,
+    Column("sequence", ROW_NUMBER, primary_key=True),
+    Column("key", String, unique=True, nullable=False),
+    Column("model", String, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("alerts_of_model", "model", "sequence"),
+)
+
+alert_deliveries = Table(
+    "alert_deliveries",
+    tables,
+    Column("sequence", ROW_NUMBER, primary_key=True),
+    Column("key", ForeignKey("alerts.key"), nullable=False),
+    Column("endpoint", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("body", Text, nullable=False),
+    UniqueConstraint("key", "endpoint"),
+    Index("alert_deliveries_due", "endpoint", "state", "model", "sequence"),
+)
+
+alert_cursors = Table(
+    "alert_cursors",
+    tables,
+    Column("source", String, primary_key=True),
+    Column("body", Text, nullable=False),
+)
 
 
 class SqlAlertStore(SqlStore):

@@ -6,15 +6,45 @@ from collections.abc import Mapping, Sequence
 from typing import cast, get_args
 
 from pydantic import ValidationError
-from sqlalchemy import CTE, Connection, Select, and_, bindparam, exists, insert, literal, select
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Select,
+    String,
+    Table,
+    UniqueConstraint,
+    and_,
+    bindparam,
+    exists,
+    insert,
+    literal,
+    select,
+)
 
 from raymlops.clock import from_us, to_us
 from raymlops.errors import DataError, NotFoundError, RunNotFound
-from raymlops.metadata.sql.schema import artifact_events, artifacts, runs
+from raymlops.metadata.sql.schema import ROW_NUMBER, artifacts, runs, tables
 from raymlops.metadata.sql.store import SqlStore, decode, encode
 from raymlops.records.artifacts import Artifact, ArtifactEvent, Direction, Lineage
 
 __all__ = ["SqlArtifactStore"]
+
+artifact_events = Table(
+    "artifact_events",
+    tables,
+    Column("sequence", ROW_NUMBER, primary_key=True),
+    Column("run_id", ForeignKey("runs.id"), nullable=False),
+    Column("step", String, nullable=False),
+    Column("digest", ForeignKey("artifacts.digest"), nullable=False),
+    Column("direction", String, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    UniqueConstraint("run_id", "step", "direction", "digest"),
+    Index("artifact_events_by_digest", "digest", "direction"),
+)
 
 
 def _select_events() -> Select[str, str, str, str, int]:

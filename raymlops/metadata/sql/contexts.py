@@ -5,14 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Table, insert, select
+from sqlalchemy import Column, Connection, ForeignKey, Index, String, Table, Text, UniqueConstraint, insert, select
 
 from raymlops.errors import DataError, NotFoundError, RunNotFound
-from raymlops.metadata.sql.schema import artifacts, context_artifacts, context_runs, contexts, runs
+from raymlops.metadata.sql.schema import ROW_NUMBER, artifacts, runs, tables
 from raymlops.metadata.sql.store import SqlStore, decode, encode
 from raymlops.records.artifacts import Artifact, Context
 
 __all__ = ["SqlContextStore"]
+
+contexts = Table(
+    "contexts",
+    tables,
+    Column("sequence", ROW_NUMBER, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("body", Text, nullable=False),
+    UniqueConstraint("kind", "name"),
+)
+
+context_runs = Table(
+    "context_runs",
+    tables,
+    Column("context", ForeignKey("contexts.sequence"), primary_key=True),
+    Column("run_id", ForeignKey("runs.id"), primary_key=True),
+    Index("context_runs_of_run", "run_id"),
+)
+
+context_artifacts = Table(
+    "context_artifacts",
+    tables,
+    Column("context", ForeignKey("contexts.sequence"), primary_key=True),
+    Column("digest", ForeignKey("artifacts.digest"), primary_key=True),
+    Index("context_artifacts_of_artifact", "digest"),
+)
 
 
 class SqlContextStore(SqlStore):

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Select, func, insert, select
+from sqlalchemy import Column, Connection, ForeignKey, Index, Select, String, Table, Text, func, insert, select
 
 from raymlops.errors import NotFoundError
-from raymlops.metadata.sql.schema import bundles, deployments
+from raymlops.metadata.sql.schema import ROW_NUMBER, tables
 from raymlops.metadata.sql.store import SqlStore, decode, encode
 from raymlops.records.bundles import BundleManifest, Deployment
 from raymlops.records.names import check_case, check_name
 
 __all__ = ["SqlDeploymentStore"]
+
+bundles = Table(
+    "bundles",
+    tables,
+    Column("sequence", ROW_NUMBER, primary_key=True),
+    Column("digest", String, unique=True, nullable=False),
+    Column("pipeline", String, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+deployments = Table(
+    "deployments",
+    tables,
+    Column("sequence", ROW_NUMBER, primary_key=True),
+    Column("environment", String, nullable=False),
+    Column("pipeline", String, nullable=False),
+    Column("bundle", ForeignKey("bundles.digest"), nullable=False),
+    Column("body", Text, nullable=False),
+    Index("deployments_of_environment", "environment", "pipeline", "sequence"),
+)
 
 _PIPELINES = select(bundles.c.pipeline).distinct()
 

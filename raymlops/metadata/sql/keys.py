@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Column, Connection, String, Table, Text, bindparam, insert, select, update
 
 from raymlops.errors import AlreadyRegistered, NotFoundError
-from raymlops.metadata.sql.schema import api_keys
+from raymlops.metadata.sql.schema import ROW_NUMBER, tables
 from raymlops.metadata.sql.store import SqlStore, decode, encode, same
 from raymlops.records.keys import ApiKey
 
 __all__ = ["SqlKeyStore"]
+
+api_keys = Table(
+    "api_keys",
+    tables,
+    Column("sequence", ROW_NUMBER, primary_key=True),
+    Column("id", String, unique=True, nullable=False),
+    Column("body", Text, nullable=False),
+)
 
 _KEY = select(api_keys.c.body).where(api_keys.c.id == bindparam("id"))
 

@@ -6,16 +6,54 @@ from collections.abc import Mapping
 
 import orjson
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, Select, bindparam, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    Row,
+    Select,
+    String,
+    Table,
+    Text,
+    bindparam,
+    insert,
+    select,
+    update,
+)
 
 from raymlops.clock import from_us, to_us
 from raymlops.errors import DataError, LedgerBroken
-from raymlops.metadata.sql.schema import ledger_entries, ledger_head
+from raymlops.metadata.sql.schema import tables
 from raymlops.metadata.sql.store import SqlStore
 from raymlops.records.ledger import GENESIS, LedgerEntry
 from raymlops.records.record import canonical_json
 
 __all__ = ["SqlLedger"]
+
+ledger_entries = Table(
+    "ledger_entries",
+    tables,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("key", String, unique=True, nullable=False),
+    Column("previous_hash", String, nullable=False),
+    Column("hash", String, nullable=False),
+    Index("ledger_by_subject", "subject", "sequence"),
+)
+
+ledger_head = Table(
+    "ledger_head",
+    tables,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("count", BigInteger, nullable=False),
+    Column("hash", String, nullable=False),
+)
 
 
 def _select_entries() -> Select[int, int, str, str, str, str, str, str, str]:

@@ -6,17 +6,69 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import orjson
-from sqlalchemy import Connection, Row, Select, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    Row,
+    Select,
+    String,
+    Table,
+    Text,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from raymlops.clock import from_us, to_us
 from raymlops.errors import DataError, InvalidTransition, ModelVersionNotFound, StaleWrite
 from raymlops.metadata.sql.blessed import require_blessed
-from raymlops.metadata.sql.schema import alias_changes, model_tables, model_versions, state_changes
+from raymlops.metadata.sql.schema import ROW_NUMBER, model_versions, tables
 from raymlops.metadata.sql.store import SqlStore, decode, encode, encode_values
 from raymlops.records.models import AliasChange, ModelState, ModelVersion, StateChange
 from raymlops.records.names import check_case, check_name
 
 __all__ = ["SqlModelRegistry"]
+
+model_tables = Table(
+    "model_tables",
+    tables,
+    Column("table", String, primary_key=True),
+    Column("table_version", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", String, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+)
+
+state_changes = Table(
+    "state_changes",
+    tables,
+    Column("sequence", ROW_NUMBER, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("state", String, nullable=False),
+    Column("previous", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("evidence", Text, nullable=False, server_default="{}"),
+    Column("at_us", BigInteger, nullable=False),
+    Index("state_changes_of_version", "name", "version", "sequence"),
+)
+
+alias_changes = Table(
+    "alias_changes",
+    tables,
+    Column("sequence", ROW_NUMBER, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("alias", String, nullable=False),
+    Column("version", Integer),
+    Column("previous", Integer),
+    Column("reason", Text, nullable=False),
+    Column("evidence", Text, nullable=False, server_default="{}"),
+    Column("at_us", BigInteger, nullable=False),
+    Index("alias_changes_of_alias", "name", "alias", "sequence"),
+)
 
 
 class SqlModelRegistry(SqlStore):

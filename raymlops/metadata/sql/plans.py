@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Column, Connection, Integer, String, Table, Text, func, insert, select
 
 from raymlops.errors import DeploymentNotFound, StaleWrite
 from raymlops.metadata.sql.blessed import require_blessed
-from raymlops.metadata.sql.schema import plans
+from raymlops.metadata.sql.schema import tables
 from raymlops.metadata.sql.store import SqlStore, decode, encode, same
 from raymlops.records.plans import ServingPlan
 
 __all__ = ["SqlPlanStore"]
+
+plans = Table(
+    "plans",
+    tables,
+    Column("model", String, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("body", Text, nullable=False),
+)
 
 
 class SqlPlanStore(SqlStore):

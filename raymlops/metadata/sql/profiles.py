@@ -6,15 +6,52 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from raymlops.clock import from_us, to_us
 from raymlops.errors import StaleWrite
-from raymlops.metadata.sql.schema import profile_marks, window_profiles
+from raymlops.metadata.sql.schema import tables
 from raymlops.metadata.sql.store import SqlStore
 from raymlops.records.windows import WindowProfile
 
 __all__ = ["SqlProfileStore"]
+
+window_profiles = Table(
+    "window_profiles",
+    tables,
+    Column("model", String, primary_key=True),
+    Column("start_us", BigInteger, primary_key=True, autoincrement=False),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("role", String, primary_key=True),
+    Column("segment", String, primary_key=True),
+    Column("late", Boolean, primary_key=True),
+    Column("champion", Integer, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("profile", LargeBinary, nullable=False),
+)
+
+profile_marks = Table(
+    "profile_marks",
+    tables,
+    Column("model", String, primary_key=True),
+    Column("body", Text, nullable=False),
+)
 
 _columns = window_profiles.c
 

@@ -5,16 +5,40 @@ from __future__ import annotations
 from collections import defaultdict
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Select, insert, select, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    ForeignKey,
+    Integer,
+    Select,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    insert,
+    select,
+    update,
+)
 
 from raymlops.clock import Clock, to_us
 from raymlops.errors import AlreadyRegistered, DataError, InvalidTransition, RunNotFound
-from raymlops.metadata.sql.schema import run_steps, runs
+from raymlops.metadata.sql.schema import ROW_NUMBER, runs, tables
 from raymlops.metadata.sql.store import SqlStore, decode, encode, same
 from raymlops.records.names import check_name
 from raymlops.records.runs import Run, RunStatus, StepRun
 
 __all__ = ["SqlRunStore"]
+
+run_steps = Table(
+    "run_steps",
+    tables,
+    Column("sequence", ROW_NUMBER, primary_key=True),
+    Column("run_id", ForeignKey("runs.id"), nullable=False),
+    Column("step", String, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    UniqueConstraint("run_id", "step", "attempt"),
+)
 
 _UPDATABLE = frozenset({"status", "parameters", "reason", "bundle", "job_id", "ended_at", "result", "error"})
 

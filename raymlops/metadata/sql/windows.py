@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import BigInteger, Column, LargeBinary, String, Table, Text, insert, select, update
 
 from raymlops.clock import to_us
 from raymlops.errors import NotFoundError
-from raymlops.metadata.sql.schema import windows
+from raymlops.metadata.sql.schema import tables
 from raymlops.metadata.sql.store import SqlStore, decode, encode
 from raymlops.records.windows import WindowRecord
 
 __all__ = ["SqlWindowStore"]
+
+windows = Table(
+    "windows",
+    tables,
+    Column("model", String, primary_key=True),
+    Column("start_us", BigInteger, primary_key=True, autoincrement=False),
+    Column("body", Text, nullable=False),
+    Column("profile", LargeBinary, nullable=False),
+)
 
 
 class SqlWindowStore(SqlStore):

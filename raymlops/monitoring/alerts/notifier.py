@@ -14,9 +14,9 @@ import aiohttp
 from raymlops.clock import Clock
 from raymlops.config.alerts import AlertsConfig
 from raymlops.errors import RaymlopsError
-from raymlops.monitoring.alerts.alert_follower import AlertFollower, AlertMetadata
+from raymlops.monitoring.alerts.alert_follower import AlertFollower
 from raymlops.monitoring.alerts.webhooks import Answer, Endpoint, after_answer
-from raymlops.records.alerts import Delivery
+from raymlops.records.alerts import AlertStore, Delivery
 
 __all__ = ["Notifier"]
 
@@ -33,7 +33,7 @@ class Notifier:
 
     Args:
         follower: Fills the outbox.
-        metadata: The outbox.
+        alerts: The outbox.
         endpoints: Where alerts go.
         clock: The wall clock: pauses are real time, also where the platform replays a year.
         config: Deadlines, pauses and limits.
@@ -43,14 +43,14 @@ class Notifier:
     def __init__(
         self,
         follower: AlertFollower,
-        metadata: AlertMetadata,
+        alerts: AlertStore,
         endpoints: Sequence[Endpoint],
         clock: Clock,
         config: AlertsConfig,
         draw: random.Random | None = None,
     ) -> None:
         self._follower = follower
-        self._metadata = metadata
+        self._alerts = alerts
         self._endpoints = tuple(endpoints)
         self._clock = clock
         self._config = config
@@ -115,14 +115,14 @@ class Notifier:
     async def _send_due(self, endpoint: Endpoint, session: aiohttp.ClientSession) -> datetime | None:
         """Send what is due, per model in order; returns when the next one is, if any is left."""
         while True:
-            pending = await asyncio.to_thread(self._metadata.alerts.pending_deliveries, endpoint.name)
+            pending = await asyncio.to_thread(self._alerts.pending_deliveries, endpoint.name)
             due = [delivery for delivery in pending if delivery.due_at <= self._clock.now()]
             if not due:
                 return min((delivery.due_at for delivery in pending), default=None)
             for delivery in due:
                 answer = await self._post(endpoint, delivery, session)
                 after = after_answer(delivery, answer, self._clock.now(), self._config, self._draw)
-                await asyncio.to_thread(self._metadata.alerts.put_delivery, after)
+                await asyncio.to_thread(self._alerts.put_delivery, after)
                 if after.state == "given_up":
                     _log.error(
                         "alert %s is given up for webhook %s after %d requests: %s",

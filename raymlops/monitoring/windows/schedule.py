@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from raymlops.clock import from_us, to_us
 from raymlops.config.monitoring import MonitoringConfig
 from raymlops.monitoring.data_quality.bounds import inside
-from raymlops.monitoring.events.ports import EventTables, WindowMetadata
-from raymlops.records.windows import WindowRecord
+from raymlops.monitoring.events.ports import EventTables
+from raymlops.records.windows import WindowRecord, WindowStore
 
 __all__ = ["WindowSchedule", "events_name", "grid", "labels_name"]
 
@@ -28,13 +28,13 @@ class WindowSchedule:
 
     Args:
         tables: Where events are.
-        metadata: Where windows are.
+        windows: Where windows are.
         config: Length, grid and delay.
     """
 
-    def __init__(self, tables: EventTables, metadata: WindowMetadata, config: MonitoringConfig) -> None:
+    def __init__(self, tables: EventTables, windows: WindowStore, config: MonitoringConfig) -> None:
         self._tables = tables
-        self._metadata = metadata
+        self._windows = windows
         self._config = config
         self._dating = threading.Lock()
         self._earliest: dict[str, datetime] = {}
@@ -55,7 +55,7 @@ class WindowSchedule:
         known = self._next.get(model)
         if known is not None and known <= now:
             return known
-        past = [window for window in self._metadata.windows.list_windows(model, None, now) if window.end <= now]
+        past = [window for window in self._windows.list_windows(model, None, now) if window.end <= now]
         if past:
             self._next[model] = grid(self._config, past[-1].end, up=True)
             return self._next[model]

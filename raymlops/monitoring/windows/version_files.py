@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from raymlops.errors import DataError, ModelVersionNotFound
-from raymlops.monitoring.events.ports import WindowMetadata
 from raymlops.monitoring.performance.estimation import PerformanceEstimator
 from raymlops.monitoring.performance.holdout import HOLDOUT_FILE, Holdout
 from raymlops.monitoring.profiles.domain import DOMAIN_FILE, DomainClassifier
 from raymlops.monitoring.profiles.profile import REFERENCE_FILE
 from raymlops.monitoring.profiles.reference import Reference
-from raymlops.records.models import ModelVersion
+from raymlops.records.models import ModelRegistry, ModelVersion
 
 __all__ = ["KEPT", "VersionFiles"]
 
@@ -62,8 +61,8 @@ class VersionFiles:
     A version that is older, or was registered by hand, may have none of them; that is no fault.
     """
 
-    def __init__(self, metadata: WindowMetadata) -> None:
-        self._metadata = metadata
+    def __init__(self, models: ModelRegistry) -> None:
+        self._models = models
         self._references = _Kept(REFERENCE_FILE, "reference", Reference.load, _MANY)
         self._domains = _Kept(DOMAIN_FILE, "sample", lambda path: DomainClassifier.loads(path.read_bytes()), KEPT)
         self._estimators = _Kept(HOLDOUT_FILE, "holdout", lambda path: PerformanceEstimator(Holdout.load(path)), KEPT)
@@ -73,7 +72,7 @@ class VersionFiles:
         if (known := self._references.known(model, version)) is not None:
             return known, ""
         try:
-            found, problem = self._references.of(self._metadata.models.get_version(model, version))
+            found, problem = self._references.of(self._models.get_version(model, version))
         except ModelVersionNotFound:
             return None, f"version {version} is not registered"
         return found, problem or ("" if found else f"version {version} has no {REFERENCE_FILE}")

@@ -10,17 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from raymlops.control.endpoints.operator import EndpointOperator
 from raymlops.control.loop.observer import StoreObserver
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
 from raymlops.control.rollout.gathering import Rescore, Rescored
 from raymlops.errors import NotFoundError
-from raymlops.metadata import Metadata
+from raymlops.records.bundles import DeploymentStore
 from raymlops.records.labels import label_text
+from raymlops.records.models import ModelRegistry
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
 from raymlops.runtime.jobs.operators import RunOperator
 from raymlops.runtime.jobs.run_jobs import JobRunner
-from raymlops.runtime.serve.endpoint_client import EndpointClient
 from raymlops.serving.answering.events import scores_of
 from raymlops.serving.models.model import Model, columns_of
 from raymlops.serving.models.model_files import load_model
@@ -34,35 +35,35 @@ class RayActuator:
 
     Args:
         runs: Starts runs.
-        endpoints: Brings endpoints to plans.
+        operator: Gives what brings endpoints to plans.
         pipeline_of: Model -> the pipeline that trains it, or ``None``.
-        after_serve: Called once a plan is carried out.
     """
 
     def __init__(
         self,
         runs: RunOperator,
-        endpoints: EndpointClient,
+        operator: Callable[[], EndpointOperator],
         pipeline_of: Callable[[str], str | None],
-        after_serve: Callable[[], None],
     ) -> None:
         self._runs = runs
-        self._endpoints = endpoints
+        self._operator = operator
         self._pipeline_of = pipeline_of
-        self._after_serve = after_serve
 
     def start_run(self, decision: StartRetraining) -> None:
         pipeline = self._pipeline_of(decision.model)
         if pipeline is None:
             raise NotFoundError(f"no deployed bundle trains {decision.model!r}", model=decision.model)
         self._runs.start(
-            pipeline, {"as_of": decision.at.isoformat()}, decision.reason, run_id=decision.run_id, timeout_s=None
+            pipeline,
+            parameters={"as_of": decision.at.isoformat()},
+            reason=decision.reason,
+            wait=False,
+            run_id=decision.run_id,
         )
 
     def serve(self, plan: ServingPlan, decision: PlanDecision) -> None:
         del decision
-        self._endpoints.carry_out(plan)
-        self._after_serve()
+        self._operator().carry_out(plan)
 
 
 class ClusterObserver(StoreObserver):
@@ -80,13 +81,13 @@ class Rescorer:
     """Scores logged inputs by a version that did not answer them. Keeps the few models of the trial under way.
 
     Args:
-        metadata: Looks versions up.
+        registry: Looks versions up.
     """
 
     _KEPT = 4
 
-    def __init__(self, metadata: Metadata) -> None:
-        self._metadata = metadata
+    def __init__(self, registry: ModelRegistry) -> None:
+        self._registry = registry
         self._models: dict[tuple[str, int], Model] = {}
 
     def of(self, model: str) -> Rescore:
@@ -116,19 +117,19 @@ class Rescorer:
     def _load(self, model: str, version: int) -> Model:
         key = (model, version)
         if key not in self._models:
-            found = self._metadata.models.get_version(model, version)
+            found = self._registry.get_version(model, version)
             if len(self._models) >= self._KEPT:
                 self._models.pop(next(iter(self._models)))
             self._models[key] = load_model(Path(found.path), found.manifest, found.digest)
         return self._models[key]
 
 
-def pipeline_finder(metadata: Metadata, environment: str) -> Callable[[str], str | None]:
+def pipeline_finder(deployments: DeploymentStore, environment: str) -> Callable[[str], str | None]:
     """Model -> name of the pipeline that trains it in an environment, by the newest deployment."""
 
     def find(model: str) -> str | None:
-        for deployment in metadata.deployments.list_deployments(environment):
-            project = metadata.deployments.get_bundle(deployment.bundle).project
+        for deployment in deployments.list_deployments(environment):
+            project = deployments.get_bundle(deployment.bundle).project
             if project.model == model:
                 return project.name
         return None

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.control import Controller, ControlStatus
-from raymlops.metadata import Metadata
 from raymlops.monitoring.alerts.incidents import Incidents
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.monitoring.service import MonitorService
+from raymlops.records.models import ModelRegistry
 from raymlops.runtime.actors.actuator import ClusterObserver, RayActuator, Rescorer, pipeline_finder
 from raymlops.runtime.actors.control_metrics import control_families
-from raymlops.runtime.actors.monitor_actor import MonitorActor
-from raymlops.runtime.cluster.clients import ActorProxy, metadata_stores, wake_projector
+from raymlops.runtime.actors.monitor_actor import Figures
+from raymlops.runtime.cluster.clients import ActorProxy, metadata_stores
 from raymlops.runtime.cluster.clocks import ClockMoved, build_clock
 from raymlops.runtime.cluster.names import MONITOR
 from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.jobs.operators import RunOperator
 from raymlops.runtime.jobs.run_jobs import JobRunner
-from raymlops.runtime.serve.endpoint_client import EndpointClient
+from raymlops.runtime.serve.endpoint_orders import endpoint_operator
 from raymlops.serving.models.model import Model
 
 __all__ = ["ControllerService"]
@@ -34,8 +36,8 @@ _FIGURES_S = 5.0
 class _SharedRescorer(Rescorer):
     """The rescorer for turns that are side by side: what one loads, another may let go."""
 
-    def __init__(self, metadata: Metadata) -> None:
-        super().__init__(metadata)
+    def __init__(self, registry: ModelRegistry) -> None:
+        super().__init__(registry)
         self._loading = threading.Lock()
 
     def _load(self, model: str, version: int) -> Model:
@@ -55,7 +57,7 @@ class ControllerService(Controller):
         metadata = metadata_stores(config.cluster.call_timeout.total_seconds())
         clock = build_clock(config)
         jobs = JobRunner(config.home, metadata.runs, clock)
-        find_pipeline = pipeline_finder(metadata, config.environment)
+        find_pipeline = pipeline_finder(metadata.deployments, config.environment)
         # reads the monitor's tables in this process: what a trial rests on is too large for a call to the actor
         events = MonitorService(DeltaEventTables(config.home / "monitor"), metadata, clock, config.monitoring)
         observer = ClusterObserver(
@@ -63,14 +65,13 @@ class ControllerService(Controller):
             events,
             pipeline_of=find_pipeline,
             window=config.monitoring.window,
-            rescore=_SharedRescorer(metadata).of,
+            rescore=_SharedRescorer(metadata.models).of,
             jobs=jobs,
         )
         actuator = RayActuator(
             RunOperator(config, metadata, jobs, clock),
-            EndpointClient(config, metadata),
+            partial(endpoint_operator, config),
             find_pipeline,
-            wake_projector,
         )
         super().__init__(
             clock=clock,
@@ -80,12 +81,13 @@ class ControllerService(Controller):
             config=config.control,
             label_delay=config.monitoring.label_delay,
         )
-        self._monitor = cast("MonitorActor", ActorProxy(MONITOR))
+        self._monitor = cast("MonitorService", ActorProxy(MONITOR, part="monitor"))
+        self._figures = cast("Figures", ActorProxy(MONITOR, part="figures"))
         self._incidents: dict[str, Incidents] = {}
         self._closes_all = config.clock.kind == "replay"
         self._loop = self._start_loop(config)
         if config.monitoring.metrics.port is not None:
-            self._figures = Repeating("control figures", self._send_figures, _FIGURES_S)
+            self._sending = Repeating("control figures", partial(_send, self.status, self._figures), _FIGURES_S)
 
     def status(self) -> list[ControlStatus]:
         """What the last turns saw, by model, with what the monitor lost or put aside."""
@@ -121,8 +123,9 @@ class ControllerService(Controller):
         closed = self._monitor.close_windows(model, now, _WINDOWS_AT_ONCE)
         while self._closes_all and len(closed) == _WINDOWS_AT_ONCE:
             closed = self._monitor.close_windows(model, now, _WINDOWS_AT_ONCE)
-        self._incidents[model] = self._monitor.incidents(model)
+        self._incidents[model] = self._figures.incidents(model)
 
-    def _send_figures(self) -> None:
-        for status in self.status():
-            self._monitor.record_control_figures(status.model, control_families(status))
+
+def _send(statuses: Callable[[], list[ControlStatus]], figures: Figures) -> None:
+    for status in statuses():
+        figures.record_control(status.model, control_families(status))

@@ -10,16 +10,18 @@ from functools import partial
 
 import pyarrow as pa
 
+from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConflictError, DataError, UnavailableError
 from raymlops.monitoring.alerts.incidents import Episode, Incidents, Losses
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.monitoring.report.monitor_report import MonitorReport
 from raymlops.monitoring.service import MonitorService
+from raymlops.records.ledger import Ledger
 from raymlops.runtime.actors.metrics_server import MetricsPage, MetricsServer, ReplicaFigures
 from raymlops.runtime.actors.notifier_actor import drift_alarm_rule
 from raymlops.runtime.actors.upkeep import Upkeep
-from raymlops.runtime.cluster.clients import ActorProxy, metadata_stores
+from raymlops.runtime.cluster.clients import ActorProxy, Parts, metadata_stores
 from raymlops.runtime.cluster.clocks import ClockWatch, build_clock
 from raymlops.runtime.cluster.names import CONTROLLER
 from raymlops.runtime.cluster.threads import Repeating
@@ -27,7 +29,7 @@ from raymlops.runtime.explain.served_features import ServedFeatureAudit
 from raymlops.runtime.nodes.feature_readers import open_reader
 from raymlops.serving.answering.metrics import Family
 
-__all__ = ["MonitorActor"]
+__all__ = ["Figures", "MonitorActor"]
 
 _log = logging.getLogger(__name__)
 
@@ -35,46 +37,43 @@ _DROPPED = "events_dropped_total"
 _CONTROLLER_S = 5.0
 
 
-class MonitorActor(MonitorService):
-    """The monitor over the home's event tables, with its upkeep and its metrics."""
+class MonitorActor(Parts):
+    """The monitor over the home's event tables, with its upkeep and its metrics.
+
+    Its parts: ``monitor`` keeps events, labels and windows, ``figures`` takes what replicas and the controller count.
+    """
 
     def __init__(self, config: PlatformConfig) -> None:
         metadata, clock = metadata_stores(), build_clock(config)
-        audit = ServedFeatureAudit(metadata, partial(open_reader, config, clock=clock))
+        audit = ServedFeatureAudit(metadata.plans, partial(open_reader, config, clock=clock))
         rule, tables = drift_alarm_rule(config), DeltaEventTables(config.home / "monitor")
-        super().__init__(tables, metadata, clock, config.monitoring, audit, rule)
-        self._ledger = metadata.ledger
-        self._losses = Losses(self._tell)
+        losses = Losses(partial(_tell, metadata.ledger))
+        monitor = _Monitor(tables, metadata, clock, config.monitoring, audit, rule)
+        monitor.losses = losses
+        figures = Figures(monitor, losses, clock)
+        self.parts = {"monitor": monitor, "figures": figures}
         watch = ClockWatch(clock) if config.clock.kind == "system" else None
-        self._upkeep = Upkeep(self, metadata.plans, clock, watch)
+        upkeep = Upkeep(monitor, metadata.plans, clock, watch)
         every_s = config.monitoring.retention.every.total_seconds()
-        self._upkeeping = Repeating("upkeep", self._upkeep.turn, every_s)
+        self._upkeeping = Repeating("upkeep", upkeep.turn, every_s)
         metrics = config.monitoring.metrics
-        self._figures, self._control = ReplicaFigures(), ReplicaFigures("raymlops_control")
         if metrics.port is not None:
             page = MetricsPage(metadata, clock, config.monitoring, rule)
-            figures = (self._figures, self._control)
-            self._metrics = MetricsServer(
-                metrics.host, metrics.port, lambda: page.render() + "".join(each.render() for each in figures)
-            )
+            self._metrics = MetricsServer(metrics.host, metrics.port, lambda: page.render() + figures.render())
+
+
+class _Monitor(MonitorService):
+    """The monitor, with what other actors know of its subjects."""
+
+    losses: Losses
 
     def record_events(self, model: str, table: pa.Table, batch_id: str) -> int:
         """As the core does; what is refused is remembered for whoever asks why events are lost."""
         try:
             return super().record_events(model, table, batch_id)
         except (DataError, ConflictError) as error:
-            self._losses.refused(model, f"{type(error).__name__}: {error}")
+            self.losses.refused(model, f"{type(error).__name__}: {error}")
             raise
-
-    def record_figures(self, model: str, replica: str, families: Sequence[Family]) -> None:
-        """Take what a replica has counted, for the metrics page, and see whether it has lost events."""
-        self._figures.put(model, replica, families)
-        lost = sum(sample.value for family in families if family.name == _DROPPED for sample in family.samples)
-        self._losses.counted(model, replica, int(lost), self._clock.now())
-
-    def record_control_figures(self, model: str, families: Sequence[Family]) -> None:
-        """Take what the controller has counted, for the metrics page."""
-        self._control.put(model, "controller", families)
 
     def report(self, model: str, start: datetime | None = None, end: datetime | None = None) -> MonitorReport:
         """As the core does, with what the controller says stands against a retraining."""
@@ -87,10 +86,41 @@ class MonitorActor(MonitorService):
             return found
         return found if status is None else replace(found, reasons=status.reasons)
 
+
+class Figures:
+    """What replicas and the controller have counted, for the metrics page, and which events were lost. Thread-safe.
+
+    Args:
+        monitor: Tells which events were put aside.
+        losses: Told how many events replicas have dropped.
+        clock: Dates what was lost.
+    """
+
+    def __init__(self, monitor: MonitorService, losses: Losses, clock: Clock) -> None:
+        self._monitor = monitor
+        self._losses = losses
+        self._clock = clock
+        self._replicas, self._control = ReplicaFigures(), ReplicaFigures("raymlops_control")
+
+    def record(self, model: str, replica: str, families: Sequence[Family]) -> None:
+        """Take what a replica has counted, and see whether it has lost events."""
+        self._replicas.put(model, replica, families)
+        lost = sum(sample.value for family in families if family.name == _DROPPED for sample in family.samples)
+        self._losses.counted(model, replica, int(lost), self._clock.now())
+
+    def record_control(self, model: str, families: Sequence[Family]) -> None:
+        """Take what the controller has counted."""
+        self._control.put(model, "controller", families)
+
     def incidents(self, model: str) -> Incidents:
         """What became of a model's events, where that is not as it should be."""
-        return self._losses.of(model, self.out_of_bounds_rows(model))
+        return self._losses.of(model, self._monitor.out_of_bounds_rows(model))
 
-    def _tell(self, episode: Episode) -> None:
-        evidence = {"replica": episode.replica, "rows": episode.rows, "refused": episode.refused}
-        self._ledger.append_entry(episode.model, "events_lost", episode.reason, evidence, key=episode.key)
+    def render(self) -> str:
+        """The figures, as Prometheus has them."""
+        return self._replicas.render() + self._control.render()
+
+
+def _tell(ledger: Ledger, episode: Episode) -> None:
+    evidence = {"replica": episode.replica, "rows": episode.rows, "refused": episode.refused}
+    ledger.append_entry(episode.model, "events_lost", episode.reason, evidence, key=episode.key)

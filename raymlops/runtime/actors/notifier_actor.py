@@ -46,7 +46,7 @@ def build_notifier(config: PlatformConfig, metadata: Metadata, environment: Mapp
     endpoints = [open_endpoint(webhook, environment) for webhook in alerts.webhooks]
     rule = _alert_rule(config)
     follower = AlertFollower(metadata, clock, alerts, rule, _lookback(config, rule), build_clock(config))
-    return Notifier(follower, metadata, endpoints, clock, alerts)
+    return Notifier(follower, metadata.alerts, endpoints, clock, alerts)
 
 
 def drift_alarm_rule(config: PlatformConfig) -> AlarmRule:

@@ -15,9 +15,7 @@ from raymlops.control.endpoints.operator import EndpointOperator
 from raymlops.control.reconciling.reconciler import Reconciler
 from raymlops.control.reconciling.run_reconcile import RunReconciler
 from raymlops.records.endpoints import EndpointStatus
-from raymlops.records.orders import Order
-from raymlops.records.plans import Baseline, ServingPlan, Trial
-from raymlops.runtime.cluster.clients import ActorProxy, metadata_stores, wake_projector
+from raymlops.runtime.cluster.clients import ActorProxy, Parts, metadata_stores, wake_projector
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.names import FEATURES, MONITOR
 from raymlops.runtime.cluster.threads import Repeating
@@ -44,8 +42,11 @@ _REPLICA = "reconciler"
 """Stands for a replica's name beside the figures of what was looked at from outside."""
 
 
-class ReconcilerActor:
-    """Keeps endpoints, candidates and runs as they are planned, and takes orders about them."""
+class ReconcilerActor(Parts):
+    """Keeps endpoints, candidates and runs as they are planned, and takes orders about them.
+
+    Its parts: ``operator`` takes orders, ``replicas`` reaches what serves, ``reconciler`` tells how endpoints are.
+    """
 
     def __init__(self, config: PlatformConfig) -> None:
         timeout_s = config.cluster.call_timeout.total_seconds()
@@ -54,8 +55,11 @@ class ReconcilerActor:
         self._config = config
         self._metadata = metadata
         self._reconciler = Reconciler(metadata.plans, Applications(config), config.serving)
-        self._replicas = EndpointReplicas(config)
-        self._operator = EndpointOperator(config.serving, metadata, clock, self._reconciler, self._replicas)
+        replicas = EndpointReplicas(config)
+        self._operator = EndpointOperator(
+            config.serving, metadata, clock, self._reconciler, replicas, settled=wake_projector
+        )
+        self.parts = {"operator": self._operator, "replicas": replicas, "reconciler": self._reconciler}
         deadline_s = config.cluster.run_deadline.total_seconds()
         self._runs = RunReconciler(metadata.runs, JobRunner(config.home, metadata.runs, clock), deadline_s)
         threading.Thread(target=self._reconciler.run, name="reconcile", daemon=True).start()
@@ -67,64 +71,6 @@ class ReconcilerActor:
             Repeating("stop", self._stop_if_asked, _STOP_EVERY_S),
         ]
 
-    def deploy(
-        self,
-        order: Order,
-        name: str,
-        version: int,
-        service: str | None,
-        replicas: int | None,
-        baseline: Baseline | None,
-    ) -> ServingPlan:
-        """As ``EndpointOperator.deploy``."""
-        return self._told(
-            self._operator.deploy(order, name, version, service=service, replicas=replicas, baseline=baseline)
-        )
-
-    def start_trial(self, order: Order, name: str, trial: Trial) -> ServingPlan:
-        """As ``EndpointOperator.start_trial``."""
-        return self._told(self._operator.start_trial(order, name, trial))
-
-    def promote(self, order: Order, name: str, version: int) -> ServingPlan:
-        """As ``EndpointOperator.promote``."""
-        return self._told(self._operator.promote(order, name, version))
-
-    def rollback(self, order: Order, name: str) -> ServingPlan:
-        """As ``EndpointOperator.rollback``."""
-        return self._told(self._operator.rollback(order, name))
-
-    def block(self, order: Order, name: str, version: int) -> ServingPlan:
-        """As ``EndpointOperator.block``."""
-        return self._told(self._operator.block(order, name, version))
-
-    def unblock(self, order: Order, name: str, version: int) -> ServingPlan:
-        """As ``EndpointOperator.unblock``."""
-        return self._told(self._operator.unblock(order, name, version))
-
-    def undeploy(self, order: Order, name: str) -> ServingPlan:
-        """As ``EndpointOperator.undeploy``."""
-        return self._told(self._operator.undeploy(order, name))
-
-    def retire(self, order: Order, name: str, version: int) -> None:
-        """As ``EndpointOperator.retire``."""
-        self._operator.retire(order, name, version)
-
-    def carry_out(self, plan: ServingPlan) -> ServingPlan:
-        """As ``EndpointOperator.carry_out``."""
-        return self._operator.carry_out(plan)
-
-    def flush(self, name: str) -> int:
-        """Have every replica hand its prediction events over; returns how many rows still wait."""
-        return self._replicas.flush(name)
-
-    def statuses(self) -> list[EndpointStatus]:
-        """How each planned endpoint was at the last look, by model."""
-        return self._reconciler.statuses()
-
-    def _told(self, plan: ServingPlan) -> ServingPlan:
-        wake_projector()
-        return plan
-
     def _stop_if_asked(self) -> None:
         """Have replicas drained, where the platform is being stopped; nobody starts them again meanwhile."""
         if stopping(self._config.home) and noted_drained(self._config.home) is None:
@@ -134,9 +80,9 @@ class ReconcilerActor:
     def _keep_records(self) -> None:
         self._operator.catch_up()
         if self._config.monitoring.metrics.port is not None:
-            monitor: Any = ActorProxy(MONITOR)
+            figures: Any = ActorProxy(MONITOR, part="figures")
             for status in self._reconciler.statuses():
-                monitor.record_figures(status.model, _REPLICA, _families(status))
+                figures.record(status.model, _REPLICA, _families(status))
 
     def _keep_features(self) -> None:
         plans = self._metadata.plans.served_plans().values()

@@ -15,9 +15,8 @@ from raymlops.clock import to_us
 from raymlops.errors import DataError
 from raymlops.features import FeatureReader, audit
 from raymlops.features.discovery.consistency import ASKED
-from raymlops.metadata import Metadata
 from raymlops.records.features import ConsistencyReport
-from raymlops.records.plans import ServingPlan
+from raymlops.records.plans import PlanStore, ServingPlan
 
 __all__ = ["ServedFeatureAudit", "rows_by_service", "sampled", "served_rows"]
 
@@ -30,12 +29,12 @@ class ServedFeatureAudit:
     """The monitor's audit: every service that served in a window, over a sample of its rows. Thread-safe.
 
     Args:
-        metadata: The plans, which tell when which service was served.
+        plans: They tell when which service was served.
         open_reader: Opens what recomputes features, at the first audit.
     """
 
-    def __init__(self, metadata: Metadata, open_reader: Callable[[], FeatureReader]) -> None:
-        self._metadata = metadata
+    def __init__(self, plans: PlanStore, open_reader: Callable[[], FeatureReader]) -> None:
+        self._plans = plans
         self._open_reader = open_reader
         self._reader: FeatureReader | None = None
 
@@ -45,7 +44,7 @@ class ServedFeatureAudit:
             return []
         if self._reader is None:
             self._reader = self._open_reader()
-        plans = self._metadata.plans.list_plans(model)
+        plans = self._plans.list_plans(model)
         by_service = rows_by_service(plans, sampled([rows], max_rows))
         return [audit(service, some, self._reader) for service, some in by_service]
 

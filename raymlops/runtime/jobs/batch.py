@@ -82,12 +82,62 @@ class BatchOperator:
         self._root = parse_root(config.features.root_in(config.home))
         self._options = config.features.storage_options
 
-    def check(self, request: ScoringRequest) -> ScoringCheck:
-        """What would be scored, and what is to be said about the rows; nothing is written.
+    def score(
+        self,
+        model: str,
+        source: Path | str,
+        output: Path | str,
+        *,
+        version: int | None = None,
+        features: str | None = None,
+        at: datetime | None = None,
+        columns: Sequence[str] | None = None,
+        mode: OutputMode = "create",
+    ) -> ScoringReceipt:
+        """Predict every row of a table, and write a Delta table that holds all of them, or nothing.
+
+        The same call again goes on where the last one was cut off, or finds that all is done.
+
+        Args:
+            model: Name of the model.
+            source: A Parquet or CSV file, a directory of such, a Delta table, or ``view:NAME``; with ``@v12`` behind
+                one of the last two, version 12 of the table, else the newest.
+            output: Directory or URI of the table: the source's columns, ``prediction``, a classifier's ``probability``,
+                ``model_version``, and ``_row``, the row's place in the source.
+            version: Of the model; left out, the champion.
+            features: Feature service; left out, the one the version was trained on or is served with.
+            at: The instant that features are joined as of; left out, each row's ``event_time``.
+            columns: Of the source, to carry over; left out, all.
+            mode: What becomes of an output that is there: an error, more rows, or other rows.
 
         Raises:
-            RaymlopsError: As ``score`` does before it writes anything.
+            NotFoundError: There is no such version, view, table or table version.
+            SchemaMismatch: Columns are missing, or the output has others.
+            AlreadyRegistered: The output is there, and ``mode`` is ``create``.
+            DataError: The rows are broken or do not fit the model: nothing was written; the message says how.
+            DeploymentError: The model fails, or answers something else than its signature says.
+            ModelLoadFailed: The version's files are not what was registered.
+            ConflictError: Another process is at work on this very job.
+            UnavailableError: No CPU got free in time, or the workers died again and again.
         """
+        request = ScoringRequest(model, str(source), str(output), version, features, at, columns, mode)
+        job, setting, as_tasks = self._job(request)
+        return job.run(lambda parts: score_on_cluster(setting, self._config, parts, as_tasks=as_tasks))
+
+    def check(
+        self,
+        model: str,
+        source: Path | str,
+        output: Path | str,
+        *,
+        version: int | None = None,
+        features: str | None = None,
+        at: datetime | None = None,
+        columns: Sequence[str] | None = None,
+        mode: OutputMode = "create",
+    ) -> ScoringCheck:
+        """What ``score`` would do, and what a sample of the rows says; nothing is written."""
+        request = ScoringRequest(model, str(source), str(output), version, features, at, columns, mode)
         job, _, _ = self._job(request)
         found = job.check()
         rows = sum(part.rows for part in job.parts)
@@ -95,24 +145,8 @@ class BatchOperator:
             plan=job.plan, rows=rows, parts=len(job.parts), verdict=found.verdict, reasons=found.reasons
         )
 
-    def score(self, request: ScoringRequest) -> ScoringReceipt:
-        """Score a table. The same request again goes on where the last one was cut off, or finds all done.
-
-        Raises:
-            NotFoundError: There is no such version, view, table or table version.
-            SchemaMismatch: Columns are missing, or the output has others.
-            AlreadyRegistered: The output is there, and ``mode`` is ``create``.
-            DataError: The rows are broken; the message says how.
-            DeploymentError: The model fails, or answers something else than its signature says.
-            ModelLoadFailed: The version's files are not what was registered.
-            ConflictError: Another process is at work on this very job.
-            UnavailableError: No CPU got free in time, or the workers died again and again.
-        """
-        job, setting, as_tasks = self._job(request)
-        return job.run(lambda parts: score_on_cluster(setting, self._config, parts, as_tasks=as_tasks))
-
-    def runs(self, model: str | None = None, version: int | None = None) -> list[Run]:
-        """What was scored, newest first; by one model or version, or by any."""
+    def list(self, model: str | None = None, version: int | None = None) -> list[Run]:
+        """What was scored, newest first, by one model, by one of its versions, or by any."""
         return [
             run
             for run in self._metadata.runs.list_runs(PIPELINE)

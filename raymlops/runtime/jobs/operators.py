@@ -1,4 +1,4 @@
-"""What the facade does about runs, models and bundles, on the stores and the cluster."""
+"""What users do with runs, models and bundles, on the stores and the cluster."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class ModelOperator:
 
 
 class RunOperator:
-    """Starts runs from the deployed bundle and watches them."""
+    """Runs of pipelines."""
 
     def __init__(self, config: PlatformConfig, metadata: Metadata, jobs: JobRunner, clock: Clock) -> None:
         self._config = config
@@ -148,16 +148,26 @@ class RunOperator:
     def start(
         self,
         pipeline: str,
-        parameters: dict[str, Any],
-        reason: str,
         *,
+        parameters: Mapping[str, Any] | None = None,
+        reason: str = "on-demand",
+        wait: bool = True,
+        timeout_s: float = 3600.0,
         run_id: str | None = None,
-        timeout_s: float | None = None,
     ) -> Run:
-        """Record and submit a run; wait for its end where there is a timeout.
+        """Run the deployed bundle of a pipeline as a Ray Job.
+
+        Args:
+            pipeline: Its name.
+            parameters: Of the run.
+            reason: For the ledger.
+            wait: Whether to wait for the end of the run.
+            timeout_s: How long to wait.
+            run_id: The id of a run that is in the ledger already; a new one where left out.
 
         Raises:
             NotFoundError: No bundle of the pipeline is deployed.
+            UnavailableError: The run has not ended after ``timeout_s``.
         """
         deployment = self._metadata.deployments.find_deployment(self._config.environment, pipeline)
         if deployment is None:
@@ -166,7 +176,7 @@ class RunOperator:
         run = Run(
             id=run_id or f"{pipeline}-{uuid.uuid4().hex[:12]}",
             pipeline=pipeline,
-            parameters=parameters,
+            parameters=dict(parameters or {}),
             reason=reason,
             bundle=deployment.bundle,
             created_at=self._clock.now(),
@@ -178,10 +188,18 @@ class RunOperator:
         self._associate(run)
         if not run.status.final:
             self._jobs.submit(run)
-        return run if timeout_s is None else self._jobs.wait(run.id, timeout_s)
+        return self.wait(run.id, timeout_s=timeout_s) if wait else run
 
-    def resume(self, run_id: str, timeout_s: float | None) -> Run:
-        """Start a new run of the same bundle and parameters that takes over the finished steps of ``run_id``."""
+    def wait(self, run_id: str, *, timeout_s: float = 3600.0) -> Run:
+        """Wait for the end of a run.
+
+        Raises:
+            UnavailableError: It has not ended after ``timeout_s``.
+        """
+        return self._jobs.wait(run_id, timeout_s)
+
+    def resume(self, run_id: str, *, wait: bool = True, timeout_s: float = 3600.0) -> Run:
+        """Run a run that ended again, as a new run of the same bundle that takes over the steps that are done."""
         failed = self._metadata.runs.get_run(run_id)
         if not failed.status.final:
             raise ConfigError(f"run {run_id} is {failed.status}: only a run that ended can be resumed")
@@ -203,7 +221,7 @@ class RunOperator:
         fresh = self._metadata.runs.create_run(fresh)
         self._associate(fresh)
         self._jobs.submit(fresh)
-        return fresh if timeout_s is None else self._jobs.wait(fresh.id, timeout_s)
+        return self.wait(fresh.id, timeout_s=timeout_s) if wait else fresh
 
     def _record(self, action: str, run: Run, reason: str) -> None:
         """Put the word of a person into the ledger before anything comes of it."""
@@ -218,7 +236,7 @@ class RunOperator:
         self._metadata.contexts.add_to_context("environment", self._config.environment, run_ids=[run.id])
 
     def compare(self, run_ids: Sequence[str]) -> pa.Table:
-        """One row per run: status, reason, outcome, metrics."""
+        """Status, reason, results and metrics of some runs, one row each."""
         rows = []
         for run in map(self._metadata.runs.get_run, run_ids):
             metrics = {f"metrics.{name}": value for name, value in run.result.get("metrics", {}).items()}
@@ -226,14 +244,16 @@ class RunOperator:
             rows.append({"id": run.id, "status": str(run.status), "reason": run.reason, **known, **metrics})
         return pa.Table.from_pylist(rows)
 
-    def list_runs(self, pipeline: str | None, status: RunStatus | str | None, limit: int | None = None) -> list[Run]:
+    def list(
+        self, pipeline: str | None = None, status: RunStatus | str | None = None, limit: int | None = None
+    ) -> list[Run]:
         """Runs, newest first; of those that look alive, the ones whose jobs ended are brought to their end first."""
         for alive in (RunStatus.PENDING, RunStatus.RUNNING):
             for run in self._metadata.runs.list_runs(pipeline, alive):
                 self._jobs.reconcile(run)
         return self._metadata.runs.list_runs(pipeline, status, limit)
 
-    def get_run(self, run_id: str) -> Run:
+    def get(self, run_id: str) -> Run:
         """One run; one whose job ended without a word is brought to its end first."""
         return self._jobs.reconcile(self._metadata.runs.get_run(run_id))
 
@@ -251,8 +271,11 @@ class RunOperator:
         driver = self._jobs.keep_logs(run_id)
         return f"{driver.read_text() if driver.exists() else ''}{kept.read()}"
 
-    def outlook(self, run_id: str) -> list[dict[str, str]]:
-        """What resuming a run would do with each step, by its records; the job tells it again by its own cache."""
+    def outlook(self, run_id: str) -> Sequence[Mapping[str, str]]:
+        """What resuming a run would do with each step, and why, by its records: ``step``, ``action``, ``reason``.
+
+        The job tells it again by its own cache.
+        """
         from raymlops.steps import training_pipeline  # with every step, and what it imports
 
         run = self._metadata.runs.get_run(run_id)
@@ -262,7 +285,7 @@ class RunOperator:
 
 
 class DeliveryOperator:
-    """Builds, verifies and deploys bundles."""
+    """Bundles and environments."""
 
     def __init__(self, config: PlatformConfig, metadata: Metadata, clock: Clock) -> None:
         self._config = config
@@ -270,29 +293,30 @@ class DeliveryOperator:
         self._clock = clock
         self._root = config.home / "bundles"
 
-    def build(self, project: Path) -> BundleManifest:
-        """Check, test and build a project, and record the bundle."""
+    def build(self, project: Path | str) -> BundleManifest:
+        """Check and test a project, build its immutable bundle, and record it."""
         from raymlops.steps.project.project_check import check_project  # with every step, and what it imports
 
         root = parse_root(self._config.features.root_in(self._config.home))
         applied = Catalog(catalog_path(root), self._config.features.storage_options).state()
         check = partial(check_project, applied=applied)
-        return self._metadata.deployments.put_bundle(build_bundle(project, self._root, self._clock, check=check))
+        return self._metadata.deployments.put_bundle(build_bundle(Path(project), self._root, self._clock, check=check))
 
-    def verify(self, digest: str) -> BundleManifest:
-        """Check the hashes of a bundle."""
-        check_digest("bundle", digest)
-        return verify_bundle(self._root / digest)
+    def verify(self, bundle: str) -> BundleManifest:
+        """Check every hash of a bundle."""
+        check_digest("bundle", bundle)
+        return verify_bundle(self._root / bundle)
 
-    def deploy(self, digest: str, environment: str | None, reason: str) -> Deployment:
-        """Make a bundle live in an environment."""
-        manifest = self.verify(digest)
+    def deploy(self, bundle: str, environment: str | None = None, *, reason: str = "") -> Deployment:
+        """Make a bundle what an environment runs."""
+        manifest = self.verify(bundle)
         where = environment or self._config.environment
         return deploy_bundle(manifest, where, self._metadata, self._clock, reason, by=acting_user())
 
-    def approve(self, digest: str, environment: str | None, by: str) -> LedgerEntry:
-        """Record an approval."""
-        return approve_bundle(self.verify(digest), environment or self._config.environment, by, self._metadata.ledger)
+    def approve(self, bundle: str, environment: str | None = None, *, by: str) -> LedgerEntry:
+        """Record that somebody approves a bundle for an environment."""
+        where = environment or self._config.environment
+        return approve_bundle(self.verify(bundle), where, by, self._metadata.ledger)
 
     def environments(self) -> list[Deployment]:
         """The newest deployment of every pipeline in every environment that has one."""

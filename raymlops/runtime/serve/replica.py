@@ -26,7 +26,7 @@ from raymlops.runtime.cluster.clients import AsyncActorProxy, metadata_stores
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.memory_limit import limit_growth
 from raymlops.runtime.cluster.names import MONITOR, RECONCILER
-from raymlops.runtime.serve.endpoint_client import reconciler_timeout_s
+from raymlops.runtime.serve.endpoint_orders import reconciler_timeout_s
 from raymlops.runtime.serve.grpc_ingress import Endpoints, start_grpc
 from raymlops.runtime.serve.http_middleware import answer_directly
 from raymlops.runtime.serve.internal_port import close_internal_port
@@ -77,7 +77,7 @@ class _MonitorSink:
     """Hands events and labels to the monitor actor."""
 
     def __init__(self) -> None:
-        self._monitor = AsyncActorProxy(MONITOR)
+        self._monitor = AsyncActorProxy(MONITOR, part="monitor")
 
     async def send(self, model: str, table: pa.Table, batch_id: str) -> None:
         await self._monitor.record_events(model, table, batch_id)
@@ -140,7 +140,7 @@ class ModelReplica:
         self._front = Front(self._endpoint, config.serving)
         self._keys_required = keys_required
         every_s = config.serving.plan_poll_every.total_seconds()
-        self._follower = PlanFollower(self._endpoint, self._metadata.plans, every_s, also=self._refresh_keys)
+        self._follower = PlanFollower(self._endpoint.slot, self._metadata.plans, every_s, also=self._refresh_keys)
         await self._follower.refresh()
         await self._refresh_keys()
         self._endpoint.start()
@@ -205,12 +205,12 @@ class ModelReplica:
 
     async def _report(self, every_s: float) -> None:
         """Send the figures to the monitor again and again; one report that is lost is made up by the next."""
-        monitor, replica = AsyncActorProxy(MONITOR), serve.get_replica_context().replica_id.unique_id
+        figures, replica = AsyncActorProxy(MONITOR, part="figures"), serve.get_replica_context().replica_id.unique_id
         while True:
             await asyncio.sleep(every_s)
             try:
                 async with asyncio.timeout(_REPORT_TIMEOUT_S):
-                    await monitor.record_figures(self._model, replica, self._endpoint.families())
+                    await figures.record(self._model, replica, self._endpoint.families())
             except Exception as error:  # whatever it is: a replica that no longer reports would lose events unseen
                 unforeseen = not isinstance(error, RaymlopsError | TimeoutError)
                 _log.log(
@@ -250,7 +250,8 @@ class GatewayReplica:
     async def __init__(self, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
         serving = config.serving
         metadata: Any = metadata_stores(kind=AsyncActorProxy)
-        reconciler: Any = AsyncActorProxy(RECONCILER)
+        operator: Any = AsyncActorProxy(RECONCILER, part="operator")
+        reconciler: Any = AsyncActorProxy(RECONCILER, part="reconciler")
         self._key_store = metadata.keys
         trial_deadline_ms = config.control.trial.deadline.total_seconds() * 1000
         required = serving.keys_required or serving.keys_required_on(await asyncio.to_thread(_host))
@@ -258,7 +259,7 @@ class GatewayReplica:
             version("raymlops"),
             metadata.plans,
             EndpointView(reconciler),
-            Operations(metadata, reconciler, reconciler_timeout_s(config), trial_deadline_ms),
+            Operations(metadata, operator, reconciler_timeout_s(config), trial_deadline_ms),
             endpoints=Endpoints(metadata.plans, serving.deadline.total_seconds()),
             config=serving,
             access=Access(required=required),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from raymlops.errors import ConflictError
@@ -25,16 +26,20 @@ class Slot:
     Attributes:
         current: What is served; ``None`` before the first swap.
         on_swap: Told what will be served, and what was, before it is.
+        swaps: How many plans were taken.
+        load_s: How long the last load took.
     """
 
     def __init__(self, model: str, loader: Loader, recorded: RecordedRequests) -> None:
-        self._model = model
+        self.model = model
         self._loader = loader
         self._recorded = recorded
         self._load_lock = threading.Lock()
         self._swap_lock = threading.Lock()
         self.current: Serving | None = None
         self.on_swap: Callable[[Serving, Serving | None], None] | None = None
+        self.swaps = 0
+        self.load_s = 0.0
 
     @property
     def number(self) -> int:
@@ -55,7 +60,10 @@ class Slot:
             current = self.current
             if current is not None and current.plan == plan:
                 return current
-            return self._loader.load(plan, current, self._recorded.sample())
+            started = time.perf_counter()
+            serving = self._loader.load(plan, current, self._recorded.sample())
+            self.load_s = time.perf_counter() - started
+            return serving
 
     def swap(self, serving: Serving) -> bool:
         """Serve it from the next request on; requests under way end with what they began with.
@@ -70,6 +78,7 @@ class Slot:
             if self.on_swap is not None:
                 self.on_swap(serving, self.current)
             self.current = serving
+            self.swaps += 1
             return True
 
     def mend(self, serving: Serving, version: int, recorded: Sequence[Columns]) -> str | None:
@@ -92,5 +101,5 @@ class Slot:
         return None
 
     def _require_own(self, plan: ServingPlan) -> None:
-        if plan.model != self._model:
-            raise ConflictError(f"plan must be for model {self._model!r}, got {plan.model!r}")
+        if plan.model != self.model:
+            raise ConflictError(f"plan must be for model {self.model!r}, got {plan.model!r}")

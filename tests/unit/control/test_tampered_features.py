@@ -70,7 +70,7 @@ class Shop:
         )
         self.metadata.models.register_version(draft, key="one")
         self.metadata.plans.put_plan(ServingPlan(model="m", number=1, champion=1, service="s@1", created_at=START))
-        audit = ServedFeatureAudit(self.metadata, self.reader)
+        audit = ServedFeatureAudit(self.metadata.plans, self.reader)
         tables = DeltaEventTables(self.home / "monitor")
         self.monitor = MonitorService(tables, self.metadata, self.clock, self.config, audit)
 
@@ -210,7 +210,7 @@ def test_the_audit_is_bounded_and_the_same_when_repeated(shop: Shop) -> None:
         shop.metadata,
         shop.clock,
         shop.config,
-        ServedFeatureAudit(shop.metadata, shop.reader),
+        ServedFeatureAudit(shop.metadata.plans, shop.reader),
     )
     again._schedule._next["m"] = START  # a window that was closed and not stored
     assert again.close_windows("m", START + DAY) == [record]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from copy import copy
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,11 +10,11 @@ import pytest
 
 from raymlops.clock import ManualClock
 from raymlops.delivery import approve_bundle, approvers, deploy_bundle
-from raymlops.delivery.environment import DeliveryStore
 from raymlops.delivery.lock import installed_lock
 from raymlops.delivery.verify import bundle_digest
 from raymlops.errors import ConfigError, DeploymentError, StorageError
 from raymlops.metadata import MetadataService
+from raymlops.metadata.sql.deployments import SqlDeploymentStore
 from raymlops.records.bundles import BundleManifest, Deployment
 from raymlops.records.record import sha256_of
 from raymlops.testing.metadata_examples import EPOCH, example_bundle
@@ -61,18 +62,12 @@ def test_a_repeat_adds_nothing_and_a_return_does(store: MetadataService, clock: 
 
 
 def test_what_a_crash_cut_short_is_finished_by_a_repeat(store: MetadataService, clock: ManualClock) -> None:
-    class Crashing:
-        append_entry, entries, put_bundle = (
-            store.ledger.append_entry,
-            store.ledger.entries,
-            store.deployments.put_bundle,
-        )
-        find_deployment = store.deployments.find_deployment
-
+    class Crashing(SqlDeploymentStore):
         def put_deployment(self, deployment: Deployment) -> Deployment:
             raise StorageError("killed here")
 
-    crashing: DeliveryStore = Crashing()
+    crashing = copy(store)
+    crashing.deployments = Crashing(store._database, clock)
     with pytest.raises(StorageError):
         deploy_bundle(_manifest(), "dev", crashing, clock)
     assert store.deployments.find_deployment("dev") is None

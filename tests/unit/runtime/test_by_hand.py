@@ -236,17 +236,17 @@ def test_a_run_that_a_person_starts_is_recorded_first_and_one_of_the_controller_
     jobs: Any = NoJobs()
     runs = RunOperator(config, metadata, jobs, CLOCK)
     with pytest.raises(Killed):
-        runs.start("flights", {"trials": 1}, "drift", run_id="delay-20130101T000000Z")
+        runs.start("flights", parameters={"trials": 1}, reason="drift", run_id="delay-20130101T000000Z")
     assert metadata.ledger.entries() == []
     with pytest.raises(Killed) as killed:
-        runs.start("flights", {"trials": 1}, "new data")
+        runs.start("flights", parameters={"trials": 1}, reason="new data")
     (entry,) = metadata.ledger.entries("delay")
     assert (entry.action, entry.reason) == ("start_run", "new data")
     assert (entry.evidence["run"], entry.evidence["by"]) == (str(killed.value), acting_user())
     metadata.runs.create_run(example_run("r").model_copy(update={"bundle": bundle.digest}))
     metadata.runs.update_run("r", status=RunStatus.FAILED, ended_at=EPOCH)
     with pytest.raises(Killed):
-        runs.resume("r", None)
+        runs.resume("r", wait=False)
     assert [each.action for each in metadata.ledger.entries("delay")] == ["start_run", "resume_run"]
     assert metadata.ledger.entries("delay")[1].reason == "resumes r"
 
@@ -258,7 +258,7 @@ def test_who_deploys_is_recorded(config: PlatformConfig, metadata: MetadataServi
     bundle = bundle.model_copy(update={"lock_sha256": lock, "digest": digest})
     operator = DeliveryOperator(config, metadata, CLOCK)
     operator.verify = lambda given: bundle  # type: ignore[method-assign]  # its files are tested elsewhere
-    operator.deploy(digest, "dev", "a good one")
+    operator.deploy(digest, "dev", reason="a good one")
     (entry,) = metadata.ledger.entries()
     assert (entry.action, entry.reason, entry.evidence["by"]) == ("deploy_bundle", "a good one", acting_user())
     assert deploy_bundle(bundle, "dev", metadata, CLOCK).bundle == digest

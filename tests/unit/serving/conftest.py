@@ -155,7 +155,7 @@ class Service:
         )
 
     def serve(self, number: int = 1, champion: int = 1, **changes: Any) -> bool:
-        return self.endpoint.swap(self.endpoint.load(make_plan(number, champion, **changes)))
+        return self.endpoint.slot.swap(self.endpoint.slot.load(make_plan(number, champion, **changes)))
 
     async def post(self, action: str, body: object, **headers: str) -> HttpReply:
         content = body if isinstance(body, bytes) else orjson.dumps(body)

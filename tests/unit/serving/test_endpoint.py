@@ -281,12 +281,12 @@ def break_version(service: Any, version: int, answer: Any = None) -> None:
     from dataclasses import replace
     from types import MappingProxyType
 
-    serving = service.endpoint._slot.current
+    serving = service.endpoint.slot.current
     loaded = serving.versions[version]
     bad = replace(loaded, model=Raising(loaded.model, answer))
     role = "champion" if version == serving.champion.version else "backup"
     versions = MappingProxyType({**serving.versions, version: bad})
-    service.endpoint._slot.current = replace(serving, versions=versions, **{role: bad})
+    service.endpoint.slot.current = replace(serving, versions=versions, **{role: bad})
 
 
 NAN = {"label": np.array([0]), "probability": np.array([[np.nan, np.nan]])}
@@ -473,22 +473,24 @@ async def test_a_silent_label_store_is_504_and_none_is_503(make_service: Callabl
 
 
 async def test_an_older_plan_never_replaces_a_newer_one(service: Any, helpers: Any) -> None:
-    newer, older = (service.endpoint.load(helpers.make_plan(number, version)) for number, version in ((3, 3), (2, 2)))
-    assert service.endpoint.swap(newer)
-    assert not service.endpoint.swap(older)
-    assert not service.endpoint.swap(newer)
+    newer, older = (
+        service.endpoint.slot.load(helpers.make_plan(number, version)) for number, version in ((3, 3), (2, 2))
+    )
+    assert service.endpoint.slot.swap(newer)
+    assert not service.endpoint.slot.swap(older)
+    assert not service.endpoint.slot.swap(newer)
     assert service.endpoint.number == 3
-    assert service.endpoint.load(helpers.make_plan(3, 3)) is newer
+    assert service.endpoint.slot.load(helpers.make_plan(3, 3)) is newer
 
 
 async def test_another_models_plan_is_refused(service: Any, helpers: Any) -> None:
     from dataclasses import replace
 
     with pytest.raises(ConflictError, match="'delay'"):
-        service.endpoint.load(helpers.make_plan().model_copy(update={"model": "other"}))
-    serving = service.endpoint.load(helpers.make_plan())
+        service.endpoint.slot.load(helpers.make_plan().model_copy(update={"model": "other"}))
+    serving = service.endpoint.slot.load(helpers.make_plan())
     with pytest.raises(ConflictError, match="'delay'"):
-        service.endpoint.swap(replace(serving, plan=helpers.make_plan().model_copy(update={"model": "other"})))
+        service.endpoint.slot.swap(replace(serving, plan=helpers.make_plan().model_copy(update={"model": "other"})))
 
 
 async def test_swaps_under_load_never_mix_version_and_answer(

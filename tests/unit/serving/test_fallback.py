@@ -57,12 +57,12 @@ class Moody:
 
 def put_moody(service: Any, version: int) -> Moody:
     """Serve a version that can be broken."""
-    serving = service.endpoint._slot.current
+    serving = service.endpoint.slot.current
     moody = Moody(serving.versions[version].model)
     loaded = replace(serving.versions[version], model=moody)
     role = "champion" if version == serving.champion.version else "backup"
     versions = MappingProxyType({**serving.versions, version: loaded})
-    service.endpoint._slot.current = replace(serving, versions=versions, **{role: loaded})
+    service.endpoint.slot.current = replace(serving, versions=versions, **{role: loaded})
     return moody
 
 

@@ -46,7 +46,7 @@ def store() -> Store:
 @pytest.fixture
 def follower(service: Any, store: Store) -> PlanFollower:
     """Of an endpoint that serves plan 1."""
-    return PlanFollower(service.endpoint, store, every_s=0.01)
+    return PlanFollower(service.endpoint.slot, store, every_s=0.01)
 
 
 async def test_who_missed_a_broadcast_has_the_plan_after_one_more_poll(
@@ -68,7 +68,7 @@ async def test_who_starts_late_begins_with_the_newest(
 ) -> None:
     late = make_service()
     store.plan = helpers.make_plan(7, 2)
-    await PlanFollower(late.endpoint, store, every_s=3600).refresh()
+    await PlanFollower(late.endpoint.slot, store, every_s=3600).refresh()
     assert late.endpoint.number == 7
 
 
@@ -108,7 +108,7 @@ async def test_a_plan_that_cannot_be_loaded_is_refused_and_let_rest(
     service: Any, store: Store, follower: PlanFollower, helpers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads: list[int] = []
-    load = service.endpoint.load
+    load = service.endpoint.slot.load
 
     def count(plan: ServingPlan) -> Any:
         loads.append(plan.number)
@@ -116,7 +116,7 @@ async def test_a_plan_that_cannot_be_loaded_is_refused_and_let_rest(
             raise ModelLoadFailed("model.ubj is truncated")
         return load(plan)
 
-    monkeypatch.setattr(service.endpoint, "load", count)
+    monkeypatch.setattr(service.endpoint.slot, "load", count)
     store.plan = helpers.make_plan(2, 2)
     failed = []
     for turn in range(12):
@@ -149,7 +149,7 @@ async def test_keys_are_looked_at_before_the_plan(service: Any, store: Store, he
         return helpers.make_plan(1)  # type: ignore[no-any-return]
 
     store.get_plan = get_plan  # type: ignore[method-assign]
-    follower = PlanFollower(service.endpoint, store, 0.001, also)
+    follower = PlanFollower(service.endpoint.slot, store, 0.001, also)
     follower.start()
     await until(lambda: len(order) >= 4)
     await follower.stop()

@@ -71,7 +71,7 @@ def package(trained: dict[str, Any], tmp_path: Path) -> Path:
 
 
 def _register(bare: TrainingContext, registry: Registry, package: Path) -> Any:
-    context = replace(bare, metadata=registry)
+    context = replace(bare, metadata=SimpleNamespace(models=registry))
     pin = {"as_of": "2013-03-01T00:00:00+00:00", "champion": 2}
     project = bare.project.model_dump(mode="json")
     given = {"package": package, "pin": pin, "training_set": MANIFEST, "dossier": DOSSIER, "project": project}

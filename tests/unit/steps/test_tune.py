@@ -17,7 +17,8 @@ SEARCH = {"logistic": {"C": {"log_uniform": [0.01, 1.0]}}}
 
 
 def _metadata(**parameters: Any) -> Any:
-    return SimpleNamespace(get_version=lambda name, version: SimpleNamespace(parameters=parameters))
+    version = SimpleNamespace(parameters=parameters)
+    return SimpleNamespace(models=SimpleNamespace(get_version=lambda name, number: version))
 
 
 def _tune(context: TrainingContext, frame: pa.Table, parts: dict[str, Any], tuner: Any = None, **changes: Any) -> Any:

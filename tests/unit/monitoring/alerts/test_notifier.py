@@ -98,7 +98,7 @@ class Outbox:
         clock = SystemClock() if wall else self.clock
         follower = AlertFollower(self.metadata, clock, config, AlertRule(), lookback=HOUR)
         endpoints = [open_endpoint(webhook, {}) for webhook in config.webhooks]
-        return Notifier(follower, self.metadata, endpoints, clock, config)
+        return Notifier(follower, self.metadata.alerts, endpoints, clock, config)
 
     async def drain_all(self, notifier: Notifier) -> None:
         """Until nothing is left to send, at the instants at which something is due."""
@@ -164,7 +164,7 @@ async def test_an_endpoint_that_hangs_or_is_dead_holds_up_nobody_else(outbox: Ou
 @pytest.mark.asyncio
 async def test_a_model_keeps_its_order_and_waits_for_no_other(outbox: Outbox) -> None:
     receiver = Receiver(lambda body, seen: 503 if "reason 0" in body["summary"] and seen == 1 else 200)
-    outbox.plans.put_plan("other")
+    outbox.put_plan("other")
     async with served(receiver):
         notifier = outbox.notifier(receiver.url)
         await notifier.drain()
@@ -214,7 +214,7 @@ async def test_a_model_that_came_later_is_no_history(outbox: Outbox) -> None:
     receiver = Receiver()
     async with served(receiver):
         await outbox.notifier(receiver.url).drain()
-        outbox.plans.put_plan("new")
+        outbox.put_plan("new")
         record = WindowRecord(model="new", start=START, end=START + HOUR, champion=1, rows=0, quality="block")
         outbox.metadata.windows.put_window(record, b"")
         await outbox.drain_all(outbox.notifier(receiver.url))

@@ -19,7 +19,7 @@ def test_each_version_has_its_own_and_keeps_it(world: Any) -> None:
     versions = [world.register(number) for number in range(1, KEPT + 3)]
     for number in range(2, KEPT + 3):
         (world.home / str(number) / HOLDOUT_FILE).write_bytes(holdout())
-    estimators = VersionFiles(world.metadata)
+    estimators = VersionFiles(world.metadata.models)
     found, problems = estimators.estimators(versions[:3])
     assert sorted(found) == [2, 3]  # version 1 has no holdout, which is no fault
     assert problems == ()
@@ -32,7 +32,7 @@ def test_a_broken_holdout_is_said_and_read_again(world: Any) -> None:
     version = world.register(1)
     path = world.home / "1" / HOLDOUT_FILE
     path.write_bytes(holdout()[:50])
-    estimators = VersionFiles(world.metadata)
+    estimators = VersionFiles(world.metadata.models)
     found, problems = estimators.estimators([version])
     assert found == {}
     assert "the holdout of version 1 cannot be read" in problems[0]

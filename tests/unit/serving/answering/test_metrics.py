@@ -98,9 +98,9 @@ class Slow:
 def slow_down(service: Any) -> Slow:
     from dataclasses import replace
 
-    serving = service.endpoint._slot.current
+    serving = service.endpoint.slot.current
     slow = Slow(serving.champion.model)
-    service.endpoint._slot.current = replace(serving, champion=replace(serving.champion, model=slow))
+    service.endpoint.slot.current = replace(serving, champion=replace(serving.champion, model=slow))
     return slow
 
 

@@ -61,7 +61,9 @@ def _compare(
     **gate: Any,
 ) -> Any:
     asked = Gate(**gate).model_dump(mode="json")
-    context = replace(bare, metadata=SimpleNamespace(get_version=lambda name, version: champion))
+    context = replace(
+        bare, metadata=SimpleNamespace(models=SimpleNamespace(get_version=lambda name, version: champion))
+    )
     return compare(
         context,
         frame=frame,
