@@ -7,9 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raymlops.errors import DeploymentNotFound
 from raymlops.platform.subject import Subject
 from raymlops.records.bundles import BundleManifest, Deployment
 from raymlops.records.ledger import LedgerEntry
+from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run, RunStatus
 from raymlops.runtime.cluster.people import acting_user
 
@@ -103,6 +105,47 @@ class Control(Subject):
     def resume(self, model: str | None = None, *, reason: str = "on demand") -> LedgerEntry:
         """Decide again."""
         return self._services.controller.resume(model, reason=reason, by=acting_user())
+
+    def promote(self, model: str, *, whole: bool = False, reason: str = "on demand") -> ServingPlan:
+        """Give the version on trial its next share of the traffic now, without waiting for evidence.
+
+        Args:
+            model: Name of the model.
+            whole: Leave out what is left of the ramp: it becomes champion.
+            reason: For the ledger.
+
+        Raises:
+            InvalidTransition: No version is on trial.
+        """
+        from raymlops.control.rollout.by_hand import next_share
+
+        plan = self._services.metadata.get_plan(model)
+        step = next_share(plan)
+        if step is not None and not whole:
+            return self._services.endpoints.start_trial(model, step, reason=reason)
+        assert plan.trial is not None
+        return self._services.endpoints.promote(model, plan.trial.version, reason=reason)
+
+    def abort(self, model: str, *, reason: str = "on demand") -> ServingPlan:
+        """End the trial; the champion stays.
+
+        Raises:
+            InvalidTransition: No version is on trial.
+        """
+        return self._services.endpoints.rollback(model, reason=reason, trial_only=True)
+
+    def retry(self, model: str, *, reason: str = "on demand") -> ServingPlan:
+        """Try the version again whose trial ended last, from the first share on.
+
+        Raises:
+            InvalidTransition: A version is on trial, or the last trial made its version champion.
+        """
+        from raymlops.control.rollout.by_hand import trial_to_retry
+
+        plans = sorted(self._services.metadata.list_plans(model), key=lambda plan: plan.number)
+        if not plans:
+            raise DeploymentNotFound.of(model)
+        return self._services.endpoints.start_trial(model, trial_to_retry(plans), reason=reason)
 
     def backtest(self, model: str) -> list[Backtested]:
         """When the configured policy would have retrained, over the stored windows."""

@@ -85,9 +85,9 @@ class ReconcilerActor:
         """As ``EndpointOperator.promote``."""
         return self._told(self._operator.promote(order, name, version))
 
-    def rollback(self, order: Order, name: str) -> ServingPlan:
+    def rollback(self, order: Order, name: str, trial_only: bool = False) -> ServingPlan:
         """As ``EndpointOperator.rollback``."""
-        return self._told(self._operator.rollback(order, name))
+        return self._told(self._operator.rollback(order, name, trial_only=trial_only))
 
     def block(self, order: Order, name: str, version: int) -> ServingPlan:
         """As ``EndpointOperator.block``."""

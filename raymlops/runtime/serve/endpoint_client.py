@@ -76,9 +76,9 @@ class EndpointClient:
         """As ``EndpointOperator.promote``."""
         return self._reconciler.promote(_order(reason), name, version)
 
-    def rollback(self, name: str, *, reason: str) -> ServingPlan:
+    def rollback(self, name: str, *, reason: str, trial_only: bool = False) -> ServingPlan:
         """As ``EndpointOperator.rollback``."""
-        return self._reconciler.rollback(_order(reason), name)
+        return self._reconciler.rollback(_order(reason), name, trial_only)
 
     def block(self, name: str, version: int, *, reason: str) -> ServingPlan:
         """As ``EndpointOperator.block``."""

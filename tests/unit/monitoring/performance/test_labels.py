@@ -43,7 +43,10 @@ def test_the_last_label_wins_and_nothing_is_lost(
 
 @pytest.mark.parametrize(
     ("values", "text"),
-    [((1, 1.0, True, "1", "1.0", "true", "True", np.int64(1), np.float32(1), np.True_), "1"), ((0, False, "False"), "0")],
+    [
+        ((1, 1.0, True, "1", "1.0", "true", "True", np.int64(1), np.float32(1), np.True_), "1"),
+        ((0, False, "False"), "0"),
+    ],
 )
 def test_one_class_has_one_text(values: tuple[object, ...], text: str) -> None:
     assert {label_text(value) for value in values} == {text}
