@@ -29,7 +29,9 @@ class TrialLimits(TypedDict, total=False):
     deadline_ms: float
     """After this the caller gets the champion's answer."""
     min_labelled_rows: int
-    """Labelled rows of the candidate before it may be promoted."""
+    """Labelled rows that must be compared before it may be promoted."""
+    ramp: tuple[float, ...]
+    """Shares that follow, each as a canary, once it has passed at the one before; then it is promoted."""
     cpus: float
     """Logical CPUs of the candidate's process."""
     memory_bytes: int
@@ -208,7 +210,7 @@ class Endpoints(Subject):
         """Put a version on trial beside the champion, in a process of its own; the controller judges it like its own.
 
         An A/B test is a canary of weight 0.5 whose callers send ``X-Sticky-Key``: the same key gets the same version on
-        every replica, after restarts too, and ``min_labelled_rows`` says when it may be decided.
+        every replica, after restarts too, and ``min_labelled_rows`` says when it may be promoted.
 
         Args:
             name: The model.
