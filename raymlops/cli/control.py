@@ -33,7 +33,7 @@ def why(
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """What stands against a retraining, what ends it and when; at another instant, what stood against it then."""
+    """What stands against a retraining, and how far a trial is from being decided; now or at another instant."""
     with platform(config) as connected:
         found = connected.control.why(model, None if at is None else at.replace(tzinfo=at.tzinfo or UTC))
     if json:
@@ -45,6 +45,16 @@ def why(
         console.print("nothing stands against a retraining")
     else:
         show(found.reasons, ["text", "remedy", "until"], as_json=False)
+    for standing in found.standings:
+        on = f"version {standing.version} on {standing.kind} since {standing.since}, beside {standing.compared_with}"
+        console.print(f"{on}: {standing.verdict}: {standing.reason}", markup=False)
+        for guard in standing.guards:
+            console.print(f"  {'*' if guard.reached else '-'} {guard.text}", markup=False)
+        if standing.labelled_share is not None:
+            lean = standing.label_lean
+            leaning = "" if lean is None else f", their mean score {lean:+.3g} off that of all"
+            share = f"{standing.labelled_share:.0%} of the rows that are old enough"
+            console.print(f"  labels: {share}{leaning}", markup=False)
 
 
 @app.command()
@@ -62,6 +72,35 @@ def backtest(model: str, json: JsonOption = False, config: ConfigOption = None) 
     with platform(config) as connected:
         rows = connected.control.backtest(model)
     show(rows, ["at", "triggers", "reason"], as_json=json)
+
+
+@app.command()
+@one_line_errors
+def promote(
+    model: str,
+    whole: Annotated[bool, typer.Option("--whole", help="Leave out what is left of the ramp.")] = False,
+    reason: str = "on demand",
+    config: ConfigOption = None,
+) -> None:
+    """Give the version on trial its next share of the traffic now, or make it champion."""
+    with platform(config) as connected:
+        show_json(connected.control.promote(model, whole=whole, reason=reason))
+
+
+@app.command()
+@one_line_errors
+def abort(model: str, reason: str = "on demand", config: ConfigOption = None) -> None:
+    """End the trial; the champion stays."""
+    with platform(config) as connected:
+        show_json(connected.control.abort(model, reason=reason))
+
+
+@app.command()
+@one_line_errors
+def retry(model: str, reason: str = "on demand", config: ConfigOption = None) -> None:
+    """Try the version again whose trial ended last."""
+    with platform(config) as connected:
+        show_json(connected.control.retry(model, reason=reason))
 
 
 @app.command()

@@ -102,6 +102,7 @@ class TrialConfig(Section):
         "max_fault_share": "is now fault_margin: faults are judged against the champion's, not against a fixed share",
         "min_rows": "is now min_requests: what the candidate must have answered itself before it is promoted",
     }
+    """As of ``Section``."""
     mode: Literal["canary", "shadow"] = "canary"
     """``canary`` answers its share of the requests; ``shadow`` sees it and answers none."""
     weight: float = Field(0.1, gt=0, le=1)

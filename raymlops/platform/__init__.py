@@ -159,7 +159,7 @@ class Platform:
     @cached_property
     def control(self) -> Control:
         """Decisions."""
-        return Control(self.config, self.metadata.windows)
+        return Control(self)
 
     @cached_property
     def delivery(self) -> DeliveryOperator:

@@ -8,15 +8,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from raymlops.config.platform import PlatformConfig
-from raymlops.errors import ModelVersionNotFound
+from raymlops.errors import DeploymentNotFound, ModelVersionNotFound
 from raymlops.metadata.anchors import verify_against
 from raymlops.records.alerts import AlertStatus, AlertStore, Delivery
 from raymlops.records.ledger import Ledger as LedgerStore
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelRegistry
-from raymlops.records.plans import PlanStore
-from raymlops.records.windows import WindowStore
+from raymlops.records.plans import PlanStore, ServingPlan
 from raymlops.runtime.cluster.names import CONTROLLER, MONITOR
 from raymlops.runtime.cluster.people import acting_user
 
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from raymlops.control import Backtested, Decision, ModelStatus, Why
     from raymlops.monitoring import MonitorReport, MonitorService
     from raymlops.monitoring.windows.rollup import PeriodProfile
+    from raymlops.platform import Platform
     from raymlops.runtime.actors.controller_actor import ControllerService
 
 __all__ = ["Control", "Labels", "Ledger", "Monitor"]
@@ -114,13 +113,14 @@ class Control:
     """Decisions.
 
     Args:
-        config: The platform's configuration.
-        windows: Closed windows.
+        platform: Whose models are decided about.
     """
 
-    def __init__(self, config: PlatformConfig, windows: WindowStore) -> None:
-        self._config = config
-        self._windows = windows
+    def __init__(self, platform: Platform) -> None:
+        self._config = platform.config
+        self._windows = platform.metadata.windows
+        self._plans = platform.metadata.plans
+        self._platform = platform
 
     def step(self) -> list[Decision]:
         """One turn of the reconcile loop, now: closes the windows that are due, then decides and acts."""
@@ -152,6 +152,47 @@ class Control:
     def resume(self, model: str | None = None, *, reason: str = "on demand") -> LedgerEntry:
         """Decide again."""
         return self._controller.resume(model, reason=reason, by=acting_user())
+
+    def promote(self, model: str, *, whole: bool = False, reason: str = "on demand") -> ServingPlan:
+        """Give the version on trial its next share of the traffic now, without waiting for evidence.
+
+        Args:
+            model: Name of the model.
+            whole: Leave out what is left of the ramp: it becomes champion.
+            reason: For the ledger.
+
+        Raises:
+            InvalidTransition: No version is on trial.
+        """
+        from raymlops.control.rollout.by_hand import next_share
+
+        plan = self._plans.get_plan(model)
+        step = next_share(plan)
+        if step is not None and not whole:
+            return self._platform.endpoints.start_trial(model, step, reason=reason)
+        assert plan.trial is not None
+        return self._platform.endpoints.promote(model, plan.trial.version, reason=reason)
+
+    def abort(self, model: str, *, reason: str = "on demand") -> ServingPlan:
+        """End the trial; the champion stays.
+
+        Raises:
+            InvalidTransition: No version is on trial.
+        """
+        return self._platform.endpoints.rollback(model, reason=reason, trial_only=True)
+
+    def retry(self, model: str, *, reason: str = "on demand") -> ServingPlan:
+        """Try the version again whose trial ended last, from the first share on.
+
+        Raises:
+            InvalidTransition: A version is on trial, or the last trial made its version champion.
+        """
+        from raymlops.control.rollout.by_hand import trial_to_retry
+
+        plans = sorted(self._plans.list_plans(model), key=lambda plan: plan.number)
+        if not plans:
+            raise DeploymentNotFound.of(model)
+        return self._platform.endpoints.start_trial(model, trial_to_retry(plans), reason=reason)
 
     def backtest(self, model: str) -> list[Backtested]:
         """When the configured policy would have retrained, over the stored windows."""

@@ -22,6 +22,7 @@ Cause = Literal[
     "rolled_back",
     "abandoned",
     "promoted",
+    "trial_inconclusive",
     "events_lost",
 ]
 """The first four are conditions: raised once, and cleared. The others happen."""

@@ -27,7 +27,7 @@ class Trial(Record):
     deadline_ms: float = 250.0
     """After this the caller gets the champion's answer."""
     min_labelled_rows: int | None = None
-    """Labelled rows of the candidate before it may be promoted; ``None``: as configured."""
+    """Labelled rows that must be compared before it may be promoted; ``None``: as configured."""
     cpus: float | None = None
     """Logical CPUs of its deployment; ``None``: as configured."""
     memory_bytes: int | None = None

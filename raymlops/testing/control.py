@@ -9,7 +9,7 @@ from datetime import datetime
 from raymlops.clock import Clock
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
 from raymlops.control.rollout.evidence import Arm, Health, TrialEvidence, TrialScope
-from raymlops.errors import LedgerBroken, StaleWrite
+from raymlops.errors import InvalidTransition, LedgerBroken, StaleWrite
 from raymlops.records.ledger import GENESIS, LedgerEntry
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
@@ -102,6 +102,10 @@ class FakeObserver:
         """Raised instead of plans."""
         self.trouble_of: dict[str, Exception] = {}
         """Model -> raised instead of its plans alone."""
+        self.unblessed: set[int] = set()
+        """Versions that no plan may bring into service."""
+        self.disordered = False
+        """Whether runs are shown twice, and the newest first."""
         self.untrainable: set[str] = set()
         """Models that no pipeline trains."""
 
@@ -116,7 +120,8 @@ class FakeObserver:
         return list(self.plans_of[model])
 
     def runs(self, model: str) -> Sequence[Run]:
-        return list(self.runs_of.get(model, {}).values())
+        runs = list(self.runs_of.get(model, {}).values())
+        return [*runs[::-1], *runs] if self.disordered else runs
 
     def trainable(self, model: str) -> bool:
         return model not in self.untrainable
@@ -138,12 +143,16 @@ class FakeObserver:
 
         Raises:
             StaleWrite: Its number is not the next one.
+            InvalidTransition: It brings a version into service that is not blessed.
         """
         plans = self.plans_of.setdefault(plan.model, [])
         if plans and plans[-1] == plan:
             return
         if plan.number != len(plans) + 1:
             raise StaleWrite(f"plan of {plan.model} must have number {len(plans) + 1}, got {plan.number}")
+        new = plan.versions - (plans[-1].versions if plans else frozenset())
+        if not self.unblessed.isdisjoint(new):
+            raise InvalidTransition(f"versions {sorted(new & self.unblessed)} of {plan.model} are not blessed")
         plans.append(plan)
 
     def put_run(self, model: str, run: Run) -> None:

@@ -15,8 +15,10 @@ from raymlops.config.control import (
     WindowCount,
 )
 from raymlops.control.loop.controller import Controller
+from raymlops.control.rollout.by_hand import next_share, trial_to_retry
 from raymlops.control.rollout.decisions import Decision
 from raymlops.control.rollout.evidence import Health
+from raymlops.errors import InvalidTransition
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.records.runs import RunStatus
 from raymlops.testing.control import CrashSwitch, FakeActuator, FakeObserver, InMemoryLedger, SimulatedCrash
@@ -24,7 +26,7 @@ from raymlops.testing.control_examples import DAY, START, example_arm, example_e
 
 __all__ = ["ControlWorld", "Outcome", "TrialShows"]
 
-Outcome = Literal["candidate", "refused", "blocked", "skipped", "failed", "canceled", "nothing"]
+Outcome = Literal["candidate", "unblessed", "refused", "blocked", "skipped", "failed", "canceled", "nothing"]
 TrialShows = Literal["nothing", "good", "bad", "faulty", "unclear"]
 
 _EVIDENCE = {
@@ -133,14 +135,24 @@ class ControlWorld:
             status = RunStatus.SUCCEEDED
             if outcome in {"failed", "canceled"}:
                 status, result = RunStatus(outcome), {}
-            elif outcome == "candidate":
-                result["version"] = self.register()
+            elif outcome in {"candidate", "unblessed"}:
+                result |= {"version": self.register(), "outcome": "candidate"}
+                if outcome == "unblessed":
+                    self.observer.unblessed.add(self.versions)
             ended = run.model_copy(update={"status": status, "result": result, "ended_at": self.clock.now()})
             self.observer.put_run("m", ended)
 
     def show(self, trial: TrialShows) -> None:
         """What a trial shows from here on."""
         self.observer.evidence.append((self.clock.now(), _EVIDENCE[trial]))
+
+    def disorder(self) -> None:
+        """Runs are shown twice and in another order from here on, or no more."""
+        self.observer.disordered = not self.observer.disordered
+
+    def disappoint(self, trial: TrialShows) -> None:
+        """How new champions compare with the former ones from here on."""
+        self.observer.probations.append((self.clock.now(), _EVIDENCE[trial]))
 
     def sicken(self, faults: int) -> None:
         """How many of 100 answers of the champion fail from here on."""
@@ -149,6 +161,20 @@ class ControlWorld:
     def user_trial(self) -> None:
         """A user's ``endpoints.trial`` of a version registered by hand."""
         self.serve(trial=Trial(version=self.register()))
+
+    def user_next_share(self) -> None:
+        """A user's ``control.promote``; nothing where no version is on trial."""
+        if self.plans[-1].trial is not None:
+            step = next_share(self.plans[-1])
+            self.user_promote() if step is None else self.serve(trial=step)
+
+    def user_retry(self) -> None:
+        """A user's ``control.retry``; nothing where there is nothing to try again."""
+        try:
+            trial = trial_to_retry(self.plans)
+        except InvalidTransition:
+            return
+        self.serve(trial=trial)
 
     def user_promote(self) -> None:
         """A user's ``endpoints.promote`` of what is on trial, or of a version registered by hand."""

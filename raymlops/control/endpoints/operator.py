@@ -150,17 +150,19 @@ class EndpointOperator:
 
         return self._on_order(order, name, "promote", plan)
 
-    def rollback(self, order: Order, name: str) -> ServingPlan:
-        """End a trial; without one, put the backup back in the champion's place.
+    def rollback(self, order: Order, name: str, *, trial_only: bool = False) -> ServingPlan:
+        """End a trial; without one, put the backup back in the champion's place, or with ``trial_only`` refuse.
 
         Raises:
-            InvalidTransition: There is neither a trial nor a backup.
+            InvalidTransition: There is neither a trial nor a backup; or no trial, where only that may end.
         """
 
         def plan(current: ServingPlan | None) -> ServingPlan:
             served = _served(name, current)
             if served.trial is not None:
                 return self._next(served, order, trial=None)
+            if trial_only:
+                raise InvalidTransition(f"no version of {name} is on trial")
             if served.backup is None:
                 raise InvalidTransition(f"{name} has neither a trial to end nor a backup to fall back to")
             _require_unblocked(served, served.backup)

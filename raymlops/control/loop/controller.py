@@ -145,7 +145,9 @@ class Controller:
             windows=tuple(self._observer.windows(model, _LONG_AGO)) if plans else (),
             trainable=self._observer.trainable(model),
         )
-        return explain(model, history, at or self._clock.now(), self._config, label_delay=self._label_delay)
+        at = at or self._clock.now()
+        looks = self._looks.as_of(model, [plan for plan in plans if plan.created_at <= at], at)
+        return explain(model, history, at, self._config, label_delay=self._label_delay, looks=looks)
 
     def pause(self, model: str | None = None, *, reason: str, by: str = "") -> LedgerEntry:
         """Stop deciding about ``model``, or about all. What was recorded before is still carried out.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from raymlops.config.control import ControlConfig
@@ -10,6 +11,7 @@ from raymlops.control.rollout import plans as plan_history
 from raymlops.control.rollout.evidence import ShareSince, TrialScope
 from raymlops.control.rollout.observation import Look, Observation
 from raymlops.control.rollout.trial_decisions import backup_may_return
+from raymlops.records.plans import ServingPlan
 
 __all__ = ["Looks"]
 
@@ -78,6 +80,19 @@ class Looks:
             }
         )
         return Look(kind="probation", since=since, at=at, trial=self._observer.trial_evidence(seen.model, scope))
+
+    def as_of(self, model: str, plans: Sequence[ServingPlan], at: datetime) -> list[Look]:
+        """The trial and the probation of a model as they stood at an instant, where they were under way.
+
+        Args:
+            model: Name of the model.
+            plans: Those that there were then, oldest first.
+            at: The instant.
+        """
+        if not plans:
+            return []
+        seen = Observation(model=model, now=at, plans=plans, runs=(), windows=())
+        return [look for look in (self.trial_at(seen, at), self.probation_at(seen, at)) if look is not None]
 
     def at_health(self, seen: Observation) -> Look | None:
         """The champion's health, where it has a backup and a look at it is due."""

@@ -58,7 +58,7 @@ def _under_way(state: Rollout, seen: Observation, config: ControlConfig) -> Iter
     if trial is not None:
         since = plan_history.trial_since(seen.plans)
         text = f"version {trial.version} is on trial since {since.isoformat()}"
-        remedy = "labels decide the trial; `raymlops models promote` or `rollback` ends it by hand"
+        remedy = "labels decide the trial; `raymlops control promote` or `abort` ends it by hand"
         yield Reason(kind="trial", text=text, remedy=remedy, until=since + config.trial.max_duration)
     running = [run for run in seen.runs if not run.status.final]
     started = state.open_retraining

@@ -10,10 +10,13 @@ from raymlops.config.control import ControlConfig
 from raymlops.control.loop.reasons import reasons_against
 from raymlops.control.loop.status import Phase, describe
 from raymlops.control.rollout.decisions import decision_of
-from raymlops.control.rollout.observation import Observation
+from raymlops.control.rollout.guards import Standing, standing_of
+from raymlops.control.rollout.judge import judge_probation
+from raymlops.control.rollout.observation import Look, Observation
 from raymlops.control.rollout.rollout_state import Rollout, retrain_verdict
+from raymlops.control.rollout.trial_decisions import judge_look, limits_of
 from raymlops.control.triggering.policies import RetrainVerdict
-from raymlops.errors import NotFoundError
+from raymlops.errors import InvalidTransition, NotFoundError
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.plans import ServingPlan
 from raymlops.records.reasons import Reason
@@ -37,6 +40,8 @@ class Why(Record):
     verdict: RetrainVerdict
     reasons: tuple[Reason, ...]
     """All that stood against a retraining; none where one could start."""
+    standings: tuple[Standing, ...] = ()
+    """How the version on trial, and the champion on probation, stood, by the labels that are known today."""
     window: WindowRecord | None
     """The newest window of the champion that had closed, as it is known today: labels may have come since."""
     decisions: tuple[LedgerEntry, ...]
@@ -57,7 +62,15 @@ class History(Record):
     """Whether a deployed bundle trains the model, today."""
 
 
-def explain(model: str, history: History, at: datetime, config: ControlConfig, *, label_delay: timedelta) -> Why:
+def explain(
+    model: str,
+    history: History,
+    at: datetime,
+    config: ControlConfig,
+    *,
+    label_delay: timedelta,
+    looks: Sequence[Look] = (),
+) -> Why:
     """Look at a model as it stood at ``at``.
 
     Args:
@@ -66,6 +79,7 @@ def explain(model: str, history: History, at: datetime, config: ControlConfig, *
         at: The instant.
         config: Triggers and limits, as they are today.
         label_delay: How long after its end a window closes.
+        looks: What traffic showed of its trial and its probation up to then.
 
     Raises:
         NotFoundError: The model had no serving plan yet.
@@ -94,8 +108,25 @@ def explain(model: str, history: History, at: datetime, config: ControlConfig, *
         champion_since=shown.champion_since or at,
         verdict=verdict,
         reasons=shown.reasons,
+        standings=tuple(_standing(look, state, seen, config) for look in looks),
         window=own[-1] if own else None,
         decisions=tuple(entries[-_SHOWN_DECISIONS:]),
+    )
+
+
+def _standing(look: Look, state: Rollout, seen: Observation, config: ControlConfig) -> Standing:
+    plan, limits = seen.plan, config.trial
+    if look.kind == "probation" and look.trial is not None and plan.backup is not None:
+        judged, version, other = judge_probation(look.trial, limits), plan.champion, plan.backup
+        return standing_of(
+            "probation", judged, limits, version=version, compared_with=other, since=look.since, look_at=look.at
+        )
+    if plan.trial is None:
+        raise InvalidTransition(f"plan {plan.number} of {plan.model} has no trial", model=plan.model)
+    limits = limits_of(plan.trial, limits)
+    judged, version = judge_look(seen, look, plan.trial, limits, asked=state.asked), plan.trial.version
+    return standing_of(
+        "trial", judged, limits, version=version, compared_with=plan.champion, since=look.since, look_at=look.at
     )
 
 

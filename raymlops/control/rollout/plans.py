@@ -15,6 +15,7 @@ __all__ = [
     "next_plan",
     "progress",
     "served_lately",
+    "share_since",
     "trial_plans",
     "trial_since",
     "versions_seen",
@@ -98,6 +99,16 @@ def trial_plans(plans: Sequence[ServingPlan]) -> Sequence[ServingPlan]:
 def trial_since(plans: Sequence[ServingPlan]) -> datetime:
     """When the present trial began. ``plans``: oldest first, the last one with a trial."""
     return trial_plans(plans)[0].created_at
+
+
+def share_since(plans: Sequence[ServingPlan]) -> datetime:
+    """Since when the version on trial has its present share. ``plans``: oldest first, the last one with a trial."""
+    since = plans[-1].created_at
+    for plan in reversed(trial_plans(plans)):
+        if plan.trial != plans[-1].trial:
+            break
+        since = plan.created_at
+    return since
 
 
 def served_lately(plans: Sequence[ServingPlan], version: int, since: datetime) -> bool:

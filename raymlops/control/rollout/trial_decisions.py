@@ -12,7 +12,7 @@ from raymlops.control.rollout.judge import Judgement, Verdict, find_sickness, ju
 from raymlops.control.rollout.observation import Look, Observation
 from raymlops.records.plans import ServingPlan, Trial
 
-__all__ = ["backup_may_return", "decide_trial", "end_probation", "fall_back", "judge_look"]
+__all__ = ["backup_may_return", "decide_trial", "end_probation", "fall_back", "judge_look", "limits_of"]
 
 
 def backup_may_return(plan: ServingPlan) -> bool:
@@ -78,7 +78,8 @@ def decide_trial(
     if look is None or look.trial is None:
         return None
     verdict = judge_look(seen, look, trial, config.trial, asked=asked)
-    if verdict.verdict is Verdict.WAIT:
+    shown = look.at > plan_history.share_since(seen.plans)  # a look from before the present share says nothing about it
+    if verdict.verdict is Verdict.WAIT or (verdict.verdict is Verdict.PROMOTE and not shown):
         return None
     reason = f"version {trial.version} {verdict.reason}"
     common: dict[str, Any] = {
@@ -112,10 +113,7 @@ def judge_look(seen: Observation, look: Look, trial: Trial, limits: TrialConfig,
     """
     if look.trial is None:
         raise ValueError(f"a look at {look.kind} shows no trial")
-    if trial.min_labelled_rows is not None:
-        rows = trial.min_labelled_rows
-        more = {"min_labelled_rows": rows, "max_labelled_rows": max(rows, limits.max_labelled_rows)}
-        limits = limits.model_copy(update=more)
+    limits = limits_of(trial, limits)
     first = plan_history.trial_plans(seen.plans)[0]
     about_this = asked is not None and (asked.version, asked.plan) == (trial.version, first.number)
     return judge(
@@ -126,3 +124,12 @@ def judge_look(seen: Observation, look: Look, trial: Trial, limits: TrialConfig,
         served_lately=plan_history.served_lately(seen.plans, trial.version, first.created_at - limits.return_within),
         asked_at=asked.at if asked is not None and about_this else None,
     )
+
+
+def limits_of(trial: Trial, limits: TrialConfig) -> TrialConfig:
+    """The limits of one trial, which may ask for more labelled rows than is configured."""
+    if trial.min_labelled_rows is None:
+        return limits
+    rows = trial.min_labelled_rows
+    more = {"min_labelled_rows": rows, "max_labelled_rows": max(rows, limits.max_labelled_rows)}
+    return limits.model_copy(update=more)

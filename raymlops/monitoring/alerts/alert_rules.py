@@ -22,6 +22,7 @@ _SEVERITIES: dict[Cause, Severity] = {
     "rolled_back": "critical",
     "abandoned": "warning",
     "promoted": "info",
+    "trial_inconclusive": "warning",
     "events_lost": "critical",
 }
 _SHOWN_COLUMNS = 5
@@ -186,7 +187,7 @@ def alert_of_entry(entry: LedgerEntry) -> Alert | None:
         return None
     severity = _SEVERITIES[cause]
     tried_again = cause == "retraining_failed" and not entry.evidence.get("final", True)
-    if tried_again or (cause == "rolled_back" and entry.evidence.get("cause") != "health"):
+    if tried_again or (cause == "rolled_back" and entry.evidence.get("cause") not in {"health", "probation"}):
         severity = "warning"
     return Alert(
         key=f"{entry.subject}/{cause}/{entry.sequence}",
@@ -205,6 +206,7 @@ def _cause(entry: LedgerEntry) -> Cause | None:
         "run_failed": "retraining_failed",
         "roll_back": "rolled_back",
         "promote": "promoted",
+        "ask": "trial_inconclusive",
         "events_lost": "events_lost",
     }
     if entry.action == "abandon" and not entry.evidence.get("superseded", False):

@@ -44,7 +44,9 @@ class TrialLimits(TypedDict, total=False):
     deadline_ms: float
     """After this the caller gets the champion's answer."""
     min_labelled_rows: int
-    """Labelled rows of the candidate before it may be promoted."""
+    """Labelled rows that must be compared before it may be promoted."""
+    ramp: tuple[float, ...]
+    """Shares that follow, each as a canary, once it has passed at the one before; then it is promoted."""
     cpus: float
     """Logical CPUs of the candidate's process."""
     memory_bytes: int
@@ -124,7 +126,7 @@ class EndpointOrders:
         """Put a version on trial beside the champion, in a process of its own; the controller judges it like its own.
 
         An A/B test is a canary of weight 0.5 whose callers send ``X-Sticky-Key``: the same key gets the same version on
-        every replica, after restarts too, and ``min_labelled_rows`` says when it may be decided.
+        every replica, after restarts too, and ``min_labelled_rows`` says when it may be promoted.
 
         Args:
             name: The model.
@@ -136,6 +138,10 @@ class EndpointOrders:
         """
         configured = TrialLimits(deadline_ms=self._config.control.trial.deadline.total_seconds() * 1000)
         trial = Trial(version=version, mode=mode, weight=weight, **{**configured, **limits})
+        return self.start_trial(name, trial, reason=reason)
+
+    def start_trial(self, name: str, trial: Trial, *, reason: str = "on demand") -> ServingPlan:
+        """Put a version on trial, or go on with its trial, as a record says."""
         return self._operator.start_trial(_order(reason), name, trial)
 
     def block(self, name: str, version: int, *, reason: str = "on demand") -> ServingPlan:
@@ -150,9 +156,9 @@ class EndpointOrders:
         """Make a version the champion; the champion becomes its backup."""
         return self._operator.promote(_order(reason), name, version)
 
-    def rollback(self, name: str, *, reason: str = "on demand") -> ServingPlan:
-        """End the trial; without one, put the backup back."""
-        return self._operator.rollback(_order(reason), name)
+    def rollback(self, name: str, *, trial_only: bool = False, reason: str = "on demand") -> ServingPlan:
+        """End the trial; without one, put the backup back, or with ``trial_only`` refuse."""
+        return self._operator.rollback(_order(reason), name, trial_only=trial_only)
 
     def retire(self, name: str, version: int, *, reason: str = "on demand") -> ModelVersion:
         """See to it that a version is never served again; as ``platform.models.retire``."""

@@ -6,9 +6,19 @@ from collections.abc import Callable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from raymlops.control import Abandon, PlanDecision, Promote, RollBack, StartRetraining, StartTrial, decision_of
+from raymlops.control import (
+    Abandon,
+    Ask,
+    PlanDecision,
+    Promote,
+    Ramp,
+    RollBack,
+    StartRetraining,
+    StartTrial,
+    decision_of,
+)
 from raymlops.control.rollout.plans import Progress, next_plan, progress
 from raymlops.errors import ModelLoadFailed, SwapFailed, UnavailableError
 from raymlops.records.runs import RunStatus
@@ -19,9 +29,20 @@ from raymlops.testing.control_world import ControlWorld
 Event = Callable[[ControlWorld], object]
 
 OUTCOMES = st.sampled_from(
-    ["candidate", "candidate", "candidate", "refused", "blocked", "skipped", "failed", "canceled", "nothing"]
+    [
+        "candidate",
+        "candidate",
+        "candidate",
+        "unblessed",
+        "refused",
+        "blocked",
+        "skipped",
+        "failed",
+        "canceled",
+        "nothing",
+    ]
 )
-SHOWN = st.sampled_from(["nothing", "good", "good", "bad", "faulty"])
+SHOWN = st.sampled_from(["nothing", "good", "good", "bad", "faulty", "unclear"])
 
 EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(
@@ -31,6 +52,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
     ),
     st.builds(lambda outcome: lambda world: world.finish_runs(outcome), OUTCOMES),
     st.builds(lambda shown: lambda world: world.show(shown), SHOWN),
+    st.builds(lambda shown: lambda world: world.disappoint(shown), SHOWN),
     st.builds(lambda hours: lambda world: world.advance(hours * DAY / 24), st.sampled_from([1, 5, 200])),
     st.builds(lambda faults: lambda world: world.sicken(faults), st.sampled_from([0, 0, 80])),
     st.sampled_from(
@@ -38,6 +60,9 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
             ControlWorld.user_trial,
             ControlWorld.user_promote,
             ControlWorld.user_rollback,
+            ControlWorld.user_next_share,
+            ControlWorld.user_retry,
+            ControlWorld.disorder,
             ControlWorld.start_user_run,
             lambda world: world.controller.pause("m", reason="x"),
             lambda world: world.controller.resume("m", reason="x"),
@@ -96,6 +121,16 @@ class RolloutMachine(RuleBasedStateMachine):
         super().__init__()
         self.world = ControlWorld()
         self.down = False
+
+    @initialize(
+        ramp=st.sampled_from([(), (0.5,), (0.5, 0.8)]),
+        inconclusive=st.sampled_from(["keep", "promote_if_not_worse", "ask"]),
+    )
+    def configure(self, ramp: tuple[float, ...], inconclusive: str) -> None:
+        config = self.world.config
+        trial = config.trial.model_copy(update={"ramp": ramp, "inconclusive": inconclusive})
+        self.world.config = config.model_copy(update={"trial": trial})
+        self.world.restart()
 
     @precondition(lambda self: not self.down)
     @rule(crash_in=st.sampled_from([None, None, 1, 2, 3, 4, 5, 6, 8, 11]))
@@ -177,6 +212,10 @@ class RolloutMachine(RuleBasedStateMachine):
             if isinstance(decision, StartTrial):
                 assert trial is None
                 assert decision.version not in {base.champion, base.backup}
+            elif isinstance(decision, Ramp):
+                assert base.trial is not None
+                assert (trial, decision.trial.version) == (decision.version, decision.version)
+                assert decision.trial.weight > base.trial.weight
             elif isinstance(decision, Promote):
                 assert (trial, base.champion) == (decision.version, decision.previous)
             elif isinstance(decision, RollBack):
@@ -187,6 +226,16 @@ class RolloutMachine(RuleBasedStateMachine):
                 assert plans[decision.plan + 1] == next_plan(base, decision)
         by_hand = [number for number, plan in plans.items() if plan.reason in {"", "by hand"}]
         assert sorted(followed + by_hand) == sorted(plans)
+
+    @invariant()
+    def no_plan_names_a_version_that_is_not_blessed(self) -> None:
+        served = frozenset[int]().union(*(plan.versions for plan in self.world.plans))
+        assert served.isdisjoint(self.world.observer.unblessed)
+
+    @invariant()
+    def nobody_is_asked_twice_about_a_trial(self) -> None:
+        asked = [(decision.version, decision.plan) for decision in self.decisions() if isinstance(decision, Ask)]
+        assert len(set(asked)) == len(asked)
 
     def decisions(self) -> list[object]:
         return [decision_of(entry) for entry in self.world.ledger.entries()]

@@ -216,6 +216,20 @@ def test_what_does_not_fit_or_load_is_refused_before_anything_is_written(world: 
     assert (world.metadata.ledger.entries(), world.metadata.plans.get_plan("churn").number) == (told, 1)
 
 
+def test_an_abort_ends_a_trial_and_nothing_else(world: World) -> None:
+    operator = operator_of(world)
+    operator.deploy(order("first"), "churn", 1)
+    operator.deploy(order("second"), "churn", 2)
+    with pytest.raises(InvalidTransition, match="no version of churn is on trial"):
+        operator.rollback(order("third"), "churn", trial_only=True)
+    assert world.metadata.get_plan("churn").champion == 2
+    operator.start_trial(order("fourth"), "churn", Trial(version=3))
+    ended = operator.rollback(order("fifth", "it smells"), "churn", trial_only=True)
+    assert (ended.champion, ended.trial) == (2, None)
+    said = [entry for entry in world.metadata.entries("churn") if entry.action == "roll_back"]
+    assert [(entry.reason, entry.evidence["by"]) for entry in said] == [("it smells", "ann")]
+
+
 def test_an_undeployed_model_keeps_its_history_and_is_deployed_again(world: World) -> None:
     operator, metadata = operator_of(world), world.metadata
     operator.deploy(order("1"), "churn", 1)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from raymlops.config import ControlConfig
+from raymlops.config import ControlConfig, ProbationConfig
 from raymlops.control import Phase, Promote, StartRetraining, StartTrial
 from raymlops.control.rollout.evidence import ShareSince, TrialScope
 from raymlops.errors import (
@@ -82,6 +82,112 @@ def test_a_failing_champion_gives_way_to_its_backup(world: ControlWorld) -> None
     assert (world.plans[-1].champion, world.plans[-1].backup) == (1, None)
     world.advance(HOUR)
     assert world.step() == []
+
+
+def with_trial(**changes: object) -> ControlWorld:
+    world = ControlWorld()
+    world.config = world.config.model_copy(update={"trial": world.config.trial.model_copy(update=changes)})
+    world.restart()
+    return world
+
+
+def look(world: ControlWorld) -> list[str]:
+    world.advance(HOUR)
+    return [decision.action for decision in world.step()]
+
+
+def test_a_candidate_ramps_up_late_and_survives_a_restart_on_the_way() -> None:
+    world = with_trial(ramp=(0.5, 0.8))
+    reach_trial(world)
+    assert look(world) == []
+    world.show("good")
+    assert look(world) == ["ramp"]
+    world.restart()
+    assert look(world) == ["ramp"]
+    assert world.plans[-1].trial is not None
+    assert (world.plans[-1].trial.weight, world.plans[-1].trial.ramp) == (0.8, ())
+    assert look(world) == ["promote"]
+    shares = [plan.trial.weight for plan in world.plans if plan.trial is not None]
+    assert shares == [0.3, 0.5, 0.8]
+    assert world.actions == ["retrain", "start_trial", "ramp", "ramp", "promote"]
+
+
+def test_a_candidate_that_breaks_at_its_larger_share_is_rolled_back() -> None:
+    world = with_trial(ramp=(0.5,))
+    reach_trial(world)
+    world.show("good")
+    assert look(world) == ["ramp"]
+    world.show("faulty")
+    assert look(world) == ["roll_back"]
+    assert (world.plans[-1].champion, world.plans[-1].trial) == (1, None)
+
+
+def test_a_new_champion_is_on_probation_for_a_while_and_no_longer() -> None:
+    world = with_trial(probation=ProbationConfig(max_duration=2 * DAY))
+    world.user_promote()
+    world.disappoint("good")
+    assert look(world) == []
+    world.disappoint("bad")
+    assert look(world) == ["roll_back"]
+    assert (world.plans[-1].champion, world.plans[-1].backup) == (1, None)
+    assert world.ledger.entries()[-1].evidence["cause"] == "probation"
+    assert look(world) == []
+    world.user_promote()
+    world.advance(2 * DAY)
+    assert look(world) == []
+    assert world.plans[-1].champion == 3
+
+
+def test_without_a_probation_a_champion_stays() -> None:
+    world = with_trial(probation=None)
+    world.user_promote()
+    world.disappoint("bad")
+    assert look(world) == []
+
+
+def test_a_person_is_asked_once_and_may_answer() -> None:
+    world = with_trial(inconclusive="ask", max_duration=DAY)
+    reach_trial(world)
+    world.show("unclear")
+    world.advance(DAY)
+    assert [decision.action for decision in world.step()] == ["ask"]
+    assert look(world) == []
+    world.restart()
+    assert look(world) == []
+    world.user_promote()
+    assert look(world) == []
+    assert world.plans[-1].champion == 2
+    assert world.actions.count("ask") == 1
+
+
+def test_labels_that_come_after_the_trial_ended_change_nothing() -> None:
+    world = with_trial(max_duration=DAY)
+    reach_trial(world)
+    world.advance(DAY)
+    assert [decision.action for decision in world.step()] == ["roll_back"]
+    world.show("good")
+    assert look(world) == []
+    assert world.plans[-1].champion == 1
+
+
+def test_why_tells_how_far_each_guard_is_from_deciding() -> None:
+    world = with_trial()
+    world.user_promote()
+    world.user_trial()
+    world.show("unclear")
+    world.disappoint("good")
+    began = world.clock.now()
+    world.advance(HOUR)
+    world.step()
+    found = world.controller.why("m")
+    trial, probation = found.standings
+    assert (trial.kind, trial.version, trial.compared_with, trial.since) == ("trial", 3, 2, began)
+    assert [guard.name for guard in trial.guards if guard.reached] == ["own_requests", "labelled_rows"]
+    assert (probation.kind, probation.version, probation.compared_with) == ("probation", 2, 1)
+    assert world.controller.why("m", began).standings[0].guards[-1].value == 0
+    world.user_rollback()
+    world.advance(HOUR)
+    assert [standing.kind for standing in world.controller.why("m").standings] == ["probation"]
 
 
 def test_evidence_is_gathered_once_per_look(world: ControlWorld, monkeypatch: pytest.MonkeyPatch) -> None:

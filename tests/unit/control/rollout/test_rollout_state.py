@@ -289,11 +289,17 @@ class TestTrial:
 
     def test_each_share_of_a_ramp_comes_before_promotion(self) -> None:
         plans = [example_plan(), example_plan(2, trial=TRIAL.model_copy(update={"ramp": (0.5, 0.8)}))]
-        shares = []
-        while not isinstance(decision := decide(Rollout(), see(plans=plans, trial_look=look_at()), CONFIG), Promote):
-            assert isinstance(decision, Ramp)
+        shares, look = [], look_at()
+        while True:
+            decision = decide(Rollout(), see(plans=plans, trial_look=look, now=look.at), CONFIG)
+            if not isinstance(decision, Ramp):
+                break
             shares.append(decision.trial.weight)
             plans.append(next_plan(plans[-1], decision))
+            again = see(plans=plans, trial_look=look, now=look.at)
+            assert decide(Rollout(), again, CONFIG) is None, "the share was not looked at yet"
+            look = replace(look, at=look.at + DAY)
+        assert isinstance(decision, Promote)
         assert shares == [0.5, 0.8]
         assert plans[-1].trial is not None
         assert (plans[-1].trial.version, plans[-1].trial.ramp) == (5, ())
@@ -326,7 +332,7 @@ class TestTrial:
         back = [
             example_plan(1, champion=5),
             example_plan(2, champion=1, at=START + DAY),
-            example_plan(3, champion=1, at=NOW, trial=TRIAL.model_copy(update={"ramp": (0.5,)})),
+            example_plan(3, champion=1, at=NOW - DAY / 2, trial=TRIAL.model_copy(update={"ramp": (0.5,)})),
         ]
         seen = see(plans=back, trial_look=look_at(requests=0))
         assert isinstance(decide(Rollout(), seen, CONFIG), Promote)

@@ -158,6 +158,8 @@ def entry(action: str, **evidence: Any) -> Alert | None:
         ("run_failed", {"final": False}, "retraining_failed", "warning"),
         ("roll_back", {"cause": "health", "to": 1}, "rolled_back", "critical"),
         ("roll_back", {"cause": "trial"}, "rolled_back", "warning"),
+        ("roll_back", {"cause": "probation", "to": 1}, "rolled_back", "critical"),
+        ("ask", {"version": 2}, "trial_inconclusive", "warning"),
         ("roll_back", {}, "rolled_back", "warning"),
         ("promote", {"version": 2}, "promoted", "info"),
         ("abandon", {"superseded": False}, "abandoned", "warning"),
