@@ -227,5 +227,5 @@ class Services(_MadeOnce):
         events = DeltaEventTables(self.config.home / "monitor").read(f"predictions/{name}", None, None, "served_at")
         if not events.num_rows:
             return {}
-        scores = Rescorer(self.metadata).scores(name, version, events)
+        scores = Rescorer(self.metadata).of(name)(version, events)
         return dict(zip(events["request_id"].to_pylist(), scores.tolist(), strict=True))

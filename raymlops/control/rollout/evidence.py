@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import DataError
-from raymlops.records.labels import label_text
 from raymlops.records.plans import BLOCKED
 from raymlops.records.record import Instant, Record
 
@@ -35,9 +34,8 @@ Task = Literal["binary", "multiclass", "regressor"]
 _Floats = npt.NDArray[np.float64]
 _Mask = npt.NDArray[np.bool_]
 
-Rescore = Callable[[int, pa.Table], npt.NDArray[Any]]
-"""``(version, events)`` -> what ``version`` would have answered to the same inputs: scores, NaN where it cannot; or, of
-several classes, the texts of those that it would have named."""
+Rescore = Callable[[int, pa.Table], _Floats]
+"""``(version, events) -> scores``: what ``version`` would have answered to the same inputs; NaN where it cannot."""
 
 _CLIP = 1e-6
 """Bounds a single row's log loss, so that one confident error does not decide a trial."""
@@ -145,7 +143,7 @@ def gather_evidence(
         labels: ``request_id``, ``row``, ``label``, in the order they came.
         scope: Which rows, and how.
         rescore: Where given, a labelled row is also scored by the version that did not answer it, so that the two
-            are compared on the same rows, which takes far fewer of them.
+            are compared on the same rows, which takes far fewer of them. Not for ``multiclass``.
 
     Raises:
         DataError: A label has no number where the task needs one.
@@ -194,7 +192,8 @@ class _Rows:
     def of(cls, table: pa.Table, task: Task, positive: str | None) -> _Rows:
         if task == "multiclass":
             labels = np.empty(0)
-            losses = _class_loss(table["label"], _label_texts(table["label_predicted"]))
+            right = pc.equal(table["label"].cast(pa.string()), table["label_predicted"])
+            losses = 1.0 - _floats(right.cast(pa.float64()))
         else:
             labels = _label_numbers(table["label"], task, positive)
             losses = _loss(task, labels, _floats(table["score"]))
@@ -236,15 +235,8 @@ def _rescored(rows: _Rows, labelled: _Mask, candidate: int, champion: int, resco
         answered = rows.answered_by(version, role) & labelled
         if not answered.any():
             continue
-        asked = rows.table.filter(pa.array(answered))
-        given = np.asarray(rescore(other, asked))
-        if (given.dtype.kind in "OU") is not (rows.task == "multiclass"):
-            continue  # it answers something else, or takes inputs that were not logged
-        if rows.task == "multiclass":
-            losses = _class_loss(asked["label"], pa.array(given, type=pa.string()))
-        else:
-            losses = _loss(rows.task, rows.labels[answered], given.astype(np.float64))
-        difference = sign * (rows.losses[answered] - losses)
+        scores = np.asarray(rescore(other, rows.table.filter(pa.array(answered))), dtype=np.float64)
+        difference = sign * (rows.losses[answered] - _loss(rows.task, rows.labels[answered], scores))
         differences.append(difference[~np.isnan(difference)])
     return Losses.of(np.concatenate([np.empty(0), *differences]))
 
@@ -254,18 +246,6 @@ def _loss(task: Task, labels: _Floats, scores: _Floats) -> _Floats:
         return (labels - scores) ** 2
     chance = np.clip(scores, _CLIP, 1 - _CLIP)
     return -np.log(np.where(labels == 1.0, chance, 1 - chance)) + 0.0 * labels
-
-
-def _class_loss(labels: pa.ChunkedArray, named: Any) -> _Floats:
-    """1 where another class was named than came, 0 where this one was, NaN where one of them is not known."""
-    right = pc.equal(labels.cast(pa.string()), named.cast(pa.string()))
-    return 1.0 - _floats(pa.chunked_array([right]) if isinstance(right, pa.Array) else right)
-
-
-def _label_texts(named: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Classes as labels have them; what was recorded before that was so may hold ``True``."""
-    known = {text: label_text(text) for text in pc.unique(named.drop_null()).to_pylist()}
-    return pa.chunked_array([pa.array([known.get(text) for text in named.to_pylist()], type=pa.string())])
 
 
 def _label_numbers(labels: pa.ChunkedArray, task: Task, positive: str | None) -> _Floats:

@@ -15,16 +15,13 @@ from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
 from raymlops.control.rollout.evidence import Rescore
 from raymlops.errors import NotFoundError
 from raymlops.metadata import Metadata
-from raymlops.records.labels import label_text
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
 from raymlops.runtime.jobs.operators import RunOperator
 from raymlops.runtime.jobs.run_jobs import JobRunner
 from raymlops.runtime.serve.endpoint_client import EndpointClient
-from raymlops.serving.answering.events import scores_of
 from raymlops.serving.models.model import Model, columns_of
 from raymlops.serving.models.model_files import load_model
-from raymlops.serving.protocol.protocols import Outputs
 
 __all__ = ["ClusterObserver", "RayActuator", "Rescorer", "pipeline_finder"]
 
@@ -92,27 +89,18 @@ class Rescorer:
     def of(self, model: str) -> Rescore:
         """The scoring function of one model's versions."""
 
-        def rescore(version: int, events: pa.Table) -> npt.NDArray[Any]:
-            outputs = self._answer(model, version, events)
-            if outputs is None:
-                return np.full(events.num_rows, np.nan)
-            if "label" in outputs and outputs["probability"].shape[1] > 2:
-                return np.array([label_text(label) for label in outputs["label"].tolist()], dtype=object)
-            return scores_of(outputs)
+        def rescore(version: int, events: pa.Table) -> npt.NDArray[np.float64]:
+            loaded = self._load(model, version)
+            names = [column.name for column in loaded.signature.inputs]
+            if not set(names) <= set(events.column_names):
+                return np.full(events.num_rows, np.nan)  # it takes inputs that were not logged for the others
+            inputs = events.select(names)
+            outputs = loaded.predict(columns_of(inputs, loaded.signature))
+            if "value" in outputs:
+                return np.asarray(outputs["value"], dtype=np.float64)
+            return np.asarray(outputs["probability"][:, 1], dtype=np.float64)
 
         return rescore
-
-    def scores(self, model: str, version: int, events: pa.Table) -> npt.NDArray[np.float64]:
-        """What a version's events would have had as ``score``; NaN where it takes inputs that were not logged."""
-        outputs = self._answer(model, version, events)
-        return np.full(events.num_rows, np.nan) if outputs is None else scores_of(outputs)
-
-    def _answer(self, model: str, version: int, events: pa.Table) -> Outputs | None:
-        loaded = self._load(model, version)
-        names = [column.name for column in loaded.signature.inputs]
-        if not set(names) <= set(events.column_names):
-            return None  # it takes inputs that were not logged for the others
-        return loaded.predict(columns_of(events.select(names), loaded.signature))
 
     def _load(self, model: str, version: int) -> Model:
         key = (model, version)

@@ -122,7 +122,6 @@ def test_losses_count_only_rows_old_enough() -> None:
         ("regressor", None, 3, 1.0, None, 4.0),
         ("multiclass", None, "a", 0.4, "a", 0.0),
         ("multiclass", None, "a", 0.4, "b", 1.0),
-        ("multiclass", None, "1", 0.4, "True", 0.0),
     ],
 )
 def test_losses_by_task(
@@ -180,32 +179,6 @@ def test_rescoring_pairs_every_row_that_either_answered() -> None:
     assert evidence.paired.rows == 2
     expected = [-math.log(0.4) + math.log(0.5), -math.log(0.5) + math.log(0.8)]
     assert evidence.paired.total == pytest.approx(sum(expected))
-
-
-def test_versions_of_several_classes_are_compared_on_the_same_rows() -> None:
-    named = {"a": "x", "b": "y", "c": "z"}
-
-    def rescore(version: int, events: pa.Table) -> np.ndarray:
-        return np.array([named[request] for request in events["request_id"].to_pylist()], dtype=object)
-
-    events = table(
-        event("a", score=0.8, label_predicted="x", x=1.0),
-        event("b", "canary", 0.4, label_predicted="x", x=1.0),
-        event("c", score=0.9, label_predicted="x", x=1.0),
-    )
-    scope = SCOPE.model_copy(update={"task": "multiclass"})
-    evidence = gather_evidence(events, labels(a="x", b="y", c="z"), scope, rescore)
-    assert (evidence.candidate.losses.total, evidence.champion.losses.total) == (1.0, 1.0)
-    assert evidence.paired is not None
-    # the candidate was wrong about b, where the champion is right; right about c, where the champion was wrong
-    assert (evidence.paired.rows, evidence.paired.total, evidence.paired.square_total) == (3, 0.0, 2.0)
-
-
-def test_a_version_that_cannot_name_classes_is_not_paired() -> None:
-    scope = SCOPE.model_copy(update={"task": "multiclass"})
-    events = table(event("a", "canary", 0.4, label_predicted="x", x=1.0))
-    evidence = gather_evidence(events, labels(a="x"), scope, lambda _, rows: np.full(len(rows), np.nan))
-    assert evidence.paired == Losses()
 
 
 def test_no_events_at_all() -> None:
