@@ -157,6 +157,10 @@ def status(json: JsonOption = False, config: ConfigOption = None) -> None:
         console.print(f"the platform {state} at {connected.url}")
         columns = ["model", "phase", "champion", "answers", "backup", "blocked", "run", "problem"]
         show(status_rows(rows, endpoints), columns, as_json=False)
+        for endpoint in endpoints:
+            told = connected.models.get(endpoint.model, endpoint.champion).unwatched
+            if told:
+                console.print(f"{endpoint.model}: version {endpoint.champion}: {told}", markup=False)
         for row in rows:
             for told in _troubles(row):
                 console.print(f"{row.model}: {told}", markup=False)

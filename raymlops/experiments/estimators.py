@@ -74,4 +74,5 @@ def predict(estimator: Any, inputs: FloatArray, kind: TaskKind) -> FloatArray:
     with threadpool_limits(limits=1):
         raw = estimator.predict_proba(inputs) if kind == "classifier" else estimator.predict(inputs)
     predictions: FloatArray = raw.astype("float64", copy=False)
-    return predictions
+    # fitted on a column, some answer one
+    return predictions[:, 0] if kind == "regressor" and predictions.shape[1:] == (1,) else predictions

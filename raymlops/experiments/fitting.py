@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raymlops.errors import ConfigError
+from raymlops.errors import ConfigError, TrainingError
 from raymlops.experiments import estimators
 from raymlops.experiments.metrics import loss
 from raymlops.experiments.options import split_options
+from raymlops.experiments.seen import SeenClasses
 from raymlops.experiments.task import FloatArray, IntArray, matrix, target
 from raymlops.flavors import flavor_of
+from raymlops.flavors.guard import foreign_errors
 from raymlops.flavors.protocol import FitRows, RoundReport
 from raymlops.records.tasks import LearningTask
+from raymlops.tables.given import table_given
 
 __all__ = ["Fitted", "RoundReport", "fit_candidate", "loss_curve"]
 
@@ -34,6 +37,7 @@ class Fitted:
         best_iteration: How many rounds of boosting were best on the validation rows, where it stops early.
         stopped_at: After how many rounds a report ended the fit, where one did.
         converged: Whether no solver said that it gave up before its end.
+        seen: The task's classes that its rows held; ``None`` for a regressor.
     """
 
     estimator: Any
@@ -41,6 +45,12 @@ class Fitted:
     best_iteration: int | None = None
     stopped_at: int | None = None
     converged: bool = True
+    seen: SeenClasses | None = None
+
+    def predict(self, inputs: FloatArray, task: LearningTask) -> FloatArray:
+        """Probabilities [rows, classes of the task], or values [rows]."""
+        predictions = estimators.predict(self.estimator, inputs, task.kind)
+        return predictions if self.seen is None else self.seen.spread(predictions)
 
 
 def fit_candidate(
@@ -66,22 +76,32 @@ def fit_candidate(
 
     Raises:
         ConfigError: Parameters or options do not fit the family, the task or the rows.
-        NotEnoughRows: There are too few rows to hold some out for a calibration.
+        NotEnoughRows: There are too few rows to hold some out for a calibration, or they hold one class only.
+        TrainingError: The estimator raised something.
     """
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
-    estimator = estimators.build(family, params, seed=seed, task=task)
     _, options = split_options(params)
-    fitted_on, held_out = options.parted(options.rows(rows, task))
+    fitted_on, held_out = options.parted(options.rows(table_given("rows", rows), task))
     labels = target(fitted_on, task)
+    seen = SeenClasses.of(labels, task)
+    learned = task if seen is None else seen.task
+    with foreign_errors(f"an estimator of family {family!r} cannot be built", TrainingError):
+        estimator = estimators.build(family, params, seed=seed, task=learned)
     weights = options.weights(fitted_on, labels, task)
     watched = None if valid is None else (matrix(valid, task.inputs), target(valid, task))
-    with threadpool_limits(limits=1), warnings.catch_warnings(record=True) as told:
+    if seen is not None:
+        watched, report = _seen_alone(watched, report, seen)
+        labels = seen.encode(labels)
+    cannot = foreign_errors(f"family {family!r} cannot be fitted", TrainingError)
+    with threadpool_limits(limits=1), warnings.catch_warnings(record=True) as told, cannot:
         warnings.simplefilter("always", ConvergenceWarning)
         given = FitRows(matrix(fitted_on, task.inputs), labels, weights, watched)
-        ended = estimators.family_named(family).fit(estimator, given, report, task)
-        calibrated = estimator if held_out is None else _calibrated(estimator, options.calibration, held_out, task)
+        ended = estimators.family_named(family).fit(estimator, given, report, learned)
+        calibrated = (
+            estimator if held_out is None else _calibrated(estimator, options.calibration, held_out, task, seen)
+        )
     slow = [each for each in told if issubclass(each.category, ConvergenceWarning)]
     for other in told:
         if other not in slow:
@@ -92,6 +112,7 @@ def fit_candidate(
         best_iteration=ended.best_iteration,
         stopped_at=ended.stopped_at,
         converged=not slow,
+        seen=seen,
     )
 
 
@@ -133,13 +154,33 @@ def _within(estimator: Any) -> Any:
     return getattr(found, "estimator", found) if type(found).__name__ == "FrozenEstimator" else found
 
 
-def _calibrated(estimator: Any, method: str | None, held_out: pa.Table, task: LearningTask) -> Any:
+def _seen_alone(
+    watched: tuple[FloatArray, FloatArray | IntArray] | None, report: RoundReport | None, seen: SeenClasses
+) -> tuple[tuple[FloatArray, IntArray] | None, RoundReport | None]:
+    """The rows watched whose class was seen, and a report that allows for the others."""
+    if watched is None:
+        return None, report
+    inputs, labels = watched
+    known = seen.known(labels)
+    if len(known) and len(known) < len(labels):
+        report = None if report is None else seen.reporter(report, len(labels), len(known))
+        inputs, labels = inputs[known], labels[known]
+    return ((inputs, seen.encode(labels)) if len(known) else None), report
+
+
+def _calibrated(
+    estimator: Any, method: str | None, held_out: pa.Table, task: LearningTask, seen: SeenClasses | None
+) -> Any:
     """The estimator with its probabilities mapped to the shares seen in the rows held out."""
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.frozen import FrozenEstimator
 
     labels: IntArray | FloatArray = target(held_out, task)
-    rarest = int(np.bincount(labels.astype(np.int64), minlength=task.classes).min())
+    classes = task.classes
+    if seen is not None:
+        known, classes = seen.known(labels), seen.task.classes
+        held_out, labels = held_out.take(pa.array(known)), seen.encode(labels[known])
+    rarest = int(np.bincount(labels.astype(np.int64), minlength=classes).min())
     if rarest < 2:
         raise ConfigError(f"calibration needs two rows of every class among those held out, got {rarest}")
     folds = min(5, rarest)

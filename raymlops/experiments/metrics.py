@@ -11,9 +11,10 @@ from raymlops.errors import DataError, NotEnoughRows
 from raymlops.experiments.task import FloatArray, IntArray
 from raymlops.records.tasks import LearningTask
 
-__all__ = ["auc", "constant_predictions", "loss", "metrics", "row_terms", "score"]
+__all__ = ["SMALLEST", "auc", "constant_predictions", "loss", "metrics", "row_terms", "score"]
 
-_SMALLEST = 1e-15
+SMALLEST = 1e-15
+"""Probability that a class is taken to have had at least: one that comes against all odds costs no infinite loss."""
 
 
 def row_terms(labels: FloatArray | IntArray, predictions: FloatArray, task: LearningTask) -> dict[str, FloatArray]:
@@ -33,7 +34,7 @@ def row_terms(labels: FloatArray | IntArray, predictions: FloatArray, task: Lear
     picked = labels.astype(np.int64)
     own = predictions[np.arange(len(picked)), picked]
     terms = {
-        "log_loss": -np.log(np.clip(own, _SMALLEST, 1.0)),
+        "log_loss": -np.log(np.clip(own, SMALLEST, 1.0)),
         "accuracy": (predictions.argmax(axis=1) == picked).astype(np.float64),
     }
     if task.binary:

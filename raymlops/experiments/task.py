@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.records.tasks import LearningTask
+from raymlops.tables.given import table_given
 
 __all__ = [
     "FloatArray",
@@ -48,6 +49,7 @@ def matrix(table: pa.Table, inputs: tuple[str, ...]) -> FloatArray:
     Raises:
         SchemaMismatch: A column is not there, or not a number.
     """
+    table = table_given("rows", table)
     missing = [name for name in inputs if name not in table.column_names]
     if missing:
         raise SchemaMismatch(f"inputs {missing} are not columns of the table", columns=missing)
@@ -64,8 +66,13 @@ def target(table: pa.Table, task: LearningTask) -> FloatArray | IntArray:
         SchemaMismatch: The label is not there or not a number.
         DataError: A label is null, not finite, or not one of the classes.
     """
+    table = table_given("rows", table)
     if task.label not in table.column_names:
         raise SchemaMismatch(f"label {task.label!r} is not a column of the table", column=task.label)
+    if not is_numeric(table.schema.field(task.label).type):
+        rule = "a number" if task.kind == "regressor" else f"the number of a class, from 0 to {task.classes - 1}"
+        got = f"{table.schema.field(task.label).type}, such as {str(table[task.label].slice(0, 1).to_pylist())[:60]}"
+        raise SchemaMismatch(f"label {task.label!r} must be {rule}, got {got}", column=task.label)
     values = numeric(table.column(task.label), task.label)
     if not np.isfinite(values).all():
         raise DataError(

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pyarrow as pa
 from pydantic import Field
 
-from raymlops.experiments import estimators
 from raymlops.experiments.fitting import fit_candidate
 from raymlops.experiments.metrics import metrics
 from raymlops.experiments.task import matrix, target
+from raymlops.flavors.guard import in_one_line
 from raymlops.flavors.protocol import RoundReport
 from raymlops.records.record import Record
 from raymlops.records.tasks import LearningTask
@@ -81,11 +81,11 @@ def run_trial(
         fitted = fit_candidate(
             spec.family, spec.params, seed=spec.seed, rows=train, task=task, valid=valid, report=report
         )
-        predictions = estimators.predict(fitted.estimator, matrix(valid, task.inputs), task.kind)
+        predictions = fitted.predict(matrix(valid, task.inputs), task)
         scores = metrics(target(valid, task), predictions, task)
     except Exception as error:
         # an estimator may raise anything; the selection raises where no trial is left, and names every error
-        return TrialResult(spec=spec, seconds=clock() - started, error=f"{type(error).__name__}: {error}")
+        return TrialResult(spec=spec, seconds=clock() - started, error=in_one_line(error))
     return TrialResult(
         spec=spec,
         metrics=scores,

@@ -17,29 +17,41 @@ Array = npt.NDArray[Any]
 
 
 def calibrated_scorer(estimator: Any) -> Callable[[Array], Array] | None:
-    """What gives P(class 1) of a matrix, as the estimator would.
+    """What gives P(class 1), or the probabilities of several classes, of a matrix, as the estimator would.
 
     Args:
         estimator: Any fitted one.
 
     Returns:
-        ``None`` unless it is one calibration of two classes around a classifier of XGBoost fitted on a bare matrix.
+        ``None`` unless it is one calibration around a classifier of XGBoost fitted on a bare matrix.
     """
     inner = inner_estimator(estimator)
     if inner is estimator or type(inner).__name__ != "XGBClassifier" or hasattr(estimator, "feature_names_in_"):
         return None  # and nothing of XGBoost is imported for it
-    parts = estimator.calibrated_classifiers_
-    if len(parts) != 1 or len(parts[0].calibrators) != 1 or not math.isnan(inner.missing):
+    parts, classes = estimator.calibrated_classifiers_, len(estimator.classes_)
+    if len(parts) != 1 or not math.isnan(inner.missing) or not np.array_equal(estimator.classes_, inner.classes_):
         return None
-    mapping = _mapping(parts[0].calibrators[0])
+    mappings = [_mapping(calibrator) for calibrator in parts[0].calibrators]
+    known = [mapping for mapping in mappings if mapping is not None]
     booster = inner.get_booster()
-    if mapping is None or booster.attr("best_iteration") is not None:
+    if len(known) != len(mappings) or len(known) != (1 if classes == 2 else classes):
+        return None
+    if booster.attr("best_iteration") is not None:
         return None
     booster.set_param({"nthread": 1})
     dense = DenseBooster(booster)
 
+    def predict(matrix: Array) -> Array:
+        return np.asarray(dense.predict(matrix.astype(np.float32)))
+
+    if classes == 2:
+        return lambda matrix: known[0](predict(matrix))
+
     def score(matrix: Array) -> Array:
-        return mapping(np.asarray(dense.predict(matrix.astype(np.float32))))
+        said = predict(matrix)
+        mapped = np.column_stack([mapping(said[:, place]) for place, mapping in enumerate(known)])
+        totals = mapped.sum(axis=1, keepdims=True)
+        return np.divide(mapped, totals, out=np.full_like(mapped, 1 / classes), where=totals != 0)
 
     return score
 

@@ -14,21 +14,22 @@ _LONGEST = 300
 
 
 @contextmanager
-def foreign_errors(problem: str) -> Iterator[None]:
+def foreign_errors(problem: str, kind: type[RaymlopsError] = DataError) -> Iterator[None]:
     """Raise whatever foreign code raises as ours, with the first line of what it said.
 
     Args:
         problem: What could not be done, such as ``the estimator cannot be packaged``.
+        kind: What to raise.
 
     Raises:
-        DataError: Something that is not ours was raised; it is the cause.
+        RaymlopsError: Of ``kind``, where something that is not ours was raised; that is the cause.
     """
     try:
         yield
     except (RaymlopsError, MemoryError):
         raise
     except Exception as error:  # an estimator may raise anything
-        raise DataError(f"{problem}: {in_one_line(error)}", error=type(error).__name__) from error
+        raise kind(f"{problem}: {in_one_line(error)}", error=type(error).__name__) from error
 
 
 def in_one_line(error: BaseException) -> str:

@@ -17,7 +17,8 @@ def takes_texts(estimator: Any) -> bool:
     """Whether a vectorizer is what an estimator's inputs come to first."""
     part = inner_estimator(estimator)
     while not hasattr(part, "build_analyzer"):
-        parts = [step for _, step in getattr(part, "steps", getattr(part, "transformer_list", ()))]
+        named: Any = getattr(part, "steps", None) or getattr(part, "transformer_list", ())
+        parts = [step for _, step in named]
         parts = parts or list(getattr(part, "estimators_", ()))
         if not parts or not hasattr(parts[0], "get_params"):
             return False

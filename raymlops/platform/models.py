@@ -51,7 +51,12 @@ class Models:
             estimator: A fitted model of XGBoost, LightGBM or scikit-learn, or the path of an ``.onnx`` file.
             example: Some rows of the model's input columns; gives the signature.
             metrics: What is known of its quality.
-            training_set: What it was fitted on; gives the lineage and the drift reference.
+            training_set: What it was fitted on; gives the lineage and the drift reference. Without one, an example of
+                100 rows is the reference; with fewer, drift is not watched, as ``unwatched`` of the version and
+                ``raymlops status`` tell.
+
+        Raises:
+            DataError: The estimator or the example cannot be served; the message says why.
         """
         return self._operator.register(name, estimator, example, dict(metrics or {}), training_set)
 

@@ -104,6 +104,8 @@ class ModelVersion(Record):
     blessings: tuple[Blessing, ...] = ()
     """What its run vouches for; empty for a version that was registered by hand."""
     mlflow_uri: str | None = None
+    unwatched: str = ""
+    """Why drift of its inputs is not watched, or of which not; empty where all are, and of versions out of runs."""
     created_at: Instant
 
     @property

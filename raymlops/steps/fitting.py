@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raymlops.errors import DataError
+from raymlops.errors import DataError, NotEnoughRows
 from raymlops.experiments import LearningTask, estimators, fit_candidate, loss_curve, matrix
 from raymlops.experiments.task import FloatArray
 from raymlops.serving.models.model_files import save_model
@@ -63,10 +63,14 @@ def fit_and_package(
         loss on them by rounds.
 
     Raises:
+        NotEnoughRows: The rows lack a class: the model could never answer it.
         DataError: The estimator's predictions are not finite, or it cannot be packaged.
     """
     asked = probes.num_rows
     fitted = fit_candidate(winner["family"], winner["params"], seed=winner["seed"], rows=rows, task=task)
+    if fitted.seen is not None and not fitted.seen.whole:
+        rule = f"the rows that the model is fitted on must hold all {task.classes} classes"
+        raise NotEnoughRows(f"{rule}, got none of {fitted.seen.missing}", classes=fitted.seen.missing)
     estimator = fitted.estimator
     probes, expected = _answers(estimator, probes.select(list(task.inputs)), task)
     for place in range(expected.shape[1]):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raymlops.errors import ConfigError, DataError, SchemaMismatch
+from raymlops.errors import ConfigError, DataError, TrainingError
 from raymlops.experiments import (
     Budgeted,
     Drawn,
@@ -150,7 +150,7 @@ def _rehearse(space: SearchSpace, plan: SearchPlan, rows: pa.Table, task: Learni
             flavor = flavor_of(fitted.estimator)
             flavor.describe(fitted.estimator, task.inputs)
             flavor.dump(fitted.estimator)
-        except (DataError, SchemaMismatch, TypeError, ValueError) as error:
+        except (DataError, TrainingError, TypeError, ValueError) as error:
             raise ConfigError(f"family {family!r} cannot be trained and packaged: {error}", family=family) from error
 
 

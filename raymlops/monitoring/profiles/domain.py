@@ -24,11 +24,12 @@ import pyarrow.ipc
 from numpy.typing import NDArray
 from scipy import special
 
-from raymlops.errors import DataError, NotEnoughRows, SchemaMismatch
+from raymlops.errors import DataError, NotEnoughRows
 from raymlops.monitoring.profiles.blocks import cut_rows
 from raymlops.monitoring.profiles.columns import column_kind, fit_bins
 from raymlops.monitoring.profiles.dispersion import NEAR, fit_block_nulls
 from raymlops.monitoring.profiles.encoding import Encoding
+from raymlops.monitoring.profiles.rows_given import rows_given
 
 __all__ = ["DOMAIN_FILE", "DomainClassifier", "DomainDrift"]
 
@@ -130,15 +131,10 @@ class DomainClassifier:
             NotEnoughRows: The table has too few rows to draw from.
             SchemaMismatch: A column is not there.
         """
-        names = [name for name in table.column_names if name != event_time] if columns is None else list(columns)
-        absent = [name for name in [*names, *([event_time] if event_time else [])] if name not in table.column_names]
-        if absent:
-            raise SchemaMismatch(f"columns {absent} are not in the reference table", columns=absent)
+        table, names = rows_given(table, columns, event_time)
         usable = [name for name in names if column_kind(table.column(name).type) is not None]
         known = importances or {}
         ranked = sorted(usable, key=lambda name: -known.get(name, 0.0))
-        if event_time is not None:
-            table = table.sort_by(event_time)
         starts, stops = _stretches(table, event_time, window, window_rows)
         each = MAX_ROWS // len(starts)
         taken = [_spaced(int(start), int(stop), each) for start, stop in zip(starts, stops, strict=True)]

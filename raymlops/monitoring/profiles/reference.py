@@ -21,8 +21,10 @@ from raymlops.monitoring.profiles.columns import ColumnBins, bins_from_dict, fit
 from raymlops.monitoring.profiles.dispersion import BlockNull, fit_block_nulls, gather_evidence
 from raymlops.monitoring.profiles.drift import CountedColumn, DriftReport, DriftRule, judge
 from raymlops.monitoring.profiles.profile import FORMAT, Profile, parse_document
+from raymlops.monitoring.profiles.rows_given import rows_given
 from raymlops.monitoring.profiles.sketched_columns import sketch_columns
 from raymlops.records.record import sha256_of
+from raymlops.tables.given import table_given
 
 __all__ = ["Reference"]
 
@@ -87,16 +89,12 @@ class Reference:
 
         Raises:
             NotEnoughRows: ``table`` is empty.
-            SchemaMismatch: A named column is not there, or ``event_time`` holds no timestamps.
+            SchemaMismatch: It is no table, a named column is not there or there twice, or ``event_time`` holds no
+                timestamps.
         """
+        table, wanted = rows_given(table, columns, event_time)
         if not table.num_rows:
             raise NotEnoughRows("a reference must have at least 1 row, got 0")
-        wanted = [name for name in table.column_names if name != event_time] if columns is None else list(columns)
-        absent = [name for name in [*wanted, *([event_time] if event_time else [])] if name not in table.column_names]
-        if absent:
-            raise SchemaMismatch(f"columns {absent} are not in the reference table", columns=absent)
-        if event_time is not None:
-            table = table.sort_by(event_time)
         cuts = _cuts(table, event_time, window)
         total = sum((importances or {}).values())
         kept, skipped = {}, {}
@@ -179,7 +177,11 @@ class Reference:
         Args:
             table: The rows.
             sketched: Whether quantiles and distinct counts are sketched too, which no test needs.
+
+        Raises:
+            SchemaMismatch: It is no table, or two of its columns share a name.
         """
+        table = table_given("a window", table)
         counts, ranges, problems = {}, {}, {}
         for name, column in self._columns.items():
             if name not in table.column_names:
@@ -205,8 +207,11 @@ class Reference:
         """Judge a window. The cost does not depend on its rows.
 
         Raises:
+            DataError: ``profile`` is none: rows are counted by ``profile`` first.
             ConflictError: ``profile`` was counted on the bins of another reference.
         """
+        if not isinstance(profile, Profile):
+            raise DataError(f"a window must be a Profile, as profile(table) gives it, got {type(profile).__name__}")
         if profile.reference != self._digest:
             raise ConflictError(
                 f"profile must be of reference {self._digest[:12]}, got one of {profile.reference[:12]}"
@@ -326,8 +331,6 @@ def _cuts(table: pa.Table, event_time: str | None, window: timedelta | None) -> 
     if event_time is None or window is None:
         return cut_rows(table.num_rows)
     column = table.column(event_time)
-    if not pa.types.is_timestamp(column.type):
-        raise SchemaMismatch(f"column {event_time!r} must hold timestamps, got {column.type}", columns=[event_time])
     if column.null_count:
         raise DataError(f"column {event_time!r} must not be null, got {column.null_count} nulls", columns=[event_time])
     times = column.cast(pa.timestamp("us", tz=column.type.tz)).cast(pa.int64()).to_numpy()

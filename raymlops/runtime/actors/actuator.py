@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from raymlops.control.endpoints.operator import EndpointOperator
@@ -23,9 +22,8 @@ from raymlops.records.runs import Run
 from raymlops.runtime.jobs.operators import RunOperator
 from raymlops.runtime.jobs.run_jobs import JobRunner
 from raymlops.serving.answering.events import scores_of
-from raymlops.serving.models.model import Model, columns_of
+from raymlops.serving.models.model import Model
 from raymlops.serving.models.model_files import load_model
-from raymlops.serving.protocol.protocols import Outputs
 
 __all__ = ["ClusterObserver", "RayActuator", "Rescorer", "pipeline_finder"]
 
@@ -101,18 +99,6 @@ class Rescorer:
             return Rescored(scores_of(outputs), names)
 
         return rescore
-
-    def scores(self, model: str, version: int, events: pa.Table) -> npt.NDArray[np.float64]:
-        """What a version's events would have had as ``score``; NaN where it takes inputs that were not logged."""
-        outputs = self._answer(model, version, events)
-        return np.full(events.num_rows, np.nan) if outputs is None else scores_of(outputs)
-
-    def _answer(self, model: str, version: int, events: pa.Table) -> Outputs | None:
-        loaded = self._load(model, version)
-        names = [column.name for column in loaded.signature.inputs]
-        if not set(names) <= set(events.column_names):
-            return None  # it takes inputs that were not logged for the others
-        return loaded.predict(columns_of(events.select(names), loaded.signature))
 
     def _load(self, model: str, version: int) -> Model:
         key = (model, version)

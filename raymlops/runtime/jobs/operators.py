@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import uuid
@@ -32,11 +33,16 @@ from raymlops.records.runs import Run, RunStatus
 from raymlops.runtime.cluster.people import acting_user
 from raymlops.serving.models.model_files import load_model, save_model
 from raymlops.tables.files import parse_root
+from raymlops.tables.given import table_given
 
 if TYPE_CHECKING:
     from raymlops.runtime.jobs.run_jobs import JobRunner
 
 __all__ = ["DeliveryOperator", "ModelOperator", "RunOperator"]
+
+_LOG = logging.getLogger(__name__)
+_REFERENCE_ROWS = 100
+"""An example of so many rows is taken for what the model was fitted on; fewer could not tell a shift from chance."""
 
 
 class ModelOperator:
@@ -61,7 +67,7 @@ class ModelOperator:
         """Package, then register; the same model with the same metrics and training set is the same version.
 
         A model that was not made from a training set may bring rows for its drift reference, and the versions of the
-        tables it was made from.
+        tables it was made from; one that brings none is watched against its example, where that has rows enough.
 
         Raises:
             ConfigError: The model has no proper name.
@@ -76,13 +82,20 @@ class ModelOperator:
             manifest_of_rows = None if training_set is None else training_set.manifest
             if training_set is not None:
                 reference_rows = training_set.table().select([column.name for column in manifest.signature.inputs])
-            if reference_rows is not None:
-                (directory / REFERENCE_FILE).write_bytes(Reference.fit(reference_rows).dumps())
+            inputs = list(manifest.signature.names)
+            by_example = reference_rows is None and example.num_rows >= _REFERENCE_ROWS
+            if by_example:
+                reference_rows = table_given("example", example).select(inputs)
+            reference = None if reference_rows is None else Reference.fit(reference_rows)
+            if reference is not None:
+                (directory / REFERENCE_FILE).write_bytes(reference.dumps())
             digest = sha256_of(manifest)
             trained_on = None if manifest_of_rows is None else manifest_of_rows.digest
             identity = {"model": digest, "metrics": metrics, "training_set": trained_on}
             if table_versions is not None:
                 identity["table_versions"] = dict(table_versions)
+            if reference is not None and by_example:
+                identity["reference"] = reference.digest
             key = sha256_of(identity)
             place = directory.parent / key[:16]
             if not place.exists():
@@ -99,8 +112,11 @@ class ModelOperator:
             metrics=metrics,
             training_set=trained_on,
             table_versions=dict(table_versions or {}) if manifest_of_rows is None else manifest_of_rows.table_versions,
+            unwatched=_unwatched(reference, example.num_rows),
             created_at=self._clock.now(),
         )
+        if draft.unwatched:
+            _LOG.warning("model %r: %s", name, draft.unwatched)
         # Who registers a model again that is there changes nothing, and is answered with what the first one did.
         facts = {"digest": digest, "key": key, "training_set": trained_on, "metrics": metrics, "by": acting_user()}
         self._metadata.ledger.append_entry(name, "register", "registered by hand", facts, key=f"register/{name}/{key}")
@@ -134,6 +150,16 @@ class ModelOperator:
         found = self._metadata.models.get_version(name, version)
         load_model(Path(found.path), found.manifest, found.digest)
         return found
+
+
+def _unwatched(reference: Reference | None, example_rows: int) -> str:
+    """Why drift of a model's inputs will not be watched, or of which not; empty where all are."""
+    if reference is None:
+        remedy = f"give training_set=, or an example of {_REFERENCE_ROWS} rows as the model was fitted on"
+        return f"drift of its inputs is not watched: no training set, and an example of {example_rows} rows; {remedy}"
+    if reference.skipped:
+        return f"drift is not watched of {reference.skipped}"
+    return ""
 
 
 class RunOperator:

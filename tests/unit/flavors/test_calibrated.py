@@ -21,25 +21,27 @@ def _calibrated(inner: Any, method: str, labels: Any = LABELS) -> Any:
     return CalibratedClassifierCV(FrozenEstimator(inner), method=method).fit(INPUTS[600:], labels[600:])
 
 
+@pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("method", ["isotonic", "sigmoid"])
-def test_it_answers_as_the_estimator_does_also_far_out_and_where_values_are_missing(method: str) -> None:
-    estimator = _calibrated(XGBClassifier(n_estimators=30, max_depth=3, n_jobs=1), method)
+def test_it_answers_as_the_estimator_does_also_far_out_and_where_values_are_missing(method: str, classes: int) -> None:
+    labels = LABELS if classes == 2 else LABELS + 2 * (INPUTS[:, 1] > 0.8)
+    estimator = _calibrated(XGBClassifier(n_estimators=30, max_depth=3, n_jobs=1), method, labels)
     score = calibrated_scorer(estimator)
     assert score is not None
     holes = INPUTS.copy()
     holes[RNG.random(holes.shape) < 0.2] = np.nan
     for matrix in (INPUTS, 100.0 * INPUTS, holes, np.full((1, 4), np.nan)):
-        np.testing.assert_allclose(score(matrix), estimator.predict_proba(matrix)[:, 1], atol=1e-6)
+        expected = estimator.predict_proba(matrix)
+        np.testing.assert_allclose(score(matrix), expected[:, 1] if classes == 2 else expected, atol=1e-6)
 
 
 def test_anything_else_is_left_to_scikit_learn() -> None:
-    three = LABELS + (INPUTS[:, 1] > 1)
     plain = XGBClassifier(n_estimators=3, n_jobs=1).fit(INPUTS, LABELS)
     odd = XGBClassifier(n_estimators=3, n_jobs=1, missing=-1.0)
     others = [
         plain,
         _calibrated(LogisticRegression(), "sigmoid"),
-        _calibrated(XGBClassifier(n_estimators=3, n_jobs=1), "isotonic", three),
+        _calibrated(XGBClassifier(n_estimators=3, n_jobs=1), "temperature"),
         _calibrated(odd, "sigmoid"),
         CalibratedClassifierCV(XGBClassifier(n_estimators=3, n_jobs=1), cv=2).fit(INPUTS, LABELS),
     ]

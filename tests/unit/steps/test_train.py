@@ -109,3 +109,11 @@ def test_a_model_that_answers_no_number_a_little_beyond_what_was_seen_is_refused
     assert got.result["outcome"] == "refused"
     assert "must answer every row of values: {'day': -60}" in got.result["reason"]
     assert got.result["blessings"][0]["granted"] is False
+
+
+def test_rows_that_lack_a_class_train_no_model(bare: TrainingContext, frame: pa.Table, parts: Any, winner: Any) -> None:
+    """A trial may lack one, and is judged for it; a model that could never answer it is not served."""
+    task = parts["task"] | {"classes": 3}
+    halt = train(bare, frame=frame, parts={**parts, "task": task}, winner=winner)
+    assert isinstance(halt, Halt)
+    assert "must hold all 3 classes, got none of [2]" in halt.result["reason"]

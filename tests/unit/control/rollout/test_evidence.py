@@ -195,7 +195,6 @@ def test_losses_count_only_rows_old_enough() -> None:
         ("regressor", None, 3, 1.0, None, 4.0),
         ("multiclass", None, "a", 0.4, "a", 0.0),
         ("multiclass", None, "a", 0.4, "b", 1.0),
-        ("multiclass", None, "1", 0.4, "True", 0.0),
     ],
 )
 def test_losses_by_task(
