@@ -18,6 +18,7 @@ from raymlops.experiments.task import FloatArray, IntArray, matrix, target
 from raymlops.flavors import flavor_of
 from raymlops.flavors.protocol import FitRows, RoundReport
 from raymlops.records.tasks import LearningTask
+from raymlops.tables.columns import as_table
 
 __all__ = ["Fitted", "RoundReport", "fit_candidate", "loss_curve"]
 
@@ -48,9 +49,9 @@ def fit_candidate(
     params: Mapping[str, object],
     *,
     seed: int,
-    rows: pa.Table,
+    rows: Any,
     task: LearningTask,
-    valid: pa.Table | None = None,
+    valid: Any = None,
     report: RoundReport | None = None,
 ) -> Fitted:
     """Build and fit, on one thread; deterministic.
@@ -59,7 +60,7 @@ def fit_candidate(
         family: Of ``estimators.build``.
         params: The estimator's, and options of the fit.
         seed: Seeds whatever the estimator draws.
-        rows: In order of time, where an option of the fit depends on it.
+        rows: A table or a frame, in order of time, where an option of the fit depends on it.
         task: What is learned.
         valid: What an estimator with ``early_stopping_rounds`` watches, and what is reported on.
         report: Hears of every round of boosting of ``xgboost`` and ``lightgbm``, and may end the fit.
@@ -71,6 +72,8 @@ def fit_candidate(
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
+    rows = as_table("rows", rows)
+    valid = None if valid is None else as_table("valid", valid)
     estimator = estimators.build(family, params, seed=seed, task=task)
     _, options = split_options(params)
     fitted_on, held_out = options.parted(options.rows(rows, task))

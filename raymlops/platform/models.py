@@ -11,6 +11,7 @@ from raymlops.records.alerts import AlertStatus
 from raymlops.records.endpoints import EndpointStatus
 from raymlops.records.models import AliasChange, ModelVersion
 from raymlops.records.plans import ServingPlan, Trial
+from raymlops.tables.columns import Reading, as_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -250,9 +251,12 @@ class Endpoints(Subject):
 class Labels(Subject):
     """The truth, when it arrives."""
 
-    def record(self, name: str, table: pa.Table) -> int:
-        """Record labels: columns ``request_id``, ``row``, ``label``, ``event_time``; the last of a row wins."""
-        return self._services.record_labels(name, table)
+    def record(self, name: str, table: Any, **reading: Unpack[Reading]) -> int:
+        """Record labels: columns ``request_id``, ``row``, ``label``, ``event_time``; the last of a row wins.
+
+        ``table`` is a table or a frame; naive times in it need ``time_zone="Europe/Berlin"``.
+        """
+        return self._services.record_labels(name, as_table("labels", table, **reading))
 
 
 class Monitor(Subject):

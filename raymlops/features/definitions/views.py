@@ -24,6 +24,7 @@ from raymlops.features.definitions.naming import (
 )
 from raymlops.records.names import check_name
 from raymlops.records.record import sha256_of
+from raymlops.tables.columns import check_time_zone
 
 __all__ = [
     "AggregateFunction",
@@ -201,6 +202,8 @@ class FeatureView:
         online: Whether the online store keeps the view.
         join_keys: Key of the entity -> column of a spine or a request that holds it, where the two are named
             differently; ``aliased`` makes such views.
+        time_zone: Zone of naive times in ingested tables and of instants that are written without one, such as
+            ``Europe/Berlin``; ``None``: they are refused.
     """
 
     name: str
@@ -217,6 +220,7 @@ class FeatureView:
     aggregates: Sequence[WindowAggregate] = ()
     online: bool = True
     join_keys: Mapping[str, str] = field(default_factory=dict, hash=False)
+    time_zone: str | None = None
 
     def __post_init__(self) -> None:
         check_name("view", self.name)
@@ -232,22 +236,27 @@ class FeatureView:
             raise ConfigError(f"{owner}: online must be true or false, got {self.online!r}")
         if not isinstance(self.entity, Entity):
             check_name("entity", self.entity)
-        for name in (self.event_time, *([] if self.created_at is None else [self.created_at])):
-            check_column(owner, name)
-        check_unique(owner, (*self._time_columns, *(f.name for f in self.fields)))
+        self._check_times(owner)
         check_unique(owner, self.feature_names)
         if not self.fields:
             raise ConfigError(f"{owner}: fields must not be empty, got {self.fields!r}")
-        if self.ttl == timedelta(0):
-            object.__setattr__(self, "ttl", None)
-        if self.ttl is not None:
-            _check_span(f"{owner}: ttl", self.ttl)
         if self.source is not None:
             parse_reference(self.source)
         if isinstance(self.entity, Entity):
             self._check_entity(self.entity)
         for aggregate in self.aggregates:
             self._check_aggregate(aggregate)
+
+    def _check_times(self, owner: str) -> None:
+        for name in (self.event_time, *([] if self.created_at is None else [self.created_at])):
+            check_column(owner, name)
+        check_unique(owner, (*self._time_columns, *(f.name for f in self.fields)))
+        if self.time_zone is not None:
+            check_time_zone(owner, self.time_zone)
+        if self.ttl == timedelta(0):
+            object.__setattr__(self, "ttl", None)
+        if self.ttl is not None:
+            _check_span(f"{owner}: ttl", self.ttl)
 
     def _check_entity(self, entity: Entity) -> None:
         owner = f"view {self.name!r}"
@@ -362,6 +371,7 @@ class FeatureView:
             "aggregates": [{**asdict(a), "window": a.window.total_seconds()} for a in self.aggregates],
             "online": self.online,
             **({"join_keys": self.join_keys} if self.join_keys else {}),
+            **({"time_zone": self.time_zone} if self.time_zone else {}),
         }
         return sha256_of({"view": parts})
 

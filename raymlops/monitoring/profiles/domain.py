@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 from scipy import special
 
 from raymlops.errors import DataError, NotEnoughRows, SchemaMismatch
-from raymlops.monitoring.profiles.blocks import cut_rows
+from raymlops.monitoring.profiles.blocks import cut_rows, in_order_of_time
 from raymlops.monitoring.profiles.columns import column_kind, fit_bins
 from raymlops.monitoring.profiles.dispersion import NEAR, fit_block_nulls
 from raymlops.monitoring.profiles.encoding import Encoding
+from raymlops.tables.columns import as_table
 
 __all__ = ["DOMAIN_FILE", "DomainClassifier", "DomainDrift"]
 
@@ -105,7 +106,7 @@ class DomainClassifier:
     @classmethod
     def fit(
         cls,
-        table: pa.Table,
+        table: Any,
         columns: Sequence[str] | None = None,
         *,
         event_time: str | None = None,
@@ -116,8 +117,8 @@ class DomainClassifier:
         """Draw the sample, in stretches as long as a window will be.
 
         Args:
-            table: The reference's rows, in the order of time where they have one; columns that hold neither numbers
-                nor text are left out.
+            table: The reference's rows, a table or a frame, in the order of time where they have one; columns that hold
+                neither numbers nor text are left out.
             columns: Columns to look at; by default all but ``event_time``.
             event_time: Timestamp column that orders the rows.
             window: Length of the windows to come; asks for ``event_time``.
@@ -128,8 +129,9 @@ class DomainClassifier:
 
         Raises:
             NotEnoughRows: The table has too few rows to draw from.
-            SchemaMismatch: A column is not there.
+            SchemaMismatch: It is no table, or a column is not there.
         """
+        table = as_table("reference", table)
         names = [name for name in table.column_names if name != event_time] if columns is None else list(columns)
         absent = [name for name in [*names, *([event_time] if event_time else [])] if name not in table.column_names]
         if absent:
@@ -138,7 +140,7 @@ class DomainClassifier:
         known = importances or {}
         ranked = sorted(usable, key=lambda name: -known.get(name, 0.0))
         if event_time is not None:
-            table = table.sort_by(event_time)
+            table = in_order_of_time(table, event_time)
         starts, stops = _stretches(table, event_time, window, window_rows)
         each = MAX_ROWS // len(starts)
         taken = [_spaced(int(start), int(stop), each) for start, stop in zip(starts, stops, strict=True)]
@@ -157,14 +159,15 @@ class DomainClassifier:
         """Columns it looks at."""
         return self._columns
 
-    def compare(self, table: pa.Table, *, alpha: float = 0.005, effect: float = 0.05) -> DomainDrift:
+    def compare(self, table: Any, *, alpha: float = 0.005, effect: float = 0.05) -> DomainDrift:
         """Judge a window, whose rows stand in the order of time.
 
         Args:
-            table: The window's rows; a column that is dropped or of another type counts as missing.
+            table: The window's rows, a table or a frame; a column that is dropped or of another type counts as missing.
             alpha: Share of windows without drift in which it is found all the same.
             effect: The area must lie above 0.5 by more than this.
         """
+        table = as_table("window", table)
         independent = self._dispersion <= NEARLY_INDEPENDENT
         taken = _spaced(0, table.num_rows, MAX_ROWS if independent else int(np.bincount(self._stretch).min()))
         if taken.size < MIN_SAMPLE_ROWS:

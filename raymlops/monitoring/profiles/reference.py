@@ -16,13 +16,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from raymlops.errors import ConflictError, DataError, NotEnoughRows, SchemaMismatch, StorageError
-from raymlops.monitoring.profiles.blocks import BlockCuts, cut_rows, cut_times
+from raymlops.monitoring.profiles.blocks import BlockCuts, cut_rows, cut_times, in_order_of_time
 from raymlops.monitoring.profiles.columns import ColumnBins, bins_from_dict, fit_bins, fitted_counts
 from raymlops.monitoring.profiles.dispersion import BlockNull, fit_block_nulls, gather_evidence
 from raymlops.monitoring.profiles.drift import CountedColumn, DriftReport, DriftRule, judge
 from raymlops.monitoring.profiles.profile import FORMAT, Profile, parse_document
 from raymlops.monitoring.profiles.sketched_columns import sketch_columns
 from raymlops.records.record import sha256_of
+from raymlops.tables.columns import as_table
 
 __all__ = ["Reference"]
 
@@ -65,7 +66,7 @@ class Reference:
     @classmethod
     def fit(
         cls,
-        table: pa.Table,
+        table: Any,
         columns: Sequence[str] | None = None,
         *,
         event_time: str | None = None,
@@ -79,7 +80,8 @@ class Reference:
         is right also where windows hold fewer rows per day than the reference.
 
         Args:
-            table: The reference's rows; a column that cannot be used is left out with the reason in ``skipped``.
+            table: The reference's rows, a table or a frame; a column that cannot be used is left out with the reason in
+                ``skipped``.
             columns: Columns to use; by default all but ``event_time``.
             event_time: Timestamp column that orders the rows.
             window: Length of the windows to come.
@@ -87,8 +89,9 @@ class Reference:
 
         Raises:
             NotEnoughRows: ``table`` is empty.
-            SchemaMismatch: A named column is not there, or ``event_time`` holds no timestamps.
+            SchemaMismatch: It is no table, a named column is not there, or ``event_time`` holds no timestamps.
         """
+        table = as_table("reference", table)
         if not table.num_rows:
             raise NotEnoughRows("a reference must have at least 1 row, got 0")
         wanted = [name for name in table.column_names if name != event_time] if columns is None else list(columns)
@@ -96,7 +99,7 @@ class Reference:
         if absent:
             raise SchemaMismatch(f"columns {absent} are not in the reference table", columns=absent)
         if event_time is not None:
-            table = table.sort_by(event_time)
+            table = in_order_of_time(table, event_time)
         cuts = _cuts(table, event_time, window)
         total = sum((importances or {}).values())
         kept, skipped = {}, {}
@@ -173,13 +176,17 @@ class Reference:
         """
         return self._column(column).variety
 
-    def profile(self, table: pa.Table, *, sketched: bool = False) -> Profile:
+    def profile(self, table: Any, *, sketched: bool = False) -> Profile:
         """Count a window's rows. A column that is dropped or of another type is reported, and counts as missing.
 
         Args:
-            table: The rows.
+            table: The rows, a table or a frame.
             sketched: Whether quantiles and distinct counts are sketched too, which no test needs.
+
+        Raises:
+            SchemaMismatch: It is no table, or has a column twice.
         """
+        table = as_table("window", table)
         counts, ranges, problems = {}, {}, {}
         for name, column in self._columns.items():
             if name not in table.column_names:
