@@ -103,7 +103,7 @@ def in_kind_of(given: object, table: Any) -> Any:
     """A table as the kind of frame that was given: pandas, polars or another one that narwhals knows; else Arrow."""
     import narwhals as nw
 
-    frame = nw.from_native(given, pass_through=True)  # type: ignore[call-overload]
+    frame: Any = nw.from_native(given, pass_through=True)
     if frame is given or isinstance(given, pa.Table):
         return table
     if frame.implementation.is_pandas():

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias, get_args
 
 from raymlops.errors import ConfigError
 from raymlops.features.definitions.naming import (
+    check_cases,
     check_column,
     check_text,
     check_unique,
@@ -251,6 +252,7 @@ class FeatureView:
         for name in (self.event_time, *([] if self.created_at is None else [self.created_at])):
             check_column(owner, name)
         check_unique(owner, (*self._time_columns, *(f.name for f in self.fields)))
+        check_cases(owner, (*self._time_columns, *self.feature_names))
         if self.time_zone is not None:
             check_time_zone(owner, self.time_zone)
         if self.ttl == timedelta(0):
@@ -266,6 +268,7 @@ class FeatureView:
         for column in self.join_keys.values():
             check_column(owner, column)
         check_unique(owner, self.join_columns)
+        check_cases(owner, self.table_columns)
         for key in entity.keys:
             if key in self._time_columns:
                 raise ConfigError(f"view {self.name!r}: a key must not be a time column, got {key!r}")
