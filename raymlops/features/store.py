@@ -24,6 +24,7 @@ from raymlops.features.catalog.layout import (
 )
 from raymlops.features.definitions.naming import check_text
 from raymlops.features.definitions.services import Definition
+from raymlops.features.intake.continued import continued_rows
 from raymlops.features.intake.ingester import Ingester
 from raymlops.features.intake.row_batches import IngestOptions
 from raymlops.features.offline.training_set import TrainingSets, table_digest
@@ -40,6 +41,7 @@ from raymlops.tables.visibility import Visibility
 
 __all__ = ["FeatureStore"]
 
+_BLOCK_ROWS = 1 << 17
 _ABANDONED = timedelta(days=1)
 """Blocks that nobody added to for so long are let go at the next start."""
 
@@ -99,7 +101,8 @@ class FeatureStore:
         """Add definitions, all or none.
 
         Args:
-            definitions: In any order.
+            definitions: In any order. A view that continues another gets its rows before this returns; where this is
+                cut off, at the next apply or start.
             dry_run: Write nothing; what would be refused is in the report instead of raised.
 
         Raises:
@@ -110,7 +113,10 @@ class FeatureStore:
             StorageError: nothing was written.
         """
         with self._lock:
-            return self._catalog.apply(definitions, dry_run=dry_run)
+            report = self._catalog.apply(definitions, dry_run=dry_run, version_of=self._version_of)
+            if not dry_run:
+                self._continue_views()
+            return report
 
     def ingest(
         self,
@@ -280,8 +286,31 @@ class FeatureStore:
                 raise SchemaMismatch(reason) from error
         return self._ingester.ingest(view, [table], ingest_id=ingest_id, **options)
 
+    def _version_of(self, table: str) -> int | None:
+        return self._tables.version(table) if self._tables.exists(table) else None
+
+    def _continue_views(self) -> None:
+        """Give views that continue others the rows they begin with, and to the online store where the others are."""
+        state = self._catalog.state()
+        for applied in state.views.values():
+            view, version, ingest_id = applied.view, applied.continued_version, f"rows of {applied.view.continues}"
+            if version is None or self._tables.knows(state.table_of(view), ingest_id):
+                continue
+            former = state.views[str(view.continues)].view
+            rows = self._tables.read(state.table_of(former), version, former.table_columns)
+            tables = [continued_rows(view, former, rows.slice(start, _BLOCK_ROWS)) for start in _blocks(rows.num_rows)]
+            self._ingester.ingest(view.ref, tables, ingest_id=ingest_id, on_invalid="quarantine")
+            if view.online and self._online.watermark(former.ref) is not None:
+                self._materializer.views(state, [view])
+
     def _recover(self) -> None:
         self._staging.sweep(_ABANDONED)
+        self._continue_views()
         state = self._catalog.state()
         views = [applied.view for applied in state.views.values() if applied.view.online]
         self._materializer.views(state, [view for view in views if self._online.watermark(view.ref) is not None])
+
+
+def _blocks(rows: int) -> range:
+    """Where blocks of rows begin; one, if there are no rows."""
+    return range(0, max(rows, 1), _BLOCK_ROWS)

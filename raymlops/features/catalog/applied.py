@@ -49,6 +49,8 @@ class AppliedView(Record):
     """With its entity, never only the entity's name."""
     owner: str
     """Reference of the view whose table it reads, itself for most."""
+    continued_version: int | None = None
+    """Version of the table whose rows its own begins with; ``None``: its own has none from before."""
 
 
 class AppliedService(Record):
