@@ -294,7 +294,7 @@ class FeatureStore:
         state = self._catalog.state()
         for applied in state.views.values():
             view, version, ingest_id = applied.view, applied.continued_version, f"rows of {applied.view.continues}"
-            if version is None or self._tables.knows(state.table_of(view), ingest_id):
+            if version is None or self._is_ingested(state.table_of(view), ingest_id):
                 continue
             former = state.views[str(view.continues)].view
             rows = self._tables.read(state.table_of(former), version, former.table_columns)
@@ -302,6 +302,12 @@ class FeatureStore:
             self._ingester.ingest(view.ref, tables, ingest_id=ingest_id, on_invalid="quarantine")
             if view.online and self._online.watermark(former.ref) is not None:
                 self._materializer.views(state, [view])
+
+    def _is_ingested(self, table: str, ingest_id: str) -> bool:
+        if not self._tables.exists(table):
+            return False
+        with self._tables.opened(table) as handle:
+            return handle.transaction_version(ingest_id) is not None
 
     def _recover(self) -> None:
         self._staging.sweep(_ABANDONED)

@@ -98,17 +98,6 @@ class DeltaTables:
         with self._lock, self._named(name, "read"):
             return self._find(name) is not None
 
-    def knows(self, name: str, ingest_id: str) -> bool:
-        """Whether the table is there and an append with that id was.
-
-        Raises:
-            StorageError: it cannot be read.
-        """
-        if not self.exists(name):
-            return False
-        with self._named(name, "read"), self._lock:
-            return self._current(name).transaction_version(ingest_id) is not None
-
     def append(
         self,
         name: str,
