@@ -20,7 +20,7 @@ from raymlops.flavors import flavor_of
 from raymlops.flavors.guard import foreign_errors
 from raymlops.flavors.protocol import FitRows, RoundReport
 from raymlops.records.tasks import LearningTask
-from raymlops.tables.given import table_given
+from raymlops.tables.columns import as_table
 
 __all__ = ["Fitted", "RoundReport", "fit_candidate", "loss_curve"]
 
@@ -58,9 +58,9 @@ def fit_candidate(
     params: Mapping[str, object],
     *,
     seed: int,
-    rows: pa.Table,
+    rows: Any,
     task: LearningTask,
-    valid: pa.Table | None = None,
+    valid: Any = None,
     report: RoundReport | None = None,
 ) -> Fitted:
     """Build and fit, on one thread; deterministic.
@@ -69,7 +69,7 @@ def fit_candidate(
         family: Of ``estimators.build``.
         params: The estimator's, and options of the fit.
         seed: Seeds whatever the estimator draws.
-        rows: In order of time, where an option of the fit depends on it.
+        rows: A table or a frame, in order of time, where an option of the fit depends on it.
         task: What is learned.
         valid: What an estimator with ``early_stopping_rounds`` watches, and what is reported on.
         report: Hears of every round of boosting of ``xgboost`` and ``lightgbm``, and may end the fit.
@@ -82,8 +82,10 @@ def fit_candidate(
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
+    rows = as_table("rows", rows)
+    valid = None if valid is None else as_table("valid", valid)
     _, options = split_options(params)
-    fitted_on, held_out = options.parted(options.rows(table_given("rows", rows), task))
+    fitted_on, held_out = options.parted(options.rows(rows, task))
     labels = target(fitted_on, task)
     seen = SeenClasses.of(labels, task)
     learned = task if seen is None else seen.task

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -9,7 +11,7 @@ import pyarrow.compute as pc
 
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.records.tasks import LearningTask
-from raymlops.tables.given import table_given
+from raymlops.tables.columns import as_table
 
 __all__ = [
     "FloatArray",
@@ -43,13 +45,13 @@ def numeric(column: pa.ChunkedArray, name: str) -> FloatArray:
     return np.asarray(filled.to_numpy(), dtype=np.float64)
 
 
-def matrix(table: pa.Table, inputs: tuple[str, ...]) -> FloatArray:
+def matrix(table: Any, inputs: tuple[str, ...]) -> FloatArray:
     """The inputs as a row-major array of shape [rows, inputs]; null is NaN.
 
     Raises:
-        SchemaMismatch: A column is not there, or not a number.
+        SchemaMismatch: It is no table or frame, or a column is not there, or not a number.
     """
-    table = table_given("rows", table)
+    table = as_table("inputs", table)
     missing = [name for name in inputs if name not in table.column_names]
     if missing:
         raise SchemaMismatch(f"inputs {missing} are not columns of the table", columns=missing)
@@ -59,14 +61,14 @@ def matrix(table: pa.Table, inputs: tuple[str, ...]) -> FloatArray:
     return values
 
 
-def target(table: pa.Table, task: LearningTask) -> FloatArray | IntArray:
+def target(table: Any, task: LearningTask) -> FloatArray | IntArray:
     """The labels: int64 in 0 to classes - 1 for a classifier, float64 for a regressor; length is the table's rows.
 
     Raises:
         SchemaMismatch: The label is not there or not a number.
         DataError: A label is null, not finite, or not one of the classes.
     """
-    table = table_given("rows", table)
+    table = as_table("labels", table)
     if task.label not in table.column_names:
         raise SchemaMismatch(f"label {task.label!r} is not a column of the table", column=task.label)
     if not is_numeric(table.schema.field(task.label).type):

@@ -6,13 +6,13 @@ import threading
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from raymlops.clock import Clock, SystemClock
-from raymlops.errors import ConfigError, NotFoundError, StorageError
+from raymlops.errors import NotFoundError, StorageError
 from raymlops.features.catalog.applied import CatalogState, ResolvedView
 from raymlops.features.catalog.catalog_file import Catalog
 from raymlops.features.catalog.layout import (
@@ -23,14 +23,15 @@ from raymlops.features.catalog.layout import (
     tables_path,
     visible_path,
 )
-from raymlops.features.definitions.arguments import as_table, check_free, check_table_version, instant_us
-from raymlops.features.definitions.naming import check_text, parse_reference
+from raymlops.features.definitions.arguments import check_free, check_table_version, instant_us, pinned_tables
+from raymlops.features.definitions.naming import check_text
 from raymlops.features.definitions.schema import check_columns
 from raymlops.features.definitions.services import Definition, FeatureService
 from raymlops.features.discovery.descriptions import Discovery
 from raymlops.features.intake.quarantine import quarantined_rows
 from raymlops.features.offline.bucketed_tables import BlockedTable, blocks_of
 from raymlops.features.offline.knowledge import known_features
+from raymlops.features.offline.request_rows import request_rows, with_integer_keys
 from raymlops.features.offline.service_join import JoinTasks, join_service
 from raymlops.features.offline.training_set import TrainingSet, TrainingSets, check_content, check_views
 from raymlops.features.online.lmdb import LmdbOnlineStore
@@ -38,6 +39,7 @@ from raymlops.features.online.node_copy import DefinitionSource, NodeCopy, key_t
 from raymlops.features.online.online_store import OnlineStore, Watermark
 from raymlops.features.online.plan import OnlinePlan
 from raymlops.records.features import QuarantinedRow, TrainingSetManifest
+from raymlops.tables.columns import Reading, as_table, in_kind_of
 from raymlops.tables.delta import DeltaTables
 from raymlops.tables.files import Root, open_files, parse_root
 from raymlops.tables.visibility import Visibility
@@ -110,12 +112,7 @@ class FeatureReader:
 
     def definitions(self) -> list[Definition]:
         """All that is applied: entities, views, on-demand views, services; each kind by name and version."""
-        state = self._catalog.state()
-        found: list[Definition] = [state.entities[name] for name in sorted(state.entities)]
-        found += [state.views[ref].view for ref in sorted(state.views, key=parse_reference)]
-        found += [state.on_demand[ref].view for ref in sorted(state.on_demand, key=parse_reference)]
-        found += [state.services[ref].service for ref in sorted(state.services, key=parse_reference)]
-        return found
+        return self._catalog.state().definitions()
 
     def plan(self, service: str) -> OnlinePlan:
         """Compile a service for reading; the same plan for the same version.
@@ -163,13 +160,23 @@ class FeatureReader:
             return None
         return key_types_of(resolved, self._tables.schema(resolved.table))
 
-    def online(self, service: str, entities: Any, at: datetime | None = None) -> Any:
+    def online(
+        self,
+        service: str,
+        entities: Any,
+        at: datetime | None = None,
+        *,
+        as_given: bool = False,
+        **reading: Unpack[Reading],
+    ) -> Any:
         """Read features from the online store.
 
         Args:
             service: ``NAME`` or ``NAME@VERSION``.
-            entities: A table with the columns that the service's plan requests.
+            entities: Rows with the columns that the service's plan requests, as ``training_set`` takes a spine.
             at: The instant asked about; ``None``: now.
+            as_given: Whether to give back the kind of frame that was given, in place of an Arrow table.
+            reading: As in ``training_set``.
 
         Returns:
             The entities' rows and columns in their order, then one column ``VIEW__FIELD`` per feature.
@@ -181,18 +188,19 @@ class FeatureReader:
             StorageError: the store cannot be read.
         """
         plan = self.plan(service)
-        entities = as_table("entities", entities)
+        given, resolved = entities, self._catalog.state().resolve(service)
+        entities = request_rows("entities", entities, resolved, self._key_types, reading)
         check_columns("entities", entities.column_names, plan.request_columns)
         check_free("entities", entities.column_names, plan.feature_columns)
         at_us = instant_us("at", self._clock.now() if at is None else at)
-        rows = entities.select(list(plan.request_columns)).to_pylist()
+        rows = with_integer_keys("entities", entities.select(list(plan.request_columns)), resolved).to_pylist()
         if not plan.request_columns:
             rows = [{}] * entities.num_rows
         features = plan.table(plan.read(rows, [at_us] * len(rows)))
         result = entities
         for name in features.column_names:
             result = result.append_column(name, features[name])
-        return result
+        return in_kind_of(given, result) if as_given else result
 
     def table(self, view: str, version: int | None = None) -> Any:
         """The columns a view reads, all rows in the order they arrived.
@@ -265,16 +273,19 @@ class FeatureReader:
         name: str,
         knowledge_cutoff: bool = False,
         table_versions: Mapping[str, int] | None = None,
+        **reading: Unpack[Reading],
     ) -> TrainingSet:
         """Join the features of a service to a spine, as of each row's ``event_time``, from pinned table versions.
 
         Args:
             service: ``NAME`` or ``NAME@VERSION``.
-            spine: Keys, ``event_time``, request columns, label.
+            spine: Keys, ``event_time``, request columns, label: a table or frame as ``as_table`` takes it, or the path
+                of a Parquet or CSV file.
             name: Name of the training set.
             knowledge_cutoff: Leave out rows created after the spine row's instant.
             table_versions: Table -> version; the newest for tables not named. Tables that the service does not read
                 may be there.
+            reading: ``time_zone`` of naive times; ``round_times`` to microseconds.
 
         Raises:
             FeatureViewNotFound: the service is not applied.
@@ -287,15 +298,8 @@ class FeatureReader:
         state = self._catalog.state()
         resolved = state.resolve(service)
         check_text("training set", "name", name)
-        spine = as_table("spine", spine)
-        if not isinstance(table_versions, Mapping | None):
-            raise ConfigError(f"table_versions must be a mapping, got {table_versions!r}")
-        pinned = dict(table_versions or {})
-        for name_of_table, version in pinned.items():
-            check_table_version(f"table_versions[{name_of_table!r}]", version)
-        unknown = sorted(pinned.keys() - state.tables())
-        if unknown:
-            raise ConfigError(f"table_versions must name tables of applied views, got {unknown}", tables=unknown)
+        spine = request_rows("spine", spine, resolved, self._key_types, reading)
+        pinned = pinned_tables(table_versions, state.tables())
         needed = sorted({view.table for view in resolved.views})
         versions = {table: pinned[table] if table in pinned else self._tables.version(table) for table in needed}
         table, late = join_service(

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import pyarrow as pa
 
@@ -22,16 +22,17 @@ from raymlops.features.catalog.layout import (
     tables_path,
     visible_path,
 )
-from raymlops.features.definitions.arguments import as_table
 from raymlops.features.definitions.naming import check_text
 from raymlops.features.definitions.services import Definition
+from raymlops.features.intake.continued import continued_rows
 from raymlops.features.intake.ingester import Ingester
-from raymlops.features.intake.row_batches import OnInvalid
+from raymlops.features.intake.row_batches import IngestOptions
 from raymlops.features.offline.training_set import TrainingSets, table_digest
 from raymlops.features.online.lmdb import LmdbOnlineStore
 from raymlops.features.online.materializer import Fresh, Materializer
 from raymlops.features.online.online_store import OnlineStore
 from raymlops.records.features import ApplyReport, IngestReceipt, MaterializeReceipt, VacuumReport
+from raymlops.tables.columns import as_table
 from raymlops.tables.delta import DeltaTables
 from raymlops.tables.files import Root, open_files
 from raymlops.tables.staging import Staging
@@ -40,6 +41,7 @@ from raymlops.tables.visibility import Visibility
 
 __all__ = ["FeatureStore"]
 
+_BLOCK_ROWS = 1 << 17
 _ABANDONED = timedelta(days=1)
 """Blocks that nobody added to for so long are let go at the next start."""
 
@@ -99,7 +101,8 @@ class FeatureStore:
         """Add definitions, all or none.
 
         Args:
-            definitions: In any order.
+            definitions: In any order. A view that continues another gets its rows before this returns; where this is
+                cut off, at the next apply or start.
             dry_run: Write nothing; what would be refused is in the report instead of raised.
 
         Raises:
@@ -110,19 +113,29 @@ class FeatureStore:
             StorageError: nothing was written.
         """
         with self._lock:
-            return self._catalog.apply(definitions, dry_run=dry_run)
+            report = self._catalog.apply(definitions, dry_run=dry_run, version_of=self._version_of)
+            if not dry_run:
+                self._continue_views()
+            return report
 
     def ingest(
-        self, view: str, table: Any, *, ingest_id: str | None = None, on_invalid: OnInvalid = "reject"
+        self,
+        view: str,
+        table: Any,
+        *,
+        ingest_id: str | None = None,
+        **options: Unpack[IngestOptions],
     ) -> IngestReceipt:
         """Append rows to the table of a view, all in one commit or none.
 
         Args:
             view: ``NAME`` or ``NAME@VERSION`` of a view that has its own table.
-            table: The view's keys, times and fields, and nothing else.
+            table: The view's keys, times and fields; a table or frame as ``as_table`` takes it.
             ingest_id: The same id again changes nothing. ``None``: made from the rows, so that the same rows again
                 change nothing.
-            on_invalid: Where some rows break a rule: ``reject`` all, or ``quarantine`` those and append the others.
+            options: ``on_invalid``, where some rows break a rule: ``reject`` all, or ``quarantine`` those and append
+                the others; ``extra_columns``, where the view has not all columns: ``refuse`` them or ``ignore`` them;
+                ``time_zone`` of naive times, where it is not the view's; ``round_times`` to microseconds.
 
         Raises:
             FeatureViewNotFound: the view is not applied.
@@ -132,7 +145,7 @@ class FeatureStore:
             DataError: rows break a constraint; the message tells the rules, how many rows break them, and the first.
             StorageError: nothing was written, or only the quarantine was; repeat.
         """
-        return self._ingest(view, table, ingest_id, on_invalid)[0]
+        return self._ingest(view, table, ingest_id, options)[0]
 
     def stage(self, staged: str, number: int, table: Any) -> None:
         """Hand over a block of rows that do not fit in one call, for ``ingest_staged``.
@@ -154,8 +167,8 @@ class FeatureStore:
         blocks: int,
         *,
         ingest_id: str,
-        on_invalid: OnInvalid = "reject",
         text: bool = False,
+        **options: Unpack[IngestOptions],
     ) -> IngestReceipt:
         """Append all staged blocks to the table of a view, in one commit or none; ``discard`` them afterwards.
 
@@ -164,15 +177,15 @@ class FeatureStore:
             staged: As in ``stage``.
             blocks: How many there are.
             ingest_id: As in ``ingest``.
-            on_invalid: As in ``ingest``.
             text: Whether values are texts, to be read as the declared types.
+            options: As in ``ingest``.
 
         Raises:
             RaymlopsError: as ``ingest`` does; ``DataError`` also where a block is missing.
         """
         check_text(f"view {view!r}", "ingest_id", ingest_id)
         tables = self._staging.tables(staged, blocks)
-        return self._ingester.ingest(view, tables, ingest_id=ingest_id, on_invalid=on_invalid, text=text)[0]
+        return self._ingester.ingest(view, tables, ingest_id=ingest_id, text=text, **options)[0]
 
     def discard(self, staged: str) -> None:
         """Let staged blocks go; nothing where there are none."""
@@ -230,20 +243,27 @@ class FeatureStore:
                     raise ConfigError(f"view {view!r} is not kept online", view=view)
             return self._materializer.views(state, views)
 
-    def push(self, view: str, table: Any, *, ingest_id: str, on_invalid: OnInvalid = "reject") -> IngestReceipt:
+    def push(
+        self,
+        view: str,
+        table: Any,
+        *,
+        ingest_id: str,
+        **options: Unpack[IngestOptions],
+    ) -> IngestReceipt:
         """Ingest rows and bring all views on their table up to date online, in one commit for all of them.
 
         Args:
             view: As in ``ingest``.
             table: As in ``ingest``.
             ingest_id: As in ``ingest``. A repeat after a crash completes what is missing.
-            on_invalid: As in ``ingest``.
+            options: As in ``ingest``.
 
         Raises:
             RaymlopsError: as ``ingest`` and ``materialize`` do. After a StorageError the rows may be ingested; repeat.
         """
         with self._lock:
-            receipt, fresh = self._ingest(view, table, ingest_id, on_invalid)
+            receipt, fresh = self._ingest(view, table, ingest_id, options)
             views = [found for found in self._catalog.state().views_on(receipt.table) if found.online]
             self._materializer.table(receipt.table, views, fresh)
             return receipt
@@ -253,7 +273,7 @@ class FeatureStore:
         self._online.close()
 
     def _ingest(
-        self, view: str, table: Any, ingest_id: str | None, on_invalid: OnInvalid
+        self, view: str, table: Any, ingest_id: str | None, options: IngestOptions
     ) -> tuple[IngestReceipt, Fresh | None]:
         table = as_table(f"view {view!r}: what is ingested", table)
         if ingest_id is not None:
@@ -264,10 +284,39 @@ class FeatureStore:
             except pa.ArrowException as error:
                 reason = f"view {view!r}: what is ingested must have types that can be stored: {error}"
                 raise SchemaMismatch(reason) from error
-        return self._ingester.ingest(view, [table], ingest_id=ingest_id, on_invalid=on_invalid)
+        return self._ingester.ingest(view, [table], ingest_id=ingest_id, **options)
+
+    def _version_of(self, table: str) -> int | None:
+        return self._tables.version(table) if self._tables.exists(table) else None
+
+    def _continue_views(self) -> None:
+        """Give views that continue others the rows they begin with, and to the online store where the others are."""
+        state = self._catalog.state()
+        for applied in state.views.values():
+            view, version, ingest_id = applied.view, applied.continued_version, f"rows of {applied.view.continues}"
+            if version is None or self._is_ingested(state.table_of(view), ingest_id):
+                continue
+            former = state.views[str(view.continues)].view
+            rows = self._tables.read(state.table_of(former), version, former.table_columns)
+            tables = [continued_rows(view, former, rows.slice(start, _BLOCK_ROWS)) for start in _blocks(rows.num_rows)]
+            self._ingester.ingest(view.ref, tables, ingest_id=ingest_id, on_invalid="quarantine")
+            if view.online and self._online.watermark(former.ref) is not None:
+                self._materializer.views(state, [view])
+
+    def _is_ingested(self, table: str, ingest_id: str) -> bool:
+        if not self._tables.exists(table):
+            return False
+        with self._tables.opened(table) as handle:
+            return handle.transaction_version(ingest_id) is not None
 
     def _recover(self) -> None:
         self._staging.sweep(_ABANDONED)
+        self._continue_views()
         state = self._catalog.state()
         views = [applied.view for applied in state.views.values() if applied.view.online]
         self._materializer.views(state, [view for view in views if self._online.watermark(view.ref) is not None])
+
+
+def _blocks(rows: int) -> range:
+    """Where blocks of rows begin; one, if there are no rows."""
+    return range(0, max(rows, 1), _BLOCK_ROWS)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, overload
 
 from raymlops.records.discovery import FeatureDescription, FeatureLineage, FeatureMatch, ViewStatistics
 from raymlops.records.features import (
@@ -17,18 +17,22 @@ from raymlops.records.features import (
     QuarantinedRow,
     VacuumReport,
 )
+from raymlops.tables.columns import Reading, as_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from ray.data import Dataset
 
     from raymlops.features import TrainingSet
-    from raymlops.features.intake.row_batches import OnInvalid
+    from raymlops.features.intake.row_batches import IngestOptions
     from raymlops.platform import Platform
     from raymlops.runtime.explain.feature_catalog import FeatureCatalog
     from raymlops.runtime.nodes.ingestion import Ingestion
 
 __all__ = ["Features"]
+
+Frame: TypeAlias = Any
+"""An Arrow table, a pandas or polars frame, or whatever ``as_table`` takes."""
 
 _COMMIT_TIMEOUTS = 60
 """Deadline of the commit of many blocks, in deadlines of an ordinary call."""
@@ -45,27 +49,27 @@ class Features:
         self._platform = platform
 
     def ingest(
-        self, view: str, table: pa.Table | Dataset, *, ingest_id: str | None = None, on_invalid: OnInvalid = "reject"
+        self, view: str, table: Frame | Dataset, *, ingest_id: str | None = None, **options: Unpack[IngestOptions]
     ) -> IngestReceipt:
-        """Append a table or a Ray Dataset in one commit; durable when it returns, idempotent by ``ingest_id``.
+        """Append a table, a frame or a Ray Dataset in one commit; durable when it returns, idempotent by ``ingest_id``.
 
-        Where rows break a rule, ``reject`` stores nothing and says which; ``quarantine`` puts them aside.
+        Where rows break a rule, nothing is stored and they are told; ``on_invalid="quarantine"`` puts them aside.
+        Further options are those of ``FeatureStore.ingest``.
         """
-        return self._ingestion.ingest(view, table, ingest_id=ingest_id, on_invalid=on_invalid)
+        return self._ingestion.ingest(view, table, ingest_id=ingest_id, **options)
 
     def ingest_file(
-        self, view: str, path: Path, *, ingest_id: str | None = None, on_invalid: OnInvalid = "reject"
+        self, view: str, path: Path, *, ingest_id: str | None = None, **options: Unpack[IngestOptions]
     ) -> IngestReceipt:
         """Append the rows of a Parquet or CSV file, or of a directory of them, in one commit."""
-        return self._ingestion.ingest_file(view, path, ingest_id=ingest_id, on_invalid=on_invalid)
+        return self._ingestion.ingest_file(view, path, ingest_id=ingest_id, **options)
 
     def push(
-        self, view: str, table: pa.Table, *, ingest_id: str | None = None, on_invalid: OnInvalid = "reject"
+        self, view: str, table: Frame, *, ingest_id: str | None = None, **options: Unpack[IngestOptions]
     ) -> IngestReceipt:
         """Ingest, and materialise every view that reads the table."""
-        return self._platform.feature_writer.push(
-            view, table, ingest_id=ingest_id or uuid.uuid4().hex, on_invalid=on_invalid
-        )
+        rows = as_table(f"view {view!r}: what is ingested", table)
+        return self._platform.feature_writer.push(view, rows, ingest_id=ingest_id or uuid.uuid4().hex, **options)
 
     def quarantine(self, view: str, ingest_id: str | None = None) -> Sequence[QuarantinedRow]:
         """The rows that ingests into a view refused, with the reasons."""
@@ -83,13 +87,37 @@ class Features:
         """Bring the online store up to the newest table versions, of one view or of all."""
         return self._platform.feature_writer.materialize(view)
 
-    def online(self, service: str, entities: pa.Table, at: datetime | None = None) -> pa.Table:
-        """The features of N entities as of ``at`` (now), in their order; the TTL rule is the offline one."""
-        return self._platform.reader.online(service, entities, at)
+    def online(
+        self,
+        service: str,
+        entities: Frame | Path,
+        at: datetime | None = None,
+        *,
+        as_given: bool = False,
+        **reading: Unpack[Reading],
+    ) -> Any:
+        """The features of N entities as of ``at`` (now), in their order; the TTL rule is the offline one.
 
-    def training_set(self, service: str, spine: pa.Table, *, name: str, knowledge_cutoff: bool = False) -> TrainingSet:
-        """A point-in-time training set, pinned to the present table versions."""
-        return self._platform.reader.training_set(service, spine, name=name, knowledge_cutoff=knowledge_cutoff)
+        ``entities`` is a table, a frame or the path of a file; ``as_given`` gives back the same kind of frame.
+        """
+        return self._platform.reader.online(service, entities, at, as_given=as_given, **reading)
+
+    def training_set(
+        self,
+        service: str,
+        spine: Frame | Path,
+        *,
+        name: str,
+        knowledge_cutoff: bool = False,
+        **reading: Unpack[Reading],
+    ) -> TrainingSet:
+        """A point-in-time training set, pinned to the present table versions.
+
+        ``spine`` is a table, a frame or the path of a file; naive times in it need ``time_zone="Europe/Berlin"``.
+        """
+        return self._platform.reader.training_set(
+            service, spine, name=name, knowledge_cutoff=knowledge_cutoff, **reading
+        )
 
     def table(self, view: str, version: int | None = None) -> pa.Table:
         """Rows of a view's table, at a version of the table; the newest by default."""

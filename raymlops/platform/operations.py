@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from raymlops.errors import DeploymentNotFound, ModelVersionNotFound
 from raymlops.metadata.anchors import verify_against
@@ -17,10 +17,9 @@ from raymlops.records.models import ModelRegistry
 from raymlops.records.plans import PlanStore, ServingPlan
 from raymlops.runtime.cluster.names import CONTROLLER, MONITOR
 from raymlops.runtime.cluster.people import acting_user
+from raymlops.tables.columns import Reading, as_table
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from raymlops.control import Backtested, Decision, ModelStatus, Why
     from raymlops.monitoring import MonitorReport, MonitorService
     from raymlops.monitoring.windows.rollup import PeriodProfile
@@ -47,14 +46,17 @@ class Labels:
         self._models = models
         self._timeout_s = timeout_s
 
-    def record(self, name: str, table: pa.Table, *, classes: Mapping[Any, Any] | None = None) -> int:
+    def record(
+        self, name: str, table: Any, *, classes: Mapping[Any, Any] | None = None, **reading: Unpack[Reading]
+    ) -> int:
         """Record labels: columns ``request_id``, ``row``, ``label``, ``event_time``; the last of a row wins.
 
         Args:
             name: The model.
-            table: Its ``label`` names a class of the model, ``1``, ``1.0``, ``True`` and ``"1"`` the same one; of a
-                regressor it is a number.
+            table: A table or a frame. Its ``label`` names a class of the model: ``1``, ``1.0``, ``True`` and ``"1"``
+                are the same one. A regressor's is a number.
             classes: What other labels stand for, such as ``{"yes": 1, "no": 0}``.
+            reading: Naive times in it need ``time_zone="Europe/Berlin"``.
 
         Raises:
             ModelVersionNotFound: There is no such model.
@@ -66,7 +68,7 @@ class Labels:
         versions = models.list_versions(name) if plan is None else [models.get_version(name, plan.champion)]
         if not versions:
             raise ModelVersionNotFound.of(name)
-        named = name_labels(table, versions[-1].manifest.signature, classes)
+        named = name_labels(as_table("labels", table, **reading), versions[-1].manifest.signature, classes)
         return int(_actor(MONITOR, self._timeout_s, "monitor").record_labels(name, named, uuid.uuid4().hex))
 
 

@@ -1,12 +1,257 @@
-"""Columns that every table of the platform has."""
+"""Tables that others made, taken as Arrow tables, and columns that every table of the platform has."""
 
 from __future__ import annotations
 
-import pyarrow as pa
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, TypedDict, Unpack
+from zoneinfo import ZoneInfo
 
-__all__ = ["INSTANT", "SEQUENCE"]
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raymlops.errors import ConfigError, DataError, SchemaMismatch
+
+__all__ = [
+    "INSTANT",
+    "SEQUENCE",
+    "Reading",
+    "as_table",
+    "check_time_zone",
+    "check_unique_columns",
+    "in_kind_of",
+    "to_pandas",
+]
 
 SEQUENCE = "_seq"
 """Column of a table that holds the order in which its rows arrived."""
 INSTANT = pa.timestamp("us", tz="UTC")
 """Type of every column of instants."""
+
+_TABLES = "an Arrow table, a pandas or polars frame, or what has __arrow_c_stream__ or __dataframe__"
+
+
+class Reading(TypedDict, total=False):
+    """How times of a table are read, where it does not say so itself."""
+
+    time_zone: str | None
+    """Zone of its naive times; without one they are refused where instants are needed."""
+    round_times: bool
+    """Whether times finer than a microsecond are rounded to it; else they are refused."""
+
+
+def as_table(owner: str, given: object, **reading: Unpack[Reading]) -> Any:
+    """An Arrow table of what somebody hands in; values are those of the given frame, or it is refused.
+
+    Args:
+        owner: Whom an error names.
+        given: An Arrow table, record batch, reader of batches or dataset; a pandas or polars frame; whatever exports
+            itself as a stream of Arrow or by the dataframe interchange protocol. The index of a pandas frame is left
+            out, and its NaN counts as missing.
+        reading: What its times mean.
+
+    Raises:
+        SchemaMismatch: it is no table, has a column twice, or values that Arrow does not have.
+        ConfigError: there is no such time zone.
+        DataError: a naive time is there twice or never in its zone.
+    """
+    if isinstance(given, pa.Table):
+        table: Any = given
+    else:
+        try:
+            table = _converted(given)
+        except SchemaMismatch as error:
+            raise SchemaMismatch(f"{owner}: {error}", **error.context) from error
+        except Exception as error:  # each library of frames raises errors of its own
+            reason = " ".join(str(error).split())
+            raise SchemaMismatch(f"{owner} must be {_TABLES}, got a {_kind(given)} that is none: {reason}") from error
+        if table is None:
+            raise SchemaMismatch(f"{owner} must be {_TABLES}, got {_kind(given)}", got=_kind(given))
+    check_unique_columns(owner, table.column_names)
+    return _read_times(owner, _without_views(table), **reading)
+
+
+def check_unique_columns(owner: str, names: Iterable[str]) -> None:
+    """No column may be there twice.
+
+    Raises:
+        SchemaMismatch: one is.
+    """
+    doubled = sorted(name for name, count in Counter(names).items() if count > 1)
+    if doubled:
+        raise SchemaMismatch(f"{owner}: column names must be unique, got {doubled} more than once", columns=doubled)
+
+
+def check_time_zone(owner: str, zone: object) -> None:
+    """A time zone must be one of the IANA database, such as ``Europe/Berlin``.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    try:
+        pc.assume_timezone(pa.scalar(0, pa.timestamp("us")), zone if isinstance(zone, str) else "")
+        ZoneInfo(str(zone))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ConfigError(
+            f"{owner}: time_zone must be a name such as 'Europe/Berlin' or 'UTC', got {zone!r}"
+        ) from error
+
+
+def in_kind_of(given: object, table: Any) -> Any:
+    """A table as the kind of frame that was given: pandas, polars or another one that narwhals knows; else Arrow."""
+    import narwhals as nw
+
+    frame: Any = nw.from_native(given, pass_through=True)
+    if frame is given or isinstance(given, pa.Table):
+        return table
+    if frame.implementation.is_pandas():
+        return to_pandas(table)
+    return nw.from_arrow(table, backend=frame.implementation).to_native()
+
+
+def to_pandas(table: Any) -> Any:
+    """A pandas frame; integers and bools with missing values get pandas' nullable types, so that none is altered."""
+    import pandas as pd
+
+    nullable = {pa.bool_(): pd.BooleanDtype()} | {
+        getattr(pa, name.lower())(): getattr(pd, f"{name}Dtype")()
+        for name in (f"{sign}Int{bits}" if sign else f"Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
+    }
+    frame = table.to_pandas()
+    for name in table.column_names:
+        if table[name].null_count and table[name].type in nullable:
+            frame[name] = table[name].to_pandas(types_mapper=nullable.get)
+    return frame
+
+
+def _kind(given: object) -> str:
+    return type(given).__name__
+
+
+def _converted(given: Any) -> Any:
+    """An Arrow table; ``None`` where nothing is known to make one of."""
+    pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
+    if pandas is not None and isinstance(given, pandas.DataFrame):
+        return _from_pandas(given)
+    if polars is not None and isinstance(given, polars.LazyFrame):
+        given = given.collect()
+    if polars is not None and isinstance(given, polars.DataFrame):
+        objects = [name for name, dtype in given.schema.items() if dtype == polars.Object]
+        if objects:  # Arrow would get their addresses
+            raise SchemaMismatch(
+                f"column {objects[0]!r} must be of a type that Arrow has, got Object", column=objects[0]
+            )
+    exported = _exported(given)
+    return exported if exported is None else _plain(exported)
+
+
+def _exported(given: Any) -> Any:
+    if isinstance(given, pa.RecordBatch):
+        return pa.Table.from_batches([given])
+    if isinstance(given, pa.RecordBatchReader) or hasattr(given, "__arrow_c_stream__"):
+        return pa.table(given)
+    if hasattr(given, "__arrow_c_array__"):
+        return pa.Table.from_batches([pa.record_batch(given)])
+    if type(given).__module__ == "pyarrow._dataset":
+        return given.to_table()
+    if hasattr(given, "__dataframe__"):
+        from pyarrow.interchange import from_dataframe
+
+        return from_dataframe(given)
+    return None
+
+
+def _from_pandas(frame: Any) -> Any:
+    others = [name for name in frame.columns if not isinstance(name, str)]
+    if others:
+        raise SchemaMismatch(f"column names must be texts, got {others[0]!r} of {_kind(others[0])}")
+    check_unique_columns("columns", frame.columns)
+    # pyarrow asks for the values of instants in a way that pandas is about to change
+    zones = {
+        name: dtype.tz
+        for name, dtype in frame.dtypes.items()
+        if getattr(dtype, "kind", "") == "M" and hasattr(dtype, "tz")
+    }
+    plain = frame.copy(deep=False)
+    for name in zones:
+        plain[name] = frame[name].dt.tz_convert(None)
+    table = pa.Table.from_pandas(plain, preserve_index=False)
+    for name, zone in zones.items():
+        place = table.column_names.index(name)
+        unit = table.schema.field(place).type.unit
+        instants = table.column(place).cast(pa.timestamp(unit, tz=pa.lib.tzinfo_to_string(zone)))
+        table = table.set_column(place, name, instants)
+    for field in table.schema:
+        if frame[field.name].dtype == object and (pa.types.is_timestamp(field.type) or pa.types.is_time(field.type)):
+            _check_zones(field.name, frame[field.name].dropna())
+    return _plain(table)
+
+
+def _check_zones(name: str, values: Iterable[Any]) -> None:
+    """Arrow takes naive times that stand among others for times of UTC."""
+    if len({getattr(value, "tzinfo", None) is None for value in values}) > 1:
+        raise SchemaMismatch(f"column {name!r} must hold times with a zone or times without one, got both", column=name)
+
+
+def _plain(table: Any) -> Any:
+    """Without what a library of frames notes about its own columns."""
+    fields = [pa.field(field.name, field.type) for field in table.schema]
+    return pa.Table.from_arrays(table.columns, schema=pa.schema(fields))
+
+
+def _without_views(table: Any) -> Any:
+    """Views of texts and runs of values as plain columns: much of Arrow does not take them."""
+    for place, field in enumerate(table.schema):
+        target = _plain_type(field.type)
+        if target != field.type:
+            column = table.column(place)
+            if pa.types.is_run_end_encoded(field.type):
+                column = pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], field.type.value_type)
+            table = table.set_column(place, field.name, column.cast(target))
+    return table
+
+
+def _plain_type(given: Any) -> Any:
+    types = pa.types
+    if types.is_dictionary(given):
+        return pa.dictionary(given.index_type, _plain_type(given.value_type), given.ordered)
+    if types.is_run_end_encoded(given):
+        return _plain_type(given.value_type)
+    return pa.string() if types.is_string_view(given) else pa.binary() if types.is_binary_view(given) else given
+
+
+def _read_times(owner: str, table: Any, time_zone: str | None = None, round_times: bool = False) -> Any:
+    if time_zone is not None:
+        check_time_zone(owner, time_zone)
+    for place, field in enumerate(table.schema):
+        if not pa.types.is_timestamp(field.type):
+            continue
+        column = table.column(place)
+        if round_times and field.type.unit == "ns":
+            target = pa.timestamp("us", field.type.tz)
+            column = pc.round_temporal(column, unit="microsecond").cast(target, safe=False)
+        if time_zone is not None and field.type.tz is None:
+            column = _local(owner, field.name, column, time_zone)
+        table = table.set_column(place, field.name, column)
+    return table
+
+
+def _local(owner: str, name: str, column: Any, time_zone: str) -> Any:
+    """Naive times as instants.
+
+    Raises:
+        DataError: one is there twice in its zone, or never, where clocks are changed.
+    """
+    try:
+        return pc.assume_timezone(column, time_zone)
+    except pa.ArrowInvalid as error:
+        early = pc.assume_timezone(column, time_zone, ambiguous="earliest", nonexistent="earliest")
+        late = pc.assume_timezone(column, time_zone, ambiguous="latest", nonexistent="latest")
+        rows = np.flatnonzero(pc.fill_null(pc.not_equal(early, late), False).to_numpy(zero_copy_only=False))
+        if not len(rows):
+            raise DataError(f"{owner}: column {name!r} must hold times of {time_zone}: {error}", column=name) from error
+        rule = f"must hold times that {time_zone} has once; give instants with their zone"
+        value = column.cast(pa.string())[int(rows[0])].as_py()
+        raise DataError(f"{owner}: column {name!r} {rule}, got {value} in row {rows[0]}", column=name) from error

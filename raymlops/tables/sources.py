@@ -83,7 +83,12 @@ class FileSource:
                 raise DataError(f"{path} is not a readable table: {_one_line(error)}", path=str(path)) from error
 
     def typed_tables(
-        self, types: Mapping[str, Any], *, keys: Collection[str] = (), integers_only: bool = False
+        self,
+        types: Mapping[str, Any],
+        *,
+        keys: Collection[str] = (),
+        integers_only: bool = False,
+        time_zone: str | None = None,
     ) -> Iterator[Any]:
         """All rows of files of texts, in types that are the same in all tables; of other files as they are.
 
@@ -93,6 +98,7 @@ class FileSource:
         Args:
             types: Column -> declared Arrow type, as ``read_texts`` takes it. Columns that are not there do no harm.
             keys: Declared columns whose integers must print back as well.
+            time_zone: Zone of declared instants that are written without one.
             integers_only: Whether columns without a declared type are int64 or texts, and nothing else.
 
         Raises:
@@ -106,7 +112,10 @@ class FileSource:
             **types,
         }
         for table in self.tables():
-            columns = {name: _typed(table, name, all_types[name], name in keys) for name in table.column_names}
+            columns = {
+                name: _typed(table, name, all_types[name], key=name in keys, time_zone=time_zone)
+                for name in table.column_names
+            }
             yield pa.table(columns).replace_schema_metadata(table.schema.metadata)
 
 
@@ -133,13 +142,13 @@ def _parquet_tables(path: Path) -> Iterator[Any]:
             yield pa.Table.from_batches([batch])
 
 
-def _typed(table: Any, name: str, target: Any, key: bool) -> Any:
+def _typed(table: Any, name: str, target: Any, *, key: bool, time_zone: str | None) -> Any:
     """A column of texts in its type.
 
     Raises:
         DataError: a text is not of the type.
     """
-    column, broken = read_texts(table[name], target, key=key)
+    column, broken = read_texts(table[name], target, key=key, time_zone=time_zone)
     if broken is None:
         return column
     row = int(np.flatnonzero(broken)[0])

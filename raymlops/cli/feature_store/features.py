@@ -13,8 +13,6 @@ from raymlops.config.section import parse_duration
 from raymlops.errors import ConfigError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from raymlops.features.intake.row_batches import OnInvalid
 
 __all__ = ["app"]
@@ -22,16 +20,6 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True, help="The feature store.")
 
 _File = Annotated[Path, typer.Argument(help="A .parquet or .csv file.")]
-
-
-def _read(path: Path) -> pa.Table:
-    import pyarrow as pa
-    from pyarrow import csv, parquet
-
-    try:
-        return parquet.read_table(path) if path.suffix == ".parquet" else csv.read_csv(path)
-    except (OSError, pa.ArrowException) as error:
-        raise ConfigError(f"{path} is not a readable table: {error}") from error
 
 
 @app.command()
@@ -109,7 +97,7 @@ def online(
     """Print the features of the entities in a file, as JSON."""
     instant = None if at is None else discovery.instant_of(at)
     with platform(config) as connected:
-        show_json(connected.features.online(service, _read(entities), instant).to_pylist())
+        show_json(connected.features.online(service, entities, instant).to_pylist())
 
 
 @app.command(name="training-set")
@@ -126,7 +114,7 @@ def training_set(
     from pyarrow import parquet
 
     with platform(config) as connected:
-        built = connected.features.training_set(service, _read(spine), name=name, knowledge_cutoff=knowledge_cutoff)
+        built = connected.features.training_set(service, spine, name=name, knowledge_cutoff=knowledge_cutoff)
     parquet.write_table(built.table(), out)
     show_json(built.manifest)
     for view, rows in built.manifest.late_rows.items():

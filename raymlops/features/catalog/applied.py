@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from raymlops.errors import FeatureViewNotFound
 from raymlops.features.definitions.naming import column_name, parse_feature, parse_reference
-from raymlops.features.definitions.services import FeatureService, OnDemandView
+from raymlops.features.definitions.services import Definition, FeatureService, OnDemandView
 from raymlops.features.definitions.views import DType, Entity, FeatureView
 from raymlops.records.record import Record
 
@@ -49,6 +49,8 @@ class AppliedView(Record):
     """With its entity, never only the entity's name."""
     owner: str
     """Reference of the view whose table it reads, itself for most."""
+    continued_version: int | None = None
+    """Version of the table whose rows its own begins with; ``None``: its own has none from before."""
 
 
 class AppliedService(Record):
@@ -109,6 +111,14 @@ class CatalogState(Record):
             FeatureViewNotFound: it is not applied.
         """
         return self.services[newest(self.services, reference, "service")].service
+
+    def definitions(self) -> list[Definition]:
+        """Entities, views, on-demand views, services; each kind by name and version."""
+        found: list[Definition] = [self.entities[name] for name in sorted(self.entities)]
+        found += [self.views[ref].view for ref in sorted(self.views, key=parse_reference)]
+        found += [self.on_demand[ref].view for ref in sorted(self.on_demand, key=parse_reference)]
+        found += [self.services[ref].service for ref in sorted(self.services, key=parse_reference)]
+        return found
 
     def table_of(self, view: FeatureView) -> str:
         """Name of the table that an applied view reads."""

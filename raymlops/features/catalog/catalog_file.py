@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -60,12 +60,19 @@ class Catalog:
         found = Path(self._path).stat()
         return found.st_mtime_ns, found.st_ino, found.st_size
 
-    def apply(self, definitions: Sequence[Definition], *, dry_run: bool = False) -> ApplyReport:
+    def apply(
+        self,
+        definitions: Sequence[Definition],
+        *,
+        dry_run: bool = False,
+        version_of: Callable[[str], int | None] | None = None,
+    ) -> ApplyReport:
         """Add definitions, all or none. What is there already, and means the same, keeps its versions.
 
         Args:
             definitions: In any order.
             dry_run: Write nothing; what would be refused is in the report instead of raised.
+            version_of: Tells the newest version of a table, ``None`` where there is none.
 
         Raises:
             AlreadyRegistered: a definition differs from the one of its name and version.
@@ -75,7 +82,7 @@ class Catalog:
             StorageError: nothing was written.
         """
         state = self.state()
-        draft = Draft(state, definitions)
+        draft = Draft(state, definitions, version_of)
         if not dry_run:
             draft.faults.raise_if_any()
             after = draft.state()

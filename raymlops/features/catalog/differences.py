@@ -79,7 +79,7 @@ def _facts(definition: Definition) -> Facts:
 def _view_facts(view: FeatureView) -> Facts:
     entity = {"entity": view.entity} if isinstance(view.entity, str) else {"entity": view.entity.name}
     keys = {} if isinstance(view.entity, str) else {"keys": _text(view.entity.keys)}
-    names = ("event_time", "created_at", "ttl", "source", "online", "owner", "description")
+    names = ("event_time", "created_at", "ttl", "source", "online", "time_zone", "continues", "owner", "description")
     return {
         **entity,
         **keys,

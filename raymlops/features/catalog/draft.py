@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar, cast
 
@@ -10,7 +10,14 @@ from raymlops.errors import AlreadyRegistered
 from raymlops.features.catalog.applied import AppliedOnDemand, AppliedService, AppliedView, CatalogState
 from raymlops.features.catalog.differences import differences, documentation_changes
 from raymlops.features.catalog.faults import Faults
-from raymlops.features.catalog.references import check_on_demand, check_service, check_view, pins_of, source_of
+from raymlops.features.catalog.references import (
+    check_continued,
+    check_on_demand,
+    check_service,
+    check_view,
+    pins_of,
+    source_of,
+)
 from raymlops.features.definitions.naming import parse_reference
 from raymlops.features.definitions.services import Definition, FeatureService, OnDemandView
 from raymlops.features.definitions.source_code import function_source
@@ -31,9 +38,16 @@ class Draft:
     Args:
         state: What is applied.
         definitions: What is to be.
+        version_of: Tells the newest version of a table, ``None`` where there is none.
     """
 
-    def __init__(self, state: CatalogState, definitions: Sequence[Definition]) -> None:
+    def __init__(
+        self,
+        state: CatalogState,
+        definitions: Sequence[Definition],
+        version_of: Callable[[str], int | None] | None = None,
+    ) -> None:
+        self._version_of = version_of
         self.faults = Faults()
         self._state = state
         self._entities = dict(state.entities)
@@ -141,6 +155,19 @@ class Draft:
         self._fresh.add(label)
         return True
 
+    def _continue(self, view: FeatureView, views: Mapping[str, FeatureView]) -> None:
+        """Pin the version of the table whose rows a view's own is to begin with."""
+        if view.continues is None:
+            return
+        former = views.get(view.continues)
+        if former is None:
+            self.faults.add(f"view {view.ref!r}: continues {view.continues!r}, which is not applied")
+            return
+        check_continued(view, former, self.faults)
+        if self._version_of is not None and former.ref in self._state.views:
+            version = self._version_of(self._state.table_of(former))
+            self._views[view.ref] = self._views[view.ref].model_copy(update={"continued_version": version})
+
     def _check_case(self, kind: str, name: str) -> None:
         """Refuse a name that differs from a known one by case alone; it is known from here on."""
         known = self._names["view" if kind == "on-demand view" else kind]
@@ -169,6 +196,7 @@ class Draft:
                 owner = source_of(applied.view, views, self.faults)
                 self._views[ref] = AppliedView(view=applied.view, owner=owner or ref)
                 check_view(applied.view, None if owner is None else views[owner], names, self.faults)
+                self._continue(applied.view, views)
         for ref, on_demand in self._on_demand.items():
             if f"on-demand view {ref}" in self._fresh:
                 view = on_demand.view

@@ -15,9 +15,10 @@ from raymlops.features.definitions.schema import EVENT_TIME
 from raymlops.features.definitions.services import FeatureService, OnDemandView
 from raymlops.features.definitions.views import Entity, FeatureView, Field
 
-__all__ = ["check_on_demand", "check_service", "check_view", "pins_of", "source_of"]
+__all__ = ["check_continued", "check_on_demand", "check_service", "check_view", "pins_of", "source_of"]
 
 _KEY = "int64 or string"
+_WIDENED = {("int64", "float64")}
 _NUMERIC = frozenset({"int64", "float64"})
 
 
@@ -80,6 +81,31 @@ def check_view(view: FeatureView, source: FeatureView | None, on_demand: Collect
             reason = _unenforced(fields[name], source.field(name))
         if reason is not None:
             faults.add(f"view {view.ref!r}: " + reason.format(source=f"source {source.ref!r}"))
+
+
+def check_continued(view: FeatureView, former: FeatureView, faults: Faults) -> None:
+    """Whether the rows of a view can be those of another one from now on.
+
+    Args:
+        view: The view that begins with them.
+        former: The view that has them.
+        faults: Takes what is wrong.
+    """
+    owner = f"view {view.ref!r}"
+    if isinstance(view.entity, Entity) and isinstance(former.entity, Entity) and view.keys != former.keys:
+        faults.add(f"{owner}: keys must be those of {former.ref!r}, {list(former.keys)}, got {list(view.keys)}")
+    if (view.created_at is None) != (former.created_at is None):
+        have = "has none" if former.created_at is None else "has one"
+        faults.add(f"{owner}: created_at must be there as in {former.ref!r}, which {have}, got {view.created_at!r}")
+    known = {column.name: column for column in former.fields}
+    for column in view.fields:
+        then = known.get(column.formerly or column.name)
+        if then is None and column.formerly is not None:
+            faults.add(f"{owner}: {former.ref!r} has no field {column.formerly!r}, which {column.name!r} was formerly")
+        elif then is None and not column.nullable and column.backfill is None and column.name not in view.keys:
+            faults.add(f"{owner}: field {column.name!r} is new and not nullable, it must have a backfill")
+        elif then is not None and (then.dtype, column.dtype) not in _WIDENED | {(column.dtype, column.dtype)}:
+            faults.add(f"{owner}: field {column.name!r} must be {then.dtype} as before, or wider, got {column.dtype}")
 
 
 def _misfit(view: FeatureView, field: Field | None, name: str, declared: Mapping[str, str]) -> str | None:

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Any
-
-import pyarrow as pa
 
 from raymlops.clock import to_us
 from raymlops.errors import ConfigError, DataError, SchemaMismatch
 
-__all__ = ["as_table", "check_free", "check_table_version", "instant_us"]
-
-
-def as_table(owner: str, given: object) -> Any:
-    """A table; a record batch is one of a single chunk.
-
-    Raises:
-        SchemaMismatch: it is neither.
-    """
-    if isinstance(given, pa.RecordBatch):
-        return pa.Table.from_batches([given])
-    if not isinstance(given, pa.Table):
-        raise SchemaMismatch(f"{owner} must be a pyarrow.Table, got {type(given).__name__}", got=type(given).__name__)
-    return given
+__all__ = ["check_free", "check_table_version", "instant_us", "pinned_tables"]
 
 
 def check_free(owner: str, given: Iterable[str], features: Iterable[str]) -> None:
@@ -37,6 +21,23 @@ def check_free(owner: str, given: Iterable[str], features: Iterable[str]) -> Non
     for name in features:
         if name in taken:
             raise SchemaMismatch(f"{owner}: column {name!r} is the name of a feature, rename it", column=name)
+
+
+def pinned_tables(given: object, known: Collection[str]) -> dict[str, int]:
+    """Table -> version, as a caller pins them.
+
+    Raises:
+        ConfigError: it is no mapping of tables that are known to numbers.
+    """
+    if not isinstance(given, Mapping | None):
+        raise ConfigError(f"table_versions must be a mapping, got {given!r}")
+    pinned = dict(given or {})
+    for table, version in pinned.items():
+        check_table_version(f"table_versions[{table!r}]", version)
+    unknown = sorted(pinned.keys() - set(known))
+    if unknown:
+        raise ConfigError(f"table_versions must name tables of applied views, got {unknown}", tables=unknown)
+    return pinned
 
 
 def check_table_version(owner: str, version: object) -> None:

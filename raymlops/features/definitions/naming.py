@@ -10,6 +10,7 @@ from typing import Any
 from raymlops.errors import ConfigError
 
 __all__ = [
+    "check_cases",
     "check_column",
     "check_text",
     "check_unique",
@@ -21,7 +22,7 @@ __all__ = [
     "parse_reference",
 ]
 
-_FEATURE = re.compile(r"(?P<view>[A-Za-z]\w*)(?:@(?P<version>[1-9]\d*))?:(?P<field>[A-Za-z]\w*)")
+_FEATURE = re.compile(r"(?P<view>[A-Za-z]\w*)(?:@(?P<version>[1-9]\d*))?:(?P<field>[^_].*)")
 _REFERENCE = re.compile(r"(?P<name>[A-Za-z]\w*)(?:@(?P<version>[1-9]\d*))?")
 _RESERVED_PREFIX = "_"
 
@@ -58,7 +59,7 @@ def parse_feature(reference: str) -> tuple[str, int | None, str]:
 
 
 def check_column(owner: str, name: object) -> None:
-    """A column name must be text; those with a leading underscore are the store's own.
+    """A column name must be text of one line; those with a leading underscore are the store's own.
 
     Raises:
         ConfigError: the rule is broken.
@@ -66,6 +67,8 @@ def check_column(owner: str, name: object) -> None:
     if not isinstance(name, str) or not name or name.startswith(_RESERVED_PREFIX):
         raise ConfigError(f"{owner}: a column name must be text that does not start with '_', got {name!r}")
     check_text(owner, "a column name", name)
+    if not name.isprintable() or name != name.strip():
+        raise ConfigError(f"{owner}: a column name must be printable, without blanks at its ends, got {name!r}")
 
 
 def check_text(owner: str, what: str, value: object) -> None:
@@ -120,6 +123,20 @@ def check_unique(owner: str, names: Iterable[str]) -> None:
     doubled = [name for name, count in Counter(names).items() if count > 1]
     if doubled:
         raise ConfigError(f"{owner}: names must be unique, got {doubled[0]!r} more than once")
+
+
+def check_cases(owner: str, names: Iterable[str]) -> None:
+    """No two column names may differ by the case of letters alone: a Delta table does not tell them apart.
+
+    Raises:
+        ConfigError: the rule is broken.
+    """
+    known: dict[str, str] = {}
+    for name in names:
+        other = known.setdefault(name.lower(), name)
+        if other != name:
+            rule = "column names must differ by more than the case of letters"
+            raise ConfigError(f"{owner}: {rule}, got {other!r} and {name!r}")
 
 
 def check_version(owner: str, version: object) -> None:

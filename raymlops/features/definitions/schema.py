@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.features.definitions.views import DType, FeatureView, Field
-from raymlops.tables.columns import INSTANT
+from raymlops.tables.columns import INSTANT, check_unique_columns
 from raymlops.tables.sources import origin_of
+from raymlops.tables.texts import cast_or_null, read_texts
 
 __all__ = [
     "EVENT_TIME",
@@ -27,6 +28,8 @@ __all__ = [
     "check_columns",
     "check_summable",
     "conform",
+    "fit_rule",
+    "fitted",
     "instants_us",
     "key_column",
     "raise_together",
@@ -47,6 +50,7 @@ _TYPES: dict[DType, Any] = {
     "string": pa.string(),
     "timestamp": INSTANT,
 }
+_WHOLE_BELOW = 2.0**53
 _KEY_DTYPES: tuple[DType, ...] = ("int64", "string")
 NOT_NULL = "must not be null"
 _ROWS_NAMED = 10
@@ -66,20 +70,48 @@ def typed(owner: str, name: str, column: Any, dtype: DType) -> Any:
     Raises:
         SchemaMismatch: the type does not fit, a timestamp is naive, or a value does not survive.
     """
-    given = column.type
-    if pa.types.is_dictionary(given):
+    given, types = column.type, pa.types
+    if types.is_dictionary(given):
         column = column.cast(given.value_type)
     if not type_fits(column.type, dtype):
         rule = "a tz-aware timestamp" if dtype == "timestamp" else dtype
-        raise SchemaMismatch(f"{owner}: column {name!r} must be {rule}, got {given}", column=name, got=str(given))
-    try:
-        column = column.cast(_TYPES[dtype])
-    except pa.ArrowInvalid as error:
-        reason = f"{owner}: column {name!r} must fit {dtype}, got a {given} that does not: {error}"
-        raise SchemaMismatch(reason, column=name, got=str(given)) from error
+        remedy = (
+            ": time_zone= names the zone of naive times" if dtype == "timestamp" and types.is_timestamp(given) else ""
+        )
+        raise SchemaMismatch(
+            f"{owner}: column {name!r} must be {rule}, got {given}{remedy}", column=name, got=str(given)
+        )
+    values, broken = fitted(column, dtype)
+    if broken is not None:
+        row = int(np.flatnonzero(broken)[0])
+        value = column[row].cast(pa.string()).as_py() if types.is_timestamp(given) else column[row].as_py()
+        reason = f"{owner}: column {name!r} {fit_rule(column.type, dtype)}: {value} in row {row}"
+        raise SchemaMismatch(reason, column=name, got=str(given))
     if dtype == "float64":
-        column = pc.if_else(pc.is_nan(column), pa.scalar(None, pa.float64()), pc.add(column, 0.0))
-    return column
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), pc.add(values, 0.0))
+    return values
+
+
+def fitted(column: Any, dtype: DType) -> tuple[Any, Mask | None]:
+    """A column of a type that fits as its declared type, null where a value does not survive, and where that is.
+
+    Whole floats are integers, below 2^53 in magnitude: beyond, neighbours are one float. NaN is missing.
+    """
+    types, broken, given = pa.types, None, column.type
+    if dtype == "int64" and types.is_floating(given):
+        column = column.cast(pa.float64())
+        broken = _mask(pc.greater_equal(pc.abs(column), _WHOLE_BELOW))
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, pa.float64()), column)
+    if dtype == "float64" and types.is_decimal(given):
+        return read_texts(column.cast(pa.string()), pa.float64())  # rounded once, and whole numbers not at all
+    return cast_or_null(column, _TYPES[dtype], broken=broken)
+
+
+def fit_rule(given: Any, dtype: DType) -> str:
+    """What is said of a value that does not survive."""
+    finer = dtype == "timestamp" and getattr(given, "unit", "") == "ns"
+    remedy = "; round_times=True rounds to microseconds" if finer else ""
+    return f"must fit {dtype}, got a {given} that does not{remedy}"
 
 
 def type_fits(given: Any, dtype: DType) -> bool:
@@ -89,9 +121,9 @@ def type_fits(given: Any, dtype: DType) -> bool:
         return True
     match dtype:
         case "int64":
-            return bool(types.is_integer(given))
+            return bool(types.is_integer(given) or types.is_floating(given) or types.is_decimal(given))
         case "float64":
-            return bool(types.is_integer(given) or types.is_floating(given))
+            return bool(types.is_integer(given) or types.is_floating(given) or types.is_decimal(given))
         case "bool":
             return bool(types.is_boolean(given))
         case "string":
@@ -119,7 +151,7 @@ def key_column(owner: str, name: str, column: Any, *, stored: bool = False) -> A
     """
     given = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     for dtype in _KEY_DTYPES:
-        if type_fits(given, dtype) and not (stored and pa.types.is_null(given)):
+        if type_fits(given, dtype) and not pa.types.is_decimal(given) and not (stored and pa.types.is_null(given)):
             return typed(owner, name, column, dtype)
     raise SchemaMismatch(f"{owner}: key {name!r} must be integers or strings, got {given}", column=name, got=str(given))
 
@@ -146,9 +178,7 @@ def check_columns(owner: str, given: Iterable[str], required: Iterable[str]) -> 
         SchemaMismatch: the rule is broken.
     """
     names = list(given)
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise SchemaMismatch(f"{owner}: column names must be unique, got {doubled} more than once", columns=doubled)
+    check_unique_columns(owner, names)
     missing = [name for name in required if name not in set(names)]
     if missing:
         raise SchemaMismatch(f"{owner}: columns {missing} are missing, got {names}", columns=missing)

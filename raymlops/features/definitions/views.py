@@ -13,7 +13,9 @@ from functools import cached_property
 from typing import Literal, TypeAlias, get_args
 
 from raymlops.errors import ConfigError
+from raymlops.features.definitions.fields import NUMERIC, DType, Field, without_description
 from raymlops.features.definitions.naming import (
+    check_cases,
     check_column,
     check_text,
     check_unique,
@@ -24,6 +26,7 @@ from raymlops.features.definitions.naming import (
 )
 from raymlops.records.names import check_name
 from raymlops.records.record import sha256_of
+from raymlops.tables.columns import check_time_zone
 
 __all__ = [
     "AggregateFunction",
@@ -35,13 +38,10 @@ __all__ = [
     "without_description",
 ]
 
-DType: TypeAlias = Literal["int64", "float64", "bool", "string", "timestamp"]
 AggregateFunction: TypeAlias = Literal["count", "sum", "mean", "std", "min", "max", "last", "distinct"]
-Scalar: TypeAlias = str | int | float | bool
 
-_NUMERIC = frozenset({"int64", "float64"})
-_ORDERED = _NUMERIC | {"timestamp"}
-_SUMMABLE = _NUMERIC | {"bool"}
+_ORDERED = NUMERIC | {"timestamp"}
+_SUMMABLE = NUMERIC | {"bool"}
 _FUNCTION_DTYPES: Mapping[str, Collection[str]] = {
     "sum": _SUMMABLE,
     "mean": _SUMMABLE,
@@ -49,14 +49,7 @@ _FUNCTION_DTYPES: Mapping[str, Collection[str]] = {
     "min": _ORDERED,
     "max": _ORDERED,
 }
-_ALLOWED_KINDS: Mapping[str, tuple[type, ...]] = {
-    "int64": (int,),
-    "float64": (int, float),
-    "bool": (bool,),
-    "string": (str,),
-}
 _LONGEST = timedelta(days=365_250)
-_FARTHEST = 1e300
 
 
 @dataclass(frozen=True)
@@ -83,65 +76,6 @@ class Entity:
     def digest(self) -> str:
         """Hex SHA-256 of the definition."""
         return sha256_of({"entity": asdict(self)})
-
-
-@dataclass(frozen=True)
-class Field:
-    """One typed column of a view, with the constraints that ingested values must meet.
-
-    Args:
-        name: Name of the column.
-        dtype: ``int64``, ``float64``, ``bool``, ``string`` or ``timestamp``. A NaN counts as missing.
-        nullable: Whether values may be missing.
-        ge: Smallest value allowed.
-        le: Largest value allowed.
-        allowed: The only values allowed; not for timestamps.
-        description: For people.
-    """
-
-    name: str
-    dtype: DType
-    nullable: bool = True
-    ge: float | None = None
-    le: float | None = None
-    allowed: Sequence[Scalar] | None = None
-    description: str = ""
-
-    def __post_init__(self) -> None:
-        check_column("field", self.name)
-        if self.dtype not in get_args(DType):
-            raise ConfigError(f"field {self.name!r}: dtype must be one of {get_args(DType)}, got {self.dtype!r}")
-        for bound in ("ge", "le"):
-            limit = getattr(self, bound)
-            if limit is not None and self.dtype not in _NUMERIC:
-                raise ConfigError(f"field {self.name!r}: {bound} needs an int64 or float64, got {self.dtype!r}")
-            if limit is not None:
-                object.__setattr__(self, bound, self._bound(bound, limit))
-        if self.ge is not None and self.le is not None and self.ge > self.le:
-            raise ConfigError(f"field {self.name!r}: ge must not exceed le, got {self.ge} > {self.le}")
-        if not isinstance(self.nullable, bool):
-            raise ConfigError(f"field {self.name!r}: nullable must be true or false, got {self.nullable!r}")
-        check_text(f"field {self.name!r}", "description", self.description)
-        if self.allowed is not None:
-            values = items_of(f"field {self.name!r}", "allowed", self.allowed, object)
-            if not values:
-                raise ConfigError(f"field {self.name!r}: allowed must not be empty, got {self.allowed!r}")
-            object.__setattr__(self, "allowed", tuple(self._allowed(value) for value in values))
-
-    def _bound(self, name: str, limit: object) -> float:
-        if isinstance(limit, int | float) and not isinstance(limit, bool) and abs(limit) <= _FARTHEST:
-            return float(limit)
-        raise ConfigError(f"field {self.name!r}: {name} must be a finite number, got {limit!r}")
-
-    def _allowed(self, value: Scalar) -> Scalar:
-        kinds = _ALLOWED_KINDS.get(self.dtype, ())
-        if isinstance(value, kinds) and (self.dtype == "bool") == isinstance(value, bool):
-            if isinstance(value, str):
-                check_text(f"field {self.name!r}", "allowed", value)
-                return value
-            if self.dtype == "bool" or abs(value) <= (_FARTHEST if self.dtype == "float64" else 2**63 - 1):
-                return float(value) if self.dtype == "float64" else value
-        raise ConfigError(f"field {self.name!r}: allowed must hold values of {self.dtype}, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -201,6 +135,11 @@ class FeatureView:
         online: Whether the online store keeps the view.
         join_keys: Key of the entity -> column of a spine or a request that holds it, where the two are named
             differently; ``aliased`` makes such views.
+        continues: ``NAME@VERSION`` of a view whose rows, as they are when this one is applied, its own table begins
+            with. A new field is its ``backfill`` in them, or missing; one that was renamed tells its name there in
+            ``formerly``; an int64 may become a float64. Rows that break a rule of this view are put aside.
+        time_zone: Zone of naive times in ingested tables and of instants that are written without one, such as
+            ``Europe/Berlin``; ``None``: they are refused.
     """
 
     name: str
@@ -217,6 +156,8 @@ class FeatureView:
     aggregates: Sequence[WindowAggregate] = ()
     online: bool = True
     join_keys: Mapping[str, str] = field(default_factory=dict, hash=False)
+    time_zone: str | None = None
+    continues: str | None = None
 
     def __post_init__(self) -> None:
         check_name("view", self.name)
@@ -232,22 +173,40 @@ class FeatureView:
             raise ConfigError(f"{owner}: online must be true or false, got {self.online!r}")
         if not isinstance(self.entity, Entity):
             check_name("entity", self.entity)
-        for name in (self.event_time, *([] if self.created_at is None else [self.created_at])):
-            check_column(owner, name)
-        check_unique(owner, (*self._time_columns, *(f.name for f in self.fields)))
+        self._check_times(owner)
         check_unique(owner, self.feature_names)
         if not self.fields:
             raise ConfigError(f"{owner}: fields must not be empty, got {self.fields!r}")
-        if self.ttl == timedelta(0):
-            object.__setattr__(self, "ttl", None)
-        if self.ttl is not None:
-            _check_span(f"{owner}: ttl", self.ttl)
         if self.source is not None:
             parse_reference(self.source)
+        self._check_continues(owner)
         if isinstance(self.entity, Entity):
             self._check_entity(self.entity)
         for aggregate in self.aggregates:
             self._check_aggregate(aggregate)
+
+    def _check_continues(self, owner: str) -> None:
+        former = [column.name for column in self.fields if column.formerly is not None or column.backfill is not None]
+        if self.continues is None and former:
+            raise ConfigError(f"{owner}: formerly and backfill need a view that it continues, got {former}")
+        if self.continues is None:
+            return
+        if parse_reference(self.continues)[1] is None or self.continues == self.ref:
+            raise ConfigError(f"{owner}: continues must be NAME@VERSION of another view, got {self.continues!r}")
+        if self.source is not None:
+            raise ConfigError(f"{owner}: a view that continues another has its own table, got source {self.source!r}")
+
+    def _check_times(self, owner: str) -> None:
+        for name in (self.event_time, *([] if self.created_at is None else [self.created_at])):
+            check_column(owner, name)
+        check_unique(owner, (*self._time_columns, *(f.name for f in self.fields)))
+        check_cases(owner, (*self._time_columns, *self.feature_names))
+        if self.time_zone is not None:
+            check_time_zone(owner, self.time_zone)
+        if self.ttl == timedelta(0):
+            object.__setattr__(self, "ttl", None)
+        if self.ttl is not None:
+            _check_span(f"{owner}: ttl", self.ttl)
 
     def _check_entity(self, entity: Entity) -> None:
         owner = f"view {self.name!r}"
@@ -257,6 +216,7 @@ class FeatureView:
         for column in self.join_keys.values():
             check_column(owner, column)
         check_unique(owner, self.join_columns)
+        check_cases(owner, self.table_columns)
         for key in entity.keys:
             if key in self._time_columns:
                 raise ConfigError(f"view {self.name!r}: a key must not be a time column, got {key!r}")
@@ -339,7 +299,10 @@ class FeatureView:
             version: Version of the new view.
         """
         source = self.ref if self.source is None else self.source
-        return replace(self, name=name, source=source, join_keys=join_keys, version=version)
+        fields = tuple(replace(column, formerly=None, backfill=None) for column in self.fields)
+        return replace(
+            self, name=name, source=source, join_keys=join_keys, version=version, continues=None, fields=fields
+        )
 
     def narrowed(self, features: Collection[str]) -> FeatureView:
         """The same view with only some features, and the fields that their aggregates need."""
@@ -362,10 +325,7 @@ class FeatureView:
             "aggregates": [{**asdict(a), "window": a.window.total_seconds()} for a in self.aggregates],
             "online": self.online,
             **({"join_keys": self.join_keys} if self.join_keys else {}),
+            **({"time_zone": self.time_zone} if self.time_zone else {}),
+            **({"continues": self.continues} if self.continues else {}),
         }
         return sha256_of({"view": parts})
-
-
-def without_description(column: Field) -> dict[str, object]:
-    """All of a field that determines values."""
-    return {name: value for name, value in asdict(column).items() if name != "description"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import zip_longest
 from typing import Any, Protocol, TypeAlias
@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import SchemaMismatch
-from raymlops.features.definitions.arguments import as_table
 from raymlops.features.definitions.schema import EVENT_TIME, check_columns, instants_us
 from raymlops.features.definitions.services import FeatureService
 from raymlops.records.discovery import Scalar
 from raymlops.records.features import ConsistencyReport, FeatureConsistency, Inconsistency
+from raymlops.tables.columns import as_table
 
 __all__ = ["ASKED", "SERVED_AT", "Recompute", "audit"]
 
@@ -76,7 +76,7 @@ def audit(service: str, served: Any, reader: Recompute) -> ConsistencyReport:
     ref = reader.service(service).ref
     features: dict[str, _Comparison] = {}
     rows = 0
-    for part in [served] if isinstance(served, pa.Table) else served:
+    for part in served if isinstance(served, Iterator | list | tuple) else [served]:
         table = as_table("served", part)
         check_columns("served", table.column_names, [EVENT_TIME])
         for start in range(0, max(table.num_rows, 1), _BATCH_ROWS):

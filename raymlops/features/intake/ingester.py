@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Unpack
 
 import pyarrow as pa
 
@@ -12,7 +12,7 @@ from raymlops.clock import Clock
 from raymlops.errors import ConfigError
 from raymlops.features.catalog.catalog_file import Catalog
 from raymlops.features.definitions.views import DType, FeatureView
-from raymlops.features.intake.row_batches import Intake, OnInvalid
+from raymlops.features.intake.row_batches import IngestOptions, Intake
 from raymlops.features.online.materializer import Fresh
 from raymlops.records.features import IngestReceipt
 from raymlops.tables.delta import DeltaTables
@@ -41,7 +41,13 @@ class Ingester:
         self._scratch = scratch
 
     def ingest(
-        self, name: str, rows: Iterable[Any], *, ingest_id: str, on_invalid: OnInvalid = "reject", text: bool = False
+        self,
+        name: str,
+        rows: Iterable[Any],
+        *,
+        ingest_id: str,
+        text: bool = False,
+        **options: Unpack[IngestOptions],
     ) -> tuple[IngestReceipt, Fresh | None]:
         """Append rows to the table of a view in one commit.
 
@@ -51,8 +57,8 @@ class Ingester:
             name: ``NAME`` or ``NAME@VERSION`` of a view that has its own table.
             rows: Tables, at least one, that are held one at a time.
             ingest_id: The same id again changes nothing.
-            on_invalid: What becomes of rows that break a rule.
             text: Whether values are texts, to be read as the declared types.
+            options: How rows are taken; where no time zone is named, the view's counts.
 
         Returns:
             The receipt, and the rows if they were new and few.
@@ -60,15 +66,14 @@ class Ingester:
         Raises:
             RaymlopsError: as ``FeatureStore.ingest`` does.
         """
-        if on_invalid not in get_args(OnInvalid):
-            raise ConfigError(f"on_invalid must be one of {get_args(OnInvalid)}, got {on_invalid!r}")
         state = self._catalog.state()
         view = state.view(name)
         if view.source is not None:
             raise ConfigError(f"view {name!r} reads the table of {view.source!r}: ingest there", view=name)
         target = state.table_of(view)
         now = self._clock.now()
-        with Intake(view, ingest_id=ingest_id, on_invalid=on_invalid, at=now, directory=self._scratch) as intake:
+        options["time_zone"] = options.get("time_zone") or view.time_zone
+        with Intake(view, ingest_id=ingest_id, at=now, directory=self._scratch, **options) as intake:
             intake.take(rows, text=text, key_dtypes=self._key_dtypes(view, target) if text else None)
             digests = {ingest_id: intake.digest}
             if intake.bad.num_rows:

@@ -11,23 +11,33 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, Unpack, get_args
 
 import numpy as np
 import pyarrow as pa
 
-from raymlops.errors import StorageError
+from raymlops.errors import ConfigError, StorageError
 from raymlops.features.definitions.schema import FaultTally
 from raymlops.features.definitions.views import DType, FeatureView
 from raymlops.features.intake.screening import Screened, screen
-from raymlops.tables.columns import INSTANT
+from raymlops.tables.columns import INSTANT, Reading, as_table
 from raymlops.tables.digests import RowsDigest
 from raymlops.tables.texts import guessed_types
 
-__all__ = ["QUARANTINE_SCHEMA", "Intake", "OnInvalid", "Spool"]
+__all__ = ["QUARANTINE_SCHEMA", "ExtraColumns", "IngestOptions", "Intake", "OnInvalid", "Spool"]
 
 OnInvalid = Literal["reject", "quarantine"]
 """What becomes of rows that break a rule: nothing is stored at all, or the others are and these are put aside."""
+ExtraColumns = Literal["refuse", "ignore"]
+"""What becomes of columns that a view does not have: nothing is stored at all, or they are left out."""
+
+
+class IngestOptions(Reading, total=False):
+    """How rows are taken."""
+
+    on_invalid: OnInvalid
+    extra_columns: ExtraColumns
+
 
 QUARANTINE_SCHEMA = pa.schema(
     [
@@ -121,16 +131,33 @@ class Intake:
         on_invalid: What becomes of rows that break a rule.
         at: Now.
         directory: Where what does not fit in memory is kept meanwhile.
+        extra_columns: What becomes of columns that the view does not have.
+        reading: What times mean that do not say so.
+
+    Raises:
+        ConfigError: an option is none of those there are.
     """
 
     def __init__(
-        self, view: FeatureView, *, ingest_id: str, on_invalid: OnInvalid, at: datetime, directory: Path
+        self,
+        view: FeatureView,
+        *,
+        ingest_id: str,
+        at: datetime,
+        directory: Path,
+        on_invalid: OnInvalid = "reject",
+        extra_columns: ExtraColumns = "refuse",
+        **reading: Unpack[Reading],
     ) -> None:
+        _check_choice("on_invalid", on_invalid, get_args(OnInvalid))
+        _check_choice("extra_columns", extra_columns, get_args(ExtraColumns))
         self._view = view
         self._owner = f"view {view.name!r}"
         self._on_invalid = on_invalid
         self._ingest_id = ingest_id
         self._at = at
+        self._extra_columns = extra_columns
+        self._reading = reading
         self._directory = directory
         self._tally = FaultTally()
         self._digest, self._bad_digest = RowsDigest(), RowsDigest()
@@ -165,8 +192,12 @@ class Intake:
         """
         if text and key_dtypes is None:
             key_dtypes = self._guessed(tables)
-        for table in tables:
-            screened = screen(self._view, table, created_at=self._at, text=text, key_dtypes=key_dtypes)
+        time_zone = self._reading.get("time_zone")
+        for given in tables:
+            table = self._wanted(given)
+            screened = screen(
+                self._view, table, created_at=self._at, text=text, key_dtypes=key_dtypes, time_zone=time_zone
+            )
             self._tally.add(screened.faults, self._given, table)
             self.good.add(screened.good)
             self._digest.update(self._as_given(screened.good, table))
@@ -185,6 +216,13 @@ class Intake:
     def digest(self) -> int:
         """Tells these rows from others, whenever and however they come again: what was stamped on them is left out."""
         return self._digest.short() ^ (self._bad_digest.short() if self.bad.num_rows else 0)
+
+    def _wanted(self, given: Any) -> Any:
+        """The columns that are asked for, their times read."""
+        if self._extra_columns == "ignore":
+            wanted = set(self._view.table_columns)
+            given = given.select([place for place, name in enumerate(given.column_names) if name in wanted])
+        return as_table(self._owner, given, **self._reading)
 
     def _guessed(self, tables: Iterable[Any]) -> dict[str, DType]:
         keys = set(self._view.keys) - {field.name for field in self._view.fields}
@@ -208,6 +246,11 @@ class Intake:
             "quarantined_at": [self._at] * len(rows),
         }
         return pa.table(plain, schema=QUARANTINE_SCHEMA)
+
+
+def _check_choice(option: str, given: object, known: tuple[str, ...]) -> None:
+    if given not in known:
+        raise ConfigError(f"{option} must be one of {known}, got {given!r}")
 
 
 @contextmanager

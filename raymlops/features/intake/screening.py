@@ -17,6 +17,8 @@ from raymlops.features.definitions.schema import (
     RowFault,
     arrow_type,
     check_columns,
+    fit_rule,
+    fitted,
     key_column,
     raise_together,
     row_faults,
@@ -25,7 +27,7 @@ from raymlops.features.definitions.schema import (
 )
 from raymlops.features.definitions.views import DType, FeatureView
 from raymlops.tables.columns import INSTANT
-from raymlops.tables.texts import KEY_RULE, cast_or_null, read_texts
+from raymlops.tables.texts import KEY_RULE, read_texts
 
 __all__ = ["Screened", "screen"]
 
@@ -61,6 +63,7 @@ def screen(
     created_at: datetime,
     text: bool = False,
     key_dtypes: Mapping[str, DType] | None = None,
+    time_zone: str | None = None,
 ) -> Screened:
     """Find all faults of rows to be stored.
 
@@ -70,6 +73,7 @@ def screen(
         created_at: Fills the view's created-at column where the table lacks it.
         text: Whether values are texts to be read as the declared types; instants then need their zone.
         key_dtypes: Of texts: types of the keys that are no fields.
+        time_zone: Of texts: zone of instants that are written without one.
 
     Raises:
         SchemaMismatch: a column is missing, not declared, there twice, or of another type; all such faults at once.
@@ -80,7 +84,8 @@ def screen(
     check_columns(owner, table.column_names, view.table_columns)
     unknown = [name for name in table.column_names if name not in view.table_columns]
     if unknown:
-        raise SchemaMismatch(f"{owner}: columns {unknown} are not declared, got {table.column_names}", columns=unknown)
+        told = f"columns {unknown} are not declared, got {table.column_names}; extra_columns='ignore' leaves them out"
+        raise SchemaMismatch(f"{owner}: {told}", columns=unknown)
     dtypes: dict[str, DType] = {**(key_dtypes or {}), **{column.name: column.dtype for column in view.fields}}
     columns, mismatches, unfit = {}, [], []
     for name in view.table_columns:
@@ -90,7 +95,7 @@ def screen(
             else:
                 dtype = dtypes.get(name, "timestamp")
                 columns[name], rule, broken = _screened(
-                    owner, name, table[name], dtype, text=text, key=name in view.keys
+                    owner, name, table[name], dtype, text=text, key=name in view.keys, time_zone=time_zone
                 )
         except SchemaMismatch as error:
             mismatches.append(error)
@@ -108,23 +113,23 @@ def screen(
 
 def _screened_key(owner: str, name: str, column: Any) -> tuple[Any, str, Mask | None]:
     given = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if pa.types.is_integer(given):
+    if pa.types.is_integer(given) or pa.types.is_floating(given):
         return _screened(owner, name, column, "int64", text=False)
     return key_column(owner, name, column, stored=True), "", None
 
 
 def _screened(
-    owner: str, name: str, column: Any, dtype: DType, *, text: bool, key: bool = False
+    owner: str, name: str, column: Any, dtype: DType, *, text: bool, key: bool = False, time_zone: str | None = None
 ) -> tuple[Any, str, Mask | None]:
     """A column in its type, the rule that some values break, and which do."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if text and type_fits(column.type, "string"):
-        column, broken = read_texts(column, arrow_type(dtype), key=key)
+        column, broken = read_texts(column, arrow_type(dtype), key=key, time_zone=time_zone)
         return typed(owner, name, column, dtype), _text_rule(name, dtype, key=key), broken
     if type_fits(column.type, dtype):
-        rule = f"must fit {dtype}, got a {column.type} that does not"
-        column, broken = cast_or_null(column, arrow_type(dtype))
+        rule = fit_rule(column.type, dtype)
+        column, broken = fitted(column, dtype)
         return typed(owner, name, column, dtype), rule, broken
     return typed(owner, name, column, dtype), "", None
 

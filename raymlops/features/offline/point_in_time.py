@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from raymlops.errors import ConfigError, FeatureViewNotFound, SchemaMismatch
-from raymlops.features.definitions.arguments import as_table
 from raymlops.features.definitions.naming import column_name, items_of, parse_reference
 from raymlops.features.definitions.schema import check_columns, check_summable, conform, instants_us
 from raymlops.features.definitions.validity import is_valid, span_us
@@ -26,7 +25,7 @@ from raymlops.features.offline.keys import UNKNOWN, match_rows
 from raymlops.features.offline.moments import Moments
 from raymlops.features.offline.timeline import Timeline
 from raymlops.features.offline.windows import Answers, aggregate_windows, answers_column
-from raymlops.tables.columns import SEQUENCE
+from raymlops.tables.columns import SEQUENCE, Reading, as_table, in_kind_of
 
 __all__ = ["JoinedView", "join_view", "point_in_time_join"]
 
@@ -50,16 +49,20 @@ def point_in_time_join(
     *,
     event_time: str = "event_time",
     knowledge_cutoff: bool = False,
+    as_given: bool = False,
+    **reading: Unpack[Reading],
 ) -> Any:
     """Join the features of views to a spine, as of the instant of each spine row.
 
     Args:
-        spine: A table with the keys of all views and a tz-aware ``event_time``; other columns are kept.
+        spine: A table or frame with the keys of all views and a tz-aware ``event_time``; other columns are kept.
         views: Views that know their keys. Windows count an event from its event time on.
         tables: View name -> table; a view with a source may do with the source's table. A column ``_seq`` gives the
             order of arrival, else the order of the rows does.
         event_time: The spine's column of instants.
         knowledge_cutoff: Leave out rows created after the spine row's instant; without a created-at they never count.
+        as_given: Whether to give back the kind of frame that the spine is, in place of an Arrow table.
+        reading: ``time_zone`` of naive times, where it is not the view's; ``round_times`` to microseconds.
 
     Returns:
         The spine's rows and columns in their order, then ``VIEW__FIELD`` for every field and aggregate.
@@ -70,7 +73,7 @@ def point_in_time_join(
         DataError: a value breaks a constraint, or an instant is missing.
         ConfigError: a view does not know its keys, or has no created-at where one is needed.
     """
-    spine = as_table("spine", spine)
+    given, spine = spine, as_table("spine", spine, **reading)
     views = items_of("point_in_time_join", "views", views, FeatureView)
     if not isinstance(tables, Mapping):
         raise ConfigError(f"point_in_time_join: tables must be a mapping, got {type(tables).__name__}")
@@ -78,14 +81,16 @@ def point_in_time_join(
     at_us = instants_us("spine", event_time, spine[event_time])
     result = spine
     for view in views:
-        table = as_table(f"view {view.name!r}: its table", _table_of(view, tables))
+        zone = reading.get("time_zone") or view.time_zone
+        read = Reading(time_zone=zone, round_times=reading.get("round_times", False))
+        table = as_table(f"view {view.name!r}: its table", _table_of(view, tables), **read)
         sequence = sequence_of(view, table)
         rows = conform(view, table)
         check_summable(view, rows)
         joined = join_view(spine, at_us, view, rows, sequence, knowledge_cutoff=knowledge_cutoff)
         for name, column in joined.columns.items():
             result = append_feature(result, name, column)
-    return result
+    return in_kind_of(given, result) if as_given else result
 
 
 def append_feature(table: Any, name: str, column: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from raymlops.clock import from_us
 from raymlops.features.catalog.applied import ResolvedService, ResolvedView
-from raymlops.features.definitions.arguments import as_table, check_free
+from raymlops.features.definitions.arguments import check_free
 from raymlops.features.definitions.on_demand import OnDemandFunction
 from raymlops.features.definitions.schema import EVENT_TIME, check_columns, instants_us, typed
 from raymlops.features.definitions.validity import span_us
@@ -21,7 +21,7 @@ from raymlops.features.offline.bucketed_tables import BlockedTable, blocks_of
 from raymlops.features.offline.bucketed_tasks import TaskPool
 from raymlops.features.offline.point_in_time import JoinedView, append_feature, join_view
 from raymlops.features.offline.timeline import with_event_time
-from raymlops.tables.columns import SEQUENCE
+from raymlops.tables.columns import SEQUENCE, as_table
 from raymlops.tables.delta import DeltaTables
 
 __all__ = ["JoinTasks", "join_service"]

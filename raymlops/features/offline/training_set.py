@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -18,6 +19,7 @@ from raymlops.features.catalog.layout import training_sets_path
 from raymlops.records.features import TrainingSetManifest
 from raymlops.records.names import check_name
 from raymlops.records.record import sha256_of
+from raymlops.tables.columns import to_pandas
 from raymlops.tables.content import content_digest
 from raymlops.tables.files import Root, failure, open_files
 
@@ -55,6 +57,14 @@ class TrainingSet:
         """The spine's rows and columns in their order, then one column ``VIEW__FIELD`` per feature of the service."""
         return self._table
 
+    def to_pandas(self) -> Any:
+        """``table`` as a pandas frame; integers and bools with missing values get pandas' nullable types."""
+        return to_pandas(self._table)
+
+    def to_polars(self) -> Any:
+        """``table`` as a polars frame."""
+        return pl.from_arrow(self._table)
+
 
 @cache
 def code_digest() -> str:
@@ -84,6 +94,19 @@ def _canonical_bytes(table: Any) -> Any:
     with pa.ipc.new_file(sink, plain.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         writer.write_table(plain)
     return sink.getvalue()
+
+
+def _stored_bytes(name: str, spine: Any) -> Any:
+    """The bytes of a training set's spine.
+
+    Raises:
+        SchemaMismatch: the spine has a type that cannot be stored.
+    """
+    try:
+        return _canonical_bytes(spine)
+    except pa.ArrowException as error:
+        reason = f"training set {name!r}: the spine must have types that can be stored: {failure(error)}"
+        raise SchemaMismatch(reason) from error
 
 
 def _is_same_in_parquet(given: Any) -> bool:
@@ -154,11 +177,7 @@ class TrainingSets:
             StorageError: it could not be written.
         """
         check_name("training set", name)
-        try:
-            data = _canonical_bytes(spine)
-        except pa.ArrowException as error:
-            reason = f"training set {name!r}: the spine must have types that can be stored: {failure(error)}"
-            raise SchemaMismatch(reason) from error
+        data = _stored_bytes(name, spine)
         spine_digest = hashlib.sha256(data).hexdigest()
         parts = {
             "name": name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self, cast
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from raymlops.errors import DataError, NotEnoughRows, SchemaMismatch
 from raymlops.monitoring.profiles.profile import SCORE_COLUMN
+from raymlops.tables.columns import as_table
 
 __all__ = ["HOLDOUT_FILE", "Holdout", "ScoreKind", "evenly_spread"]
 
@@ -50,9 +51,9 @@ class Holdout:
     def fit(
         cls,
         kind: ScoreKind,
-        rows: pa.Table,
-        scores: Floats,
-        outcomes: Floats,
+        rows: Any,
+        scores: Any,
+        outcomes: Any,
         *,
         importances: Mapping[str, float] | None = None,
     ) -> Self:
@@ -60,7 +61,7 @@ class Holdout:
 
         Args:
             kind: What the scores are.
-            rows: The model's inputs, N rows.
+            rows: The model's inputs, N rows of a table or a frame.
             scores: N scores.
             outcomes: N outcomes.
             importances: How much the model rests on each input; of wide models the least important inputs are dropped.
@@ -69,6 +70,8 @@ class Holdout:
             SchemaMismatch: The lengths differ, or an input has a reserved name.
             NotEnoughRows: No row has both a finite score and a finite outcome.
         """
+        rows = as_table("holdout", rows)
+        scores, outcomes = np.asarray(scores, np.float64), np.asarray(outcomes, np.float64)
         if not rows.num_rows == scores.size == outcomes.size:
             raise SchemaMismatch(
                 f"a holdout's rows, scores and outcomes must be alike in number, got {rows.num_rows}, {scores.size} "

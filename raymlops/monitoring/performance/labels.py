@@ -12,7 +12,7 @@ import pyarrow as pa
 from raymlops.errors import SchemaMismatch
 from raymlops.records.labels import LabelNames
 from raymlops.records.models import Signature
-from raymlops.tables.given import table_given
+from raymlops.tables.columns import as_table
 
 __all__ = ["KEY", "JoinedLabels", "join_labels", "name_labels"]
 
@@ -49,7 +49,7 @@ def name_labels(table: pa.Table, signature: Signature, declared: Mapping[Any, An
         SchemaMismatch: It is no table of labels.
         DataError: A label names no class.
     """
-    table = table_given("labels", table)
+    table = as_table("labels", table)
     names = LabelNames(signature, declared)
     if "label" not in table.column_names:
         raise SchemaMismatch("labels must have the column 'label'", columns=["label"])

@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,7 @@ from raymlops.monitoring.profiles.columns import column_kind, fit_bins
 from raymlops.monitoring.profiles.dispersion import NEAR, fit_block_nulls
 from raymlops.monitoring.profiles.encoding import Encoding
 from raymlops.monitoring.profiles.rows_given import rows_given
+from raymlops.tables.columns import as_table
 
 __all__ = ["DOMAIN_FILE", "DomainClassifier", "DomainDrift"]
 
@@ -106,7 +107,7 @@ class DomainClassifier:
     @classmethod
     def fit(
         cls,
-        table: pa.Table,
+        table: Any,
         columns: Sequence[str] | None = None,
         *,
         event_time: str | None = None,
@@ -117,8 +118,8 @@ class DomainClassifier:
         """Draw the sample, in stretches as long as a window will be.
 
         Args:
-            table: The reference's rows, in the order of time where they have one; columns that hold neither numbers
-                nor text are left out.
+            table: The reference's rows, a table or a frame, in the order of time where they have one; columns that hold
+                neither numbers nor text are left out.
             columns: Columns to look at; by default all but ``event_time``.
             event_time: Timestamp column that orders the rows.
             window: Length of the windows to come; asks for ``event_time``.
@@ -129,7 +130,7 @@ class DomainClassifier:
 
         Raises:
             NotEnoughRows: The table has too few rows to draw from.
-            SchemaMismatch: A column is not there.
+            SchemaMismatch: It is no table, or a column is not there.
         """
         table, names = rows_given(table, columns, event_time)
         usable = [name for name in names if column_kind(table.column(name).type) is not None]
@@ -153,14 +154,15 @@ class DomainClassifier:
         """Columns it looks at."""
         return self._columns
 
-    def compare(self, table: pa.Table, *, alpha: float = 0.005, effect: float = 0.05) -> DomainDrift:
+    def compare(self, table: Any, *, alpha: float = 0.005, effect: float = 0.05) -> DomainDrift:
         """Judge a window, whose rows stand in the order of time.
 
         Args:
-            table: The window's rows; a column that is dropped or of another type counts as missing.
+            table: The window's rows, a table or a frame; a column that is dropped or of another type counts as missing.
             alpha: Share of windows without drift in which it is found all the same.
             effect: The area must lie above 0.5 by more than this.
         """
+        table = as_table("window", table)
         independent = self._dispersion <= NEARLY_INDEPENDENT
         taken = _spaced(0, table.num_rows, MAX_ROWS if independent else int(np.bincount(self._stretch).min()))
         if taken.size < MIN_SAMPLE_ROWS:

@@ -24,7 +24,7 @@ from raymlops.monitoring.profiles.profile import FORMAT, Profile, parse_document
 from raymlops.monitoring.profiles.rows_given import rows_given
 from raymlops.monitoring.profiles.sketched_columns import sketch_columns
 from raymlops.records.record import sha256_of
-from raymlops.tables.given import table_given
+from raymlops.tables.columns import as_table
 
 __all__ = ["Reference"]
 
@@ -67,7 +67,7 @@ class Reference:
     @classmethod
     def fit(
         cls,
-        table: pa.Table,
+        table: Any,
         columns: Sequence[str] | None = None,
         *,
         event_time: str | None = None,
@@ -81,7 +81,8 @@ class Reference:
         is right also where windows hold fewer rows per day than the reference.
 
         Args:
-            table: The reference's rows; a column that cannot be used is left out with the reason in ``skipped``.
+            table: The reference's rows, a table or a frame; a column that cannot be used is left out with the reason in
+                ``skipped``.
             columns: Columns to use; by default all but ``event_time``.
             event_time: Timestamp column that orders the rows.
             window: Length of the windows to come.
@@ -171,17 +172,17 @@ class Reference:
         """
         return self._column(column).variety
 
-    def profile(self, table: pa.Table, *, sketched: bool = False) -> Profile:
+    def profile(self, table: Any, *, sketched: bool = False) -> Profile:
         """Count a window's rows. A column that is dropped or of another type is reported, and counts as missing.
 
         Args:
-            table: The rows.
+            table: The rows, a table or a frame.
             sketched: Whether quantiles and distinct counts are sketched too, which no test needs.
 
         Raises:
-            SchemaMismatch: It is no table, or two of its columns share a name.
+            SchemaMismatch: It is no table, or has a column twice.
         """
-        table = table_given("a window", table)
+        table = as_table("window", table)
         counts, ranges, problems = {}, {}, {}
         for name, column in self._columns.items():
             if name not in table.column_names:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from raymlops.errors import SchemaMismatch
-from raymlops.tables.given import table_given
+from raymlops.tables.columns import as_table
 
 __all__ = ["rows_given"]
 
@@ -23,16 +23,13 @@ def rows_given(table: pa.Table, columns: Sequence[str] | None, event_time: str |
     Raises:
         SchemaMismatch: It is no table, a column is not there or there twice, or ``event_time`` holds no timestamps.
     """
-    table = table_given("the reference table", table)
+    table = as_table("reference", table)
     if isinstance(columns, str):
         raise SchemaMismatch(f"columns must be a list of names, got {columns!r}", columns=columns)
     names = [name for name in table.column_names if name != event_time] if columns is None else list(columns)
     absent = [name for name in [*names, *([event_time] if event_time else [])] if name not in table.column_names]
     if absent:
         raise SchemaMismatch(f"columns {absent} are not in the reference table", columns=absent)
-    for place, field in enumerate(table.schema):
-        if pa.types.is_string_view(field.type):  # Arrow takes no rows of it
-            table = table.set_column(place, field.name, table.column(place).cast(pa.string()))
     if event_time is None:
         return table, names
     kind = table.schema.field(event_time).type

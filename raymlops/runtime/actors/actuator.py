@@ -100,6 +100,18 @@ class Rescorer:
 
         return rescore
 
+    def scores(self, model: str, version: int, events: pa.Table) -> npt.NDArray[np.float64]:
+        """What a version's events would have had as ``score``; NaN where it takes inputs that were not logged."""
+        outputs = self._answer(model, version, events)
+        return np.full(events.num_rows, np.nan) if outputs is None else scores_of(outputs)
+
+    def _answer(self, model: str, version: int, events: pa.Table) -> Outputs | None:
+        loaded = self._load(model, version)
+        names = [column.name for column in loaded.signature.inputs]
+        if not set(names) <= set(events.column_names):
+            return None  # it takes inputs that were not logged for the others
+        return loaded.predict(columns_of(events.select(names), loaded.signature))
+
     def _load(self, model: str, version: int) -> Model:
         key = (model, version)
         if key not in self._models:

@@ -32,8 +32,8 @@ from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus
 from raymlops.runtime.cluster.people import acting_user
 from raymlops.serving.models.model_files import load_model, save_model
+from raymlops.tables.columns import as_table
 from raymlops.tables.files import parse_root
-from raymlops.tables.given import table_given
 
 if TYPE_CHECKING:
     from raymlops.runtime.jobs.run_jobs import JobRunner
@@ -85,7 +85,7 @@ class ModelOperator:
             inputs = list(manifest.signature.names)
             by_example = reference_rows is None and example.num_rows >= _REFERENCE_ROWS
             if by_example:
-                reference_rows = table_given("example", example).select(inputs)
+                reference_rows = as_table("example", example).select(inputs)
             reference = None if reference_rows is None else Reference.fit(reference_rows)
             if reference is not None:
                 (directory / REFERENCE_FILE).write_bytes(reference.dumps())

@@ -5,16 +5,17 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import pyarrow as pa
 
 from raymlops.errors import DataError
 from raymlops.features import FeatureStore
-from raymlops.features.intake.row_batches import OnInvalid
+from raymlops.features.intake.row_batches import IngestOptions
 from raymlops.records.features import IngestReceipt
 from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.names import FEATURES
+from raymlops.tables.columns import as_table
 from raymlops.tables.sources import FileSource
 
 if TYPE_CHECKING:
@@ -40,26 +41,27 @@ class Ingestion:
         self._committer = cast("FeatureStore", ActorProxy(FEATURES, commit_timeout_s))
 
     def ingest(
-        self, view: str, rows: pa.Table | Dataset, *, ingest_id: str | None = None, on_invalid: OnInvalid = "reject"
+        self, view: str, rows: Any, *, ingest_id: str | None = None, **options: Unpack[IngestOptions]
     ) -> IngestReceipt:
-        """Append a table, or all blocks of a Dataset, to the table of a view in one commit.
+        """Append a table or frame, or all blocks of a Dataset, to the table of a view in one commit.
 
         Args:
             view: As in ``FeatureStore.ingest``.
-            rows: The rows.
+            rows: A table or frame, or a Dataset.
             ingest_id: As there; ``None``: for a Dataset, whose blocks have no order, a new one every time.
-            on_invalid: As there.
+            options: As there.
 
         Raises:
             RaymlopsError: as ``FeatureStore.ingest`` does.
         """
-        if isinstance(rows, pa.Table):
-            return self._store.ingest(view, rows, ingest_id=ingest_id, on_invalid=on_invalid)
+        if not type(rows).__module__.startswith("ray.data"):
+            table = as_table(f"view {view!r}: what is ingested", rows)
+            return self._store.ingest(view, table, ingest_id=ingest_id, **options)
         ingest_id = uuid.uuid4().hex if ingest_id is None else ingest_id
-        return self._staged(view, _blocks(rows), ingest_id, on_invalid, text=False)
+        return self._staged(view, _blocks(rows), ingest_id, options, text=False)
 
     def ingest_file(
-        self, view: str, path: Path, *, ingest_id: str | None = None, on_invalid: OnInvalid = "reject"
+        self, view: str, path: Path, *, ingest_id: str | None = None, **options: Unpack[IngestOptions]
     ) -> IngestReceipt:
         """Append the rows of a Parquet or CSV file, or of a directory of such files, in one commit.
 
@@ -67,26 +69,24 @@ class Ingestion:
             view: As in ``FeatureStore.ingest``.
             path: On this machine.
             ingest_id: As there; ``None``: made from the bytes of the files.
-            on_invalid: As there.
+            options: As there.
 
         Raises:
             RaymlopsError: as ``FeatureStore.ingest`` does; ``ConfigError`` and ``DataError`` also for the file.
         """
         source = FileSource(path)
         ingest_id = source.digest() if ingest_id is None else ingest_id
-        return self._staged(view, source.tables(), ingest_id, on_invalid, text=source.text)
+        return self._staged(view, source.tables(), ingest_id, options, text=source.text)
 
     def _staged(
-        self, view: str, tables: Iterable[pa.Table], ingest_id: str, on_invalid: OnInvalid, *, text: bool
+        self, view: str, tables: Iterable[pa.Table], ingest_id: str, options: IngestOptions, *, text: bool
     ) -> IngestReceipt:
         staged, blocks = uuid.uuid4().hex, 0
         try:
             for table in tables:
                 self._store.stage(staged, blocks, table)
                 blocks += 1
-            return self._committer.ingest_staged(
-                view, staged, blocks, ingest_id=ingest_id, on_invalid=on_invalid, text=text
-            )
+            return self._committer.ingest_staged(view, staged, blocks, ingest_id=ingest_id, text=text, **options)
         finally:
             self._store.discard(staged)
 

@@ -41,7 +41,7 @@ from raymlops.serving.models.input_names import check_input_names
 from raymlops.serving.models.model import Model, ServedModel, columns_of
 from raymlops.serving.protocol.datatypes import datatype_of_arrow
 from raymlops.serving.protocol.protocols import Outputs
-from raymlops.tables.given import table_given
+from raymlops.tables.columns import as_table
 
 __all__ = ["Parity", "load_checked", "load_model", "save_model"]
 
@@ -69,7 +69,7 @@ def save_model(directory: Path, estimator: Any, *, example: pa.Table) -> ModelMa
         AlreadyRegistered: The directory holds something else.
         StorageError: It cannot be written.
     """
-    example = table_given("example", example)
+    example = as_table("example", example)
     if not example.num_rows:
         raise SchemaMismatch("example must hold at least one row")
     flavor = flavor_of(estimator)

@@ -131,8 +131,8 @@ OTHER_TIMES: list[tuple[str, Any, type[RaymlopsError], str]] = [
 ]
 OTHER_KEYS: list[tuple[str, Any, str]] = [
     ("none", None, "columns ['k'] are missing"),
-    ("reals", [1.0, 2.0], "'k' must be int"),
-    ("not numbers", [1.0, float("nan")], "'k' must be int"),
+    ("reals", [1.5, 2.0], "'k' must fit int64"),
+    ("reals that stand for several integers", [2.0**53, 2.0], "'k' must fit int64"),
     ("booleans", [True, False], "'k' must be int"),
     ("instants", pa.array([T, T], INSTANT), "'k' must be int"),
     ("lists", [[1], [2]], "'k' must be int"),
@@ -145,7 +145,8 @@ OTHER_VALUES: list[tuple[str, dict[str, Any], type[RaymlopsError], str]] = [
     ("no column", {"x": None}, SchemaMismatch, "columns ['x'] are missing"),
     ("texts", {"x": ["1", "2"]}, SchemaMismatch, "column 'x' must be float64, got string"),
     ("booleans", {"x": [True, False]}, SchemaMismatch, "column 'x' must be float64, got bool"),
-    ("reals", {"n": [1.5, 2.0]}, SchemaMismatch, "column 'n' must be int64, got double"),
+    ("reals", {"n": [1.5, 2.0]}, SchemaMismatch, "column 'n' must fit int64, got a double that does not"),
+    ("large reals", {"n": [2.0**53, 2.0]}, SchemaMismatch, "column 'n' must fit int64, got a double that does not"),
     ("numbers", {"name": [1, 2]}, SchemaMismatch, "column 'name' must be string, got int64"),
     ("too large", {"x": pa.array([2**63 - 1, 1])}, DataError, "'x' must fit float64"),
     ("infinite", {"x": [1.0, float("inf")]}, DataError, "'x' must lie within"),
@@ -163,7 +164,8 @@ def mistakes() -> Iterator[Mistake]:
         changed = {"k": keys}
         yield f"training, keys {what}", lambda w, c=changed: w.training(spine(**c)), SchemaMismatch, message
         yield f"join, keys {what}", lambda w, c=changed: w.joined(spine(**c)), SchemaMismatch, message
-        yield f"online, keys {what}", lambda w, c=changed: w.online(spine(**c)), DataError, message
+        error = SchemaMismatch if "fit" in message else DataError
+        yield f"online, keys {what}", lambda w, c=changed: w.online(spine(**c)), error, message
     for what, changed, error, message in OTHER_VALUES:
         yield f"push, {what}", lambda w, c=changed: w.push("v", rows(**c)), error, message
         yield f"join, {what}", lambda w, c=changed: w.joined(spine(), rows(**c)), error, message
@@ -195,22 +197,21 @@ TABLES: list[Mistake] = [
     ("a feature's name", lambda w: w.training(spine(v__x=[1, 2])), SchemaMismatch, "'v__x' is the name of a feature"),
     ("a feature's name online", lambda w: w.online(spine(v__x=[1, 2])), SchemaMismatch, "'v__x' is the name of a feat"),
     ("a feature's name in a join", lambda w: w.joined(spine(v__x=[1, 2])), SchemaMismatch, "is the name of a feature"),
-    ("a spine of pandas", lambda w: w.training(spine().to_pandas()), SchemaMismatch, "spine must be a pyarrow.Table"),
-    ("entities of pandas", lambda w: w.online(spine().to_pandas()), SchemaMismatch, "entities must be a pyarrow.Table"),
-    ("rows of pandas", lambda w: w.push("v", rows().to_pandas()), SchemaMismatch, "must be a pyarrow.Table, got DataF"),
-    ("a spine of rows", lambda w: w.training(spine().to_pylist()), SchemaMismatch, "spine must be a pyarrow.Table"),
-    ("a join of pandas", lambda w: w.joined(spine().to_pandas()), SchemaMismatch, "spine must be a pyarrow.Table"),
+    ("a spine of rows", lambda w: w.training(spine().to_pylist()), SchemaMismatch, "spine must be an Arrow table"),
+    ("entities as a dict", lambda w: w.online(spine().to_pydict()), SchemaMismatch, "entities must be an Arrow table"),
     (
-        "a table of pandas",
-        lambda w: w.joined(spine(), rows().to_pandas()),
+        "rows as texts",
+        lambda w: w.push("v", "rows"),
         SchemaMismatch,
-        "its table must be a pyarrow",
+        "must be an Arrow table, a pandas or polars",
     ),
-    ("served rows of pandas", lambda w: audit("s", spine().to_pandas(), w.reader), SchemaMismatch, "served must be a"),
+    ("a table of rows", lambda w: w.joined(spine(), [1]), SchemaMismatch, "its table must be an Arrow table"),
+    ("a series", lambda w: w.training(spine().to_pandas()["k"]), SchemaMismatch, "got a Series that is none"),
+    ("served texts", lambda w: audit("s", "served", w.reader), SchemaMismatch, "served must be an Arrow table"),
     ("a view for views", lambda w: point_in_time_join(spine(), SHOP, {}), ConfigError, "views must be a list"),  # type: ignore[arg-type]
     ("names for views", lambda w: point_in_time_join(spine(), ["v"], {}), ConfigError, "must hold FeatureView only"),  # type: ignore[list-item]
     ("a list of tables", lambda w: point_in_time_join(spine(), [SHOP], [rows()]), ConfigError, "tables must be a map"),  # type: ignore[arg-type]
-    ("no spine", lambda w: w.reader.features_at("s", None), SchemaMismatch, "spine must be a pyarrow.Table"),
+    ("no spine", lambda w: w.reader.features_at("s", None), SchemaMismatch, "spine must be an Arrow table"),
 ]
 NAMES: list[Mistake] = [
     ("an unknown view", lambda w: w.push("q", rows()), FeatureViewNotFound, "view 'q' is not applied, got ['hidden@1'"),

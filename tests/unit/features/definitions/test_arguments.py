@@ -3,23 +3,10 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from raymlops.errors import DataError, SchemaMismatch
-from raymlops.features.definitions.arguments import as_table, check_free, instant_us
-
-
-def test_tables_and_record_batches_are_tables() -> None:
-    table = pa.table({"a": [1, 2]})
-    assert as_table("spine", table) is table
-    assert as_table("spine", table.to_batches()[0]).equals(table)
-
-
-@pytest.mark.parametrize("given", [None, [], {"a": [1]}, "a", pa.table({"a": [1]}).to_pandas()])
-def test_anything_else_is_named(given: Any) -> None:
-    with pytest.raises(SchemaMismatch, match=rf"^spine must be a pyarrow\.Table, got {type(given).__name__}$"):
-        as_table("spine", given)
+from raymlops.features.definitions.arguments import check_free, instant_us
 
 
 def test_a_column_must_not_be_called_like_a_feature() -> None:

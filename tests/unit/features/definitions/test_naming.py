@@ -11,6 +11,7 @@ def test_references() -> None:
     assert parse_reference("sales@12") == ("sales", 12)
     assert parse_feature("sales:amount") == ("sales", None, "amount")
     assert parse_feature("sales@2:mean_1h") == ("sales", 2, "mean_1h")
+    assert parse_feature("sales:Unit Price: EUR") == ("sales", None, "Unit Price: EUR")
     assert column_name("sales", "amount") == "sales__amount"
 
 
@@ -20,7 +21,7 @@ def test_wrong_references(wrong: str) -> None:
         parse_reference(wrong)
 
 
-@pytest.mark.parametrize("wrong", ["", "sales", "sales:", ":amount", "sales:amount:x", "sales@x:amount"])
+@pytest.mark.parametrize("wrong", ["", "sales", "sales:", ":amount", "sales:_amount", "sales@x:amount"])
 def test_wrong_features(wrong: str) -> None:
     with pytest.raises(ConfigError, match="must be VIEW:FIELD"):
         parse_feature(wrong)

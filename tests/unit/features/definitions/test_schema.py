@@ -57,13 +57,13 @@ def test_columns_come_in_the_views_order_and_types() -> None:
 @pytest.mark.parametrize(
     ("name", "column", "message"),
     [
-        ("i", pa.array([1.0]), "column 'i' must be int64, got double"),
+        ("i", pa.array([1.0, 1.5]), "column 'i' must fit int64, got a double that does not: 1.5 in row 1"),
         ("f", pa.array(["1"]), "column 'f' must be float64, got string"),
         ("f", pa.array([2**60 + 1]), "column 'f' must fit float64, got a int64"),
         ("i", pa.array([2**63], pa.uint64()), "column 'i' must fit int64"),
         ("b", pa.array([1]), "column 'b' must be bool, got int64"),
         ("s", pa.array([1]), "column 's' must be string, got int64"),
-        ("k", pa.array([1.5]), "key 'k' must be integers or strings, got double"),
+        ("k", pa.array([1.5]), "column 'k' must fit int64, got a double that does not: 1.5"),
         (
             "event_time",
             pa.array([T.replace(tzinfo=None)]),

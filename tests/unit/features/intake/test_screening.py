@@ -77,17 +77,21 @@ def test_values_that_do_not_survive_are_faults_of_rows() -> None:
             "'f' must fit float64, got a int64 that does not",
             "'i' must fit int64, got a uint64 that does not",
         ],
-        1: ["'event_time' must fit timestamp, got a timestamp[ns, tz=UTC] that does not"],
+        1: [
+            "'event_time' must fit timestamp, got a timestamp[ns, tz=UTC] that does not; "
+            "round_times=True rounds to microseconds"
+        ],
         2: ["'k' must fit int64, got a uint64 that does not"],
     }
 
 
 def test_all_columns_that_do_not_fit_are_told_at_once() -> None:
     with pytest.raises(SchemaMismatch) as caught:
-        screened(of(f=["1"], i=[1.5], k=[1.5], event_time=[T.replace(tzinfo=None)]))
+        screened(of(f=["1"], i=["1"], k=[b"1"], event_time=[T.replace(tzinfo=None)]))
     assert str(caught.value) == (
-        "view 'v': key 'k' must be integers or strings, got double; column 'event_time' must be a tz-aware timestamp, "
-        "got timestamp[us]; column 'f' must be float64, got string; column 'i' must be int64, got double"
+        "view 'v': key 'k' must be integers or strings, got binary; column 'event_time' must be a tz-aware timestamp, "
+        "got timestamp[us]: time_zone= names the zone of naive times; column 'f' must be float64, got string; "
+        "column 'i' must be int64, got string"
     )
     assert caught.value.context["columns"] == ["k", "event_time", "f", "i"]
 

@@ -104,7 +104,7 @@ def test_a_block_is_cut_by_key_and_rows_without_one_are_left_out() -> None:
     ("keys", "message"),
     [
         (pa.array(["1", "2"]), "spine: key 'k' must be int64 as in the view's table, got string"),
-        (pa.array([1.0, 2.0]), "spine: key 'k' must be integers or strings, got double"),
+        (pa.array([1.5, 2.0]), "spine: column 'k' must fit int64, got a double that does not: 1.5 in row 0"),
     ],
 )
 def test_keys_of_another_type_are_refused_whatever_bucket_they_fall_in(keys: pa.Array, message: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from raymlops.clock import ManualClock
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field
+from raymlops.tables.columns import as_table
 from raymlops.tables.content import content_digest
 
 T = datetime(2026, 1, 1, tzinfo=UTC)
@@ -80,6 +81,7 @@ def test_a_spine_column_is_rebuilt(name: str, reader: FeatureReader) -> None:
     column = pa.chunked_array([COLUMNS[name]] * 2)
     rows = len(column)
     spine = pa.table({"u": [1] * rows, "event_time": [T] * rows, "odd": column})
+    column = as_table("spine", spine)["odd"]
     built = reader.training_set("s", spine, name="t")
     again = reader.rebuild(reader.manifest(built.manifest.digest)).table()
     assert again.schema.equals(built.table().schema)

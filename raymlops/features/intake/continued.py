@@ -1,0 +1,34 @@
+"""Rows of a view as another one has them that continues it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from raymlops.features.definitions.schema import arrow_type
+from raymlops.features.definitions.views import FeatureView
+
+__all__ = ["continued_rows"]
+
+
+def continued_rows(view: FeatureView, former: FeatureView, rows: Any) -> Any:
+    """The columns of a view, from rows of the one it continues; types are not changed yet.
+
+    Args:
+        view: The view; keys and times are those of the other, whatever its times are called.
+        former: The view it continues.
+        rows: Columns that the other reads.
+    """
+    columns = {key: rows[key] for key in view.keys}
+    columns[view.event_time] = rows[former.event_time]
+    if view.created_at is not None:
+        columns[view.created_at] = rows[former.created_at]
+    for field in view.fields:
+        name = field.formerly or field.name
+        if name in rows.column_names:
+            columns[field.name] = rows[name]
+        else:
+            value = pa.scalar(field.backfill, arrow_type(field.dtype))
+            columns[field.name] = pa.repeat(value, rows.num_rows)
+    return pa.table(columns)

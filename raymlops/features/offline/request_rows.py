@@ -1,0 +1,56 @@
+"""Rows that features are joined to, as they come: in a file, or with keys that a frame holds as floats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from raymlops.features.catalog.applied import ResolvedService, ResolvedView
+from raymlops.features.definitions.schema import EVENT_TIME, arrow_type, key_column
+from raymlops.tables.columns import INSTANT, Reading, as_table
+from raymlops.tables.sources import FileSource
+
+__all__ = ["request_rows", "with_integer_keys"]
+
+KeyTypes = Callable[[ResolvedView], "tuple[type, ...] | None"]
+
+
+def request_rows(owner: str, given: Any, service: ResolvedService, key_types: KeyTypes, reading: Reading) -> Any:
+    """A table of the rows that features are joined to; texts of CSV are keys as the views' tables have them.
+
+    Args:
+        owner: Whom an error names.
+        given: A table or frame, or the path of a Parquet or CSV file, or of a directory of such.
+        service: What is joined to them.
+        key_types: Tells what the keys of a view are; ``None`` as long as its table has no rows.
+        reading: What times mean that do not say so.
+
+    Raises:
+        RaymlopsError: as ``FileSource`` and ``as_table`` do.
+    """
+    if not isinstance(given, Path):
+        return as_table(owner, given, **reading)
+    types: dict[str, Any] = {EVENT_TIME: INSTANT}
+    for computed in service.on_demand:
+        types |= {name: arrow_type(computed.request_types.get(name, "float64")) for name in computed.request_inputs}
+    keys: dict[str, Any] = {}
+    for resolved in service.views:
+        known = zip(resolved.view.join_columns, key_types(resolved) or (), strict=False)
+        keys |= {name: pa.int64() if kind is int else pa.string() for name, kind in known}
+    tables = FileSource(given).typed_tables({**types, **keys}, keys=keys, time_zone=reading.get("time_zone"))
+    return as_table(owner, pa.concat_tables(table.replace_schema_metadata(None) for table in tables), **reading)
+
+
+def with_integer_keys(owner: str, rows: Any, service: ResolvedService) -> Any:
+    """Rows whose keys are integers where a frame has them as whole floats, as it does beside missing ones.
+
+    Raises:
+        SchemaMismatch: a float is not whole.
+    """
+    for name in {name for resolved in service.views for name in resolved.view.join_columns}:
+        if pa.types.is_floating(rows[name].type):
+            rows = rows.set_column(rows.column_names.index(name), name, key_column(owner, name, rows[name]))
+    return rows

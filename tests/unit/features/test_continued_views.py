@@ -1,0 +1,146 @@
+"""A view that continues another keeps its history: columns that are new, renamed or wider."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from raymlops.clock import ManualClock
+from raymlops.errors import ConfigError, StorageError
+from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field
+from raymlops.features.intake.ingester import Ingester
+
+T = datetime(2026, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+USER = Entity("user", ["user"])
+FIRST = FeatureView("spending", USER, [Field("sum", "int64"), Field("days", "int64")], created_at="created_at")
+SECOND = FeatureView(
+    "spending",
+    USER,
+    [
+        Field("total", "float64", formerly="sum"),
+        Field("days", "int64"),
+        Field("city", "string"),
+        Field("currency", "string", nullable=False, backfill="EUR"),
+    ],
+    created_at="created_at",
+    version=2,
+    continues="spending@1",
+)
+SERVICE = FeatureService("s", ["spending@2:total", "spending@2:days", "spending@2:city", "spending@2:currency"])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[FeatureStore]:
+    opened = FeatureStore(tmp_path, clock=ManualClock(T + 9 * HOUR))
+    opened.apply(FIRST)
+    opened.push("spending", rows(("ada", T, 1), ("bob", T, 2**53 + 1)), ingest_id="one")
+    opened.push("spending", rows(("ada", T, 3)), ingest_id="two")  # the same instant: the order of arrival decides
+    yield opened
+    opened.close()
+
+
+def rows(*given: tuple[str, datetime, int]) -> pa.Table:
+    users, times, sums = zip(*given, strict=True)
+    return pa.table({"user": users, "event_time": times, "created_at": times, "sum": sums, "days": [7] * len(given)})
+
+
+def answers(root: Path, *users: str, at: datetime = T + HOUR) -> list[dict[str, Any]]:
+    """Of the service, from a training set and online, which are the same."""
+    reader = FeatureReader(root, clock=ManualClock(T + 9 * HOUR))
+    spine = pa.table({"user": users, "event_time": [at] * len(users)})
+    built = reader.training_set("s", spine, name="t")
+    assert reader.rebuild(built.manifest).table().equals(built.table())
+    joined = built.table().drop_columns(spine.column_names)
+    assert reader.online("s", spine.select(["user"]), at).drop_columns(["user"]).equals(joined)
+    reader.close()
+    names = [name.removeprefix("spending__") for name in joined.column_names]
+    return joined.rename_columns(names).to_pylist()
+
+
+def test_history_goes_on_with_columns_that_are_new_renamed_and_wider(store: FeatureStore, tmp_path: Path) -> None:
+    store.apply(SECOND, SERVICE)
+    (ada,) = answers(tmp_path, "ada")
+    assert ada == {"total": 3.0, "days": 7, "city": None, "currency": "EUR"}
+    reader = FeatureReader(tmp_path)
+    assert reader.table("spending@2")["total"].to_pylist() == [1.0, 3.0]
+    (refused,) = reader.quarantine("spending@2")  # a float has no such value
+    assert (refused.values["user"], refused.reasons) == (
+        "bob",
+        ("'total' must fit float64, got a int64 that does not",),
+    )
+    more = {"user": ["ada"], "event_time": [T + HOUR], "created_at": [T + HOUR], "total": [0.5], "days": [8]}
+    store.push("spending", pa.table({**more, "city": ["Boston"], "currency": ["USD"]}), ingest_id="three")
+    store.push("spending@1", rows(("ada", T + HOUR, 9)), ingest_id="four")
+    assert answers(tmp_path, "ada") == [{"total": 0.5, "days": 8, "city": "Boston", "currency": "USD"}]
+    assert store.apply(SECOND, SERVICE).added == ()
+    assert reader.table("spending@2").num_rows == 3
+    assert reader.table("spending@1")["sum"].to_pylist() == [1, 2**53 + 1, 3, 9]
+
+
+def test_what_was_cut_off_is_made_up_for(store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise StorageError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ingester, "ingest", full)
+        with pytest.raises(StorageError, match="the disk is full"):
+            store.apply(SECOND, SERVICE)
+    store.ingest("spending@1", rows(("ada", T + HOUR, 9)), ingest_id="too late")
+    store.close()
+    again = FeatureStore(tmp_path, clock=ManualClock(T + 9 * HOUR))
+    assert answers(tmp_path, "ada")[0]["total"] == 3.0
+    again.close()
+    FeatureStore(tmp_path, clock=ManualClock(T + 9 * HOUR)).close()
+    assert FeatureReader(tmp_path).table("spending@2").num_rows == 2
+
+
+def test_a_view_without_rows_has_none_to_hand_over(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path, clock=ManualClock(T))
+    store.apply(FIRST, SECOND)
+    store.ingest("spending@1", rows(("ada", T, 1)))
+    store.close()
+    FeatureStore(tmp_path, clock=ManualClock(T)).close()
+    assert not (tmp_path / "tables" / "spending@2").exists()
+
+
+def second(**changed: Any) -> FeatureView:
+    return replace(SECOND, **changed)
+
+
+@pytest.mark.parametrize(
+    ("view", "message"),
+    [
+        (second(continues="spending@7"), "continues 'spending@7', which is not applied"),
+        (second(created_at=None), "created_at must be there as in 'spending@1', which has one, got None"),
+        (second(entity=Entity("home", ["home"])), r"keys must be those of 'spending@1', \['user'\], got \['home'\]"),
+        (second(fields=[Field("x", "int64", formerly="y")]), "has no field 'y', which 'x' was formerly"),
+        (second(fields=[Field("x", "int64", nullable=False)]), "'x' is new and not nullable, it must have a backfill"),
+        (second(fields=[Field("sum", "string")]), "field 'sum' must be int64 as before, or wider, got string"),
+    ],
+)
+def test_a_view_that_cannot_continue_another_is_refused(view: FeatureView, message: str, store: FeatureStore) -> None:
+    with pytest.raises(ConfigError, match=message):
+        store.apply(view)
+
+
+def test_what_is_not_said_right_is_refused_when_it_is_declared() -> None:
+    with pytest.raises(ConfigError, match="formerly and backfill need a view that it continues, got"):
+        second(continues=None)
+    for wrong in ("spending", "spending@2"):
+        with pytest.raises(ConfigError, match="continues must be NAME@VERSION of another view"):
+            second(continues=wrong)
+    with pytest.raises(ConfigError, match="a view that continues another has its own table"):
+        second(source="spending@1")
+    with pytest.raises(ConfigError, match="field 'x': backfill must hold values of int64, got 'a'"):
+        Field("x", "int64", backfill="a")
+
+
+def test_definitions_from_before_keep_their_digests() -> None:
+    assert FIRST.digest == "13b44d9930c85b8aa882a99e7e80d41e0a03193dd83ef049680d807a549aa8f2"
