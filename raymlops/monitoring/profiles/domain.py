@@ -13,7 +13,7 @@ from the stretches. That is safe and less sharp.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Self
@@ -27,6 +27,7 @@ from scipy import special
 from raymlops.errors import DataError, NotEnoughRows
 from raymlops.monitoring.profiles.blocks import cut_rows
 from raymlops.monitoring.profiles.columns import column_kind, fit_bins
+from raymlops.monitoring.profiles.discriminant import sides_of
 from raymlops.monitoring.profiles.dispersion import NEAR, fit_block_nulls
 from raymlops.monitoring.profiles.encoding import Encoding
 from raymlops.monitoring.profiles.rows_given import rows_given
@@ -40,8 +41,6 @@ MAX_ROWS = 2000
 STRETCHES = 16
 MIN_STRETCHES = 8
 MIN_SAMPLE_ROWS = 30
-FOLDS = 5
-RIDGE = 0.1
 CROSS_FITTED = 1.5
 """Standard deviation of the cross-fitted area over Mann and Whitney's: 1.2 to 1.5, measured for 2 to 20 columns and 50
 to 2,000 rows. Discriminants that share rows err together."""
@@ -101,7 +100,7 @@ class DomainClassifier:
         self._columns = tuple(columns)
         self._stretch = sample.column(_STRETCH).to_numpy().astype(np.intp)
         self._encoding = Encoding(sample, self._columns)
-        self._encoded = self._encoding.encode(sample)
+        self._sides = sides_of(self._encoding.encode(sample), self._stretch)
         self._null: dict[int, tuple[float, float, float]] = {}
 
     @classmethod
@@ -169,8 +168,7 @@ class DomainClassifier:
             return DomainDrift(
                 rows=taken.size, problem=f"{taken.size} rows, fewer than {MIN_SAMPLE_ROWS}, cannot be told from others"
             )
-        rows = self._encoding.encode(table.take(pa.array(taken)))
-        auc, shares = _tell_apart(rows, self._encoded, self._stretch)
+        auc, shares = self._sides.tell(self._encoding.encode(table.take(pa.array(taken))))
         mean, spread, doubt = self._independent(taken.size) if independent else self._chance(taken.size)
         threshold = max(0.5 + effect, mean + float(-special.stdtrit(doubt, alpha)) * spread)
         return DomainDrift(
@@ -217,10 +215,7 @@ class DomainClassifier:
             found = []
             for number in range(int(self._stretch[-1]) + 1):
                 own = np.flatnonzero(self._stretch == number)
-                others = self._stretch != number
-                picked = own[_spaced(0, own.size, rows)]
-                area, _ = _tell_apart(self._encoded[picked], self._encoded[others], self._stretch[others])
-                found.append(area)
+                found.append(self._sides.tell_stretch(number, own[_spaced(0, own.size, rows)]))
             least = math.sqrt((1 / rows + 1 / self.rows) / 12)
             spread = max(least, float(np.std(found, ddof=1))) * math.sqrt(1 + 1 / len(found))
             self._null[rows] = max(0.5, float(np.mean(found))), spread, len(found) - 1.0
@@ -278,69 +273,3 @@ def _spaced(start: int, stop: int, most: int) -> Indices:
         if stop > start
         else np.empty(0, np.intp)
     )
-
-
-def _tell_apart(rows: Floats, others: Floats, stretch: Indices) -> tuple[float, Floats]:
-    """Area under the curve of rows against others, each scored by a discriminant that has not seen it or its like.
-
-    Rows are left out in runs, others by whole stretches, so that no neighbour of a scored row is fitted on.
-
-    Returns:
-        The area, and per encoded number its share in the distance between the two sides' scores.
-    """
-    own_fold = np.arange(len(rows)) * FOLDS // len(rows)
-    other_fold = stretch % FOLDS
-    centre, scale = others.mean(axis=0), others.std(axis=0)
-    scale = np.where(scale > 1e-9, scale, 1.0)
-    rows, others = (rows - centre) / scale, (others - centre) / scale
-    own_sums = [_moments(rows[own_fold == number]) for number in range(FOLDS)]
-    other_sums = [_moments(others[other_fold == number]) for number in range(FOLDS)]
-    scores, other_scores = np.zeros(len(rows)), np.zeros(len(others))
-    shares = np.zeros(rows.shape[1])
-    for number in range(FOLDS):
-        mine = _total(each for index, each in enumerate(own_sums) if index != number)
-        theirs = _total(each for index, each in enumerate(other_sums) if index != number)
-        weights = _discriminant(mine, theirs)
-        held, against = own_fold == number, other_fold == number
-        scores[held], other_scores[against] = rows[held] @ weights, others[against] @ weights
-        if held.any() and against.any():
-            shares += weights * (rows[held].mean(axis=0) - others[against].mean(axis=0))
-    from scipy.stats import rankdata
-
-    ranks = rankdata(np.concatenate([scores, other_scores]))
-    area = (ranks[: len(rows)].sum() - len(rows) * (len(rows) + 1) / 2) / (len(rows) * len(others))
-    return float(area), shares
-
-
-@dataclass(frozen=True)
-class _Moments:
-    rows: int
-    total: Floats
-    squares: Floats
-
-
-def _moments(rows: Floats) -> _Moments:
-    return _Moments(len(rows), rows.sum(axis=0), rows.T @ rows)
-
-
-def _total(parts: Iterable[_Moments]) -> _Moments:
-    held = list(parts)
-    rows = sum(part.rows for part in held)
-    return _Moments(
-        rows, np.sum([part.total for part in held], axis=0), np.sum([part.squares for part in held], axis=0)
-    )
-
-
-def _discriminant(rows: _Moments, others: _Moments) -> Floats:
-    """Fisher's direction with a ridge: the pooled covariance, both sides alike, drawn towards the identity."""
-    mean, other_mean = rows.total / rows.rows, others.total / others.rows
-    spread = (
-        rows.squares / rows.rows
-        - np.outer(mean, mean)
-        + others.squares / others.rows
-        - np.outer(other_mean, other_mean)
-    )
-    size = len(mean)
-    noise = RIDGE + size / rows.rows
-    weights = np.linalg.solve(spread / 2 + noise * np.eye(size), mean - other_mean)
-    return np.asarray(weights, dtype=np.float64)
