@@ -134,6 +134,8 @@ def _open_local(config: PlatformConfig, *, start: bool, tell: Callable[[str], No
     home, guest = config.home, ray.is_initialized()
     owner = False
     running = cluster.find_running(home)
+    if running is not None and running.ray_version != version("ray"):
+        raise ConfigError(f"the running cluster has Ray {running.ray_version}, this is {version('ray')}")
     if running is None or (start and (noted_progress(home) is None or stopping(home))):  # of no use, until started anew
         if not start:
             raise UnavailableError(f"no platform runs in {home}: start one with `raymlops up`")
@@ -143,8 +145,6 @@ def _open_local(config: PlatformConfig, *, start: bool, tell: Callable[[str], No
         _import_what_is_needed()
         running, owner = cluster.start_local(config, tell)
     else:
-        if running.ray_version != version("ray"):
-            raise ConfigError(f"the running cluster has Ray {running.ray_version}, this is {version('ray')}")
         if start:  # what died of a platform that runs is brought back
             supervisor.ensure_supervisor(home)
         running = cluster.await_local(home, tell)
