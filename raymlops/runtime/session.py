@@ -35,6 +35,7 @@ from raymlops.runtime.supervision.home_note import (
     running_config,
     stopping,
 )
+from raymlops.runtime.supervision.stopping import take_down_local
 
 __all__ = ["Session", "open_session"]
 
@@ -87,9 +88,11 @@ class Session:
     def close(self) -> None:
         """Disconnect; take the platform down where this process started it."""
         with ExitStack() as last:
+            if self.owner and not self.note.foreign:
+                last.callback(take_down_local, self.config.home)  # a driver must not outlive its cluster
             if not self.guest:
                 last.callback(cluster.leave)
-            if self.owner:
+            if self.owner and self.note.foreign:
                 from raymlops.runtime.takedown import take_down
 
                 last.callback(take_down, self.config.home)
