@@ -5,21 +5,25 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 
 import ray
 from ray._private.worker import get_dashboard_url
+from ray.exceptions import RayError
 from ray.util import list_named_actors
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, UnavailableError
 from raymlops.runtime.cluster import local_cluster as cluster
 from raymlops.runtime.cluster.clients import NAMESPACE
+from raymlops.runtime.cluster.names import CONTROLLER, FEATURES, METADATA, MONITOR, RECONCILER
 from raymlops.runtime.supervision import head, supervisor
 from raymlops.runtime.supervision.home_note import (
     ClusterNote,
@@ -31,6 +35,7 @@ from raymlops.runtime.supervision.home_note import (
     running_config,
     stopping,
 )
+from raymlops.runtime.supervision.stopping import take_down_local
 
 __all__ = ["Session", "open_session"]
 
@@ -40,6 +45,7 @@ _OPEN_PORTS = (("RAY_SERVE_HAPROXY_METRICS_PORT", "9101"), ("RAY_SERVE_HAPROXY_S
 """Setting and Ray's default of the ports that HAProxy opens on all interfaces."""
 
 _FAST_SETTINGS = ("RAY_SERVE_ENABLE_HA_PROXY", "RAY_SERVE_THROUGHPUT_OPTIMIZED", "RAY_SERVE_HAPROXY_NBTHREAD")
+_ANSWER_S = 60.0
 _ADDRESS = re.compile(r"[^/\s]+:\d+")
 
 
@@ -82,9 +88,11 @@ class Session:
     def close(self) -> None:
         """Disconnect; take the platform down where this process started it."""
         with ExitStack() as last:
+            if self.owner and not self.note.foreign:
+                last.callback(take_down_local, self.config.home)  # a driver must not outlive its cluster
             if not self.guest:
                 last.callback(cluster.leave)
-            if self.owner:
+            if self.owner and self.note.foreign:
                 from raymlops.runtime.takedown import take_down
 
                 last.callback(take_down, self.config.home)
@@ -124,7 +132,10 @@ def open_session(
     if wanted is None and note is None:
         wanted = _address_in(os.environ)
     if wanted is not None:
-        return _open_foreign(config, _checked(wanted), note, start=start, tell=tell)
+        wanted = _checked(wanted)
+        if note is None and not start and "home" not in config.model_fields_set:
+            return _open_there(config, wanted)
+        return _open_foreign(config, wanted, note, start=start, tell=tell)
     if note is not None and note.foreign:
         return _open_foreign(config, note.address, note, start=start, tell=tell)
     return _open_local(config, start=start, tell=tell)
@@ -134,6 +145,8 @@ def _open_local(config: PlatformConfig, *, start: bool, tell: Callable[[str], No
     home, guest = config.home, ray.is_initialized()
     owner = False
     running = cluster.find_running(home)
+    if running is not None and running.ray_version != version("ray"):
+        raise ConfigError(f"the running cluster has Ray {running.ray_version}, this is {version('ray')}")
     if running is None or (start and (noted_progress(home) is None or stopping(home))):  # of no use, until started anew
         if not start:
             raise UnavailableError(f"no platform runs in {home}: start one with `raymlops up`")
@@ -143,8 +156,6 @@ def _open_local(config: PlatformConfig, *, start: bool, tell: Callable[[str], No
         _import_what_is_needed()
         running, owner = cluster.start_local(config, tell)
     else:
-        if running.ray_version != version("ray"):
-            raise ConfigError(f"the running cluster has Ray {running.ray_version}, this is {version('ray')}")
         if start:  # what died of a platform that runs is brought back
             supervisor.ensure_supervisor(home)
         running = cluster.await_local(home, tell)
@@ -157,12 +168,43 @@ def _open_local(config: PlatformConfig, *, start: bool, tell: Callable[[str], No
     return Session(running_config(home), running, owner=owner, guest=guest)
 
 
+def _open_there(config: PlatformConfig, address: str) -> Session:
+    """A session on the platform that a cluster holds, for a process that was told of no home, as a Ray Job may be."""
+    guest, note = ray.is_initialized(), _unknown(config, address)
+    cluster.attach(note, config.home)
+    try:
+        home = _home_there()
+        if home is None:
+            raise UnavailableError(f"no platform runs on {address}: start one with `raymlops up`")
+        return Session(running_config(home), noted_cluster(home) or note, owner=False, guest=guest)
+    except BaseException:
+        if not guest:
+            cluster.leave()
+        raise
+
+
+def _home_there() -> Path | None:
+    """The home of the platform on the cluster that this process is connected to."""
+    try:
+        metadata = ray.get_actor(METADATA, namespace=NAMESPACE)
+        return Path(ray.get(metadata.home.remote(), timeout=_ANSWER_S))
+    except ValueError:
+        return None
+    except RayError as error:
+        raise UnavailableError(f"the {METADATA} actor does not answer: {error}") from error
+
+
+def _unknown(config: PlatformConfig, address: str) -> ClusterNote:
+    """What is known of a cluster of somebody else beforehand."""
+    return ClusterNote("", address, None, config.serving.port, version("ray"), "")
+
+
 def _open_foreign(
     config: PlatformConfig, address: str, note: ClusterNote | None, *, start: bool, tell: Callable[[str], None]
 ) -> Session:
     """A session on a cluster that somebody else started; where ``start`` is set, the platform is brought up on it."""
     home, guest = config.home, ray.is_initialized()
-    if note is not None and note.address != address:
+    if note is not None and not _is_one(note.address, address):
         raise ConfigError(f"the platform in {home} runs on {note.address}, not on {address}: `raymlops down` ends it")
     if note is None and not start:
         raise UnavailableError(f"no platform of {home} runs on {address}: start one with `raymlops up`")
@@ -170,14 +212,7 @@ def _open_foreign(
         head.require_disk(home)
         _require_keys(config)
     known = note
-    note = known or ClusterNote(
-        cluster_id="",
-        address=address,
-        dashboard_url=None,
-        http_port=config.serving.port,
-        ray_version=version("ray"),
-        python="",
-    )
+    note = known or _unknown(config, address)
     cluster.attach(note, home)
     try:
         if known is None:
@@ -188,7 +223,7 @@ def _open_foreign(
             supervisor.run_boot(home, config.cluster.boot_timeout.total_seconds())
         note = replace(noted_cluster(home) or note, dashboard_url=_dashboard_url())
         note_cluster(home, note)
-        environment = ray.get(ray.remote(num_cpus=0)(_environment).remote(), timeout=60.0)
+        environment = ray.get(ray.remote(num_cpus=0)(_environment).remote(), timeout=_ANSWER_S)
     except BaseException:
         if known is None:
             forget_cluster(home)
@@ -207,10 +242,24 @@ def _dashboard_url() -> str | None:
 
 def _is_up() -> bool:
     """Whether every control actor is on the cluster that this process is connected to."""
-    from raymlops.runtime.cluster.names import CONTROLLER, FEATURES, METADATA, MONITOR, RECONCILER
-
     there = {actor["name"] for actor in list_named_actors(all_namespaces=True) if actor["namespace"] == NAMESPACE}
     return {CONTROLLER, FEATURES, METADATA, MONITOR, RECONCILER} <= there
+
+
+def _is_one(noted: str, address: str) -> bool:
+    """Whether two addresses are of one cluster: a machine has several, and Ray tells jobs another than it was told."""
+    (host, _, port), (other_host, _, other_port) = noted.rpartition(":"), address.rpartition(":")
+    return port == other_port and (host == other_host or (_is_here(host) and _is_here(other_host)))
+
+
+def _is_here(host: str) -> bool:
+    """Whether an address is one of this machine's."""
+    with socket.socket() as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            return False
+    return True
 
 
 def _checked(address: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,30 @@ def test_a_table_is_scored_by_the_line_of_the_page(
     code, said = _type(re.sub(r"\b(MODEL|SOURCE|OUTPUT|N)\b", lambda found: words[found[1]], line), exported)
     assert code == 0, said
     assert DeltaTable(str(tmp_path / "scored")).to_pyarrow_table().num_rows == 20
+
+
+def test_who_was_told_of_no_home_finds_the_platform_by_the_clusters_address(
+    platform: Platform, exported: dict[str, str], tmp_path: Path
+) -> None:
+    """As a job on a cluster of somebody else, whose processes know nothing of the platform."""
+    told_nothing = {name: value for name, value in exported.items() if name != "RAYMLOPS_HOME"} | {
+        "HOME": str(tmp_path)
+    }
+    code = "import raymlops\nplatform = raymlops.connect(start=False)\nprint(platform.config.home)\nplatform.detach()"
+    found, said = _type(shlex.join([sys.executable, "-c", code]), told_nothing)
+    assert (found, said.strip()) == (0, str(platform.config.home))
+    found, said = _type(shlex.join([sys.executable, "-c", code]), told_nothing | {"RAYMLOPS_HOME": str(tmp_path)})
+    assert found != 0
+    assert f"no platform of {tmp_path} runs on" in said
+
+
+def test_addresses_of_one_machine_are_one_cluster() -> None:
+    from raymlops.runtime.session import _is_one
+
+    own = socket.gethostbyname(socket.gethostname())
+    assert _is_one("127.0.0.1:6379", f"{own}:6379")
+    assert not _is_one("127.0.0.1:6379", f"{own}:6380")
+    assert not _is_one("127.0.0.1:6379", "203.0.113.7:6379")
 
 
 def test_a_relative_output_is_refused_in_every_job(monkeypatch: pytest.MonkeyPatch) -> None:

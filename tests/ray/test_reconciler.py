@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,16 @@ import psutil
 import pytest
 import requests
 
+from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.runtime.supervision.head import ROLES, core_processes, processes_of
-from raymlops.runtime.supervision.home_note import noted_cluster, noted_progress, supervisor_of
+from raymlops.runtime.supervision.home_note import (
+    Progress,
+    note_progress,
+    noted_cluster,
+    noted_drained,
+    noted_progress,
+    supervisor_of,
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -100,7 +109,9 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     platform = Own(tmp_path_factory.mktemp("own") / "home", port)
-    platform.run("up")
+    with ThreadPoolExecutor(2) as terminals:  # two people start it at once
+        for started in [terminals.submit(platform.run, "up") for _ in range(2)]:
+            assert f"answers at {platform.url}" in started.result()
     try:
         platform.run(*MODELS, code=DEPLOY)
         yield platform
@@ -112,10 +123,31 @@ def all_answer(own: Own) -> list[int]:
     return [own.get(path)[0] for path in (*(f"/v2/models/{name}/ready" for name in MODELS), "/v2/health/ready")]
 
 
+def stop_amid_traffic(own: Own) -> None:
+    """No event of what was answered is lost."""
+    ids = [f"last-{number}" for number in range(100)]
+    inputs = [{"name": name, "datatype": "FP64", "shape": [1], "data": [1.0]} for name in "ab"]
+    with requests.Session() as caller:
+        for request_id in ids:
+            body = {"id": request_id, "inputs": inputs}
+            assert caller.post(f"{own.url}/v2/models/first/infer", json=body, timeout=10).status_code == 200
+    assert own.run("down").startswith("stopped ")
+    events = DeltaEventTables(own.home / "monitor").read("predictions/first", None, None, "served_at")
+    assert set(ids) <= set(events["request_id"].to_pylist())
+
+
+def interrupt_a_stop(own: Own) -> None:
+    """As who types `down` and ends it at once: replicas are drained, and nobody has ended them."""
+    note_progress(own.home, Progress("stopping"))
+    own.becomes(lambda: noted_drained(own.home), (None,))
+    assert all_answer(own)[0] == 503
+
+
 @pytest.mark.parametrize(
     "stop",
     [
-        pytest.param(lambda own: own.run("down"), id="stop"),
+        pytest.param(stop_amid_traffic, id="stop"),
+        pytest.param(interrupt_a_stop, id="stop that was interrupted", marks=pytest.mark.slow),
         pytest.param(Own.kill_everything, id="death of everything", marks=pytest.mark.slow),  # test_chaos.py has one
     ],
 )

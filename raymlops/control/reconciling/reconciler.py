@@ -102,8 +102,10 @@ class Reconciler:
         self._holders = (float("-inf"), "")
 
     def rest(self) -> None:
-        """Take no further turn: what runs is being stopped."""
-        self._resting = True
+        """Take no further turn: what runs is being stopped, and whoever waits for it is told so."""
+        with self._changed:
+            self._resting = True
+            self._changed.notify_all()
         self.wake()
 
     def run(self) -> None:
@@ -223,15 +225,22 @@ class Reconciler:
                 raise UnavailableError(f"{wanted.name} did not answer within {timeout_s:g} s: {far}{why}")
 
     def _await_look(self, deadline_s: float) -> None:
-        """Wait for the end of a look that begins from now on, or for the deadline."""
+        """Wait for the end of a look that begins from now on, or for the deadline.
+
+        Raises:
+            UnavailableError: There will be no further look.
+        """
         with self._changed:
             goal = self._looks + 2
             self._waiting += 1
             self._asked.set()
             try:
-                self._changed.wait_for(lambda: self._looks >= goal, max(deadline_s - self._time_s(), 0.0))
+                within_s = max(deadline_s - self._time_s(), 0.0)
+                self._changed.wait_for(lambda: self._resting or self._looks >= goal, within_s)
             finally:
                 self._waiting -= 1
+            if self._resting:
+                raise UnavailableError("the platform is being stopped")
 
     def _begin(
         self, actions: Sequence[Action], wanted: Mapping[str, Wanted], seen: Sequence[Observed], now_s: float

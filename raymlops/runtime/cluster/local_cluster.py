@@ -134,7 +134,8 @@ def attach(note: ClusterNote, home: Path) -> None:
     if local:
         os.environ.update(head.auth_environment(home))
     # Ray would look for a cluster on loopback at the machine's own address, where it does not listen.
-    ray_constants.ENABLE_RAY_CLUSTER = not (local and head.on_loopback(address))
+    told = os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") != "0"
+    ray_constants.ENABLE_RAY_CLUSTER = told and not (local and head.on_loopback(address))
     # Ray reads these when it is imported, and offers no public way to read them again.
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()

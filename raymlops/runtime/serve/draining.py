@@ -9,7 +9,7 @@ from functools import partial
 
 from ray import serve
 from ray.exceptions import RayError
-from ray.serve.exceptions import RayServeException
+from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 
 from raymlops.errors import RaymlopsError, UnavailableError
 from raymlops.runtime.cluster.deadlines import begin, within
@@ -47,7 +47,10 @@ def drain(timeout_s: float) -> int:
     left_s = max(deadline - time.monotonic(), 1.0)
 
     def one(name: str) -> int:
-        return sum(serve.get_app_handle(name).broadcast("drain").results(timeout_s=left_s))
+        try:
+            return sum(serve.get_app_handle(name).broadcast("drain").results(timeout_s=left_s))
+        except DeploymentUnavailableError:
+            return 0  # it has no replica yet, or no more
 
     futures = [begin(f"drain-{name}", partial(one, name)) for name in names if name.startswith("model-")]
     wait_for(futures, timeout=left_s)

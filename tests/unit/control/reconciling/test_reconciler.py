@@ -191,3 +191,21 @@ def test_a_candidate_is_held_until_a_plan_names_it_or_nobody_wants_it() -> None:
         reconciler.await_up(wanted)
         world.plans["a"] = plan_of("a", 1)
         until(lambda: "candidate-a-2" not in (world.seen or {}), reconciler.wake)
+
+
+def test_who_waits_while_everything_is_stopped_is_told_and_nothing_is_started_any_more() -> None:
+    world = World(plan_of("a"))
+    world.on_start = lambda want: replace(up(want), phase=Phase.STARTING, running=0, plans=())
+    reconciler = Reconciler(world, world, CONFIG)
+    turns = threading.Thread(target=reconciler.run, daemon=True)
+    turns.start()
+    (want,) = wanted_of([plan_of("a")], CONFIG)
+    until(lambda: world.started == ["model-a"], lambda: None)
+    stop = threading.Timer(0.05, reconciler.rest)
+    stop.start()
+    with pytest.raises(UnavailableError, match="the platform is being stopped"):
+        reconciler.await_up(want)
+    turns.join(DEADLINE_S)
+    assert not turns.is_alive()
+    with pytest.raises(UnavailableError, match="the platform is being stopped"):
+        reconciler.await_up(want)
