@@ -32,6 +32,10 @@ from raymlops.control.rollout.observation import Observation
 from raymlops.control.rollout.rollout_state import Rollout, decide
 from raymlops.control.triggering.backtest import Backtested, backtest
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
+from raymlops.laboratory.foresight import default_policy
+from raymlops.laboratory.loss_matrix import LossMatrix
+from raymlops.laboratory.policies import Never, Periodic
+from raymlops.laboratory.simulation import Outcome, Policy, simulate
 
 __all__ = [
     "ALL_MODELS",
@@ -49,13 +53,18 @@ __all__ = [
     "Health",
     "History",
     "Judgement",
+    "LossMatrix",
     "Losses",
     "ModelStatus",
+    "Never",
     "Observation",
     "Observer",
+    "Outcome",
     "Pause",
+    "Periodic",
     "Phase",
     "PlanDecision",
+    "Policy",
     "Promote",
     "Ramp",
     "Refuse",
@@ -78,10 +87,12 @@ __all__ = [
     "backtest",
     "decide",
     "decision_of",
+    "default_policy",
     "explain",
     "gather_evidence",
     "gather_health",
     "join_statuses",
     "judge",
     "reasons_against",
+    "simulate",
 ]

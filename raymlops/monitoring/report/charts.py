@@ -10,7 +10,7 @@ from html import escape
 
 from raymlops.clock import to_us
 
-__all__ = ["Line", "Marker", "Span", "bar_pairs", "strip_chart", "time_chart", "volume_chart"]
+__all__ = ["Curve", "Line", "Marker", "Span", "bar_pairs", "strip_chart", "time_chart", "volume_chart", "xy_chart"]
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 960, 52, 14, 26, 26
 GRID, TEXT, FAINT = "var(--line)", "var(--soft)", "var(--faint)"
@@ -60,6 +60,52 @@ class Span:
     color: str
     title: str
     label: str = ""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One series over numbers.
+
+    Attributes:
+        name: For hovering.
+        color: CSS colour.
+        points: ``(x, y)``, by x.
+        band: ``(x, low, high)``, drawn behind the line.
+        dashed: Whether it is drawn as dashes, without dots.
+        dots_only: Whether no line joins the dots.
+        named: Whether its name is written beside its last point.
+        digits: Of a value that is hovered over.
+    """
+
+    name: str
+    color: str
+    points: Sequence[tuple[float, float]]
+    band: Sequence[tuple[float, float, float]] = ()
+    dashed: bool = False
+    dots_only: bool = False
+    named: bool = False
+    digits: int = 4
+
+
+def xy_chart(curves: Sequence[Curve], *, x_name: str, height: int = 280, label: str = "chart") -> str:
+    """Curves over numbers, with bands and dots; the name of the x axis stands at its end."""
+    values = [value for curve in curves for _, value in curve.points]
+    values += [bound for curve in curves for _, *pair in curve.band for bound in pair]
+    across = [at for curve in curves for at, _ in curve.points]
+    if not values:
+        return _nothing("no values")
+    low, high, step = _nice(min(values), max(values))
+    left, right, tick = _nice(min(across), max(across))
+    x, y = _scale(left, right, LEFT, WIDTH - RIGHT), _scale(low, high, height - BOTTOM, TOP)
+    parts = [_grid(low, high, step, y)]
+    for index in range(round((right - left) / tick) + 1):
+        at = left + index * tick
+        anchor = "end" if at >= right - tick / 2 else "middle"
+        parts.append(f'<text x="{x(at):.1f}" y="{height - 6}" text-anchor="{anchor}">{at:,.6g}</text>')
+    parts.append(f'<text x="{WIDTH - RIGHT}" y="{height - BOTTOM - 6}" text-anchor="end">{escape(x_name)}</text>')
+    for curve in curves:
+        parts += [_curve_band(curve, x, y), _curve(curve, x, y)]
+    return _svg(height, parts, label)
 
 
 def time_chart(
@@ -145,6 +191,31 @@ def bar_pairs(labels: Sequence[str], before: Sequence[float], after: Sequence[fl
             f"{escape(_short(labels[-1]))}</text>"
         )
     return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="distribution">{"".join(parts)}</svg>'
+
+
+def _curve_band(curve: Curve, x: Scale, y: Scale) -> str:
+    there = [f"{x(at):.1f},{y(high):.1f}" for at, _, high in curve.band]
+    back = [f"{x(at):.1f},{y(low):.1f}" for at, low, _ in reversed(curve.band)]
+    return f'<polygon points="{" ".join(there + back)}" fill="{curve.color}" opacity="0.14"/>' if there else ""
+
+
+def _curve(curve: Curve, x: Scale, y: Scale) -> str:
+    parts = []
+    if len(curve.points) > 1 and not curve.dots_only:
+        path = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in curve.points)
+        dash = ' stroke-dasharray="5 4"' if curve.dashed else ""
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{curve.color}" stroke-width="1.8"{dash}/>')
+    for at, value in () if curve.dashed else curve.points:
+        parts.append(
+            f"<g><title>{escape(curve.name)}: {at:,.6g}, {value:.{curve.digits}f}</title>"
+            f'<circle cx="{x(at):.1f}" cy="{y(value):.1f}" r="{5 if curve.dots_only else 3}" fill="{curve.color}"/></g>'
+        )
+    if curve.named and curve.points:
+        at, value = curve.points[-1]
+        shift, anchor = (-9, "end") if x(at) > WIDTH * 0.8 else (9, "start")
+        place = f'x="{x(at) + shift:.1f}" y="{y(value) - 7:.1f}" text-anchor="{anchor}"'
+        parts.append(f'<text {place} fill="{curve.color}" font-weight="600">{escape(curve.name)}</text>')
+    return "".join(parts)
 
 
 def _short(label: str) -> str:

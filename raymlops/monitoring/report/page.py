@@ -21,7 +21,7 @@ from raymlops.monitoring.report.heat import heat_rows, plot_data
 from raymlops.monitoring.report.monitor_report import MonitorReport, main_metric
 from raymlops.records.windows import WindowRecord
 
-__all__ = ["render"]
+__all__ = ["page_style", "render"]
 
 VERSION_COLORS = ("#2f6db3", "#b84f14", "#277a4c", "#7d4fa8", "#8a6508", "#b03a5b", "#14747d", "#6b6b6b")
 """Dark enough for white letters on them, light enough to be seen on a dark page."""
@@ -52,6 +52,7 @@ def render(report: MonitorReport) -> str:
         qualities=_qualities(windows, span),
         coverage=_coverage_chart(windows, span),
         plots=plot_data(windows) if rows else "",
+        style=page_style(),
         script=Markup(_script()),  # noqa: S704 - a file of this package
         script_hash=_script_hash(),
         columns=len(rows) + hidden - any(window.prediction_drift for window in windows),
@@ -79,6 +80,12 @@ _COMPARISON_COLORS = ("#9aa3b0", "#c7a76c", "#8fb8a5")
 def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(files("raymlops.monitoring.report").joinpath("page.html.j2").read_text("utf-8"))
+
+
+@cache
+def page_style() -> Markup:
+    """The style sheet that every page of the platform's reports has within it: light, dark, narrow and print."""
+    return Markup(files("raymlops.monitoring.report").joinpath("page.css").read_text("utf-8"))  # noqa: S704 - ours
 
 
 @cache

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from raymlops.control.endpoints.operator import EndpointOperator
@@ -22,8 +23,9 @@ from raymlops.records.runs import Run
 from raymlops.runtime.jobs.operators import RunOperator
 from raymlops.runtime.jobs.run_jobs import JobRunner
 from raymlops.serving.answering.events import scores_of
-from raymlops.serving.models.model import Model
+from raymlops.serving.models.model import Model, columns_of
 from raymlops.serving.models.model_files import load_model
+from raymlops.serving.protocol.protocols import Outputs
 
 __all__ = ["ClusterObserver", "RayActuator", "Rescorer", "pipeline_finder"]
 

@@ -1,0 +1,63 @@
+"""The laboratory: what retraining would have been worth, from one matrix of losses that any policy is folded over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raymlops.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from raymlops.laboratory.foresight import DEFAULT_PRICE, ForesightPolicy, Weighed, default_policy
+    from raymlops.laboratory.loss_matrix import LossMatrix, MatrixFacts, Paired, Staleness
+    from raymlops.laboratory.policies import (
+        CheapestCalendar,
+        Drift,
+        Never,
+        Performance,
+        Periodic,
+        Regret,
+        Schedule,
+    )
+    from raymlops.laboratory.recipe import Recipe
+    from raymlops.laboratory.report.lab_report import LabReport, compare_policies
+    from raymlops.laboratory.simulation import Firing, History, Outcome, Policy, best_schedules, oracle, simulate
+
+__all__ = [
+    "DEFAULT_PRICE",
+    "CheapestCalendar",
+    "Drift",
+    "Firing",
+    "ForesightPolicy",
+    "History",
+    "LabReport",
+    "LossMatrix",
+    "MatrixFacts",
+    "Never",
+    "Outcome",
+    "Paired",
+    "Performance",
+    "Periodic",
+    "Policy",
+    "Recipe",
+    "Regret",
+    "Schedule",
+    "Staleness",
+    "Weighed",
+    "best_schedules",
+    "compare_policies",
+    "default_policy",
+    "oracle",
+    "simulate",
+]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "foresight": ["DEFAULT_PRICE", "ForesightPolicy", "Weighed", "default_policy"],
+        "loss_matrix": ["LossMatrix", "MatrixFacts", "Paired", "Staleness"],
+        "policies": ["CheapestCalendar", "Drift", "Never", "Performance", "Periodic", "Regret", "Schedule"],
+        "recipe": ["Recipe"],
+        "report.lab_report": ["LabReport", "compare_policies"],
+        "simulation": ["Firing", "History", "Outcome", "Policy", "best_schedules", "oracle", "simulate"],
+    },
+)

@@ -1,0 +1,68 @@
+"""Parquet and CSV files of strangers, with the types guessed over the whole of a CSV file."""
+
+from __future__ import annotations
+
+import csv as text_csv
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import csv, parquet
+
+from raymlops.errors import ConfigError, DataError
+
+__all__ = ["read_table"]
+
+_NULLS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"]
+_HEAD_BYTES = 1 << 16
+_MOST_BYTES = 1 << 30
+
+
+def read_table(path: Path) -> pa.Table:
+    """The rows of a Parquet or CSV file.
+
+    A CSV file's types are guessed over all of its rows; its fields may be parted by commas, semicolons, tabs or bars.
+
+    Raises:
+        ConfigError: There is no such file, or its name ends with neither.
+        DataError: It cannot be read as what its name says.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path} is not a file", path=str(path))
+    suffix = path.suffix.lower()
+    if suffix not in {".parquet", ".csv", ".tsv"}:
+        raise ConfigError(f"{path} must end with .parquet or .csv", path=str(path))
+    try:
+        table = parquet.read_table(path) if suffix == ".parquet" else _read_csv(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} is not a readable table: {' '.join(str(error).split())}", path=str(path)) from error
+    if not table.num_rows:
+        raise DataError(f"{path} has no rows", path=str(path))
+    return table
+
+
+def _read_csv(path: Path) -> pa.Table:
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    encoding = "utf8"
+    try:
+        text = head.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # the head may end amid a character; what breaks before its end is not UTF-8
+        encoding = "utf8" if error.start > len(head) - 4 else "latin1"
+        text = head.decode(encoding, "ignore")
+    # a block as large as the file: a value that comes late must not contradict a type that was guessed early
+    block = min(path.stat().st_size + 1, _MOST_BYTES)
+    return csv.read_csv(
+        path,
+        csv.ReadOptions(block_size=block, encoding=encoding),
+        csv.ParseOptions(delimiter=_delimiter(text), newlines_in_values=True),
+        csv.ConvertOptions(null_values=_NULLS, strings_can_be_null=True),
+    )
+
+
+def _delimiter(text: str) -> str:
+    first = text.partition("\n")[0]
+    try:
+        return text_csv.Sniffer().sniff(first, delimiters=",;\t|").delimiter
+    except text_csv.Error:
+        return ","

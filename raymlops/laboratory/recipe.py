@@ -1,0 +1,103 @@
+"""How the laboratory's models are fitted: one recipe for every table, with nothing to tune."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raymlops.experiments import estimators
+from raymlops.experiments.metrics import loss
+from raymlops.flavors.protocol import FitRows
+from raymlops.records.tasks import LearningTask
+
+__all__ = ["BOOSTED_TREES", "Recipe", "Scorer"]
+
+BOOSTED_TREES: Mapping[str, object] = {
+    "n_estimators": 120,
+    "learning_rate": 0.1,
+    "max_depth": 5,
+    "min_child_weight": 10,
+    "subsample": 0.8,
+    "colsample_bytree": 0.6,
+    "reg_lambda": 5,
+    "max_bin": 64,
+}
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A fitted model, and the classes it has seen."""
+
+    estimator: Any
+    classes: npt.NDArray[np.int64]
+    rows: int
+    task: LearningTask
+
+    def losses(self, inputs: npt.NDArray[np.float32], labels: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+        """The task's loss per row; squared error of a regression."""
+        if self.task.kind == "regressor":
+            predictions = estimators.predict(self.estimator, inputs, "regressor")
+        else:
+            predictions = self._probabilities(inputs)
+        return loss(labels, predictions, self.task).astype(np.float32)
+
+    def _probabilities(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Of all classes; one that was never seen is taken to come as often as one row in all that were."""
+        unseen = self.task.classes - len(self.classes)
+        each = 1.0 / (self.rows + self.task.classes)
+        found = np.full((len(inputs), self.task.classes), each)
+        own = 1.0 if self.estimator is None else estimators.predict(self.estimator, inputs, "classifier")
+        found[:, self.classes] = own * (1.0 - unseen * each)
+        return np.clip(found, 1e-6, 1.0)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a model is fitted by.
+
+    Attributes:
+        family: A family of ``experiments``, or ``module:function``.
+        params: Its parameters.
+        max_rows: A fit takes a sample of so many rows where there are more, drawn by the seed.
+        recent_windows: A fit takes the rows of so many newest windows; ``None`` takes all.
+        seed: Of the sample and of the estimator.
+    """
+
+    family: str = "xgboost"
+    params: Mapping[str, object] = field(default_factory=lambda: dict(BOOSTED_TREES))
+    max_rows: int = 60_000
+    recent_windows: int | None = None
+    seed: int = 7
+
+    def fit(
+        self, inputs: npt.NDArray[np.float32], labels: npt.NDArray[np.float64], task: LearningTask, *, number: int = 0
+    ) -> Scorer:
+        """Fit one model on one thread.
+
+        Args:
+            inputs: ``[rows, inputs]``.
+            labels: Class numbers, or values.
+            task: What is learned.
+            number: Of the model: seeds its sample.
+
+        Raises:
+            ConfigError: No such family or parameter.
+        """
+        if len(labels) > self.max_rows:
+            drawn = np.random.default_rng([self.seed, number]).choice(len(labels), self.max_rows, replace=False)
+            drawn.sort()
+            inputs, labels = inputs[drawn], labels[drawn]
+        classes = np.arange(task.classes)
+        if task.kind == "classifier":
+            classes, labels = np.unique(labels, return_inverse=True)
+            if len(classes) < 2:
+                return Scorer(None, classes.astype(np.int64), len(labels), task)
+            labels = labels.astype(np.int64)
+        fitted = task.model_copy(update={"classes": max(2, len(classes))})
+        estimator = estimators.build(self.family, self.params, seed=self.seed, task=fitted)
+        estimators.family_named(self.family).fit(estimator, FitRows(inputs, labels, None, None), None, fitted)
+        return Scorer(estimator, classes.astype(np.int64), len(labels), task)

@@ -1,0 +1,1 @@
+"""What the laboratory tells: figures, a page, JSON."""
