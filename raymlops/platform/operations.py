@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from raymlops.control import Backtested, Decision, ModelStatus, Why
+    from raymlops.laboratory import LabReport
 
 __all__ = ["Control", "Delivery", "Ledger", "Runs"]
 
@@ -107,6 +108,21 @@ class Control(Subject):
     def backtest(self, model: str) -> list[Backtested]:
         """When the configured policy would have retrained, over the stored windows."""
         return self._services.backtest(model)
+
+    def laboratory(self, model: str, *, price: float = 0.05) -> LabReport:
+        """What retraining was worth on the rows this model was asked about, by policy.
+
+        A model is fitted at the start of each window by the champion's recipe, on the inputs and labels that were
+        recorded, and scored on all later windows.
+
+        Args:
+            model: A deployed model.
+            price: Of a retraining, in losses of one window.
+
+        Raises:
+            NotEnoughRows: Too few labelled rows or windows were recorded.
+        """
+        return self._services.laboratory(model, price)
 
 
 class Delivery(Subject):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from raymlops.control import Backtested
     from raymlops.features import FeatureReader, FeatureStore
+    from raymlops.laboratory import LabReport
     from raymlops.metadata import Metadata
     from raymlops.monitoring import MonitorService
     from raymlops.runtime.actors.controller_actor import ControllerService
@@ -208,6 +209,18 @@ class Services(_MadeOnce):
         policy = RetrainPolicy(self.config.control)
         windows = self.metadata.list_windows(model)
         return backtest(windows, policy, label_delay=self.config.monitoring.label_delay)
+
+    def laboratory(self, model: str, price: float) -> LabReport:
+        """What retraining was worth on a served model's own record, by policy; the configured triggers among them."""
+        from raymlops.laboratory import Schedule, compare_policies
+        from raymlops.runtime.jobs.laboratory import build_recorded
+
+        matrix = build_recorded(model, self.metadata, self.config.home, window=self.config.monitoring.window)
+        starts = matrix.facts.starts
+        decided = [each.at for each in self.backtest(model) if each.outcome == "retrain"]
+        windows = sorted({next((k for k, start in enumerate(starts) if start >= at), matrix.end) for at in decided})
+        configured = Schedule(tuple(windows), name="the configured triggers")
+        return compare_policies(matrix, price=price, own=[configured], title=f"{model}: what retraining was worth")
 
     def rescore(self, name: str, version: int) -> dict[str, float]:
         """Scores of a version for the inputs of every logged request."""
