@@ -21,7 +21,7 @@ def test_a_rule_that_turns_makes_old_models_worse() -> None:
     matrix = LossMatrix.fit(drifting_table(), label="answer", event_time="at", entity="user", first=3, recipe=SMALL)
     assert (matrix.oldest, matrix.windows) == (2, range(3, 14))
     assert matrix.facts.metric == "log loss"
-    assert simulate(matrix, Never()).loss > 1.5 * simulate(matrix, Periodic(1)).loss
+    assert simulate(matrix, Never()).loss > 1.3 * simulate(matrix, Periodic(1)).loss
     assert matrix.facts.drifted is not None
     assert set(matrix.facts.fit_s) == set(range(2, 14))
 
@@ -44,8 +44,8 @@ def test_a_model_is_fitted_on_labels_that_had_come_and_on_no_other() -> None:
     prepared = prepare(table, label="y", event_time="at", window="7d", label_delay="2d")
     recipe = Recipe(params={"n_estimators": 1, "max_depth": 1, "learning_rate": 1.0}, recent_windows=1)
     matrix = build_matrix(prepared, first=3, recipe=recipe, drift=False)
-    assert matrix.facts.training_rows[4] == 26  # of 28 rows before window 4, two had no label yet
-    assert matrix.known_rows(4, 5) == 5
+    assert matrix.facts.training_rows[4] == 27  # of 28 rows before window 4, the last had no label yet
+    assert matrix.known_rows(4, 5) == 6
     assert matrix.known_rows(4, 6) == 7
     assert matrix.total(4, 4) / 7 > 50  # fitted before the change was known
     assert matrix.total(6, 6) / 7 < 20
@@ -85,5 +85,5 @@ def test_too_few_windows_are_refused(first: int) -> None:
 
 
 def test_too_few_rows_are_refused() -> None:
-    with pytest.raises(NotEnoughRows, match="the first model needs 20 labelled rows, got 9"):
+    with pytest.raises(NotEnoughRows, match="the first model needs 20 labelled rows, got 10"):
         LossMatrix.fit(drifting_table(rows=10), label="answer", event_time="at", first=1, label_delay="10h")
