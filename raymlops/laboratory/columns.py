@@ -235,6 +235,6 @@ def _parsed(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
     texts = column.to_pandas()
     known = texts.dropna()
-    form = "%Y%m%d" if len(known) and _DIGITS.match(str(known.iloc[0])) else "mixed"
-    instants = pd.to_datetime(texts, format=form, utc=True).dt.tz_convert(None).to_numpy()
+    written = "%Y%m%d" if len(known) and _DIGITS.match(str(known.iloc[0])) else "mixed"
+    instants = pd.to_datetime(texts, format=written, utc=True).dt.tz_convert(None).to_numpy()
     return pa.chunked_array([pa.array(instants).cast(pa.timestamp("us"), safe=False).cast(_INSTANT)])

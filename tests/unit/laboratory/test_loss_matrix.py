@@ -45,6 +45,11 @@ def test_models_of_windows_before_the_first_are_history_and_serve_nobody() -> No
     assert matrix.means_known(3).shape == (2, 2)  # windows 1 and 2 are over when window 3 starts
 
 
+def test_history_that_has_gaps_is_left_out() -> None:
+    losses = {(i, j): np.ones(2) for j in range(3, 6) for i in range(j + 1)}  # nobody scored windows 0 to 2
+    assert LossMatrix.from_losses(losses, first=3).oldest == 3
+
+
 def test_a_label_is_known_only_once_it_has_come() -> None:
     losses = {(3, 3): np.array([1.0, 2.0, 9.0]), (3, 4): np.ones(3), (4, 4): np.ones(3)}
     known = np.array([[0, 2, 3], [0, 0, 3]])
