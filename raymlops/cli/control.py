@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from raymlops.cli.lab import tell, write_report
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
+from raymlops.errors import DataError
+from raymlops.laboratory.foresight import DEFAULT_PRICE
 
 __all__ = ["app"]
 
@@ -67,11 +71,34 @@ def decisions(model: _Model = None, json: JsonOption = False, config: ConfigOpti
 
 @app.command()
 @one_line_errors
-def backtest(model: str, json: JsonOption = False, config: ConfigOption = None) -> None:
-    """When the present policy would have retrained, over the stored windows."""
+def backtest(
+    model: str,
+    price: Annotated[float, typer.Option(help="Of a retraining, in losses of one window.")] = DEFAULT_PRICE,
+    html: Annotated[Path | None, typer.Option(help="Write the laboratory's page to this file.")] = None,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """When the present policy would have retrained, and what retraining was worth on the model's own record.
+
+    Without labelled rows enough for the laboratory, the decisions alone, and why.
+    """
+    report, problem = None, None
     with platform(config) as connected:
-        rows = connected.control.backtest(model)
-    show(rows, ["at", "triggers", "reason"], as_json=json)
+        decided = connected.control.backtest(model)
+        try:
+            report = connected.control.laboratory(model, price=price)
+        except DataError as error:  # the record is too short, or holds what cannot be learned from
+            problem = str(error)
+    if report is not None:
+        write_report(report, None, html)
+    if json:
+        show_json({**(report.to_dict() if report else {"problem": problem}), "decisions": list(decided)})
+        return
+    show(decided, ["at", "triggers", "reason"], as_json=False)
+    if report is None:
+        console.print(f"what they were worth is not known: {problem}")
+    else:
+        tell(report)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from raymlops.cli.output import console, one_line_errors, show
 from raymlops.errors import ConfigError, StorageError
 from raymlops.laboratory.building import build_matrix
 from raymlops.laboratory.foresight import DEFAULT_PRICE
-from raymlops.laboratory.report.lab_report import LabReport, compare_policies
+from raymlops.laboratory.report.lab_report import LabReport, check_price, compare_policies
 from raymlops.laboratory.simulation import Policy
 from raymlops.laboratory.table import prepare
 
@@ -44,6 +44,7 @@ def lab(  # noqa: PLR0913, PLR0917 - a command's options
     html: Annotated[Path, typer.Option(help="The page.")] = Path("lab.html"),
 ) -> None:
     """Does a model on this table go stale, how fast, and what is retraining worth? Needs no platform."""
+    check_price(price)
     own = own_policies(policy or [])
     began = time.monotonic()
     prepared = prepare(

@@ -18,16 +18,16 @@ from raymlops.laboratory.recipe import Recipe
 from raymlops.laboratory.table import PreparedTable
 from raymlops.monitoring.profiles.reference import Reference
 
-__all__ = ["Column", "Mapper", "build_matrix", "fit_model", "joined"]
+__all__ = ["Mapper", "ModelLosses", "build_matrix", "fit_model", "joined"]
 
 _FEWEST_ROWS = 20
 _REFERENCE_ROWS = 20_000
-Mapper = Callable[[Callable[[int], "Column"], Iterable[int]], Iterable["Column"]]
-"""Calls a function for each of some models, side by side or not; results in any order."""
+Mapper = Callable[[PreparedTable, Iterable[int], Recipe, bool], Iterable["ModelLosses"]]
+"""Calls ``fit_model`` for each of some models, side by side or not; results in any order."""
 
 
 @dataclass(frozen=True)
-class Column:
+class ModelLosses:
     """One model's part of a matrix.
 
     Attributes:
@@ -76,14 +76,11 @@ def build_matrix(
     chosen = recipe or Recipe()
     oldest = _oldest(table, first)
 
-    def fit(model: int) -> Column:
-        return fit_model(table, model, chosen, drift=drift)
-
     run = mapper or _threads(processes or os.cpu_count() or 1)
-    return joined(table, first, run(fit, range(oldest, table.count)), drift=drift)
+    return joined(table, first, run(table, range(oldest, table.count), chosen, drift), drift=drift)
 
 
-def fit_model(table: PreparedTable, model: int, recipe: Recipe, *, drift: bool) -> Column:
+def fit_model(table: PreparedTable, model: int, recipe: Recipe, *, drift: bool) -> ModelLosses:
     """Fit the model of one window, from the labels that had come at its start, and score it on what follows."""
     start = int(table.starts_us[model])
     rows = int(np.searchsorted(table.known_us, start, side="right"))
@@ -97,10 +94,10 @@ def fit_model(table: PreparedTable, model: int, recipe: Recipe, *, drift: bool) 
     windows = table.windows[later]
     own = {j: losses[windows == j] for j in range(model, table.count)}
     drifted = _drifted(table, taken, model) if drift else ()
-    return Column(model, own, fit_s, rows, drifted)
+    return ModelLosses(model, own, fit_s, rows, drifted)
 
 
-def joined(table: PreparedTable, first: int, columns: Iterable[Column], *, drift: bool) -> LossMatrix:
+def joined(table: PreparedTable, first: int, columns: Iterable[ModelLosses], *, drift: bool) -> LossMatrix:
     """The matrix of all models' parts."""
     losses, fit_s, rows, drifted = {}, {}, {}, set()
     for column in columns:
@@ -155,8 +152,11 @@ def _arrow(table: PreparedTable, inputs: npt.NDArray[np.float32]) -> pa.Table:
 
 
 def _threads(count: int) -> Mapper:
-    def run(fit: Callable[[int], Column], models: Iterable[int]) -> Iterator[Column]:
+    def run(table: PreparedTable, models: Iterable[int], recipe: Recipe, drift: bool) -> Iterator[ModelLosses]:
         from threadpoolctl import threadpool_limits
+
+        def fit(model: int) -> ModelLosses:
+            return fit_model(table, model, recipe, drift=drift)
 
         with threadpool_limits(limits=1):  # a fit has one thread; the fits are what runs side by side
             if count == 1:

@@ -225,12 +225,16 @@ def _counted(column: pa.ChunkedArray, name: str) -> pa.Array:
 
 
 def _parsed(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    try:
-        return pc.cast(column, _INSTANT)
-    except pa.ArrowInvalid:
-        import pandas as pd
+    """Texts as instants: with a zone, without one, or in whatever form pandas reads."""
+    for form in (_INSTANT, pa.timestamp("us")):
+        try:
+            return pc.cast(column, form).cast(_INSTANT)
+        except pa.ArrowInvalid:
+            continue  # another form is tried; what none reads is an error below
+    import pandas as pd
 
-        texts = column.to_pandas()
-        known = texts.dropna()
-        form = "%Y%m%d" if len(known) and _DIGITS.match(str(known.iloc[0])) else "mixed"
-        return pa.chunked_array([pa.array(pd.to_datetime(texts, format=form, utc=True))])
+    texts = column.to_pandas()
+    known = texts.dropna()
+    written = "%Y%m%d" if len(known) and _DIGITS.match(str(known.iloc[0])) else "mixed"
+    instants = pd.to_datetime(texts, format=written, utc=True).dt.tz_convert(None).to_numpy()
+    return pa.chunked_array([pa.array(instants).cast(pa.timestamp("us"), safe=False).cast(_INSTANT)])

@@ -60,7 +60,7 @@ class MatrixFacts:
         label_delay: How long after a row its label came.
         fit_s: Model -> seconds that its fit took.
         training_rows: Model -> rows it was fitted on.
-        drifted: ``(model, window)`` where the window's inputs had drifted from what the model was fitted on; ``None`` where
+        drifted: ``(model, window)`` where the window's inputs had drifted from its training rows; ``None`` where
             nobody looked.
         notes: What was done to the table, for people.
     """
@@ -105,9 +105,10 @@ class LossMatrix:
         kept = {(i, j): np.asarray(values) for (i, j), values in losses.items() if i <= j}
         if len({j for _, j in kept if j >= first}) < 2:
             raise NotEnoughRows(f"a matrix needs at least two windows from window {first} on, got {len(kept)} pairs")
-        self.oldest = min(first, min(i for i, _ in kept))
         self.first = first
         self.end = max(j for _, j in kept) + 1
+        self.oldest = _oldest(kept, first, self.end)
+        kept = {pair: values for pair, values in kept.items() if min(pair) >= self.oldest}
         self.facts = facts or MatrixFacts()
         self._losses = kept
         self._check()
@@ -247,7 +248,7 @@ class LossMatrix:
 
     @property
     def sums(self) -> FloatArray:
-        """Sums of losses ``[model, window]`` of those that serve, both from ``first`` on; NaN where a model is younger."""
+        """Sums of losses ``[model, window]``, both from ``first`` on; NaN where a model is younger than the window."""
         served = self.first - self.oldest
         return self._sums[served:, served:]
 
@@ -294,6 +295,14 @@ class LossMatrix:
                 lengths[i] = len(values)
             if len(set(lengths.values())) > 1:
                 raise DataError(f"models must have the same rows in window {j}, got {lengths} by model")
+
+
+def _oldest(losses: Mapping[tuple[int, int], Losses], first: int, end: int) -> int:
+    """The oldest model before ``first`` of which, and of all after it, every loss is there."""
+    oldest = first
+    while all((oldest - 1, j) in losses for j in range(oldest - 1, end)):
+        oldest -= 1
+    return oldest
 
 
 def _at_the_end(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

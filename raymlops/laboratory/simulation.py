@@ -56,7 +56,7 @@ class History:
 
     @property
     def means(self) -> FloatArray:
-        """Mean losses ``[model, window]`` of all models so far, both from ``oldest`` on, on the labels that have come."""
+        """Mean losses ``[model, window]``, both from ``oldest`` on, over the rows whose labels have come."""
         return self._matrix.means_known(self.window)
 
     def known_rows(self, window: int) -> int:

@@ -138,7 +138,7 @@ def _arrow(table: Any) -> pa.Table:
         return read_table(Path(table))
     if hasattr(table, "to_arrow"):
         return table.to_arrow()
-    if type(table).__module__.startswith("pandas."):
+    if type(table).__module__.partition(".")[0] == "pandas":
         return pa.Table.from_pandas(table, preserve_index=False)
     raise DataError(f"a table must be of pyarrow, pandas or polars, or a path; got {type(table).__name__}")
 

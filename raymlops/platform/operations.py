@@ -21,6 +21,7 @@ from raymlops.tables.columns import Reading, as_table
 
 if TYPE_CHECKING:
     from raymlops.control import Backtested, Decision, ModelStatus, Why
+    from raymlops.laboratory import LabReport
     from raymlops.monitoring import MonitorReport, MonitorService
     from raymlops.monitoring.windows.rollup import PeriodProfile
     from raymlops.platform import Platform
@@ -208,6 +209,30 @@ class Control:
     def _controller(self) -> ControllerService:
         # a turn of the loop may load models on every replica and start deployments
         return cast("ControllerService", _actor(CONTROLLER, 10 * self._config.cluster.call_timeout.total_seconds()))
+
+    def laboratory(self, model: str, *, price: float = 0.05) -> LabReport:
+        """What retraining was worth on the rows this model was asked about, by policy.
+
+        A model is fitted at the start of each window by the champion's recipe, on the inputs and labels that were
+        recorded, and scored on all later windows.
+
+        Args:
+            model: A deployed model.
+            price: Of a retraining, in losses of one window.
+
+        Raises:
+            NotEnoughRows: Too few labelled rows or windows were recorded.
+        """
+        from raymlops.laboratory import Schedule, compare_policies
+        from raymlops.runtime.jobs.laboratory import build_recorded
+
+        window = self._config.monitoring.window
+        matrix = build_recorded(model, self._platform.metadata, self._config.home, window=window)
+        starts = matrix.facts.starts
+        decided = [each.at for each in self.backtest(model) if each.outcome == "retrain"]
+        windows = sorted({next((k for k, start in enumerate(starts) if start >= at), matrix.end) for at in decided})
+        configured = Schedule(tuple(windows), name="the configured triggers")
+        return compare_policies(matrix, price=price, own=[configured], title=f"{model}: what retraining was worth")
 
 
 class Ledger:

@@ -17,7 +17,7 @@ from raymlops.laboratory.simulation import Outcome, Policy, best_schedules, orac
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["AgePoint", "LabReport", "compare_policies", "standard_policies"]
+__all__ = ["AgePoint", "LabReport", "check_price", "compare_policies", "standard_policies"]
 
 FITS_A_RETRAINING = 4
 """A retraining searches; a probe is one fit. So compute counts a retraining as so many fits."""
@@ -149,8 +149,7 @@ def compare_policies(
     Raises:
         ConfigError: The price is negative, or two policies share a name.
     """
-    if not price >= 0:
-        raise ConfigError(f"price must not be negative, got {price}")
+    check_price(price)
     policies = [*standard_policies(matrix, price), *own]
     names = [policy.name for policy in policies]
     twice = sorted({name for name in names if names.count(name) > 1} | ({"oracle"} & set(names)))
@@ -171,6 +170,16 @@ def compare_policies(
         compute_s=_compute(matrix, policies, outcomes),
         title=title,
     )
+
+
+def check_price(price: float) -> None:
+    """Refuse a price that is none.
+
+    Raises:
+        ConfigError: It is negative, or not finite.
+    """
+    if not 0 <= price < float("inf"):
+        raise ConfigError(f"price must not be negative, got {price}")
 
 
 def ages(matrix: LossMatrix) -> tuple[AgePoint, ...]:

@@ -62,14 +62,12 @@ def _answers(report: LabReport, chosen: Outcome) -> list[tuple[str, str, str, st
     """Question, answer, reason, tone."""
     facts = report.to_dict()
     stale = facts["never"] / facts["every_window"] - 1.0 if facts["every_window"] else 0.0
-    beyond = next(
-        (one for one in report.ages if one.excess > 2 * one.standard_error and one.excess >= report.price), None
-    )
+    paid_at = _paid_at(report)
     last = report.ages[min(len(report.ages) - 1, 8)]
     worth = [each.worth for each in chosen.firings]
     paid = sum(each > report.price for each in worth)
-    goes = "yes" if stale > report.price / 2 and beyond is not None else "no" if stale < 0.01 else "a little"
-    fast = f"{beyond.age} windows" if beyond else "not seen"
+    goes = "yes" if stale >= 0.02 and paid_at is not None else "no" if stale < 0.005 else "a little"
+    fast = "not seen" if paid_at is None else f"{paid_at} window{'s' if paid_at > 1 else ''}"
     return [
         (
             "Does a model go stale?",
@@ -80,9 +78,9 @@ def _answers(report: LabReport, chosen: Outcome) -> list[tuple[str, str, str, st
         (
             "How fast?",
             fast,
-            f"until one more window costs {report.price:g} losses of a window; at an age of {last.age} windows it is "
-            f"{last.excess:+.1%} ± {2 * last.standard_error:.1%}",
-            "no" if beyond is None else "yes" if beyond.age <= 2 else "suspected",
+            f"until staleness has cost the price of a retraining, {report.price:g} losses of a window; at an age of "
+            f"{last.age} windows a model loses {last.excess:+.1%} ± {2 * last.standard_error:.1%}",
+            "no" if paid_at is None else "yes" if paid_at <= 2 else "suspected",
         ),
         (
             "What is retraining worth?",
@@ -92,6 +90,16 @@ def _answers(report: LabReport, chosen: Outcome) -> list[tuple[str, str, str, st
             "no" if not worth or paid == len(worth) else "suspected",
         ),
     ]
+
+
+def _paid_at(report: LabReport) -> int | None:
+    """The age by which a model has lost the price of a retraining, in the mean; ``None`` where none has."""
+    lost = 0.0
+    for one in report.ages:
+        lost += one.excess
+        if lost >= report.price:
+            return max(1, one.age)
+    return None
 
 
 def _tiles(report: LabReport, chosen: Outcome) -> list[tuple[str, str]]:
@@ -116,7 +124,6 @@ def _age_chart(report: LabReport) -> str:
     ]
     curves = [
         Curve("mean over windows", _BLUE, points, band=band, digits=2),
-        Curve("price of a retraining", _ORANGE, [(p[0], 100 * report.price) for p in points], dashed=True),
     ]
     return xy_chart(curves, x_name="age of the model, windows", label="excess loss by age of the model, in percent")
 

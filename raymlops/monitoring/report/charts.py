@@ -95,16 +95,18 @@ def xy_chart(curves: Sequence[Curve], *, x_name: str, height: int = 280, label: 
     if not values:
         return _nothing("no values")
     low, high, step = _nice(min(values), max(values))
-    left, right, tick = _nice(min(across), max(across))
+    left, end, tick = _nice(min(across), max(across))
+    right = min(end, max(left + tick, *across))
     x, y = _scale(left, right, LEFT, WIDTH - RIGHT), _scale(low, high, height - BOTTOM, TOP)
     parts = [_grid(low, high, step, y)]
-    for index in range(round((right - left) / tick) + 1):
+    for index in range(math.floor((right - left) / tick + 1e-9) + 1):
         at = left + index * tick
-        anchor = "end" if at >= right - tick / 2 else "middle"
+        anchor = "end" if x(at) > WIDTH - RIGHT - 20 else "middle"
         parts.append(f'<text x="{x(at):.1f}" y="{height - 6}" text-anchor="{anchor}">{at:,.6g}</text>')
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{height - BOTTOM - 6}" text-anchor="end">{escape(x_name)}</text>')
     for curve in curves:
         parts += [_curve_band(curve, x, y), _curve(curve, x, y)]
+    parts += _names([curve for curve in curves if curve.named and curve.points], x, y)
     return _svg(height, parts, label)
 
 
@@ -210,12 +212,24 @@ def _curve(curve: Curve, x: Scale, y: Scale) -> str:
             f"<g><title>{escape(curve.name)}: {at:,.6g}, {value:.{curve.digits}f}</title>"
             f'<circle cx="{x(at):.1f}" cy="{y(value):.1f}" r="{5 if curve.dots_only else 3}" fill="{curve.color}"/></g>'
         )
-    if curve.named and curve.points:
-        at, value = curve.points[-1]
-        shift, anchor = (-9, "end") if x(at) > WIDTH * 0.8 else (9, "start")
-        place = f'x="{x(at) + shift:.1f}" y="{y(value) - 7:.1f}" text-anchor="{anchor}"'
-        parts.append(f'<text {place} fill="{curve.color}" font-weight="600">{escape(curve.name)}</text>')
     return "".join(parts)
+
+
+def _names(curves: Sequence[Curve], x: Scale, y: Scale) -> list[str]:
+    """The curves' names beside their last points, one below the other where they would overlap."""
+    taken: list[tuple[float, float, float]] = []
+    parts = []
+    for curve in sorted(curves, key=lambda each: y(each.points[-1][1])):
+        at, value = curve.points[-1]
+        width = 7.2 * len(curve.name)
+        before = x(at) + 9 + width > WIDTH
+        left, top = x(at) - 9 - width if before else x(at) + 9, y(value) + 4
+        while any(left < right and start < left + width and abs(top - height) < 13 for start, right, height in taken):
+            top += 1
+        taken.append((left, left + width, top))
+        place = f'x="{left + width if before else left:.1f}" y="{top:.1f}" text-anchor="{"end" if before else "start"}"'
+        parts.append(f'<text {place} fill="{curve.color}" font-weight="600">{escape(curve.name)}</text>')
+    return parts
 
 
 def _short(label: str) -> str:

@@ -1,0 +1,114 @@
+"""The laboratory on a platform: a served model's own record, fitted and scored by tasks that give way to serving."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from raymlops.errors import RaymlopsError, UnavailableError
+from raymlops.laboratory.building import Mapper, ModelLosses, build_matrix, fit_model
+from raymlops.laboratory.loss_matrix import LossMatrix
+from raymlops.laboratory.recipe import Recipe
+from raymlops.laboratory.recorded import EVENT_TIME, KNOWN, LABEL, recorded_table
+from raymlops.laboratory.table import PreparedTable, prepare
+from raymlops.metadata import Metadata
+from raymlops.monitoring.events.event_tables import DeltaEventTables
+from raymlops.records.models import ModelVersion
+from raymlops.runtime.cluster.niceness import give_way
+from raymlops.steps.tune import PARAMETER_PREFIX
+
+__all__ = ["build_recorded", "fit_on_ray", "recipe_of"]
+
+_MOST_FIRST = 8
+
+
+def build_recorded(
+    model: str, metadata: Metadata, home: Path, *, window: timedelta, timeout_s: float = 3600.0
+) -> LossMatrix:
+    """The matrix of a served model, from what it recorded: its inputs, its labels, and the champion's recipe.
+
+    It is kept as ``laboratory/MODEL.arrow`` in the home.
+
+    Args:
+        model: Name of the model.
+        metadata: Says which version is champion.
+        home: Of the platform.
+        window: Length of a window.
+        timeout_s: Deadline of the fits, waiting for free CPUs included.
+
+    Raises:
+        NotFoundError: The model is not deployed.
+        NotEnoughRows: Too little was recorded.
+        UnavailableError: A fit did not come back before the deadline.
+    """
+    champion = metadata.models.get_version(model, metadata.plans.get_plan(model).champion)
+    signature = champion.manifest.signature
+    tables = DeltaEventTables(home / "monitor")
+    events = tables.read(f"predictions/{model}", None, None, "served_at")
+    labels = tables.read(f"labels/{model}", None, None, "event_time")
+    table = recorded_table(
+        events, labels, [column.name for column in signature.inputs], regression=signature.task == "regressor"
+    )
+    prepared = prepare(table, label=LABEL, event_time=EVENT_TIME, label_time=KNOWN, window=window)
+    first = min(_MOST_FIRST, max(1, prepared.count // 4))
+    matrix = build_matrix(prepared, first=first, recipe=recipe_of(champion), mapper=fit_on_ray(timeout_s))
+    matrix.save(home / "laboratory" / f"{model}.arrow")
+    return matrix
+
+
+def recipe_of(version: ModelVersion) -> Recipe:
+    """What a version was fitted by; the laboratory's own recipe for one that was registered by hand."""
+    family, parameters = version.parameters.get("family"), version.parameters
+    if not isinstance(family, str):
+        return Recipe()
+    own = {
+        name.removeprefix(PARAMETER_PREFIX): v for name, v in parameters.items() if name.startswith(PARAMETER_PREFIX)
+    }
+    return Recipe(family=family, params=own)
+
+
+def fit_on_ray(timeout_s: float) -> Mapper:
+    """Fits as tasks on the cluster this process is attached to; each takes a CPU, at training's priority.
+
+    Args:
+        timeout_s: Deadline of all of them together.
+    """
+
+    def run(table: PreparedTable, models: Iterable[int], recipe: Recipe, drift: bool) -> Iterator[ModelLosses]:
+        task = ray.remote(_fit).options(num_cpus=1, max_retries=2)
+        place, deadline = ray.put(table), time.monotonic() + timeout_s
+        waiting = [task.remote(place, model, recipe, drift) for model in models]
+        try:
+            while waiting:
+                done, waiting = ray.wait(waiting, timeout=max(0.0, deadline - time.monotonic()))
+                if not done:
+                    raise UnavailableError(f"{len(waiting)} fits of the laboratory did not end within {timeout_s:g} s")
+                yield _result(done[0])
+        finally:
+            for each in waiting:
+                ray.cancel(each, force=True)
+
+    return run
+
+
+def _fit(table: PreparedTable, model: int, recipe: Recipe, drift: bool) -> ModelLosses:
+    give_way()
+    return fit_model(table, model, recipe, drift=drift)
+
+
+def _result(reference: ray.ObjectRef) -> ModelLosses:
+    try:
+        found: ModelLosses = ray.get(reference)
+    except RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, RaymlopsError):
+            raise cause from error
+        raise UnavailableError(f"a fit of the laboratory failed: {error}") from error
+    except RayError as error:
+        raise UnavailableError(f"a fit of the laboratory was lost: {error}") from error
+    return found

@@ -1,0 +1,57 @@
+"""A served model's record as a table."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pytest
+
+from raymlops.errors import DataError, NotEnoughRows
+from raymlops.laboratory.recorded import EVENT_TIME, KNOWN, LABEL, recorded_table
+
+AT = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def events() -> pa.Table:
+    return pa.table(
+        {
+            "request_id": ["a", "a", "b", "a"],
+            "row": pa.array([0, 1, 0, 0], pa.int32()),
+            "event_time": [AT, AT, AT + timedelta(days=1), AT],
+            "role": ["champion", "champion", "champion", "shadow"],
+            "x": [1.0, 2.0, 3.0, 1.0],
+        }
+    )
+
+
+def labels(*texts: str) -> pa.Table:
+    return pa.table(
+        {
+            "request_id": ["a", "b", "b", "z"][: len(texts)],
+            "row": pa.array([0, 0, 0, 0][: len(texts)], pa.int32()),
+            "label": list(texts),
+            "event_time": [AT + timedelta(days=number + 2) for number in range(len(texts))],
+        }
+    )
+
+
+def test_each_labelled_row_counts_once_with_the_label_that_came_first() -> None:
+    found = recorded_table(events(), labels("1", "0", "1", "1"), ["x"], regression=False).sort_by("x")
+    assert found["x"].to_pylist() == [1.0, 3.0]
+    assert found[LABEL].to_pylist() == ["1", "0"]
+    assert found[EVENT_TIME].to_pylist() == [AT, AT + timedelta(days=1)]
+    assert found[KNOWN].to_pylist() == [AT + timedelta(days=2), AT + timedelta(days=3)]
+
+
+def test_labels_of_a_regression_are_values() -> None:
+    assert recorded_table(events(), labels("1.5"), ["x"], regression=True)[LABEL].to_pylist() == [1.5]
+    with pytest.raises(DataError, match="labels of a regression must be numbers"):
+        recorded_table(events(), labels("much"), ["x"], regression=True)
+
+
+def test_a_record_without_labels_or_inputs_is_refused() -> None:
+    with pytest.raises(NotEnoughRows, match="no prediction that was recorded has a label"):
+        recorded_table(events(), labels(), ["x"], regression=False)
+    with pytest.raises(DataError, match=r"inputs \['y'\] were not recorded"):
+        recorded_table(events(), labels("1"), ["y"], regression=False)
