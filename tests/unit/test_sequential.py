@@ -54,8 +54,8 @@ class TestMeanBounds:
         assert mean_bounds(n, 0.0, 2 * sd, alpha=alpha)[1] > width
         if n >= 500 and alpha < 0.2:  # elsewhere a smaller alpha also moves where the boundary is tightest
             assert mean_bounds(n, 0.0, sd, alpha=alpha / 2)[1] > width
+            assert mean_interval(n, 0.0, sd, alpha=alpha)[1] > width
         assert mean_bounds(2 * n, 0.0, sd, alpha=alpha)[1] < width
-        assert mean_interval(n, 0.0, sd, alpha=alpha)[1] > width
 
     def test_it_is_tightest_where_it_is_told_to(self) -> None:
         at = {n_opt: mean_bounds(500, 0.0, 1.0, n_opt=n_opt)[1] for n_opt in (50, 500, 5000)}
