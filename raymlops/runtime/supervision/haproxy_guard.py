@@ -70,8 +70,13 @@ Of bytes that are no HTTP request, HAProxy says so in words that no configuratio
 """
 
 
-_METHODS = "GET HEAD POST PUT PATCH DELETE OPTIONS TRACE"
-"""What endpoints know, and answer 405 where they do not take it."""
+_REFUSED = (
+    (405, "there is no such method", "unless { method GET HEAD POST PUT PATCH DELETE OPTIONS TRACE }"),
+    (400, "the path must begin with /", "unless { path -m beg / }"),
+    (404, "this path is not served to callers", "if { path,url_dec -m beg -i /-/ } !{ path -i /-/healthz }"),
+    (400, "this server speaks no WebSocket", "if { req.hdr(upgrade) -m sub -i websocket }"),
+)
+"""What no endpoint is asked: status, text and condition. Methods that they know they answer themselves."""
 
 
 class Limits(NamedTuple):
@@ -132,7 +137,6 @@ def bounded(config: str, limits: Limits, open_files: int) -> str:
         "    tcp-request connection track-sc0 src table callers",
         f"    tcp-request connection reject if {{ sc0_conn_cur gt {share} }}",
     ]
-    own = "{ path,url_dec -m beg -i /-/ } !{ path -i /-/healthz }"
     added = {
         "global": [f"    maxconn {connections}", "    maxpipes 128"],
         "defaults": [
@@ -145,11 +149,7 @@ def bounded(config: str, limits: Limits, open_files: int) -> str:
         ],
         "http_frontend": [
             *admit,
-            f"    http-request return {_said(405, 'there is no such method')} unless {{ method {_METHODS} }}",
-            f"    http-request return {_said(400, 'the path must begin with /')} unless {{ path -m beg / }}",
-            f"    http-request return {_said(404, 'this path is not served to callers')} if {own}",
-            f"    http-request return {_said(400, 'this server speaks no WebSocket')} "
-            "if { req.hdr(upgrade) -m sub -i websocket }",
+            *(f"    http-request return {_said(status, text)} {when}" for status, text, when in _REFUSED),
             "    http-request del-header upgrade",
         ],
         "grpc_frontend": admit,
