@@ -147,3 +147,18 @@ def test_named_columns_must_be_there() -> None:
         DomainClassifier.fit(table(rng, 1000), ["nope"])
     ranked = DomainClassifier.fit(table(rng, 1000), ["c0", "c1"], importances={"c1": 2.0, "c0": 1.0})
     assert ranked.columns == ("c1", "c0")
+
+
+def test_wide_tables_are_judged_too() -> None:
+    rng = np.random.default_rng(9)
+
+    def wide(rows: int, shift: float = 0.0) -> pa.Table:
+        values = rng.normal(size=(340, rows))
+        values[7] += shift
+        return pa.table({f"c{index}": column for index, column in enumerate(values)})
+
+    classifier = DomainClassifier.fit(wide(800))
+    assert not classifier.compare(wide(200)).drifted
+    found = classifier.compare(wide(200, shift=8.0))
+    assert found.drifted
+    assert next(iter(found.importances)) == "c7"
