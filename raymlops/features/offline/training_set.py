@@ -114,7 +114,7 @@ def _is_same_in_parquet(given: Any) -> bool:
     if types.is_dictionary(given):
         return bool(types.is_string(given.value_type) or types.is_large_string(given.value_type))
     if types.is_date64(given) or types.is_time32(given) or types.is_interval(given):
-        return given == pa.time32("ms")
+        return bool(given == pa.time32("ms"))
     if types.is_timestamp(given):
         return bool(given.unit != "s")
     return bool(types.is_primitive(given) or types.is_null(given) or types.is_decimal(given)) or any(
