@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ DIGEST = "raymlops/digest/"
 """Followed by an ingest id: the application id of a table's log whose transaction version is the digest of its rows."""
 
 _BATCH_ROWS = 1 << 15  # what it works on stays in the processor's cache
+_MANY_BYTES = 2048
+_SAMPLE_ROWS = 256
 _NULL = np.uint64(0x9E3779B97F4A7C16)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -86,7 +89,7 @@ def _hashes(array: Any) -> Hashes:
     if types.is_dictionary(given):
         return _hashes(array.dictionary_decode())
     if types.is_string(given) or types.is_large_string(given):
-        return _of_texts(array.cast(pa.large_string()))
+        return _of_few_texts(array.cast(pa.large_string()))
     if types.is_binary(given) or types.is_large_binary(given):
         return _of_texts(array.cast(pa.large_binary()))
     if types.is_boolean(given):
@@ -105,6 +108,16 @@ def _hashes(array: Any) -> Hashes:
     return _of_texts(pa.array(texts, pa.large_binary()))
 
 
+def _of_few_texts(array: Any) -> Hashes:
+    """As ``_of_texts``, each different text once where they seem to be few."""
+    sample = array.slice(0, _SAMPLE_ROWS)
+    if array.null_count == len(array) or len(sample.unique()) > len(sample) // 2:
+        return _of_texts(array)
+    encoded = array.dictionary_encode()
+    found: Hashes = _of_texts(encoded.dictionary)[pc.fill_null(encoded.indices, 0).to_numpy()]
+    return found
+
+
 def _of_texts(array: Any) -> Hashes:
     """Each byte times a number for its place, summed up, with the length; all texts at once."""
     full = pc.fill_null(array, "" if pa.types.is_large_string(array.type) else b"")
@@ -112,16 +125,40 @@ def _of_texts(array: Any) -> Hashes:
     if not len(full):
         return np.zeros(0, np.uint64)
     offsets = np.frombuffer(ends, np.int64)[full.offset : full.offset + len(full) + 1]
-    lengths = np.diff(offsets)
-    content = (
-        np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]] if offsets[-1] > offsets[0] else np.zeros(0, np.uint8)
-    )
-    starts = offsets[:-1] - offsets[0]
-    places = (np.arange(len(content)) - np.repeat(starts, lengths)).astype(np.uint64)
-    weighed = (content.astype(np.uint64) + np.uint64(1)) * _mixed((places + np.uint64(1)) * _GOLDEN)
-    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(weighed, dtype=np.uint64)])
-    found: Hashes = sums[starts + lengths] - sums[starts] + lengths.astype(np.uint64)
+    content = np.frombuffer(data, np.uint8) if offsets[-1] > offsets[0] else np.zeros(0, np.uint8)
+    starts, lengths = offsets[:-1], np.diff(offsets)
+    found: Hashes = lengths.astype(np.uint64)
+    short = np.minimum(lengths, _MANY_BYTES)
+    shortest, longest = int(short.min()), int(short.max())
+    if shortest == longest and 0 < longest < _MANY_BYTES:  # one behind the other, as in a matrix
+        weights = np.concatenate([_weighed(place)[:1] for place in range(longest)])
+        bytes_of = content[starts[0] : starts[0] + len(starts) * longest].reshape(-1, longest)
+        summed: Hashes = found + (bytes_of.astype(np.uint64) @ weights) + weights.sum(dtype=np.uint64)
+        return summed
+    for place in range(shortest):
+        found += _weighed(place)[content[starts + place]]
+    by_length = np.argsort(-short, kind="stable") if longest > shortest else short
+    having = np.searchsorted(-short[by_length], -np.arange(shortest, longest)) if longest > shortest else ()
+    for place, count in zip(range(shortest, longest), having, strict=True):
+        rows = by_length[:count]
+        found[rows] += _weighed(place)[content[starts[rows] + place]]
+    for row in np.flatnonzero(lengths > _MANY_BYTES).tolist():
+        start, stop = int(starts[row]), int(starts[row] + lengths[row])
+        found[row : row + 1] += _sum_of(content[start + _MANY_BYTES : stop], first=_MANY_BYTES)
     return found
+
+
+def _sum_of(content: npt.NDArray[np.uint8], first: int) -> Hashes:
+    places = np.arange(first + 1, first + len(content) + 1, dtype=np.uint64)
+    weighed = (content.astype(np.uint64) + np.uint64(1)) * _mixed(places * _GOLDEN)
+    return np.sum(weighed, dtype=np.uint64, keepdims=True)
+
+
+@cache
+def _weighed(place: int) -> Hashes:
+    """What each byte adds at a place."""
+    weight = _mixed(np.array([place + 1], np.uint64) * _GOLDEN)
+    return (np.arange(256, dtype=np.uint64) + np.uint64(1)) * weight
 
 
 def _mixed(numbers: Hashes) -> Hashes:

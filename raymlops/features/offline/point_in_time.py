@@ -82,8 +82,8 @@ def point_in_time_join(
     result = spine
     for view in views:
         zone = reading.get("time_zone") or view.time_zone
-        read = Reading(time_zone=zone, round_times=reading.get("round_times", False))
-        table = as_table(f"view {view.name!r}: its table", _table_of(view, tables), **read)
+        of_view: Reading = {**reading, "time_zone": zone}
+        table = as_table(f"view {view.name!r}: its table", _table_of(view, tables), **of_view)
         sequence = sequence_of(view, table)
         rows = conform(view, table)
         check_summable(view, rows)

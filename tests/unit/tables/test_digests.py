@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raymlops.tables import digests
 from raymlops.tables.digests import RowsDigest, rows_digest
 
 T = datetime(2024, 1, 1, tzinfo=UTC)
@@ -88,3 +89,23 @@ def test_values_belong_to_their_rows_and_columns() -> None:
     assert rows_digest(pa.table({"a": [1], "b": [2]})) != rows_digest(pa.table({"a": [2], "b": [1]}))
     assert rows_digest(pa.table({"a": [1, 1]})) != rows_digest(pa.table({"a": [1]}))
     assert rows_digest(pa.table({"a": [1, 1, 2]})) != rows_digest(pa.table({"a": [1, 2, 2]}))
+
+
+@given(st.lists(st.none() | st.text("aé日b", max_size=12), max_size=20), st.integers(0, 3), st.integers(0, 3))
+def test_texts_are_summed_byte_by_byte(texts: list[str | None], before: int, many: int) -> None:
+    """However they are summed at once: digests are in the logs of tables, and must stay what they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digests, "_MANY_BYTES", many or 2048)
+        padded = pa.array(["x"] * before + texts, pa.large_string()).slice(before)
+        found = digests._of_texts(padded)
+    expected = []
+    for text in texts:
+        content = (text or "").encode()
+        total = len(content)
+        for place, byte in enumerate(content, 1):
+            mixed = (place * 0x9E3779B97F4A7C15) % 2**64
+            mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+            mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) % 2**64
+            total += (byte + 1) * (mixed ^ (mixed >> 31))
+        expected.append(total % 2**64)
+    assert found.tolist() == expected
