@@ -101,15 +101,14 @@ def fit_candidate(
         warnings.simplefilter("always", ConvergenceWarning)
         given = FitRows(matrix(fitted_on, task.inputs), labels, weights, watched)
         ended = estimators.family_named(family).fit(estimator, given, report, learned)
-        calibrated = (
-            estimator if held_out is None else _calibrated(estimator, options.calibration, held_out, task, seen)
-        )
+        if held_out is not None:
+            estimator = _calibrated(estimator, options.calibration, held_out, task, seen)
     slow = [each for each in told if issubclass(each.category, ConvergenceWarning)]
     for other in told:
         if other not in slow:
             warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
     return Fitted(
-        estimator=calibrated,
+        estimator=estimator,
         rows=fitted_on.num_rows,
         best_iteration=ended.best_iteration,
         stopped_at=ended.stopped_at,

@@ -51,7 +51,8 @@ def calibrated_scorer(estimator: Any) -> Callable[[Array], Array] | None:
         said = predict(matrix)
         mapped = np.column_stack([mapping(said[:, place]) for place, mapping in enumerate(known)])
         totals = mapped.sum(axis=1, keepdims=True)
-        return np.asarray(np.divide(mapped, totals, out=np.full_like(mapped, 1 / classes), where=totals != 0))
+        shares: Array = np.divide(mapped, totals, out=np.full_like(mapped, 1 / classes), where=totals != 0)
+        return shares
 
     return score
 

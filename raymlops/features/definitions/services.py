@@ -36,7 +36,8 @@ class FeatureService:
     Args:
         name: Name of the service.
         features: ``VIEW:FIELD``, where the field may be an aggregate and the view an on-demand view. Views are pinned
-            to their newest version when the service is applied; ``VIEW@VERSION:FIELD`` pins one by hand.
+            to their newest version when the service is applied; ``VIEW@VERSION:FIELD`` pins one by hand. None of them:
+            for a model whose inputs are all columns of the request.
         version: A changed definition needs a new one.
     """
 
@@ -49,8 +50,6 @@ class FeatureService:
         owner = f"service {self.name!r}"
         check_version(owner, self.version)
         object.__setattr__(self, "features", items_of(owner, "features", self.features, str))
-        if not self.features:
-            raise ConfigError(f"{owner}: features must not be empty, got {self.features!r}")
         check_unique(owner, (column_name(view, name) for view, _, name in map(parse_feature, self.features)))
 
     @property

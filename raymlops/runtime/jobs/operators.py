@@ -26,7 +26,7 @@ from raymlops.pipelines import StepLogs, resume_outlook
 from raymlops.pipelines.artifacts import ArtifactRef, ArtifactStore
 from raymlops.records.bundles import BundleManifest, Deployment
 from raymlops.records.ledger import LedgerEntry
-from raymlops.records.models import ModelVersion
+from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.records.names import check_case, check_digest, check_name
 from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus
@@ -81,20 +81,14 @@ class ModelOperator:
             manifest = save_model(directory, estimator, example=example)
             manifest_of_rows = None if training_set is None else training_set.manifest
             if training_set is not None:
-                reference_rows = training_set.table().select([column.name for column in manifest.signature.inputs])
-            inputs = list(manifest.signature.names)
-            by_example = reference_rows is None and example.num_rows >= _REFERENCE_ROWS
-            if by_example:
-                reference_rows = as_table("example", example).select(inputs)
-            reference = None if reference_rows is None else Reference.fit(reference_rows)
-            if reference is not None:
-                (directory / REFERENCE_FILE).write_bytes(reference.dumps())
+                reference_rows = training_set.table().select(list(manifest.signature.names))
+            reference = _reference(directory, manifest, example, reference_rows)
             digest = sha256_of(manifest)
             trained_on = None if manifest_of_rows is None else manifest_of_rows.digest
             identity = {"model": digest, "metrics": metrics, "training_set": trained_on}
             if table_versions is not None:
                 identity["table_versions"] = dict(table_versions)
-            if reference is not None and by_example:
+            if reference is not None and reference_rows is None:
                 identity["reference"] = reference.digest
             key = sha256_of(identity)
             place = directory.parent / key[:16]
@@ -112,11 +106,9 @@ class ModelOperator:
             metrics=metrics,
             training_set=trained_on,
             table_versions=dict(table_versions or {}) if manifest_of_rows is None else manifest_of_rows.table_versions,
-            unwatched=_unwatched(reference, example.num_rows),
+            unwatched=_unwatched(name, reference, example.num_rows),
             created_at=self._clock.now(),
         )
-        if draft.unwatched:
-            _LOG.warning("model %r: %s", name, draft.unwatched)
         # Who registers a model again that is there changes nothing, and is answered with what the first one did.
         facts = {"digest": digest, "key": key, "training_set": trained_on, "metrics": metrics, "by": acting_user()}
         self._metadata.ledger.append_entry(name, "register", "registered by hand", facts, key=f"register/{name}/{key}")
@@ -152,14 +144,27 @@ class ModelOperator:
         return found
 
 
-def _unwatched(reference: Reference | None, example_rows: int) -> str:
-    """Why drift of a model's inputs will not be watched, or of which not; empty where all are."""
+def _reference(directory: Path, manifest: ModelManifest, example: pa.Table, rows: pa.Table | None) -> Reference | None:
+    """What drift is watched against, written beside the model: the rows, or the example where that has enough."""
+    if rows is None and example.num_rows < _REFERENCE_ROWS:
+        return None
+    given = as_table("example", example).select(list(manifest.signature.names)) if rows is None else rows
+    reference = Reference.fit(given)
+    (directory / REFERENCE_FILE).write_bytes(reference.dumps())
+    return reference
+
+
+def _unwatched(name: str, reference: Reference | None, example_rows: int) -> str:
+    """Why drift of a model's inputs will not be watched, or of which not, which is logged; empty where all are."""
+    told = ""
     if reference is None:
         remedy = f"give training_set=, or an example of {_REFERENCE_ROWS} rows as the model was fitted on"
-        return f"drift of its inputs is not watched: no training set, and an example of {example_rows} rows; {remedy}"
-    if reference.skipped:
-        return f"drift is not watched of {reference.skipped}"
-    return ""
+        told = f"drift of its inputs is not watched: no training set, and an example of {example_rows} rows; {remedy}"
+    elif reference.skipped:
+        told = f"drift is not watched of {reference.skipped}"
+    if told:
+        _LOG.warning("model %r: %s", name, told)
+    return told
 
 
 class RunOperator:

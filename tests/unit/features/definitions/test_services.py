@@ -21,7 +21,6 @@ def on_demand(**options: Any) -> OnDemandView:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda: FeatureService("s", []), "features must not be empty"),
         (lambda: FeatureService("s", ["v"]), "feature must be VIEW:FIELD or VIEW@VERSION:FIELD, got 'v'"),
         (lambda: FeatureService("s", ["v@0:x"]), "got 'v@0:x'"),
         (lambda: FeatureService("s", ["v:x", "v@2:x"]), "names must be unique, got 'v__x'"),
