@@ -14,8 +14,9 @@ from raymlops.errors import ConfigError
 from raymlops.experiments import estimators
 from raymlops.experiments.metrics import loss
 from raymlops.experiments.options import split_options
-from raymlops.experiments.task import FloatArray, IntArray, matrix, target
+from raymlops.experiments.task import FloatArray, IntArray, model_inputs, target, with_texts
 from raymlops.flavors import flavor_of
+from raymlops.flavors.frames import is_frame
 from raymlops.flavors.protocol import FitRows, RoundReport
 from raymlops.records.tasks import LearningTask
 
@@ -71,15 +72,16 @@ def fit_candidate(
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
+    task = with_texts(task, rows.schema)
     estimator = estimators.build(family, params, seed=seed, task=task)
     _, options = split_options(params)
     fitted_on, held_out = options.parted(options.rows(rows, task))
     labels = target(fitted_on, task)
     weights = options.weights(fitted_on, labels, task)
-    watched = None if valid is None else (matrix(valid, task.inputs), target(valid, task))
+    watched = None if valid is None else (model_inputs(valid, task), target(valid, task))
     with threadpool_limits(limits=1), warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", ConvergenceWarning)
-        given = FitRows(matrix(fitted_on, task.inputs), labels, weights, watched)
+        given = FitRows(model_inputs(fitted_on, task), labels, weights, watched)
         ended = estimators.family_named(family).fit(estimator, given, report, task)
         calibrated = estimator if held_out is None else _calibrated(estimator, options.calibration, held_out, task)
     slow = [each for each in told if issubclass(each.category, ConvergenceWarning)]
@@ -106,14 +108,20 @@ def loss_curve(estimator: Any, rows: pa.Table, task: LearningTask) -> list[tuple
     within = _within(estimator)
     step = max(1, -(-rows.num_rows // _CURVE_ROWS))
     sample = rows.take(pa.array(np.arange(0, rows.num_rows, step)))
-    inputs, labels = matrix(sample, task.inputs), target(sample, task)
+    inputs, labels = _asked(within, sample, task), target(sample, task)
     found = []
     for rounds, predictions in _staged(within, inputs, task):
         found.append((rounds, float(np.mean(loss(labels, predictions.astype(np.float64, copy=False), task)))))
     return found
 
 
-def _staged(estimator: Any, inputs: FloatArray, task: LearningTask) -> list[tuple[int, FloatArray]]:
+def _asked(estimator: Any, rows: pa.Table, task: LearningTask) -> Any:
+    """The inputs as the estimator's own ``predict`` takes them."""
+    inputs = model_inputs(rows, task)
+    return flavor_of(estimator).inputs(estimator, inputs) if is_frame(inputs) else inputs
+
+
+def _staged(estimator: Any, inputs: Any, task: LearningTask) -> list[tuple[int, FloatArray]]:
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1):
@@ -144,4 +152,4 @@ def _calibrated(estimator: Any, method: str | None, held_out: pa.Table, task: Le
         raise ConfigError(f"calibration needs two rows of every class among those held out, got {rarest}")
     folds = min(5, rarest)
     calibrated = CalibratedClassifierCV(FrozenEstimator(estimator), method=method, cv=folds)
-    return calibrated.fit(matrix(held_out, task.inputs), labels)
+    return calibrated.fit(_asked(estimator, held_out, task), labels)

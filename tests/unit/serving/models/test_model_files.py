@@ -412,7 +412,7 @@ def test_a_model_that_answers_no_request_is_refused_when_it_is_registered(tmp_pa
             return super().predict(X) * (np.nan if len(X) == 1 else 1.0)
 
     inputs = np.nan_to_num(INPUTS)
-    model = model_files._model(Sulking().fit(inputs, VALUES), "sklearn", _signature("regressor"), _columns(NUMBERS))
+    model = model_files._model(Sulking().fit(inputs, VALUES), "sklearn", _signature("regressor"), NUMBERS)
     with pytest.raises(NotFinite):
         answer_example(model, _columns(NUMBERS))
 
