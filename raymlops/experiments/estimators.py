@@ -13,8 +13,9 @@ from typing import Any
 from raymlops.errors import ConfigError
 from raymlops.experiments.options import split_options
 from raymlops.experiments.task import FloatArray
-from raymlops.flavors import families
+from raymlops.flavors import families, flavor_of
 from raymlops.flavors.building import FIXED
+from raymlops.flavors.frames import is_frame
 from raymlops.flavors.protocol import Family
 from raymlops.flavors.sklearn import ProjectFamily
 from raymlops.records.tasks import LearningTask, TaskKind
@@ -67,10 +68,18 @@ def build(family: str, params: Mapping[str, object], *, seed: int, task: Learnin
     return found.build(own, seed=seed, task=task)
 
 
-def predict(estimator: Any, inputs: FloatArray, kind: TaskKind) -> FloatArray:
-    """Predictions as float64: probabilities [rows, classes] of a classifier, values [rows] of a regressor."""
+def predict(estimator: Any, inputs: Any, kind: TaskKind) -> FloatArray:
+    """Predictions as float64: probabilities [rows, classes] of a classifier, values [rows] of a regressor.
+
+    Args:
+        estimator: Fitted.
+        inputs: Of ``task.model_inputs``.
+        kind: Of the task.
+    """
     from threadpoolctl import threadpool_limits
 
+    if is_frame(inputs):
+        inputs = flavor_of(estimator).inputs(estimator, inputs)
     with threadpool_limits(limits=1):
         raw = estimator.predict_proba(inputs) if kind == "classifier" else estimator.predict(inputs)
     predictions: FloatArray = raw.astype("float64", copy=False)

@@ -15,8 +15,9 @@ from raymlops.experiments import estimators
 from raymlops.experiments.metrics import loss
 from raymlops.experiments.options import split_options
 from raymlops.experiments.seen import SeenClasses
-from raymlops.experiments.task import FloatArray, IntArray, matrix, target
+from raymlops.experiments.task import FloatArray, IntArray, model_inputs, target, with_texts
 from raymlops.flavors import flavor_of
+from raymlops.flavors.frames import is_frame
 from raymlops.flavors.guard import foreign_errors
 from raymlops.flavors.protocol import FitRows, RoundReport
 from raymlops.records.tasks import LearningTask
@@ -47,7 +48,7 @@ class Fitted:
     converged: bool = True
     seen: SeenClasses | None = None
 
-    def predict(self, inputs: FloatArray, task: LearningTask) -> FloatArray:
+    def predict(self, inputs: Any, task: LearningTask) -> FloatArray:
         """Probabilities [rows, classes of the task], or values [rows]."""
         predictions = estimators.predict(self.estimator, inputs, task.kind)
         return predictions if self.seen is None else self.seen.spread(predictions)
@@ -84,6 +85,7 @@ def fit_candidate(
 
     rows = as_table("rows", rows)
     valid = None if valid is None else as_table("valid", valid)
+    task = with_texts(task, rows.schema)
     _, options = split_options(params)
     fitted_on, held_out = options.parted(options.rows(rows, task))
     labels = target(fitted_on, task)
@@ -92,14 +94,14 @@ def fit_candidate(
     with foreign_errors(f"an estimator of family {family!r} cannot be built", TrainingError):
         estimator = estimators.build(family, params, seed=seed, task=learned)
     weights = options.weights(fitted_on, labels, task)
-    watched = None if valid is None else (matrix(valid, task.inputs), target(valid, task))
+    watched = None if valid is None else (model_inputs(valid, task), target(valid, task))
     if seen is not None:
         watched, report = _seen_alone(watched, report, seen)
         labels = seen.encode(labels)
     cannot = foreign_errors(f"family {family!r} cannot be fitted", TrainingError)
     with threadpool_limits(limits=1), warnings.catch_warnings(record=True) as told, cannot:
         warnings.simplefilter("always", ConvergenceWarning)
-        given = FitRows(matrix(fitted_on, task.inputs), labels, weights, watched)
+        given = FitRows(model_inputs(fitted_on, task), labels, weights, watched)
         ended = estimators.family_named(family).fit(estimator, given, report, learned)
         if held_out is not None:
             estimator = _calibrated(estimator, options.calibration, held_out, task, seen)
@@ -128,14 +130,20 @@ def loss_curve(estimator: Any, rows: pa.Table, task: LearningTask) -> list[tuple
     within = _within(estimator)
     step = max(1, -(-rows.num_rows // _CURVE_ROWS))
     sample = rows.take(pa.array(np.arange(0, rows.num_rows, step)))
-    inputs, labels = matrix(sample, task.inputs), target(sample, task)
+    inputs, labels = _asked(within, sample, task), target(sample, task)
     found = []
     for rounds, predictions in _staged(within, inputs, task):
         found.append((rounds, float(np.mean(loss(labels, predictions.astype(np.float64, copy=False), task)))))
     return found
 
 
-def _staged(estimator: Any, inputs: FloatArray, task: LearningTask) -> list[tuple[int, FloatArray]]:
+def _asked(estimator: Any, rows: pa.Table, task: LearningTask) -> Any:
+    """The inputs as the estimator's own ``predict`` takes them."""
+    inputs = model_inputs(rows, task)
+    return flavor_of(estimator).inputs(estimator, inputs) if is_frame(inputs) else inputs
+
+
+def _staged(estimator: Any, inputs: Any, task: LearningTask) -> list[tuple[int, FloatArray]]:
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1):
@@ -156,8 +164,8 @@ def _within(estimator: Any) -> Any:
 
 
 def _seen_alone(
-    watched: tuple[FloatArray, FloatArray | IntArray] | None, report: RoundReport | None, seen: SeenClasses
-) -> tuple[tuple[FloatArray, IntArray] | None, RoundReport | None]:
+    watched: tuple[Any, FloatArray | IntArray] | None, report: RoundReport | None, seen: SeenClasses
+) -> tuple[tuple[Any, IntArray] | None, RoundReport | None]:
     """The rows watched whose class was seen, and a report that allows for the others."""
     if watched is None:
         return None, report
@@ -165,7 +173,7 @@ def _seen_alone(
     known = seen.known(labels)
     if len(known) and len(known) < len(labels):
         report = None if report is None else seen.reporter(report, len(labels), len(known))
-        inputs, labels = inputs[known], labels[known]
+        inputs, labels = inputs.iloc[known] if is_frame(inputs) else inputs[known], labels[known]
     return ((inputs, seen.encode(labels)) if len(known) else None), report
 
 
@@ -186,4 +194,4 @@ def _calibrated(
         raise ConfigError(f"calibration needs two rows of every class among those held out, got {rarest}")
     folds = min(5, rarest)
     calibrated = CalibratedClassifierCV(FrozenEstimator(estimator), method=method, cv=folds)
-    return calibrated.fit(matrix(held_out, task.inputs), labels)
+    return calibrated.fit(_asked(estimator, held_out, task), labels)

@@ -10,16 +10,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import DataError, SchemaMismatch
+from raymlops.flavors.frames import frame_of, numbers_as_floats
 from raymlops.records.tasks import LearningTask
 from raymlops.tables.columns import as_table
 
 __all__ = [
     "FloatArray",
     "IntArray",
+    "example_of",
     "is_numeric",
+    "is_text",
     "matrix",
+    "model_inputs",
     "numeric",
     "target",
+    "with_texts",
 ]
 
 FloatArray = npt.NDArray[np.float64]
@@ -29,6 +34,51 @@ IntArray = npt.NDArray[np.int64]
 def is_numeric(dtype: pa.DataType) -> bool:
     """Whether a column of this type is a model input as it is: integer, float or bool."""
     return bool(pa.types.is_integer(dtype) or pa.types.is_floating(dtype) or pa.types.is_boolean(dtype))
+
+
+def is_text(dtype: pa.DataType) -> bool:
+    """Whether a column of this type is a category or a text."""
+    held = dtype.value_type if pa.types.is_dictionary(dtype) else dtype
+    return bool(pa.types.is_string(held) or pa.types.is_large_string(held) or pa.types.is_string_view(held))
+
+
+def with_texts(task: LearningTask, schema: pa.Schema) -> LearningTask:
+    """The task, its inputs that a table holds as texts among its categories.
+
+    Raises:
+        SchemaMismatch: An input is not there, or neither a number nor a text.
+    """
+    missing = [name for name in task.inputs if name not in schema.names]
+    if missing:
+        raise SchemaMismatch(f"inputs {missing} are not columns of the table", columns=missing)
+    for name in task.inputs:
+        dtype = schema.field(name).type
+        if not is_numeric(dtype) and not is_text(dtype):
+            remedy = "; derive numbers of it, such as its hour or its age" if pa.types.is_temporal(dtype) else ""
+            rule = f"column {name!r} must be a number, a bool or a text to be a model input"
+            raise SchemaMismatch(f"{rule}, got {dtype}{remedy}", column=name)
+    texts = [name for name in task.inputs if is_text(schema.field(name).type) and name not in task.categories]
+    return task.model_copy(update={"categories": (*task.categories, *texts)}) if texts else task
+
+
+def example_of(table: pa.Table, task: LearningTask) -> pa.Table:
+    """The inputs as a table, whose schema tells the dtypes that an estimator is given them in."""
+    selected = table.select(list(task.inputs))
+    return numbers_as_floats(selected) if with_texts(task, table.schema).categories else selected
+
+
+def model_inputs(table: Any, task: LearningTask) -> Any:
+    """What an estimator is given: a matrix of float64, or a frame of pandas where an input is a category.
+
+    In a frame, numbers and bools are float64, where missing is NaN, and texts are ``str``.
+
+    Raises:
+        SchemaMismatch: An input is not there, or neither a number nor a text.
+    """
+    table = as_table("inputs", table)
+    if not with_texts(task, table.schema).categories:
+        return matrix(table, task.inputs)
+    return frame_of(example_of(table, task))
 
 
 def numeric(column: pa.ChunkedArray, name: str) -> FloatArray:

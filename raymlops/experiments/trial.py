@@ -10,7 +10,7 @@ from pydantic import Field
 
 from raymlops.experiments.fitting import fit_candidate
 from raymlops.experiments.metrics import metrics
-from raymlops.experiments.task import matrix, target
+from raymlops.experiments.task import model_inputs, target
 from raymlops.flavors.guard import in_one_line
 from raymlops.flavors.protocol import RoundReport
 from raymlops.records.record import Record
@@ -81,7 +81,7 @@ def run_trial(
         fitted = fit_candidate(
             spec.family, spec.params, seed=spec.seed, rows=train, task=task, valid=valid, report=report
         )
-        predictions = fitted.predict(matrix(valid, task.inputs), task)
+        predictions = fitted.predict(model_inputs(valid, task), task)
         scores = metrics(target(valid, task), predictions, task)
     except Exception as error:
         # an estimator may raise anything; the selection raises where no trial is left, and names every error

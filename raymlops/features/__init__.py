@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from raymlops.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from raymlops.features.definitions.dates import calendar, elapsed
     from raymlops.features.definitions.services import Definition, FeatureService, OnDemandView
     from raymlops.features.definitions.views import Entity, FeatureView, Field, WindowAggregate
     from raymlops.features.discovery.consistency import audit
@@ -30,6 +31,8 @@ __all__ = [
     "TrainingSet",
     "WindowAggregate",
     "audit",
+    "calendar",
+    "elapsed",
     "point_in_time_join",
 ]
 
@@ -37,6 +40,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "discovery.consistency": ["audit"],
+        "definitions.dates": ["calendar", "elapsed"],
         "definitions.views": ["Entity", "FeatureView", "Field", "WindowAggregate"],
         "online.plan": ["OnlinePlan", "OnlineRows"],
         "offline.point_in_time": ["point_in_time_join"],

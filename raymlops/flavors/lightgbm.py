@@ -7,12 +7,13 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from raymlops.errors import ConfigError, DataError, SchemaMismatch
-from raymlops.flavors.building import categorical, check_names, weights_arguments
+from raymlops.flavors.building import check_names, weights_arguments
+from raymlops.flavors.frames import is_frame, numbers_of, text_columns, vocabularies, vocabulary, with_categories
 from raymlops.flavors.protocol import (
     Array,
-    Columns,
     Description,
     Family,
     FitRows,
@@ -40,9 +41,9 @@ class _Predictor:
     framed = False
     takes_missing = True
 
-    def __init__(self, booster: Any, inputs: Sequence[str], texts: Collection[str]) -> None:
+    def __init__(self, booster: Any, encoders: Mapping[int, Mapping[Any, float]]) -> None:
         self._booster, self._predict = booster, booster.predict
-        self.encoders = _encoders(booster, inputs, texts)
+        self.encoders = encoders
 
     def score(self, inputs: Array) -> Array:
         return np.asarray(self._predict(inputs, num_threads=1))
@@ -66,17 +67,21 @@ class _Family:
         return cls(**params, **own, metric=metric)
 
     def fit(self, estimator: Any, rows: FitRows, report: RoundReport | None, task: LearningTask) -> Outcome:
-        del task  # its metric was set when it was built
+        given_inputs, watched = rows.inputs, rows.watched
+        if is_frame(rows.inputs):
+            known = vocabularies(rows.inputs, task.categories)
+            given_inputs = _unnamed(with_categories(rows.inputs, known))
+            watched = None if watched is None else (_unnamed(with_categories(watched[0], known)), watched[1])
         given = weights_arguments(estimator, rows.weights)
         stops_early = estimator.get_params().get(_EARLY) is not None
-        if stops_early and rows.watched is None:
+        if stops_early and watched is None:
             raise ConfigError(f"{_EARLY} needs validation rows, got none")
-        watcher = None if report is None or rows.watched is None else _Watcher(report)
-        if rows.watched is not None and (stops_early or watcher is not None):
-            given |= {"eval_X": rows.watched[0], "eval_y": rows.watched[1]}
+        watcher = None if report is None or watched is None else _Watcher(report)
+        if watched is not None and (stops_early or watcher is not None):
+            given |= {"eval_X": watched[0], "eval_y": watched[1]}
         if watcher is not None:
             given |= {"callbacks": [watcher]}
-        estimator.fit(rows.inputs, rows.labels, **given)
+        estimator.fit(given_inputs, rows.labels, **given)
         best = int(estimator.best_iteration_) or None if stops_early else None
         return Outcome(best, None if watcher is None else watcher.stopped_at)
 
@@ -126,24 +131,21 @@ class LightgbmFlavor:
 
         return lightgbm.Booster(model_str=content.decode())
 
-    def predictor(self, loaded: Any, signature: Signature) -> _Predictor:
-        return _Predictor(loaded, signature.names, signature.texts)
+    def predictor(self, loaded: Any, signature: Signature, example: pa.Table) -> _Predictor:
+        told = [place for place, name in enumerate(signature.names) if vocabulary(example[name]) is not None]
+        return _Predictor(loaded, _encoders(loaded, signature.names, signature.texts, told))
 
-    def answers(self, estimator: Any, task: Task, columns: Columns) -> Array:
-        import pandas as pd
-
-        booster = _booster(estimator)
-        texts = [name for name, values in columns.items() if values.dtype.kind == "O"]
-        codes = _encoders(booster, tuple(columns), texts)
-        held = {name: categorical(columns[name], [*codes[at]]) for at, name in enumerate(columns) if at in codes}
-        framed = bool(held) or not _is_bare(booster)
-        inputs: Any = pd.DataFrame({**columns, **held}) if framed else np.column_stack(list(columns.values()))
+    def answers(self, estimator: Any, task: Task, frame: Any) -> Array:
+        inputs = _asked(_booster(estimator), frame)
         if not hasattr(estimator, "booster_") or task == "regressor":
             return np.asarray(estimator.predict(inputs, num_threads=1))
         return np.asarray(estimator.predict_proba(inputs, num_threads=1))
 
+    def inputs(self, estimator: Any, frame: Any) -> Any:
+        return _asked(_booster(estimator), frame)
+
     def staged(
-        self, estimator: Any, inputs: Array, task: Task, points: Callable[[int], Sequence[int]]
+        self, estimator: Any, inputs: Any, task: Task, points: Callable[[int], Sequence[int]]
     ) -> list[tuple[int, Array]]:
         predict = estimator.predict_proba if task == "classifier" else estimator.predict
         total = _booster(estimator).current_iteration()
@@ -186,10 +188,25 @@ def _booster(estimator: Any) -> Any:
     return estimator.booster_
 
 
+def _unnamed(frame: Any) -> Any:
+    """A frame whose columns are named as those of a matrix are: LightGBM does not take every name."""
+    return frame.set_axis([f"Column_{place}" for place in range(len(frame.columns))], axis=1)
+
+
 def _is_bare(booster: Any) -> bool:
     """Whether it was fitted on a matrix, whose columns have no names."""
     names = booster.feature_name()
     return bool(names == [f"Column_{place}" for place in range(len(names))])
+
+
+def _asked(booster: Any, frame: Any) -> Any:
+    """Rows as a booster takes them: a frame where it was fitted on one, texts and numbers as its categories."""
+    told = [place for place, name in enumerate(frame.columns) if frame[name].dtype == "category"]
+    codes = _encoders(booster, list(frame.columns), text_columns(frame), told)
+    if not codes and _is_bare(booster):
+        return numbers_of(frame)
+    held = with_categories(frame, {frame.columns[place]: list(known) for place, known in codes.items()})
+    return _unnamed(held) if _is_bare(booster) else held
 
 
 def _inputs(booster: Any, columns: Sequence[str]) -> tuple[str, ...]:
@@ -200,16 +217,23 @@ def _inputs(booster: Any, columns: Sequence[str]) -> tuple[str, ...]:
     return inputs_of([written.get(name, name) for name in names], None, columns)
 
 
-def _encoders(booster: Any, inputs: Sequence[str], texts: Collection[str]) -> dict[int, dict[Any, float]]:
-    """The codes of categories, which LightGBM keeps in the order of the columns that were categorical."""
+def _encoders(
+    booster: Any, inputs: Sequence[str], texts: Collection[str], told: Sequence[int]
+) -> dict[int, dict[Any, float]]:
+    """The codes of categories, which LightGBM keeps in the order of the columns that were categorical.
+
+    Args:
+        booster: Fitted.
+        inputs: In its order.
+        texts: Those of them that are text.
+        told: The places that a frame says are categories. LightGBM itself knows no places of ordered ones.
+    """
     categories = booster.pandas_categorical or []
     if not categories and not texts:
         return {}
-    told = booster.dump_model(num_iteration=1)["feature_infos"]
-    names = booster.feature_name()
-    places = [place for place in range(len(inputs)) if told.get(names[place], {}).get("values")]
-    if len(places) != len(categories):  # a categorical column that tells nothing has no values in the model
-        places = [place for place, name in enumerate(inputs) if name in texts]
+    known = (booster.params.get(name) for name in ("categorical_column", "categorical_feature"))
+    noted = next((list(places) for places in known if isinstance(places, list)), [])
+    places = list(told) if len(told) == len(categories) else noted
     kinds = [{isinstance(value, str) for value in known} for known in categories]
     if len(places) != len(categories) or kinds != [{inputs[place] in texts} for place in places]:
         rule = "an input must be text where the model's categories are, and a number where they are numbers"

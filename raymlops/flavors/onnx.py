@@ -13,9 +13,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from raymlops.errors import DataError, SchemaMismatch
-from raymlops.flavors.protocol import Array, Columns, Description, Task, inputs_of, refuse_outputs
+from raymlops.flavors.frames import columns_of_frame
+from raymlops.flavors.protocol import Array, Description, Task, inputs_of, refuse_outputs
 from raymlops.records.models import Signature
 
 __all__ = ["FLAVOR", "OnnxFlavor"]
@@ -99,20 +101,25 @@ class OnnxFlavor:
     def parse(self, content: bytes) -> _Loaded:
         return _open(content)
 
-    def predictor(self, loaded: _Loaded, signature: Signature) -> _Predictor:
+    def predictor(self, loaded: _Loaded, signature: Signature, example: pa.Table) -> _Predictor:
+        del example  # the graph knows its types
         return _Predictor(loaded, signature.names, signature.classes)
 
-    def answers(self, estimator: Any, task: Task, columns: Columns) -> Array:
+    def answers(self, estimator: Any, task: Task, frame: Any) -> Array:
         """By a session that changes nothing in the graph, where the one that serves rewrites it to be faster."""
         del task  # the graph says it
-        plain = _open(estimator, optimised=False)
+        plain, columns = _open(estimator, optimised=False), columns_of_frame(frame)
         predictor = _Predictor(plain, tuple(columns), plain.classes)
         if predictor.framed:
-            return predictor.score(dict(columns))
+            return predictor.score(columns)
         return predictor.score(np.column_stack(list(columns.values())).astype(predictor.dtype))
 
+    def inputs(self, estimator: Any, frame: Any) -> Any:
+        del estimator
+        return frame
+
     def staged(
-        self, estimator: Any, inputs: Array, task: Task, points: Callable[[int], Sequence[int]]
+        self, estimator: Any, inputs: Any, task: Task, points: Callable[[int], Sequence[int]]
     ) -> list[tuple[int, Array]]:
         del estimator, inputs, task, points
         return []

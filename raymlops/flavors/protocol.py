@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, NoReturn, Protocol
 
 import numpy.typing as npt
+import pyarrow as pa
 
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.records.labels import label_text
@@ -137,28 +138,45 @@ class Flavor(Protocol):
         """What ``dump`` wrote, from bytes whose hash was verified. Raises whatever the library raises."""
         ...
 
-    def predictor(self, loaded: Any, signature: Signature) -> Predictor:
+    def predictor(self, loaded: Any, signature: Signature, example: pa.Table) -> Predictor:
         """What answers requests.
 
         Args:
             loaded: As ``parse`` gave it.
             signature: What the model takes and gives.
+            example: Rows it was packaged with, its inputs alone; their schema tells the dtypes and the categories of
+                the frame that it was fitted on.
 
         Raises:
             SchemaMismatch: A text input has no categories in the model.
         """
         ...
 
-    def answers(self, estimator: Any, task: Task, columns: Columns) -> Array:
-        """What the estimator itself answers, by its library's own path: the packaged model is held against it."""
+    def answers(self, estimator: Any, task: Task, frame: Any) -> Array:
+        """What the estimator itself answers, by its library's own path: the packaged model is held against it.
+
+        Args:
+            estimator: As ``read`` gave it.
+            task: Of the estimator.
+            frame: The caller's own rows, a frame of pandas in the dtypes of the fit.
+        """
         ...
 
-    def staged(self, estimator: Any, inputs: Array, task: Task, points: Callable[[int], Sequence[int]]) -> Staged:
+    def inputs(self, estimator: Any, frame: Any) -> Any:
+        """Rows of a frame that has categories, as the ``predict`` of a fitted estimator takes them.
+
+        Args:
+            estimator: Fitted by one of the flavor's families.
+            frame: As ``FitRows.inputs``.
+        """
+        ...
+
+    def staged(self, estimator: Any, inputs: Any, task: Task, points: Callable[[int], Sequence[int]]) -> Staged:
         """Predictions after some numbers of boosting rounds; empty for an estimator without rounds.
 
         Args:
             estimator: Fitted by one of the flavor's families.
-            inputs: [N, inputs].
+            inputs: [N, inputs], or what ``inputs`` gave.
             task: Of the estimator.
             points: Total number of rounds -> those to look at.
         """
@@ -204,16 +222,16 @@ class FitRows(NamedTuple):
     """What an estimator is fitted on.
 
     Attributes:
-        inputs: [N, inputs].
+        inputs: [N, inputs] floats; or, where the task has categories, a frame of pandas: floats and texts.
         labels: [N].
         weights: [N], or ``None``: all weigh the same.
         watched: Inputs and labels of the validation rows.
     """
 
-    inputs: Array
+    inputs: Any
     labels: Array
     weights: Array | None = None
-    watched: tuple[Array, Array] | None = None
+    watched: tuple[Any, Array] | None = None
 
 
 class Outcome(NamedTuple):

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from raymlops.errors import ConfigError, DataError, ModelLoadFailed
 from raymlops.flavors.building import check_names, weights_arguments
 from raymlops.flavors.calibrated import calibrated_scorer, inner_estimator
 from raymlops.flavors.canonical_skops import canonical_skops
+from raymlops.flavors.encoded import by_input, one_hot, ordinal
+from raymlops.flavors.frames import Frames, has_texts, is_frame, numbers_of
 from raymlops.flavors.guard import kind_of
 from raymlops.flavors.protocol import (
     Array,
-    Columns,
     Description,
     FitRows,
     Outcome,
@@ -27,6 +28,7 @@ from raymlops.flavors.protocol import (
 )
 from raymlops.flavors.trusted_types import TRUSTED_TYPES
 from raymlops.flavors.vectorizers import takes_texts, texts_of
+from raymlops.flavors.xgboost import FLAVOR as XGBOOST
 from raymlops.records.models import Signature
 from raymlops.records.tasks import LearningTask
 
@@ -40,13 +42,18 @@ _THRESHOLDS = ("FixedThresholdClassifier", "TunedThresholdClassifierCV")
 class _Predictor:
     dtype = np.float64
     takes_missing = False
-    encoders: Mapping[int, Mapping[Any, float]] = MappingProxyType({})  # an estimator encodes texts itself
 
-    def __init__(self, estimator: Any, signature: Signature) -> None:
+    def __init__(self, estimator: Any, signature: Signature, example: pa.Table) -> None:
         from threadpoolctl import ThreadpoolController
 
-        self.framed = hasattr(estimator, "feature_names_in_") or bool(signature.texts)
-        self._missing, self._series = _missing_text(estimator), takes_texts(estimator)
+        # an estimator encodes texts itself; a booster in a calibration has codes of its own
+        self.encoders = _codes_within(estimator, signature, example)
+        self.framed = not self.encoders and (hasattr(estimator, "feature_names_in_") or bool(signature.texts))
+        if self.framed:
+            # a booster in a calibration takes no unseen category, an encoder has a rule of its own for it
+            extended = not _within(estimator)
+            frames = Frames(example, missing=_missing_text(estimator), extended=extended)
+            self._frame: Callable[[Any], Any] = texts_of if takes_texts(estimator) else frames.frame
         self._estimator, self._width = estimator, len(signature.inputs)
         self._answer = _scorer(estimator, signature.task)
         # OpenMP would wake a team of threads for every row
@@ -54,10 +61,7 @@ class _Predictor:
 
     def score(self, inputs: Any) -> Array:
         with self._threads.limit(limits=1):
-            return self._answer(self._given(inputs) if self.framed else inputs)
-
-    def _given(self, columns: Columns) -> Any:
-        return texts_of(columns) if self._series else _frame(columns, self._missing)
+            return self._answer(self._frame(inputs) if self.framed else inputs)
 
     def importances(self) -> list[float] | None:
         inner = inner_estimator(self._estimator)
@@ -65,6 +69,8 @@ class _Predictor:
         values = getattr(last, "feature_importances_", None)
         if values is None and hasattr(last, "coef_"):
             values = np.abs(np.atleast_2d(last.coef_)).mean(axis=0)
+        if values is not None and hasattr(inner, "steps") and type(inner[0]).__name__ == "ColumnTransformer":
+            return by_input(inner, values)
         return None if values is None or len(values) != self._width else [float(value) for value in values]
 
 
@@ -206,25 +212,30 @@ class SklearnFlavor:
             raise ModelLoadFailed(f"the file must hold trusted types only, got {untrusted}", types=untrusted)
         return skops.io.loads(content, trusted=sorted(TRUSTED_TYPES))
 
-    def predictor(self, loaded: Any, signature: Signature) -> _Predictor:
-        return _Predictor(loaded, signature)
+    def predictor(self, loaded: Any, signature: Signature, example: pa.Table) -> _Predictor:
+        return _Predictor(loaded, signature, example)
 
-    def answers(self, estimator: Any, task: Task, columns: Columns) -> Array:
+    def answers(self, estimator: Any, task: Task, frame: Any) -> Array:
         from threadpoolctl import threadpool_limits
 
-        framed = hasattr(estimator, "feature_names_in_") or any(v.dtype.kind == "O" for v in columns.values())
+        inputs: Any = frame
         if takes_texts(estimator):
-            inputs: Any = texts_of(columns)
-        else:
-            inputs = _frame(columns, _missing_text(estimator)) if framed else np.column_stack(list(columns.values()))
+            inputs = texts_of(frame)
+        elif not hasattr(estimator, "feature_names_in_"):
+            inputs = self.inputs(estimator, frame)
+            inputs = numbers_of(frame) if is_frame(inputs) and not has_texts(frame) else inputs
         with threadpool_limits(limits=1):
             named = estimator.predict(inputs)
             if len(named.shape) > 1 and named.shape[1] > 1:
                 refuse_outputs(named.shape[1])
             return np.asarray(estimator.predict_proba(inputs) if task == "classifier" else named)
 
+    def inputs(self, estimator: Any, frame: Any) -> Any:
+        inner = inner_estimator(estimator)
+        return XGBOOST.inputs(inner, frame) if inner is not estimator and XGBOOST.owns(inner) else frame
+
     def staged(
-        self, estimator: Any, inputs: Array, task: Task, points: Callable[[int], Sequence[int]]
+        self, estimator: Any, inputs: Any, task: Task, points: Callable[[int], Sequence[int]]
     ) -> list[tuple[int, Array]]:
         staged = getattr(estimator, "staged_predict_proba" if task == "classifier" else "staged_predict", None)
         if staged is None:
@@ -237,22 +248,6 @@ class SklearnFlavor:
 
         types = sorted(TRUSTED_TYPES)
         mlflow.sklearn.save_model(loaded, serialization_format="skops", skops_trusted_types=types, **options)
-
-
-def _frame(columns: Columns, missing: float | None) -> Any:
-    """A frame of columns whose dtypes do not depend on what else is in the batch.
-
-    pandas takes a column of texts for ``str`` and one of nulls alone for ``object``, and an encoder knows the one
-    missing marker that it was fitted with: the same row would have another answer beside other rows.
-    """
-    import pandas as pd
-
-    texts = {
-        name: pd.Series([missing if value is None else value for value in values], dtype=object)
-        for name, values in columns.items()
-        if values.dtype.kind == "O"
-    }
-    return pd.DataFrame({**columns, **texts})
 
 
 def _missing_text(estimator: Any) -> float | None:
@@ -273,6 +268,14 @@ def _missing_text(estimator: Any) -> float | None:
                     return None
                 waiting.append(value)
     return float("nan")
+
+
+def _codes_within(estimator: Any, signature: Signature, example: pa.Table) -> Mapping[int, Mapping[Any, float]]:
+    """The codes of a booster in a calibration that was fitted on codes, as a search fits it."""
+    inner = inner_estimator(estimator)
+    if inner is estimator or not XGBOOST.owns(inner) or hasattr(estimator, "feature_names_in_"):
+        return {}
+    return XGBOOST.predictor(inner.get_booster(), signature, example).encoders
 
 
 def _within(estimator: Any) -> tuple[str, ...]:
@@ -331,7 +334,8 @@ def _hist_gradient_boosting(params: dict[str, object], seed: int, task: Learning
     cls = ensemble.HistGradientBoostingClassifier if classifier else ensemble.HistGradientBoostingRegressor
     check_names("hist_gradient_boosting", cls().get_params(), params)
     # its own early stopping would split at random, across time
-    return cls(**{"early_stopping": False, **params}, random_state=seed)
+    model = cls(**{"early_stopping": False, **params}, random_state=seed)
+    return ordinal(model, task, unseen=np.nan, missing=np.nan) if task.categories else model
 
 
 def _random_forest(params: dict[str, object], seed: int, task: LearningTask) -> Any:
@@ -339,7 +343,8 @@ def _random_forest(params: dict[str, object], seed: int, task: LearningTask) -> 
 
     cls = ensemble.RandomForestClassifier if task.kind == "classifier" else ensemble.RandomForestRegressor
     check_names("random_forest", cls().get_params(), params)
-    return cls(**params, n_jobs=1, random_state=seed)
+    model = cls(**params, n_jobs=1, random_state=seed)
+    return ordinal(model, task, unseen=-1, missing=-2) if task.categories else model
 
 
 def _logistic(params: dict[str, object], seed: int, task: LearningTask) -> Any:
@@ -352,7 +357,8 @@ def _logistic(params: dict[str, object], seed: int, task: LearningTask) -> Any:
     check_names("logistic", cls().get_params(), params)
     defaults = {"max_iter": 500} if task.kind == "classifier" else {}
     model = cls(**{**defaults, **params}, random_state=seed)
-    return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler(), model)
+    numbers = (SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler())
+    return one_hot(model, make_pipeline(*numbers), task) if task.categories else make_pipeline(*numbers, model)
 
 
 FLAVOR = SklearnFlavor()

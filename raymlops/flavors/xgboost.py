@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from raymlops.errors import ConfigError, DataError, SchemaMismatch
 from raymlops.flavors.building import categorical, check_names, weights_arguments
 from raymlops.flavors.dense_booster import DenseBooster
+from raymlops.flavors.frames import is_frame, numbers_of, vocabularies, vocabulary, with_categories
 from raymlops.flavors.protocol import (
     Array,
-    Columns,
     Description,
     Family,
     FitRows,
@@ -32,6 +34,8 @@ __all__ = ["FLAVOR", "XgboostFlavor"]
 
 _CLASSIFIERS = ("binary:logistic", "multi:softprob")
 """Objectives that answer probabilities."""
+_ESCAPED = "raymlops_escaped"
+"""Attribute of a booster whose categories are texts in escaped ASCII."""
 _METRICS = {"log_loss": "logloss", "brier": "rmse", "rmse": "rmse", "mae": "mae"}
 
 
@@ -40,10 +44,10 @@ class _Predictor:
     framed = False
     takes_missing = True
 
-    def __init__(self, booster: Any, inputs: Sequence[str], texts: Collection[str]) -> None:
+    def __init__(self, booster: Any, signature: Signature, example: pa.Table) -> None:
         booster.set_param({"nthread": 1})
-        self._booster, self._width = booster, len(inputs)
-        self.encoders = _encoders(booster, inputs, texts)
+        self._booster, self._width = booster, len(signature.inputs)
+        self.encoders = _encoders(booster, signature, example)
         self.score = DenseBooster(booster).predict
 
     def importances(self) -> list[float]:
@@ -63,15 +67,24 @@ class _Family:
 
     def fit(self, estimator: Any, rows: FitRows, report: RoundReport | None, task: LearningTask) -> Outcome:
         given = weights_arguments(estimator, rows.weights)
+        inputs, watched = rows.inputs, rows.watched
+        framed = is_frame(inputs)
+        if framed:
+            known = vocabularies(inputs, task.categories)
+            inputs = _escaped(inputs, known)
+            watched = None if watched is None else (_escaped(watched[0], known), watched[1])
+            estimator.set_params(enable_categorical=True)
         stops_early = estimator.early_stopping_rounds is not None
-        if stops_early and rows.watched is None:
+        if stops_early and watched is None:
             raise ConfigError("early_stopping_rounds needs validation rows, got none")
-        watcher = None if report is None or rows.watched is None else _watcher(report, task)
+        watcher = None if report is None or watched is None else _watcher(report, task)
         if stops_early or watcher is not None:
-            given |= {"eval_set": [rows.watched], "verbose": False}
+            given |= {"eval_set": [watched], "verbose": False}
         estimator.set_params(callbacks=None if watcher is None else [watcher])
-        estimator.fit(rows.inputs, rows.labels, **given)
+        estimator.fit(inputs, rows.labels, **given)
         estimator.set_params(callbacks=None)
+        if framed:
+            _mark_escaped(estimator.get_booster())
         best = int(estimator.best_iteration) + 1 if stops_early else None
         return Outcome(best, None if watcher is None else watcher.stopped_at)
 
@@ -126,30 +139,27 @@ class XgboostFlavor:
         booster.load_model(bytearray(content))
         return booster
 
-    def predictor(self, loaded: Any, signature: Signature) -> _Predictor:
-        return _Predictor(loaded, signature.names, signature.texts)
+    def predictor(self, loaded: Any, signature: Signature, example: pa.Table) -> _Predictor:
+        return _Predictor(loaded, signature, example)
 
-    def answers(self, estimator: Any, task: Task, columns: Columns) -> Array:
-        import pandas as pd
+    def answers(self, estimator: Any, task: Task, frame: Any) -> Array:
         import xgboost
         from threadpoolctl import threadpool_limits
 
-        known = _categories(estimator if isinstance(estimator, xgboost.Booster) else estimator.get_booster())
-        texts = any(values.dtype.kind == "O" for values in columns.values())
-        framed = texts or bool(known) or hasattr(estimator, "feature_names_in_")
-        inputs: Any = pd.DataFrame(dict(columns)) if framed else np.column_stack(list(columns.values()))
-        if known:
-            held = {name: categorical(columns[name], known[at]) for at, name in enumerate(columns) if at in known}
-            inputs = inputs.assign(**held)
+        booster = estimator if isinstance(estimator, xgboost.Booster) else estimator.get_booster()
+        inputs, named = asked_of(booster, frame), booster.attr(_ESCAPED) is None
         with threadpool_limits(limits=1):
             if isinstance(estimator, xgboost.Booster):
-                names = None if framed else estimator.feature_names
-                matrix = xgboost.DMatrix(inputs, feature_names=names, enable_categorical=bool(known))
-                return np.asarray(estimator.predict(matrix))
-            return np.asarray(estimator.predict_proba(inputs) if task == "classifier" else estimator.predict(inputs))
+                matrix = xgboost.DMatrix(inputs, enable_categorical=True)
+                return np.asarray(estimator.predict(matrix, validate_features=named))
+            predict = estimator.predict_proba if task == "classifier" else estimator.predict
+            return np.asarray(predict(inputs, validate_features=named))
+
+    def inputs(self, estimator: Any, frame: Any) -> Any:
+        return _coded(estimator.get_booster(), frame)
 
     def staged(
-        self, estimator: Any, inputs: Array, task: Task, points: Callable[[int], Sequence[int]]
+        self, estimator: Any, inputs: Any, task: Task, points: Callable[[int], Sequence[int]]
     ) -> list[tuple[int, Array]]:
         predict = estimator.predict_proba if task == "classifier" else estimator.predict
         total = estimator.get_booster().num_boosted_rounds()
@@ -183,31 +193,135 @@ def _booster(estimator: Any) -> Any:
         return estimator
     booster = estimator.get_booster()
     best = booster.attr("best_iteration")
-    return booster if best is None else booster[: int(best) + 1]
+    if best is None:
+        return booster
+    cut = booster[: int(best) + 1]
+    return cut if booster.get_categories(export_to_arrow=True).empty() else _with_categories_of(booster, cut)
 
 
-def _encoders(booster: Any, inputs: Sequence[str], texts: Collection[str]) -> dict[int, dict[Any, float]]:
+def _with_categories_of(whole: Any, cut: Any) -> Any:
+    """A booster of some of the rounds of another, with its categories, which a slice of XGBoost's own loses."""
+    import xgboost
+
+    kept, document = (json.loads(bytes(each.save_raw("json"))) for each in (whole, cut))
+    trees, taken = (each["learner"]["gradient_booster"] for each in (document, kept))
+    trees, taken = (each.get("gbtree", each)["model"] for each in (trees, taken))  # dart holds a booster of trees
+    trees["cats"] = taken["cats"]
+    restored = xgboost.Booster()
+    restored.load_model(bytearray(json.dumps(document).encode()))
+    return restored
+
+
+def _mark_escaped(booster: Any) -> None:
+    """Note in a booster that its texts are escaped; its inputs have no names, as of one that was fitted on a matrix."""
+    booster.set_attr(**{_ESCAPED: "1"})
+    booster.feature_names = None
+
+
+def asked_of(booster: Any, frame: Any) -> Any:
+    """Rows as a booster takes them: texts and numbers as its categories, where it has some.
+
+    Raises:
+        SchemaMismatch: The booster does not tell its categories.
+    """
+    # what is a category in the frame stays as it is: that is the caller's own way
+    plain = {place: name for place, name in enumerate(frame.columns) if frame[name].dtype != "category"}
+    known = _categories(booster, {place: None for place in plain}, frame.columns)
+    if booster.attr(_ESCAPED) is not None:
+        return _escaped(frame, {plain[place]: listed for place, listed in known.items()})
+    if booster.feature_names is None and not known:
+        return numbers_of(frame)
+    return with_categories(frame, {plain[place]: listed for place, listed in known.items()})
+
+
+def _escaped(frame: Any, known: Mapping[str, Sequence[Any]]) -> Any:
+    """A frame whose texts are categories in ASCII, of which XGBoost keeps names whole; any other value is missing."""
+    held = with_categories(frame, known)
+    texts = {name: held[name].cat.categories for name in known if isinstance(known[name][0], str)}
+    renamed = {name: held[name].cat.rename_categories(list(map(_escape, listed))) for name, listed in texts.items()}
+    return held.assign(**renamed)
+
+
+def _escape(text: str) -> str:
+    return text.encode("unicode_escape").decode("ascii")
+
+
+def _coded(booster: Any, frame: Any) -> Array:
+    """A frame as a matrix [N, inputs], codes in the place of categories; NaN is missing or unseen."""
+    known = _categories(booster, {place: None for place in range(len(frame.columns))}, frame.columns)
+    columns = [
+        frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        if place not in known
+        else np.where((codes := categorical(frame[name], known[place]).codes) < 0, np.nan, codes)
+        for place, name in enumerate(frame.columns)
+    ]
+    return np.column_stack(columns)
+
+
+def _encoders(booster: Any, signature: Signature, example: pa.Table) -> dict[int, dict[Any, float]]:
     """The codes of categories, of numbers as well: a booster that was fitted on the category 35 was given its code."""
-    categories = _categories(booster)
-    for position, name in enumerate(inputs):
-        known = categories.get(position)
-        if name in texts and known is None:
+    told = {place: vocabulary(example[name]) for place, name in enumerate(signature.names)}
+    categories = _categories(booster, told, signature.names)
+    for place, name in enumerate(signature.names):
+        known = categories.get(place)
+        if name in signature.texts and known is None:
             raise SchemaMismatch(f"input {name!r} is text, but the model holds no categories for it", column=name)
-        if known is not None and isinstance(known[0], str) is not (name in texts):
+        if known is not None and isinstance(known[0], str) is not (name in signature.texts):
             kind = "text" if isinstance(known[0], str) else "numbers"
             raise SchemaMismatch(f"input {name!r} must be {kind}, as the model's categories are", column=name)
-    return {
-        position: {value: float(code) for code, value in enumerate(known)} for position, known in categories.items()
-    }
+    return {place: {value: float(code) for code, value in enumerate(known)} for place, known in categories.items()}
 
 
-def _categories(booster: Any) -> dict[int, list[Any]]:
-    """Place of an input -> its categories, of those that have some."""
+def _categories(
+    booster: Any, told: Mapping[int, Sequence[Any] | None], names: Sequence[str]
+) -> dict[int, Sequence[Any]]:
+    """Place of an input -> its categories, of those places that are asked about and have some.
+
+    Args:
+        booster: Fitted.
+        told: Place -> the categories that a frame tells, ``None`` where it tells none.
+        names: Of the inputs.
+
+    Raises:
+        SchemaMismatch: The booster does not keep them whole, and the frame does not tell them.
+    """
     found = booster.get_categories(export_to_arrow=True)
     if found.empty():
         return {}
-    listed = [None if values is None else values.to_pylist() for _, values in found.to_arrow()]
-    return {position: known for position, known in enumerate(listed) if known}
+    kept: dict[int, Sequence[Any]] = {}
+    for place, (_, values) in enumerate(found.to_arrow()):
+        if place not in told or values is None or not len(values):
+            continue
+        if not pa.types.is_string(values.type):
+            kept[place] = values.to_pylist()
+            continue
+        stored = values.cast(pa.binary()).to_pylist()
+        if booster.attr(_ESCAPED) is not None:
+            kept[place] = [text.decode("unicode_escape") for text in stored]
+            continue
+        known = _whole_texts(stored, told[place])
+        if known is None:
+            rule = "must be given as a category, with the categories of the fit in their order"
+            reason = "XGBoost cuts texts that are not ASCII, so that it cannot tell some apart"
+            raise SchemaMismatch(f"input {names[place]!r} {rule}, in the example: {reason}", column=names[place])
+        kept[place] = known
+    return kept
+
+
+def _whole_texts(stored: Sequence[bytes], told: Sequence[Any] | None) -> Sequence[str] | None:
+    """The texts that a booster stores; of a frame of pandas it cuts their UTF-8 at counts of characters, not of bytes.
+
+    Args:
+        stored: What it stores of each category.
+        told: The categories that a frame tells.
+    """
+    if told is not None and all(isinstance(text, str) for text in told):
+        ends = np.cumsum([0, *(len(text) for text in told)])
+        joined = "".join(told).encode()
+        cut = [joined[start:end] for start, end in pairwise(ends)]
+        if list(stored) == [text.encode() for text in told] or (list(stored) == cut and len(set(cut)) == len(cut)):
+            return told
+    return [text.decode() for text in stored] if all(text.isascii() for text in stored) else None
 
 
 def _watcher(report: RoundReport, task: LearningTask) -> Any:

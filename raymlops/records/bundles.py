@@ -27,6 +27,8 @@ class ProjectSpec(Record):
     metric: str = "log_loss"
     request_columns: tuple[str, ...] = ()
     """Spine columns that are model inputs as they are, in order; the service's features follow."""
+    categories: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
+    """Model inputs that are categories although they are numbers; texts are anyhow."""
     segments: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
     """Parts of the traffic that the model is monitored on apart: columns, whose values are judged one by one, or
     conditions such as ``distance > 1000 and origin = 'JFK'``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from raymlops.records.record import Record
 
@@ -24,6 +24,8 @@ class LearningTask(Record):
     kind: TaskKind = "classifier"
     inputs: tuple[str, ...]
     """Model inputs, in the order the model is fitted on."""
+    categories: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
+    """Inputs that are categories although they are numbers, such as the number of a store; texts are anyhow."""
     label: str = "label"
     event_time: str = "event_time"
     """Column of instants; needed by windows and by rows that weigh less with age."""
@@ -37,6 +39,8 @@ class LearningTask(Record):
             raise ValueError(f"metric of a {self.kind} must be one of {METRICS[self.kind]}, got {self.metric!r}")
         if not self.inputs or len(set(self.inputs)) != len(self.inputs):
             raise ValueError(f"inputs must be distinct and at least one, got {self.inputs}")
+        if not set(self.categories) <= set(self.inputs):
+            raise ValueError(f"categories must be inputs, got {sorted(set(self.categories) - set(self.inputs))}")
         if self.label in self.inputs:
             raise ValueError(f"inputs must not hold the label {self.label!r}")
         if self.classes < 2:

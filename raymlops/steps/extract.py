@@ -243,6 +243,7 @@ def _task(spec: ProjectSpec, features: tuple[str, ...], frame: pa.Table) -> Lear
         "kind": spec.task,
         "metric": spec.metric,
         "inputs": (*spec.request_columns, *features),
+        "categories": spec.categories,
         "classes": classes,
     }
     try:

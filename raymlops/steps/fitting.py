@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import DataError, NotEnoughRows
-from raymlops.experiments import LearningTask, estimators, fit_candidate, loss_curve, matrix
-from raymlops.experiments.task import FloatArray
+from raymlops.experiments import LearningTask, estimators, fit_candidate, loss_curve
+from raymlops.experiments.task import FloatArray, example_of, is_text, model_inputs
 from raymlops.serving.models.model_files import save_model
 from raymlops.steps.project.context import TrainingContext
 from raymlops.steps.validation.served import EXPECTED
@@ -20,6 +20,7 @@ __all__ = ["fit_and_package", "probe_rows"]
 
 _PROBES = 64
 _REACH = 10.0
+_UNSEEN = "a text that no row holds"
 _LARGEST = 1e30
 """What a model is served with must fit into 32 bits."""
 
@@ -39,7 +40,9 @@ def probe_rows(table: pa.Table, inputs: tuple[str, ...]) -> pa.Table:
 
 
 def _odd_values(column: pa.ChunkedArray) -> pa.Array:
-    """Zero, and what lies far below and far above all values."""
+    """Zero, and what lies far below and far above all values; of texts, one that was never seen."""
+    if is_text(column.type):
+        return pa.array(["", _UNSEEN, _UNSEEN], column.type)
     if pa.types.is_boolean(column.type):
         return pa.array([False, False, True])
     ends = pc.min_max(column)
@@ -76,7 +79,7 @@ def fit_and_package(
     for place in range(expected.shape[1]):
         probes = probes.append_column(f"{EXPECTED}{place}", pa.array(expected[:, place]))
     directory = context.scratch("model")
-    save_model(directory, estimator, example=rows.select(list(task.inputs)).slice(0, 100))
+    save_model(directory, estimator, example=example_of(rows.slice(0, 100), task))
     curve = loss_curve(estimator, rows, task)
     fit = {
         "rows": fitted.rows,
@@ -97,7 +100,7 @@ def _answers(estimator: Any, probes: pa.Table, task: LearningTask) -> tuple[pa.T
     """
     try:
         whole = _predicted(estimator, probes, task)
-    except ValueError:
+    except Exception:  # a part of an estimator raises whatever it likes about a value that it cannot take
         whole = None
     if whole is not None and np.isfinite(whole).all():
         return probes, whole
@@ -107,7 +110,7 @@ def _answers(estimator: Any, probes: pa.Table, task: LearningTask) -> tuple[pa.T
         try:
             problem = "" if np.isfinite(_predicted(estimator, row, task)).all() else "the answer is not finite"
             kept.append(place)
-        except ValueError as error:
+        except Exception as error:  # likewise
             problem = "" if not any(column.null_count == 0 for column in row.columns) else str(error)
         problems += [f"{row.to_pylist()[0]}: {problem}"] if problem else []
     if problems:
@@ -118,4 +121,4 @@ def _answers(estimator: Any, probes: pa.Table, task: LearningTask) -> tuple[pa.T
 
 def _predicted(estimator: Any, rows: pa.Table, task: LearningTask) -> FloatArray:
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what comes of them is looked at
-        return estimators.predict(estimator, matrix(rows, task.inputs), task.kind).reshape(rows.num_rows, -1)
+        return estimators.predict(estimator, model_inputs(rows, task), task.kind).reshape(rows.num_rows, -1)

@@ -289,7 +289,7 @@ class TestOnnx(FlavorContract):
         graph = helper.make_graph([node], "g", [given], [out])
         model = helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
         signature = Signature(task="regressor", inputs=(ColumnSpec(name="a", dtype="INT64"),))
-        predictor = flavor.predictor(flavor.parse(model.SerializeToString()), signature)
+        predictor = flavor.predictor(flavor.parse(model.SerializeToString()), signature, pa.table({}))
         assert predictor.score({"a": np.array([3.0])}).tolist() == [3.0]
         for value in (1.5, np.nan, 1e300):
             with pytest.raises(ValueError, match="whole"):

@@ -152,6 +152,8 @@ def _request_column(function: OnDemandFunction, rows: Sequence[Mapping[str, obje
     for row in rows:
         check_columns("request", row, [name])
     values = [row[name] for row in rows]
+    if function.request_type(name) == "timestamp":
+        values = [_instant(name, value) if isinstance(value, str) else value for value in values]
     # Arrow would take a naive instant beside an aware one for UTC.
     naive = next((value for value in values if isinstance(value, datetime) and value.tzinfo is None), None)
     if naive is not None:
@@ -161,3 +163,12 @@ def _request_column(function: OnDemandFunction, rows: Sequence[Mapping[str, obje
     except (pa.ArrowException, OverflowError, UnicodeError) as error:
         raise DataError(f"request: column {name!r} must hold one type: {error}", column=name) from error
     return typed("request", name, column, function.request_type(name))
+
+
+def _instant(name: str, text: str) -> datetime:
+    """An instant as JSON has it."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        rule = "must be an ISO 8601 instant with its offset"
+        raise DataError(f"request: column {name!r} {rule}, got {text[:50]!r}", column=name) from error

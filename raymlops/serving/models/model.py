@@ -20,6 +20,8 @@ from raymlops.serving.protocol.schema import InputSchema, labels_array
 __all__ = ["BrokenModel", "Model", "ServedModel", "check_outputs", "columns_of"]
 
 _LARGEST = float(np.finfo(np.float32).max)
+_LARGEST_WHOLE = 2**53
+"""Up to here a float holds every integer."""
 
 
 class Model(Protocol):
@@ -227,13 +229,25 @@ def columns_of(table: pa.Table, signature: Signature) -> dict[str, Array]:
                 values = np.empty(len(column), dtype=object)
                 values[:] = column.cast(pa.string()).to_pylist()
             else:
-                column = column.cast(pa.uint8()) if pa.types.is_boolean(column.type) else column
-                values = np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+                values = _numbers(column)
         except pa.ArrowException as error:
             message = f"input {spec.name!r} must be {spec.dtype}, got {column.type}"
             raise SchemaMismatch(message, column=spec.name) from error
         columns[spec.name] = values
     return columns
+
+
+def _numbers(column: pa.ChunkedArray) -> Array:
+    """A column of numbers as floats; as integers where floats would not tell them apart."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.uint8())
+    if pa.types.is_integer(column.type) and not column.null_count:
+        whole = column.to_numpy()
+        if len(whole) and (whole.max() > _LARGEST_WHOLE or whole.min() < -_LARGEST_WHOLE):
+            return np.asarray(whole)
+    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
 
 
 def _check_range(matrix: Array, names: Sequence[str]) -> None:

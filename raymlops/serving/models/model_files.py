@@ -32,8 +32,9 @@ from raymlops.errors import (
     StorageError,
 )
 from raymlops.flavors import flavor_named, flavor_of, parse
+from raymlops.flavors.frames import GivenRows, is_frame, with_one_missing
 from raymlops.flavors.guard import foreign_errors
-from raymlops.flavors.protocol import Array, Columns, Task, check_classes, refuse_outputs
+from raymlops.flavors.protocol import Array, Columns, Flavor, Task, check_classes, refuse_outputs
 from raymlops.records.models import ColumnSpec, ModelManifest, Signature
 from raymlops.records.record import sha256_of
 from raymlops.serving.models.example import answer_example
@@ -41,7 +42,7 @@ from raymlops.serving.models.input_names import check_input_names
 from raymlops.serving.models.model import Model, ServedModel, columns_of
 from raymlops.serving.protocol.datatypes import datatype_of_arrow
 from raymlops.serving.protocol.protocols import Outputs
-from raymlops.tables.columns import as_table
+from raymlops.tables.columns import as_table, check_unique_columns
 
 __all__ = ["Parity", "load_checked", "load_model", "save_model"]
 
@@ -52,13 +53,14 @@ _SUM_TOLERANCE = 1e-3
 
 
 @foreign_errors("the estimator cannot be packaged")
-def save_model(directory: Path, estimator: Any, *, example: pa.Table) -> ModelManifest:
+def save_model(directory: Path, estimator: Any, *, example: Any) -> ModelManifest:
     """Package a fitted estimator; the directory appears whole or not at all.
 
     Args:
         directory: Must not be there yet, but for a repeat that gives the same bytes.
         estimator: Of any flavor: of XGBoost, LightGBM or scikit-learn, or the path of an ``.onnx`` file.
-        example: At least one row of the model's inputs; gives the signature.
+        example: At least one row of the model's inputs, a table of Arrow or a frame of pandas: gives the signature, and
+            the dtypes, categories and missing markers that the model was fitted with.
 
     Returns:
         The manifest; ``sha256_of`` it is the model's digest.
@@ -69,35 +71,27 @@ def save_model(directory: Path, estimator: Any, *, example: pa.Table) -> ModelMa
         AlreadyRegistered: The directory holds something else.
         StorageError: It cannot be written.
     """
-    example = as_table("example", example)
-    if not example.num_rows:
+    given = GivenRows.of(example if is_frame(example) else as_table("example", example))
+    check_unique_columns("example", given.table.column_names)
+    if not given.table.num_rows:
         raise SchemaMismatch("example must hold at least one row")
     flavor = flavor_of(estimator)
     estimator = flavor.read(estimator)
-    description = flavor.describe(estimator, example.column_names)
+    description = flavor.describe(estimator, given.table.column_names)
     if description.task == "classifier":
         check_classes(description.classes)
     check_input_names(description.inputs)
-    example = example.select(list(description.inputs)).slice(0, EXAMPLE_ROWS)
+    given = given.first(description.inputs, EXAMPLE_ROWS)
+    example = given.table
     signature = Signature(
         task=description.task,
         inputs=tuple(ColumnSpec(name=f.name, dtype=datatype_of_arrow(f.name, f.type)) for f in example.schema),
         classes=description.classes,
     )
     content = flavor.dump(estimator)
-    columns = columns_of(example, signature)
-    model = _model(parse(flavor.name, content), flavor.name, signature, columns)
-    scores = check_scores(flavor.answers(estimator, signature.task, columns), signature.task, len(signature.classes))
-    try:
-        expected = answer_example(model, columns)
-    except DeploymentError as error:
-        raise DataError(f"the packaged model must answer its example as it will be asked: {error}") from error
-    if not _agree(expected, scores):
-        raise DataError("the packaged model must answer the example as the estimator does, and does not")
-    for row in range(example.num_rows):
-        alone = model.predict({name: values[row : row + 1] for name, values in columns.items()})
-        if not _agree(alone, scores[row : row + 1]):
-            raise DataError(f"the estimator must answer a row alike alone and beside others, and does not: row {row}")
+    model = _model(parse(flavor.name, content), flavor.name, signature, example)
+    expected = _check_as_fitted(flavor, estimator, model, given)
+    _check_missing(flavor, estimator, model, given.frame)
     contents = {flavor.file: content, EXAMPLE: _to_ipc(example), EXPECTED: _to_json(expected)}
     manifest = ModelManifest(
         flavor=flavor.name,
@@ -146,11 +140,12 @@ def load_checked(directory: Path, manifest: ModelManifest, digest: str) -> tuple
     _refuse_unlisted(Path(directory), manifest)
     try:
         loaded = parse(manifest.flavor, contents[names[0]])
-        example = columns_of(pa.ipc.open_file(contents[EXAMPLE]).read_all(), manifest.signature)
+        example = pa.ipc.open_file(contents[EXAMPLE]).read_all()
         model = _model(loaded, manifest.flavor, manifest.signature, example)
-        parity = Parity(example, np.array(orjson.loads(contents[EXPECTED]), dtype=np.float64))
+        columns = columns_of(example, manifest.signature)
+        parity = Parity(columns, np.array(orjson.loads(contents[EXPECTED]), dtype=np.float64))
         holds = parity.holds(model)
-        answer_example(model, example)
+        answer_example(model, columns)
     except ModelLoadFailed as error:
         raise ModelLoadFailed(f"{directory / names[0]}: {error}") from error
     except (RaymlopsError, pa.ArrowException, ValueError, TypeError, AttributeError) as error:
@@ -162,8 +157,59 @@ def load_checked(directory: Path, manifest: ModelManifest, digest: str) -> tuple
     return model, parity
 
 
-def _model(loaded: Any, flavor: str, signature: Signature, example: Columns) -> Model:
-    return ServedModel(flavor_named(flavor).predictor(loaded, signature), signature, example)
+def _model(loaded: Any, flavor: str, signature: Signature, example: pa.Table) -> Model:
+    predictor = flavor_named(flavor).predictor(loaded, signature, example)
+    return ServedModel(predictor, signature, columns_of(example, signature))
+
+
+def _check_as_fitted(flavor: Flavor, estimator: Any, model: Model, given: GivenRows) -> Outputs:
+    """What the model answers to its example, by the way of a request; as the estimator does to the caller's own rows.
+
+    Raises:
+        DataError: It does not, one by one, together, or in another order.
+    """
+    signature, columns = model.signature, columns_of(given.table, model.signature)
+    scores = check_scores(
+        flavor.answers(estimator, signature.task, given.frame), signature.task, len(signature.classes)
+    )
+    try:
+        expected = answer_example(model, columns)
+    except DeploymentError as error:
+        raise DataError(f"the packaged model must answer its example as it will be asked: {error}") from error
+    if not _agree(expected, scores):
+        raise DataError("the packaged model must answer the example as the estimator does, and does not")
+    rule = "the estimator must answer a row alike alone and beside others, and does not"
+    for row in range(len(scores)):
+        if not _agree(model.predict(_taken(columns, [row])), scores[row : row + 1]):
+            raise DataError(f"{rule}: row {row}")
+    order = np.random.default_rng(len(scores)).permutation(len(scores))
+    if not _agree(model.predict(_taken(columns, order)), scores[order]):
+        raise DataError(f"{rule} in another order")
+    return expected
+
+
+def _check_missing(flavor: Flavor, estimator: Any, model: Model, frame: Any) -> None:
+    """Ask for the first row with each value missing that may be, alone and beside the others.
+
+    Raises:
+        DataError: The model answers otherwise than the estimator does to the caller's frame.
+    """
+    rows = with_one_missing(frame, [name for name in frame.columns if name not in model.schema.required])
+    if not len(rows):
+        return
+    try:
+        answered = flavor.answers(estimator, model.signature.task, rows)
+    except Exception:  # an estimator raises whatever it likes about a value that it was not fitted on
+        return
+    scores = check_scores(answered, model.signature.task, len(model.signature.classes))
+    columns = columns_of(GivenRows.of(rows).table, model.signature)
+    for asked in (range(len(scores)), *([row] for row in range(len(scores)))):
+        if not _agree(model.predict(_taken(columns, asked)), scores[list(asked)]):
+            raise DataError("the packaged model must answer a missing value as the estimator does, and does not")
+
+
+def _taken(columns: Columns, rows: Any) -> Columns:
+    return {name: values[list(rows)] for name, values in columns.items()}
 
 
 def check_scores(scores: Array, task: Task, classes: int) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from raymlops.errors import DataError
-from raymlops.experiments.task import numeric
+from raymlops.experiments.task import is_text, numeric
 from raymlops.monitoring import REFERENCE_FILE, Reference
 from raymlops.steps.project.context import EVENT_TIME, TrainingContext
 
@@ -16,8 +16,12 @@ __all__ = ["as_logged", "values_skew"]
 
 
 def as_logged(rows: pa.Table, inputs: tuple[str, ...]) -> pa.Table:
-    """The inputs as numbers, which is how prediction events and references hold them."""
-    return pa.table({name: pa.array(numeric(rows[name], name), from_pandas=True) for name in inputs})
+    """The inputs as numbers and texts, which is how prediction events and references hold them."""
+    return pa.table({name: _logged(rows[name], name) for name in inputs})
+
+
+def _logged(column: pa.ChunkedArray, name: str) -> pa.Array | pa.ChunkedArray:
+    return column.cast(pa.string()) if is_text(column.type) else pa.array(numeric(column, name), from_pandas=True)
 
 
 def values_skew(

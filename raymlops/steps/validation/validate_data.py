@@ -12,9 +12,9 @@ import polars as pl
 import pyarrow as pa
 
 from raymlops.clock import from_us, to_us
-from raymlops.errors import DataError
+from raymlops.errors import DataError, SchemaMismatch
 from raymlops.experiments import LearningTask, target
-from raymlops.experiments.task import IntArray, is_numeric, numeric
+from raymlops.experiments.task import IntArray, is_numeric, is_text, numeric, with_texts
 from raymlops.pipelines import Halt
 from raymlops.records.blessings import Blessing
 from raymlops.steps.outcome import blocked
@@ -55,7 +55,7 @@ def validate_data(
     problems = _amount(times, holdout, datetime.fromisoformat(pin["as_of"]), rules)
     if problems:
         return blocked(problems, training_set=digest)
-    inputs = {name: numeric(frame[name], name) for name in learned.inputs}
+    inputs = {name: _values(frame[name], name) for name in learned.inputs}
     missing = {
         name: (float(np.isnan(v[:holdout]).mean()), float(np.isnan(v[holdout:]).mean())) for name, v in inputs.items()
     }
@@ -63,7 +63,8 @@ def validate_data(
     features = {name: values for name, values in inputs.items() if name not in requested}
     shares, label_problems = _labels(frame, learned, holdout, rules)
     duplicates = _duplicate_share(frame)
-    problems = [*_missing(missing, holdout, len(times), rules), *_frozen(features, holdout, rules), *label_problems]
+    problems = [*_missing(missing, holdout, len(times), rules), *_frozen(frame, features, holdout, rules)]
+    problems += label_problems
     problems += [f"infinite: input {name!r} holds infinite numbers" for name, v in inputs.items() if np.isinf(v).any()]
     if rules.max_duplicate_share is not None and duplicates > rules.max_duplicate_share:
         problems.append(
@@ -88,23 +89,32 @@ def validate_data(
 
 
 def _schema(frame: pa.Table, task: LearningTask) -> list[str]:
-    """Inputs and label: there, numbers, and labels that can be learned."""
+    """Inputs and label: there, of types that can be learned from, and labels that can be learned."""
     if LABEL_TIME in task.inputs:
         return [f"schema skew: {LABEL_TIME!r} is known too late to be a model input"]
     columns = [*task.inputs, task.label]
     missing = [name for name in columns if name not in frame.column_names]
     if missing:
         return [f"schema skew: columns {missing} are missing"]
-    wrong = {
-        name: str(frame.schema.field(name).type) for name in columns if not is_numeric(frame.schema.field(name).type)
-    }
-    if wrong:
-        return [f"schema skew: model inputs and label must be numbers, got {wrong}"]
+    if not is_numeric(frame.schema.field(task.label).type):
+        return [f"schema skew: label {task.label!r} must be a number, got {frame.schema.field(task.label).type}"]
+    try:
+        with_texts(task, frame.schema)
+    except SchemaMismatch as error:
+        return [f"schema skew: {error}"]
     try:
         target(frame, task)
     except DataError as error:
         return [f"label: {error}"]
     return []
+
+
+def _values(column: pa.ChunkedArray, name: str) -> npt.NDArray[np.float64]:
+    """A column as numbers, NaN where it is missing; of texts, a number for each."""
+    if not is_text(column.type):
+        return numeric(column, name)
+    texts = column.cast(pa.string()).combine_chunks().dictionary_encode()
+    return np.asarray(texts.indices.cast(pa.float64()).fill_null(float("nan")).to_numpy(), dtype=np.float64)
 
 
 def _amount(times_us: IntArray, holdout: int, as_of: datetime, rules: QualityRules) -> list[str]:
@@ -132,7 +142,9 @@ def _missing(shares: Mapping[str, tuple[float, float]], holdout: int, rows: int,
     return problems
 
 
-def _frozen(features: Mapping[str, npt.NDArray[np.float64]], holdout: int, rules: QualityRules) -> list[str]:
+def _frozen(
+    frame: pa.Table, features: Mapping[str, npt.NDArray[np.float64]], holdout: int, rules: QualityRules
+) -> list[str]:
     """Features with one value in the holdout that used to vary; what comes with a request is the caller's."""
     problems = []
     for name, values in features.items():
@@ -144,9 +156,8 @@ def _frozen(features: Mapping[str, npt.NDArray[np.float64]], holdout: int, rules
             continue
         mode_share = np.unique(older, return_counts=True)[1].max() / len(older)
         if mode_share < rules.frozen_mode_share:
-            problems.append(
-                f"frozen: feature {name!r} is {newest[0]:g} in all {len(newest)} newest rows, it varied before"
-            )
+            shown = f"{newest[0]:g}" if is_numeric(frame[name].type) else repr(frame[name].drop_null()[-1].as_py())
+            problems.append(f"frozen: feature {name!r} is {shown} in all {len(newest)} newest rows, it varied before")
     return problems
 
 

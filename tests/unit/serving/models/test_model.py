@@ -36,7 +36,7 @@ def test_numbers_beyond_32_bits_are_refused(model: Model, columns: dict[str, Any
 
 
 def _sklearn(estimator: Any, signature: Signature) -> Model:
-    return ServedModel(flavor_named("sklearn").predictor(estimator, signature), signature)
+    return ServedModel(flavor_named("sklearn").predictor(estimator, signature, pa.table({})), signature)
 
 
 @pytest.mark.parametrize("value", [np.inf, 1e300])

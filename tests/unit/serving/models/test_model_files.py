@@ -326,7 +326,7 @@ def _untrusted(values: Any) -> Any:
     [
         (EXAMPLE.slice(0, 0), "at least one row"),
         (EXAMPLE.drop_columns(["a"]), "3 columns, got 2"),
-        (EXAMPLE.rename_columns(["a", "b", "b"]), "each column once"),
+        (EXAMPLE.rename_columns(["a", "b", "b"]), "names must be unique"),
         (EXAMPLE.rename_columns(["a", "b", "version"]), "prediction events use"),
         (EXAMPLE.rename_columns(["a", "b", "Version"]), "prediction events use, whatever their case"),
         (EXAMPLE.rename_columns(["a", "b", "_Seq"]), "prediction events use, whatever their case"),
@@ -413,7 +413,7 @@ def test_a_model_that_answers_no_request_is_refused_when_it_is_registered(tmp_pa
             return super().predict(X) * (np.nan if len(X) == 1 else 1.0)
 
     inputs = np.nan_to_num(INPUTS)
-    model = model_files._model(Sulking().fit(inputs, VALUES), "sklearn", _signature("regressor"), _columns(NUMBERS))
+    model = model_files._model(Sulking().fit(inputs, VALUES), "sklearn", _signature("regressor"), NUMBERS)
     with pytest.raises(NotFinite):
         answer_example(model, _columns(NUMBERS))
 

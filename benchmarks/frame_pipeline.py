@@ -1,0 +1,74 @@
+"""``python -m benchmarks.frame_pipeline``: a pipeline on a frame with 5 text columns, packaged, against the bare one.
+
+Both are asked in one process and in turn, so that what else the machine does falls on both; figures are medians. The
+bare pipeline is given a frame that is there already, and one that is made of the columns of a request.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from raymlops.records.record import sha256_of
+from raymlops.serving.models.model import columns_of
+from raymlops.serving.models.model_files import load_model, save_model
+
+_TEXTS, _NUMBERS, _ROUNDS = 5, 5, 60
+_DRAW = np.random.default_rng(0)
+
+
+def _frame(rows: int) -> pd.DataFrame:
+    levels = np.array([f"level {number}" for number in range(30)], dtype=object)
+    texts = {f"t{place}": pd.Series(_DRAW.choice(levels, rows), dtype="str") for place in range(_TEXTS)}
+    numbers = {f"x{place}": _DRAW.normal(size=rows) for place in range(_NUMBERS)}
+    frame = pd.DataFrame({**texts, **numbers})
+    return frame.mask((_DRAW.random(frame.shape) < 0.05) & frame.columns.str.startswith("t"))
+
+
+def _pipeline(frame: pd.DataFrame) -> Any:
+    from sklearn.compose import make_column_transformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    texts = [name for name in frame.columns if name.startswith("t")]
+    encoder = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), texts), remainder="passthrough")
+    labels = (frame["x0"] + frame["t0"].eq("level 3") > 0).astype(int)
+    return make_pipeline(encoder, LogisticRegression(max_iter=500)).fit(frame, labels)
+
+
+def measure(rows: int) -> dict[str, float]:
+    """Median microseconds of the packaged model and of the bare pipeline, for so many rows."""
+    fitted = _frame(5000)
+    pipeline, asked = _pipeline(fitted), fitted.iloc[:rows].reset_index(drop=True)
+    found: dict[str, list[float]] = {"packaged": [], "bare, frame there": [], "bare, frame made": []}
+    with tempfile.TemporaryDirectory() as place:
+        manifest = save_model(Path(place) / "m", pipeline, example=fitted.iloc[:20])
+        model = load_model(Path(place) / "m", manifest, sha256_of(manifest))
+        columns = columns_of(pa.Table.from_pandas(asked, preserve_index=False), model.signature)
+        lists = {name: values.tolist() for name, values in columns.items()}
+        for _ in range(_ROUNDS):
+            for name, ask in (
+                ("packaged", lambda: model.predict(columns)),
+                ("bare, frame there", lambda: pipeline.predict_proba(asked)),
+                ("bare, frame made", lambda: pipeline.predict_proba(pd.DataFrame(lists))),
+            ):
+                begun = time.perf_counter()
+                ask()
+                found[name].append(time.perf_counter() - begun)
+    return {name: statistics.median(seconds) * 1e6 for name, seconds in found.items()}
+
+
+if __name__ == "__main__":
+    for rows in (1, 64):
+        medians = measure(rows)
+        for name, micros in medians.items():
+            rate = micros / medians["packaged"]
+            print(f"{rows:3} rows  {name:18} {micros:7.0f} us  the packaged model has {rate:.2f} of its rate")
