@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,8 +24,10 @@ from raymlops.flavors.protocol import (
     inputs_of,
     refuse_outputs,
 )
-from raymlops.records.models import Signature
 from raymlops.records.tasks import LearningTask
+
+if TYPE_CHECKING:
+    from raymlops.records.models import Signature
 
 __all__ = ["FLAVOR", "TRUSTED_TYPES", "ProjectFamily", "SklearnFlavor"]
 
