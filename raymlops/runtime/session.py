@@ -20,6 +20,7 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, UnavailableError
 from raymlops.runtime.cluster import local_cluster as cluster
 from raymlops.runtime.cluster.clients import NAMESPACE
+from raymlops.runtime.cluster.names import CONTROLLER, FEATURES, METADATA, MONITOR, RECONCILER
 from raymlops.runtime.supervision import head, supervisor
 from raymlops.runtime.supervision.home_note import (
     ClusterNote,
@@ -205,8 +206,6 @@ def _dashboard_url() -> str | None:
 
 def _is_up() -> bool:
     """Whether every control actor is on the cluster that this process is connected to."""
-    from raymlops.runtime.cluster.names import CONTROLLER, FEATURES, METADATA, MONITOR, RECONCILER
-
     there = {actor["name"] for actor in list_named_actors(all_namespaces=True) if actor["namespace"] == NAMESPACE}
     return {CONTROLLER, FEATURES, METADATA, MONITOR, RECONCILER} <= there
 
