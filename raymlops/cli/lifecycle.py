@@ -18,6 +18,7 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, UnavailableError
 from raymlops.platform import Platform, connect
 from raymlops.records.endpoints import EndpointStatus
+from raymlops.runtime.supervision.home_note import noted_cluster, supervisor_of
 
 if TYPE_CHECKING:
     from raymlops.control import ModelStatus
@@ -90,7 +91,6 @@ def _tell_differences(asked: PlatformConfig, runs: PlatformConfig) -> None:
 @one_line_errors
 def down(config: ConfigOption = None) -> None:
     """Stop what `up` started; endpoints hand over the events of what they answered first."""
-    from raymlops.runtime.supervision.home_note import noted_cluster, supervisor_of
     from raymlops.runtime.supervision.stopping import take_down_local
 
     home = load_config(config).home
@@ -122,7 +122,6 @@ def env(config: ConfigOption = None) -> None:
 def _print_environment(home: Path) -> bool:
     """Print the lines for a shell; ``False`` where no cluster is noted."""
     from raymlops.runtime.supervision.head import loopback_environment
-    from raymlops.runtime.supervision.home_note import noted_cluster
 
     note = noted_cluster(home)
     if note is None:

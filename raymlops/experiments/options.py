@@ -11,16 +11,18 @@ These stand in a search space beside the estimator's own parameters, under names
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field, ValidationError, model_validator
 
 from raymlops.errors import ConfigError, NotEnoughRows, SchemaMismatch
-from raymlops.experiments.task import FloatArray, IntArray
 from raymlops.records.record import Record
 from raymlops.records.tasks import LearningTask
+
+if TYPE_CHECKING:
+    from raymlops.experiments.task import FloatArray, IntArray
 
 __all__ = ["CALIBRATION_SHARE", "OPTIONS", "FitOptions", "split_options"]
 

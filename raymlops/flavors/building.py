@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raymlops.errors import ConfigError
-from raymlops.flavors.protocol import Array
+
+if TYPE_CHECKING:
+    from raymlops.flavors.protocol import Array
 
 __all__ = ["FIXED", "categorical", "check_names", "weights_arguments"]
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Protocol
 
 import numpy.typing as npt
 import pyarrow as pa
 
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.records.labels import label_text
-from raymlops.records.models import Signature
-from raymlops.records.tasks import LearningTask
+
+if TYPE_CHECKING:
+    from raymlops.records.models import Signature
+    from raymlops.records.tasks import LearningTask
 
 __all__ = [
     "Array",

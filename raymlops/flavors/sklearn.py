@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,8 +29,10 @@ from raymlops.flavors.protocol import (
 from raymlops.flavors.trusted_types import TRUSTED_TYPES
 from raymlops.flavors.vectorizers import takes_texts, texts_of
 from raymlops.flavors.xgboost import FLAVOR as XGBOOST
-from raymlops.records.models import Signature
 from raymlops.records.tasks import LearningTask
+
+if TYPE_CHECKING:
+    from raymlops.records.models import Signature
 
 __all__ = ["FLAVOR", "TRUSTED_TYPES", "ProjectFamily", "SklearnFlavor"]
 

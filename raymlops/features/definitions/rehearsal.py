@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from raymlops.errors import ConfigError, DataError
-from raymlops.features.definitions.on_demand import OnDemandFunction
+
+if TYPE_CHECKING:
+    from raymlops.features.definitions.on_demand import OnDemandFunction
 
 __all__ = ["rehearse"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import DataError, SchemaMismatch
-from raymlops.features.definitions.views import DType, FeatureView, Field
 from raymlops.tables.columns import INSTANT, check_unique_columns
 from raymlops.tables.sources import origin_of
 from raymlops.tables.texts import cast_or_null, read_texts
+
+if TYPE_CHECKING:
+    from raymlops.features.definitions.views import DType, FeatureView, Field
 
 __all__ = [
     "EVENT_TIME",

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import pyarrow as pa
 
 from raymlops.clock import Clock
 from raymlops.errors import ConfigError
-from raymlops.features.catalog.catalog_file import Catalog
 from raymlops.features.definitions.views import DType, FeatureView
 from raymlops.features.intake.row_batches import IngestOptions, Intake
 from raymlops.features.online.materializer import Fresh
 from raymlops.records.features import IngestReceipt
 from raymlops.tables.delta import DeltaTables
+
+if TYPE_CHECKING:
+    from raymlops.features.catalog.catalog_file import Catalog
 
 __all__ = ["Ingester"]
 

@@ -8,7 +8,7 @@ until T less those that ended until T. This holds with a knowledge cutoff and wi
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.features.offline.moments import Moments
-from raymlops.features.offline.timeline import Timeline
+
+if TYPE_CHECKING:
+    from raymlops.features.offline.timeline import Timeline
 
 __all__ = ["DistinctValues"]
 

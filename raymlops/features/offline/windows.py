@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,9 @@ from raymlops.features.definitions.validity import span_us
 from raymlops.features.definitions.views import FeatureView, WindowAggregate
 from raymlops.features.offline.distinct import DistinctValues
 from raymlops.features.offline.exact import Digits, deviation, digits_of, digits_of_squares, mean, total
-from raymlops.features.offline.timeline import Timeline
+
+if TYPE_CHECKING:
+    from raymlops.features.offline.timeline import Timeline
 
 __all__ = ["SUMMED", "Answers", "aggregate_windows"]
 

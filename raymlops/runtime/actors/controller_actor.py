@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.control import Controller, ControlStatus
@@ -15,7 +15,6 @@ from raymlops.monitoring.service import MonitorService
 from raymlops.records.models import ModelRegistry
 from raymlops.runtime.actors.actuator import ClusterObserver, RayActuator, Rescorer, pipeline_finder
 from raymlops.runtime.actors.control_metrics import control_families
-from raymlops.runtime.actors.monitor_actor import Figures
 from raymlops.runtime.cluster.clients import ActorProxy, metadata_stores
 from raymlops.runtime.cluster.clocks import ClockMoved, build_clock
 from raymlops.runtime.cluster.names import MONITOR
@@ -24,6 +23,9 @@ from raymlops.runtime.jobs.operators import RunOperator
 from raymlops.runtime.jobs.run_jobs import JobRunner
 from raymlops.runtime.serve.endpoint_orders import endpoint_operator
 from raymlops.serving.models.model import Model
+
+if TYPE_CHECKING:
+    from raymlops.runtime.actors.monitor_actor import Figures
 
 __all__ = ["ControllerService"]
 

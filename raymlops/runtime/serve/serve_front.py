@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from raymlops.config.serving import ServingConfig
 from raymlops.errors import Overloaded
-from raymlops.serving.endpoint import Endpoint
 from raymlops.serving.front.gateway import Gateway
 from raymlops.serving.protocol.asgi import Bodies, CallerGone
 from raymlops.serving.protocol.http import HttpReply, error_reply
+
+if TYPE_CHECKING:
+    from raymlops.serving.endpoint import Endpoint
 
 __all__ = ["Front"]
 

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from raymlops.clock import Clock, to_us
 from raymlops.errors import DataError, DeploymentError
@@ -18,11 +18,13 @@ from raymlops.serving.answering.event_log import EventLog
 from raymlops.serving.answering.events import PredictionEvent
 from raymlops.serving.answering.refusals import Refusals
 from raymlops.serving.answering.router import choose
-from raymlops.serving.plans.loader import Loaded, Serving
 from raymlops.serving.plans.rehearsal import RecordedRequests
 from raymlops.serving.plans.trials import ShadowJob, ShadowQueue, ask
 from raymlops.serving.protocol.protocols import Columns, Outputs
 from raymlops.serving.protocol.schema import InputSchema
+
+if TYPE_CHECKING:
+    from raymlops.serving.plans.loader import Loaded, Serving
 
 __all__ = ["Answer", "Answerer", "Query"]
 

@@ -6,14 +6,17 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from raymlops.errors import DeploymentError, RaymlopsError
 from raymlops.serving.answering.breaker import Breakers
-from raymlops.serving.plans.loader import Serving
 from raymlops.serving.plans.rehearsal import RecordedRequests
-from raymlops.serving.plans.slot import Slot
 from raymlops.serving.plans.trials import ask
 from raymlops.serving.protocol.protocols import CandidateClient, Columns
+
+if TYPE_CHECKING:
+    from raymlops.serving.plans.loader import Serving
+    from raymlops.serving.plans.slot import Slot
 
 __all__ = ["Prober"]
 

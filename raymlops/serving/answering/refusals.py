@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from raymlops.errors import DataError, NotFinite, RaymlopsError
 from raymlops.serving.models.model import Model, check_outputs
-from raymlops.serving.plans.loader import Loaded, Serving
 from raymlops.serving.plans.rehearsal import RecordedRequests
 from raymlops.serving.protocol.protocols import Columns
+
+if TYPE_CHECKING:
+    from raymlops.serving.plans.loader import Loaded, Serving
 
 __all__ = ["Asked", "Refusals"]
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from raymlops.errors import ConflictError
 from raymlops.records.plans import ServingPlan
-from raymlops.serving.plans.loader import Loader, Serving
 from raymlops.serving.plans.rehearsal import RecordedRequests
 from raymlops.serving.protocol.protocols import Columns
+
+if TYPE_CHECKING:
+    from raymlops.serving.plans.loader import Loader, Serving
 
 __all__ = ["Slot"]
 

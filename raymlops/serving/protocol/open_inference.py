@@ -8,7 +8,7 @@ body is a ``DataError`` and nothing else.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,10 @@ from raymlops.serving.protocol.datatypes import NUMBERS, datatype_of_array, is_f
 from raymlops.serving.protocol.http import JSON
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
 from raymlops.serving.protocol.protocols import Columns, Outputs
-from raymlops.serving.protocol.schema import InputSchema
 from raymlops.serving.protocol.tensors import decode_binary, decode_json, encode_binary, encode_json, parse_json
+
+if TYPE_CHECKING:
+    from raymlops.serving.protocol.schema import InputSchema
 
 __all__ = ["BINARY_HEADER", "InferRequest", "check_id", "decode_infer", "encode_infer"]
 

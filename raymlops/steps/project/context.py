@@ -9,17 +9,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import pyarrow as pa
 
 from raymlops.clock import Clock
 from raymlops.errors import ConfigError
-from raymlops.experiments import Tuner
 from raymlops.pipelines import RunLog
 from raymlops.records.bundles import ProjectSpec
 from raymlops.records.features import TrainingSetManifest
 from raymlops.records.models import ModelRegistry
+
+if TYPE_CHECKING:
+    from raymlops.experiments import Tuner
 
 __all__ = [
     "EVENT_TIME",

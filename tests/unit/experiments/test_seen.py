@@ -101,11 +101,11 @@ def test_what_the_rows_lack_is_told() -> None:
     ("given", "message"),
     [
         (pa.table({"x": [1.0, 2.0], "label": ["yes", "no"]}), "the number of a class, from 0 to 3, got string"),
-        (pa.table({"x": ["a", "b"], "label": [0, 1]}), "'x' must be"),
+        (pa.table({"x": [b"a", b"b"], "label": [0, 1]}), "'x' must be"),
         (pa.table({"y": [1.0, 2.0], "label": [0, 1]}), "are not columns"),
-        (pa.Table.from_arrays([pa.array([0, 1])] * 3, names=["x", "x", "label"]), "name each column once"),
-        ({"x": [1.0]}, r"rows must be a pyarrow.Table, got dict"),
-        (None, r"rows must be a pyarrow.Table, got NoneType"),
+        (pa.Table.from_arrays([pa.array([0, 1])] * 3, names=["x", "x", "label"]), "names must be unique"),
+        ({"x": [1.0]}, r"rows must be an Arrow table.* got dict"),
+        (None, r"rows must be an Arrow table.* got NoneType"),
     ],
 )  # fmt: skip
 def test_rows_that_nothing_can_be_fitted_on_are_refused(given: Any, message: str) -> None:
