@@ -29,7 +29,7 @@ def test_it_is_trained_on_a_service_of_no_features(tmp_path: Path, filled_home: 
         context = replace(toy, project=PROJECT.model_copy(update={"service": "nothing"}))
         result = train_project(context, {}, reason="first")
         assert result["outcome"] == "candidate", result["reason"]
-        version = context.metadata.get_version("toy", 1)
+        version = context.metadata.models.get_version("toy", 1)
         assert version.manifest.signature.names == ("size", "hour")
         assert {"size", "hour"} < set(Reference.load(Path(version.path) / REFERENCE_FILE).columns)
 

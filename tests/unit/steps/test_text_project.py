@@ -161,7 +161,7 @@ def test_a_project_of_texts_is_trained_registered_and_answers_as_fitted(context:
     assert got["outcome"] == "candidate", got["reason"]
     assert [trial["status"] for trial in got["trials"]] == ["succeeded"] * len(SEARCHES[search])
     assert got["metrics"]["log_loss"] < got["baseline_metrics"]["log_loss"] - 0.03
-    version = context.metadata.get_version("titanic", 1)
+    version = context.metadata.models.get_version("titanic", 1)
     model = load_model(Path(version.path), version.manifest, version.digest)
     names = ["deck", *(f"passengers__{name}" for name in ("sex", "port", "agent", "fare", "alone"))]
     assert [(column.name, column.dtype) for column in model.signature.inputs] == list(

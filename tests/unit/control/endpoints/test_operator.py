@@ -222,11 +222,11 @@ def test_an_abort_ends_a_trial_and_nothing_else(world: World) -> None:
     operator.deploy(order("second"), "churn", 2)
     with pytest.raises(InvalidTransition, match="no version of churn is on trial"):
         operator.rollback(order("third"), "churn", trial_only=True)
-    assert world.metadata.get_plan("churn").champion == 2
+    assert world.metadata.plans.get_plan("churn").champion == 2
     operator.start_trial(order("fourth"), "churn", Trial(version=3))
     ended = operator.rollback(order("fifth", "it smells"), "churn", trial_only=True)
     assert (ended.champion, ended.trial) == (2, None)
-    said = [entry for entry in world.metadata.entries("churn") if entry.action == "roll_back"]
+    said = [entry for entry in world.metadata.ledger.entries("churn") if entry.action == "roll_back"]
     assert [(entry.reason, entry.evidence["by"]) for entry in said] == [("it smells", "ann")]
 
 
