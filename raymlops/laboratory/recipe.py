@@ -40,10 +40,8 @@ class Scorer:
 
     def losses(self, inputs: npt.NDArray[np.float32], labels: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
         """The task's loss per row; squared error of a regression."""
-        if self.task.kind == "regressor":
-            predictions = self._predict(inputs)
-        else:
-            predictions = self._probabilities(inputs)
+        regression = self.task.kind == "regressor"
+        predictions = self._predict(inputs) if regression else self._probabilities(inputs)
         return loss(labels, predictions, self.task).astype(np.float32)
 
     def _probabilities(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
