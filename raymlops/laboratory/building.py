@@ -99,7 +99,8 @@ def fit_model(table: PreparedTable, model: int, recipe: Recipe, *, drift: bool) 
 
 def joined(table: PreparedTable, first: int, columns: Iterable[ModelLosses], *, drift: bool) -> LossMatrix:
     """The matrix of all models' parts."""
-    losses, fit_s, rows, drifted = {}, {}, {}, set()
+    drifted: set[tuple[int, int]] = set()
+    losses, fit_s, rows = {}, {}, {}
     for column in columns:
         losses.update({(column.model, j): values for j, values in column.losses.items()})
         fit_s[column.model], rows[column.model] = column.fit_s, column.rows

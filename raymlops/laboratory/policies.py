@@ -148,11 +148,11 @@ class CheapestCalendar:
         size, paid = len(means), self.price * loss_of_a_window(history)
         run = np.concatenate([np.zeros((size, 1)), np.cumsum(means, axis=1)], axis=1)
         costs = []
-        for every in range(1, size + 1):
+        for every in range(1, size + 2):  # the last is never
             bounds = [*range(0, size, every), size]
             lost = sum(run[i, j] - run[i, i] for i, j in pairwise(bounds))
             costs.append(lost + paid * (len(bounds) - 2))
-        return history.age >= size - int(np.argmin(costs[::-1]))  # of equal ones, the longest
+        return history.age >= size + 1 - int(np.argmin(costs[::-1]))  # of equal ones, the longest
 
 
 def accrued_regret(history: _Probed, z: float) -> float:

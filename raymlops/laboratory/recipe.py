@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from raymlops.experiments import estimators
 from raymlops.experiments.metrics import loss
+from raymlops.experiments.task import FloatArray
 from raymlops.flavors.protocol import FitRows
 from raymlops.records.tasks import LearningTask
 
@@ -39,10 +40,8 @@ class Scorer:
 
     def losses(self, inputs: npt.NDArray[np.float32], labels: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
         """The task's loss per row; squared error of a regression."""
-        if self.task.kind == "regressor":
-            predictions = estimators.predict(self.estimator, inputs, "regressor")
-        else:
-            predictions = self._probabilities(inputs)
+        regression = self.task.kind == "regressor"
+        predictions = self._predict(inputs) if regression else self._probabilities(inputs)
         return loss(labels, predictions, self.task).astype(np.float32)
 
     def _probabilities(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -50,9 +49,14 @@ class Scorer:
         unseen = self.task.classes - len(self.classes)
         each = 1.0 / (self.rows + self.task.classes)
         found = np.full((len(inputs), self.task.classes), each)
-        own = 1.0 if self.estimator is None else estimators.predict(self.estimator, inputs, "classifier")
+        own = 1.0 if self.estimator is None else self._predict(inputs)
         found[:, self.classes] = own * (1.0 - unseen * each)
-        return np.clip(found, 1e-6, 1.0)
+        clipped: FloatArray = np.clip(found, 1e-6, 1.0)
+        return clipped
+
+    def _predict(self, inputs: npt.NDArray[np.float32]) -> FloatArray:
+        # estimators take single precision as it is; a copy in double would take twice the memory
+        return estimators.predict(self.estimator, cast("FloatArray", inputs), self.task.kind)
 
 
 @dataclass(frozen=True)
@@ -91,13 +95,13 @@ class Recipe:
             drawn = np.random.default_rng([self.seed, number]).choice(len(labels), self.max_rows, replace=False)
             drawn.sort()
             inputs, labels = inputs[drawn], labels[drawn]
-        classes = np.arange(task.classes)
+        classes = np.arange(task.classes, dtype=np.int64)
         if task.kind == "classifier":
-            classes, labels = np.unique(labels, return_inverse=True)
+            seen, numbers = np.unique(labels, return_inverse=True)
+            classes, labels = seen.astype(np.int64), numbers.astype(np.float64)
             if len(classes) < 2:
-                return Scorer(None, classes.astype(np.int64), len(labels), task)
-            labels = labels.astype(np.int64)
+                return Scorer(None, classes, len(labels), task)
         fitted = task.model_copy(update={"classes": max(2, len(classes))})
         estimator = estimators.build(self.family, self.params, seed=self.seed, task=fitted)
         estimators.family_named(self.family).fit(estimator, FitRows(inputs, labels, None, None), None, fitted)
-        return Scorer(estimator, classes.astype(np.int64), len(labels), task)
+        return Scorer(estimator, classes, len(labels), task)

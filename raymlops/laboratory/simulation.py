@@ -234,7 +234,8 @@ def best_schedules(matrix: LossMatrix, most: int | None = None) -> list[Outcome]
 
 def sums_to_the_end(sums: FloatArray) -> FloatArray:
     """Loss of each model from its own window to the last."""
-    return np.nansum(sums, axis=1)
+    left: FloatArray = np.nansum(sums, axis=1)
+    return left
 
 
 def _stretches(sums: FloatArray) -> FloatArray:

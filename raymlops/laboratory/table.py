@@ -139,8 +139,15 @@ def _arrow(table: Any) -> pa.Table:
     if hasattr(table, "to_arrow"):
         return table.to_arrow()
     if type(table).__module__.partition(".")[0] == "pandas":
-        return pa.Table.from_pandas(table, preserve_index=False)
+        return _of_pandas(table)
     raise DataError(f"a table must be of pyarrow, pandas or polars, or a path; got {type(table).__name__}")
+
+
+def _of_pandas(frame: Any) -> pa.Table:
+    """A frame's columns. Instants lose their zone first: Arrow asks for zoned ones in a way that pandas deprecates."""
+    zoned = [name for name, dtype in frame.dtypes.items() if getattr(dtype, "tz", None) is not None]
+    plain = {name: frame[name].dt.tz_convert("UTC").dt.tz_localize(None) for name in zoned}
+    return pa.Table.from_pandas(frame.assign(**plain), preserve_index=False)
 
 
 def _sound_rows(

@@ -18,6 +18,7 @@ from raymlops.laboratory.recorded import EVENT_TIME, KNOWN, LABEL, recorded_tabl
 from raymlops.laboratory.table import PreparedTable, prepare
 from raymlops.metadata import Metadata
 from raymlops.monitoring.events.event_tables import DeltaEventTables
+from raymlops.monitoring.events.recorded import EVENTS, LABELS
 from raymlops.records.models import ModelVersion
 from raymlops.runtime.cluster.niceness import give_way
 from raymlops.steps.tune import PARAMETER_PREFIX
@@ -52,7 +53,10 @@ def build_recorded(
     events = tables.read(f"predictions/{model}", None, None, "served_at")
     labels = tables.read(f"labels/{model}", None, None, "event_time")
     table = recorded_table(
-        events, labels, [column.name for column in signature.inputs], regression=signature.task == "regressor"
+        events if events.num_columns else EVENTS.empty_table(),
+        labels if labels.num_columns else LABELS.empty_table(),
+        [column.name for column in signature.inputs],
+        regression=signature.task == "regressor",
     )
     prepared = prepare(table, label=LABEL, event_time=EVENT_TIME, label_time=KNOWN, window=window)
     first = min(_MOST_FIRST, max(1, prepared.count // 4))

@@ -18,7 +18,7 @@ from tests.unit.laboratory.examples import drifting_table
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RAYMLOPS_HOME", str(tmp_path / "home"))
-    pq.write_table(drifting_table(rows=25), tmp_path / "visits.parquet")
+    pq.write_table(drifting_table(rows=60), tmp_path / "visits.parquet")
     return tmp_path / "visits.parquet"
 
 
@@ -68,7 +68,7 @@ def test_json_can_be_printed_alone_beside_a_policy_of_ones_own(table: Path, tmp_
         (["--label", "answer", "--time", "at", "--policy", "nowhere:None"], "policy must be module:name"),
         (["--label", "answer", "--time", "at", "--policy", "json:dumps"], "must have a name and decide(history)"),
         (["--label", "answer", "--time", "at", "--price", "-1"], "price must not be negative"),
-        (["--label", "answer", "--time", "at", "--first", "40"], "first must leave at least two"),
+        (["--label", "answer", "--time", "at", "--first", "400"], "first must leave at least two"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(table: Path, options: list[str], said: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pyarrow as pa
 import pytest
@@ -21,7 +23,9 @@ def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
     assert len(blocks) == 3
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"table": table, "__name__": "guide"}
+    guide = ModuleType("guide")
+    monkeypatch.setitem(sys.modules, "guide", guide)  # a dataclass looks its module up
+    guide.__dict__["table"] = table
     for block in blocks:
-        exec(compile(block.replace("from __future__ import annotations", ""), str(GUIDE), "exec"), names)
+        exec(compile(block, str(GUIDE), "exec"), guide.__dict__)
     assert os.listdir(tmp_path) == ["losses.arrow"]

@@ -28,10 +28,12 @@ def events() -> pa.Table:
 def labels(*texts: str) -> pa.Table:
     return pa.table(
         {
-            "request_id": ["a", "b", "b", "z"][: len(texts)],
+            "request_id": pa.array(["a", "b", "b", "z"][: len(texts)], pa.string()),
             "row": pa.array([0, 0, 0, 0][: len(texts)], pa.int32()),
-            "label": list(texts),
-            "event_time": [AT + timedelta(days=number + 2) for number in range(len(texts))],
+            "label": pa.array(texts, pa.string()),
+            "event_time": pa.array(
+                [AT + timedelta(days=n + 2) for n in range(len(texts))], pa.timestamp("us", tz="UTC")
+            ),
         }
     )
 
