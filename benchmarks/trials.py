@@ -85,16 +85,16 @@ def measure(repeats: int = 1000) -> dict[str, object]:
             ends, lambda end: end.verdict is Verdict.ROLL_BACK and end.own_requests <= 300
         )
         found[f"{name}, own requests until found, median"] = float(np.median(caught)) if caught else None
+    half = _Case(share=0.5)  # so that promotion waits for nothing but labels, which is hardest on the bounds
     for unit in (1.0, 1000.0):
         for spread in (0.17, 0.25, 0.35):
             suffix = f"(spread {spread}, losses x {unit:g})"
             for worse in (0.17, 0.086):
-                ends = _play(_Case(worse=worse, spread=spread, unit=unit), repeats)
+                ends = _play(replace(half, worse=worse, spread=spread, unit=unit), repeats)
                 found[f"{worse:.1%} worse, promoted {suffix}"] = _share(
                     ends, lambda end: end.verdict is Verdict.PROMOTE
                 )
-            # a share large enough that the minimum of own requests is not what the labels wait for
-            ends = _play(_Case(spread=spread, unit=unit, share=0.3), repeats)
+            ends = _play(replace(half, spread=spread, unit=unit), repeats)
             found[f"equal, promoted within 400 labelled rows {suffix}"] = _share(
                 ends, lambda end: end.verdict is Verdict.PROMOTE and end.labelled_rows <= 400
             )

@@ -166,7 +166,7 @@ class _Pairs:
 
     def summed(self, rows: _Rows, scope: TrialScope) -> Losses:
         within = scope.correlated_within
-        if within is None:
+        if within is None or (within == "entity" and "entity" not in rows.table.column_names):
             return Losses.of(self.difference)
         if isinstance(within, timedelta):
             at_us = np.asarray(rows.table["served_at"].cast(pa.int64()).to_numpy(), dtype=np.int64)

@@ -20,6 +20,9 @@ __all__ = ["RowLosses", "numbers_of"]
 _CLIP = 1e-6
 """Bounds a single row's log loss, so that one confident error does not decide a trial."""
 
+_LARGEST = 1e150
+"""Likewise of a squared error, whose square must be a number."""
+
 
 @dataclass(frozen=True)
 class RowLosses:
@@ -64,7 +67,7 @@ def numbers_of(values: pa.ChunkedArray) -> Floats:
 def _loss(task: Task, labels: Floats, scores: Floats) -> Floats:
     if task == "regressor":
         with np.errstate(over="ignore"):
-            return (labels - scores) ** 2
+            return np.minimum((labels - scores) ** 2, _LARGEST)
     chance = np.clip(scores, _CLIP, 1 - _CLIP)
     return -np.log(np.where(labels == 1.0, chance, 1 - chance)) + 0.0 * labels
 

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raymlops.config import TrialConfig
 from raymlops.control.rollout.evidence import Counts, Health, Labelled, Losses, ShareSince, TrialScope
 from raymlops.control.rollout.gathering import Rescored, gather_evidence, gather_health
+from raymlops.control.rollout.judge import Verdict, judge
 from raymlops.errors import DataError
 from raymlops.testing.control_examples import DAY, START
 
@@ -272,6 +274,24 @@ def test_several_classes_are_paired_by_right_or_wrong() -> None:
     assert evidence.paired == Losses(rows=4, total=-1.0 + 1.0 - 1.0, square_total=3.0)
     assert evidence.paired_level == pytest.approx((0 + 1 + 0 + 1) / 4)
     assert evidence.right_or_wrong
+
+
+@pytest.mark.parametrize("wild", [1e200, -1e300, 1e160])
+def test_an_absurd_answer_counts_and_its_figures_are_numbers(wild: float) -> None:
+    """A squared error beyond what a float holds is no reason to leave the row out."""
+    events = table(*(event(str(i), "canary", wild) for i in range(200)))
+    scope = SCOPE.model_copy(update={"task": "regressor"})
+    evidence = gather_evidence(events, labels(**{str(i): 1.0 for i in range(200)}), scope, by_half)
+    judged = judge(evidence, started_at=START, look_at=START + DAY, config=TrialConfig())
+    assert judged.verdict is Verdict.ROLL_BACK
+    assert all(math.isfinite(value) for value in judged.facts.values() if isinstance(value, float))
+
+
+def test_without_a_column_of_entities_rows_are_independent() -> None:
+    scope = SCOPE.model_copy(update={"correlated_within": "entity"})
+    evidence = gather_evidence(table(event("a")).drop_columns(["entity"]), labels(a=1), scope, by_half)
+    assert evidence.paired is not None
+    assert (evidence.paired.rows, evidence.paired.blocks) == (1, 0)
 
 
 def test_a_probation_pairs_the_new_champion_with_the_former_one() -> None:
