@@ -133,7 +133,7 @@ def open_session(
         wanted = _address_in(os.environ)
     if wanted is not None:
         wanted = _checked(wanted)
-        if note is None and not start and "home" not in config.model_fields_set:
+        if note is None and not start and config.home == PlatformConfig().home:
             return _open_there(config, wanted)
         return _open_foreign(config, wanted, note, start=start, tell=tell)
     if note is not None and note.foreign:
@@ -169,7 +169,7 @@ def _open_local(config: PlatformConfig, *, start: bool, tell: Callable[[str], No
 
 
 def _open_there(config: PlatformConfig, address: str) -> Session:
-    """A session on the platform that a cluster holds, for a process that was told of no home, as a Ray Job may be."""
+    """A session on the platform that a cluster holds, for a process with the home of whoever was told of none, as a Ray Job."""
     guest, note = ray.is_initialized(), _unknown(config, address)
     cluster.attach(note, config.home)
     try:
