@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import ray
 
 from raymlops.errors import SchemaMismatch
 from raymlops.experiments import Boosting, LearningTask
 from raymlops.features import Entity, FeatureView, Field
+from raymlops.features.offline.bucketed_tables import BlockedTable, TableBlock
 from raymlops.platform import Platform
+from raymlops.runtime.cluster.free_cpus import describe_cpus
 from raymlops.runtime.jobs.streamed_training import DatasetRows
 from raymlops.tables.columns import INSTANT
 
@@ -63,3 +67,28 @@ def test_a_table_version_becomes_a_registered_model(platform: Platform) -> None:
     assert newest == 2
     read = pa.concat_tables(DatasetRows(blocks).batches(["case"]))
     assert read["case"].to_pylist() == list(range(3000))
+
+
+@pytest.mark.parametrize("fault", ["of the reader", "of a block"])
+def test_a_reading_that_is_broken_off_gives_its_cpus_back(platform: Platform, fault: str) -> None:
+    del platform
+    table = pa.table({"a": np.zeros(400_000)})
+    blocks: list[Any] = [TableBlock(table)] * 8
+    if fault == "of a block":
+        blocks[3] = TableBlock(table.rename_columns(["b"]))
+    free = ray.available_resources()["CPU"]
+    kept: list[BaseException] = []
+    rows = DatasetRows(BlockedTable(table.schema, blocks, 8 * table.num_rows))
+    try:
+        for batch in rows.batches(["a"]):
+            if batch.num_rows and fault == "of the reader":
+                raise ValueError("a label is none of the classes")
+    except Exception as error:
+        kept.append(error)  # and with it all that its frames hold
+    finally:
+        rows.close()
+    assert kept
+    deadline = time.monotonic() + 120.0
+    while ray.available_resources().get("CPU", 0.0) < free:
+        assert time.monotonic() < deadline, describe_cpus()
+        time.sleep(0.05)

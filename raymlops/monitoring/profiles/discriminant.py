@@ -99,7 +99,7 @@ class _Wide:
         return area
 
     def _scaled(self, rows: Floats) -> Floats:
-        scaled = rows - self._centre
+        scaled: Floats = rows - self._centre
         scaled /= self._scale
         return scaled
 

@@ -168,7 +168,9 @@ class DomainClassifier:
             return DomainDrift(
                 rows=taken.size, problem=f"{taken.size} rows, fewer than {MIN_SAMPLE_ROWS}, cannot be told from others"
             )
-        auc, shares = self._sides.tell(self._encoding.encode(table.take(pa.array(taken))))
+        # the others may be of types of which Arrow takes no rows
+        known = [field.name for field in table.schema if field.name in self._columns and column_kind(field.type)]
+        auc, shares = self._sides.tell(self._encoding.encode(table.select(known).take(pa.array(taken))))
         mean, spread, doubt = self._independent(taken.size) if independent else self._chance(taken.size)
         threshold = max(0.5 + effect, mean + float(-special.stdtrit(doubt, alpha)) * spread)
         return DomainDrift(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -44,16 +45,25 @@ class DatasetRows:
     def __init__(self, table: BlockedTable, *, free_cpus_timeout_s: float = 60.0) -> None:
         self._table = table
         self._timeout_s = free_cpus_timeout_s
+        self._readings: list[Any] = []
+
+    def close(self) -> None:
+        """Give back the CPUs of readings that somebody broke off; an error may keep them in its traceback."""
+        for reading in self._readings:
+            reading.close()
+        self._readings.clear()
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         yield self._table.schema.empty_table().select(list(columns))
         if not self._table.blocks:
             return
         await_free_cpus(1.0, self._timeout_s)
+        reading = iter(
+            self._dataset(columns).iter_batches(batch_size=_BATCH_ROWS, batch_format="pyarrow", prefetch_batches=1)
+        )
+        self._readings.append(reading)
         try:
-            yield from self._dataset(columns).iter_batches(
-                batch_size=_BATCH_ROWS, batch_format="pyarrow", prefetch_batches=1
-            )
+            yield from reading
         except RayTaskError as error:
             raise (error.cause if isinstance(error.cause, RaymlopsError) else error) from error
         except RayError as error:
@@ -129,14 +139,14 @@ class StreamedTraining:
         check_name("model", name)
         table, version, blocks = self._reader.blocks(view, version)
         _check_columns(view, blocks.schema, task)
-        rows = DatasetRows(blocks, free_cpus_timeout_s=self._timeout_s)
-        learned = Slice(rows, task.label, end=test_from)
-        self._work.mkdir(parents=True, exist_ok=True)
-        booster = fit_streamed(learned, task, boosting, cache=self._work)
-        metrics = self._judge(booster, learned, task, "train")
-        if test_from is not None:
-            metrics |= self._judge(booster, Slice(rows, task.label, start=test_from), task, "test")
-        sample = _sample(learned, task.inputs, int(metrics["train_rows"]))
+        with closing(DatasetRows(blocks, free_cpus_timeout_s=self._timeout_s)) as rows:
+            learned = Slice(rows, task.label, end=test_from)
+            self._work.mkdir(parents=True, exist_ok=True)
+            booster = fit_streamed(learned, task, boosting, cache=self._work)
+            metrics = self._judge(booster, learned, task, "train")
+            if test_from is not None:
+                metrics |= self._judge(booster, Slice(rows, task.label, start=test_from), task, "test")
+            sample = _sample(learned, task.inputs, int(metrics["train_rows"]))
         return self._models.register(
             name,
             booster,

@@ -136,6 +136,10 @@ def test_bad_columns_disturb_no_other() -> None:
     assert "lists" not in classifier.columns
     same = classifier.compare(past.slice(0, 500))
     assert not same.drifted
+    window = past.slice(0, 500)
+    encoded = pa.RunEndEncodedArray.from_arrays(pa.array([500], pa.int32()), pa.array([7.0]))  # no rows of it are taken
+    assert not classifier.compare(window.append_column("beside", encoded)).drifted
+    assert classifier.compare(window.drop_columns(["c4"]).append_column("c4", encoded)).drifted
     dropped = classifier.compare(past.drop_columns(["c4"]).slice(0, 500))
     assert dropped.drifted
     assert next(iter(dropped.importances)) == "c4"
