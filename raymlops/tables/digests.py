@@ -151,7 +151,8 @@ def _of_texts(array: Any) -> Hashes:
 def _sum_of(content: npt.NDArray[np.uint8], first: int) -> Hashes:
     places = np.arange(first + 1, first + len(content) + 1, dtype=np.uint64)
     weighed = (content.astype(np.uint64) + np.uint64(1)) * _mixed(places * _GOLDEN)
-    return np.sum(weighed, dtype=np.uint64, keepdims=True)
+    summed: Hashes = np.sum(weighed, dtype=np.uint64, keepdims=True)
+    return summed
 
 
 @cache

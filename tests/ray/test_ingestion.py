@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 import ray
 from pyarrow import csv
 
 from raymlops.errors import DataError, SchemaMismatch
-from raymlops.features import Entity, FeatureView, Field
+from raymlops.features import Entity, FeatureService, FeatureView, Field
 from raymlops.features.catalog.layout import tables_path
 from raymlops.platform import Platform
 from raymlops.runtime.cluster.clients import ActorProxy
@@ -120,3 +121,19 @@ def test_the_command_line(command: Callable[..., Any], view: str, tmp_path: Path
     assert view in [table["table"] for table in report["tables"]]
     wrong = features("vacuum", "--retention", "soon")
     assert (wrong.returncode, "--retention must be whole numbers" in wrong.stderr) == (1, True)
+
+
+def test_a_frame_of_pandas_is_read_as_told(platform: Platform, view: str, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"k": [1, 2], "event_time": [datetime(2013, 1, 1, 1)] * 2, "x": [0.5, None], "more": [1, 2]})
+    with pytest.raises(SchemaMismatch, match="extra_columns='ignore' leaves them out"):
+        platform.features.ingest(view, frame, time_zone="Europe/Berlin")
+    platform.features.ingest(view, frame, time_zone="Europe/Berlin", extra_columns="ignore")
+    assert platform.features.table(view)["event_time"].to_pylist() == [T, T]
+    platform.apply(service := FeatureService(view, [f"{view}:x"]))
+    spine = frame[["k", "event_time"]]
+    built = platform.features.training_set(service.name, spine, name="frames", time_zone="Europe/Berlin")
+    assert built.to_pandas()[f"{view}__x"].tolist()[0] == 0.5
+    path = tmp_path / "later.csv"
+    path.write_text("k,event_time,x\n02,2013-01-02T00:00:00Z,1\n")
+    with pytest.raises(SchemaMismatch, match=r"'k' must be a 64-bit integer .*got '02' in .*later\.csv, row 0"):
+        platform.features.ingest_file(view, path)

@@ -19,6 +19,7 @@ __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="The feature store.")
 
+_Zone = Annotated[str | None, typer.Option(help="Zone of times that have none, as in Europe/Berlin.")]
 _File = Annotated[Path, typer.Argument(help="A .parquet or .csv file.")]
 
 
@@ -29,13 +30,22 @@ def ingest(
     path: Annotated[Path, typer.Argument(help="A .parquet or .csv file, or a directory of such files.")],
     ingest_id: Annotated[str | None, typer.Option(help="Repeats with the same id write nothing.")] = None,
     quarantine: Annotated[bool, typer.Option(help="Put rows that break a rule aside, and append the others.")] = False,
+    time_zone: _Zone = None,
+    ignore_extra: Annotated[bool, typer.Option(help="Leave out columns that the view does not have.")] = False,
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Append the rows of a file to a view's table; all at once, however large it is."""
     on_invalid: OnInvalid = "quarantine" if quarantine else "reject"
     with platform(config) as connected:
-        receipt = connected.features.ingest_file(view, path, ingest_id=ingest_id, on_invalid=on_invalid)
+        receipt = connected.features.ingest_file(
+            view,
+            path,
+            ingest_id=ingest_id,
+            on_invalid=on_invalid,
+            time_zone=time_zone,
+            extra_columns="ignore" if ignore_extra else "refuse",
+        )
     show([receipt], ["table", "table_version", "rows", "rejected", "ingest_id", "duplicate"], as_json=json)
 
 
@@ -92,12 +102,13 @@ def online(
     service: str,
     entities: _File,
     at: Annotated[str | None, typer.Option(help="Instant, with its zone.")] = None,
+    time_zone: _Zone = None,
     config: ConfigOption = None,
 ) -> None:
     """Print the features of the entities in a file, as JSON."""
     instant = None if at is None else discovery.instant_of(at)
     with platform(config) as connected:
-        show_json(connected.features.online(service, entities, instant).to_pylist())
+        show_json(connected.features.online(service, entities, instant, time_zone=time_zone).to_pylist())
 
 
 @app.command(name="training-set")
@@ -108,13 +119,16 @@ def training_set(
     out: Annotated[Path, typer.Option(help="Parquet file to write.")],
     name: Annotated[str, typer.Option(help="Name of the training set.")] = "training-set",
     knowledge_cutoff: Annotated[bool, typer.Option(help="Leave out rows created after the label's time.")] = False,
+    time_zone: _Zone = None,
     config: ConfigOption = None,
 ) -> None:
     """Join features to a spine, point in time, and print the manifest."""
     from pyarrow import parquet
 
     with platform(config) as connected:
-        built = connected.features.training_set(service, spine, name=name, knowledge_cutoff=knowledge_cutoff)
+        built = connected.features.training_set(
+            service, spine, name=name, knowledge_cutoff=knowledge_cutoff, time_zone=time_zone
+        )
     parquet.write_table(built.table(), out)
     show_json(built.manifest)
     for view, rows in built.manifest.late_rows.items():

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -177,3 +178,18 @@ def test_other_warnings_go_on_to_whoever_listens(
     monkeypatch.syspath_prepend(Path(__file__).parent)
     with pytest.warns(UserWarning, match="something is odd"):
         _fit(rows, task, "loud:estimator")
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_a_frame_is_fitted_as_its_rows(kind: str) -> None:
+    task = LearningTask(inputs=("x",))
+    table = pa.table({"x": [0.0, 1.0, 2.0, 3.0], "label": [0, 0, 1, 1]})
+    frame = table.to_pandas() if kind == "pandas" else pl.from_arrow(table)
+    assert matrix(frame, ("x",)).tolist() == [[0.0], [1.0], [2.0], [3.0]]
+    assert target(frame, task).tolist() == [0, 0, 1, 1]
+    fitted, expected = (fit_candidate("logistic", {}, seed=0, rows=rows, task=task) for rows in (frame, table))
+    asked = np.array([[0.5], [2.5]])
+    assert np.array_equal(fitted.estimator.predict_proba(asked), expected.estimator.predict_proba(asked))
+    twice = pa.Table.from_arrays([table["x"], table["x"], table["label"]], names=["x", "x", "label"])
+    with pytest.raises(SchemaMismatch, match="rows: column names must be unique"):
+        fit_candidate("logistic", {}, seed=0, rows=twice, task=task)
