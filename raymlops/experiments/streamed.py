@@ -111,7 +111,7 @@ def fit_streamed(rows: RowSource, task: LearningTask, boosting: Boosting, *, cac
         A booster with the task's inputs as its feature names.
 
     Raises:
-        ConfigError: A parameter is the platform's.
+        ConfigError: A parameter is the platform's, or the task has categories.
         SchemaMismatch: A column is missing or not a number.
         DataError: A label is not finite or not one of the classes.
         NotEnoughRows: There is no row.
@@ -119,6 +119,8 @@ def fit_streamed(rows: RowSource, task: LearningTask, boosting: Boosting, *, cac
     """
     import xgboost
 
+    if task.categories:
+        raise ConfigError(f"a streamed fit takes numbers alone, got categories {list(task.categories)}")
     own = sorted(_OWN.intersection(boosting.params))
     if own:
         raise ConfigError(f"parameters {own} are set by the platform", parameters=own)

@@ -37,6 +37,8 @@ _MARKER = b"raymlops.missing"
 """Metadata of an example's column of objects: what stands for a missing value in the caller's own frame."""
 _UNKNOWN = b"unknown"
 _TRIED = 16
+_ARROW = b"raymlops.arrow"
+"""Metadata of an example's column: it is one of Arrow's in the caller's own frame."""
 _NUMBERS = b"raymlops.numbers"
 """Metadata of an example's column: numbers and bools were floats in the frame of the fit."""
 _MARKERS = {b"none": None, b"nan": float("nan")}
@@ -55,13 +57,20 @@ class GivenRows(NamedTuple):
 
     @classmethod
     def of(cls, given: Any) -> GivenRows:
-        """Rows from a table of Arrow or a frame of pandas.
+        """Rows from a frame of pandas, a table of Arrow, or what gives an Arrow stream, such as a frame of polars.
 
         Raises:
-            SchemaMismatch: A column of a frame holds values of several kinds, or of one that Arrow has not.
+            SchemaMismatch: It is none of these, or a column of a frame holds values of several kinds.
         """
         if not is_frame(given):
-            return cls(frame_of(given), given)
+            if not hasattr(given, "__arrow_c_stream__"):
+                kind = type(given).__name__
+                raise SchemaMismatch(f"example must be a table of Arrow or a frame of pandas, got {kind}", got=kind)
+            table = given if isinstance(given, pa.Table) else pa.table(given)
+            return cls(frame_of(table), table)
+        if len(set(given.columns)) < len(given.columns):
+            twice = sorted({str(name) for name in given.columns if list(given.columns).count(name) > 1})
+            raise SchemaMismatch(f"example must name each column once, got {twice} more than once", columns=twice)
         fields, columns = [], []
         for name, values in given.items():
             try:
@@ -70,10 +79,7 @@ class GivenRows(NamedTuple):
                 rule = f"input {name!r} must hold numbers, bools or texts, all of one kind"
                 raise SchemaMismatch(f"{rule}, got {values.dtype} that does not: {error}", column=str(name)) from error
             column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-            told = (
-                {_MARKER: _marker(values)} if values.dtype.kind == "O" and isinstance(values.dtype, np.dtype) else None
-            )
-            fields.append(pa.field(str(name), column.type, metadata=told))
+            fields.append(pa.field(str(name), column.type, metadata=_told(values)))
             columns.append(column)
         metadata = pa.Schema.from_pandas(given.iloc[:1], preserve_index=False).metadata
         return cls(given, pa.table(columns, schema=pa.schema(fields, metadata=metadata)))
@@ -114,6 +120,8 @@ def is_frame(given: object) -> bool:
 
 def frame_of(table: pa.Table) -> Any:
     """A table as a frame of pandas, in the dtypes of the frame that it was made from."""
+    import pandas as pd
+
     for place, field in enumerate(table.schema):
         if _NUMBERS in (field.metadata or {}):
             held = table.column(place)
@@ -126,7 +134,8 @@ def frame_of(table: pa.Table) -> Any:
     told = (table.schema.pandas_metadata or {}).get("columns", [])
     objects = {c["name"] for c in told if c["numpy_type"] == "object" and c["pandas_type"] == "unicode"}
     objects |= {field.name for field in table.schema if _MARKER in (field.metadata or {})}
-    return frame.astype({name: object for name in objects.intersection(frame.columns)})
+    arrow = {field.name: pd.ArrowDtype(field.type) for field in table.schema if _ARROW in (field.metadata or {})}
+    return frame.astype({**{name: object for name in objects.intersection(frame.columns)}, **arrow})
 
 
 def numbers_as_floats(table: pa.Table) -> pa.Table:
@@ -202,11 +211,16 @@ def with_one_missing(frame: Any, names: Sequence[str]) -> Any:
     """
     import pandas as pd
 
-    may = [n for n in names if not isinstance(frame[n].dtype, np.dtype) or frame[n].dtype.kind in "fO"][:_TRIED]
+    def may_miss(values: Any) -> bool:
+        if _holds_objects(values.dtype):  # the frame tells the marker where it has one
+            return _marker(values) != _UNKNOWN
+        return not isinstance(values.dtype, np.dtype) or values.dtype.kind == "f"
+
+    may = [name for name in names if may_miss(frame[name])][:_TRIED]
     rows = frame.iloc[[0] * len(may)].reset_index(drop=True)
     for place, name in enumerate(may):
         values = rows[name].copy()
-        values.iloc[place] = _MARKERS.get(_marker(frame[name]), pd.NA) if values.dtype.kind == "O" else pd.NA
+        values.iloc[place] = _MARKERS[_marker(frame[name])] if _holds_objects(values.dtype) else pd.NA
         rows[name] = values
     return rows
 
@@ -243,6 +257,19 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _told(values: Any) -> dict[bytes, bytes] | None:
+    """What an example notes of a column, which its metadata for pandas do not tell."""
+    import pandas as pd
+
+    if isinstance(values.dtype, pd.ArrowDtype):
+        return {_ARROW: b"1"}
+    return {_MARKER: _marker(values)} if _holds_objects(values.dtype) else None
+
+
+def _holds_objects(dtype: Any) -> bool:
+    return isinstance(dtype, np.dtype) and dtype.kind == "O"
+
+
 def _marker(values: Any) -> bytes:
     """What stands for a missing value in a column of objects, where one is missing."""
     absent = values[values.isna()]
@@ -257,7 +284,7 @@ def _maker(dtype: Any, held: pa.DataType, marker: float | None, extended: bool) 
 
     if isinstance(dtype, pd.CategoricalDtype):
         return _categories(dtype, extended)
-    if isinstance(dtype, np.dtype) and dtype.kind == "O":
+    if _holds_objects(dtype):
         truths = pa.types.is_boolean(held)
         return lambda values: _objects(values, marker, bool if truths else None)
     if isinstance(dtype, np.dtype) and dtype.kind == "b":
