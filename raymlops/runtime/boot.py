@@ -53,11 +53,11 @@ def bring_up(home: Path) -> None:
 
 
 def _serve(config: PlatformConfig) -> None:
-    """Start Serve, more than once where one of its actors dies on the way: on a busy machine Serve replaces some."""
+    """Start Serve, more than once where one of its actors dies on the way or is late: on a busy machine some are."""
     for left in range(_TRIES - 1, -1, -1):
         try:
             return replica.start_serving(config)
-        except (RayError, RayServeException, RuntimeError) as error:
+        except (RayError, RayServeException, RuntimeError, TimeoutError) as error:
             if not left:
                 said = str(error).strip().splitlines() or [type(error).__name__]
                 raise UnavailableError(f"Serve did not start: {said[0]}") from error

@@ -169,7 +169,7 @@ def _open_local(config: PlatformConfig, *, start: bool, tell: Callable[[str], No
 
 
 def _open_there(config: PlatformConfig, address: str) -> Session:
-    """A session on the platform that a cluster holds, for a process with the home of whoever was told of none, as a Ray Job."""
+    """A session on the platform that a cluster holds, for a process that was told of no home, as a Ray Job may be."""
     guest, note = ray.is_initialized(), _unknown(config, address)
     cluster.attach(note, config.home)
     try:

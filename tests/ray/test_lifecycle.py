@@ -118,3 +118,26 @@ def test_ctrl_c_leaves_no_process(tmp_path: Path, after: str) -> None:
             started.kill()
         if started.stdout is not None and not started.stdout.closed:
             started.communicate(timeout=30)
+
+
+@pytest.mark.parametrize(
+    "trouble", [TimeoutError("Proxies not available after 60s."), RuntimeError("Serve controller died\nTraceback")]
+)
+def test_serve_is_started_once_more_where_it_was_late_or_died(
+    monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    from raymlops.errors import UnavailableError
+    from raymlops.runtime import boot
+
+    troubles = [trouble] * 2
+
+    def start(config: PlatformConfig) -> None:
+        if troubles:
+            raise troubles.pop()
+
+    monkeypatch.setattr(boot.replica, "start_serving", start)
+    boot._serve(PlatformConfig())
+    assert troubles == []
+    troubles = [trouble] * 3
+    with pytest.raises(UnavailableError, match=r"Serve did not start: [^\n]*$"):
+        boot._serve(PlatformConfig())
