@@ -31,10 +31,10 @@ def test_a_table_becomes_a_page_figures_and_a_matrix(table: Path, tmp_path: Path
     options = ["--label", "answer", "--time", "at", "--entity", "user", "--json", "lab.json", "--matrix", "m.arrow"]
     code, said = run(str(table), *options, "--first", "3", "--window", "7d", "--html", "page.html")
     assert code == 0, said
-    assert "recommended: default" in said
     facts = json.loads((tmp_path / "lab.json").read_text())
     assert facts["windows"] == 11
-    assert facts["never"] > facts["every_window"]
+    assert f"recommended: {facts['recommended']}" in said
+    assert facts["policies"]["never"]["loss"] == facts["never"]
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
     assert LossMatrix.load(tmp_path / "m.arrow").windows == range(3, 14)
     assert not (tmp_path / "home").exists()
