@@ -13,10 +13,10 @@ import pyarrow as pa
 from raymlops.clock import to_us
 from raymlops.experiments import Rule, constant_predictions, metrics, target, time_blocks, verdict
 from raymlops.experiments import compare as compare_predictions
-from raymlops.experiments.task import FloatArray
+from raymlops.experiments.task import FloatArray, is_text
 from raymlops.pipelines import Halt
 from raymlops.records.blessings import Blessing
-from raymlops.records.models import ModelVersion
+from raymlops.records.models import TEXT, ModelVersion
 from raymlops.serving.models.model import Model
 from raymlops.serving.models.model_files import load_model
 from raymlops.steps.outcome import refused
@@ -136,6 +136,9 @@ def _incomparable(version: ModelVersion, frame: pa.Table, parts: Parts) -> str:
     lacking = [column.name for column in signature.inputs if column.name not in frame.column_names]
     if lacking:
         return f"it takes {lacking}, which this training set lacks"
+    others = [c.name for c in signature.inputs if (c.dtype == TEXT) is not is_text(frame.schema.field(c.name).type)]
+    if others:
+        return f"{others} are texts for the one and numbers for the other"
     if signature.task != parts.task.kind or (
         parts.task.kind == "classifier" and len(signature.classes) != parts.task.classes
     ):
