@@ -11,7 +11,7 @@ import typer
 from raymlops.cli.lab import tell, write_report
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
 from raymlops.errors import DataError
-from raymlops.laboratory.foresight import DEFAULT_PRICE
+from raymlops.laboratory import DEFAULT_PRICE
 
 __all__ = ["app"]
 

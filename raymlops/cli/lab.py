@@ -7,17 +7,16 @@ import sys
 import time
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from raymlops.cli.output import console, one_line_errors, show
 from raymlops.errors import ConfigError, StorageError
-from raymlops.laboratory.building import build_matrix
-from raymlops.laboratory.foresight import DEFAULT_PRICE
-from raymlops.laboratory.report.lab_report import LabReport, check_price, compare_policies
-from raymlops.laboratory.simulation import Policy
-from raymlops.laboratory.table import prepare
+from raymlops.laboratory import DEFAULT_PRICE
+
+if TYPE_CHECKING:
+    from raymlops.laboratory import LabReport, Policy
 
 __all__ = ["add_to", "own_policies", "tell", "write_report"]
 
@@ -44,6 +43,10 @@ def lab(  # noqa: PLR0913, PLR0917 - a command's options
     html: Annotated[Path, typer.Option(help="The page.")] = Path("lab.html"),
 ) -> None:
     """Does a model on this table go stale, how fast, and what is retraining worth? Needs no platform."""
+    from raymlops.laboratory.building import build_matrix
+    from raymlops.laboratory.report.lab_report import check_price, compare_policies
+    from raymlops.laboratory.table import prepare
+
     check_price(price)
     own = own_policies(policy or [])
     began = time.monotonic()
@@ -74,6 +77,8 @@ def own_policies(names: list[str]) -> list[Policy]:
     Raises:
         ConfigError: There is none of that name, or it is no policy.
     """
+    from raymlops.laboratory import Policy
+
     found: list[Policy] = []
     for name in names:
         module, _, attribute = name.partition(":")

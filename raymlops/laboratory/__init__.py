@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from raymlops.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from raymlops.laboratory.foresight import DEFAULT_PRICE, ForesightPolicy, Weighed, default_policy
+    from raymlops.laboratory.foresight import ForesightPolicy, Weighed, default_policy
     from raymlops.laboratory.loss_matrix import LossMatrix, MatrixFacts, Paired, Staleness
     from raymlops.laboratory.policies import (
         CheapestCalendar,
@@ -50,10 +50,13 @@ __all__ = [
     "simulate",
 ]
 
+DEFAULT_PRICE = 0.05
+"""Of a retraining, in losses of one window."""
+
 __getattr__ = lazy_names(
     __name__,
     {
-        "foresight": ["DEFAULT_PRICE", "ForesightPolicy", "Weighed", "default_policy"],
+        "foresight": ["ForesightPolicy", "Weighed", "default_policy"],
         "loss_matrix": ["LossMatrix", "MatrixFacts", "Paired", "Staleness"],
         "policies": ["CheapestCalendar", "Drift", "Never", "Performance", "Periodic", "Regret", "Schedule"],
         "recipe": ["Recipe"],

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from raymlops.laboratory import DEFAULT_PRICE
 from raymlops.laboratory.loss_matrix import FloatArray, Staleness
 from raymlops.laboratory.simulation import History
 
-__all__ = ["DEFAULT_PRICE", "ForesightPolicy", "Weighed", "default_policy"]
+__all__ = ["ForesightPolicy", "Weighed", "default_policy"]
 
-DEFAULT_PRICE = 0.05
-"""Of a retraining, in losses of one window."""
 _SLOPE = 0.02
 """Regret that is expected for each window of age before anything is known, in losses of one window; weighs as one."""
 _TREND, _TREND_WINDOWS = 0.8, 20

@@ -104,10 +104,8 @@ def prepare(
     notes: list[str] = []
     rows, at_us = _sound_rows(rows, label, event_time, notes)
     length = _length(window, at_us)
-    delay = _delay(label_delay, length)
-    known_us = at_us + delay // timedelta(microseconds=1) if label_time is None else instants_us(rows, label_time)
-    if label_time is not None:
-        known_us = np.maximum(np.where(known_us < 0, np.iinfo(np.int64).max, known_us), at_us)
+    delay = timedelta() if label_time is not None else _delay(label_delay, length)
+    known_us = _known(rows, at_us, delay, label_time)
     starts_us, numbers = _windows(at_us, length, notes)
     kept = np.flatnonzero(numbers < len(starts_us) - 1)
     order = kept[np.lexsort((at_us[kept], known_us[kept]))]
@@ -118,17 +116,17 @@ def prepare(
     task = LearningTask(
         kind=kind, inputs=tuple(names), label=label, event_time=event_time, metric=metric, classes=max(2, len(classes))
     )
-    return PreparedTable(
-        task,
-        inputs,
-        labels,
-        classes,
-        numbers,
-        known_us,
-        starts_us,
-        delay if label_time is None else timedelta(),
-        tuple(notes),
-    )
+    return PreparedTable(task, inputs, labels, classes, numbers, known_us, starts_us, delay, tuple(notes))
+
+
+def _known(
+    rows: pa.Table, at_us: npt.NDArray[np.int64], delay: timedelta, label_time: str | None
+) -> npt.NDArray[np.int64]:
+    """When each label came; never, where its instant is missing, and not before its row."""
+    if label_time is None:
+        return at_us + delay // timedelta(microseconds=1)
+    told_us = instants_us(rows, label_time)
+    return np.maximum(np.where(told_us < 0, np.iinfo(np.int64).max, told_us), at_us)
 
 
 def _arrow(table: Any) -> pa.Table:

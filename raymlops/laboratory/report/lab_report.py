@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raymlops.errors import ConfigError
-from raymlops.laboratory.foresight import DEFAULT_PRICE, default_policy
+from raymlops.laboratory import DEFAULT_PRICE
+from raymlops.laboratory.foresight import default_policy
 from raymlops.laboratory.loss_matrix import LossMatrix
 from raymlops.laboratory.policies import CheapestCalendar, Drift, Never, Performance, Periodic, Regret
 from raymlops.laboratory.simulation import Outcome, Policy, best_schedules, oracle, replay, simulate
