@@ -35,7 +35,8 @@ Asked = Callable[[Model, pa.Table], Any]
 def frame(kind: str) -> pd.DataFrame:
     """A frame as people have it; ``kind`` is how its texts and truths are kept."""
     draw = np.random.default_rng(9)
-    absent, x = draw.random(ROWS) < 0.3, draw.normal(size=ROWS)
+    absent = draw.random(ROWS) < 0.3
+    x: Any = draw.normal(size=ROWS)
     texts: Any = pd.Series(CABINS, dtype="str")[PLACES].reset_index(drop=True).mask(absent)
     stores: Any = pd.Series(STORES)
     truths: Any = pd.Series(STORES > 7)

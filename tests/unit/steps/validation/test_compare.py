@@ -137,16 +137,25 @@ def test_where_too_few_are_left_all_are_compared_and_that_is_said(
     assert "the champion was fitted on 251 of these rows" in got["dossier"]["reason"]
 
 
-def test_a_champion_of_other_inputs_cannot_be_compared_with(bare: Any, frame: Any, parts: Any, trained: Any) -> None:
+@pytest.mark.parametrize(
+    ("update", "said"),
+    [
+        ({"name": "temperature"}, "it takes ['temperature']"),
+        ({"dtype": "BYTES"}, "['day'] are texts for the one and numbers for the other"),
+    ],
+)
+def test_a_champion_of_other_inputs_cannot_be_compared_with(
+    bare: Any, frame: Any, parts: Any, trained: Any, update: dict[str, str], said: str
+) -> None:
     champion = _champion(trained["model"])
     signature = champion.manifest.signature
-    other = signature.inputs[0].model_copy(update={"name": "temperature"})
+    other = signature.inputs[0].model_copy(update=update)
     changed = signature.model_copy(update={"inputs": (other, *signature.inputs[1:])})
     manifest = champion.manifest.model_copy(update={"signature": changed})
     champion = champion.model_copy(update={"manifest": manifest})
     got = _compare(bare, frame, parts, trained["model"], champion)
     assert isinstance(got, Halt)
-    assert "champion 3 cannot be compared with: it takes ['temperature']" in got.result["reason"]
+    assert f"champion 3 cannot be compared with: {said}" in got.result["reason"]
     assert not isinstance(_compare(bare, frame, parts, trained["model"], champion, rule="absolute"), Halt)
 
 

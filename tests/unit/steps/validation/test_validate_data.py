@@ -57,7 +57,7 @@ BAD: list[tuple[Callable[[pa.Table], pa.Table], str]] = [
     (lambda frame: frame.drop_columns(["v__x"]), "schema skew: columns ['v__x'] are missing"),
     (lambda frame: _with(frame, "v__x", frame["event_time"]), "'v__x' must be a number, a bool or a text"),
     (lambda frame: _with(frame, "label", ["a"] * 1200), "schema skew: label 'label' must be a number, got string"),
-    (lambda frame: _with(frame, "v__x", ["a", "b", "c"] * 300 + ["b"] * 300), "frozen: feature 'v__x' is 'b' in all 300"),
+    (lambda frame: _with(frame, "v__x", ["a", "b", "c"] * 300 + ["b"] * 300), "frozen: feature 'v__x' is 'b' in all"),
     (lambda frame: _with(frame, "v__x", ["a"] * 900 + [None] * 300), "of input 'v__x' in the newest rows"),
     (lambda frame: _with(frame, "label", [2] * 1200), "label: label 'label' must be"),
     (lambda frame: _with(frame, "label", [None] * 1200), "schema skew"),
