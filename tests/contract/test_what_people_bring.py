@@ -259,7 +259,7 @@ def serve(kind: Kind, way: str, directory: Path) -> None:
     name, table = _name(kind), _table(kind)
     manifest = save_model(directory / "m", _estimator(name), example=table)
     endpoint = Endpoint("m", Loader(_Registry(directory / "m", manifest)), clock=ManualClock(NOW))
-    assert endpoint.swap(endpoint.load(PLAN))
+    assert endpoint.slot.swap(endpoint.slot.load(PLAN))
     datatypes = {column.name: column.dtype for column in manifest.signature.inputs}
     values = {column: _sent(table.column(column), datatypes[column]) for column in datatypes}
     ask = {"HTTP JSON": _ask_json, "binary": _ask_binary, "gRPC": _ask_grpc}[way]
@@ -367,7 +367,7 @@ def batch(kind: Kind, way: str, directory: Path) -> None:
         except RaymlopsError:
             assert not list(directory.glob("scored/**/*.parquet"))  # refused before the first row, and nothing is left
             raise
-        job.run(lambda parts: [job.scorer.score(part) for part in parts])
+        job.run(lambda parts: (job.scorer.score(part) for part in parts))
     finally:
         metadata.close()
     scored = DeltaTable(plan.output).to_pyarrow_table().sort_by("_row")

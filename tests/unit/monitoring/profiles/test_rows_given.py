@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -66,12 +65,11 @@ def test_a_column_of_any_type_is_taken_or_refused_in_one_line(door: str, name: s
 
 def test_what_is_no_table_is_refused() -> None:
     reference = Reference.fit(pa.table({"x": DRAWN}))
-    frame = pd.DataFrame({"x": DRAWN})
     for door in (Reference.fit, DomainClassifier.fit, reference.profile):
-        for given in (frame, None, "rows", {"x": [1.0]}, [1.0]):
-            with pytest.raises(SchemaMismatch, match=r"must be a pyarrow.Table, got"):
+        for given in (None, "rows", {"x": [1.0]}, [1.0]):
+            with pytest.raises(SchemaMismatch, match="must be an Arrow table, a pandas or polars frame"):
                 door(given)  # type: ignore[operator]
-        with pytest.raises(SchemaMismatch, match=r"must name each column once, got \['x'\]"):
+        with pytest.raises(SchemaMismatch, match=r"column names must be unique, got \['x'\]"):
             door(pa.Table.from_arrays([pa.array(DRAWN)] * 2, names=["x", "x"]))  # type: ignore[operator]
     with pytest.raises(SchemaMismatch, match="columns must be a list of names, got 'x'"):
         Reference.fit(pa.table({"x": DRAWN}), "x")
