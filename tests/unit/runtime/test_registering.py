@@ -56,7 +56,7 @@ def test_an_example_of_a_few_rows_is_none_and_this_is_told(
 
 
 def test_what_is_no_model_is_not_registered(models: ModelOperator, tmp_path: Path) -> None:
-    with pytest.raises(SchemaMismatch, match="example must be an Arrow table, .* got dict"):
+    with pytest.raises(SchemaMismatch, match=r"example must be an Arrow table, .* got dict"):
         models.register("churn", MODEL, {"a": [1.0]}, {}, None)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="got function"):
         models.register("churn", lambda rows: rows, EXAMPLE, {}, None)

@@ -108,7 +108,7 @@ def test_labels_of_a_regressor_are_numbers() -> None:
 
 
 def test_what_is_no_table_of_labels_is_refused() -> None:
-    with pytest.raises(SchemaMismatch, match="labels must be an Arrow table, .* got dict"):
+    with pytest.raises(SchemaMismatch, match=r"labels must be an Arrow table, .* got dict"):
         name_labels({"label": [1]}, BINARY)  # type: ignore[arg-type]
     with pytest.raises(SchemaMismatch, match="must have the column 'label'"):
         name_labels(pa.table({"request_id": ["a"]}), BINARY)
