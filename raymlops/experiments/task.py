@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import DataError, SchemaMismatch
-from raymlops.flavors.frames import frame_of, numbers_as_floats
+from raymlops.flavors.frames import frame_of, input_remedy, numbers_as_floats
 from raymlops.records.tasks import LearningTask
 from raymlops.tables.columns import as_table
 
@@ -37,9 +37,10 @@ def is_numeric(dtype: pa.DataType) -> bool:
 
 
 def is_text(dtype: pa.DataType) -> bool:
-    """Whether a column of this type is a category or a text."""
-    held = dtype.value_type if pa.types.is_dictionary(dtype) else dtype
-    return bool(pa.types.is_string(held) or pa.types.is_large_string(held) or pa.types.is_string_view(held))
+    """Whether a column of this type is a category or a text; a dictionary of numbers is a category, too."""
+    if pa.types.is_dictionary(dtype):
+        return is_text(dtype.value_type) or is_numeric(dtype.value_type)
+    return bool(pa.types.is_string(dtype) or pa.types.is_large_string(dtype) or pa.types.is_string_view(dtype))
 
 
 def with_texts(task: LearningTask, schema: pa.Schema) -> LearningTask:
@@ -54,9 +55,8 @@ def with_texts(task: LearningTask, schema: pa.Schema) -> LearningTask:
     for name in task.inputs:
         dtype = schema.field(name).type
         if not is_numeric(dtype) and not is_text(dtype):
-            remedy = "; derive numbers of it, such as its hour or its age" if pa.types.is_temporal(dtype) else ""
             rule = f"column {name!r} must be a number, a bool or a text to be a model input"
-            raise SchemaMismatch(f"{rule}, got {dtype}{remedy}", column=name)
+            raise SchemaMismatch(f"{rule}, got {dtype}: {input_remedy(dtype)}", column=name)
     texts = [name for name in task.inputs if is_text(schema.field(name).type) and name not in task.categories]
     return task.model_copy(update={"categories": (*task.categories, *texts)}) if texts else task
 

@@ -23,6 +23,7 @@ __all__ = [
     "columns_of_frame",
     "frame_of",
     "has_texts",
+    "input_remedy",
     "is_frame",
     "numbers_as_floats",
     "numbers_of",
@@ -42,6 +43,17 @@ _ARROW = b"raymlops.arrow"
 _NUMBERS = b"raymlops.numbers"
 """Metadata of an example's column: numbers and bools were floats in the frame of the fit."""
 _MARKERS = {b"none": None, b"nan": float("nan")}
+
+
+def input_remedy(dtype: pa.DataType) -> str:
+    """What somebody can do about a column that no model takes."""
+    if pa.types.is_temporal(dtype):
+        return "derive numbers of it, such as its hour or its age (docs/features.md, calendar and elapsed)"
+    if pa.types.is_decimal(dtype):
+        return "cast it to float64"
+    if pa.types.is_null(dtype):
+        return "give rows in which it has values, or a type"
+    return "give a column of its own for each value that it holds, or leave it out"
 
 
 class GivenRows(NamedTuple):

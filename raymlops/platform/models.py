@@ -40,7 +40,7 @@ class Models:
         name: str,
         estimator: object,
         *,
-        example: pa.Table,
+        example: Any,
         metrics: Mapping[str, float] | None = None,
         training_set: TrainingSet | None = None,
     ) -> ModelVersion:
@@ -49,7 +49,7 @@ class Models:
         Args:
             name: The model.
             estimator: A fitted model of XGBoost, LightGBM or scikit-learn, or the path of an ``.onnx`` file.
-            example: Some rows of the model's input columns; gives the signature.
+            example: Some rows of the model's input columns, a table or a frame; gives the signature.
             metrics: What is known of its quality.
             training_set: What it was fitted on; gives the lineage and the drift reference. Without one, an example of
                 100 rows is the reference; with fewer, drift is not watched, as ``unwatched`` of the version and

@@ -57,7 +57,7 @@ class ModelOperator:
         self,
         name: str,
         estimator: object,
-        example: pa.Table,
+        example: Any,
         metrics: dict[str, float],
         training_set: TrainingSet | None,
         *,
@@ -75,6 +75,7 @@ class ModelOperator:
         """
         check_name("model", name)
         check_case("model", name, self._metadata.models.list_models())
+        rows = as_table("example", example)
         directory = self._home / "models" / name / f".draft-{uuid.uuid4().hex}"
         directory.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -82,7 +83,7 @@ class ModelOperator:
             manifest_of_rows = None if training_set is None else training_set.manifest
             if training_set is not None:
                 reference_rows = training_set.table().select(list(manifest.signature.names))
-            reference = _reference(directory, manifest, example, reference_rows)
+            reference = _reference(directory, manifest, rows, reference_rows)
             digest = sha256_of(manifest)
             trained_on = None if manifest_of_rows is None else manifest_of_rows.digest
             identity = {"model": digest, "metrics": metrics, "training_set": trained_on}
@@ -106,7 +107,7 @@ class ModelOperator:
             metrics=metrics,
             training_set=trained_on,
             table_versions=dict(table_versions or {}) if manifest_of_rows is None else manifest_of_rows.table_versions,
-            unwatched=_unwatched(name, reference, example.num_rows),
+            unwatched=_unwatched(name, reference, rows.num_rows),
             created_at=self._clock.now(),
         )
         # Who registers a model again that is there changes nothing, and is answered with what the first one did.
@@ -148,7 +149,7 @@ def _reference(directory: Path, manifest: ModelManifest, example: pa.Table, rows
     """What drift is watched against, written beside the model: the rows, or the example where that has enough."""
     if rows is None and example.num_rows < _REFERENCE_ROWS:
         return None
-    given = as_table("example", example).select(list(manifest.signature.names)) if rows is None else rows
+    given = example.select(list(manifest.signature.names)) if rows is None else rows
     reference = Reference.fit(given)
     (directory / REFERENCE_FILE).write_bytes(reference.dumps())
     return reference

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymlops.errors import SchemaMismatch
+from raymlops.flavors.frames import input_remedy
 from raymlops.records.models import TEXT
 
 __all__ = ["NUMBERS", "datatype_of_array", "datatype_of_arrow", "is_float", "is_integer"]
@@ -61,4 +62,5 @@ def datatype_of_arrow(name: str, dtype: pa.DataType) -> str:
         return _NAMES[np.dtype(dtype.to_pandas_dtype())]
     if pa.types.is_string(dtype) or pa.types.is_large_string(dtype) or pa.types.is_string_view(dtype):
         return TEXT
-    raise SchemaMismatch(f"model input {name!r} must be a number, a bool or a string, got {dtype}", column=name)
+    rule = f"model input {name!r} must be a number, a bool or a string, got {dtype}"
+    raise SchemaMismatch(f"{rule}: {input_remedy(dtype)}", column=name)

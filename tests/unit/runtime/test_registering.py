@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -43,6 +45,14 @@ def test_an_example_of_enough_rows_is_what_drift_is_watched_against(models: Mode
     assert other.version == 2, "of the same model, but watched against other rows"
 
 
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_a_frame_is_an_example(models: ModelOperator, kind: str) -> None:
+    frame: Any = pl.from_arrow(EXAMPLE) if kind == "polars" else EXAMPLE.to_pandas()
+    version = models.register("churn", MODEL, frame, {}, None)
+    assert version.unwatched == ""
+    assert Reference.load(Path(version.path) / REFERENCE_FILE).rows == 400
+
+
 def test_an_example_of_a_few_rows_is_none_and_this_is_told(
     models: ModelOperator, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -57,7 +67,7 @@ def test_an_example_of_a_few_rows_is_none_and_this_is_told(
 
 def test_what_is_no_model_is_not_registered(models: ModelOperator, tmp_path: Path) -> None:
     with pytest.raises(SchemaMismatch, match=r"example must be an Arrow table, .* got dict"):
-        models.register("churn", MODEL, {"a": [1.0]}, {}, None)  # type: ignore[arg-type]
+        models.register("churn", MODEL, {"a": [1.0]}, {}, None)
     with pytest.raises(DataError, match="got function"):
         models.register("churn", lambda rows: rows, EXAMPLE, {}, None)
     assert list((tmp_path / "models" / "churn").iterdir()) == []
