@@ -17,6 +17,7 @@ import time
 from contextlib import closing
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import partial
 from multiprocessing.connection import Client, Connection, Listener
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -84,41 +85,48 @@ def _answer(service: MetadataService, caller: Connection) -> None:
             return  # the caller was killed; the next one is let in
 
 
-class _Remote:
-    """A store of the metadata as the driver sees it: what is not answered is asked again."""
+class _Link:
+    """The driver's one connection to the metadata, which lets one caller in: what is not answered is asked again."""
 
-    def __init__(self, address: str, store: str) -> None:
+    def __init__(self, address: str) -> None:
         self._address = address
-        self._store = store
         self._connection: Connection | None = None
+
+    def call(self, store: str, method: str, *args: Any, **kwargs: Any) -> Any:
+        deadline = time.monotonic() + _DEADLINE_S
+        while True:
+            try:
+                if self._connection is None:
+                    self._connection = Client(self._address, "AF_UNIX")
+                self._connection.send((store, method, args, kwargs))
+                fine, answer = self._connection.recv()
+                break
+            except (OSError, EOFError):
+                self._connection = None
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+        if fine:
+            return answer
+        raise answer
+
+
+class _Remote:
+    """A store of the metadata as the driver sees it."""
+
+    def __init__(self, link: _Link, store: str) -> None:
+        self._link = link
+        self._store = store
 
     def __getattr__(self, method: str) -> Any:
         if method.startswith("_"):
             raise AttributeError(method)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            deadline = time.monotonic() + _DEADLINE_S
-            while True:
-                try:
-                    if self._connection is None:
-                        self._connection = Client(self._address, "AF_UNIX")
-                    self._connection.send((self._store, method, args, kwargs))
-                    fine, answer = self._connection.recv()
-                    break
-                except (OSError, EOFError):
-                    self._connection = None
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.01)
-            if fine:
-                return answer
-            raise answer
-
-        return call
+        return partial(self._link.call, self._store, method)
 
 
 def _remote_metadata(address: str) -> Metadata:
-    return Metadata(**{store.name: _Remote(address, store.name) for store in fields(Metadata)})
+    link = _Link(address)
+    return Metadata(**{store.name: _Remote(link, store.name) for store in fields(Metadata)})
 
 
 def _drive(home: Path, project_dir: Path, project: ProjectSpec, run_id: str, resume_of: str | None) -> None:
