@@ -109,14 +109,7 @@ def fit_candidate(
     for other in told:
         if other not in slow:
             warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
-    return Fitted(
-        estimator=estimator,
-        rows=fitted_on.num_rows,
-        best_iteration=ended.best_iteration,
-        stopped_at=ended.stopped_at,
-        converged=not slow,
-        seen=seen,
-    )
+    return Fitted(estimator, fitted_on.num_rows, ended.best_iteration, ended.stopped_at, not slow, seen)
 
 
 def loss_curve(estimator: Any, rows: pa.Table, task: LearningTask) -> list[tuple[int, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -113,7 +114,7 @@ class FeatureStore:
             StorageError: nothing was written.
         """
         with self._lock:
-            report = self._catalog.apply(definitions, dry_run=dry_run, version_of=self._version_of)
+            report = self._catalog.apply(definitions, dry_run=dry_run, version_of=partial(_version_of, self._tables))
             if not dry_run:
                 self._continue_views()
             return report
@@ -286,15 +287,12 @@ class FeatureStore:
                 raise SchemaMismatch(reason) from error
         return self._ingester.ingest(view, [table], ingest_id=ingest_id, **options)
 
-    def _version_of(self, table: str) -> int | None:
-        return self._tables.version(table) if self._tables.exists(table) else None
-
     def _continue_views(self) -> None:
         """Give views that continue others the rows they begin with, and to the online store where the others are."""
         state = self._catalog.state()
         for applied in state.views.values():
             view, version, ingest_id = applied.view, applied.continued_version, f"rows of {applied.view.continues}"
-            if version is None or self._is_ingested(state.table_of(view), ingest_id):
+            if version is None or _is_ingested(self._tables, state.table_of(view), ingest_id):
                 continue
             former = state.views[str(view.continues)].view
             rows = self._tables.read(state.table_of(former), version, former.table_columns)
@@ -303,18 +301,23 @@ class FeatureStore:
             if view.online and self._online.watermark(former.ref) is not None:
                 self._materializer.views(state, [view])
 
-    def _is_ingested(self, table: str, ingest_id: str) -> bool:
-        if not self._tables.exists(table):
-            return False
-        with self._tables.opened(table) as handle:
-            return handle.transaction_version(ingest_id) is not None
-
     def _recover(self) -> None:
         self._staging.sweep(_ABANDONED)
         self._continue_views()
         state = self._catalog.state()
         views = [applied.view for applied in state.views.values() if applied.view.online]
         self._materializer.views(state, [view for view in views if self._online.watermark(view.ref) is not None])
+
+
+def _version_of(tables: DeltaTables, table: str) -> int | None:
+    return tables.version(table) if tables.exists(table) else None
+
+
+def _is_ingested(tables: DeltaTables, table: str, ingest_id: str) -> bool:
+    if not tables.exists(table):
+        return False
+    with tables.opened(table) as handle:
+        return handle.transaction_version(ingest_id) is not None
 
 
 def _blocks(rows: int) -> range:

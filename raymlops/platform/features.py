@@ -17,7 +17,6 @@ from raymlops.records.features import (
     QuarantinedRow,
     VacuumReport,
 )
-from raymlops.tables.columns import Reading, as_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from raymlops.platform import Platform
     from raymlops.runtime.explain.feature_catalog import FeatureCatalog
     from raymlops.runtime.nodes.ingestion import Ingestion
+    from raymlops.tables.columns import Reading
 
 __all__ = ["Features"]
 
@@ -68,6 +68,8 @@ class Features:
         self, view: str, table: Frame, *, ingest_id: str | None = None, **options: Unpack[IngestOptions]
     ) -> IngestReceipt:
         """Ingest, and materialise every view that reads the table."""
+        from raymlops.tables.columns import as_table
+
         rows = as_table(f"view {view!r}: what is ingested", table)
         return self._platform.feature_writer.push(view, rows, ingest_id=ingest_id or uuid.uuid4().hex, **options)
 

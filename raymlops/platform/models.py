@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 from raymlops.records.models import AliasChange, ModelVersion
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from raymlops.experiments import Boosting, LearningTask
     from raymlops.features import TrainingSet
     from raymlops.monitoring.events.event_tables import DeltaEventTables

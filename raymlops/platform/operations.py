@@ -17,7 +17,6 @@ from raymlops.records.models import ModelRegistry
 from raymlops.records.plans import PlanStore, ServingPlan
 from raymlops.runtime.cluster.names import CONTROLLER, MONITOR
 from raymlops.runtime.cluster.people import acting_user
-from raymlops.tables.columns import Reading, as_table
 
 if TYPE_CHECKING:
     from raymlops.control import Backtested, Decision, ModelStatus, Why
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from raymlops.monitoring.windows.rollup import PeriodProfile
     from raymlops.platform import Platform
     from raymlops.runtime.actors.controller_actor import ControllerService
+    from raymlops.tables.columns import Reading
 
 __all__ = ["Control", "Labels", "Ledger", "Monitor"]
 
@@ -64,6 +64,7 @@ class Labels:
             DataError: A label names no class.
         """
         from raymlops.monitoring.performance.labels import name_labels
+        from raymlops.tables.columns import as_table
 
         plan, models = self._plans.find_plan(name), self._models
         versions = models.list_versions(name) if plan is None else [models.get_version(name, plan.champion)]

@@ -6,20 +6,19 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, TypedDict, Unpack
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raymlops.errors import ConfigError, DataError, SchemaMismatch
+from raymlops.errors import DataError, SchemaMismatch
+from raymlops.tables.time_zones import check_time_zone
 
 __all__ = [
     "INSTANT",
     "SEQUENCE",
     "Reading",
     "as_table",
-    "check_time_zone",
     "check_unique_columns",
     "in_kind_of",
     "to_pandas",
@@ -82,21 +81,6 @@ def check_unique_columns(owner: str, names: Iterable[str]) -> None:
     doubled = sorted(name for name, count in Counter(names).items() if count > 1)
     if doubled:
         raise SchemaMismatch(f"{owner}: column names must be unique, got {doubled} more than once", columns=doubled)
-
-
-def check_time_zone(owner: str, zone: object) -> None:
-    """A time zone must be one of the IANA database, such as ``Europe/Berlin``.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    try:
-        pc.assume_timezone(pa.scalar(0, pa.timestamp("us")), zone if isinstance(zone, str) else "")
-        ZoneInfo(str(zone))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise ConfigError(
-            f"{owner}: time_zone must be a name such as 'Europe/Berlin' or 'UTC', got {zone!r}"
-        ) from error
 
 
 def in_kind_of(given: object, table: Any) -> Any:

@@ -12,7 +12,7 @@ from raymlops.config.serving import ServingConfig
 from raymlops.control.endpoints.name_locks import NameLocks
 from raymlops.control.endpoints.operator_ports import Replicas, Runtime
 from raymlops.control.endpoints.plan_records import PlanRecords, intent_of, settle
-from raymlops.control.reconciling.reconcile import endpoint_name, wanted_candidate, wanted_of
+from raymlops.control.reconciling.reconcile import cpus_needed, endpoint_name, wanted_candidate, wanted_of
 from raymlops.errors import (
     DeploymentError,
     DeploymentNotFound,
@@ -294,7 +294,7 @@ class EndpointOperator:
             self._metadata.models.get_version(plan.model, version).require_blessed()
         endpoint = endpoint_name(plan.model)
         was_up = before is not None and before.served and self._runtime.is_up(endpoint)
-        self._runtime.require_room(f"plan {plan.number} of {plan.model}", _needs(plan, before, self._config))
+        self._runtime.require_room(f"plan {plan.number} of {plan.model}", cpus_needed(plan, before, self._config))
         with ExitStack() as held:
             if plan.served and plan.trial is not None:
                 candidate = wanted_candidate(plan.model, plan.trial, self._config)
@@ -393,10 +393,3 @@ def _served(name: str, plan: ServingPlan | None) -> ServingPlan:
 def _require_unblocked(plan: ServingPlan, version: int) -> None:
     if version in plan.blocked:
         raise InvalidTransition(f"version {version} of {plan.model} is blocked: unblock it first")
-
-
-def _needs(plan: ServingPlan, before: ServingPlan | None, config: ServingConfig) -> list[float]:
-    """CPUs of each process that is new in a plan; what is planned already has its room, or waits for it."""
-    planned = {} if before is None else {want.name: want.replicas for want in wanted_of([before], config)}
-    new = ((want.cpus, max(want.replicas - planned.get(want.name, 0), 0)) for want in wanted_of([plan], config))
-    return [cpus for cpus, count in new for _ in range(count)]

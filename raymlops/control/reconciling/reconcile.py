@@ -19,6 +19,7 @@ __all__ = [
     "Start",
     "Wanted",
     "candidate_name",
+    "cpus_needed",
     "diff",
     "endpoint_name",
     "free_after",
@@ -300,3 +301,10 @@ class Retries:
     def settle(self, unsettled: Collection[str]) -> None:
         """Forget about everything that nothing has to be done about."""
         self._waits = {name: wait for name, wait in self._waits.items() if name in unsettled}
+
+
+def cpus_needed(plan: ServingPlan, before: ServingPlan | None, config: ServingConfig) -> list[float]:
+    """CPUs of each process that is new in a plan; what is planned already has its room, or waits for it."""
+    planned = {} if before is None else {want.name: want.replicas for want in wanted_of([before], config)}
+    new = ((want.cpus, max(want.replicas - planned.get(want.name, 0), 0)) for want in wanted_of([plan], config))
+    return [cpus for cpus, count in new for _ in range(count)]

@@ -26,7 +26,7 @@ from raymlops.features.definitions.naming import (
 )
 from raymlops.records.names import check_name
 from raymlops.records.record import sha256_of
-from raymlops.tables.columns import check_time_zone
+from raymlops.tables.time_zones import check_time_zone
 
 __all__ = [
     "AggregateFunction",

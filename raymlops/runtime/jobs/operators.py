@@ -87,8 +87,7 @@ class ModelOperator:
             digest = sha256_of(manifest)
             trained_on = None if manifest_of_rows is None else manifest_of_rows.digest
             identity = {"model": digest, "metrics": metrics, "training_set": trained_on}
-            if table_versions is not None:
-                identity["table_versions"] = dict(table_versions)
+            identity |= {} if table_versions is None else {"table_versions": dict(table_versions)}
             if reference is not None and reference_rows is None:
                 identity["reference"] = reference.digest
             key = sha256_of(identity)

@@ -300,7 +300,7 @@ REQUESTS: list[Mistake] = [
     ("a number", asked(5), SchemaMismatch, "column 'asked_at' must be a tz-aware timestamp, got int64"),
     ("a large number", asked(2**70), DataError, "column 'asked_at' must hold one type"),
     ("an object", asked(object()), DataError, "column 'asked_at' must hold one type"),
-    ("broken text", asked("\ud800"), DataError, "column 'asked_at' must hold one type"),
+    ("broken text", asked("\ud800"), DataError, "column 'asked_at' must be an ISO 8601 instant with its offset"),
     ("a real key", asked(T, key=1.0), DataError, "key 'k' must be int, got 1.0"),
     ("a large key", asked(T, key=2**63), DataError, "key 'k' must fit 64 bits"),
     ("no column", lambda w: w.reader.plan("o").read([{"k": 1, "since": T}], [0]), RaymlopsError, ""),
