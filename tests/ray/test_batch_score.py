@@ -213,15 +213,14 @@ def test_a_refusal_names_what_holds_cpus(platform: Platform) -> None:
     class Holder:
         def ready(self) -> None: ...
 
+    told = f"{test_a_refusal_names_what_holds_cpus.__name__}.<locals>.Holder: 0.5"
     holder = Holder.remote()  # type: ignore[attr-defined]
     ray.get(holder.ready.remote(), timeout=DEADLINE_S)
     group = ray.util.placement_group([{"CPU": 0.25}], name="kept")
     assert group.wait(DEADLINE_S)
     deadline = time.monotonic() + DEADLINE_S
     try:
-        while not {"Holder: 0.5", "room kept for kept: 0.25"} <= set(
-            describe_cpus().partition("held by ")[2].split(", ")
-        ):
+        while not {told, "room kept for kept: 0.25"} <= set(describe_cpus().partition("held by ")[2].split(", ")):
             assert time.monotonic() < deadline, describe_cpus()
             time.sleep(0.1)
     finally:
