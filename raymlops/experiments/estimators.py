@@ -8,17 +8,19 @@ the same sum twice.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raymlops.errors import ConfigError
 from raymlops.experiments.options import split_options
-from raymlops.experiments.task import FloatArray
 from raymlops.flavors import families, flavor_of
 from raymlops.flavors.building import FIXED
 from raymlops.flavors.frames import is_frame
-from raymlops.flavors.protocol import Family
 from raymlops.flavors.sklearn import ProjectFamily
-from raymlops.records.tasks import LearningTask, TaskKind
+
+if TYPE_CHECKING:
+    from raymlops.experiments.task import FloatArray
+    from raymlops.flavors.protocol import Family
+    from raymlops.records.tasks import LearningTask, TaskKind
 
 __all__ = ["build", "check_family", "family_named", "predict"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,13 +15,16 @@ from raymlops.experiments import estimators
 from raymlops.experiments.metrics import loss
 from raymlops.experiments.options import split_options
 from raymlops.experiments.seen import SeenClasses
-from raymlops.experiments.task import FloatArray, IntArray, model_inputs, target, with_texts
+from raymlops.experiments.task import model_inputs, target, with_texts
 from raymlops.flavors import flavor_of
 from raymlops.flavors.frames import is_frame
 from raymlops.flavors.guard import foreign_errors
 from raymlops.flavors.protocol import FitRows, RoundReport
-from raymlops.records.tasks import LearningTask
 from raymlops.tables.columns import as_table
+
+if TYPE_CHECKING:
+    from raymlops.experiments.task import FloatArray, IntArray
+    from raymlops.records.tasks import LearningTask
 
 __all__ = ["Fitted", "RoundReport", "fit_candidate", "loss_curve"]
 

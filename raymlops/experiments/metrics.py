@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from raymlops.errors import DataError, NotEnoughRows
-from raymlops.experiments.task import FloatArray, IntArray
-from raymlops.records.tasks import LearningTask
+
+if TYPE_CHECKING:
+    from raymlops.experiments.task import FloatArray, IntArray
+    from raymlops.records.tasks import LearningTask
 
 __all__ = ["SMALLEST", "auc", "constant_predictions", "loss", "metrics", "row_terms", "score"]
 

@@ -7,16 +7,20 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 from pydantic import ValidationError
 
 from raymlops.errors import StorageError
-from raymlops.experiments.halving import Halving, HalvingRule
-from raymlops.experiments.trial import TrialResult, TrialSpec, run_trial
+from raymlops.experiments.halving import Halving
+from raymlops.experiments.trial import TrialResult, run_trial
 from raymlops.records.record import sha256_of
-from raymlops.records.tasks import LearningTask
+
+if TYPE_CHECKING:
+    from raymlops.experiments.halving import HalvingRule
+    from raymlops.experiments.trial import TrialSpec
+    from raymlops.records.tasks import LearningTask
 
 __all__ = ["Budgeted", "Drawn", "InProcessTuner", "Journaled", "Search", "Tuner", "forget_old", "rows_digest"]
 

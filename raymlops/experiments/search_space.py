@@ -13,16 +13,19 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from raymlops.errors import ConfigError
 from raymlops.experiments.estimators import check_family
 from raymlops.experiments.options import OPTIONS, split_options
-from raymlops.experiments.task import FloatArray
-from raymlops.experiments.trial import ParameterValue, TrialSpec
+from raymlops.experiments.trial import TrialSpec
 from raymlops.flavors.building import FIXED
+
+if TYPE_CHECKING:
+    from raymlops.experiments.task import FloatArray
+    from raymlops.experiments.trial import ParameterValue
 
 __all__ = ["SearchSpace", "warm_starts"]
 

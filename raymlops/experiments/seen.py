@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from raymlops.errors import NotEnoughRows
 from raymlops.experiments.metrics import SMALLEST
-from raymlops.experiments.task import FloatArray, IntArray
-from raymlops.flavors.protocol import RoundReport
-from raymlops.records.tasks import LearningTask
+
+if TYPE_CHECKING:
+    from raymlops.experiments.task import FloatArray, IntArray
+    from raymlops.flavors.protocol import RoundReport
+    from raymlops.records.tasks import LearningTask
 
 __all__ = ["SeenClasses"]
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from raymlops.errors import NoViableModel
-from raymlops.experiments.trial import TrialResult
-from raymlops.records.tasks import LearningTask
+
+if TYPE_CHECKING:
+    from raymlops.experiments.trial import TrialResult
+    from raymlops.records.tasks import LearningTask
 
 __all__ = ["select"]
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from raymlops.experiments.trial import TrialResult, TrialSpec, run_trial
-from raymlops.records.tasks import LearningTask
+from raymlops.experiments.trial import TrialResult, run_trial
+
+if TYPE_CHECKING:
+    from raymlops.experiments.trial import TrialSpec
+    from raymlops.records.tasks import LearningTask
 
 __all__ = ["SteppedTrial"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,10 @@ import pyarrow.compute as pc
 
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.flavors.frames import frame_of, input_remedy, numbers_as_floats
-from raymlops.records.tasks import LearningTask
 from raymlops.tables.columns import as_table
+
+if TYPE_CHECKING:
+    from raymlops.records.tasks import LearningTask
 
 __all__ = [
     "FloatArray",

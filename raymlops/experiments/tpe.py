@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from raymlops.errors import ConfigError
-from raymlops.experiments.search_space import SearchSpace, warm_starts
-from raymlops.experiments.trial import ParameterValue, TrialResult, TrialSpec
-from raymlops.records.tasks import Metric
+from raymlops.experiments.search_space import warm_starts
+from raymlops.experiments.trial import TrialSpec
+
+if TYPE_CHECKING:
+    from raymlops.experiments.search_space import SearchSpace
+    from raymlops.experiments.trial import ParameterValue, TrialResult
+    from raymlops.records.tasks import Metric
 
 __all__ = ["TpeSearch"]
 

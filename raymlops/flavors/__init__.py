@@ -9,11 +9,13 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, entry_points, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raymlops.errors import DataError, ModelLoadFailed
 from raymlops.flavors.guard import kind_of
-from raymlops.flavors.protocol import Family, Flavor
+
+if TYPE_CHECKING:
+    from raymlops.flavors.protocol import Family, Flavor
 
 __all__ = ["families", "flavor_named", "flavor_of", "flavors", "library_names", "parse"]
 

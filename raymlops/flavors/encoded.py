@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raymlops.flavors.protocol import Array
-from raymlops.records.tasks import LearningTask
+if TYPE_CHECKING:
+    from raymlops.flavors.protocol import Array
+    from raymlops.records.tasks import LearningTask
 
 __all__ = ["by_input", "one_hot", "ordinal"]
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from raymlops.errors import SchemaMismatch
 from raymlops.flavors.building import categorical
-from raymlops.flavors.protocol import Array, Columns
+
+if TYPE_CHECKING:
+    from raymlops.flavors.protocol import Array, Columns
 
 __all__ = [
     "Frames",

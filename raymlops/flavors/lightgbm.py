@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,18 +13,22 @@ from raymlops.errors import ConfigError, DataError, SchemaMismatch
 from raymlops.flavors.building import check_names, weights_arguments
 from raymlops.flavors.frames import is_frame, numbers_of, text_columns, vocabularies, vocabulary, with_categories
 from raymlops.flavors.protocol import (
-    Array,
     Description,
-    Family,
-    FitRows,
     Outcome,
-    RoundReport,
-    Task,
     inputs_of,
     refuse_outputs,
 )
-from raymlops.records.models import Signature
-from raymlops.records.tasks import LearningTask
+
+if TYPE_CHECKING:
+    from raymlops.flavors.protocol import (
+        Array,
+        Family,
+        FitRows,
+        RoundReport,
+        Task,
+    )
+    from raymlops.records.models import Signature
+    from raymlops.records.tasks import LearningTask
 
 __all__ = ["FLAVOR", "LightgbmFlavor"]
 

@@ -10,15 +10,18 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.flavors.frames import columns_of_frame
-from raymlops.flavors.protocol import Array, Description, Task, inputs_of, refuse_outputs
-from raymlops.records.models import Signature
+from raymlops.flavors.protocol import Description, inputs_of, refuse_outputs
+
+if TYPE_CHECKING:
+    from raymlops.flavors.protocol import Array, Task
+    from raymlops.records.models import Signature
 
 __all__ = ["FLAVOR", "OnnxFlavor"]
 

@@ -17,22 +17,24 @@ from raymlops.flavors.encoded import by_input, one_hot, ordinal
 from raymlops.flavors.frames import Frames, has_texts, is_frame, numbers_of
 from raymlops.flavors.guard import kind_of
 from raymlops.flavors.protocol import (
-    Array,
     Description,
-    FitRows,
     Outcome,
-    RoundReport,
-    Task,
     inputs_of,
     refuse_outputs,
 )
 from raymlops.flavors.trusted_types import TRUSTED_TYPES
 from raymlops.flavors.vectorizers import takes_texts, texts_of
 from raymlops.flavors.xgboost import FLAVOR as XGBOOST
-from raymlops.records.tasks import LearningTask
 
 if TYPE_CHECKING:
+    from raymlops.flavors.protocol import (
+        Array,
+        FitRows,
+        RoundReport,
+        Task,
+    )
     from raymlops.records.models import Signature
+    from raymlops.records.tasks import LearningTask
 
 __all__ = ["FLAVOR", "TRUSTED_TYPES", "ProjectFamily", "SklearnFlavor"]
 

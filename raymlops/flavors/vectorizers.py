@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from raymlops.errors import SchemaMismatch
 from raymlops.flavors.calibrated import inner_estimator
-from raymlops.flavors.protocol import Array
+
+if TYPE_CHECKING:
+    from raymlops.flavors.protocol import Array
 
 __all__ = ["takes_texts", "texts_of"]
 

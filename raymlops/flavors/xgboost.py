@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,18 +17,22 @@ from raymlops.flavors.building import categorical, check_names, weights_argument
 from raymlops.flavors.dense_booster import DenseBooster
 from raymlops.flavors.frames import is_frame, numbers_of, vocabularies, vocabulary, with_categories
 from raymlops.flavors.protocol import (
-    Array,
     Description,
-    Family,
-    FitRows,
     Outcome,
-    RoundReport,
-    Task,
     inputs_of,
     refuse_outputs,
 )
-from raymlops.records.models import Signature
-from raymlops.records.tasks import LearningTask
+
+if TYPE_CHECKING:
+    from raymlops.flavors.protocol import (
+        Array,
+        Family,
+        FitRows,
+        RoundReport,
+        Task,
+    )
+    from raymlops.records.models import Signature
+    from raymlops.records.tasks import LearningTask
 
 __all__ = ["FLAVOR", "XgboostFlavor"]
 

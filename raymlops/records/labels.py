@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from raymlops.errors import DataError
-from raymlops.records.models import Signature
+
+if TYPE_CHECKING:
+    from raymlops.records.models import Signature
 
 __all__ = ["LabelNames", "label_text"]
 
