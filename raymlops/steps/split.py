@@ -21,7 +21,7 @@ _DAY_US = 86_400_000_000
 
 
 class Window(Record):
-    """Which rows a run uses, and for what; see ``steps.parameters.TrainingParameters``."""
+    """Which rows a run uses, and for what; see ``steps.project.parameters.TrainingParameters``."""
 
     train_window_days: float | None = None
     holdout_days: float = 14.0

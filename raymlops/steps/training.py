@@ -52,7 +52,7 @@ def train_project(
 
     Args:
         context: What the run touches.
-        parameters: Override the project's own, see ``steps.parameters.TrainingParameters``.
+        parameters: Override the project's own, see ``steps.project.parameters.TrainingParameters``.
         reason: Why it runs, for the record.
         resume_of: Id of a failed run to take over finished steps from.
         deadline_s: How long the steps may take together.

@@ -48,7 +48,7 @@ Warm = list[tuple[str, dict[str, ParameterValue]]]
 
 
 class SearchPlan(Record):
-    """How a space is searched; see ``steps.parameters.TrainingParameters``."""
+    """How a space is searched; see ``steps.project.parameters.TrainingParameters``."""
 
     sampler: str = "drawn"
     trials: int

@@ -90,7 +90,7 @@ class TrainingParameters(_Parameters):
     rule: Rule = "not_worse"
     """What a candidate must reach against the champion; against the constant baseline where there is none."""
     tolerance: float = Field(0.0, ge=0.0)
-    """In units of the loss, see ``experiments.verdict``."""
+    """In units of the loss, see ``experiments.evaluation.verdict``."""
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
     bootstrap_rounds: int = Field(1000, ge=100)
     block_hours: float = Field(24.0, ge=0.0)

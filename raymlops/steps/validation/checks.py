@@ -11,7 +11,7 @@ __all__ = ["Check", "Limits", "model_checks"]
 
 
 class Limits(Record):
-    """Bars of a project's own; ``None`` has none. See ``steps.parameters.TrainingParameters``."""
+    """Bars of a project's own; ``None`` has none. See ``steps.project.parameters.TrainingParameters``."""
 
     slice_max_loss_ratio: float | None = None
     max_calibration_error: float | None = None

@@ -33,7 +33,7 @@ TRAINED_UNTIL = "trained_until"
 
 
 class Gate(Limits):
-    """What a candidate must reach; see ``experiments.verdict``."""
+    """What a candidate must reach; see ``experiments.evaluation.verdict``."""
 
     rule: Rule = "not_worse"
     tolerance: float = 0.0
