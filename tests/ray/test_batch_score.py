@@ -175,7 +175,7 @@ def test_whatever_a_worker_comes_to_its_cpu_is_free_for_the_next_job(
     import ray
 
     from raymlops.errors import RaymlopsError
-    from raymlops.runtime.cluster.free_cpus import describe_cpus
+    from raymlops.runtime.cluster.free_cpus import await_free_cpus, describe_cpus
     from raymlops.runtime.jobs import part_workers
 
     class Failing(part_workers.BatchWorker):
@@ -188,7 +188,7 @@ def test_whatever_a_worker_comes_to_its_cpu_is_free_for_the_next_job(
                 os.kill(os.getpid(), signal.SIGKILL)
             os._exit(3)
 
-    free = ray.available_resources()["CPU"]
+    free = await_free_cpus(1.0, DEADLINE_S)  # those of the job before this one come back after its end
     parquet.write_table(spine(2000, seed=7), tmp_path / "rows.parquet", row_group_size=100)
     with monkeypatch.context() as patch:
         patch.setattr(part_workers, "BatchWorker", Failing)
