@@ -16,7 +16,7 @@ from raymlops.experiments import Boosting, LearningTask
 from raymlops.features import Entity, FeatureView, Field
 from raymlops.features.offline.bucketed_tables import BlockedTable, TableBlock
 from raymlops.platform import Platform
-from raymlops.runtime.cluster.free_cpus import describe_cpus
+from raymlops.runtime.cluster.free_cpus import await_free_cpus, describe_cpus
 from raymlops.runtime.jobs.streamed_training import DatasetRows
 from raymlops.tables.columns import INSTANT
 
@@ -76,7 +76,7 @@ def test_a_reading_that_is_broken_off_gives_its_cpus_back(platform: Platform, fa
     blocks: list[Any] = [TableBlock(table)] * 8
     if fault == "of a block":
         blocks[3] = TableBlock(table.rename_columns(["b"]))
-    free = ray.available_resources()["CPU"]
+    free = await_free_cpus(1.0, 120.0)  # those of the fit before come back after its end
     kept: list[BaseException] = []
     rows = DatasetRows(BlockedTable(table.schema, blocks, 8 * table.num_rows))
     try:
