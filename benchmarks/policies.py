@@ -9,6 +9,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,11 @@ def _excesses(name: str, matrices: Mapping[str, LossMatrix], price: float) -> di
 
 def _excess(name: str, matrix: LossMatrix, price: float) -> float:
     own: dict[str, Callable[[], Policy]] = {
-        "default": lambda: default_policy(price),
+        "default": partial(default_policy, price),
         "never": Never,
-        "regret": lambda: Regret(price),
-        "cheapest": lambda: CheapestCalendar(price),
-        **{Periodic(n).name: lambda n=n: Periodic(n) for n in CALENDARS},  # type: ignore[misc]
+        "regret": partial(Regret, price),
+        "cheapest": partial(CheapestCalendar, price),
+        **{Periodic(n).name: partial(Periodic, n) for n in CALENDARS},
     }
     policies = [own[name]()] if name in own else [Never(), *map(Periodic, range(1, len(matrix.windows)))]
     best = oracle(matrix, price).cost(price)

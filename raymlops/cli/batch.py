@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import typer
 
 from raymlops.cli.feature_store.discovery import instant_of
+from raymlops.cli.options import options_of
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
 from raymlops.errors import ConfigError
 from raymlops.records.scoring import ScoringCheck, ScoringReceipt
@@ -16,67 +18,61 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True, help="Tables, scored as a whole.")
 
 
-_Model = Annotated[str, typer.Argument(help="NAME@VERSION; NAME alone is the champion.")]
-_Source = Annotated[
-    str,
-    typer.Argument(
-        help="A Parquet or CSV file, a directory of such, a Delta table, or view:NAME; with @v12, version 12."
-    ),
-]
-_Output = Annotated[str, typer.Argument(help="Directory or URI of the Delta table to write.")]
-_Features = Annotated[str | None, typer.Option(help="Feature service; left out, the version's own.")]
-_At = Annotated[str | None, typer.Option(help="Instant of all rows, with its zone; left out, their event_time.")]
-_Columns = Annotated[
-    list[str] | None, typer.Option("--column", help="To carry over; may be given again; left out, all.")
-]
-_Mode = Annotated[
-    Literal["create", "append", "overwrite"], typer.Option(help="What becomes of an output that is there.")
-]
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be scored, and how."""
+
+    model: Annotated[str, typer.Argument(help="NAME@VERSION; NAME alone is the champion.")]
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A Parquet or CSV file, a directory of such, a Delta table, or view:NAME; with @v12, version 12."
+        ),
+    ]
+    output: Annotated[str, typer.Argument(help="Directory or URI of the Delta table to write.")]
+    features: Annotated[str | None, typer.Option(help="Feature service; left out, the version's own.")] = None
+    at: Annotated[str | None, typer.Option(help="Instant of all rows, with its zone; left out, their event_time.")] = (
+        None
+    )
+    column: Annotated[list[str] | None, typer.Option(help="To carry over; may be given again; left out, all.")] = None
+    mode: Annotated[
+        Literal["create", "append", "overwrite"], typer.Option(help="What becomes of an output that is there.")
+    ] = "create"
+
+    def arguments(self) -> dict[str, Any]:
+        """The same for ``platform.batch``."""
+        name, version = _named(self.model)
+        return {
+            "model": name,
+            "source": self.source,
+            "output": self.output,
+            "version": version,
+            "features": self.features,
+            "at": None if self.at is None else instant_of(self.at),
+            "columns": self.column or None,
+            "mode": self.mode,
+        }
 
 
 @app.command()
 @one_line_errors
-def score(  # noqa: PLR0913, PLR0917 - an argument each, for people
-    model: _Model,
-    source: _Source,
-    output: _Output,
-    features: _Features = None,
-    at: _At = None,
-    column: _Columns = None,
-    mode: _Mode = "create",
-    json: JsonOption = False,
-    config: ConfigOption = None,
-) -> None:
+@options_of(_Asked)
+def score(asked: _Asked, json: JsonOption = False, config: ConfigOption = None) -> None:
     """Predict every row of a table. The same command again goes on where the last one was cut off."""
-    name, version = _named(model)
-    instant = None if at is None else instant_of(at)
+    arguments = asked.arguments()
     with platform(config) as connected:
-        found = connected.batch.score(
-            name, source, output, version=version, features=features, at=instant, columns=column or None, mode=mode
-        )
+        found = connected.batch.score(**arguments)
     _tell(found, ["rows", "parts", "resumed_parts", "output_version", "verdict", "duplicate"], json)
 
 
 @app.command()
 @one_line_errors
-def check(  # noqa: PLR0913, PLR0917 - an argument each, for people
-    model: _Model,
-    source: _Source,
-    output: _Output,
-    features: _Features = None,
-    at: _At = None,
-    column: _Columns = None,
-    mode: _Mode = "create",
-    json: JsonOption = False,
-    config: ConfigOption = None,
-) -> None:
+@options_of(_Asked)
+def check(asked: _Asked, json: JsonOption = False, config: ConfigOption = None) -> None:
     """Judge a sample of the rows, and write nothing; 1 where they would be refused."""
-    name, version = _named(model)
-    instant = None if at is None else instant_of(at)
+    arguments = asked.arguments()
     with platform(config) as connected:
-        found = connected.batch.check(
-            name, source, output, version=version, features=features, at=instant, columns=column or None, mode=mode
-        )
+        found = connected.batch.check(**arguments)
     _tell(found, ["rows", "parts", "verdict"], json)
     if found.verdict == "block":
         raise typer.Exit(1)

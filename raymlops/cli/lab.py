@@ -5,12 +5,14 @@ from __future__ import annotations
 import json as json_text
 import sys
 import time
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raymlops.cli.options import options_of
 from raymlops.cli.output import console, one_line_errors, show
 from raymlops.errors import ConfigError, StorageError
 from raymlops.laboratory import DEFAULT_PRICE
@@ -26,15 +28,23 @@ def add_to(app: typer.Typer) -> None:
     app.command("lab")(lab)
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A table, and how it is read; the names are those of ``laboratory.table.prepare``."""
+
+    table: Annotated[Path, typer.Argument(help="A Parquet or CSV file.")]
+    label: Annotated[str, typer.Option(help="The column to predict.")]
+    event_time: Annotated[str, typer.Option("--time", help="The column of instants.")]
+    entity: Annotated[list[str] | None, typer.Option(help="A column that says whom a row is about; no input.")] = None
+    window: Annotated[str | None, typer.Option(help="Length of a window, as in 7d; left out, a round one.")] = None
+    label_delay: Annotated[str | None, typer.Option(help="How long after its row a label comes, as in 1d.")] = None
+    label_time: Annotated[str | None, typer.Option(help="The column of when the labels came.")] = None
+
+
 @one_line_errors
-def lab(  # noqa: PLR0913, PLR0917 - a command's options
-    table: Annotated[Path, typer.Argument(help="A Parquet or CSV file.")],
-    label: Annotated[str, typer.Option(help="The column to predict.")],
-    time_column: Annotated[str, typer.Option("--time", help="The column of instants.")],
-    entity: Annotated[list[str] | None, typer.Option(help="A column that says whom a row is about; no input.")] = None,
-    window: Annotated[str | None, typer.Option(help="Length of a window, as in 7d; left out, a round one.")] = None,
-    label_delay: Annotated[str | None, typer.Option(help="How long after its row a label comes, as in 1d.")] = None,
-    label_time: Annotated[str | None, typer.Option(help="The column of when the labels came.")] = None,
+@options_of(_Asked)
+def lab(
+    asked: _Asked,
     first: Annotated[int | None, typer.Option(help="So many windows to learn from first.")] = None,
     price: Annotated[float, typer.Option(help="Of a retraining, in losses of one window.")] = DEFAULT_PRICE,
     policy: Annotated[list[str] | None, typer.Option(help="A policy of your own, module:name.")] = None,
@@ -50,21 +60,13 @@ def lab(  # noqa: PLR0913, PLR0917 - a command's options
     check_price(price)
     own = own_policies(policy or [])
     began = time.monotonic()
-    prepared = prepare(
-        table,
-        label=label,
-        event_time=time_column,
-        entity=entity,
-        window=window,
-        label_delay=label_delay,
-        label_time=label_time,
-    )
+    prepared = prepare(**vars(asked))
     # a table of few windows still has more to serve than to learn from
     chosen = min(8, max(1, prepared.count // 4)) if first is None else first
     built = build_matrix(prepared, first=chosen)
     if matrix is not None:
         built.save(matrix)
-    report = compare_policies(built, price=price, own=own, title=f"{table.name}: {label}")
+    report = compare_policies(built, price=price, own=own, title=f"{asked.table.name}: {asked.label}")
     write_report(report, json, html)
     if str(json) != "-":
         tell(report)

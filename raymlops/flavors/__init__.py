@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import TYPE_CHECKING, Any
 
 from raymlops.errors import DataError, ModelLoadFailed
-from raymlops.flavors.guard import kind_of
+from raymlops.flavors.guard import foreign_errors, kind_of
 
 if TYPE_CHECKING:
     from raymlops.flavors.protocol import Family, Flavor
@@ -82,14 +82,14 @@ def parse(name: str, content: bytes) -> Any:
     flavor = flavor_named(name)
     if not content:
         raise ModelLoadFailed(f"the {name} file is empty")  # XGBoost would end the process
-    try:
-        return flavor.parse(content)
-    except ModelLoadFailed:
-        raise
-    except ImportError as error:
-        raise ModelLoadFailed(f"a {name} model needs {error.name}: pip install 'raymlops[{name}]'") from error
-    except Exception as error:  # whatever a library makes of such bytes: its version is broken, the backup answers
-        raise ModelLoadFailed(f"the {name} file cannot be read: {type(error).__name__}: {error}") from error
+    problem = f"the {name} file cannot be read"
+    with foreign_errors(problem, ModelLoadFailed):
+        try:
+            return flavor.parse(content)
+        except ImportError as error:
+            raise ModelLoadFailed(f"a {name} model needs {error.name}: pip install 'raymlops[{name}]'") from error
+        except DataError as error:  # of what the file holds
+            raise ModelLoadFailed(f"{problem}: {error}") from error
 
 
 def _installed(distribution: str) -> bool:

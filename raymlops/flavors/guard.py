@@ -1,4 +1,4 @@
-"""The one place where what a foreign library or estimator raises becomes one line of ours."""
+"""Errors of foreign libraries and estimators become one line of ours here, and nowhere else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def foreign_errors(problem: str, kind: type[RaymlopsError] = DataError) -> Itera
         yield
     except (RaymlopsError, MemoryError):
         raise
-    except Exception as error:  # an estimator may raise anything
+    except Exception as error:  # libraries of estimators have no class of errors in common
         raise kind(f"{problem}: {in_one_line(error)}", error=type(error).__name__) from error
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.flavors.frames import columns_of_frame
+from raymlops.flavors.guard import foreign_errors
 from raymlops.flavors.protocol import Description, inputs_of, refuse_outputs
 
 if TYPE_CHECKING:
@@ -162,12 +163,9 @@ def _open(estimator: Any, *, optimised: bool = True) -> _Loaded:
     options.log_severity_level = 4  # what is wrong is raised
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
+    with foreign_errors("the ONNX model cannot be run"):
         onnx.checker.check_model(model)
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the checker's and the runtime's have no class in common but this
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise DataError(f"the ONNX model cannot be run: {said[0][:300]}") from error
     return _Loaded(content, session, _classes_of(model))
 
 

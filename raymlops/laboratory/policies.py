@@ -43,7 +43,8 @@ class Never:
 
     name: str = "never"
 
-    def decide(self, history: History) -> bool:  # noqa: ARG002 - it asks nothing
+    def decide(self, history: History) -> bool:
+        del history
         return False
 
 

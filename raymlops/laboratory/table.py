@@ -21,7 +21,10 @@ from raymlops.records.tasks import LearningTask
 
 __all__ = ["PreparedTable", "prepare"]
 
-_ROUND = tuple(map(parse_duration, "1m 5m 15m 1h 3h 6h 12h 1d 2d 7d 14d 28d 91d 364d".split()))  # noqa: SIM905
+_ROUND = (
+    *(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180, 360, 720)),
+    *(timedelta(days=days) for days in (1, 2, 7, 14, 28, 91, 364)),
+)
 _AIM, _MOST_WINDOWS = 60, 400
 _DAY = timedelta(days=1)
 

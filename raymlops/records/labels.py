@@ -87,9 +87,9 @@ class LabelNames:
         return f"one of the classes {list(self._signature.classes)}"
 
 
-def _is_finite(value: object) -> bool:
+def _is_finite(value: Any) -> bool:
     try:
-        return not isinstance(value, bool) and math.isfinite(float(value))  # type: ignore[arg-type]  # what is none raises
+        return not isinstance(value, bool) and math.isfinite(float(value))
     except (TypeError, ValueError):
         return False
 

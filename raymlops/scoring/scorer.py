@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from raymlops.errors import DataError, DeploymentError, NotFinite, RaymlopsError, SchemaMismatch, StorageError
+from raymlops.errors import DataError, DeploymentError, NotFinite, SchemaMismatch, StorageError
+from raymlops.flavors.guard import foreign_errors
 from raymlops.monitoring.profiles.profile import Profile
 from raymlops.monitoring.profiles.reference import Reference
 from raymlops.records.record import sha256_of
@@ -24,7 +25,7 @@ from raymlops.serving.models.model import Model, check_outputs
 from raymlops.serving.protocol.datatypes import datatype_of_arrow
 from raymlops.serving.protocol.protocols import Outputs
 from raymlops.serving.protocol.schema import InputSchema, datatype_of_label
-from raymlops.tables.files import Files, failure
+from raymlops.tables.files import Files
 
 __all__ = ["ROW", "PartScorer", "Scorer", "files_of", "output_columns"]
 
@@ -175,18 +176,14 @@ class PartScorer:
         """
         rows = block.num_rows
         try:
-            outputs = self._model.predict(inputs)
+            with foreign_errors(f"rows {first} to {first + rows - 1}: the model failed", DeploymentError):
+                outputs = self._model.predict(inputs)
             with suppress(NotFinite):  # a number that is missing is written as such
                 check_outputs(outputs, rows)
         except DataError as error:
             place = _first_bad(inputs)
             where = f"rows from {first}" if place is None else f"row {first + place}"
             raise DataError(f"{where}: {error}", **error.context) from error
-        except (RaymlopsError, MemoryError):
-            raise
-        except Exception as error:  # whatever a part of an estimator raises
-            told = f"{type(error).__name__}: {failure(error)}"
-            raise DeploymentError(f"rows {first} to {first + rows - 1}: the model failed: {told}") from error
         return self._table(first, block, outputs)
 
     def _count(self, inputs: Columns) -> Profile | None:

@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raymlops.errors import DataError, NotEnoughRows
+from raymlops.errors import DataError, NotEnoughRows, TrainingError
 from raymlops.experiments import LearningTask, estimators, fit_candidate, loss_curve
 from raymlops.experiments.task import FloatArray, example_of, is_text, model_inputs
+from raymlops.flavors.guard import foreign_errors
 from raymlops.serving.models.model_files import save_model
 from raymlops.steps.project.context import TrainingContext
 from raymlops.steps.validation.served import EXPECTED
@@ -100,7 +101,7 @@ def _answers(estimator: Any, probes: pa.Table, task: LearningTask) -> tuple[pa.T
     """
     try:
         whole = _predicted(estimator, probes, task)
-    except Exception:  # a part of an estimator raises whatever it likes about a value that it cannot take
+    except TrainingError:
         whole = None
     if whole is not None and np.isfinite(whole).all():
         return probes, whole
@@ -110,7 +111,7 @@ def _answers(estimator: Any, probes: pa.Table, task: LearningTask) -> tuple[pa.T
         try:
             problem = "" if np.isfinite(_predicted(estimator, row, task)).all() else "the answer is not finite"
             kept.append(place)
-        except Exception as error:  # likewise
+        except TrainingError as error:
             problem = "" if not any(column.null_count == 0 for column in row.columns) else str(error)
         problems += [f"{row.to_pylist()[0]}: {problem}"] if problem else []
     if problems:
@@ -120,5 +121,6 @@ def _answers(estimator: Any, probes: pa.Table, task: LearningTask) -> tuple[pa.T
 
 
 def _predicted(estimator: Any, rows: pa.Table, task: LearningTask) -> FloatArray:
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what comes of them is looked at
+    cannot = foreign_errors("the estimator cannot answer", TrainingError)
+    with cannot, np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what comes of them is looked at
         return estimators.predict(estimator, model_inputs(rows, task), task.kind).reshape(rows.num_rows, -1)

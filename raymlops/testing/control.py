@@ -129,12 +129,14 @@ class FakeObserver:
     def windows(self, model: str, since: datetime) -> Sequence[WindowRecord]:
         return [window for window in self.windows_of.get(model, []) if window.end > since]
 
-    def trial_evidence(self, model: str, scope: TrialScope) -> TrialEvidence:  # noqa: ARG002 - the same for every model
+    def trial_evidence(self, model: str, scope: TrialScope) -> TrialEvidence:
+        del model  # all have the same
         source = self.probations if scope.probation else self.evidence
         shown = [evidence for at, evidence in source if at < scope.until]
         return shown[-1] if shown else TrialEvidence(candidate=Arm(), champion=Arm())
 
-    def health(self, plan: ServingPlan, *, since: datetime, until: datetime) -> Health:  # noqa: ARG002 - likewise
+    def health(self, plan: ServingPlan, *, since: datetime, until: datetime) -> Health:
+        del plan, since
         shown = [health for at, health in self.sickness if at < until]
         return shown[-1] if shown else Health(rows=0, faults=0)
 

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Sequence
-from functools import cache
-from importlib.resources import files
-
-from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
 
 from raymlops.laboratory.report.lab_report import FITS_A_RETRAINING, LabReport
 from raymlops.laboratory.simulation import Outcome
 from raymlops.monitoring.report.charts import Curve, Line, Marker, time_chart, xy_chart
-from raymlops.monitoring.report.page import page_style
+from raymlops.monitoring.report.html import allowed_by, page_file, page_style, page_template
 
 __all__ = ["render"]
 
@@ -24,14 +17,17 @@ _COLORS = {"never": "#7b8594", "drift": "#8a6508", "performance": "#b03a5b", "re
 _SHOWN_FIRINGS = 60
 
 
+_HERE = "raymlops.laboratory.report"
+
+
 def render(report: LabReport) -> str:
     """The page of a report."""
     chosen = report.outcomes[report.recommended]
-    style = page_style() + _own_style()
-    return _template().render(
+    style = page_style() + page_file("page.css", _HERE)
+    return page_template(_HERE).render(
         report=report,
         style=style,
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        style_hash=allowed_by(style),
         facts=report.to_dict(),
         answers=_answers(report, chosen),
         tiles=_tiles(report, chosen),
@@ -45,17 +41,6 @@ def render(report: LabReport) -> str:
         chosen=chosen,
         when=_when(report),
     )
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(files("raymlops.laboratory.report").joinpath("page.html.j2").read_text("utf-8"))
-
-
-@cache
-def _own_style() -> Markup:
-    return Markup(files("raymlops.laboratory.report").joinpath("page.css").read_text("utf-8"))  # noqa: S704 - ours
 
 
 def _answers(report: LabReport, chosen: Outcome) -> list[tuple[str, str, str, str]]:

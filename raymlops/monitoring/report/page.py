@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cache
-from importlib.resources import files
 from itertools import groupby, pairwise
-
-from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
 
 from raymlops.monitoring.data_quality.feature_ages import age_text
 from raymlops.monitoring.report.answers import drift_weight, explain, overall_drift
 from raymlops.monitoring.report.charts import Line, Marker, Span, bar_pairs, strip_chart, time_chart, volume_chart
 from raymlops.monitoring.report.heat import heat_rows, plot_data
+from raymlops.monitoring.report.html import allowed_by, page_file, page_style, page_template
 from raymlops.monitoring.report.monitor_report import MonitorReport, main_metric
 from raymlops.records.windows import WindowRecord
 
-__all__ = ["page_style", "render"]
+__all__ = ["render"]
 
 VERSION_COLORS = ("#2f6db3", "#b84f14", "#277a4c", "#7d4fa8", "#8a6508", "#b03a5b", "#14747d", "#6b6b6b")
 """Dark enough for white letters on them, light enough to be seen on a dark page."""
@@ -34,7 +28,8 @@ def render(report: MonitorReport) -> str:
     span = (windows[0].start, windows[-1].end) if windows else (report.created_at, report.created_at)
     rows, hidden = heat_rows(windows)
     metric = main_metric(windows)
-    return _template().render(
+    script = page_file("page.js")
+    return page_template("raymlops.monitoring.report").render(
         report=report,
         windows=windows,
         span=span,
@@ -53,8 +48,8 @@ def render(report: MonitorReport) -> str:
         coverage=_coverage_chart(windows, span),
         plots=plot_data(windows) if rows else "",
         style=page_style(),
-        script=Markup(_script()),  # noqa: S704 - a file of this package
-        script_hash=_script_hash(),
+        script=script,
+        script_hash=allowed_by(script),
         columns=len(rows) + hidden - any(window.prediction_drift for window in windows),
         heat=rows,
         most_important=max((row.importance or 0.0 for row in rows), default=0.0) or 1.0,
@@ -74,29 +69,6 @@ def render(report: MonitorReport) -> str:
 
 
 _COMPARISON_COLORS = ("#9aa3b0", "#c7a76c", "#8fb8a5")
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(files("raymlops.monitoring.report").joinpath("page.html.j2").read_text("utf-8"))
-
-
-@cache
-def page_style() -> Markup:
-    """The style sheet that every page of the platform's reports has within it: light, dark, narrow and print."""
-    return Markup(files("raymlops.monitoring.report").joinpath("page.css").read_text("utf-8"))  # noqa: S704 - ours
-
-
-@cache
-def _script() -> str:
-    return files("raymlops.monitoring.report").joinpath("page.js").read_text("utf-8")
-
-
-@cache
-def _script_hash() -> str:
-    """What the page's policy names as the only script that may run in it."""
-    return base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode()
 
 
 def version_color(version: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 
@@ -36,25 +36,29 @@ from raymlops.tables.columns import SEQUENCE
 from raymlops.tables.delta import DeltaTables
 from raymlops.tables.files import child, parse_root
 
-__all__ = ["BatchOperator", "ScoringRequest"]
+__all__ = ["BatchOperator", "ScoringOptions"]
 
 _VIEW = "view:"
 
 
-@dataclass(frozen=True)
-class ScoringRequest:
-    """What a user asks for.
+class ScoringOptions(TypedDict, total=False):
+    """How rows are scored; what is left out is as the values of ``_Request`` say."""
 
-    Attributes:
-        model: Name of the model.
-        source: A Parquet or CSV file, a directory of such, a Delta table, or ``view:NAME``; with ``@v12``, version 12.
-        output: Directory or URI of the Delta table to write.
-        version: Of the model; ``None``: the champion.
-        features: Feature service; ``None``: the one the version was trained on, or is served with.
-        at: The instant of all rows; ``None``: their column ``event_time``.
-        columns: To carry over; ``None``: all.
-        mode: What becomes of a table that is there.
-    """
+    version: int | None
+    """Of the model; ``None``: the champion."""
+    features: str | None
+    """Feature service; ``None``: the one the version was trained on, or is served with."""
+    at: datetime | None
+    """The instant that features are joined as of; ``None``: each row's ``event_time``."""
+    columns: Sequence[str] | None
+    """Of the source, to carry over; ``None``: all."""
+    mode: OutputMode
+    """What becomes of an output that is there: an error, more rows, or other rows."""
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What a user asks for: the arguments of ``BatchOperator.score``."""
 
     model: str
     source: str
@@ -83,16 +87,7 @@ class BatchOperator:
         self._options = config.features.storage_options
 
     def score(
-        self,
-        model: str,
-        source: Path | str,
-        output: Path | str,
-        *,
-        version: int | None = None,
-        features: str | None = None,
-        at: datetime | None = None,
-        columns: Sequence[str] | None = None,
-        mode: OutputMode = "create",
+        self, model: str, source: Path | str, output: Path | str, **options: Unpack[ScoringOptions]
     ) -> ScoringReceipt:
         """Predict every row of a table, and write a Delta table that holds all of them, or nothing.
 
@@ -104,11 +99,7 @@ class BatchOperator:
                 one of the last two, version 12 of the table, else the newest.
             output: Directory or URI of the table: the source's columns, ``prediction``, a classifier's ``probability``,
                 ``model_version``, and ``_row``, the row's place in the source.
-            version: Of the model; left out, the champion.
-            features: Feature service; left out, the one the version was trained on or is served with.
-            at: The instant that features are joined as of; left out, each row's ``event_time``.
-            columns: Of the source, to carry over; left out, all.
-            mode: What becomes of an output that is there: an error, more rows, or other rows.
+            options: ``version``, ``features``, ``at``, ``columns`` and ``mode``, as in ``ScoringOptions``.
 
         Raises:
             NotFoundError: There is no such version, view, table or table version.
@@ -120,25 +111,14 @@ class BatchOperator:
             ConflictError: Another process is at work on this very job.
             UnavailableError: No CPU got free in time, or the workers died again and again.
         """
-        request = ScoringRequest(model, str(source), str(output), version, features, at, columns, mode)
-        job, setting, as_tasks = self._job(request)
+        job, setting, as_tasks = self._job(_Request(model, str(source), str(output), **options))
         return job.run(lambda parts: score_on_cluster(setting, self._config, parts, as_tasks=as_tasks))
 
     def check(
-        self,
-        model: str,
-        source: Path | str,
-        output: Path | str,
-        *,
-        version: int | None = None,
-        features: str | None = None,
-        at: datetime | None = None,
-        columns: Sequence[str] | None = None,
-        mode: OutputMode = "create",
+        self, model: str, source: Path | str, output: Path | str, **options: Unpack[ScoringOptions]
     ) -> ScoringCheck:
         """What ``score`` would do, and what a sample of the rows says; nothing is written."""
-        request = ScoringRequest(model, str(source), str(output), version, features, at, columns, mode)
-        job, _, _ = self._job(request)
+        job, _, _ = self._job(_Request(model, str(source), str(output), **options))
         found = job.check()
         rows = sum(part.rows for part in job.parts)
         return ScoringCheck(
@@ -153,7 +133,7 @@ class BatchOperator:
             if model in (None, run.parameters["model"]) and version in (None, run.parameters["version"])
         ]
 
-    def _job(self, request: ScoringRequest) -> tuple[ScoringJob, ScorerSetting, bool]:
+    def _job(self, request: _Request) -> tuple[ScoringJob, ScorerSetting, bool]:
         model = self._metadata.models.get_version(request.model, self._version(request))
         state = Catalog(catalog_path(self._root), self._options).state()
         service = self._service(request, model, state)
@@ -179,7 +159,7 @@ class BatchOperator:
         )
         return job, setting, as_tasks
 
-    def _version(self, request: ScoringRequest) -> int:
+    def _version(self, request: _Request) -> int:
         if request.version is not None:
             return request.version
         plan = self._metadata.plans.find_plan(request.model)
@@ -188,7 +168,7 @@ class BatchOperator:
         return plan.champion
 
     def _plan(
-        self, request: ScoringRequest, model: ModelVersion, service: ResolvedService | None, state: CatalogState
+        self, request: _Request, model: ModelVersion, service: ResolvedService | None, state: CatalogState
     ) -> ScoringPlan:
         source = self._source(request, model, service, state)
         there = RowSource(source, self._options).schema.names
@@ -213,7 +193,7 @@ class BatchOperator:
         )
 
     def _source(
-        self, request: ScoringRequest, model: ModelVersion, service: ResolvedService | None, state: CatalogState
+        self, request: _Request, model: ModelVersion, service: ResolvedService | None, state: CatalogState
     ) -> Source:
         named, version = split_version(request.source)
         if named.startswith(_VIEW):
@@ -230,7 +210,7 @@ class BatchOperator:
         typed = typed_copy(root, model.manifest.signature, copies, keys=self._key_types(service))
         return file_source(root, request.source) if typed is None else file_source(typed, request.source)
 
-    def _service(self, request: ScoringRequest, model: ModelVersion, state: CatalogState) -> ResolvedService | None:
+    def _service(self, request: _Request, model: ModelVersion, state: CatalogState) -> ResolvedService | None:
         """The service that was asked for, or that the version was trained on, or that it is served with."""
         name = request.features
         if name is None and model.training_set is not None:

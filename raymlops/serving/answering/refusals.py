@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from raymlops.errors import DataError, NotFinite, RaymlopsError
+from raymlops.flavors.guard import foreign_errors
 from raymlops.serving.models.model import Model, check_outputs
 from raymlops.serving.plans.rehearsal import RecordedRequests
 from raymlops.serving.protocol.protocols import Columns
@@ -111,9 +112,10 @@ def _answers_with_example(loaded: Loaded, query: Asked, fields: Collection[str])
         for name in model.schema.names
     }
     try:
-        check_outputs(model.predict(columns), query.rows)
+        with foreign_errors("the model cannot answer"):
+            check_outputs(model.predict(columns), query.rows)
     except MemoryError:  # no fault of the rows'
         return True
-    except Exception:  # whatever a part of an estimator raises about a value that it cannot take
+    except RaymlopsError:
         return False
     return True

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from raymlops.errors import DataError, DeploymentError, ModelLoadFailed, NotFinite, SchemaMismatch
+from raymlops.errors import DataError, DeploymentError, ModelLoadFailed, NotFinite, RaymlopsError, SchemaMismatch
+from raymlops.flavors.guard import foreign_errors
 from raymlops.flavors.protocol import Array, Predictor
 from raymlops.records.models import TEXT, Signature
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
@@ -177,10 +178,9 @@ class ServedModel:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                outputs = self.predict(row)
-            except MemoryError:
-                raise
-            except Exception:  # whatever a part of an estimator raises about a value that it cannot take
+                with foreign_errors("the model cannot answer"):
+                    outputs = self.predict(row)
+            except RaymlopsError:
                 return False
         return bool(np.isfinite(outputs["value"] if "value" in outputs else outputs["probability"]).all())
 

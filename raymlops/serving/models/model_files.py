@@ -198,8 +198,9 @@ def _check_missing(flavor: Flavor, estimator: Any, model: Model, frame: Any) -> 
     if not len(rows):
         return
     try:
-        answered = flavor.answers(estimator, model.signature.task, rows)
-    except Exception:  # an estimator raises whatever it likes about a value that it was not fitted on
+        with foreign_errors("the estimator cannot answer"):
+            answered = flavor.answers(estimator, model.signature.task, rows)
+    except RaymlopsError:
         return
     scores = check_scores(answered, model.signature.task, len(model.signature.classes))
     columns = columns_of(GivenRows.of(rows).table, model.signature)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from raymlops.monitoring.report.html import page_template
 from raymlops.steps.model_card.card_plots import Bar, Curve, bar_chart, forest_plot, histogram, xy_chart
 
 __all__ = ["render_card"]
@@ -34,7 +32,7 @@ def render_card(card: Mapping[str, Any]) -> str:
     # drawn here, and every text in them escaped there
     drawn = {name: Markup(plot) for name, plot in plots.items()}  # noqa: S704
     missing = sorted(card["data"]["missing_shares"].items(), key=lambda item: -item[1]["holdout"])
-    return _template().render(
+    return page_template("raymlops.steps", "card.html.j2").render(
         card=card,
         holdout=holdout,
         metric=card["task"]["metric"],
@@ -43,12 +41,6 @@ def render_card(card: Mapping[str, Any]) -> str:
         missing=[(name, shares) for name, shares in missing[:10] if max(shares.values()) > 0],
         hidden_slices=max(0, len(holdout["slices"]) - _MOST_ROWS),
     )
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(files("raymlops.steps").joinpath("card.html.j2").read_text("utf-8"))
 
 
 def _metric_rows(card: Mapping[str, Any]) -> list[tuple[str, list[float | None], tuple[float, float] | None]]:
