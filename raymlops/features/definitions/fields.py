@@ -71,6 +71,15 @@ class Field:
                 raise ConfigError(f"field {self.name!r}: allowed must not be empty, got {self.allowed!r}")
             object.__setattr__(self, "allowed", tuple(self._value("allowed", value) for value in values))
 
+    def allows(self, value: Scalar) -> bool:
+        """Whether a value of the field's type is within ``ge`` and ``le``, and among those ``allowed``."""
+        if isinstance(value, int | float):
+            if self.ge is not None and value < self.ge:
+                return False
+            if self.le is not None and value > self.le:
+                return False
+        return self.allowed is None or value in self.allowed
+
     def _check_history(self) -> None:
         if self.formerly is not None:
             check_column(f"field {self.name!r}: formerly", self.formerly)

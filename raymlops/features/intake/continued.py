@@ -21,14 +21,15 @@ def continued_rows(view: FeatureView, former: FeatureView, rows: Any) -> Any:
         rows: Columns that the other reads.
     """
     columns = {key: rows[key] for key in view.keys}
+    known = {field.name for field in former.fields}
     columns[view.event_time] = rows[former.event_time]
     if view.created_at is not None:
         columns[view.created_at] = rows[former.created_at]
     for field in view.fields:
         name = field.formerly or field.name
-        if name in rows.column_names:
+        if name in known:
             columns[field.name] = rows[name]
-        else:
+        elif field.name not in view.keys:
             value = pa.scalar(field.backfill, arrow_type(field.dtype))
             columns[field.name] = pa.repeat(value, rows.num_rows)
     return pa.table(columns)
