@@ -136,7 +136,7 @@ class FeatureStore:
             ingest_id: The same id again changes nothing. ``None``: made from the rows, so that the same rows again
                 change nothing.
             options: ``on_invalid``, where some rows break a rule: ``reject`` all, or ``quarantine`` those and append
-                the others; ``extra_columns``, where the view has not all columns: ``refuse`` them or ``ignore`` them;
+                the others; ``extra_columns``, where the view lacks some columns: ``refuse`` or ``ignore`` these;
                 ``time_zone`` of naive times, where it is not the view's; ``round_times`` to microseconds.
 
         Raises:
@@ -289,7 +289,7 @@ class FeatureStore:
         return self._ingester.ingest(view, [table], ingest_id=ingest_id, **options)
 
     def _continue_views(self) -> None:
-        """Give views that continue others the rows they begin with, and to the online store where the others are."""
+        """Give views that continue others the rows they begin with; online, too, where the former view is online."""
         state = self._catalog.state()
         begun = {ref: applied for ref, applied in state.views.items() if applied.continued_version is not None}
         for ref in by_history(begun):

@@ -49,7 +49,7 @@ def as_table(owner: str, given: object, **reading: Unpack[Reading]) -> Any:
         given: An Arrow table, record batch, reader of batches or dataset; a pandas or polars frame; whatever exports
             itself as a stream of Arrow or by the dataframe interchange protocol. The index of a pandas frame is left
             out, and its NaN counts as missing.
-        reading: What its times mean.
+        reading: How times are read that have no zone, or are finer than microseconds.
 
     Raises:
         SchemaMismatch: it is no table, has a column twice, or values that Arrow does not have.

@@ -176,7 +176,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _csv_names(path: Path) -> list[str]:
-    """Names of the columns; a file that cannot be read has none, and is told of where its rows are read.
+    """Names of the columns; ``FileSource.tables`` says what Arrow raises of a file that is broken.
 
     Raises:
         SchemaMismatch: a name is there twice.

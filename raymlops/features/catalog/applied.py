@@ -51,7 +51,7 @@ class AppliedView(Record):
     owner: str
     """Reference of the view whose table it reads, itself for most."""
     continued_version: int | None = None
-    """Version of the table whose rows its own begins with; ``None``: its own has none from before."""
+    """Version of the continued view's table whose rows this view's table begins with; ``None``: it begins empty."""
 
 
 def by_history(views: Mapping[str, AppliedView]) -> list[str]:

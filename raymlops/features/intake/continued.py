@@ -1,4 +1,4 @@
-"""Rows of a view as another one has them that continues it."""
+"""The rows of a view, in the columns of the view that continues it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def continued_rows(view: FeatureView, former: FeatureView, rows: Any) -> Any:
     """The columns of a view, from rows of the one it continues; types are not changed yet.
 
     Args:
-        view: The view; keys and times are those of the other, whatever its times are called.
+        view: The view. Its keys and times are those of the former view, whose time columns may have other names.
         former: The view it continues.
-        rows: Columns that the other reads.
+        rows: The columns that the former view reads.
     """
     columns = {key: rows[key] for key in view.keys}
     known = {field.name for field in former.fields}

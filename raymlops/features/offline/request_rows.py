@@ -29,7 +29,7 @@ def request_rows(owner: str, given: Any, service: ResolvedService, key_types: Ke
         given: A table or frame, or the path of a Parquet or CSV file, or of a directory of such.
         service: What is joined to them.
         key_types: Tells what the keys of a view are; ``None`` as long as its table has no rows.
-        reading: What times mean that do not say so.
+        reading: How times are read that have no zone, or are finer than microseconds.
 
     Raises:
         ConfigError: there is no such time zone.
