@@ -228,7 +228,7 @@ def check_service(
     types: dict[str, str] = {EVENT_TIME: "timestamp"}
     for computed in (on_demand[ref] for ref in pins.values() if ref in on_demand):
         for name in computed.request_inputs:
-            asked = computed.request_types.get(name, "float64")
+            asked = computed.request_type(name)
             _agree(owner, name, asked, [types.setdefault(name, asked), keys.get(name)], computed.ref, faults)
     columns = {column_name(view, field) for view, _, field in map(parse_feature, service.features)}
     for name in sorted(columns & {*keys, *types}):

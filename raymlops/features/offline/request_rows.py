@@ -40,7 +40,7 @@ def request_rows(owner: str, given: Any, service: ResolvedService, key_types: Ke
         return as_table(owner, given, **reading)
     types: dict[str, Any] = {EVENT_TIME: INSTANT}
     for computed in service.on_demand:
-        types |= {name: arrow_type(computed.request_types.get(name, "float64")) for name in computed.request_inputs}
+        types |= {name: arrow_type(computed.request_type(name)) for name in computed.request_inputs}
     keys: dict[str, Any] = {}
     for resolved in service.views:
         known = zip(resolved.view.join_columns, key_types(resolved) or (), strict=False)
