@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from raymlops.clock import Clock
 from raymlops.errors import ConfigError, SchemaMismatch
+from raymlops.features.catalog.applied import by_history
 from raymlops.features.catalog.catalog_file import Catalog
 from raymlops.features.catalog.layout import (
     catalog_path,
@@ -114,7 +115,7 @@ class FeatureStore:
             StorageError: nothing was written.
         """
         with self._lock:
-            report = self._catalog.apply(definitions, dry_run=dry_run, version_of=partial(_version_of, self._tables))
+            report = self._catalog.apply(definitions, dry_run=dry_run, newest_of=partial(_newest_of, self._tables))
             if not dry_run:
                 self._continue_views()
             return report
@@ -135,7 +136,7 @@ class FeatureStore:
             ingest_id: The same id again changes nothing. ``None``: made from the rows, so that the same rows again
                 change nothing.
             options: ``on_invalid``, where some rows break a rule: ``reject`` all, or ``quarantine`` those and append
-                the others; ``extra_columns``, where the view has not all columns: ``refuse`` them or ``ignore`` them;
+                the others; ``extra_columns``, where the view lacks some columns: ``refuse`` or ``ignore`` these;
                 ``time_zone`` of naive times, where it is not the view's; ``round_times`` to microseconds.
 
         Raises:
@@ -288,17 +289,18 @@ class FeatureStore:
         return self._ingester.ingest(view, [table], ingest_id=ingest_id, **options)
 
     def _continue_views(self) -> None:
-        """Give views that continue others the rows they begin with, and to the online store where the others are."""
+        """Give views that continue others the rows they begin with; online, too, where the former view is online."""
         state = self._catalog.state()
-        for applied in state.views.values():
-            view, version, ingest_id = applied.view, applied.continued_version, f"rows of {applied.view.continues}"
-            if version is None or _is_ingested(self._tables, state.table_of(view), ingest_id):
-                continue
+        begun = {ref: applied for ref, applied in state.views.items() if applied.continued_version is not None}
+        for ref in by_history(begun):
+            view, ingest_id = begun[ref].view, f"rows of {begun[ref].view.continues}"
             former = state.views[str(view.continues)].view
-            rows = self._tables.read(state.table_of(former), version, former.table_columns)
-            tables = [continued_rows(view, former, rows.slice(start, _BLOCK_ROWS)) for start in _blocks(rows.num_rows)]
-            self._ingester.ingest(view.ref, tables, ingest_id=ingest_id, on_invalid="quarantine")
-            if view.online and self._online.watermark(former.ref) is not None:
+            if not _is_ingested(self._tables, state.table_of(view), ingest_id):
+                rows = self._tables.read(state.table_of(former), begun[ref].continued_version, former.table_columns)
+                starts = _blocks(rows.num_rows)
+                tables = [continued_rows(view, former, rows.slice(start, _BLOCK_ROWS)) for start in starts]
+                self._ingester.ingest(ref, tables, ingest_id=ingest_id, on_invalid="quarantine")
+            if view.online and self._online.watermark(ref) is None and self._online.watermark(former.ref) is not None:
                 self._materializer.views(state, [view])
 
     def _recover(self) -> None:
@@ -309,8 +311,8 @@ class FeatureStore:
         self._materializer.views(state, [view for view in views if self._online.watermark(view.ref) is not None])
 
 
-def _version_of(tables: DeltaTables, table: str) -> int | None:
-    return tables.version(table) if tables.exists(table) else None
+def _newest_of(tables: DeltaTables, table: str) -> tuple[int, Any] | None:
+    return (tables.version(table), tables.schema(table)) if tables.exists(table) else None
 
 
 def _is_ingested(tables: DeltaTables, table: str, ingest_id: str) -> bool:

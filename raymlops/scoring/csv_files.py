@@ -9,13 +9,13 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
-from raymlops.errors import DataError, StorageError
+from raymlops.errors import StorageError
 from raymlops.features.definitions.schema import EVENT_TIME
 from raymlops.records.models import TEXT, Signature
 from raymlops.records.record import sha256_of
 from raymlops.serving.protocol.datatypes import NUMBERS
 from raymlops.tables.columns import INSTANT
-from raymlops.tables.sources import FileSource, origin_of
+from raymlops.tables.sources import FileSource
 
 __all__ = ["typed_copy"]
 
@@ -39,7 +39,8 @@ def typed_copy(
 
     Raises:
         ConfigError: There is no such file.
-        DataError: A value is not of its column's type; the message names file, column, row and value.
+        DataError: A value is not of its column's type: the message names file, column, row and value. Or a file has
+            other columns than the first.
         StorageError: The copy cannot be written.
     """
     source = FileSource(path)
@@ -68,11 +69,7 @@ def _write(tables: Iterable[pa.Table], draft: Path) -> None:
     try:
         for table in tables:
             writer = writer or parquet.ParquetWriter(draft, table.schema.remove_metadata())
-            if set(table.column_names) != set(writer.schema.names):
-                path = (origin_of(table) or ("a file", 0))[0]
-                reason = f"{path} must have the columns of the files before, {writer.schema.names}"
-                raise DataError(f"{reason}, got {table.column_names}", path=path)
-            writer.write_table(table.select(writer.schema.names))
+            writer.write_table(table)
     finally:
         if writer is not None:
             writer.close()

@@ -18,7 +18,7 @@ def end_if_left(run: Run, home: Path, runs: RunStore, clock: Clock) -> Run:
     """The run of a job as it is; failed, if nobody is at work on the job, which its lock tells.
 
     Args:
-        run: Of any pipeline; one that is final, or is none of batch scoring's, is given back.
+        run: Of any pipeline; a run that is final, or that is not of batch scoring, is given back as it is.
         home: ``RAYMLOPS_HOME``.
         runs: Where it is recorded.
         clock: Dates its end.
@@ -32,6 +32,6 @@ def end_if_left(run: Run, home: Path, runs: RunStore, clock: Clock) -> Run:
         latest = runs.get_run(run.id)
         if latest.status.final:
             return latest
-        told = "its process ended without a word: the same request again goes on where it was"
+        told = "its process ended without a word: the same request, made again, continues where this run stopped"
         return runs.update_run(run.id, status=RunStatus.FAILED, ended_at=clock.now(), error=told)
     return run

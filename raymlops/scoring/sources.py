@@ -20,6 +20,7 @@ from raymlops.errors import DataError, NotFoundError, SchemaMismatch, StorageErr
 from raymlops.records.record import sha256_of
 from raymlops.records.scoring import Part, RowGroup, Source
 from raymlops.scoring.carried import values_decide
+from raymlops.tables.columns import check_unique_columns
 from raymlops.tables.files import failure, parse_root, storage_options_for
 from raymlops.tables.sources import FileSource
 
@@ -120,7 +121,7 @@ class RowSource:
                 dataset = _open_delta(source.uri, source.version, options).to_pyarrow_dataset()
             else:
                 paths = [str(path) for path in FileSource(Path(source.uri)).paths]
-                _check_names(paths[0], parquet.read_schema(paths[0]).names)
+                check_unique_columns(paths[0], parquet.read_schema(paths[0]).names)
                 dataset = ds.dataset(paths, format=ds.ParquetFileFormat(read_options=_READ))
             self.schema: pa.Schema = dataset.schema
             self._fragments = sorted(dataset.get_fragments(), key=lambda fragment: fragment.path)
@@ -242,14 +243,8 @@ def _bits(instants: pa.Array) -> npt.NDArray[np.uint64]:
     return found.view(np.uint64)
 
 
-def _check_names(path: str, names: Sequence[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise SchemaMismatch(f"{path}: column names must be unique, got {twice} more than once", columns=twice)
-
-
 def _check_alike(path: str, found: pa.Schema, wanted: pa.Schema) -> None:
-    _check_names(path, found.names)
+    check_unique_columns(path, found.names)
     absent = [name for name in wanted.names if name not in found.names]
     if absent:
         raise SchemaMismatch(f"{path} lacks columns {absent}, which other files have", path=path, columns=absent)

@@ -94,7 +94,7 @@ class JobDirectory:
         """Keep other processes from working on the same job; the lock of one that dies is free at once.
 
         Args:
-            wait_s: How long another may hold it: by default as long as one that only looks.
+            wait_s: How long to wait for a process that holds it; by default, long enough for one that only looks.
 
         Raises:
             ConflictError: Another process is at work.

@@ -49,7 +49,7 @@ def as_table(owner: str, given: object, **reading: Unpack[Reading]) -> Any:
         given: An Arrow table, record batch, reader of batches or dataset; a pandas or polars frame; whatever exports
             itself as a stream of Arrow or by the dataframe interchange protocol. The index of a pandas frame is left
             out, and its NaN counts as missing.
-        reading: What its times mean.
+        reading: How times are read that have no zone, or are finer than microseconds.
 
     Raises:
         SchemaMismatch: it is no table, has a column twice, or values that Arrow does not have.
@@ -84,7 +84,7 @@ def check_unique_columns(owner: str, names: Iterable[str]) -> None:
 
 
 def in_kind_of(given: object, table: Any) -> Any:
-    """A table as the kind of frame that was given: pandas, polars or another one that narwhals knows; else Arrow."""
+    """A table as the kind of frame that was given: pandas, polars or another that narwhals makes of it; else Arrow."""
     import narwhals as nw
 
     frame: Any = nw.from_native(given, pass_through=True)
@@ -92,6 +92,8 @@ def in_kind_of(given: object, table: Any) -> Any:
         return table
     if frame.implementation.is_pandas():
         return to_pandas(table)
+    if isinstance(frame, nw.LazyFrame) and not frame.implementation.is_polars():
+        return table  # of a query in a database there is nothing to be made
     return nw.from_arrow(table, backend=frame.implementation).to_native()
 
 

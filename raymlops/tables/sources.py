@@ -12,6 +12,7 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from raymlops.errors import ConfigError, DataError
+from raymlops.tables.columns import check_unique_columns
 from raymlops.tables.texts import KEY_RULE, guessed_types, read_texts
 
 __all__ = ["FileSource", "origin_of"]
@@ -90,7 +91,7 @@ class FileSource:
         integers_only: bool = False,
         time_zone: str | None = None,
     ) -> Iterator[Any]:
-        """All rows of files of texts, in types that are the same in all tables; of other files as they are.
+        """All rows, with the columns of the first file in its order; texts in types that are the same in all tables.
 
         Columns without a declared type are numbers only where every value in all files prints back as the same text;
         so no value is altered, and no two become one.
@@ -102,19 +103,24 @@ class FileSource:
             integers_only: Whether columns without a declared type are int64 or texts, and nothing else.
 
         Raises:
-            DataError: as ``tables`` does; or a text is not of its declared type: file, column, row and text are told.
+            DataError: as ``tables`` does; or a file has other columns than the first; or a text is not of its declared
+                type: file, column, row and text are told.
         """
-        if not self.text:
-            yield from self.tables()
-            return
-        all_types = {
-            **guessed_types(self.tables(), lambda name: name not in types, integers_only=integers_only),
-            **types,
-        }
+        guessed = (
+            guessed_types(self.tables(), lambda name: name not in types, integers_only=integers_only)
+            if self.text
+            else {}
+        )
+        all_types = {**guessed, **types}
+        names: Sequence[str] = ()
         for table in self.tables():
+            names = names or table.column_names
+            _check_columns(table, names)
+            if not self.text:
+                yield table.select(names)
+                continue
             columns = {
-                name: _typed(table, name, all_types[name], key=name in keys, time_zone=time_zone)
-                for name in table.column_names
+                name: _typed(table, name, all_types[name], key=name in keys, time_zone=time_zone) for name in names
             }
             yield pa.table(columns).replace_schema_metadata(table.schema.metadata)
 
@@ -142,6 +148,13 @@ def _parquet_tables(path: Path) -> Iterator[Any]:
             yield pa.Table.from_batches([batch])
 
 
+def _check_columns(table: Any, names: Sequence[str]) -> None:
+    if set(table.column_names) != set(names):
+        path = (origin_of(table) or ("a file", 0))[0]
+        reason = f"{path} must have the columns of the files before, {names}, got {table.column_names}"
+        raise DataError(reason, path=path)
+
+
 def _typed(table: Any, name: str, target: Any, *, key: bool, time_zone: str | None) -> Any:
     """A column of texts in its type.
 
@@ -154,7 +167,7 @@ def _typed(table: Any, name: str, target: Any, *, key: bool, time_zone: str | No
     row = int(np.flatnonzero(broken)[0])
     path, first_row = origin_of(table) or ("", 0)
     rule = f"{KEY_RULE}; or its view must declare it as string" if key else f"must be text of {target}"
-    reason = f"{path}: column {name!r} {rule}, got {table[name][row].as_py()!r} in row {first_row + row}"
+    reason = f"{path}: column {name!r} {rule}, got {table[name][row].as_py()!r:.80} in row {first_row + row}"
     raise DataError(reason, path=path, column=name, row=first_row + row)
 
 
@@ -163,17 +176,15 @@ def _one_line(error: BaseException) -> str:
 
 
 def _csv_names(path: Path) -> list[str]:
-    """Names of the columns; a file that cannot be read has none, and is told of where its rows are read.
+    """Names of the columns; ``FileSource.tables`` says what Arrow raises of a file that is broken.
 
     Raises:
-        DataError: a name is there twice.
+        SchemaMismatch: a name is there twice.
     """
     read, parse = csv.ReadOptions(block_size=_CSV_BLOCK_BYTES), csv.ParseOptions(newlines_in_values=True)
     with csv.open_csv(path, read, parse) as reader:
         names: list[str] = reader.schema.names
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise DataError(f"{path}: column names must be unique, got {doubled} more than once", path=str(path))
+    check_unique_columns(str(path), names)
     return names
 
 

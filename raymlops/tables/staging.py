@@ -53,7 +53,7 @@ class Staging:
             raise StorageError(f"block {path}: cannot write: {error}", path=str(path)) from error
 
     def tables(self, name: str, blocks: int) -> StagedTables:
-        """All blocks, by number; gone through, they raise what ``StagedTables`` says."""
+        """All blocks, by number; reading them raises what ``StagedTables`` says."""
         return StagedTables(self._path(name), blocks)
 
     def discard(self, name: str) -> None:
@@ -76,11 +76,11 @@ class Staging:
 
 @dataclass(frozen=True)
 class StagedTables:
-    """Blocks that were handed over, by number; they may be gone through more than once.
+    """Blocks that were handed over, by number; they may be read more than once.
 
     Raises:
-        DataError: on the way, one is missing.
-        StorageError: on the way, one cannot be read.
+        DataError: while they are read: a block is missing.
+        StorageError: while they are read: a block cannot be read.
     """
 
     directory: Path

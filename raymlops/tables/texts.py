@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 __all__ = ["KEY_RULE", "cast_or_null", "guessed_types", "read_texts"]
 
-KEY_RULE = "must be a 64-bit integer written as it prints, without zeros, signs or blanks before it"
+KEY_RULE = "must be a 64-bit integer written as it prints, without zeros, a plus or blanks before it"
 """What a text must be to be an integer key; it is said of one that is not."""
 
 _PRINTED_INTEGER = r"^(0|-?[1-9][0-9]*)$"

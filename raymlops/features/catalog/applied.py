@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 
-from raymlops.errors import FeatureViewNotFound
+from raymlops.errors import ConfigError, FeatureViewNotFound
 from raymlops.features.definitions.naming import column_name, parse_feature, parse_reference
 from raymlops.features.definitions.services import Definition, FeatureService, OnDemandView
 from raymlops.features.definitions.views import DType, Entity, FeatureView
@@ -50,7 +51,21 @@ class AppliedView(Record):
     owner: str
     """Reference of the view whose table it reads, itself for most."""
     continued_version: int | None = None
-    """Version of the table whose rows its own begins with; ``None``: its own has none from before."""
+    """Version of the continued view's table whose rows this view's table begins with; ``None``: it begins empty."""
+
+
+def by_history(views: Mapping[str, AppliedView]) -> list[str]:
+    """References of the views that continue others, each after the one it continues.
+
+    Raises:
+        ConfigError: views continue each other in a circle.
+    """
+    former = {ref: [applied.view.continues] for ref, applied in views.items() if applied.view.continues is not None}
+    try:
+        return [ref for ref in TopologicalSorter(former).static_order() if ref in former]
+    except CycleError as error:
+        circle = " -> ".join(error.args[1])
+        raise ConfigError(f"views must not continue each other in a circle, got {circle}") from error
 
 
 class AppliedService(Record):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from raymlops.errors import ConfigError, StorageError
 from raymlops.features.catalog.applied import CatalogState
-from raymlops.features.catalog.draft import Draft
+from raymlops.features.catalog.draft import Draft, NewestOf
 from raymlops.features.definitions.services import Definition
 from raymlops.records.features import ApplyReport
 from raymlops.tables.files import Root, failure, open_files, parse_root
@@ -65,14 +65,14 @@ class Catalog:
         definitions: Sequence[Definition],
         *,
         dry_run: bool = False,
-        version_of: Callable[[str], int | None] | None = None,
+        newest_of: NewestOf | None = None,
     ) -> ApplyReport:
         """Add definitions, all or none. What is there already, and means the same, keeps its versions.
 
         Args:
             definitions: In any order.
             dry_run: Write nothing; what would be refused is in the report instead of raised.
-            version_of: Tells the newest version of a table, ``None`` where there is none.
+            newest_of: Tells the newest version of a table and its Arrow schema; ``None`` where there is no table.
 
         Raises:
             AlreadyRegistered: a definition differs from the one of its name and version.
@@ -82,7 +82,7 @@ class Catalog:
             StorageError: nothing was written.
         """
         state = self.state()
-        draft = Draft(state, definitions, version_of)
+        draft = Draft(state, definitions, newest_of)
         if not dry_run:
             draft.faults.raise_if_any()
             after = draft.state()

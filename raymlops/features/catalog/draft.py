@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from raymlops.errors import AlreadyRegistered
-from raymlops.features.catalog.applied import AppliedOnDemand, AppliedService, AppliedView, CatalogState
+from raymlops.features.catalog.applied import AppliedOnDemand, AppliedService, AppliedView, CatalogState, by_history
 from raymlops.features.catalog.differences import differences, documentation_changes
 from raymlops.features.catalog.faults import Faults
 from raymlops.features.catalog.references import (
@@ -25,8 +25,9 @@ from raymlops.features.definitions.views import Entity, FeatureView
 from raymlops.records.features import ApplyReport, DefinitionChange
 from raymlops.records.names import NameKind, check_case
 
-__all__ = ["Draft"]
+__all__ = ["Draft", "NewestOf"]
 
+NewestOf: TypeAlias = Callable[[str], tuple[int, Any] | None]
 Kind = TypeVar("Kind")
 
 
@@ -38,16 +39,16 @@ class Draft:
     Args:
         state: What is applied.
         definitions: What is to be.
-        version_of: Tells the newest version of a table, ``None`` where there is none.
+        newest_of: Tells the newest version of a table and its Arrow schema; ``None`` where there is no table.
     """
 
     def __init__(
         self,
         state: CatalogState,
         definitions: Sequence[Definition],
-        version_of: Callable[[str], int | None] | None = None,
+        newest_of: NewestOf | None = None,
     ) -> None:
-        self._version_of = version_of
+        self._newest_of = newest_of
         self.faults = Faults()
         self._state = state
         self._entities = dict(state.entities)
@@ -157,16 +158,19 @@ class Draft:
 
     def _continue(self, view: FeatureView, views: Mapping[str, FeatureView]) -> None:
         """Pin the version of the table whose rows a view's own is to begin with."""
-        if view.continues is None:
-            return
-        former = views.get(view.continues)
+        former = views.get(str(view.continues))
         if former is None:
             self.faults.add(f"view {view.ref!r}: continues {view.continues!r}, which is not applied")
             return
-        check_continued(view, former, self.faults)
-        if self._version_of is not None and former.ref in self._state.views:
-            version = self._version_of(self._state.table_of(former))
-            self._views[view.ref] = self._views[view.ref].model_copy(update={"continued_version": version})
+        version, schema = None, None
+        owner = self._state.views.get(self._views[former.ref].owner)
+        if owner is None:
+            # it is applied now, too: version 0 of its table will hold the rows that it continues itself
+            version = None if self._views[former.ref].continued_version is None else 0
+        elif self._newest_of is not None and (newest := self._newest_of(self._state.table_of(owner.view))) is not None:
+            version, schema = newest
+        check_continued(view, former, schema, self.faults)
+        self._views[view.ref] = self._views[view.ref].model_copy(update={"continued_version": version})
 
     def _check_case(self, kind: str, name: str) -> None:
         """Refuse a name that differs from a known one by case alone; it is known from here on."""
@@ -196,7 +200,10 @@ class Draft:
                 owner = source_of(applied.view, views, self.faults)
                 self._views[ref] = AppliedView(view=applied.view, owner=owner or ref)
                 check_view(applied.view, None if owner is None else views[owner], names, self.faults)
-                self._continue(applied.view, views)
+        with self.faults.noted():
+            for ref in by_history(self._views):
+                if f"view {ref}" in self._fresh:
+                    self._continue(views[ref], views)
         for ref, on_demand in self._on_demand.items():
             if f"on-demand view {ref}" in self._fresh:
                 view = on_demand.view

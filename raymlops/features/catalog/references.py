@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from raymlops.errors import FeatureViewNotFound
 from raymlops.features.catalog.applied import AppliedOnDemand, newest
@@ -11,7 +12,7 @@ from raymlops.features.definitions.examples import example_of
 from raymlops.features.definitions.naming import column_name, parse_feature, parse_reference
 from raymlops.features.definitions.on_demand import OnDemandFunction
 from raymlops.features.definitions.rehearsal import rehearse
-from raymlops.features.definitions.schema import EVENT_TIME
+from raymlops.features.definitions.schema import EVENT_TIME, type_fits
 from raymlops.features.definitions.services import FeatureService, OnDemandView
 from raymlops.features.definitions.views import Entity, FeatureView, Field
 
@@ -83,12 +84,13 @@ def check_view(view: FeatureView, source: FeatureView | None, on_demand: Collect
             faults.add(f"view {view.ref!r}: " + reason.format(source=f"source {source.ref!r}"))
 
 
-def check_continued(view: FeatureView, former: FeatureView, faults: Faults) -> None:
+def check_continued(view: FeatureView, former: FeatureView, stored: Any, faults: Faults) -> None:
     """Whether the rows of a view can be those of another one from now on.
 
     Args:
         view: The view that begins with them.
         former: The view that has them.
+        stored: Arrow schema of the table that it reads; ``None``: there is none yet.
         faults: Takes what is wrong.
     """
     owner = f"view {view.ref!r}"
@@ -104,6 +106,13 @@ def check_continued(view: FeatureView, former: FeatureView, faults: Faults) -> N
             faults.add(f"{owner}: {former.ref!r} has no field {column.formerly!r}, which {column.name!r} was formerly")
         elif then is None and not column.nullable and column.backfill is None and column.name not in view.keys:
             faults.add(f"{owner}: field {column.name!r} is new and not nullable, it must have a backfill")
+        elif then is None and column.name in view.keys:
+            kept = None if stored is None else stored.field(column.name).type
+            if kept is not None and not type_fits(kept, column.dtype):
+                rule = f"must be {kept} as in the table of {former.ref!r}"
+                faults.add(f"{owner}: key {column.name!r} {rule}, got {column.dtype}")
+        elif then is None and column.backfill is not None and not column.allows(column.backfill):
+            faults.add(f"{owner}: field {column.name!r}: backfill must keep its own rules, got {column.backfill!r}")
         elif then is not None and (then.dtype, column.dtype) not in _WIDENED | {(column.dtype, column.dtype)}:
             faults.add(f"{owner}: field {column.name!r} must be {then.dtype} as before, or wider, got {column.dtype}")
 
@@ -219,7 +228,7 @@ def check_service(
     types: dict[str, str] = {EVENT_TIME: "timestamp"}
     for computed in (on_demand[ref] for ref in pins.values() if ref in on_demand):
         for name in computed.request_inputs:
-            asked = computed.request_types.get(name, "float64")
+            asked = computed.request_type(name)
             _agree(owner, name, asked, [types.setdefault(name, asked), keys.get(name)], computed.ref, faults)
     columns = {column_name(view, field) for view, _, field in map(parse_feature, service.features)}
     for name in sorted(columns & {*keys, *types}):

@@ -1,4 +1,4 @@
-"""Numbers derived of instants, declared in a line: on-demand views of functions that are here for good.
+"""Numbers derived from instants, declared in a line: on-demand views of functions that are here for good.
 
 The code of an applied view never changes: a function that is to say something else gets a new name.
 """

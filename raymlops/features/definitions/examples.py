@@ -64,7 +64,7 @@ def example_of(view: OnDemandView, views: Mapping[str, FeatureView]) -> dict[str
 def _domain(view: OnDemandView, reference: str, views: Mapping[str, FeatureView]) -> Field:
     """What values an input can have; any may be missing, unless it is a count."""
     if ":" not in reference:
-        return Field(reference, view.request_types.get(reference, "float64"))
+        return Field(reference, view.request_type(reference))
     name, _, feature = parse_feature(reference)
     source = views[name]
     aggregate = next((each for each in source.aggregates if each.name == feature), None)

@@ -35,8 +35,8 @@ class Field:
         le: Largest value allowed.
         allowed: The only values allowed; not for timestamps.
         description: For people.
-        formerly: Name of the column in the view that this one's view continues; ``None``: the same.
-        backfill: Value of the rows from before, where the continued view has no such column; ``None``: missing.
+        formerly: Name of the field in the view that is continued; ``None``: the same name.
+        backfill: Value of a new field in the rows of the view that is continued; ``None``: missing.
     """
 
     name: str
@@ -71,6 +71,15 @@ class Field:
                 raise ConfigError(f"field {self.name!r}: allowed must not be empty, got {self.allowed!r}")
             object.__setattr__(self, "allowed", tuple(self._value("allowed", value) for value in values))
 
+    def allows(self, value: Scalar) -> bool:
+        """Whether a value of the field's type is within ``ge`` and ``le``, and among those ``allowed``."""
+        if isinstance(value, int | float):
+            if self.ge is not None and value < self.ge:
+                return False
+            if self.le is not None and value > self.le:
+                return False
+        return self.allowed is None or value in self.allowed
+
     def _check_history(self) -> None:
         if self.formerly is not None:
             check_column(f"field {self.name!r}: formerly", self.formerly)
@@ -95,6 +104,6 @@ class Field:
 
 def without_description(column: Field) -> dict[str, object]:
     """All of a field that determines values."""
-    added = {"formerly", "backfill"}  # digests of definitions from before there were these are what they were
+    added = {"formerly", "backfill"}  # left out where not used: definitions that are older keep their digests
     parts = asdict(column).items()
     return {name: value for name, value in parts if name != "description" and not (name in added and value is None)}

@@ -49,7 +49,7 @@ class OnDemandFunction:
 
     def request_type(self, name: str) -> DType:
         """Type of a request column."""
-        return self.view.request_types.get(name, "float64")
+        return self.view.request_type(name)
 
     def given(self, columns: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
         """What the function is given: name it sees -> NumPy array, not to be written to.

@@ -56,6 +56,8 @@ _WHOLE_BELOW = 2.0**53
 _KEY_DTYPES: tuple[DType, ...] = ("int64", "string")
 NOT_NULL = "must not be null"
 _ROWS_NAMED = 10
+_SHOWN = 80
+"""Of a value, so many characters are told."""
 _WITHIN = f"must lie within {-LARGEST:g} and {LARGEST:g}"
 
 Mask = npt.NDArray[np.bool_]
@@ -86,8 +88,7 @@ def typed(owner: str, name: str, column: Any, dtype: DType) -> Any:
     values, broken = fitted(column, dtype)
     if broken is not None:
         row = int(np.flatnonzero(broken)[0])
-        value = column[row].cast(pa.string()).as_py() if types.is_timestamp(given) else column[row].as_py()
-        reason = f"{owner}: column {name!r} {fit_rule(column.type, dtype)}: {value} in row {row}"
+        reason = f"{owner}: column {name!r} {fit_rule(column.type, dtype)}: {_shown(column[row])} in row {row}"
         raise SchemaMismatch(reason, column=name, got=str(given))
     if dtype == "float64":
         values = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), pc.add(values, 0.0))
@@ -114,6 +115,11 @@ def fit_rule(given: Any, dtype: DType) -> str:
     finer = dtype == "timestamp" and getattr(given, "unit", "") == "ns"
     remedy = "; round_times=True rounds to microseconds" if finer else ""
     return f"must fit {dtype}, got a {given} that does not{remedy}"
+
+
+def _shown(value: Any) -> object:
+    """An Arrow value for a message: Python has no value for some instants, so these are texts."""
+    return value.cast(pa.string()).as_py() if pa.types.is_timestamp(value.type) else value.as_py()
 
 
 def type_fits(given: Any, dtype: DType) -> bool:
@@ -287,8 +293,8 @@ class FaultTally:
             named = self._rows.setdefault(rule, [])
             named += (rows[: _ROWS_NAMED - len(named)] + first_row).tolist()
             if origin is not None and rule not in self._found_in and fault.column in given.column_names:
-                value = given[fault.column][int(rows[0])].as_py()
-                self._found_in[rule] = f"; got {value!r} in {origin[0]}, row {origin[1] + int(rows[0])}"
+                value = _shown(given[fault.column][int(rows[0])])
+                self._found_in[rule] = f"; got {value!r:.{_SHOWN}} in {origin[0]}, row {origin[1] + int(rows[0])}"
 
     def raise_if_any(self, owner: str, **context: object) -> None:
         """Tell them all.

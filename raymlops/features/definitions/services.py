@@ -166,6 +166,10 @@ class OnDemandView:
         """The inputs that come with the request, or in the spine."""
         return tuple(name for name in self.inputs if ":" not in name)
 
+    def request_type(self, name: str) -> DType:
+        """Type of a request column."""
+        return self.request_types.get(name, "float64")
+
     @cached_property
     def digest(self) -> str:
         """Hex SHA-256 of all that determines values; the function's code is covered once the view is applied."""

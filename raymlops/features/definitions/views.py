@@ -135,9 +135,10 @@ class FeatureView:
         online: Whether the online store keeps the view.
         join_keys: Key of the entity -> column of a spine or a request that holds it, where the two are named
             differently; ``aliased`` makes such views.
-        continues: ``NAME@VERSION`` of a view whose rows, as they are when this one is applied, its own table begins
-            with. A new field is its ``backfill`` in them, or missing; one that was renamed tells its name there in
-            ``formerly``; an int64 may become a float64. Rows that break a rule of this view are put aside.
+        continues: ``NAME@VERSION`` of a former view. The table of this view begins with the rows that the former view
+            has when this one is applied. In them, a new field is its ``backfill``, or missing. A renamed field gives
+            its former name in ``formerly``. An int64 may become a float64. Rows that break a rule of this view are put
+            aside.
         time_zone: Zone of naive times in ingested tables and of instants that are written without one, such as
             ``Europe/Berlin``; ``None``: they are refused.
     """

@@ -1,4 +1,4 @@
-"""Rows of a view as another one has them that continues it."""
+"""The rows of a view, in the columns of the view that continues it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ def continued_rows(view: FeatureView, former: FeatureView, rows: Any) -> Any:
     """The columns of a view, from rows of the one it continues; types are not changed yet.
 
     Args:
-        view: The view; keys and times are those of the other, whatever its times are called.
+        view: The view. Its keys and times are those of the former view, whose time columns may have other names.
         former: The view it continues.
-        rows: Columns that the other reads.
+        rows: The columns that the former view reads.
     """
     columns = {key: rows[key] for key in view.keys}
+    known = {field.name for field in former.fields}
     columns[view.event_time] = rows[former.event_time]
     if view.created_at is not None:
         columns[view.created_at] = rows[former.created_at]
     for field in view.fields:
         name = field.formerly or field.name
-        if name in rows.column_names:
+        if name in known:
             columns[field.name] = rows[name]
-        else:
+        elif field.name not in view.keys:
             value = pa.scalar(field.backfill, arrow_type(field.dtype))
             columns[field.name] = pa.repeat(value, rows.num_rows)
     return pa.table(columns)

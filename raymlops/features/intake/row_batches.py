@@ -132,7 +132,7 @@ class Intake:
         at: Now.
         directory: Where what does not fit in memory is kept meanwhile.
         extra_columns: What becomes of columns that the view does not have.
-        reading: What times mean that do not say so.
+        reading: How times are read that have no zone, or are finer than microseconds.
 
     Raises:
         ConfigError: an option is none of those there are.

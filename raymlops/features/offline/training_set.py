@@ -112,7 +112,7 @@ def _stored_bytes(name: str, spine: Any) -> Any:
 def _is_same_in_parquet(given: Any) -> bool:
     types = pa.types
     if types.is_dictionary(given):
-        return bool(types.is_string(given.value_type) or types.is_large_string(given.value_type))
+        return bool(types.is_string(given.value_type))
     if types.is_date64(given) or types.is_time32(given) or types.is_interval(given):
         return bool(given == pa.time32("ms"))
     if types.is_timestamp(given):

@@ -150,7 +150,8 @@ def _array(values: Sequence[Value], dtype: DType) -> Any:
 
 def _request_column(function: OnDemandFunction, rows: Sequence[Mapping[str, object]], name: str) -> Any:
     for row in rows:
-        check_columns("request", row, [name])
+        if name not in row:
+            check_columns("request", row, [name])
     values = [row[name] for row in rows]
     if function.request_type(name) == "timestamp":
         values = [_instant(name, value) if isinstance(value, str) else value for value in values]

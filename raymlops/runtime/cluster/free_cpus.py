@@ -42,7 +42,7 @@ def describe_cpus() -> str:
     """How many CPUs are free, and who holds the others."""
     free, total = ray.available_resources().get("CPU", 0.0), ray.cluster_resources().get("CPU", 0.0)
     held = _holders()
-    rest = total - free - sum(held.values())
+    rest = round(total - free - sum(held.values()), 4)  # Ray counts ten-thousandths of a CPU
     named = [f"{name}: {cpus:g}" for name, cpus in sorted(held.items())]
     if rest > 0:
         named.append(f"what is starting or ending: {rest:g}")

@@ -1,4 +1,4 @@
-"""Parts scored on the cluster, by actors that are gone when the last part is told of, or nothing more is asked."""
+"""Parts scored on the cluster by actors, which end with the last part, or when the caller asks for no more."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from raymlops.clock import ManualClock
 from raymlops.errors import ConfigError, StorageError
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field
 from raymlops.features.intake.ingester import Ingester
+from raymlops.features.online.materializer import Materializer
 
 T = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -110,6 +111,60 @@ def test_a_view_without_rows_has_none_to_hand_over(tmp_path: Path) -> None:
     assert not (tmp_path / "tables" / "spending@2").exists()
 
 
+def test_a_new_field_with_the_name_of_a_former_time_has_its_backfill(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path, clock=ManualClock(T))
+    first = FeatureView("clicks", USER, [Field("n", "int64")], event_time="at")
+    store.apply(first)
+    store.push("clicks", pa.table({"user": ["ada"], "at": [T], "n": [1]}), ingest_id="one")
+    fields = [Field("n", "int64"), Field("at", "int64", backfill=7)]
+    store.apply(FeatureView("clicks", USER, fields, version=2, continues="clicks@1"))
+    store.close()
+    assert FeatureReader(tmp_path).table("clicks@2").to_pylist() == [{"user": "ada", "event_time": T, "n": 1, "at": 7}]
+
+
+def test_a_key_of_another_type_than_the_stored_one_is_refused_and_the_store_still_opens(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="key 'user' must be string as in the table of 'spending@1', got int64"):
+        store.apply(second(fields=[Field("user", "int64")]))
+    assert store.apply(second(fields=[Field("user", "string")])).added == ("view spending@2",)
+    store.close()
+    FeatureStore(tmp_path, clock=ManualClock(T)).close()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_views_applied_together_hand_on_the_rows_of_the_first(
+    *, turned: bool, store: FeatureStore, tmp_path: Path
+) -> None:
+    third = replace(SECOND, fields=[Field("total", "float64")], version=3, continues="spending@2")
+    store.apply(*((third, SECOND) if turned else (SECOND, third)))
+    assert FeatureReader(tmp_path).table("spending@3")["total"].to_pylist() == [1.0, 3.0]
+
+
+def test_views_that_continue_each_other_in_a_circle_are_refused(store: FeatureStore) -> None:
+    third = replace(SECOND, version=3, continues="spending@2")
+    with pytest.raises(
+        ConfigError, match=r"views must not continue each other in a circle, got spending@[23] -> spending@[23] -> "
+    ):
+        store.apply(second(continues="spending@3"), third)
+
+
+def test_rows_that_were_cut_off_on_their_way_to_the_online_store_get_there(
+    store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise StorageError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Materializer, "views", full)
+        with pytest.raises(StorageError, match="the disk is full"):
+            store.apply(SECOND, SERVICE)
+    store.close()
+    again = FeatureStore(tmp_path, clock=ManualClock(T + 9 * HOUR))
+    assert answers(tmp_path, "ada")[0]["total"] == 3.0
+    again.close()
+
+
 def second(**changed: Any) -> FeatureView:
     return replace(SECOND, **changed)
 
@@ -122,6 +177,9 @@ def second(**changed: Any) -> FeatureView:
         (second(entity=Entity("home", ["home"])), r"keys must be those of 'spending@1', \['user'\], got \['home'\]"),
         (second(fields=[Field("x", "int64", formerly="y")]), "has no field 'y', which 'x' was formerly"),
         (second(fields=[Field("x", "int64", nullable=False)]), "'x' is new and not nullable, it must have a backfill"),
+        (second(fields=[Field("x", "int64", backfill=-1, ge=0)]), "'x': backfill must keep its own rules, got -1"),
+        (second(fields=[Field("x", "int64", backfill=2, le=1)]), "'x': backfill must keep its own rules, got 2"),
+        (second(fields=[Field("x", "string", backfill="c", allowed=["a"])]), "must keep its own rules, got 'c'"),
         (second(fields=[Field("sum", "string")]), "field 'sum' must be int64 as before, or wider, got string"),
     ],
 )

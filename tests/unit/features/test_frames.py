@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -195,6 +196,36 @@ def test_a_spine_and_entities_may_come_as_files(tmp_path: Path) -> None:
         reader.training_set("n", spine, name="t")
     reader.close()
     store.close()
+
+
+def parquet(path: Path, **columns: Any) -> None:
+    pq.write_table(pa.table({"k": ["a"], "event_time": [T], **columns}), path)
+
+
+def test_files_of_a_spine_have_the_same_columns_in_whatever_order(world: World, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("k,event_time,label\na,2024-03-01T12:00:00Z,1\n")
+    (tmp_path / "b.csv").write_text("label,event_time,k\n2,2024-03-01T12:00:00Z,b\n")
+    joined = world.reader.training_set("s", tmp_path, name="t").table()
+    assert (joined["k"].to_pylist(), joined["label"].to_pylist()) == (["a", "b"], [1, 2])
+    (tmp_path / "b.csv").write_text("label,event_time,key\n2,2024-03-01T12:00:00Z,b\n")
+    with pytest.raises(DataError, match=r"b\.csv must have the columns of the files before, .*'k'.*got .*'key'"):
+        world.reader.training_set("s", tmp_path, name="t")
+
+
+def test_files_of_a_spine_have_the_same_types(world: World, tmp_path: Path) -> None:
+    parquet(tmp_path / "a.parquet", label=[1])
+    parquet(tmp_path / "b.parquet", label=pa.array([None], pa.null()))
+    assert world.reader.training_set("s", tmp_path, name="t").table()["label"].to_pylist() == [1, None]
+    parquet(tmp_path / "b.parquet", label=[0.5])
+    with pytest.raises(SchemaMismatch, match=r"spine: the files of .* must have the same types: .*label"):
+        world.reader.training_set("s", tmp_path, name="t")
+
+
+@pytest.mark.parametrize("zone", ["No/Where", 1])
+def test_a_zone_of_a_file_must_be_one(zone: Any, world: World, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("k,event_time\na,2024-03-01T12:00:00\n")
+    with pytest.raises(ConfigError, match="spine: time_zone must be a name such as"):
+        world.reader.training_set("s", tmp_path, name="t", time_zone=zone)
 
 
 NUMBERS_AND_TEXTS: list[Any] = [True, 1, -1, 2**53 + 1, 2**70, 0.5, float("nan"), float("inf"), "", "a", "1", "02116"]

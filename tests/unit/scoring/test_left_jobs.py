@@ -60,5 +60,8 @@ def test_a_run_ends_with_its_process(metadata: MetadataService, tmp_path: Path) 
         process.kill()
     ended = end_if_left(run, tmp_path, metadata.runs, clock)
     assert (ended.status, ended.ended_at) == (RunStatus.FAILED, NOW)
-    assert ended.error == "its process ended without a word: the same request again goes on where it was"
+    assert (
+        ended.error
+        == "its process ended without a word: the same request, made again, continues where this run stopped"
+    )
     assert end_if_left(run, tmp_path, metadata.runs, clock) == ended

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -72,6 +73,23 @@ def test_the_same_kind_is_given_back(kind: str) -> None:
     found = in_kind_of(given, TABLE)
     assert type(found) is (pa.Table if kind == "batch" else type(given))
     assert as_table("rows", found).to_pydict() == TABLE.to_pydict()
+
+
+class Lazy(Stream):
+    """A frame that narwhals knows, and cannot make of a table."""
+
+    _implementation = nw.Implementation.DUCKDB
+
+    def __narwhals_lazyframe__(self) -> Lazy:
+        return self
+
+    def _with_version(self, version: object) -> Lazy:
+        return self
+
+
+def test_a_kind_that_cannot_be_made_of_a_table_is_given_back_as_arrow() -> None:
+    table = pa.table({"a": [1]})
+    assert in_kind_of(Lazy(table), table) is table
 
 
 def test_pandas_gets_integers_as_they_are() -> None:

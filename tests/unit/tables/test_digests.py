@@ -96,6 +96,7 @@ def test_texts_are_summed_byte_by_byte(texts: list[str | None], before: int, man
     """However they are summed at once: digests are in the logs of tables, and must stay what they are."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(digests, "_MANY_BYTES", many or 2048)
+        patch.setattr(digests, "_PLACES", many or 64)
         padded = pa.array(["x"] * before + texts, pa.large_string()).slice(before)
         found = digests._of_texts(padded)
     expected = []

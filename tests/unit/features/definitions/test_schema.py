@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.features import Entity, FeatureView, Field
-from raymlops.features.definitions.schema import FaultTally, conform, key_column, row_faults, typed
+from raymlops.features.definitions.schema import FaultTally, RowFault, conform, key_column, row_faults, typed
 from raymlops.tables.columns import INSTANT
+from raymlops.tables.sources import FileSource
 
 T = datetime(2024, 3, 1, tzinfo=UTC)
 VIEW = FeatureView(
@@ -152,3 +155,14 @@ def test_a_key_that_is_a_nullable_field_may_be_null() -> None:
     view = FeatureView("v", Entity("e", ["k"]), [Field("k", "string"), Field("f", "float64")])
     rows = pa.table({"k": pa.array([None], pa.string()), "event_time": pa.array([T], INSTANT), "f": [1.0]})
     _check(view, conform(view, rows, exact=True))
+
+
+def test_an_instant_that_python_does_not_have_is_told_with_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "far.parquet"
+    pq.write_table(pa.table({"at": pa.array([2**60], pa.timestamp("ms", "UTC"))}), file)
+    tally = FaultTally()
+    for table in FileSource(file).tables():
+        if table.num_rows:
+            tally.add([RowFault("at", "must fit timestamp", np.array([True]), of_type=True)], 0, table)
+    with pytest.raises(SchemaMismatch, match=r"must fit timestamp, .*first \[0\]; got .* in .*far\.parquet, row 0$"):
+        tally.raise_if_any("view 'v'")

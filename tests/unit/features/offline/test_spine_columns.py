@@ -41,6 +41,7 @@ COLUMNS: dict[str, Any] = {
     "broken text in lists": pa.ListArray.from_arrays([0, 1], pa.array([b"\xff"]).view(TEXT)),
     "embeddings far away": pa.array([[2**60]], pa.list_(INT, 1)).cast(pa.list_(pa.timestamp("s"), 1)),
     "codes": pa.array(["a", "b", "a"]).dictionary_encode(),
+    "codes of large texts": pa.array(["a", "b", "a"], pa.large_string()).dictionary_encode(),
     "codes of integers": pa.array([1, 2, 1]).dictionary_encode(),
     "ordered codes": pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), pa.array(["a", "unused"]), ordered=True),
     "text view": pa.array(["a"], pa.string_view()),
