@@ -231,7 +231,6 @@ class Controller:
                 # A version that must go is never kept for being hard to remove.
                 if isinstance(pending, RollBack):
                     raise
-                self._tries.pop(model)
                 return self._abandon(pending, f"{type(error).__name__}: {error}", superseded=False)
             _log.warning("the plan of %s is made, and what lags behind follows by itself: %s", pending.key, error)
         self._tries.pop(model, None)
@@ -249,6 +248,7 @@ class Controller:
         return True
 
     def _abandon(self, pending: PlanDecision | StartRetraining, reason: str, *, superseded: bool) -> Abandon:
+        self._tries.pop(pending.model, None)
         attempts = pending.attempt if isinstance(pending, StartRetraining) else self._config.retrain.max_attempts
         return Abandon(
             model=pending.model,

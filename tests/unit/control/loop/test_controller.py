@@ -371,6 +371,19 @@ class TestTrouble:
         assert (world.actions[-1], world.plans[-1].trial) == ("roll_back", None)
         assert world.controller.status()[0].problem is None
 
+    def test_of_a_decision_that_is_superseded_does_not_count_against_the_next(self, world: ControlWorld) -> None:
+        world.close_window(drifted=True)
+        world.step()
+        world.finish_runs("candidate")
+        world.actuator.errors = [UnavailableError("not now")]
+        world.step()
+        world.serve(replicas=2)
+        world.actuator.errors = [UnavailableError("not now")]
+        world.step()
+        assert world.actions[-3:] == ["start_trial", "abandon", "start_trial"]
+        world.step()
+        assert world.plans[-1].trial is not None
+
     def test_a_plan_changed_by_somebody_else_supersedes(self, world: ControlWorld) -> None:
         world.close_window(drifted=True)
         world.step()
