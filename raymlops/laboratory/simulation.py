@@ -196,7 +196,7 @@ def oracle(matrix: LossMatrix, price: float) -> Outcome:
     """The schedule of the least total cost, in hindsight: nobody can do better at this price."""
     sums, size = matrix.sums, len(matrix.windows)
     stretches = _stretches(sums)
-    paid = price * matrix.unit
+    paid = price * (matrix.unit or 1.0)  # where nothing is ever lost, as in ``replay``
     best = np.concatenate([np.full(size, np.inf), [0.0]])
     taken = np.zeros(size, dtype=np.int64)
     for start in range(size - 1, -1, -1):

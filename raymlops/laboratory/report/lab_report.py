@@ -111,8 +111,8 @@ class LabReport:
         return render(self)
 
     def excess(self, outcome: Outcome) -> float:
-        """What a policy cost beyond the oracle, as a share of the oracle's cost."""
-        return outcome.cost(self.price) / self.oracle.cost(self.price) - 1.0
+        """What a policy cost beyond the oracle, as a share of the oracle's cost; 0 where that is 0."""
+        return _beyond(outcome, self.oracle, self.price)
 
     def _described(self, one: Outcome) -> dict[str, Any]:
         return {
@@ -214,7 +214,7 @@ def _recommended(outcomes: Mapping[str, Outcome], best: Outcome, default: str, p
     never, own = costs["never"], costs[default]
     gain = (never - own) / never if never else 0.0
     counts = len(outcomes[default].retrainings)
-    beyond = own / best.cost(price) - 1.0 if best.cost(price) else 0.0
+    beyond = _beyond(outcomes[default], best, price)
     if never <= own:
         return "never", (
             f"keeping the first model costs {never:.3f} losses of a window, the default policy with its {counts} "
@@ -225,6 +225,11 @@ def _recommended(outcomes: Mapping[str, Outcome], best: Outcome, default: str, p
         f"losses of a window each included; {beyond:.1%} more than the best schedule in hindsight. Among calendars, "
         f"{_best_calendar(costs)}, which one would have to know beforehand."
     )
+
+
+def _beyond(outcome: Outcome, best: Outcome, price: float) -> float:
+    least = best.cost(price)
+    return outcome.cost(price) / least - 1.0 if least else 0.0
 
 
 def _best_calendar(costs: Mapping[str, float]) -> str:
