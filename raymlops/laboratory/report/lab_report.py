@@ -10,7 +10,7 @@ import numpy as np
 
 from raymlops.errors import ConfigError
 from raymlops.laboratory import DEFAULT_PRICE
-from raymlops.laboratory.foresight import default_policy
+from raymlops.laboratory.foresight import ForesightPolicy, default_policy
 from raymlops.laboratory.loss_matrix import LossMatrix
 from raymlops.laboratory.policies import CheapestCalendar, Drift, Never, Performance, Periodic, Regret
 from raymlops.laboratory.simulation import Outcome, Policy, best_schedules, oracle, replay, simulate
@@ -23,7 +23,8 @@ __all__ = ["AgePoint", "LabReport", "check_price", "compare_policies", "standard
 FITS_A_RETRAINING = 4
 """A retraining searches; a probe is one fit. So compute counts a retraining as so many fits."""
 _CALENDARS = (1, 2, 3, 4, 6, 8, 12, 16)
-_PROBING = (Regret.__name__, CheapestCalendar.__name__, type(default_policy()).__name__)
+_PROBING = (Regret, CheapestCalendar, ForesightPolicy)
+"""Policies that fit a model at the start of every window, whether it is to serve or not."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ def _compute(matrix: LossMatrix, policies: Sequence[Policy], outcomes: Mapping[s
     probes_s = sum(fit_s.values())
     return {
         policy.name: FITS_A_RETRAINING * sum(fit_s[window] for window in outcomes[policy.name].retrainings)
-        + (probes_s if type(policy).__name__ in _PROBING else 0.0)
+        + (probes_s if isinstance(policy, _PROBING) else 0.0)
         for policy in policies
     }
 
