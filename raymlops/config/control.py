@@ -197,7 +197,8 @@ class ControlConfig(Section):
     turn_pause_max: Span = _d("15s")
     """A model whose turn failed rests for a second, twice as long after each further failure, and this at most."""
     act_attempts: int = Field(10, ge=1)
-    """How often in a row an action is tried while a process is unavailable, before the decision is abandoned."""
+    """How often in a row an action is tried while a process is unavailable, before the decision is abandoned; one whose
+    plan was made by then stands, and what lags behind follows by itself."""
     triggers: TriggersConfig = TriggersConfig()
     """What may start a retraining."""
     retrain: RetrainConfig = RetrainConfig()

@@ -70,7 +70,7 @@ def build_matrix(
     """
     if not 1 <= first <= table.count - 2:
         raise NotEnoughRows(f"first must leave at least two of the {table.count} windows to serve, got {first}")
-    known = int((table.known_us <= table.starts_us[first]).sum())
+    known = _known_rows(table, first)
     if known < _FEWEST_ROWS:
         raise NotEnoughRows(f"the first model needs {_FEWEST_ROWS} labelled rows, got {known} before window {first}")
     chosen = recipe or Recipe()
@@ -82,10 +82,9 @@ def build_matrix(
 
 def fit_model(table: PreparedTable, model: int, recipe: Recipe, *, drift: bool) -> ModelLosses:
     """Fit the model of one window, from the labels that had come at its start, and score it on what follows."""
-    start = int(table.starts_us[model])
-    rows = int(np.searchsorted(table.known_us, start, side="right"))
-    oldest = 0 if recipe.recent_windows is None else int(table.starts_us[max(0, model - recipe.recent_windows)])
-    taken = slice(int(np.searchsorted(table.known_us, oldest, side="right")), rows)
+    rows = _known_rows(table, model)
+    oldest = 0 if recipe.recent_windows is None else _known_rows(table, max(0, model - recipe.recent_windows))
+    taken = slice(oldest if oldest < rows else max(0, rows - _FEWEST_ROWS), rows)
     began = time.thread_time()
     scorer = recipe.fit(table.inputs[taken], table.labels[taken], table.task, number=model)
     fit_s = time.thread_time() - began
@@ -118,10 +117,15 @@ def joined(table: PreparedTable, first: int, columns: Iterable[ModelLosses], *, 
     return LossMatrix(losses, first=first, known=_known(table, oldest), facts=facts)
 
 
+def _known_rows(table: PreparedTable, window: int) -> int:
+    """Rows whose labels had come at the start of a window: the first ones of the table."""
+    return int(np.searchsorted(table.known_us, table.starts_us[window], side="right"))
+
+
 def _oldest(table: PreparedTable, first: int) -> int:
     """The first window at whose start enough labels had come for a model, in the later half of the training windows."""
     for window in range((first + 1) // 2, first):
-        if int((table.known_us <= table.starts_us[window]).sum()) >= _FEWEST_ROWS:
+        if _known_rows(table, window) >= _FEWEST_ROWS:
             return window
     return first
 

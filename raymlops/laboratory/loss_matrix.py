@@ -121,7 +121,6 @@ class LossMatrix:
         for (i, j), values in kept.items():
             self._sums[i - self.oldest, j - self.oldest] = values.sum(dtype=np.float64)
         self._means_known: dict[int, FloatArray] = {}
-        self._staleness: dict[int, Staleness] = {}
         self._pairs: dict[tuple[int, int, int, int], Paired] = {}
 
     @classmethod
@@ -213,19 +212,14 @@ class LossMatrix:
 
     def staleness_known(self, at: int) -> Staleness:
         """Regrets beside the model fitted at each window's start, of all windows before ``at``, as known then."""
-        found = self._staleness.get(at)
-        if found is None:
-            size = at - self.oldest
-            regrets, errors = np.full((size, size), np.nan), np.zeros((size, size))
-            for j in range(size):
-                window = j + self.oldest
-                rows = self.known_rows(window, at)
-                for i in range(j + 1 if rows else 0):
-                    _, regrets[i, j], errors[i, j] = self.paired(i + self.oldest, window, window, rows)
-            fresh = np.diag(self.means_known(at))
-            there = fresh[np.isfinite(fresh)]
-            found = self._staleness[at] = Staleness(regrets, errors, float(there.mean()) if len(there) else 0.0)
-        return found
+        size = at - self.oldest
+        whole_regrets, whole_errors = self._regrets
+        regrets, errors = whole_regrets[:size, :size].copy(), whole_errors[:size, :size].copy()
+        for column in np.flatnonzero(self._known[:size, size] < self._rows[:size]):
+            self._fill_column(regrets, errors, int(column), int(self._known[column, size]))
+        fresh = np.diag(self.means_known(at))
+        there = fresh[np.isfinite(fresh)]
+        return Staleness(regrets, errors, float(there.mean()) if len(there) else 0.0)
 
     def paired(self, model: int, other: int, window: int, rows: int | None = None) -> Paired:
         """Two models on the first ``rows`` rows of ``window``, all by default."""
@@ -282,6 +276,22 @@ class LossMatrix:
         from raymlops.laboratory.storage import load_matrix
 
         return load_matrix(Path(path))
+
+    @cached_property
+    def _regrets(self) -> tuple[FloatArray, FloatArray]:
+        """As in ``Staleness``, of all windows and over all of their rows."""
+        size = self.end - self.oldest
+        regrets, errors = np.empty((size, size)), np.empty((size, size))
+        for column in range(size):
+            self._fill_column(regrets, errors, column, int(self._rows[column]))
+        return regrets, errors
+
+    def _fill_column(self, regrets: FloatArray, errors: FloatArray, column: int, rows: int) -> None:
+        """Put in the regrets of one window, over its first ``rows`` rows."""
+        regrets[:, column], errors[:, column] = np.nan, 0.0
+        window = column + self.oldest
+        for row in range(column + 1 if rows else 0):
+            _, regrets[row, column], errors[row, column] = self.paired(row + self.oldest, window, window, rows)
 
     def _check(self) -> None:
         for j in range(self.oldest, self.end):

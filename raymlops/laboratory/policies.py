@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 
 from raymlops.errors import ConfigError
-from raymlops.laboratory.loss_matrix import Paired
+from raymlops.laboratory import DEFAULT_PRICE
 from raymlops.laboratory.simulation import History
 
 __all__ = [
@@ -23,18 +22,6 @@ __all__ = [
     "accrued_regret",
     "loss_of_a_window",
 ]
-
-
-class _Probed(Protocol):
-    """What regret is computed from: a history of the laboratory, or the live loop's."""
-
-    @property
-    def serving(self) -> int: ...
-
-    @property
-    def window(self) -> int: ...
-
-    def regret(self, window: int) -> Paired: ...
 
 
 @dataclass(frozen=True)
@@ -124,7 +111,7 @@ class Regret:
         share: The regret that is enough, as a share of the price.
     """
 
-    price: float = 0.05
+    price: float = DEFAULT_PRICE
     z: float = 0.25
     share: float = 0.7
     name: str = "regret"
@@ -141,7 +128,7 @@ class CheapestCalendar:
         price: Of a retraining, in losses of one window.
     """
 
-    price: float = 0.05
+    price: float = DEFAULT_PRICE
     name: str = "cheapest calendar so far"
 
     def decide(self, history: History) -> bool:
@@ -156,7 +143,7 @@ class CheapestCalendar:
         return history.age >= size + 1 - int(np.argmin(costs[::-1]))  # of equal ones, the longest
 
 
-def accrued_regret(history: _Probed, z: float) -> float:
+def accrued_regret(history: History, z: float) -> float:
     """What staleness has cost the serving model since it took over, in mean losses of a window.
 
     Regret that was made up for by a lucky window counts no more: it never falls below 0.

@@ -67,7 +67,8 @@ class Recipe:
         family: A family of ``experiments``, or ``module:function``.
         params: Its parameters.
         max_rows: A fit takes a sample of so many rows where there are more, drawn by the seed.
-        recent_windows: A fit takes the rows of so many newest windows; ``None`` takes all.
+        recent_windows: A fit takes the rows whose labels came in so many newest windows, and the newest few of all
+            where none came in them; ``None`` takes all.
         seed: Of the sample and of the estimator.
     """
 

@@ -196,7 +196,7 @@ def oracle(matrix: LossMatrix, price: float) -> Outcome:
     """The schedule of the least total cost, in hindsight: nobody can do better at this price."""
     sums, size = matrix.sums, len(matrix.windows)
     stretches = _stretches(sums)
-    paid = price * matrix.unit
+    paid = price * (matrix.unit or 1.0)  # where nothing is ever lost, as in ``replay``
     best = np.concatenate([np.full(size, np.inf), [0.0]])
     taken = np.zeros(size, dtype=np.int64)
     for start in range(size - 1, -1, -1):
@@ -212,7 +212,7 @@ def best_schedules(matrix: LossMatrix, most: int | None = None) -> list[Outcome]
     """The schedule of least loss for each number of retrainings, from none on: the frontier that no policy passes."""
     sums, size = matrix.sums, len(matrix.windows)
     stretches = _stretches(sums)
-    left = np.append(sums_to_the_end(sums), 0.0)  # from each window on, with no further retraining
+    left = np.append(np.nansum(sums, axis=1), 0.0)  # from each window on, with no further retraining
     choices: list[FloatArray] = []
     found = [replay(matrix, (), name="0 retrainings")]
     for count in range(1, min(size - 1, size if most is None else most) + 1):
@@ -230,12 +230,6 @@ def best_schedules(matrix: LossMatrix, most: int | None = None) -> list[Outcome]
             schedule.append(at + matrix.first)
         found.append(replay(matrix, schedule, name=f"{count} retrainings"))
     return found
-
-
-def sums_to_the_end(sums: FloatArray) -> FloatArray:
-    """Loss of each model from its own window to the last."""
-    left: FloatArray = np.nansum(sums, axis=1)
-    return left
 
 
 def _stretches(sums: FloatArray) -> FloatArray:

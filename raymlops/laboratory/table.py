@@ -18,6 +18,7 @@ from raymlops.errors import ConfigError, DataError, NotEnoughRows
 from raymlops.laboratory.columns import encode, instants_us, label_values
 from raymlops.laboratory.files import read_table
 from raymlops.records.tasks import LearningTask
+from raymlops.tables.columns import as_table
 
 __all__ = ["PreparedTable", "prepare"]
 
@@ -83,7 +84,7 @@ def prepare(
     and instants become numbers; no column's encoding looks at labels, nor tells of rows that come later.
 
     Args:
-        table: A pyarrow table, a pandas or polars frame, or a path.
+        table: What ``as_table`` takes, such as a pyarrow table, a pandas or a polars frame; or a path.
         label: The column to predict.
         event_time: The column of instants.
         entity: Columns that say whom a row is about; they are no inputs.
@@ -95,15 +96,12 @@ def prepare(
         DataError: A column is not there or has a type that is of no use, or no row is left.
         ConfigError: A duration cannot be read.
     """
-    rows = _arrow(table)
+    rows = as_table("table", read_table(Path(table)) if isinstance(table, str | Path) else table, round_times=True)
     keys = [entity] if isinstance(entity, str) else list(entity or ())
     named = [label, event_time, *keys, *([label_time] if label_time else [])]
     missing = [name for name in named if name not in rows.column_names]
     if missing:
         raise DataError(f"columns {missing} are not in the table, which has {rows.column_names}")
-    twice = sorted({name for name in rows.column_names if rows.column_names.count(name) > 1})
-    if twice:
-        raise DataError(f"columns must have distinct names, got {twice} more than once")
     notes: list[str] = []
     rows, at_us = _sound_rows(rows, label, event_time, notes)
     length = _length(window, at_us)
@@ -130,25 +128,6 @@ def _known(
         return at_us + delay // timedelta(microseconds=1)
     told_us = instants_us(rows, label_time)
     return np.maximum(np.where(told_us < 0, np.iinfo(np.int64).max, told_us), at_us)
-
-
-def _arrow(table: Any) -> pa.Table:
-    if isinstance(table, pa.Table):
-        return table
-    if isinstance(table, str | Path):
-        return read_table(Path(table))
-    if hasattr(table, "to_arrow"):
-        return table.to_arrow()
-    if type(table).__module__.partition(".")[0] == "pandas":
-        return _of_pandas(table)
-    raise DataError(f"a table must be of pyarrow, pandas or polars, or a path; got {type(table).__name__}")
-
-
-def _of_pandas(frame: Any) -> pa.Table:
-    """A frame's columns. Instants lose their zone first: Arrow asks for zoned ones in a way that pandas deprecates."""
-    zoned = [name for name, dtype in frame.dtypes.items() if getattr(dtype, "tz", None) is not None]
-    plain = {name: frame[name].dt.tz_convert("UTC").dt.tz_localize(None) for name in zoned}
-    return pa.Table.from_pandas(frame.assign(**plain), preserve_index=False)
 
 
 def _sound_rows(

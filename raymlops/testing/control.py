@@ -183,9 +183,11 @@ class FakeActuator:
         """Follows the plan, one step behind it."""
         self.errors: list[Exception] = []
         """Raised by the next calls, one each, before they do anything."""
+        self.late_errors: list[Exception] = []
+        """Raised by the next calls of ``serve``, one each, once the plan is stored and before the alias follows."""
 
     def start_run(self, decision: StartRetraining) -> None:
-        self._raise_next()
+        _raise_next(self.errors)
         self._pass("before creating the run")
         if decision.run_id not in self._observer.runs_of.get(decision.model, {}):
             run = Run(id=decision.run_id, pipeline=decision.model, reason=decision.reason, created_at=self._clock.now())
@@ -196,13 +198,20 @@ class FakeActuator:
         self._pass("after submitting the job")
 
     def serve(self, plan: ServingPlan, decision: PlanDecision) -> None:
-        self._raise_next()
+        _raise_next(self.errors)
         self._pass(f"before the plan of {decision.action}")
         self._observer.put_plan(plan)
+        _raise_next(self.late_errors)
         self._pass(f"before the alias of {decision.action}")
         self.champion_alias[plan.model] = plan.champion
         self._pass(f"after {decision.action}")
 
-    def _raise_next(self) -> None:
-        if self.errors:
-            raise self.errors.pop(0)
+    def catch_up(self) -> None:
+        """Let aliases follow the newest plans, as the operator of endpoints does without being asked."""
+        for model, plans in self._observer.plans_of.items():
+            self.champion_alias[model] = plans[-1].champion
+
+
+def _raise_next(errors: list[Exception]) -> None:
+    if errors:
+        raise errors.pop(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -36,6 +37,8 @@ from raymlops.records.ledger import Ledger, LedgerEntry
 from raymlops.records.plans import ServingPlan
 
 __all__ = ["ALL_MODELS", "Controller"]
+
+_log = logging.getLogger(__name__)
 
 _MAX_TURNS = 16
 """Decisions about one model in one step; more would be two rules that undo each other."""
@@ -205,7 +208,10 @@ class Controller:
         )
 
     def _carry_out(self, pending: PlanDecision | StartRetraining, seen: Observation) -> Abandon | None:
-        """Carry out what was recorded last; an ``Abandon`` where that is not to be."""
+        """Carry out what was recorded last; an ``Abandon`` where that is not to be.
+
+        A decision whose plan was made is never given up: the operator of endpoints brings about what that plan says.
+        """
         model = pending.model
         try:
             if isinstance(pending, StartRetraining):
@@ -217,13 +223,16 @@ class Controller:
             raise
         except RaymlopsError as error:
             tries = self._tries[model] = self._tries.get(model, 0) + 1
-            # A version that must go is never kept for being hard to remove.
             limit = _DEPLOY_ATTEMPTS if isinstance(error, DeploymentError) else self._config.act_attempts
-            again = tries < limit and (error.retryable or isinstance(error, DeploymentError))
-            if again or isinstance(pending, RollBack):
+            if tries < limit and (error.retryable or isinstance(error, DeploymentError)):
                 raise
-            self._tries.pop(model)
-            return self._abandon(pending, f"{type(error).__name__}: {error}", superseded=False)
+            made = isinstance(pending, PlanDecision) and plan_history.took_effect(pending, self._observer.plans(model))
+            if not made:
+                # A version that must go is never kept for being hard to remove.
+                if isinstance(pending, RollBack):
+                    raise
+                return self._abandon(pending, f"{type(error).__name__}: {error}", superseded=False)
+            _log.warning("the plan of %s is made, and what lags behind follows by itself: %s", pending.key, error)
         self._tries.pop(model, None)
         self._carried_out[model] = pending.key
         return None
@@ -239,6 +248,7 @@ class Controller:
         return True
 
     def _abandon(self, pending: PlanDecision | StartRetraining, reason: str, *, superseded: bool) -> Abandon:
+        self._tries.pop(pending.model, None)
         attempts = pending.attempt if isinstance(pending, StartRetraining) else self._config.retrain.max_attempts
         return Abandon(
             model=pending.model,

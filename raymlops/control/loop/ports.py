@@ -56,7 +56,8 @@ class Actuator(Protocol):
     """Carries decisions out. It decides nothing, and writes nothing to the ledger.
 
     Both methods are idempotent: after a crash, or an error, they are called again with equal arguments until they
-    return. A retryable error means "again later"; any other, that the decision cannot be carried out.
+    return. A retryable error means "again later"; any other, that the decision cannot be carried out. Once a plan is
+    stored, whatever lags behind it follows by itself, also where nobody calls again.
     """
 
     def start_run(self, decision: StartRetraining) -> None:

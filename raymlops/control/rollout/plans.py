@@ -16,6 +16,7 @@ __all__ = [
     "progress",
     "served_lately",
     "share_since",
+    "took_effect",
     "trial_plans",
     "trial_since",
     "versions_seen",
@@ -71,6 +72,11 @@ def progress(decision: PlanDecision, plans: Sequence[ServingPlan]) -> Progress:
     if numbered[decision.plan + 1] != next_plan(numbered[decision.plan], decision):
         return Progress.SUPERSEDED
     return Progress.CURRENT if plans[-1].number == decision.plan + 1 else Progress.REPLACED
+
+
+def took_effect(decision: PlanDecision, plans: Sequence[ServingPlan]) -> bool:
+    """Whether the plan that ``decision`` asks for was made, be it the newest or not. Arguments as of ``progress``."""
+    return progress(decision, plans) in {Progress.CURRENT, Progress.REPLACED}
 
 
 def champion_since(plans: Sequence[ServingPlan]) -> datetime:

@@ -10,7 +10,7 @@ import numpy as np
 
 from raymlops.errors import ConfigError
 from raymlops.laboratory import DEFAULT_PRICE
-from raymlops.laboratory.foresight import default_policy
+from raymlops.laboratory.foresight import ForesightPolicy, default_policy
 from raymlops.laboratory.loss_matrix import LossMatrix
 from raymlops.laboratory.policies import CheapestCalendar, Drift, Never, Performance, Periodic, Regret
 from raymlops.laboratory.simulation import Outcome, Policy, best_schedules, oracle, replay, simulate
@@ -23,7 +23,8 @@ __all__ = ["AgePoint", "LabReport", "check_price", "compare_policies", "standard
 FITS_A_RETRAINING = 4
 """A retraining searches; a probe is one fit. So compute counts a retraining as so many fits."""
 _CALENDARS = (1, 2, 3, 4, 6, 8, 12, 16)
-_PROBING = (Regret.__name__, CheapestCalendar.__name__, type(default_policy()).__name__)
+_PROBING = (Regret, CheapestCalendar, ForesightPolicy)
+"""Policies that fit a model at the start of every window, whether it is to serve or not."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,8 @@ class LabReport:
         return render(self)
 
     def excess(self, outcome: Outcome) -> float:
-        """What a policy cost beyond the oracle, as a share of the oracle's cost."""
-        return outcome.cost(self.price) / self.oracle.cost(self.price) - 1.0
+        """What a policy cost beyond the oracle, as a share of the oracle's cost; 0 where that is 0."""
+        return _beyond(outcome, self.oracle, self.price)
 
     def _described(self, one: Outcome) -> dict[str, Any]:
         return {
@@ -203,7 +204,7 @@ def _compute(matrix: LossMatrix, policies: Sequence[Policy], outcomes: Mapping[s
     probes_s = sum(fit_s.values())
     return {
         policy.name: FITS_A_RETRAINING * sum(fit_s[window] for window in outcomes[policy.name].retrainings)
-        + (probes_s if type(policy).__name__ in _PROBING else 0.0)
+        + (probes_s if isinstance(policy, _PROBING) else 0.0)
         for policy in policies
     }
 
@@ -214,7 +215,7 @@ def _recommended(outcomes: Mapping[str, Outcome], best: Outcome, default: str, p
     never, own = costs["never"], costs[default]
     gain = (never - own) / never if never else 0.0
     counts = len(outcomes[default].retrainings)
-    beyond = own / best.cost(price) - 1.0 if best.cost(price) else 0.0
+    beyond = _beyond(outcomes[default], best, price)
     if never <= own:
         return "never", (
             f"keeping the first model costs {never:.3f} losses of a window, the default policy with its {counts} "
@@ -225,6 +226,11 @@ def _recommended(outcomes: Mapping[str, Outcome], best: Outcome, default: str, p
         f"losses of a window each included; {beyond:.1%} more than the best schedule in hindsight. Among calendars, "
         f"{_best_calendar(costs)}, which one would have to know beforehand."
     )
+
+
+def _beyond(outcome: Outcome, best: Outcome, price: float) -> float:
+    least = best.cost(price)
+    return outcome.cost(price) / least - 1.0 if least else 0.0
 
 
 def _best_calendar(costs: Mapping[str, float]) -> str:

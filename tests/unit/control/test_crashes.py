@@ -19,7 +19,7 @@ from raymlops.control import (
     StartTrial,
     decision_of,
 )
-from raymlops.control.rollout.plans import Progress, next_plan, progress
+from raymlops.control.rollout.plans import next_plan, took_effect
 from raymlops.errors import ModelLoadFailed, SwapFailed, UnavailableError
 from raymlops.records.runs import RunStatus
 from raymlops.testing.control import CrashSwitch, SimulatedCrash
@@ -114,6 +114,24 @@ def test_every_point_of_one_loop_may_crash() -> None:
         assert (crashed.plans, crashed.actuator.jobs) == (calm.plans, calm.actuator.jobs)
 
 
+def test_a_plan_that_was_made_is_not_given_up_after_a_crash() -> None:
+    machine = RolloutMachine()
+    machine.configure(ramp=(), inconclusive="keep")
+    machine.train_a_candidate("nothing")
+    machine.train_a_candidate("good")
+    machine.world.close_window(drifted=True, quality="ok")
+    machine.step(crash_in=4)
+    assert machine.down
+    machine.come_back()
+    for _ in range(2):
+        machine.trouble(UnavailableError("x"), late=False)
+    for _ in range(3):
+        machine.step(None)
+    assert machine.world.plans[-1].champion == 2
+    assert "abandon" not in machine.world.actions
+    machine.teardown()
+
+
 class RolloutMachine(RuleBasedStateMachine):
     """Users, runs, windows, time and crashes in any order: also between a crash and the restart."""
 
@@ -155,9 +173,10 @@ class RolloutMachine(RuleBasedStateMachine):
         self.down = False
 
     @precondition(lambda self: not self.down)
-    @rule(error=st.sampled_from([UnavailableError("x"), SwapFailed("x"), ModelLoadFailed("x")]))
-    def trouble(self, error: Exception) -> None:
-        self.world.actuator.errors.append(error)
+    @rule(error=st.sampled_from([UnavailableError("x"), SwapFailed("x"), ModelLoadFailed("x")]), late=st.booleans())
+    def trouble(self, error: Exception, late: bool) -> None:
+        actuator = self.world.actuator
+        (actuator.late_errors if late else actuator.errors).append(error)
         self.troubled = True
 
     @precondition(lambda self: not self.down)
@@ -181,12 +200,13 @@ class RolloutMachine(RuleBasedStateMachine):
         assert world.controller.step() == []
         assert world.ledger.entries() == entries
         assert (world.plans, world.actuator.jobs) == (plans, jobs)
-        if not self.troubled:  # a change that was given up leaves its alias to the operator, which catches up
-            assert world.actuator.champion_alias["m"] == plans[-1].champion
+        if self.troubled:  # what lags behind a plan that was made is left to the operator
+            world.actuator.catch_up()
+        assert world.actuator.champion_alias["m"] == plans[-1].champion
         given_up = {decision.decision for decision in self.decisions() if isinstance(decision, Abandon)}
         for decision in self.decisions():
-            if isinstance(decision, PlanDecision) and decision.key not in given_up:
-                assert progress(decision, plans) in {Progress.CURRENT, Progress.REPLACED}
+            if isinstance(decision, PlanDecision):
+                assert took_effect(decision, plans) == (decision.key not in given_up)
 
     @invariant()
     def every_job_was_decided_once(self) -> None:
@@ -223,7 +243,7 @@ class RolloutMachine(RuleBasedStateMachine):
             elif isinstance(decision, RollBack):
                 assert decision.version == (trial if decision.cause == "trial" else base.champion)
                 assert decision.to == (base.champion if decision.cause == "trial" else base.backup)
-            if progress(decision, self.world.plans) in {Progress.CURRENT, Progress.REPLACED}:
+            if took_effect(decision, self.world.plans):
                 followed.append(decision.plan + 1)
                 assert plans[decision.plan + 1] == next_plan(base, decision)
         by_hand = [number for number, plan in plans.items() if plan.reason in {"", "by hand"}]
@@ -247,6 +267,7 @@ class RolloutMachine(RuleBasedStateMachine):
         world = self.world
         world.restart()
         world.actuator.errors.clear()
+        world.actuator.late_errors.clear()
         world.controller.resume("m", reason="end")
         for _ in range(6):
             world.step()

@@ -51,6 +51,21 @@ def test_a_model_is_fitted_on_labels_that_had_come_and_on_no_other() -> None:
     assert matrix.total(6, 6) / 7 < 20
 
 
+@pytest.mark.parametrize("label", ["number", "text"])
+def test_after_windows_without_rows_a_model_of_recent_windows_takes_the_newest_rows(label: str) -> None:
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    days = [k for k in range(120) if not 60 <= k < 90]
+    values: list[object] = [k % 20 + 0.5 if label == "number" else "ab"[k % 2] for k in days]
+    at = [start + timedelta(days=k) for k in days]
+    table = pa.table({"at": at, "x": [float(k % 4) for k in days], "y": values})
+    prepared = prepare(table, label="y", event_time="at", window="7d", label_delay="1d")
+    recipe = Recipe(params={"n_estimators": 30, "max_depth": 2, "min_child_weight": 0}, recent_windows=2)
+    matrix = build_matrix(prepared, first=4, recipe=recipe)
+    assert (matrix.rows(10), matrix.rows(12)) == (0, 1)
+    if label == "text":
+        assert matrix.total(12, 12) < 0.6
+
+
 def test_a_class_that_was_never_seen_costs_much_and_not_without_end() -> None:
     start = datetime(2024, 1, 1, tzinfo=UTC)
     rng = np.random.default_rng(1)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -229,7 +230,21 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
         read_table(tmp_path / "t.parquet")
 
 
+def test_whatever_the_platform_takes_for_a_table_is_taken() -> None:
+    table = drifting_table(weeks=4)
+    frame = pl.DataFrame(table)
+    for given in (frame, frame.lazy(), table.to_reader()):
+        found = prepare(given, label="answer", event_time="at", entity="user", window="7d")
+        assert found.task == prepare(table, label="answer", event_time="at", entity="user", window="7d").task
+
+
+def test_a_frame_with_values_that_no_column_can_hold_is_refused() -> None:
+    frame = pd.DataFrame({"at": [START] * 3, "x": [1, "one", 2.0], "y": [0, 1, 0]})
+    with pytest.raises(SchemaMismatch, match="column x"):
+        prepare(frame, label="y", event_time="at")
+
+
 def test_names_that_stand_twice_are_refused() -> None:
     table = pa.Table.from_arrays([pa.array([START]), pa.array([1]), pa.array([2])], names=["at", "x", "x"])
-    with pytest.raises(DataError, match=r"distinct names, got \['x'\]"):
+    with pytest.raises(DataError, match=r"names must be unique, got \['x'\]"):
         prepare(table, label="x", event_time="at")

@@ -344,6 +344,46 @@ class TestTrouble:
         assert world.plans[-1].trial is None
         assert world.actions[-1] == "roll_back"
 
+    @pytest.mark.parametrize(
+        "error", [UnavailableError("slow"), ModelLoadFailed("bad file"), InvalidTransition("retired")]
+    )
+    def test_after_its_plan_was_made_gives_up_nothing(
+        self, world: ControlWorld, error: Exception, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        reach_trial(world)
+        world.show("good")
+        world.advance(HOUR)
+        world.actuator.late_errors = [error] * 3
+        for _ in range(3):
+            world.step()
+        assert world.actions[-1] == "promote"
+        assert world.plans[-1].champion == 2
+        assert world.controller.status()[0].problem is None
+        assert "control/m/promote/2@2" in caplog.text
+
+    def test_after_its_plan_was_made_holds_up_no_rollback(self, world: ControlWorld) -> None:
+        reach_trial(world)
+        world.show("bad")
+        world.advance(HOUR)
+        world.actuator.late_errors = [StorageError("full")] * 10
+        for _ in range(3):
+            world.step()
+        assert (world.actions[-1], world.plans[-1].trial) == ("roll_back", None)
+        assert world.controller.status()[0].problem is None
+
+    def test_of_a_decision_that_is_superseded_does_not_count_against_the_next(self, world: ControlWorld) -> None:
+        world.close_window(drifted=True)
+        world.step()
+        world.finish_runs("candidate")
+        world.actuator.errors = [UnavailableError("not now")]
+        world.step()
+        world.serve(replicas=2)
+        world.actuator.errors = [UnavailableError("not now")]
+        world.step()
+        assert world.actions[-3:] == ["start_trial", "abandon", "start_trial"]
+        world.step()
+        assert world.plans[-1].trial is not None
+
     def test_a_plan_changed_by_somebody_else_supersedes(self, world: ControlWorld) -> None:
         world.close_window(drifted=True)
         world.step()

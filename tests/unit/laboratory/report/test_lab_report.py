@@ -37,6 +37,16 @@ def test_models_that_do_not_age_are_kept() -> None:
     assert "does not go stale enough" in report.reason
 
 
+@pytest.mark.parametrize("price", [0.0, 0.05])
+def test_models_that_never_err_are_kept_for_nothing(price: float) -> None:
+    losses = {(i, j): np.zeros(4) for j in range(10) for i in range(j + 1)}
+    report = compare_policies(LossMatrix.from_losses(losses, first=FIRST), price=price)
+    assert report.recommended == "never"
+    assert report.oracle.cost(price) == 0
+    assert report.to_dict()["policies"]["never"]["excess"] == 0
+    assert "never" in report.to_html()
+
+
 def test_a_policy_of_ones_own_stands_beside_the_others() -> None:
     report = compare_policies(ageing(), own=[Schedule((FIRST + 2,), name="mine")])
     assert report.outcomes["mine"].retrainings == (FIRST + 2,)
