@@ -123,6 +123,15 @@ def test_a_stop_that_was_interrupted_is_finished_by_the_next(running: Path) -> N
     assert noted_progress(running) is None
 
 
+def test_a_supervisor_that_takes_a_moment_to_end_is_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _process("supervisor") as supervisor:
+        answers = iter([supervisor.pid, supervisor.pid, None])
+        monkeypatch.setattr(stopping, "supervisor_of", lambda home: next(answers))
+        assert stopping.stop_local(tmp_path) == 1
+
+
 def test_who_starts_and_who_stops_take_turns(tmp_path: Path) -> None:
     order: list[str] = []
     with turn(tmp_path):
