@@ -59,9 +59,7 @@ def lab(  # noqa: PLR0913, PLR0917 - a command's options
         label_delay=label_delay,
         label_time=label_time,
     )
-    # a table of few windows still has more to serve than to learn from
-    chosen = min(8, max(1, prepared.count // 4)) if first is None else first
-    built = build_matrix(prepared, first=chosen)
+    built = build_matrix(prepared, first=prepared.first if first is None else first)
     if matrix is not None:
         built.save(matrix)
     report = compare_policies(built, price=price, own=own, title=f"{table.name}: {label}")
