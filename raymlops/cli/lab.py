@@ -86,7 +86,12 @@ def own_policies(names: list[str]) -> list[Policy]:
             value = getattr(import_module(module), attribute)
         except (ImportError, AttributeError, ValueError) as error:
             raise ConfigError(f"policy must be module:name of what can be imported, got {name!r}: {error}") from error
-        made = value() if isinstance(value, type) else value
+        try:
+            made = value() if isinstance(value, type) else value
+        except TypeError as error:
+            raise ConfigError(
+                f"policy {name!r} cannot be made without arguments: {error}; name an instance of it"
+            ) from error
         if not isinstance(made, Policy):
             raise ConfigError(f"policy {name!r} must have a name and decide(history), got {type(made).__name__}")
         found.append(made)
