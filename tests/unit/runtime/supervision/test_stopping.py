@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
-import psutil
 import pytest
 
 from raymlops.errors import UnavailableError
@@ -27,9 +24,10 @@ from raymlops.runtime.supervision.home_note import (
     noted_progress,
     turn,
 )
+from tests.unit.runtime.supervision.stand_ins import stand_in
 
 MARKER = "5e4d"
-STANDS_IN = "print('there', flush=True); import sys; sys.stdin.read()"
+_process = partial(stand_in, environment={head.MARKER: MARKER})
 DRAINS = """
 import pathlib, sys, time
 from raymlops.runtime.supervision.home_note import note_drained, stopping
@@ -41,26 +39,6 @@ while not stopping(home):
 note_drained(home, sys.argv[2] or None)
 sys.stdin.read()
 """
-
-
-@contextmanager
-def _process(title: str, code: str = STANDS_IN, *arguments: str) -> Iterator[psutil.Process]:
-    """A process of the cluster whose command line begins with a title."""
-    started = subprocess.Popen(
-        [title, "-c", code, *arguments],
-        executable=sys.executable,
-        env={**os.environ, head.MARKER: MARKER, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert started.stdout is not None
-        assert started.stdout.readline() == "there\n"
-        yield psutil.Process(started.pid)
-    finally:
-        started.kill()
-        started.communicate(timeout=30)
 
 
 @pytest.fixture
