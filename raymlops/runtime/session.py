@@ -6,11 +6,9 @@ import logging
 import os
 import re
 import socket
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -153,7 +151,6 @@ def _open_local(config: PlatformConfig, *, start: bool, tell: Callable[[str], No
         if guest:
             raise ConfigError("a platform is started by a process that is connected to no Ray cluster: this one is")
         _require_keys(config)
-        _import_what_is_needed()
         running, owner = cluster.start_local(config, tell)
     else:
         if start:  # what died of a platform that runs is brought back
@@ -274,14 +271,6 @@ def _address_in(environment: Mapping[str, str]) -> str | None:
     """The cluster that ``RAY_ADDRESS`` names; it may hold other things, as the address of a dashboard."""
     address = environment.get("RAY_ADDRESS", "")
     return address if _ADDRESS.fullmatch(address) else None
-
-
-def _import_what_is_needed() -> None:
-    """Begin to import what attaching needs, which takes about as long as the head does to come up."""
-    # in a thread of its own, so that Ctrl+C never ends up in the middle of an import
-    threading.Thread(
-        target=import_module, args=("raymlops.runtime.cluster.clients",), name="imports", daemon=True
-    ).start()
 
 
 def _require_keys(config: PlatformConfig) -> None:
