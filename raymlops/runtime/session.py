@@ -144,7 +144,9 @@ def _open_local(config: PlatformConfig, *, start: bool, tell: Callable[[str], No
     owner = False
     running = cluster.find_running(home)
     if running is not None and running.ray_version != version("ray"):
-        raise ConfigError(f"the running cluster has Ray {running.ray_version}, this is {version('ray')}")
+        raise ConfigError(
+            f"the running cluster has Ray {running.ray_version}, this is {version('ray')}: `raymlops down` ends it"
+        )
     if running is None or (start and (noted_progress(home) is None or stopping(home))):  # of no use, until started anew
         if not start:
             raise UnavailableError(f"no platform runs in {home}: start one with `raymlops up`")
@@ -220,7 +222,7 @@ def _open_foreign(
             supervisor.run_boot(home, config.cluster.boot_timeout.total_seconds())
         note = replace(noted_cluster(home) or note, dashboard_url=_dashboard_url())
         note_cluster(home, note)
-        environment = ray.get(ray.remote(num_cpus=0)(_environment).remote(), timeout=_ANSWER_S)
+        environment = _settings_there()
     except BaseException:
         if known is None:
             forget_cluster(home)
@@ -279,8 +281,17 @@ def _require_keys(config: PlatformConfig) -> None:
     require_keys(config)
 
 
+def _settings_there() -> dict[str, str]:
+    """The Serve settings of the cluster's own processes."""
+    try:
+        found: dict[str, str] = ray.get(ray.remote(num_cpus=0)(_environment).remote(), timeout=_ANSWER_S)
+    except RayError as error:
+        raise UnavailableError(f"the cluster ran no task: {error}") from error
+    return found
+
+
 def _environment() -> dict[str, str]:
-    """The Serve settings of a process of the cluster."""
+    """The Serve settings of this process."""
     return {name: value for name, value in os.environ.items() if name.startswith("RAY_SERVE_")}
 
 
