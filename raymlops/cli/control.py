@@ -43,22 +43,22 @@ def why(
     if json:
         show_json(found)
         return
-    console.print(f"{found.model}: version {found.champion} since {found.champion_since}: {found.phase}", markup=False)
-    console.print(f"policy: {found.verdict.reason}", markup=False)
+    console.print(f"{found.model}: version {found.champion} since {found.champion_since}: {found.phase}")
+    console.print(f"policy: {found.verdict.reason}")
     if not found.reasons:
         console.print("nothing stands against a retraining")
     else:
         show(found.reasons, ["text", "remedy", "until"], as_json=False)
     for standing in found.standings:
         on = f"version {standing.version} on {standing.kind} since {standing.since}, beside {standing.compared_with}"
-        console.print(f"{on}: {standing.verdict}: {standing.reason}", markup=False)
+        console.print(f"{on}: {standing.verdict}: {standing.reason}")
         for guard in standing.guards:
-            console.print(f"  {'*' if guard.reached else '-'} {guard.text}", markup=False)
+            console.print(f"  {'*' if guard.reached else '-'} {guard.text}")
         if standing.labelled_share is not None:
             lean = standing.label_lean
             leaning = "" if lean is None else f", their mean score {lean:+.3g} off that of all"
             share = f"{standing.labelled_share:.0%} of the rows that are old enough"
-            console.print(f"  labels: {share}{leaning}", markup=False)
+            console.print(f"  labels: {share}{leaning}")
 
 
 @app.command()

@@ -61,9 +61,7 @@ def lab(
     own = own_policies(policy or [])
     began = time.monotonic()
     prepared = prepare(**vars(asked))
-    # a table of few windows still has more to serve than to learn from
-    chosen = min(8, max(1, prepared.count // 4)) if first is None else first
-    built = build_matrix(prepared, first=chosen)
+    built = build_matrix(prepared, first=prepared.first if first is None else first)
     if matrix is not None:
         built.save(matrix)
     report = compare_policies(built, price=price, own=own, title=f"{asked.table.name}: {asked.label}")
@@ -90,7 +88,12 @@ def own_policies(names: list[str]) -> list[Policy]:
             value = getattr(import_module(module), attribute)
         except (ImportError, AttributeError, ValueError) as error:
             raise ConfigError(f"policy must be module:name of what can be imported, got {name!r}: {error}") from error
-        made = value() if isinstance(value, type) else value
+        try:
+            made = value() if isinstance(value, type) else value
+        except TypeError as error:
+            raise ConfigError(
+                f"policy {name!r} cannot be made without arguments: {error}; name an instance of it"
+            ) from error
         if not isinstance(made, Policy):
             raise ConfigError(f"policy {name!r} must have a name and decide(history), got {type(made).__name__}")
         found.append(made)

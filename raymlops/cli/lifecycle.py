@@ -42,14 +42,14 @@ def up(
     """
     overrides = None if port is None else {"serving": {"port": port}}
     settings = load_config(config, overrides=overrides)
-    console.print(f"home {settings.home}", markup=False)
+    console.print(f"home {settings.home}")
     started = connect(address, settings, tell=_tell)
     if config is not None or port is not None:
         _tell_differences(settings, started.config)
     silent = _await_endpoints(started)
     console.print(f"the platform answers at {started.url}")
     for status in silent:
-        console.print(f"{status.model} does not answer: {status.reason or 'it is starting'}", markup=False)
+        console.print(f"{status.model} does not answer: {status.reason or 'it is starting'}")
     for name in started.lacking:
         console.print(f"the cluster lacks the fast setting {name}: set it before `ray start`")
     for exposed in started.exposed:
@@ -59,7 +59,7 @@ def up(
 
 
 def _tell(stage: str) -> None:
-    console.print(f"  {stage} ...", markup=False, highlight=False)
+    console.print(f"  {stage} ...", highlight=False)
 
 
 def _await_endpoints(started: Platform) -> list[EndpointStatus]:
@@ -99,15 +99,12 @@ def down(config: ConfigOption = None) -> None:
         console.print("nothing was running")
         return
 
-    def tell(trouble: str) -> None:
-        console.print(trouble, markup=False)
-
     if note is not None and note.foreign:
         from raymlops.runtime.takedown import take_down
 
-        stopped = take_down(home, tell)
+        stopped = take_down(home, console.print)
     else:  # which needs no Ray, whose import takes a second
-        stopped = take_down_local(home, tell)
+        stopped = take_down_local(home, console.print)
     console.print(f"stopped {stopped} processes" if stopped else "nothing was running")
 
 
@@ -146,7 +143,7 @@ def status(json: JsonOption = False, config: ConfigOption = None) -> None:
             rows = connected.control.status()
         except UnavailableError as error:  # what answers is known all the same
             rows = []
-            console.print(f"the controller does not tell what it is about: {error}", markup=False)
+            console.print(f"the controller does not tell what it is about: {error}")
         ready = all(endpoint.answers for endpoint in endpoints)
         if json:
             show_json({"url": connected.url, "ready": ready, "models": rows, "endpoints": endpoints})
@@ -159,10 +156,10 @@ def status(json: JsonOption = False, config: ConfigOption = None) -> None:
         for endpoint in endpoints:
             told = connected.models.get(endpoint.model, endpoint.champion).unwatched
             if told:
-                console.print(f"{endpoint.model}: version {endpoint.champion}: {told}", markup=False)
+                console.print(f"{endpoint.model}: version {endpoint.champion}: {told}")
         for row in rows:
             for told in _troubles(row):
-                console.print(f"{row.model}: {told}", markup=False)
+                console.print(f"{row.model}: {told}")
 
 
 def _troubles(row: ModelStatus) -> list[str]:

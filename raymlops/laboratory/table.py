@@ -62,6 +62,11 @@ class PreparedTable:
         return len(self.starts_us) - 1
 
     @property
+    def first(self) -> int:
+        """How many windows to learn from before the first is served: a quarter of them, from one to eight."""
+        return min(8, max(1, self.count // 4))
+
+    @property
     def starts(self) -> tuple[datetime, ...]:
         """Start of each window, and the end of the last."""
         epoch = datetime(1970, 1, 1, tzinfo=UTC)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from raymlops.errors import DeploymentNotFound, ModelVersionNotFound
+from raymlops.laboratory import DEFAULT_PRICE
 from raymlops.metadata.anchors import verify_against
 from raymlops.records.alerts import AlertStatus, AlertStore, Delivery
 from raymlops.records.ledger import Ledger as LedgerStore
@@ -193,7 +194,7 @@ class Control:
         """
         from raymlops.control.rollout.by_hand import trial_to_retry
 
-        plans = sorted(self._plans.list_plans(model), key=lambda plan: plan.number)
+        plans = self._plans.list_plans(model)
         if not plans:
             raise DeploymentNotFound.of(model)
         return self._platform.endpoints.start_trial(model, trial_to_retry(plans), reason=reason)
@@ -211,7 +212,7 @@ class Control:
         # a turn of the loop may load models on every replica and start deployments
         return cast("ControllerService", _actor(CONTROLLER, 10 * self._config.cluster.call_timeout.total_seconds()))
 
-    def laboratory(self, model: str, *, price: float = 0.05) -> LabReport:
+    def laboratory(self, model: str, *, price: float = DEFAULT_PRICE) -> LabReport:
         """What retraining was worth on the rows this model was asked about, by policy.
 
         A model is fitted at the start of each window by the champion's recipe, on the inputs and labels that were
@@ -222,9 +223,13 @@ class Control:
             price: Of a retraining, in losses of one window.
 
         Raises:
+            ConfigError: The price is negative.
             NotEnoughRows: Too few labelled rows or windows were recorded.
         """
-        from raymlops.laboratory import Schedule, compare_policies
+        from raymlops.laboratory import Schedule
+        from raymlops.laboratory.report.lab_report import check_price, compare_policies
+
+        check_price(price)
         from raymlops.runtime.jobs.laboratory import build_recorded
 
         window = self._config.monitoring.window

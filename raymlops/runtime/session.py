@@ -6,11 +6,9 @@ import logging
 import os
 import re
 import socket
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -146,14 +144,15 @@ def _open_local(config: PlatformConfig, *, start: bool, tell: Callable[[str], No
     owner = False
     running = cluster.find_running(home)
     if running is not None and running.ray_version != version("ray"):
-        raise ConfigError(f"the running cluster has Ray {running.ray_version}, this is {version('ray')}")
+        raise ConfigError(
+            f"the running cluster has Ray {running.ray_version}, this is {version('ray')}: `raymlops down` ends it"
+        )
     if running is None or (start and (noted_progress(home) is None or stopping(home))):  # of no use, until started anew
         if not start:
             raise UnavailableError(f"no platform runs in {home}: start one with `raymlops up`")
         if guest:
             raise ConfigError("a platform is started by a process that is connected to no Ray cluster: this one is")
         _require_keys(config)
-        _import_what_is_needed()
         running, owner = cluster.start_local(config, tell)
     else:
         if start:  # what died of a platform that runs is brought back
@@ -223,7 +222,7 @@ def _open_foreign(
             supervisor.run_boot(home, config.cluster.boot_timeout.total_seconds())
         note = replace(noted_cluster(home) or note, dashboard_url=_dashboard_url())
         note_cluster(home, note)
-        environment = ray.get(ray.remote(num_cpus=0)(_environment).remote(), timeout=_ANSWER_S)
+        environment = _settings_there()
     except BaseException:
         if known is None:
             forget_cluster(home)
@@ -276,22 +275,23 @@ def _address_in(environment: Mapping[str, str]) -> str | None:
     return address if _ADDRESS.fullmatch(address) else None
 
 
-def _import_what_is_needed() -> None:
-    """Begin to import what attaching needs, which takes about as long as the head does to come up."""
-    # in a thread of its own, so that Ctrl+C never ends up in the middle of an import
-    threading.Thread(
-        target=import_module, args=("raymlops.runtime.cluster.clients",), name="imports", daemon=True
-    ).start()
-
-
 def _require_keys(config: PlatformConfig) -> None:
     from raymlops.runtime.serve.keys import require_keys
 
     require_keys(config)
 
 
+def _settings_there() -> dict[str, str]:
+    """The Serve settings of the cluster's own processes."""
+    try:
+        found: dict[str, str] = ray.get(ray.remote(num_cpus=0)(_environment).remote(), timeout=_ANSWER_S)
+    except RayError as error:
+        raise UnavailableError(f"the cluster ran no task: {error}") from error
+    return found
+
+
 def _environment() -> dict[str, str]:
-    """The Serve settings of a process of the cluster."""
+    """The Serve settings of this process."""
     return {name: value for name, value in os.environ.items() if name.startswith("RAY_SERVE_")}
 
 

@@ -15,7 +15,7 @@ from ray.util import list_named_actors
 
 from raymlops.runtime.cluster import local_cluster as cluster
 from raymlops.runtime.cluster.clients import NAMESPACE
-from raymlops.runtime.cluster.deadlines import begin, within
+from raymlops.runtime.cluster.deadlines import begin, ended, within
 from raymlops.runtime.cluster.names import RECONCILER
 from raymlops.runtime.serve.draining import applications, trouble_of_drain
 from raymlops.runtime.supervision.home_note import ClusterNote, forget_cluster, noted_cluster
@@ -76,8 +76,8 @@ def _take_off(note: ClusterNote) -> int:
     removed = 0
     present = within(_CALL_S, "to list the applications", applications)
     ours = [name for name in present if name == _GATEWAY or name.startswith(_OURS)]
-    for deleting in [begin(f"delete-{name}", partial(serve.delete, name)) for name in ours]:
-        deleting.result(timeout=2 * _CALL_S)
+    for name, deleting in [(name, begin(f"delete-{name}", partial(serve.delete, name))) for name in ours]:
+        ended(deleting, 2 * _CALL_S, f"to delete {name}")
         removed += 1
     if note.serve_started and set(present) == set(ours):
         within(2 * _CALL_S, "to shut Serve down", serve.shutdown)

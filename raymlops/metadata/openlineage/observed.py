@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -84,10 +84,8 @@ class ObservedRuns:
             for event in self._metadata.artifacts.run_events(run_id, step.step)
             if event.direction == "input"
         ]
-        found = self._artifacts([*read, *step.outputs.values()])
-        inputs = [found[digest] for digest in read if digest in found]
-        outputs = [found[digest] for digest in step.outputs.values() if digest in found]
+        inputs, outputs = self._artifacts(read), self._artifacts(step.outputs.values())
         return step_event(run, step, at, self._namespace, inputs, outputs)
 
-    def _artifacts(self, digests: list[str]) -> Mapping[str, Artifact]:
-        return {digest: self._metadata.artifacts.get_artifact(digest) for digest in dict.fromkeys(digests)}
+    def _artifacts(self, digests: Iterable[str]) -> list[Artifact]:
+        return [self._metadata.artifacts.get_artifact(digest) for digest in digests]

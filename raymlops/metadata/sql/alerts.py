@@ -74,15 +74,13 @@ class SqlAlertStore(SqlStore):
         wanted = select(alert_rows.c.body).order_by(alert_rows.c.sequence)
         if model is not None:
             wanted = wanted.where(alert_rows.c.model == model)
-        with self._database.read() as connection:
-            return [decode(Alert, body) for body in connection.execute(wanted).scalars()]
+        return self._all(Alert, wanted)
 
     def list_deliveries(self, model: str | None = None) -> list[Delivery]:
         wanted = select(alert_deliveries.c.body).order_by(alert_deliveries.c.sequence)
         if model is not None:
             wanted = wanted.where(alert_deliveries.c.model == model)
-        with self._database.read() as connection:
-            return [decode(Delivery, body) for body in connection.execute(wanted).scalars()]
+        return self._all(Delivery, wanted)
 
     def pending_deliveries(self, endpoint: str) -> list[Delivery]:
         column = alert_deliveries.c
@@ -92,8 +90,7 @@ class SqlAlertStore(SqlStore):
             .group_by(column.model)
         )
         wanted = select(column.body).where(column.sequence.in_(oldest)).order_by(column.sequence)
-        with self._database.read() as connection:
-            return [decode(Delivery, body) for body in connection.execute(wanted).scalars()]
+        return self._all(Delivery, wanted)
 
     def put_delivery(self, delivery: Delivery) -> None:
         column = alert_deliveries.c

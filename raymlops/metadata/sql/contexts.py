@@ -85,8 +85,7 @@ class SqlContextStore(SqlStore):
         if digest is not None:
             of_artifact = select(context_artifacts.c.context).where(context_artifacts.c.digest == digest)
             wanted = wanted.where(contexts.c.sequence.in_(of_artifact))
-        with self._database.read() as connection:
-            return [decode(Context, body) for body in connection.execute(wanted).scalars()]
+        return self._all(Context, wanted)
 
     def context_runs(self, kind: str, name: str) -> list[str]:
         wanted = select(runs.c.id).join(context_runs, context_runs.c.run_id == runs.c.id)
@@ -100,8 +99,7 @@ class SqlContextStore(SqlStore):
         wanted = select(artifacts.c.body).join(context_artifacts, context_artifacts.c.digest == artifacts.c.digest)
         wanted = wanted.join(contexts, contexts.c.sequence == context_artifacts.c.context)
         wanted = wanted.where(contexts.c.kind == kind, contexts.c.name == name).order_by(artifacts.c.sequence)
-        with self._database.read() as connection:
-            return [decode(Artifact, body) for body in connection.execute(wanted).scalars()]
+        return self._all(Artifact, wanted)
 
 
 def _add(connection: Connection, members: Table, row: Mapping[str, object]) -> None:

@@ -58,8 +58,7 @@ class SqlDeploymentStore(SqlStore):
         wanted = select(bundles.c.body).order_by(bundles.c.sequence)
         if pipeline is not None:
             wanted = wanted.where(bundles.c.pipeline == pipeline)
-        with self._database.read() as connection:
-            return [decode(BundleManifest, body) for body in connection.execute(wanted).scalars()]
+        return self._all(BundleManifest, wanted)
 
     def put_deployment(self, deployment: Deployment) -> Deployment:
         check_name("environment", deployment.environment)
@@ -82,13 +81,10 @@ class SqlDeploymentStore(SqlStore):
         newest = select(func.max(deployments.c.sequence)).group_by(deployments.c.environment, deployments.c.pipeline)
         wanted = select(deployments.c.body).where(deployments.c.sequence.in_(newest))
         wanted = wanted.order_by(deployments.c.environment, deployments.c.pipeline)
-        with self._database.read() as connection:
-            return [decode(Deployment, body) for body in connection.execute(wanted).scalars()]
+        return self._all(Deployment, wanted)
 
     def list_deployments(self, environment: str, pipeline: str | None = None) -> list[Deployment]:
-        with self._database.read() as connection:
-            bodies = connection.execute(_newest(environment, pipeline)).scalars()
-            return [decode(Deployment, body) for body in bodies]
+        return self._all(Deployment, _newest(environment, pipeline))
 
 
 def _newest(environment: str, pipeline: str | None) -> Select[str]:

@@ -45,9 +45,7 @@ class SqlKeyStore(SqlStore):
             return stored
 
     def list_keys(self) -> list[ApiKey]:
-        with self._database.read() as connection:
-            bodies = connection.execute(select(api_keys.c.body).order_by(api_keys.c.sequence)).scalars()
-            return [decode(ApiKey, body) for body in bodies]
+        return self._all(ApiKey, select(api_keys.c.body).order_by(api_keys.c.sequence))
 
 
 def _find_key(connection: Connection, key_id: str) -> ApiKey | None:

@@ -63,14 +63,11 @@ class SqlPlanStore(SqlStore):
         newest = select(plans.c.model, func.max(plans.c.number).label("number")).group_by(plans.c.model).subquery()
         same_plan = (plans.c.model == newest.c.model) & (plans.c.number == newest.c.number)
         wanted = select(plans.c.body).join(newest, same_plan).order_by(plans.c.model)
-        with self._database.read() as connection:
-            found = [decode(ServingPlan, body) for body in connection.execute(wanted).scalars()]
-        return {plan.model: plan for plan in found if plan.served}
+        return {plan.model: plan for plan in self._all(ServingPlan, wanted) if plan.served}
 
     def list_plans(self, model: str) -> list[ServingPlan]:
         wanted = select(plans.c.body).where(plans.c.model == model).order_by(plans.c.number)
-        with self._database.read() as connection:
-            return [decode(ServingPlan, body) for body in connection.execute(wanted).scalars()]
+        return self._all(ServingPlan, wanted)
 
 
 def _versions_of(connection: Connection, model: str, number: int) -> frozenset[int]:

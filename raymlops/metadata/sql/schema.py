@@ -51,7 +51,6 @@ runs = Table(
     Index("runs_by_pipeline_and_status", "pipeline", "status", "created_us", "sequence"),
 )
 
-
 artifacts = Table(
     "artifacts",
     tables,
@@ -60,7 +59,6 @@ artifacts = Table(
     Column("kind", String, nullable=False),
     Column("body", Text, nullable=False),
 )
-
 
 model_versions = Table(
     "model_versions",

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
+from sqlalchemy import Select
 
 from raymlops.clock import Clock
 from raymlops.errors import DataError, StorageError
@@ -29,6 +30,11 @@ class SqlStore:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+
+    def _all(self, cls: type[R], wanted: Select[str]) -> list[R]:
+        """The records whose stored forms a statement selects, in its order."""
+        with self._database.read() as connection:
+            return [decode(cls, body) for body in connection.execute(wanted).scalars()]
 
 
 def encode(record: Record, *, exclude: set[str] | None = None) -> str:

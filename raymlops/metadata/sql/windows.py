@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, Column, LargeBinary, String, Table, Text, ins
 from raymlops.clock import to_us
 from raymlops.errors import NotFoundError
 from raymlops.metadata.sql.schema import tables
-from raymlops.metadata.sql.store import SqlStore, decode, encode
+from raymlops.metadata.sql.store import SqlStore, encode
 from raymlops.records.windows import WindowRecord
 
 __all__ = ["SqlWindowStore"]
@@ -43,8 +43,7 @@ class SqlWindowStore(SqlStore):
             wanted = wanted.where(windows.c.start_us >= to_us(start))
         if end is not None:
             wanted = wanted.where(windows.c.start_us < to_us(end))
-        with self._database.read() as connection:
-            return [decode(WindowRecord, body) for body in connection.execute(wanted).scalars()]
+        return self._all(WindowRecord, wanted)
 
     def get_profile(self, model: str, start: datetime) -> bytes:
         wanted = select(windows.c.profile).where(windows.c.model == model, windows.c.start_us == to_us(start))

@@ -17,7 +17,7 @@ from raymlops.errors import RaymlopsError, UnavailableError
 from raymlops.metadata.stores import Metadata
 from raymlops.runtime.cluster.names import METADATA, PROJECTOR
 
-__all__ = ["NAMESPACE", "ActorProxy", "AsyncActorProxy", "Parts", "metadata_stores", "wake_projector"]
+__all__ = ["NAMESPACE", "ActorProxy", "AsyncActorProxy", "Parts", "domain_error", "metadata_stores", "wake_projector"]
 
 _log = logging.getLogger(__name__)
 
@@ -39,14 +39,14 @@ def _remote(handle: ActorHandle, part: str | None, method: str) -> Callable[...,
     return partial(handle.call_part.remote, part, method)
 
 
-def _domain_error(error: RayTaskError) -> BaseException:
-    """The error as the actor raised it; Ray's own wrapper, with the actor's traceback, where it is not one of ours.
+def domain_error(error: RayTaskError) -> BaseException:
+    """The error as the actor or task raised it; Ray's own wrapper, with the traceback, where it is not one of ours.
 
-    One of ours says in one line what is wrong; where in the actor it was raised, the debug log tells.
+    One of ours says in one line what is wrong; where it was raised, the debug log tells.
     """
     cause = error.cause
     raised: BaseException = cause if isinstance(cause, RaymlopsError) else error
-    _log.debug("raised by an actor: %s", error)
+    _log.debug("raised on the cluster: %s", error)
     return raised
 
 
@@ -102,7 +102,7 @@ class ActorProxy:
             except (RayActorError, ActorUnschedulableError) as error:
                 raise UnavailableError(f"the {self._name} actor died during {method}: {error}") from error
             except RayTaskError as error:
-                raised = _domain_error(error)
+                raised = domain_error(error)
             raise raised
 
         return call
@@ -142,7 +142,7 @@ class AsyncActorProxy:
                 self._handle = None
                 raise UnavailableError(f"the {self._name} actor died during {method}: {error}") from error
             except RayTaskError as error:
-                raised = _domain_error(error)
+                raised = domain_error(error)
             raise raised
 
         return call

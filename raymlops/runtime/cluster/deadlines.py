@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from raymlops.errors import UnavailableError
 
-__all__ = ["begin", "within"]
+__all__ = ["begin", "ended", "within"]
 
 T = TypeVar("T")
 
@@ -34,7 +34,11 @@ def within(timeout_s: float, what: str, call: Callable[[], T]) -> T:
     Raises:
         UnavailableError: It goes on; nobody waits for it any more.
     """
-    future = begin(what, call)
+    return ended(begin(what, call), timeout_s, what)
+
+
+def ended(future: Future[T], timeout_s: float, what: str) -> T:
+    """Wait for the end of a call that was begun; as ``within``."""
     try:
         return future.result(timeout_s)
     except TimeoutError as error:

@@ -39,9 +39,14 @@ def free_by_node() -> dict[str, float]:
 
 
 def describe_cpus() -> str:
-    """How many CPUs are free, and who holds the others."""
+    """How many CPUs are free, and who holds the others, where the dashboard tells."""
+    from ray.util.state.exception import RayStateApiException
+
     free, total = ray.available_resources().get("CPU", 0.0), ray.cluster_resources().get("CPU", 0.0)
-    held = _holders()
+    try:
+        held = _holders()
+    except (RayStateApiException, OSError, RuntimeError):  # what is told here is part of another error
+        return f"{free:g} of {total:g} are free; who holds the others is not known: the dashboard does not answer"
     rest = round(total - free - sum(held.values()), 4)  # Ray counts ten-thousandths of a CPU
     named = [f"{name}: {cpus:g}" for name, cpus in sorted(held.items())]
     if rest > 0:

@@ -91,8 +91,8 @@ def rows_by_service(plans: Sequence[ServingPlan], rows: pa.Table) -> Iterator[tu
 
     Args:
         plans: All plans of the model.
-        rows: Served rows with ``served_at``; those from just after a change of the service are left out, for which
-            of the two gave their features is not known.
+        rows: Served rows with ``served_at``. Those from just after a change of the service are left out: which of the
+            two gave their features is not known.
 
     Yields:
         The service's reference and its rows, where there are any.

@@ -243,8 +243,8 @@ def _output(named: str) -> Path | str:
     """Where the table is written.
 
     Raises:
-        ConfigError: The path is relative, and this is a Ray job. Such a job never runs where it was submitted: it runs
-            in a copy of a working directory, which goes away, or where `up` was typed.
+        ConfigError: The path is relative, and this is a Ray job. Such a job never runs where it was submitted, but in
+            a copy of the working directory, which is removed later, or where `up` was typed.
     """
     output = parse_root(named)
     if RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ and isinstance(output, Path) and not output.is_absolute():

@@ -10,8 +10,9 @@ import ray
 from ray.exceptions import OutOfDiskError, RayError, RayTaskError
 
 from raymlops.config.features import FeaturesConfig
-from raymlops.errors import RaymlopsError, StorageError, UnavailableError
+from raymlops.errors import StorageError, UnavailableError
 from raymlops.features.offline.service_join import JoinTasks
+from raymlops.runtime.cluster.clients import domain_error
 
 __all__ = ["RayTasks", "join_tasks"]
 
@@ -95,7 +96,7 @@ class RayTasks:
         try:
             return ray.get(reference, timeout=max(self._deadline - time.monotonic(), 1.0))
         except RayTaskError as error:
-            raise (error.cause if isinstance(error.cause, RaymlopsError) else error) from error
+            raise domain_error(error) from error
         except OutOfDiskError as error:
             raise StorageError(f"join: no room for its tables: {error}") from error
         except RayError as error:

@@ -25,8 +25,6 @@ from raymlops.steps.tune import PARAMETER_PREFIX
 
 __all__ = ["build_recorded", "fit_on_ray", "recipe_of"]
 
-_MOST_FIRST = 8
-
 
 def build_recorded(
     model: str, metadata: Metadata, home: Path, *, window: timedelta, timeout_s: float = 3600.0
@@ -59,8 +57,7 @@ def build_recorded(
         regression=signature.task == "regressor",
     )
     prepared = prepare(table, label=LABEL, event_time=EVENT_TIME, label_time=KNOWN, window=window)
-    first = min(_MOST_FIRST, max(1, prepared.count // 4))
-    matrix = build_matrix(prepared, first=first, recipe=recipe_of(champion), mapper=fit_on_ray(timeout_s))
+    matrix = build_matrix(prepared, first=prepared.first, recipe=recipe_of(champion), mapper=fit_on_ray(timeout_s))
     matrix.save(home / "laboratory" / f"{model}.arrow")
     return matrix
 

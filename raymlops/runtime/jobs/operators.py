@@ -351,7 +351,4 @@ class DeliveryOperator:
 
     def environments(self) -> list[Deployment]:
         """The newest deployment of every pipeline in every environment that has one."""
-        pipelines = sorted({bundle.project.name for bundle in self._metadata.deployments.list_bundles()})
-        names = sorted({self._config.environment, "dev", "staging", "prod"})
-        found = (self._metadata.deployments.find_deployment(name, pipeline) for name in names for pipeline in pipelines)
-        return [deployment for deployment in found if deployment is not None]
+        return self._metadata.deployments.list_live_deployments()

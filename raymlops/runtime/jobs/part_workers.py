@@ -13,8 +13,9 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from raymlops.config.platform import PlatformConfig
-from raymlops.errors import RaymlopsError, UnavailableError
+from raymlops.errors import UnavailableError
 from raymlops.records.scoring import Part, PartReceipt
+from raymlops.runtime.cluster.clients import domain_error
 from raymlops.runtime.cluster.free_cpus import await_free_cpus, describe_cpus
 from raymlops.runtime.cluster.niceness import give_way
 from raymlops.runtime.jobs.join_tasks import join_tasks
@@ -137,7 +138,7 @@ def _value(reference: Any) -> Any:
     try:
         return ray.get(reference)
     except RayTaskError as error:
-        raise (error.cause if isinstance(error.cause, RaymlopsError) else error) from error
+        raise domain_error(error) from error
     except RayError as error:
         raise UnavailableError(f"the parts could not be scored: {' '.join(str(error).split())[:2000]}") from error
 

@@ -14,13 +14,14 @@ import ray
 from ray.data import DataContext, Dataset
 from ray.exceptions import RayError, RayTaskError
 
-from raymlops.errors import RaymlopsError, SchemaMismatch, UnavailableError
+from raymlops.errors import SchemaMismatch, UnavailableError
 from raymlops.experiments import Boosting, LearningTask, RowSource, Slice, evaluate_streamed, fit_streamed
 from raymlops.experiments.task import FloatArray, is_numeric
 from raymlops.features import FeatureReader
 from raymlops.features.offline.bucketed_tables import BlockedTable
 from raymlops.records.models import ModelVersion
 from raymlops.records.names import check_name
+from raymlops.runtime.cluster.clients import domain_error
 from raymlops.runtime.cluster.free_cpus import await_free_cpus
 from raymlops.runtime.jobs.operators import ModelOperator
 
@@ -65,7 +66,7 @@ class DatasetRows:
         try:
             yield from reading
         except RayTaskError as error:
-            raise (error.cause if isinstance(error.cause, RaymlopsError) else error) from error
+            raise domain_error(error) from error
         except RayError as error:
             raise UnavailableError(f"a block of the table could not be read: {error}") from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from concurrent.futures import wait as wait_for
 from functools import partial
 
@@ -20,14 +19,10 @@ _DRAIN_S = 20.0
 """How long all replicas together may take to hand over their prediction events."""
 
 
-def trouble_of_drain(draining: Callable[[float], int] | None = None) -> str | None:
-    """Have every replica drained; returns what kept some from handing over all their events, in a sentence.
-
-    Args:
-        draining: Stands in for ``drain``.
-    """
+def trouble_of_drain() -> str | None:
+    """Have every replica drained; returns what kept some from handing over all their events, in a sentence."""
     try:
-        waiting = (draining or drain)(_DRAIN_S)
+        waiting = drain(_DRAIN_S)
     except (RaymlopsError, RayError, RayServeException) as error:
         return f"some replicas did not hand over their events: {error}"
     return f"{waiting} rows of prediction events were not handed over in time" if waiting else None
@@ -54,9 +49,10 @@ def drain(timeout_s: float) -> int:
 
     futures = [begin(f"drain-{name}", partial(one, name)) for name in names if name.startswith("model-")]
     wait_for(futures, timeout=left_s)
-    if any(not future.done() for future in futures):
-        raise UnavailableError(f"replicas were not drained within {timeout_s:g} s")
-    return sum(future.result() for future in futures)
+    try:
+        return sum(future.result(timeout=0) for future in futures)
+    except TimeoutError as error:  # of the call into Serve, or of the thread that waits for it
+        raise UnavailableError(f"replicas were not drained within {timeout_s:g} s") from error
 
 
 def applications() -> list[str]:

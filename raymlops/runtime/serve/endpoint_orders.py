@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import uuid
 from collections.abc import Sequence
 from typing import Literal, TypedDict, Unpack, cast
@@ -16,6 +15,7 @@ from raymlops.records.orders import Order
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.names import RECONCILER
+from raymlops.runtime.cluster.people import acting_user
 from raymlops.runtime.serve.model_fetching import model_files
 from raymlops.serving.plans.baseline import declare_baseline
 from raymlops.serving.plans.loader import load_version
@@ -184,4 +184,4 @@ def endpoint_statuses() -> list[EndpointStatus]:
 
 
 def _order(reason: str) -> Order:
-    return Order(request=uuid.uuid4().hex, by=getpass.getuser(), reason=reason)
+    return Order(request=uuid.uuid4().hex, by=acting_user(), reason=reason)

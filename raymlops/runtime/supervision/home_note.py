@@ -206,7 +206,9 @@ def turn(home: Path, timeout_s: float = _TURN_S) -> Iterator[None]:
     try:
         while not _locked(handle):
             if time.monotonic() > deadline:
-                raise UnavailableError(f"another `raymlops up` or `down` of {home} was at work for {timeout_s:g} s")
+                raise UnavailableError(
+                    f"another `raymlops up` or `down` of {home} was at work for {timeout_s:g} s: try again later"
+                )
             time.sleep(0.05)
         yield
     finally:

@@ -7,9 +7,9 @@ wait for a driver to attach.
 from __future__ import annotations
 
 import shutil
-import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -126,16 +126,22 @@ def stop_rest(home: Path, timeout_s: float = 20.0) -> int:
 
 def _stop_supervisor(home: Path, timeout_s: float) -> int:
     deadline = time.monotonic() + timeout_s
-    stopped = 0
+    stopped: set[int] = set()
     while (pid := supervisor_of(home)) is not None:
-        try:
-            # what it is starting the platform with is its child, and not yet of any cluster
-            for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=False)]:
-                process.send_signal(signal.SIGKILL)
-                stopped += 1
-        except psutil.Error:
-            stopped += 0  # it ended by itself meanwhile
+        for process in _with_children(pid):
+            with suppress(psutil.Error):  # it ended by itself meanwhile
+                process.kill()
+                stopped.add(process.pid)
         if time.monotonic() > deadline:
             raise UnavailableError(f"the supervisor, process {pid}, did not stop within {timeout_s:g} s")
         time.sleep(_POLL_S)
-    return stopped
+    return len(stopped)
+
+
+def _with_children(pid: int) -> list[psutil.Process]:
+    """The supervisor, and what it is starting the platform with, which is not yet of any cluster."""
+    try:
+        supervisor = psutil.Process(pid)
+        return [supervisor, *supervisor.children()]
+    except psutil.Error:
+        return []

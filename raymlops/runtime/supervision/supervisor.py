@@ -33,6 +33,7 @@ from raymlops.runtime.supervision.home_note import (
     noted_cluster,
     noted_progress,
     running_config,
+    stopping,
     supervisor_lock,
     supervisor_of,
 )
@@ -297,6 +298,8 @@ class Supervisor:
         return psutil.Process(started.pid)
 
     def _say(self, phase: Phase, doing: str = "", error_kind: str = "") -> None:
+        if stopping(self._home):
+            return  # replicas are drained because of what is noted; then this process is ended
         note_progress(self._home, Progress(phase, doing, error_kind, self._restarts))
 
 

@@ -67,6 +67,7 @@ def test_json_can_be_printed_alone_beside_a_policy_of_ones_own(table: Path, tmp_
         (["--label", "answer", "--time", "shop"], "column 'shop' must hold instants"),
         (["--label", "answer", "--time", "at", "--policy", "nowhere:None"], "policy must be module:name"),
         (["--label", "answer", "--time", "at", "--policy", "json:dumps"], "must have a name and decide(history)"),
+        (["--label", "answer", "--time", "at", "--policy", "raymlops.laboratory:Periodic"], "cannot be made"),
         (["--label", "answer", "--time", "at", "--price", "-1"], "price must not be negative"),
         (["--label", "answer", "--time", "at", "--first", "400"], "first must leave at least two"),
     ],

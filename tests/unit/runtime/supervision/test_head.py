@@ -6,10 +6,8 @@ import os
 import socket
 import stat
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,27 +18,7 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError
 from raymlops.runtime.supervision import head
 from raymlops.runtime.supervision.home_note import ClusterNote, note_cluster
-
-SLEEP = [sys.executable, "-c", "import sys; print('there', flush=True); sys.stdin.read()"]
-
-
-@contextmanager
-def _process(*, session: bool = False, **variables: str) -> Iterator[subprocess.Popen[str]]:
-    started = subprocess.Popen(
-        SLEEP,
-        env={**os.environ, **variables},
-        start_new_session=session,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert started.stdout is not None
-        assert started.stdout.readline() == "there\n"
-        yield started
-    finally:
-        started.kill()
-        started.communicate(timeout=30)
+from tests.unit.runtime.supervision.stand_ins import stand_in
 
 
 def _note(session_id: int, started_at_s: float) -> ClusterNote:
@@ -50,9 +28,9 @@ def _note(session_id: int, started_at_s: float) -> ClusterNote:
 def test_processes_are_found_by_session_and_by_marker_and_nothing_else_is_stopped() -> None:
     since = time.time()
     with ExitStack() as stack:
-        leader = stack.enter_context(_process(session=True))
-        marked = stack.enter_context(_process(session=True, **{head.MARKER: "c1d2"}))
-        other = stack.enter_context(_process(session=True, **{head.MARKER: "ffff"}))
+        leader = stack.enter_context(stand_in(session=True))
+        marked = stack.enter_context(stand_in(session=True, environment={head.MARKER: "c1d2"}))
+        other = stack.enter_context(stand_in(session=True, environment={head.MARKER: "ffff"}))
         note = _note(leader.pid, since)
         assert {one.pid for one in head.processes_of(note)} == {leader.pid, marked.pid}
         assert head.stop_processes(note) == 2
@@ -62,7 +40,7 @@ def test_processes_are_found_by_session_and_by_marker_and_nothing_else_is_stoppe
 
 
 def test_a_process_that_is_older_than_the_cluster_is_none_of_it() -> None:
-    with _process(session=True) as stranger:
+    with stand_in(session=True) as stranger:
         assert head.processes_of(_note(stranger.pid, time.time() + 60)) == []
 
 

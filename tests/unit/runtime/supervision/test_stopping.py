@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
-import psutil
 import pytest
 
 from raymlops.errors import UnavailableError
@@ -27,9 +24,10 @@ from raymlops.runtime.supervision.home_note import (
     noted_progress,
     turn,
 )
+from tests.unit.runtime.supervision.stand_ins import stand_in
 
 MARKER = "5e4d"
-STANDS_IN = "print('there', flush=True); import sys; sys.stdin.read()"
+_process = partial(stand_in, environment={head.MARKER: MARKER})
 DRAINS = """
 import pathlib, sys, time
 from raymlops.runtime.supervision.home_note import note_drained, stopping
@@ -41,26 +39,6 @@ while not stopping(home):
 note_drained(home, sys.argv[2] or None)
 sys.stdin.read()
 """
-
-
-@contextmanager
-def _process(title: str, code: str = STANDS_IN, *arguments: str) -> Iterator[psutil.Process]:
-    """A process of the cluster whose command line begins with a title."""
-    started = subprocess.Popen(
-        [title, "-c", code, *arguments],
-        executable=sys.executable,
-        env={**os.environ, head.MARKER: MARKER, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert started.stdout is not None
-        assert started.stdout.readline() == "there\n"
-        yield psutil.Process(started.pid)
-    finally:
-        started.kill()
-        started.communicate(timeout=30)
 
 
 @pytest.fixture
@@ -121,6 +99,15 @@ def test_a_stop_that_was_interrupted_is_finished_by_the_next(running: Path) -> N
         left.enter_context(_process(stopping.RECONCILER_TITLE))
         assert stopping.take_down_local(running) == 3
     assert noted_progress(running) is None
+
+
+def test_a_supervisor_that_takes_a_moment_to_end_is_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _process("supervisor") as supervisor:
+        answers = iter([supervisor.pid, supervisor.pid, None])
+        monkeypatch.setattr(stopping, "supervisor_of", lambda home: next(answers))
+        assert stopping.stop_local(tmp_path) == 1
 
 
 def test_who_starts_and_who_stops_take_turns(tmp_path: Path) -> None:

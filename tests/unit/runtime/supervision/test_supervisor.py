@@ -18,6 +18,7 @@ from raymlops.runtime.supervision.home_note import (
     note_progress,
     noted_cluster,
     noted_progress,
+    stopping,
     supervisor_of,
 )
 
@@ -62,6 +63,15 @@ def test_nobody_supervises_what_is_being_stopped(tmp_path: Path, noted: Progress
     supervisor.ensure_supervisor(tmp_path)
     assert supervisor_of(tmp_path) is None
     assert noted_cluster(tmp_path) is None
+
+
+def test_a_supervisor_does_not_say_away_that_the_platform_is_being_stopped(tmp_path: Path) -> None:
+    """The reconciler has replicas drained once it reads that, and may read it a moment later."""
+    keeper = supervisor.Supervisor(tmp_path, PlatformConfig(home=tmp_path))
+    keeper._say("starting", "the control actors and Serve")
+    note_progress(tmp_path, Progress("stopping"))
+    keeper._say("up")
+    assert stopping(tmp_path)
 
 
 def test_a_supervisor_that_cannot_start_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
