@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +41,8 @@ __all__ = ["FLAVOR", "TRUSTED_TYPES", "ProjectFamily", "SklearnFlavor"]
 
 _THRESHOLDS = ("FixedThresholdClassifier", "TunedThresholdClassifierCV")
 """They name another class than that of the largest probability."""
+_FOLD = "_CalibratedClassifier"
+"""In a calibration: holds a fitted estimator, and is itself none."""
 
 
 class _Predictor:
@@ -254,8 +256,8 @@ class SklearnFlavor:
         mlflow.sklearn.save_model(loaded, serialization_format="skops", skops_trusted_types=types, **options)
 
 
-def _missing_text(estimator: Any) -> float | None:
-    """What stands for a missing text: ``None`` where a part of the estimator was fitted with that, else NaN."""
+def _parts(estimator: Any) -> Iterator[Any]:
+    """An estimator, and each estimator in it, at any depth."""
     waiting, seen = [estimator], set[int]()
     while waiting:
         part = waiting.pop()
@@ -264,13 +266,19 @@ def _missing_text(estimator: Any) -> float | None:
         seen.add(id(part))
         if isinstance(part, list | tuple):
             waiting.extend(part)
-        elif hasattr(part, "get_params") and not isinstance(part, type):
-            for name, value in vars(part).items():
-                if name == "categories_" and any(known is None for one in value for known in one):
-                    return None
-                if name == "missing_values" and value is None:
-                    return None
-                waiting.append(value)
+        elif (hasattr(part, "get_params") and not isinstance(part, type)) or type(part).__name__ == _FOLD:
+            yield part
+            waiting.extend(vars(part).values())
+
+
+def _missing_text(estimator: Any) -> float | None:
+    """What stands for a missing text: ``None`` where a part of the estimator was fitted with that, else NaN."""
+    for part in _parts(estimator):
+        held = vars(part)
+        if held.get("missing_values", "") is None:
+            return None
+        if any(known is None for one in held.get("categories_", ()) for known in one):
+            return None
     return float("nan")
 
 
@@ -284,18 +292,8 @@ def _codes_within(estimator: Any, signature: Signature, example: pa.Table) -> Ma
 
 def _within(estimator: Any) -> tuple[str, ...]:
     """The other libraries whose estimators are parts of it."""
-    waiting, seen, found = [estimator], set[int](), set[str]()
-    while waiting:
-        part = waiting.pop()
-        if id(part) in seen:
-            continue
-        seen.add(id(part))
-        if isinstance(part, list | tuple):
-            waiting.extend(part)
-        elif hasattr(part, "get_params") or type(part).__name__ == "_CalibratedClassifier":
-            found |= {type(part).__module__.partition(".")[0]} & {"xgboost", "lightgbm"}
-            waiting.extend(vars(part).values())
-    return tuple(sorted(found))
+    libraries = {type(part).__module__.partition(".")[0] for part in _parts(estimator)}
+    return tuple(sorted(libraries & {"xgboost", "lightgbm"}))
 
 
 def _scorer(estimator: Any, task: Task) -> Callable[[Any], Array]:

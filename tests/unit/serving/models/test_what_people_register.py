@@ -140,6 +140,17 @@ def test_libraries_within_are_named(tmp_path: Path) -> None:
     assert "lightgbm" in save_model(tmp_path / "m", lightgbm_inside(), example=EXAMPLE).libraries
 
 
+def test_a_missing_text_is_the_one_that_an_encoder_in_a_calibration_was_fitted_with(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"t": pd.Series(["a", "b", None] * 40, dtype=object)})
+    encoded = pipeline.make_pipeline(preprocessing.OneHotEncoder(handle_unknown="ignore"), logistic())
+    estimator = calibration.CalibratedClassifierCV(encoded, cv=2).fit(frame, frame["t"].isna())
+    whole = pa.Table.from_pandas(frame[frame["t"].notna()], preserve_index=False)  # it does not tell the marker
+    manifest = save_model(tmp_path / "m", estimator, example=whole)
+    model = load_model(tmp_path / "m", manifest, sha256_of(manifest))
+    asked = columns_of(pa.table({"t": pa.array([None], pa.string())}), manifest.signature)
+    np.testing.assert_allclose(model.predict(asked)["probability"], estimator.predict_proba(frame.iloc[[2]]))
+
+
 def _twice(values: Any) -> Any:
     return values * 2
 
