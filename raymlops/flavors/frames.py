@@ -30,6 +30,7 @@ __all__ = [
     "numbers_as_floats",
     "numbers_of",
     "text_columns",
+    "texts_as_objects",
     "vocabularies",
     "vocabulary",
     "with_categories",
@@ -114,7 +115,7 @@ class Frames:
     """
 
     def __init__(self, example: pa.Table, *, missing: float | None, extended: bool) -> None:
-        frame = frame_of(example)
+        frame = frame_of(example) if missing is not None else texts_as_objects(frame_of(example))
         self._makers = {}
         for field in example.schema:
             marker = _MARKERS.get((field.metadata or {}).get(_MARKER, _UNKNOWN), missing)
@@ -194,6 +195,22 @@ def text_columns(frame: Any) -> list[str]:
         return not truths and not pd.api.types.is_numeric_dtype(held.dtype)
 
     return [name for name, values in frame.items() if holds_texts(values)]
+
+
+def texts_as_objects(frame: Any) -> Any:
+    """A frame for an estimator that was fitted on ``None``: pandas' ``str`` holds none, so its texts were objects.
+
+    A frame that holds objects has the dtypes of the fit, and stays as it is; one made of Arrow has ``str``.
+    """
+    import pandas as pd
+
+    def is_str(dtype: Any) -> bool:
+        return isinstance(dtype, pd.StringDtype) and dtype.na_value is not pd.NA
+
+    if any(_holds_objects(dtype) for dtype in frame.dtypes):
+        return frame
+    objects = {name: values.astype(object) for name, values in frame.items() if is_str(values.dtype)}
+    return frame.assign(**{name: values.where(values.notna(), None) for name, values in objects.items()})
 
 
 def with_categories(frame: Any, known: Mapping[str, Sequence[Any]]) -> Any:

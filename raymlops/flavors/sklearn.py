@@ -14,7 +14,7 @@ from raymlops.flavors.building import check_names, weights_arguments
 from raymlops.flavors.calibrated import calibrated_scorer, inner_estimator
 from raymlops.flavors.canonical_skops import canonical_skops
 from raymlops.flavors.encoded import by_input, one_hot, ordinal
-from raymlops.flavors.frames import Frames, has_texts, is_frame, numbers_of
+from raymlops.flavors.frames import Frames, has_texts, is_frame, numbers_of, texts_as_objects
 from raymlops.flavors.guard import kind_of
 from raymlops.flavors.protocol import (
     Description,
@@ -224,7 +224,7 @@ class SklearnFlavor:
     def answers(self, estimator: Any, task: Task, frame: Any) -> Array:
         from threadpoolctl import threadpool_limits
 
-        inputs: Any = frame
+        inputs: Any = frame if _missing_text(estimator) is not None else texts_as_objects(frame)
         if takes_texts(estimator):
             inputs = texts_of(frame)
         elif not hasattr(estimator, "feature_names_in_"):

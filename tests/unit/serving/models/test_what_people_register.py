@@ -151,6 +151,17 @@ def test_a_missing_text_is_the_one_that_an_encoder_in_a_calibration_was_fitted_w
     np.testing.assert_allclose(model.predict(asked)["probability"], estimator.predict_proba(frame.iloc[[2]]))
 
 
+@pytest.mark.parametrize("texts", [["a", "b"], ["a", None]])
+def test_a_missing_text_is_that_of_the_fit_where_the_example_is_of_arrow(texts: list[Any], tmp_path: Path) -> None:
+    frame = pd.DataFrame({"t": pd.Series(["a", "b", None] * 40, dtype=object)})
+    encoder = preprocessing.OneHotEncoder(handle_unknown="ignore")
+    estimator = pipeline.make_pipeline(encoder, logistic()).fit(frame, frame["t"].isna())
+    manifest = save_model(tmp_path / "m", estimator, example=pa.table({"t": texts}))
+    model = load_model(tmp_path / "m", manifest, sha256_of(manifest))
+    asked = columns_of(pa.table({"t": pa.array([None, "a"], pa.string())}), manifest.signature)
+    np.testing.assert_allclose(model.predict(asked)["probability"], estimator.predict_proba(frame.iloc[[2, 0]]))
+
+
 def _twice(values: Any) -> Any:
     return values * 2
 
