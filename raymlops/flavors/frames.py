@@ -7,6 +7,7 @@ chooses dtypes by what a batch holds: without these, the same row has another an
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -63,7 +64,7 @@ class GivenRows(NamedTuple):
     """Rows as a caller has them.
 
     Attributes:
-        frame: In the dtypes of the caller, which are those of the fit.
+        frame: In the dtypes of the caller, which are those of the fit; its columns are named by texts.
         table: The same in Arrow; its schema tells the dtypes.
     """
 
@@ -72,29 +73,30 @@ class GivenRows(NamedTuple):
 
     @classmethod
     def of(cls, given: Any) -> GivenRows:
-        """Rows from a frame of pandas, a table of Arrow, or what gives an Arrow stream, such as a frame of polars.
+        """Rows from a table of Arrow or a frame of pandas.
 
         Raises:
-            SchemaMismatch: It is none of these, or a column of a frame holds values of several kinds.
+            SchemaMismatch: It is neither, two columns have one name, or a column holds values of several kinds.
         """
         if not is_frame(given):
-            if not hasattr(given, "__arrow_c_stream__"):
+            if not isinstance(given, pa.Table):
                 kind = type(given).__name__
                 raise SchemaMismatch(f"example must be a table of Arrow or a frame of pandas, got {kind}", got=kind)
-            table = given if isinstance(given, pa.Table) else pa.table(given)
-            return cls(frame_of(table), table)
-        if len(set(given.columns)) < len(given.columns):
-            twice = sorted({str(name) for name in given.columns if list(given.columns).count(name) > 1})
+            return cls(frame_of(given), given)
+        names = [str(name) for name in given.columns]  # pandas numbers the columns of a matrix
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
+        if twice:
             raise SchemaMismatch(f"example must name each column once, got {twice} more than once", columns=twice)
+        given = given.set_axis(names, axis=1)
         fields, columns = [], []
         for name, values in given.items():
             try:
                 column = pa.Array.from_pandas(values)
             except (pa.ArrowException, TypeError, ValueError) as error:
                 rule = f"input {name!r} must hold numbers, bools or texts, all of one kind"
-                raise SchemaMismatch(f"{rule}, got {values.dtype} that does not: {error}", column=str(name)) from error
+                raise SchemaMismatch(f"{rule}, got {values.dtype} that does not: {error}", column=name) from error
             column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-            fields.append(pa.field(str(name), column.type, metadata=_told(values)))
+            fields.append(pa.field(name, column.type, metadata=_told(values)))
             columns.append(column)
         metadata = pa.Schema.from_pandas(given.iloc[:1], preserve_index=False).metadata
         return cls(given, pa.table(columns, schema=pa.schema(fields, metadata=metadata)))

@@ -162,6 +162,20 @@ def test_a_missing_text_is_that_of_the_fit_where_the_example_is_of_arrow(texts: 
     np.testing.assert_allclose(model.predict(asked)["probability"], estimator.predict_proba(frame.iloc[[2, 0]]))
 
 
+@pytest.mark.parametrize("make", [logistic, few])
+@pytest.mark.parametrize("framed", [True, False])
+def test_the_columns_of_a_frame_may_have_numbers_for_names(make: Any, framed: bool, tmp_path: Path) -> None:
+    frame = pd.DataFrame(X)
+    estimator = make().fit(frame if framed else X, TWO)
+    manifest = save_model(tmp_path / "m", estimator, example=frame)
+    assert manifest.signature.names == ("0", "1")
+    model = load_model(tmp_path / "m", manifest, sha256_of(manifest))
+    asked = {"0": X[:, 0], "1": X[:, 1]}
+    np.testing.assert_allclose(model.predict(asked)["probability"], estimator.predict_proba(X), rtol=1e-5)
+    with pytest.raises(DataError, match=r"name each column once, got \['0'\]"):
+        save_model(tmp_path / "twice", estimator, example=frame.set_axis([0, "0"], axis=1))
+
+
 def _twice(values: Any) -> Any:
     return values * 2
 
