@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Frames",
     "GivenRows",
+    "codes_of",
     "columns_of_frame",
     "frame_of",
     "has_texts",
@@ -173,17 +174,31 @@ def numbers_of(frame: Any) -> Array:
     Raises:
         ValueError: A column holds something else.
     """
-    columns = [np.asarray(frame[name].to_numpy(dtype=np.float64, na_value=np.nan)) for name in frame.columns]
+    return codes_of(frame, {})
+
+
+def codes_of(frame: Any, known: Mapping[int, Sequence[Any]]) -> Array:
+    """A frame as a matrix [N, columns] of 64-bit floats, codes in the place of categories; NaN is missing or unseen.
+
+    Args:
+        frame: Numbers and categories.
+        known: Place of a column of categories -> these in their order.
+    """
+    columns = [
+        frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        if place not in known
+        else np.where((codes := categorical(frame[name], known[place]).codes) < 0, np.nan, codes)
+        for place, name in enumerate(frame.columns)
+    ]
     return np.column_stack(columns)
 
 
-def vocabulary(column: pa.DataType | pa.ChunkedArray | pa.Array) -> list[Any] | None:
+def vocabulary(column: pa.ChunkedArray) -> list[Any] | None:
     """The categories of a dictionary column in their order; ``None`` of any other."""
     if not pa.types.is_dictionary(column.type):
         return None
-    chunk = column.unify_dictionaries().combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    held = chunk.chunk(0) if isinstance(chunk, pa.ChunkedArray) else chunk
-    listed: list[Any] = held.dictionary.to_pylist()
+    chunks = column.unify_dictionaries().chunks
+    listed: list[Any] = chunks[0].dictionary.to_pylist() if chunks else []
     return listed
 
 
@@ -204,15 +219,9 @@ def texts_as_objects(frame: Any) -> Any:
 
     A frame that holds objects has the dtypes of the fit, and stays as it is; one made of Arrow has ``str``.
     """
-    import pandas as pd
-
-    def is_str(dtype: Any) -> bool:
-        return isinstance(dtype, pd.StringDtype) and dtype.na_value is not pd.NA
-
     if any(_holds_objects(dtype) for dtype in frame.dtypes):
         return frame
-    objects = {name: values.astype(object) for name, values in frame.items() if is_str(values.dtype)}
-    return frame.assign(**{name: values.where(values.notna(), None) for name, values in objects.items()})
+    return frame.assign(**{name: _as_objects(values) for name, values in frame.items() if values.dtype == "str"})
 
 
 def with_categories(frame: Any, known: Mapping[str, Sequence[Any]]) -> Any:
@@ -236,11 +245,11 @@ def with_categories(frame: Any, known: Mapping[str, Sequence[Any]]) -> Any:
 
 
 def with_one_missing(frame: Any, names: Sequence[str]) -> Any:
-    """The first row of a frame once for each column whose dtype has a missing value, and that value missing.
+    """The first row of a frame, once for each column that may miss a value, with that value missing.
 
     Args:
         frame: At least one row.
-        names: The columns to look at; at most some are.
+        names: The columns to look at; of those that may miss a value, the first ``_TRIED`` have a row.
     """
     import pandas as pd
 
@@ -274,8 +283,7 @@ def columns_of_frame(frame: Any) -> dict[str, Array]:
         if pd.api.types.is_numeric_dtype(values.dtype):
             columns[name] = np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
         else:
-            held = values.astype(object)
-            columns[name] = held.where(held.notna(), None).to_numpy(dtype=object)
+            columns[name] = _as_objects(values).to_numpy(dtype=object)
     return columns
 
 
@@ -297,6 +305,11 @@ def _told(values: Any) -> dict[bytes, bytes] | None:
     if isinstance(values.dtype, pd.ArrowDtype):
         return {_ARROW: b"1"}
     return {_MARKER: _marker(values)} if _holds_objects(values.dtype) else None
+
+
+def _as_objects(values: Any) -> Any:
+    held = values.astype(object)
+    return held.where(held.notna(), None)
 
 
 def _holds_objects(dtype: Any) -> bool:

@@ -16,6 +16,7 @@ from raymlops.flavors.canonical_skops import canonical_skops
 from raymlops.flavors.encoded import by_input, one_hot, ordinal
 from raymlops.flavors.frames import Frames, has_texts, is_frame, numbers_of, texts_as_objects
 from raymlops.flavors.guard import kind_of
+from raymlops.flavors.lightgbm import FLAVOR as LIGHTGBM
 from raymlops.flavors.protocol import (
     Description,
     Outcome,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from raymlops.flavors.protocol import (
         Array,
         FitRows,
+        Flavor,
         RoundReport,
         Task,
     )
@@ -41,6 +43,7 @@ __all__ = ["FLAVOR", "TRUSTED_TYPES", "ProjectFamily", "SklearnFlavor"]
 
 _THRESHOLDS = ("FixedThresholdClassifier", "TunedThresholdClassifierCV")
 """They name another class than that of the largest probability."""
+_BOOSTED: tuple[Any, ...] = (XGBOOST, LIGHTGBM)
 _FOLD = "_CalibratedClassifier"
 """In a calibration: holds a fitted estimator, and is itself none."""
 
@@ -238,7 +241,8 @@ class SklearnFlavor:
 
     def inputs(self, estimator: Any, frame: Any) -> Any:
         inner = inner_estimator(estimator)
-        return XGBOOST.inputs(inner, frame) if inner is not estimator and XGBOOST.owns(inner) else frame
+        boosted = _boosted(inner)
+        return frame if boosted is None else boosted.inputs(inner, frame)
 
     def staged(
         self, estimator: Any, inputs: Any, task: Task, points: Callable[[int], Sequence[int]]
@@ -282,12 +286,19 @@ def _missing_text(estimator: Any) -> float | None:
     return float("nan")
 
 
+def _boosted(inner: Any) -> Flavor | None:
+    """The flavor of a boosted estimator in a calibration, which takes codes and not categories."""
+    return next((flavor for flavor in _BOOSTED if flavor.owns(inner)), None)
+
+
 def _codes_within(estimator: Any, signature: Signature, example: pa.Table) -> Mapping[int, Mapping[Any, float]]:
     """The codes of a booster in a calibration that was fitted on codes, as a search fits it."""
     inner = inner_estimator(estimator)
-    if inner is estimator or not XGBOOST.owns(inner) or hasattr(estimator, "feature_names_in_"):
+    boosted = None if hasattr(estimator, "feature_names_in_") else _boosted(inner)
+    if boosted is None:
         return {}
-    return XGBOOST.predictor(inner.get_booster(), signature, example).encoders
+    booster = inner.get_booster() if hasattr(inner, "get_booster") else inner.booster_
+    return boosted.predictor(booster, signature, example).encoders
 
 
 def _within(estimator: Any) -> tuple[str, ...]:
