@@ -7,6 +7,7 @@ chooses dtypes by what a batch holds: without these, the same row has another an
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Frames",
     "GivenRows",
+    "codes_of",
     "columns_of_frame",
     "frame_of",
     "has_texts",
@@ -30,6 +32,7 @@ __all__ = [
     "numbers_as_floats",
     "numbers_of",
     "text_columns",
+    "texts_as_objects",
     "vocabularies",
     "vocabulary",
     "with_categories",
@@ -62,7 +65,7 @@ class GivenRows(NamedTuple):
     """Rows as a caller has them.
 
     Attributes:
-        frame: In the dtypes of the caller, which are those of the fit.
+        frame: In the dtypes of the caller, which are those of the fit; its columns are named by texts.
         table: The same in Arrow; its schema tells the dtypes.
     """
 
@@ -71,29 +74,30 @@ class GivenRows(NamedTuple):
 
     @classmethod
     def of(cls, given: Any) -> GivenRows:
-        """Rows from a frame of pandas, a table of Arrow, or what gives an Arrow stream, such as a frame of polars.
+        """Rows from a table of Arrow or a frame of pandas.
 
         Raises:
-            SchemaMismatch: It is none of these, or a column of a frame holds values of several kinds.
+            SchemaMismatch: It is neither, two columns have one name, or a column holds values of several kinds.
         """
         if not is_frame(given):
-            if not hasattr(given, "__arrow_c_stream__"):
+            if not isinstance(given, pa.Table):
                 kind = type(given).__name__
                 raise SchemaMismatch(f"example must be a table of Arrow or a frame of pandas, got {kind}", got=kind)
-            table = given if isinstance(given, pa.Table) else pa.table(given)
-            return cls(frame_of(table), table)
-        if len(set(given.columns)) < len(given.columns):
-            twice = sorted({str(name) for name in given.columns if list(given.columns).count(name) > 1})
+            return cls(frame_of(given), given)
+        names = [str(name) for name in given.columns]  # pandas numbers the columns of a matrix
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
+        if twice:
             raise SchemaMismatch(f"example must name each column once, got {twice} more than once", columns=twice)
+        given = given.set_axis(names, axis=1)
         fields, columns = [], []
         for name, values in given.items():
             try:
                 column = pa.Array.from_pandas(values)
             except (pa.ArrowException, TypeError, ValueError) as error:
                 rule = f"input {name!r} must hold numbers, bools or texts, all of one kind"
-                raise SchemaMismatch(f"{rule}, got {values.dtype} that does not: {error}", column=str(name)) from error
+                raise SchemaMismatch(f"{rule}, got {values.dtype} that does not: {error}", column=name) from error
             column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-            fields.append(pa.field(str(name), column.type, metadata=_told(values)))
+            fields.append(pa.field(name, column.type, metadata=_told(values)))
             columns.append(column)
         metadata = pa.Schema.from_pandas(given.iloc[:1], preserve_index=False).metadata
         return cls(given, pa.table(columns, schema=pa.schema(fields, metadata=metadata)))
@@ -114,7 +118,7 @@ class Frames:
     """
 
     def __init__(self, example: pa.Table, *, missing: float | None, extended: bool) -> None:
-        frame = frame_of(example)
+        frame = frame_of(example) if missing is not None else texts_as_objects(frame_of(example))
         self._makers = {}
         for field in example.schema:
             marker = _MARKERS.get((field.metadata or {}).get(_MARKER, _UNKNOWN), missing)
@@ -170,17 +174,31 @@ def numbers_of(frame: Any) -> Array:
     Raises:
         ValueError: A column holds something else.
     """
-    columns = [np.asarray(frame[name].to_numpy(dtype=np.float64, na_value=np.nan)) for name in frame.columns]
+    return codes_of(frame, {})
+
+
+def codes_of(frame: Any, known: Mapping[int, Sequence[Any]]) -> Array:
+    """A frame as a matrix [N, columns] of 64-bit floats, codes in the place of categories; NaN is missing or unseen.
+
+    Args:
+        frame: Numbers and categories.
+        known: Place of a column of categories -> these in their order.
+    """
+    columns = [
+        frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        if place not in known
+        else np.where((codes := categorical(frame[name], known[place]).codes) < 0, np.nan, codes)
+        for place, name in enumerate(frame.columns)
+    ]
     return np.column_stack(columns)
 
 
-def vocabulary(column: pa.DataType | pa.ChunkedArray | pa.Array) -> list[Any] | None:
+def vocabulary(column: pa.ChunkedArray) -> list[Any] | None:
     """The categories of a dictionary column in their order; ``None`` of any other."""
     if not pa.types.is_dictionary(column.type):
         return None
-    chunk = column.unify_dictionaries().combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    held = chunk.chunk(0) if isinstance(chunk, pa.ChunkedArray) else chunk
-    listed: list[Any] = held.dictionary.to_pylist()
+    chunks = column.unify_dictionaries().chunks
+    listed: list[Any] = chunks[0].dictionary.to_pylist() if chunks else []
     return listed
 
 
@@ -194,6 +212,16 @@ def text_columns(frame: Any) -> list[str]:
         return not truths and not pd.api.types.is_numeric_dtype(held.dtype)
 
     return [name for name, values in frame.items() if holds_texts(values)]
+
+
+def texts_as_objects(frame: Any) -> Any:
+    """A frame for an estimator that was fitted on ``None``: pandas' ``str`` holds none, so its texts were objects.
+
+    A frame that holds objects has the dtypes of the fit, and stays as it is; one made of Arrow has ``str``.
+    """
+    if any(_holds_objects(dtype) for dtype in frame.dtypes):
+        return frame
+    return frame.assign(**{name: _as_objects(values) for name, values in frame.items() if values.dtype == "str"})
 
 
 def with_categories(frame: Any, known: Mapping[str, Sequence[Any]]) -> Any:
@@ -217,11 +245,11 @@ def with_categories(frame: Any, known: Mapping[str, Sequence[Any]]) -> Any:
 
 
 def with_one_missing(frame: Any, names: Sequence[str]) -> Any:
-    """The first row of a frame once for each column whose dtype has a missing value, and that value missing.
+    """The first row of a frame, once for each column that may miss a value, with that value missing.
 
     Args:
         frame: At least one row.
-        names: The columns to look at; at most some are.
+        names: The columns to look at; of those that may miss a value, the first ``_TRIED`` have a row.
     """
     import pandas as pd
 
@@ -255,8 +283,7 @@ def columns_of_frame(frame: Any) -> dict[str, Array]:
         if pd.api.types.is_numeric_dtype(values.dtype):
             columns[name] = np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
         else:
-            held = values.astype(object)
-            columns[name] = held.where(held.notna(), None).to_numpy(dtype=object)
+            columns[name] = _as_objects(values).to_numpy(dtype=object)
     return columns
 
 
@@ -278,6 +305,11 @@ def _told(values: Any) -> dict[bytes, bytes] | None:
     if isinstance(values.dtype, pd.ArrowDtype):
         return {_ARROW: b"1"}
     return {_MARKER: _marker(values)} if _holds_objects(values.dtype) else None
+
+
+def _as_objects(values: Any) -> Any:
+    held = values.astype(object)
+    return held.where(held.notna(), None)
 
 
 def _holds_objects(dtype: Any) -> bool:

@@ -11,7 +11,15 @@ import pyarrow as pa
 
 from raymlops.errors import ConfigError, DataError, SchemaMismatch
 from raymlops.flavors.building import check_names, weights_arguments
-from raymlops.flavors.frames import is_frame, numbers_of, text_columns, vocabularies, vocabulary, with_categories
+from raymlops.flavors.frames import (
+    codes_of,
+    is_frame,
+    numbers_of,
+    text_columns,
+    vocabularies,
+    vocabulary,
+    with_categories,
+)
 from raymlops.flavors.protocol import (
     Description,
     Outcome,
@@ -86,6 +94,7 @@ class _Family:
         if watcher is not None:
             given |= {"callbacks": [watcher]}
         estimator.fit(given_inputs, rows.labels, **given)
+        estimator._fitted_with_feature_names = False  # these are none: a calibration asks for a matrix
         best = int(estimator.best_iteration_) or None if stops_early else None
         return Outcome(best, None if watcher is None else watcher.stopped_at)
 
@@ -146,7 +155,7 @@ class LightgbmFlavor:
         return np.asarray(estimator.predict_proba(inputs, num_threads=1))
 
     def inputs(self, estimator: Any, frame: Any) -> Any:
-        return _asked(_booster(estimator), frame)
+        return codes_of(frame, _known(_booster(estimator), frame))
 
     def staged(
         self, estimator: Any, inputs: Any, task: Task, points: Callable[[int], Sequence[int]]
@@ -203,13 +212,19 @@ def _is_bare(booster: Any) -> bool:
     return bool(names == [f"Column_{place}" for place in range(len(names))])
 
 
-def _asked(booster: Any, frame: Any) -> Any:
-    """Rows as a booster takes them: a frame where it was fitted on one, texts and numbers as its categories."""
+def _known(booster: Any, frame: Any) -> dict[int, list[Any]]:
+    """Place of a column of a frame -> the categories that a booster has for it, in their order."""
     told = [place for place, name in enumerate(frame.columns) if frame[name].dtype == "category"]
     codes = _encoders(booster, list(frame.columns), text_columns(frame), told)
-    if not codes and _is_bare(booster):
+    return {place: list(known) for place, known in codes.items()}
+
+
+def _asked(booster: Any, frame: Any) -> Any:
+    """Rows as a booster takes them: a frame where it was fitted on one, texts and numbers as its categories."""
+    known = _known(booster, frame)
+    if not known and _is_bare(booster):
         return numbers_of(frame)
-    held = with_categories(frame, {frame.columns[place]: list(known) for place, known in codes.items()})
+    held = with_categories(frame, {frame.columns[place]: listed for place, listed in known.items()})
     return _unnamed(held) if _is_bare(booster) else held
 
 

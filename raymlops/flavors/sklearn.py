@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from raymlops.flavors.building import check_names, weights_arguments
 from raymlops.flavors.calibrated import calibrated_scorer, inner_estimator
 from raymlops.flavors.canonical_skops import canonical_skops
 from raymlops.flavors.encoded import by_input, one_hot, ordinal
-from raymlops.flavors.frames import Frames, has_texts, is_frame, numbers_of
+from raymlops.flavors.frames import Frames, has_texts, is_frame, numbers_of, texts_as_objects
 from raymlops.flavors.guard import kind_of
+from raymlops.flavors.lightgbm import FLAVOR as LIGHTGBM
 from raymlops.flavors.protocol import (
     Description,
     Outcome,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from raymlops.flavors.protocol import (
         Array,
         FitRows,
+        Flavor,
         RoundReport,
         Task,
     )
@@ -41,6 +43,9 @@ __all__ = ["FLAVOR", "TRUSTED_TYPES", "ProjectFamily", "SklearnFlavor"]
 
 _THRESHOLDS = ("FixedThresholdClassifier", "TunedThresholdClassifierCV")
 """They name another class than that of the largest probability."""
+_BOOSTED: tuple[Any, ...] = (XGBOOST, LIGHTGBM)
+_FOLD = "_CalibratedClassifier"
+"""In a calibration: holds a fitted estimator, and is itself none."""
 
 
 class _Predictor:
@@ -222,7 +227,7 @@ class SklearnFlavor:
     def answers(self, estimator: Any, task: Task, frame: Any) -> Array:
         from threadpoolctl import threadpool_limits
 
-        inputs: Any = frame
+        inputs: Any = frame if _missing_text(estimator) is not None else texts_as_objects(frame)
         if takes_texts(estimator):
             inputs = texts_of(frame)
         elif not hasattr(estimator, "feature_names_in_"):
@@ -236,7 +241,8 @@ class SklearnFlavor:
 
     def inputs(self, estimator: Any, frame: Any) -> Any:
         inner = inner_estimator(estimator)
-        return XGBOOST.inputs(inner, frame) if inner is not estimator and XGBOOST.owns(inner) else frame
+        boosted = _boosted(inner)
+        return frame if boosted is None else boosted.inputs(inner, frame)
 
     def staged(
         self, estimator: Any, inputs: Any, task: Task, points: Callable[[int], Sequence[int]]
@@ -254,8 +260,8 @@ class SklearnFlavor:
         mlflow.sklearn.save_model(loaded, serialization_format="skops", skops_trusted_types=types, **options)
 
 
-def _missing_text(estimator: Any) -> float | None:
-    """What stands for a missing text: ``None`` where a part of the estimator was fitted with that, else NaN."""
+def _parts(estimator: Any) -> Iterator[Any]:
+    """An estimator, and each estimator in it, at any depth."""
     waiting, seen = [estimator], set[int]()
     while waiting:
         part = waiting.pop()
@@ -264,38 +270,41 @@ def _missing_text(estimator: Any) -> float | None:
         seen.add(id(part))
         if isinstance(part, list | tuple):
             waiting.extend(part)
-        elif hasattr(part, "get_params") and not isinstance(part, type):
-            for name, value in vars(part).items():
-                if name == "categories_" and any(known is None for one in value for known in one):
-                    return None
-                if name == "missing_values" and value is None:
-                    return None
-                waiting.append(value)
+        elif (hasattr(part, "get_params") and not isinstance(part, type)) or type(part).__name__ == _FOLD:
+            yield part
+            waiting.extend(vars(part).values())
+
+
+def _missing_text(estimator: Any) -> float | None:
+    """What stands for a missing text: ``None`` where a part of the estimator was fitted with that, else NaN."""
+    for part in _parts(estimator):
+        held = vars(part)
+        if held.get("missing_values", "") is None:
+            return None
+        if any(known is None for one in held.get("categories_", ()) for known in one):
+            return None
     return float("nan")
+
+
+def _boosted(inner: Any) -> Flavor | None:
+    """The flavor of a boosted estimator in a calibration, which takes codes and not categories."""
+    return next((flavor for flavor in _BOOSTED if flavor.owns(inner)), None)
 
 
 def _codes_within(estimator: Any, signature: Signature, example: pa.Table) -> Mapping[int, Mapping[Any, float]]:
     """The codes of a booster in a calibration that was fitted on codes, as a search fits it."""
     inner = inner_estimator(estimator)
-    if inner is estimator or not XGBOOST.owns(inner) or hasattr(estimator, "feature_names_in_"):
+    boosted = None if hasattr(estimator, "feature_names_in_") else _boosted(inner)
+    if boosted is None:
         return {}
-    return XGBOOST.predictor(inner.get_booster(), signature, example).encoders
+    booster = inner.get_booster() if hasattr(inner, "get_booster") else inner.booster_
+    return boosted.predictor(booster, signature, example).encoders
 
 
 def _within(estimator: Any) -> tuple[str, ...]:
     """The other libraries whose estimators are parts of it."""
-    waiting, seen, found = [estimator], set[int](), set[str]()
-    while waiting:
-        part = waiting.pop()
-        if id(part) in seen:
-            continue
-        seen.add(id(part))
-        if isinstance(part, list | tuple):
-            waiting.extend(part)
-        elif hasattr(part, "get_params") or type(part).__name__ == "_CalibratedClassifier":
-            found |= {type(part).__module__.partition(".")[0]} & {"xgboost", "lightgbm"}
-            waiting.extend(vars(part).values())
-    return tuple(sorted(found))
+    libraries = {type(part).__module__.partition(".")[0] for part in _parts(estimator)}
+    return tuple(sorted(libraries & {"xgboost", "lightgbm"}))
 
 
 def _scorer(estimator: Any, task: Task) -> Callable[[Any], Array]:

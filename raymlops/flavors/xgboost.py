@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from raymlops.errors import ConfigError, DataError, SchemaMismatch
-from raymlops.flavors.building import categorical, check_names, weights_arguments
+from raymlops.flavors.building import check_names, weights_arguments
 from raymlops.flavors.dense_booster import DenseBooster
-from raymlops.flavors.frames import is_frame, numbers_of, vocabularies, vocabulary, with_categories
+from raymlops.flavors.frames import codes_of, is_frame, numbers_of, vocabularies, vocabulary, with_categories
 from raymlops.flavors.protocol import (
     Description,
     Outcome,
@@ -160,7 +160,8 @@ class XgboostFlavor:
             return np.asarray(predict(inputs, validate_features=named))
 
     def inputs(self, estimator: Any, frame: Any) -> Any:
-        return _coded(estimator.get_booster(), frame)
+        known = _categories(estimator.get_booster(), dict.fromkeys(range(len(frame.columns))), frame.columns)
+        return codes_of(frame, known)
 
     def staged(
         self, estimator: Any, inputs: Any, task: Task, points: Callable[[int], Sequence[int]]
@@ -230,7 +231,7 @@ def asked_of(booster: Any, frame: Any) -> Any:
     """
     # what is a category in the frame stays as it is: that is the caller's own way
     plain = {place: name for place, name in enumerate(frame.columns) if frame[name].dtype != "category"}
-    known = _categories(booster, {place: None for place in plain}, frame.columns)
+    known = _categories(booster, dict.fromkeys(plain), frame.columns)
     if booster.attr(_ESCAPED) is not None:
         return _escaped(frame, {plain[place]: listed for place, listed in known.items()})
     if booster.feature_names is None and not known:
@@ -248,18 +249,6 @@ def _escaped(frame: Any, known: Mapping[str, Sequence[Any]]) -> Any:
 
 def _escape(text: str) -> str:
     return text.encode("unicode_escape").decode("ascii")
-
-
-def _coded(booster: Any, frame: Any) -> Array:
-    """A frame as a matrix [N, inputs], codes in the place of categories; NaN is missing or unseen."""
-    known = _categories(booster, {place: None for place in range(len(frame.columns))}, frame.columns)
-    columns = [
-        frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
-        if place not in known
-        else np.where((codes := categorical(frame[name], known[place]).codes) < 0, np.nan, codes)
-        for place, name in enumerate(frame.columns)
-    ]
-    return np.column_stack(columns)
 
 
 def _encoders(booster: Any, signature: Signature, example: pa.Table) -> dict[int, dict[Any, float]]:

@@ -36,7 +36,7 @@ class LabelNames:
         declared: Label -> the class it stands for, such as ``{"yes": 1, "no": 0}``.
 
     Raises:
-        DataError: The model has no classes, or a label stands for none of them.
+        DataError: The model has no classes, or a label stands for none of them, or for two.
     """
 
     def __init__(self, signature: Signature, declared: Mapping[Any, Any] | None = None) -> None:
@@ -48,7 +48,9 @@ class LabelNames:
         for name, stands_for in (declared or {}).items():
             if label_text(stands_for) not in self._classes:
                 raise DataError(f"label {_shown(name)} must stand for {self._known()}, got {_shown(stands_for)}")
-            self._declared[label_text(name)] = self._classes[label_text(stands_for)]
+            known = self._classes[label_text(stands_for)]
+            if self._declared.setdefault(label_text(name), known) != known:
+                raise DataError(f"label {_shown(name)} must stand for one class, got two: 'true' and '1' are one label")
 
     def find_declared(self, value: object) -> Any:
         """The class that a label was declared to stand for, or ``None``."""

@@ -172,13 +172,19 @@ def scores_of(outputs: Outputs) -> npt.NDArray[np.float64]:
 
 
 def _label_column(events: list[PredictionEvent]) -> pa.Array:
+    # few classes, many rows: each class is written as text once
     found = [None if event.outputs is None else event.outputs.get("label") for event in events]
     labels = [some for some in found if some is not None]
     if len(labels) == len(found) and len({some.dtype for some in labels}) == 1 and labels[0].dtype.kind != "O":
-        # few classes, many rows: each class is written as text once
         classes, places = np.unique(np.concatenate(labels), return_inverse=True)
         return pa.array([label_text(label) for label in classes.tolist()], type=pa.string()).take(pa.array(places))
     rows: list[str | None] = []
+    texts: dict[Any, str] = {}
     for event, some in zip(events, found, strict=True):
-        rows += [None] * event.rows if some is None else [label_text(label) for label in some.tolist()]
+        if some is None:
+            rows += [None] * event.rows
+            continue
+        listed = some.tolist()
+        texts |= {label: label_text(label) for label in set(listed) - texts.keys()}
+        rows += [texts[label] for label in listed]
     return pa.array(rows, type=pa.string())

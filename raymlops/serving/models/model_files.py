@@ -42,7 +42,7 @@ from raymlops.serving.models.input_names import check_input_names
 from raymlops.serving.models.model import Model, ServedModel, columns_of
 from raymlops.serving.protocol.datatypes import datatype_of_arrow
 from raymlops.serving.protocol.protocols import Outputs
-from raymlops.tables.columns import as_table, check_unique_columns
+from raymlops.tables.columns import as_table
 
 __all__ = ["Parity", "load_checked", "load_model", "save_model"]
 
@@ -72,7 +72,6 @@ def save_model(directory: Path, estimator: Any, *, example: Any) -> ModelManifes
         StorageError: It cannot be written.
     """
     given = GivenRows.of(example if is_frame(example) else as_table("example", example))
-    check_unique_columns("example", given.table.column_names)
     if not given.table.num_rows:
         raise SchemaMismatch("example must hold at least one row")
     flavor = flavor_of(estimator)

@@ -98,6 +98,14 @@ def test_xgboost_with_texts_is_calibrated_and_stops_early(options: dict[str, obj
     assert_answers_as_fitted(model, fitted.estimator, TASK)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", ["isotonic", "sigmoid"])
+def test_a_calibrated_family_learns_from_texts_and_answers_as_fitted(family: str, method: str, tmp_path: Path) -> None:
+    pytest.importorskip("lightgbm")
+    fitted = fit_candidate(family, PARAMS[family] | {"calibration": method}, seed=1, rows=TRAIN, task=TASK)
+    assert_answers_as_fitted(packaged(fitted.estimator, TASK, tmp_path / "m"), fitted.estimator, TASK)
+
+
 def test_the_loss_falls_with_the_rounds_where_inputs_are_texts() -> None:
     for family in ("xgboost", "lightgbm"):
         pytest.importorskip(family)

@@ -140,6 +140,42 @@ def test_libraries_within_are_named(tmp_path: Path) -> None:
     assert "lightgbm" in save_model(tmp_path / "m", lightgbm_inside(), example=EXAMPLE).libraries
 
 
+def test_a_missing_text_is_the_one_that_an_encoder_in_a_calibration_was_fitted_with(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"t": pd.Series(["a", "b", None] * 40, dtype=object)})
+    encoded = pipeline.make_pipeline(preprocessing.OneHotEncoder(handle_unknown="ignore"), logistic())
+    estimator = calibration.CalibratedClassifierCV(encoded, cv=2).fit(frame, frame["t"].isna())
+    whole = pa.Table.from_pandas(frame[frame["t"].notna()], preserve_index=False)  # it does not tell the marker
+    manifest = save_model(tmp_path / "m", estimator, example=whole)
+    model = load_model(tmp_path / "m", manifest, sha256_of(manifest))
+    asked = columns_of(pa.table({"t": pa.array([None], pa.string())}), manifest.signature)
+    np.testing.assert_allclose(model.predict(asked)["probability"], estimator.predict_proba(frame.iloc[[2]]))
+
+
+@pytest.mark.parametrize("texts", [["a", "b"], ["a", None]])
+def test_a_missing_text_is_that_of_the_fit_where_the_example_is_of_arrow(texts: list[Any], tmp_path: Path) -> None:
+    frame = pd.DataFrame({"t": pd.Series(["a", "b", None] * 40, dtype=object)})
+    encoder = preprocessing.OneHotEncoder(handle_unknown="ignore")
+    estimator = pipeline.make_pipeline(encoder, logistic()).fit(frame, frame["t"].isna())
+    manifest = save_model(tmp_path / "m", estimator, example=pa.table({"t": texts}))
+    model = load_model(tmp_path / "m", manifest, sha256_of(manifest))
+    asked = columns_of(pa.table({"t": pa.array([None, "a"], pa.string())}), manifest.signature)
+    np.testing.assert_allclose(model.predict(asked)["probability"], estimator.predict_proba(frame.iloc[[2, 0]]))
+
+
+@pytest.mark.parametrize("make", [logistic, few])
+@pytest.mark.parametrize("framed", [True, False])
+def test_the_columns_of_a_frame_may_have_numbers_for_names(make: Any, framed: bool, tmp_path: Path) -> None:
+    frame = pd.DataFrame(X)
+    estimator = make().fit(frame if framed else X, TWO)
+    manifest = save_model(tmp_path / "m", estimator, example=frame)
+    assert manifest.signature.names == ("0", "1")
+    model = load_model(tmp_path / "m", manifest, sha256_of(manifest))
+    asked = {"0": X[:, 0], "1": X[:, 1]}
+    np.testing.assert_allclose(model.predict(asked)["probability"], estimator.predict_proba(X), rtol=1e-5)
+    with pytest.raises(DataError, match=r"name each column once, got \['0'\]"):
+        save_model(tmp_path / "twice", estimator, example=frame.set_axis([0, "0"], axis=1))
+
+
 def _twice(values: Any) -> Any:
     return values * 2
 

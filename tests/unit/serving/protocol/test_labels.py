@@ -103,6 +103,7 @@ def test_a_body_may_declare_what_labels_stand_for(helpers: Any) -> None:
     for classes, message in (
         ({"yes": 2}, "label 'yes' must stand for one of the classes [0, 1], got 2"),
         ({"yes": [1]}, "must stand for one of the classes"),
+        ({"true": 1, "1": 0}, "label '1' must stand for one class, got two"),
         ([], "'classes' must be an object"),
         ({str(number): 1 for number in range(1001)}, "at most 1000"),
     ):
