@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from raymlops.flavors.protocol import Family
     from raymlops.records.tasks import LearningTask, TaskKind
 
-__all__ = ["build", "check_family", "family_named", "predict"]
+__all__ = ["asked", "build", "check_family", "family_named", "predict"]
 
 
 def check_family(family: str) -> None:
@@ -70,6 +70,11 @@ def build(family: str, params: Mapping[str, object], *, seed: int, task: Learnin
     return found.build(own, seed=seed, task=task)
 
 
+def asked(estimator: Any, inputs: Any) -> Any:
+    """Inputs of ``task.model_inputs`` as the ``predict`` of a fitted estimator takes them."""
+    return flavor_of(estimator).inputs(estimator, inputs) if is_frame(inputs) else inputs
+
+
 def predict(estimator: Any, inputs: Any, kind: TaskKind) -> FloatArray:
     """Predictions as float64: probabilities [rows, classes] of a classifier, values [rows] of a regressor.
 
@@ -80,8 +85,7 @@ def predict(estimator: Any, inputs: Any, kind: TaskKind) -> FloatArray:
     """
     from threadpoolctl import threadpool_limits
 
-    if is_frame(inputs):
-        inputs = flavor_of(estimator).inputs(estimator, inputs)
+    inputs = asked(estimator, inputs)
     with threadpool_limits(limits=1):
         raw = estimator.predict_proba(inputs) if kind == "classifier" else estimator.predict(inputs)
     predictions: FloatArray = raw.astype("float64", copy=False)

@@ -17,6 +17,7 @@ from raymlops.experiments.options import split_options
 from raymlops.experiments.seen import SeenClasses
 from raymlops.experiments.task import model_inputs, target, with_texts
 from raymlops.flavors import flavor_of
+from raymlops.flavors.calibrated import inner_estimator
 from raymlops.flavors.frames import is_frame
 from raymlops.flavors.guard import foreign_errors
 from raymlops.flavors.protocol import FitRows, RoundReport
@@ -123,20 +124,14 @@ def loss_curve(estimator: Any, rows: pa.Table, task: LearningTask) -> list[tuple
         rows: Judged on at most some thousand of them, evenly spread.
         task: What is learned.
     """
-    within = _within(estimator)
+    within = inner_estimator(estimator)
     step = max(1, -(-rows.num_rows // _CURVE_ROWS))
     sample = rows.take(pa.array(np.arange(0, rows.num_rows, step)))
-    inputs, labels = _asked(within, sample, task), target(sample, task)
+    inputs, labels = estimators.asked(within, model_inputs(sample, task)), target(sample, task)
     found = []
     for rounds, predictions in _staged(within, inputs, task):
         found.append((rounds, float(np.mean(loss(labels, predictions.astype(np.float64, copy=False), task)))))
     return found
-
-
-def _asked(estimator: Any, rows: pa.Table, task: LearningTask) -> Any:
-    """The inputs as the estimator's own ``predict`` takes them."""
-    inputs = model_inputs(rows, task)
-    return flavor_of(estimator).inputs(estimator, inputs) if is_frame(inputs) else inputs
 
 
 def _staged(estimator: Any, inputs: Any, task: LearningTask) -> list[tuple[int, FloatArray]]:
@@ -149,14 +144,6 @@ def _staged(estimator: Any, inputs: Any, task: LearningTask) -> list[tuple[int, 
 def _points(total: int, most: int) -> list[int]:
     """From 1 to ``total``, at most ``most`` of them, denser at the start, where a loss falls."""
     return sorted({round(n) for n in np.geomspace(1, total, min(most, total))})
-
-
-def _within(estimator: Any) -> Any:
-    """The estimator that was fitted: in a calibration, and at the end of a pipeline of one step."""
-    found = estimator
-    if hasattr(found, "calibrated_classifiers_"):
-        found = found.calibrated_classifiers_[0].estimator
-    return getattr(found, "estimator", found) if type(found).__name__ == "FrozenEstimator" else found
 
 
 def _seen_alone(
@@ -190,4 +177,4 @@ def _calibrated(
         raise ConfigError(f"calibration needs two rows of every class among those held out, got {rarest}")
     folds = min(5, rarest)
     calibrated = CalibratedClassifierCV(FrozenEstimator(estimator), method=method, cv=folds)
-    return calibrated.fit(_asked(estimator, held_out, task), labels)
+    return calibrated.fit(estimators.asked(estimator, model_inputs(held_out, task)), labels)

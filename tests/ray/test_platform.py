@@ -53,7 +53,7 @@ def test_a_pipeline_without_a_bundle_is_named(platform: Platform) -> None:
 
 def test_tune_gives_the_results_of_one_process(platform: Platform, tmp_path: Path) -> None:
     from raymlops.experiments import Drawn, HalvingRule, InProcessTuner, TrialSpec
-    from raymlops.experiments.task import LearningTask
+    from raymlops.records.tasks import LearningTask
     from raymlops.runtime.jobs.tuning import RayTuner
 
     rng = np.random.default_rng(0)
