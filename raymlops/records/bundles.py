@@ -8,7 +8,24 @@ from pydantic import Field
 
 from raymlops.records.record import Instant, Record
 
-__all__ = ["BundleManifest", "Deployment", "DeploymentStore", "ProjectSpec"]
+__all__ = ["BundleManifest", "Deployment", "DeploymentStore", "ProjectData", "ProjectSpec"]
+
+
+class ProjectData(Record):
+    """The table that a project is about: what ``raymlops init`` read, and what ``raymlops replay`` plays."""
+
+    table: str
+    """Path from the project's directory, or a URI, of a Parquet, CSV or Delta table."""
+    label: str
+    """Column with what is predicted."""
+    event_time: str
+    """Column with the time of each row."""
+    entities: tuple[str, ...] = ()
+    """Columns that name what a row is about."""
+    label_time: str | None = None
+    """Column with the time at which each label became known; null: ``label_delay`` after the row."""
+    label_delay: str = "0s"
+    """How long after its row a label becomes known, such as ``1d``."""
 
 
 class ProjectSpec(Record):
@@ -34,6 +51,8 @@ class ProjectSpec(Record):
     conditions such as ``distance > 1000 and origin = 'JFK'``."""
     training: dict[str, object] = Field(default_factory=dict)
     """Parameters of the training pipeline, overridden by those of a run."""
+    data: ProjectData | None = Field(default=None, exclude_if=lambda value: value is None)
+    """The project's own table, where it has one."""
 
 
 class BundleManifest(Record):
