@@ -58,8 +58,13 @@ class Own:
     def becomes(self, what: Callable[[], object], wanted: object) -> None:
         deadline = time.monotonic() + DEADLINE_S
         while (found := what()) != wanted:
-            assert time.monotonic() < deadline, found
+            assert time.monotonic() < deadline, f"{found}\n{self.said()}"
             time.sleep(0.1)
+
+    def said(self) -> str:
+        """The last that the supervisor and the start of the platform said."""
+        logs = [self.home / name for name in ("supervisor.log", "boot.log")]
+        return "\n".join(log.read_text()[-3000:] for log in logs if log.exists())
 
     def kill_everything(self) -> None:
         """SIGKILL of every process of the cluster, at once."""

@@ -217,10 +217,10 @@ class Supervisor:
                 note = head.start_head(self._config)
             else:
                 boot = Boot(self._home)
-            self._say(phase, "the control actors and Serve")
             boot.go()
             core = head.core_processes(note)
-            self._remember(core)
+            self._remember(core, note)
+            self._say(phase, "the control actors and Serve")
 
             def watch() -> None:
                 gone = [role for role, process in core.items() if not head.alive(process)]
@@ -241,7 +241,7 @@ class Supervisor:
     def _watch(self, note: ClusterNote) -> str:
         """Watch the core processes; returns why everything has to be started again."""
         core = self._all_core(note)
-        self._remember(core)
+        self._remember(core, note)
         lacking = frozenset(head.ROLES) - set(core)  # a helper may have died while the platform was brought up
         if verdict(lacking) == "restart" or lacking - set(self._helpers):
             return f"{' and '.join(sorted(lacking))} is gone"
@@ -265,7 +265,7 @@ class Supervisor:
             time.sleep(_POLL_S)
         return core
 
-    def _remember(self, core: Mapping[str, psutil.Process]) -> None:
+    def _remember(self, core: Mapping[str, psutil.Process], note: ClusterNote) -> None:
         """Keep how the head's helpers were started."""
         for role in _RESPAWNED & set(core):
             process = core[role]
@@ -274,7 +274,10 @@ class Supervisor:
             except OSError:
                 log = os.devnull
             with contextlib.suppress(psutil.Error):
-                self._helpers[role] = _Helper(process.cmdline(), process.environ(), process.cwd(), log)
+                helper = _Helper(process.cmdline(), process.environ(), process.cwd(), log)
+                # what dies just now has an empty environment; started with that, it would never be found again
+                if helper.environment.get(head.MARKER) == note.cluster_id:
+                    self._helpers[role] = helper
 
     def _respawn(self, role: str, note: ClusterNote) -> psutil.Process:
         helper = self._helpers[role]

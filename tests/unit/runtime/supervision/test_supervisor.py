@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError
 from raymlops.runtime.supervision import head, supervisor
 from raymlops.runtime.supervision.home_note import (
+    ClusterNote,
     Progress,
     note_config,
     note_progress,
@@ -30,6 +33,30 @@ def test_only_helpers_that_hold_no_state_are_started_again_in_place(gone: frozen
     seen = supervisor.verdict(gone)
     assert (seen == "nothing") == (not gone)
     assert (seen == "restart") == bool(gone - RESPAWNED)
+
+
+@pytest.mark.parametrize("seen", [{}, {head.MARKER: "another"}])
+def test_a_helper_that_is_seen_while_it_dies_is_not_started_again_without_its_environment(
+    seen: dict[str, str], tmp_path: Path
+) -> None:
+    """The environment of a process that was killed reads as empty for a moment."""
+    note = ClusterNote("abc", "127.0.0.1:1", None, 1, "2", "3")
+    keeper = supervisor.Supervisor(tmp_path, PlatformConfig(home=tmp_path))
+
+    def remember(environment: dict[str, str]) -> None:
+        helper = subprocess.Popen(["sleep", "60"], env=environment)
+        try:
+            keeper._remember({"log monitor": psutil.Process(helper.pid)}, note)
+        finally:
+            helper.kill()
+            helper.wait(timeout=20)
+
+    remember(seen)
+    assert keeper._helpers == {}
+    whole = {head.MARKER: "abc", "RAY_AUTH_MODE": "token"}
+    remember(whole)
+    remember(seen)
+    assert keeper._helpers["log monitor"].environment == whole
 
 
 def test_the_error_of_a_start_keeps_its_class() -> None:
