@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from raymlops.flavors.python_model import PythonModel
     from raymlops.platform import Platform, connect
 
-__all__ = ["Platform", "__version__", "connect"]
+__all__ = ["Platform", "PythonModel", "__version__", "connect"]
 
 __version__ = "0.1.0"
 
@@ -20,4 +21,8 @@ def __getattr__(name: str) -> object:
         from raymlops import platform
 
         return getattr(platform, name)
+    if name == "PythonModel":
+        from raymlops.flavors.python_model import PythonModel
+
+        return PythonModel
     raise AttributeError(f"module 'raymlops' has no attribute {name!r}")

@@ -4,7 +4,7 @@ from raymlops.delivery.approval import APPROVALS_REQUIRED, approve_bundle, appro
 from raymlops.delivery.bundle import build_bundle
 from raymlops.delivery.environment import DeliveryStore, deploy_bundle
 from raymlops.delivery.project import read_project
-from raymlops.delivery.verify import verify_bundle, verify_unpacked
+from raymlops.delivery.verify import read_sources, verify_bundle, verify_unpacked
 
 __all__ = [
     "APPROVALS_REQUIRED",
@@ -14,6 +14,7 @@ __all__ = [
     "build_bundle",
     "deploy_bundle",
     "read_project",
+    "read_sources",
     "verify_bundle",
     "verify_unpacked",
 ]

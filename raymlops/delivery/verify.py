@@ -14,7 +14,16 @@ from raymlops.errors import ConfigError, DeploymentError, NotFoundError
 from raymlops.records.bundles import BundleManifest, ProjectSpec
 from raymlops.records.record import sha256_of
 
-__all__ = ["ARCHIVE", "LOCK", "MANIFEST", "TESTS", "bundle_digest", "verify_bundle", "verify_unpacked"]
+__all__ = [
+    "ARCHIVE",
+    "LOCK",
+    "MANIFEST",
+    "TESTS",
+    "bundle_digest",
+    "read_sources",
+    "verify_bundle",
+    "verify_unpacked",
+]
 
 ARCHIVE, LOCK, MANIFEST, TESTS = "bundle.zip", "lock.txt", "manifest.json", "tests.txt"
 
@@ -52,6 +61,11 @@ def verify_bundle(directory: Path | str) -> BundleManifest:
     return manifest
 
 
+def read_sources(directory: Path) -> dict[str, bytes]:
+    """The files of a bundle, path -> content, each held against its hash. Raises what ``verify_bundle`` raises."""
+    return _check_archive(directory / ARCHIVE, verify_bundle(directory))
+
+
 def verify_unpacked(directory: Path, manifest: BundleManifest) -> None:
     """Check the files that a run is about to import against the bundle that it runs from.
 
@@ -77,7 +91,7 @@ def verify_unpacked(directory: Path, manifest: BundleManifest) -> None:
         shutil.rmtree(cache, ignore_errors=True)
 
 
-def _check_archive(file: Path, manifest: BundleManifest) -> None:
+def _check_archive(file: Path, manifest: BundleManifest) -> dict[str, bytes]:
     content = _read(file)
     _expect(file, manifest.archive_sha256, sha256_of(content))
     try:
@@ -96,6 +110,7 @@ def _check_archive(file: Path, manifest: BundleManifest) -> None:
         raise _altered(file / PROJECT_FILE, str(error)) from error
     if project != manifest.project:
         raise _altered(file / PROJECT_FILE, "must say what the manifest says of the project")
+    return found
 
 
 def _read(file: Path) -> bytes:

@@ -23,6 +23,7 @@ _MODULES = {
     "xgboost": "raymlops.flavors.xgboost",
     "lightgbm": "raymlops.flavors.lightgbm",
     "onnx": "raymlops.flavors.onnx",
+    "python": "raymlops.flavors.python_model",
     "sklearn": "raymlops.flavors.sklearn",  # the last: other libraries' estimators are scikit-learn's, too
 }
 

@@ -46,7 +46,8 @@ class Models:
 
         Args:
             name: The model.
-            estimator: A fitted model of XGBoost, LightGBM or scikit-learn, or the path of an ``.onnx`` file.
+            estimator: A fitted model of XGBoost, LightGBM or scikit-learn, the path of an ``.onnx`` file, or a
+                ``raymlops.PythonModel``, which is a class of a bundle.
             example: Some rows of the model's input columns, a table or a frame; gives the signature.
             metrics: What is known of its quality.
             training_set: What it was fitted on; gives the lineage and the drift reference. Without one, an example of

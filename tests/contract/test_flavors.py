@@ -1,4 +1,4 @@
-"""The flavor Protocol on XGBoost, LightGBM, scikit-learn and ONNX."""
+"""The flavor Protocol on XGBoost, LightGBM, scikit-learn, ONNX and classes of a user's own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.flavors import flavor_named, flavor_of
 from raymlops.flavors.protocol import Flavor
+from raymlops.flavors.python_model import PythonModel
 from raymlops.records.models import ColumnSpec, Signature
 from raymlops.serving.models.model_files import save_model
 from raymlops.testing.flavors import FamilyContract, FlavorCase, FlavorContract
@@ -333,3 +334,75 @@ def test_what_is_no_model_is_of_no_flavor() -> None:
     for thing in ({}, "xgboost", None, [1.0]):
         with pytest.raises(DataError, match="an estimator must be one of"):
             flavor_of(thing)
+
+
+SCORER = b"""
+import json
+
+from helpers import mean_of
+
+
+class Scorer:
+    classes = ("late", "on time", "lost")
+    inputs = ("a", "b", "c", "place")
+
+    def load(self, path):
+        print("loading", path)
+        self.weights = json.loads((path / "weights.json").read_text())
+
+    def predict(self, frame):
+        import numpy as np
+
+        score = frame[["a", "b", "c"]].fillna(0.0) @ self.weights
+        if "place" in self.inputs:
+            score = score + frame["place"].map({"jfk": 1.0, "lax": 2.0}).astype(float).fillna(0.0)
+        first = 1 / (1 + np.exp(-score.to_numpy()))
+        return np.column_stack([first, (1 - first) / 2, (1 - first) / 2])
+
+
+class Valuer(Scorer):
+    classes = None
+    inputs = ("a", "b", "c")
+
+    @classmethod
+    def load(cls, path):
+        made = cls()
+        super(Valuer, made).load(path)
+        return made
+
+    def predict(self, frame):
+        return mean_of(super().predict(frame)[:, 0])
+
+
+class Unfit:
+    def load(self, path):
+        raise FileNotFoundError("no weights")
+"""
+CODE = {"scorer.py": SCORER, "helpers.py": b"def mean_of(values):\n    return values * 100\n"}
+
+
+class TestPython(FlavorContract):
+    @pytest.fixture
+    def flavor(self) -> Flavor:
+        return flavor_named("python")
+
+    @pytest.fixture
+    def weights(self, tmp_path: Path) -> Path:
+        (tmp_path / "weights").mkdir()
+        (tmp_path / "weights" / "weights.json").write_text("[1.0, -2.0, 0.5]")
+        return tmp_path / "weights"
+
+    @pytest.fixture
+    def unfit(self, weights: Path) -> Any:
+        return PythonModel("scorer:Unfit", weights, code=CODE)
+
+    @pytest.fixture(params=["Scorer", "Valuer"])
+    def case(self, request: pytest.FixtureRequest, weights: Path) -> FlavorCase:
+        asked = with_missing()
+        score = np.nan_to_num(asked) @ [1.0, -2.0, 0.5]
+        model = PythonModel(f"scorer:{request.param}", weights, code=CODE)
+        if request.param == "Valuer":
+            return FlavorCase(model, rows_of(asked), 100 / (1 + np.exp(-score)))
+        first = 1 / (1 + np.exp(-score - [{"jfk": 1.0, "lax": 2.0}.get(text or "", 0.0) for text in TEXTS]))
+        several = np.column_stack([first, (1 - first) / 2, (1 - first) / 2])
+        return FlavorCase(model, rows_of(asked, place=TEXTS), several, ("late", "on time", "lost"))

@@ -7,6 +7,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,12 @@ import pyarrow as pa
 
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
-from raymlops.delivery import approve_bundle, build_bundle, deploy_bundle, verify_bundle
+from raymlops.delivery import approve_bundle, build_bundle, deploy_bundle, read_sources, verify_bundle
 from raymlops.errors import ConfigError, NotFoundError
 from raymlops.features import TrainingSet
 from raymlops.features.catalog.catalog_file import Catalog
 from raymlops.features.catalog.layout import catalog_path
+from raymlops.flavors.python_model import PythonModel
 from raymlops.metadata import Metadata
 from raymlops.monitoring import REFERENCE_FILE, Reference
 from raymlops.pipelines import StepLogs, resume_outlook
@@ -72,14 +74,14 @@ class ModelOperator:
         Raises:
             ConfigError: The model has no proper name.
             AlreadyRegistered: The name differs from that of another model by case alone.
+            NotFoundError: There is no such bundle.
         """
         check_name("model", name)
         check_case("model", name, self._metadata.models.list_models())
         rows = as_table("example", example)
         directory = self._home / "models" / name / f".draft-{uuid.uuid4().hex}"
-        directory.parent.mkdir(parents=True, exist_ok=True)
         try:
-            manifest = save_model(directory, estimator, example=example)
+            manifest = save_model(directory, _with_code(estimator, self._home / "bundles"), example=example)
             manifest_of_rows = None if training_set is None else training_set.manifest
             if training_set is not None:
                 reference_rows = training_set.table().select(list(manifest.signature.names))
@@ -142,6 +144,14 @@ class ModelOperator:
         found = self._metadata.models.get_version(name, version)
         load_model(Path(found.path), found.manifest, found.digest)
         return found
+
+
+def _with_code(estimator: object, bundles: Path) -> object:
+    """An estimator; a Python model with the verified code of its bundle."""
+    if not isinstance(estimator, PythonModel) or not estimator.bundle:
+        return estimator
+    check_digest("bundle", estimator.bundle)
+    return replace(estimator, code=read_sources(bundles / estimator.bundle))
 
 
 def _reference(directory: Path, manifest: ModelManifest, example: pa.Table, rows: pa.Table | None) -> Reference | None:
