@@ -15,7 +15,7 @@ from raymlops.records.scoring import ScoringCheck, ScoringReceipt
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Tables, scored as a whole.")
+app = typer.Typer(no_args_is_help=True, help="Batch scoring of tables.")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class _Asked:
 @one_line_errors
 @options_of(_Asked)
 def score(asked: _Asked, json: JsonOption = False, config: ConfigOption = None) -> None:
-    """Predict every row of a table. The same command again goes on where the last one was cut off."""
+    """Score every row of a table. If a job is interrupted, the same command continues it."""
     arguments = asked.arguments()
     with platform(config) as connected:
         found = connected.batch.score(**arguments)
@@ -69,7 +69,7 @@ def score(asked: _Asked, json: JsonOption = False, config: ConfigOption = None) 
 @one_line_errors
 @options_of(_Asked)
 def check(asked: _Asked, json: JsonOption = False, config: ConfigOption = None) -> None:
-    """Judge a sample of the rows, and write nothing; 1 where they would be refused."""
+    """Check a sample of the rows without writing. Exit code 1 if they would be refused."""
     arguments = asked.arguments()
     with platform(config) as connected:
         found = connected.batch.check(**arguments)
@@ -105,7 +105,7 @@ def list_jobs(
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """What was scored, newest first."""
+    """List batch jobs, newest first."""
     with platform(config) as connected:
         runs = connected.batch.list(model, version)
     if json:

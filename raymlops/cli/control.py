@@ -15,14 +15,14 @@ from raymlops.laboratory import DEFAULT_PRICE
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Decisions.")
+app = typer.Typer(no_args_is_help=True, help="The controller: triggers, decisions, trials.")
 _Model = Annotated[str | None, typer.Argument(help="A model; left out, all.")]
 
 
 @app.command()
 @one_line_errors
 def triggers(json: JsonOption = False, config: ConfigOption = None) -> None:
-    """What the retraining policy says about each model, as of the last turn."""
+    """Show what the retraining policy said about each model at its last turn."""
     with platform(config) as connected:
         show(connected.control.status(), ["model", "phase", "champion", "verdict", "problem"], as_json=json)
 
@@ -37,7 +37,7 @@ def why(
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """What stands against a retraining, and how far a trial is from being decided; now or at another instant."""
+    """Show what stands against a retraining, and how far a trial is from its decision; now or at another time."""
     with platform(config) as connected:
         found = connected.control.why(model, None if at is None else at.replace(tzinfo=at.tzinfo or UTC))
     if json:
@@ -64,7 +64,7 @@ def why(
 @app.command()
 @one_line_errors
 def decisions(model: _Model = None, json: JsonOption = False, config: ConfigOption = None) -> None:
-    """What was done and why, oldest first."""
+    """List what was decided and why, oldest first."""
     with platform(config) as connected:
         show(connected.ledger.entries(model), ["sequence", "at", "subject", "action", "reason"], as_json=json)
 
@@ -78,7 +78,7 @@ def backtest(
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """When the present policy would have retrained, and what retraining was worth on the model's own record.
+    """Show when the present policy would have retrained, and what retraining was worth, on the model's own record.
 
     Without labelled rows enough for the laboratory, the decisions alone, and why.
     """
@@ -125,7 +125,7 @@ def abort(model: str, reason: str = "on demand", config: ConfigOption = None) ->
 @app.command()
 @one_line_errors
 def retry(model: str, reason: str = "on demand", config: ConfigOption = None) -> None:
-    """Try the version again whose trial ended last."""
+    """Start the last trial again."""
     with platform(config) as connected:
         show_json(connected.control.retry(model, reason=reason))
 
@@ -133,7 +133,7 @@ def retry(model: str, reason: str = "on demand", config: ConfigOption = None) ->
 @app.command()
 @one_line_errors
 def pause(model: _Model = None, reason: str = "on demand", config: ConfigOption = None) -> None:
-    """Decide nothing more, until resumed."""
+    """Pause the controller: it makes no decision until it is resumed."""
     with platform(config) as connected:
         connected.control.pause(model, reason=reason)
     console.print("paused")
@@ -142,7 +142,7 @@ def pause(model: _Model = None, reason: str = "on demand", config: ConfigOption 
 @app.command()
 @one_line_errors
 def resume(model: _Model = None, reason: str = "on demand", config: ConfigOption = None) -> None:
-    """Decide again."""
+    """Resume the controller."""
     with platform(config) as connected:
         connected.control.resume(model, reason=reason)
     console.print("resumed")

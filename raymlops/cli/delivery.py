@@ -57,7 +57,7 @@ def approve(
 @app.command()
 @one_line_errors
 def deploy(bundle: str, env: _Environment = None, reason: str = "", config: ConfigOption = None) -> None:
-    """Make a bundle what an environment runs."""
+    """Deploy a bundle in an environment."""
     with platform(config) as connected:
         show_json(connected.delivery.deploy(bundle, env, reason=reason))
 
@@ -65,6 +65,6 @@ def deploy(bundle: str, env: _Environment = None, reason: str = "", config: Conf
 @app.command()
 @one_line_errors
 def environments(json: JsonOption = False, config: ConfigOption = None) -> None:
-    """What is live where."""
+    """List the live bundle of each environment."""
     with platform(config) as connected:
         show(connected.delivery.environments(), ["environment", "bundle", "at", "reason"], as_json=json)

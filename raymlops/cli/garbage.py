@@ -22,7 +22,7 @@ def gc(
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """What no version, run or deployment needs any more: told, or removed."""
+    """List files that no version, run or deployment needs any more; remove them if asked."""
     kept, spared = duration("--keep", keep), duration("--grace", grace)
     with platform(config) as connected:
         report = connected.collect_garbage(keep=kept, grace=spared, remove=remove)

@@ -27,7 +27,7 @@ def create(
     reason: _Reason = "on demand",
     config: ConfigOption = None,
 ) -> None:
-    """Make a key and print it, once: it is kept only as a hash."""
+    """Create a key and print it once; only its hash is stored."""
     from raymlops.runtime.serve.keys import create_key
 
     scopes = scope or ["infer"]
@@ -43,7 +43,7 @@ def create(
 @app.command("list")
 @one_line_errors
 def list_(json: JsonOption = False, config: ConfigOption = None) -> None:
-    """List keys, without their secrets."""
+    """List the keys, without their secrets."""
     from raymlops.runtime.serve.keys import list_keys
 
     rows = [key.model_dump(mode="json", exclude={"digest"}) for key in list_keys(load_config(config))]
@@ -57,7 +57,7 @@ def revoke(
     reason: _Reason = "on demand",
     config: ConfigOption = None,
 ) -> None:
-    """Make a key open nothing any more."""
+    """Revoke a key."""
     from raymlops.runtime.serve.keys import revoke_key
 
     key = revoke_key(load_config(config), key_id, reason)

@@ -52,7 +52,7 @@ def lab(
     json: Annotated[Path | None, typer.Option(help="Write JSON to this file; - prints it.")] = None,
     html: Annotated[Path, typer.Option(help="The page.")] = Path("lab.html"),
 ) -> None:
-    """Does a model on this table go stale, how fast, and what is retraining worth? Needs no platform."""
+    """Show whether a model on this table goes stale, how fast, and what retraining is worth. Needs no platform."""
     from raymlops.laboratory.building import build_matrix
     from raymlops.laboratory.report.lab_report import check_price, compare_policies
     from raymlops.laboratory.table import prepare

@@ -10,7 +10,7 @@ from raymlops.cli.output import ConfigOption, JsonOption, one_line_errors, platf
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="What was decided and done, and why.")
+app = typer.Typer(no_args_is_help=True, help="The ledger: decisions, actions and their reasons.")
 
 
 @app.command()

@@ -90,7 +90,7 @@ def _tell_differences(asked: PlatformConfig, runs: PlatformConfig) -> None:
 
 @one_line_errors
 def down(config: ConfigOption = None) -> None:
-    """Stop what `up` started; endpoints hand over the events of what they answered first."""
+    """Stop what `up` started, after endpoints have written the events of their answers."""
     from raymlops.runtime.supervision.stopping import take_down_local
 
     home = load_config(config).home
@@ -136,7 +136,7 @@ def _print_environment(home: Path) -> bool:
 
 @one_line_errors
 def status(json: JsonOption = False, config: ConfigOption = None) -> None:
-    """Endpoints, and what the controller is about."""
+    """Show every endpoint, what it should serve, what answers, and the state of the loop."""
     with platform(config) as connected:
         endpoints = connected.endpoints.status()
         try:
@@ -200,7 +200,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Draws the sample and the trials.")] = 7,
     port: Annotated[int, typer.Option(help="HTTP port.")] = 8000,
 ) -> None:
-    """The closed loop on a year of real flights, start to end."""
+    """Run the closed loop on a year of real flights, from start to end."""
     project = Path(__file__).resolve().parents[2] / "examples" / "flights"
     if not (project / "project.yaml").exists():
         raise ConfigError(f"the demo runs from a clone of the repository: {project} is not there")

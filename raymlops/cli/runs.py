@@ -61,7 +61,7 @@ def list_runs(
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Runs, newest first."""
+    """List runs, newest first."""
     with platform(config) as connected:
         show(connected.runs.list(pipeline, status, limit), _COLUMNS, as_json=json)
 
@@ -69,7 +69,7 @@ def list_runs(
 @app.command("show")
 @one_line_errors
 def show_run(run_id: str, json: JsonOption = False, config: ConfigOption = None) -> None:
-    """One run, whole, as JSON."""
+    """Show one run as JSON."""
     del json  # there is no other form
     with platform(config) as connected:
         show_json(connected.runs.get(run_id))
@@ -83,7 +83,7 @@ def logs(
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """What a run and its steps printed and logged; it is kept also of a run that was killed."""
+    """Show what a run and its steps printed and logged, also for a run that was killed."""
     with platform(config) as connected:
         text = connected.runs.logs(run_id, step)
     if json:
@@ -95,7 +95,7 @@ def logs(
 @app.command()
 @one_line_errors
 def compare(run_ids: list[str], json: JsonOption = False, config: ConfigOption = None) -> None:
-    """Outcomes and metrics of some runs side by side."""
+    """Compare the outcomes and metrics of runs."""
     with platform(config) as connected:
         table = connected.runs.compare(run_ids)
     show(table.to_pylist(), table.column_names, as_json=json)
@@ -104,7 +104,7 @@ def compare(run_ids: list[str], json: JsonOption = False, config: ConfigOption =
 @app.command()
 @one_line_errors
 def resume(run_id: str, wait: bool = True, json: JsonOption = False, config: ConfigOption = None) -> None:
-    """Run a failed run again from its last good step; what is done again, and why, is told first."""
+    """Resume a failed run from its last good step; first print which steps run again, and why."""
     del json  # there is no other form; what is told goes to stderr
     with platform(config) as connected:
         for step in connected.runs.outlook(run_id):

@@ -45,7 +45,7 @@ def describe(
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """List what is applied; or show one definition with its statistics, freshness and lineage."""
+    """List the applied definitions, or show one with its statistics, freshness and lineage."""
     with platform(config) as connected:
         if name is None:
             rows = connected.features.describe()
@@ -105,7 +105,7 @@ def audit(
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Recompute what was served, at its serving time, and compare. Exit code 1 where it differs."""
+    """Recompute served features as of their serving time, and compare. Exit code 1 if they differ."""
     bounds = {name: instant_of(text) for name, text in (("since", since), ("until", until)) if text is not None}
     with platform(config) as connected:
         report = connected.features.audit(service, **bounds, sample=sample)

@@ -139,7 +139,7 @@ def training_set(
 @app.command()
 @one_line_errors
 def nodes(json: JsonOption = False, config: ConfigOption = None) -> None:
-    """How far the online features of each node are, view by view."""
+    """Show how fresh the online features of each node are, for each view."""
     from raymlops.runtime.nodes.feature_nodes import copies
 
     with platform(config) as connected:

@@ -35,7 +35,7 @@ def report(
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """The report of a model: in the terminal, as JSON, or as a page."""
+    """Show the report of a model: in the terminal, as JSON, or as a page."""
     with platform(config) as connected:
         found = connected.monitor.report(name)
     if html is not None:
@@ -56,7 +56,7 @@ def alerts(
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """What somebody should hear about, oldest first, and whether every webhook has it."""
+    """List the alerts, oldest first, and whether each webhook has received them."""
     with platform(config) as connected:
         found = connected.monitor.alerts(model)
         webhooks = connected.config.monitoring.alerts.webhooks
@@ -79,7 +79,7 @@ def profile(
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """The newest closed window, column by column: distance from the reference, threshold, missing values.
+    """Show the newest closed window by column: distance from the reference, threshold, missing values.
 
     With --by, all windows by day or week: their rows, late ones included, and what has moved.
     """

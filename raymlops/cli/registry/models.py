@@ -20,7 +20,7 @@ _Reason = Annotated[str, typer.Option(help="Why, for the ledger.")]
 @app.command("list")
 @one_line_errors
 def list_versions(name: str, json: JsonOption = False, config: ConfigOption = None) -> None:
-    """Versions of a model, oldest first."""
+    """List the versions of a model, oldest first."""
     with platform(config) as connected:
         show(connected.models.list(name), ["version", "state", "created_at", "run_id", "digest"], as_json=json)
 
@@ -28,7 +28,7 @@ def list_versions(name: str, json: JsonOption = False, config: ConfigOption = No
 @app.command("show")
 @one_line_errors
 def show_version(name: str, version: int, json: JsonOption = False, config: ConfigOption = None) -> None:
-    """One version, whole, as JSON."""
+    """Show one version as JSON."""
     del json  # there is no other form
     with platform(config) as connected:
         show_json(connected.models.get(name, version))
@@ -43,7 +43,7 @@ def card(
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """The model card of a version: what it is, what it was made of, how good it is, and who vouches for it."""
+    """Show the model card of a version: data, parameters, quality and validations."""
     with platform(config) as connected:
         values, page = connected.models.card(name, version)
     if html is not None:
@@ -58,7 +58,7 @@ def card(
 @app.command()
 @one_line_errors
 def verify(name: str, version: int, config: ConfigOption = None) -> None:
-    """Check every file of a version against its manifest, then load it and ask it."""
+    """Check every file of a version against its manifest, then load it and compare its answers."""
     with platform(config) as connected:
         show_json({"digest": connected.models.verify(name, version).digest, "verified": True})
 
@@ -66,7 +66,7 @@ def verify(name: str, version: int, config: ConfigOption = None) -> None:
 @app.command()
 @one_line_errors
 def history(name: str, json: JsonOption = False, config: ConfigOption = None) -> None:
-    """Every change of the aliases, oldest first."""
+    """List every change of the aliases, oldest first."""
     with platform(config) as connected:
         show(connected.models.history(name), ["at", "alias", "version", "previous", "reason"], as_json=json)
 
@@ -80,7 +80,7 @@ def lineage(
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Everything behind a version, or behind the answer to a request (of model NAME, or any), as JSON."""
+    """Show the lineage of a version, or of the answer to a request (of model NAME, or any), as JSON."""
     del json  # there is no other form
     if request is None and (name is None or version is None):
         raise ConfigError("lineage needs NAME VERSION, or --request ID")
@@ -98,7 +98,7 @@ def trained_on(
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Versions of any model that were trained on a table, at one version of it or at any."""
+    """List the versions, of any model, that were trained on a table: on one version of it, or on any."""
     name, number = parse_table(table)
     with platform(config) as connected:
         found = connected.models.trained_on(name, number)
@@ -123,7 +123,7 @@ def deploy(
 @app.command()
 @one_line_errors
 def undeploy(name: str, reason: _Reason = "on demand", config: ConfigOption = None) -> None:
-    """Serve a model no more; its versions, plans and history stay."""
+    """Stop serving a model; its versions, plans and history stay."""
     with platform(config) as connected:
         show_json(connected.endpoints.undeploy(name, reason=reason))
 
@@ -131,7 +131,7 @@ def undeploy(name: str, reason: _Reason = "on demand", config: ConfigOption = No
 @app.command()
 @one_line_errors
 def retire(name: str, version: int, reason: _Reason = "on demand", config: ConfigOption = None) -> None:
-    """See to it that a version is never served again; one that is in service is refused."""
+    """Retire a version, so that it is never served again; a version in service is refused."""
     with platform(config) as connected:
         show_json(connected.models.retire(name, version, reason=reason))
 
@@ -150,7 +150,7 @@ def promote(
 @app.command()
 @one_line_errors
 def block(name: str, version: int, reason: _Reason = "on demand", config: ConfigOption = None) -> None:
-    """Have a version answer nobody: the backup does, or the baseline."""
+    """Block a version: its requests go to the backup, or to the baseline."""
     with platform(config) as connected:
         show_json(connected.endpoints.block(name, version, reason=reason))
 
@@ -158,7 +158,7 @@ def block(name: str, version: int, reason: _Reason = "on demand", config: Config
 @app.command()
 @one_line_errors
 def unblock(name: str, version: int, reason: _Reason = "on demand", config: ConfigOption = None) -> None:
-    """Let a blocked version answer again."""
+    """Unblock a version."""
     with platform(config) as connected:
         show_json(connected.endpoints.unblock(name, version, reason=reason))
 
@@ -166,7 +166,7 @@ def unblock(name: str, version: int, reason: _Reason = "on demand", config: Conf
 @app.command()
 @one_line_errors
 def rollback(name: str, reason: _Reason = "on demand", json: JsonOption = False, config: ConfigOption = None) -> None:
-    """End the trial; without one, put the backup back."""
+    """End the trial; without a trial, make the backup champion again."""
     del json  # there is no other form
     with platform(config) as connected:
         show_json(connected.endpoints.rollback(name, reason=reason))
@@ -175,7 +175,7 @@ def rollback(name: str, reason: _Reason = "on demand", json: JsonOption = False,
 @app.command("rebuild-mlflow")
 @one_line_errors
 def rebuild_mlflow(config: ConfigOption = None) -> None:
-    """Bring MLflow up to date from the store, whatever it has lost."""
+    """Rebuild the MLflow projection from the metadata store."""
     with platform(config) as connected:
         show_json({"written": connected.models.rebuild_mlflow()})
 
