@@ -9,6 +9,7 @@ import typer
 
 from raymlops.cli.feature_store.definitions import fault_lines
 from raymlops.cli.output import ConfigOption, JsonOption, one_line_errors, platform, printable, show, show_json
+from raymlops.delivery import create_key
 from raymlops.errors import ConfigError
 
 __all__ = ["app"]
@@ -19,18 +20,25 @@ _Environment = Annotated[str | None, typer.Option("--env", help="Environment; le
 
 @app.command()
 @one_line_errors
-def build(project: Path, config: ConfigOption = None) -> None:
+def build(
+    project: Path,
+    allow_dirty: Annotated[
+        bool, typer.Option(help="Build files that differ from the commit; the bundle says so.")
+    ] = False,
+    key: Annotated[Path | None, typer.Option(help="Private key to sign with; see `keygen`.")] = None,
+    config: ConfigOption = None,
+) -> None:
     """Test a project and build its immutable bundle."""
     with platform(config) as connected:
         try:
-            manifest = connected.delivery.build(project)
+            manifest = connected.delivery.build(project, allow_dirty=allow_dirty, key=key)
         except ConfigError as error:
             lines = fault_lines(error)
             if not lines:
                 raise
             typer.echo("\n".join(["error: nothing was built", *map(printable, lines)]), err=True)
             raise typer.Exit(1) from error
-    show_json(manifest.model_dump(mode="json", include={"digest", "tests", "built_at"}))
+    show_json(manifest.model_dump(mode="json", include={"digest", "tests", "built_at", "source"}))
 
 
 @app.command()
@@ -60,6 +68,26 @@ def deploy(bundle: str, env: _Environment = None, reason: str = "", config: Conf
     """Deploy a bundle in an environment."""
     with platform(config) as connected:
         show_json(connected.delivery.deploy(bundle, env, reason=reason))
+
+
+@app.command()
+@one_line_errors
+def rollback(
+    pipeline: Annotated[str | None, typer.Argument(help="Left out where the environment has one.")] = None,
+    env: _Environment = None,
+    reason: str = "rolled back",
+    config: ConfigOption = None,
+) -> None:
+    """Deploy the bundle that was live before the present one."""
+    with platform(config) as connected:
+        show_json(connected.delivery.rollback(env, pipeline, reason=reason))
+
+
+@app.command()
+@one_line_errors
+def keygen(file: Path) -> None:
+    """Create a key that bundles are signed with; print its public key, which environments can trust."""
+    typer.echo(create_key(file))
 
 
 @app.command()

@@ -10,6 +10,7 @@ from raymlops.config.batch import BatchConfig
 from raymlops.config.clock import ClockConfig
 from raymlops.config.cluster import ClusterConfig
 from raymlops.config.control import ControlConfig
+from raymlops.config.delivery import DeliveryConfig
 from raymlops.config.features import FeaturesConfig
 from raymlops.config.metadata import MetadataConfig
 from raymlops.config.monitoring import MonitoringConfig
@@ -43,6 +44,8 @@ class PlatformConfig(Section):
     """Windows, drift and performance."""
     control: ControlConfig = ControlConfig()
     """Retraining and rollout."""
+    delivery: DeliveryConfig = DeliveryConfig()
+    """Bundles and environments."""
 
     @property
     def metadata_url(self) -> str | Path:

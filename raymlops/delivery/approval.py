@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from raymlops.records.bundles import BundleManifest
 from raymlops.records.ledger import Ledger, LedgerEntry
 from raymlops.records.names import check_label, check_name
 
-__all__ = ["APPROVALS_REQUIRED", "approve_bundle", "approvers", "ledger_subject"]
-
-APPROVALS_REQUIRED: Mapping[str, int] = {"prod": 1}
-"""Environment -> people who must have approved a bundle before it is deployed there; none where it is not named."""
+__all__ = ["approve_bundle", "approvers", "ledger_subject"]
 
 _APPROVE = "approve_bundle"
 

@@ -7,17 +7,24 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from raymlops.clock import Clock
 from raymlops.delivery.archive import pack, unpack
+from raymlops.delivery.checkout import Checkout, read_checkout
 from raymlops.delivery.lock import installed_lock
 from raymlops.delivery.project import PROJECT_FILE, SourceFile, collect_files, parse_project, read_project
+from raymlops.delivery.provenance import sign_bundle
 from raymlops.delivery.suite import SuiteReport, run_suite
 from raymlops.delivery.verify import ARCHIVE, LOCK, MANIFEST, TESTS, bundle_digest, verify_bundle
 from raymlops.errors import ConfigError, DeploymentError, StorageError
-from raymlops.records.bundles import BundleManifest
+from raymlops.records.bundles import BundleManifest, ProjectSpec
 from raymlops.records.record import sha256_of
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import CryptoSigner
 
 __all__ = ["ProjectCheck", "build_bundle"]
 
@@ -32,6 +39,9 @@ def build_bundle(
     *,
     check: ProjectCheck | None = None,
     test_timeout_s: float = 300.0,
+    allow_dirty: bool = False,
+    signer: CryptoSigner | None = None,
+    by: str = "",
 ) -> BundleManifest:
     """Test a project and make it a bundle: ``bundles_root/DIGEST`` with archive, lock, manifest and test output.
 
@@ -45,18 +55,28 @@ def build_bundle(
         clock: Tells when it was built.
         check: Tells all that is wrong with a project, before its tests run; it is given a copy of its files.
         test_timeout_s: How long the tests may take.
+        allow_dirty: Whether files of a git checkout may differ from its commit; the manifest says that they do.
+        signer: The key that the bundle is signed with (``read_key``).
+        by: Who builds it.
 
     Raises:
-        ConfigError: ``project.yaml`` or a file of the project is wrong; ``context["faults"]`` has every fault.
+        ConfigError: ``project.yaml`` or a file of the project is wrong; ``context["faults"]`` has every fault. Or the
+            checkout is dirty.
         DeploymentError: A test failed, none passed, or the tests took too long; or what is there under the digest is
             not what was built.
         StorageError: A file cannot be read or written; the message names it.
     """
     root = Path(bundles_root)
     try:
-        files = _read_files(Path(project_dir), check)
+        checkout = read_checkout(Path(project_dir), _read_files(Path(project_dir), check))
+        project = parse_project(checkout.files[PROJECT_FILE].content, PROJECT_FILE)
+        if not allow_dirty:
+            checkout.require_clean(project.name)
         root.mkdir(parents=True, exist_ok=True)
-        return _build(files, root, clock, check, test_timeout_s)
+        manifest = _build(checkout, project, root, _Suite(check, test_timeout_s), built_at=clock.now(), by=by)
+        if signer is not None:
+            sign_bundle(root / manifest.digest, manifest, checkout.source, signer)
+        return manifest
     except OSError as error:
         raise StorageError(f"{error.filename or root}: {error.strerror or error}", path=str(root)) from error
 
@@ -79,18 +99,25 @@ def _require_sound(files: Mapping[str, SourceFile], check: ProjectCheck) -> None
         raise ConfigError("; ".join(faults), faults=list(faults))
 
 
+class _Suite(NamedTuple):
+    """What a project must pass."""
+
+    check: ProjectCheck | None
+    timeout_s: float
+
+
 def _build(
-    files: Mapping[str, SourceFile], root: Path, clock: Clock, check: ProjectCheck | None, test_timeout_s: float
+    checkout: Checkout, project: ProjectSpec, root: Path, test: _Suite, *, built_at: datetime, by: str
 ) -> BundleManifest:
-    project = parse_project(files[PROJECT_FILE].content, PROJECT_FILE)
+    files = checkout.files
     archive, lock = pack(files), installed_lock()
     digest = bundle_digest(sha256_of(archive), project, sha256_of(lock))
     target = root / digest
     if target.exists():
         return verify_bundle(target)
-    if check is not None:
-        _require_sound(files, check)
-    report = _tested(files, test_timeout_s)
+    if test.check is not None:
+        _require_sound(files, test.check)
+    report = _tested(files, test.timeout_s)
     if not report.green:
         log = root / "rejected" / f"{digest}.txt"
         log.parent.mkdir(exist_ok=True)
@@ -108,7 +135,9 @@ def _build(
         files={name: sha256_of(file.content) for name, file in files.items()},
         lock_sha256=sha256_of(lock),
         tests=report.counts,
-        built_at=clock.now(),
+        built_at=built_at,
+        built_by=by,
+        source=checkout.source,
     )
     content = {
         ARCHIVE: archive,

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from pathlib import Path
 
 from raymlops.clock import Clock
-from raymlops.delivery.approval import APPROVALS_REQUIRED, approvers, ledger_subject
+from raymlops.config.delivery import DeliveryConfig, EnvironmentRules
+from raymlops.delivery.approval import ledger_subject
 from raymlops.delivery.lock import installed_lock
+from raymlops.delivery.rules import DeliveryStore, check_rules
 from raymlops.delivery.verify import bundle_digest
-from raymlops.errors import DeploymentError
-from raymlops.records.bundles import BundleManifest, Deployment, DeploymentStore
-from raymlops.records.ledger import Ledger
+from raymlops.errors import ConfigError, DeploymentError, NotFoundError
+from raymlops.records.bundles import BundleManifest, Deployment
 from raymlops.records.names import check_name
 from raymlops.records.record import sha256_of
 
-__all__ = ["DeliveryStore", "deploy_bundle"]
-
-
-class DeliveryStore(Protocol):
-    """The stores of bundles and deployments, and of approvals."""
-
-    deployments: DeploymentStore
-    ledger: Ledger
+__all__ = ["DeliveryStore", "deploy_bundle", "rollback_target"]
 
 
 def deploy_bundle(
@@ -33,7 +26,8 @@ def deploy_bundle(
     reason: str = "",
     *,
     by: str | None = None,
-    approvals_required: Mapping[str, int] = APPROVALS_REQUIRED,
+    rules: EnvironmentRules | None = None,
+    place: Path | None = None,
 ) -> Deployment:
     """Make a verified bundle the one that its pipeline's runs use in an environment; recorded in the ledger first.
 
@@ -46,22 +40,18 @@ def deploy_bundle(
         clock: Tells when.
         reason: Why, for people.
         by: Who deploys it, for the ledger.
-        approvals_required: Environment -> number of people who must have approved the bundle for it.
+        rules: What the environment asks for; those of an unchanged configuration by default.
+        place: Directory of the bundle, with the signatures of its builders.
 
     Raises:
         ConfigError: The environment has no proper name.
         DeploymentError: The manifest does not hold together, the bundle was tested with other packages than are
-            installed here, or approvals are missing.
+            installed here, or it breaks a rule of the environment.
     """
     check_name("environment", environment)
     digest = manifest.digest
-    if bundle_digest(manifest.archive_sha256, manifest.project, manifest.lock_sha256) != digest:
-        raise DeploymentError(f"bundle {digest}: its manifest was altered", digest=digest)
-    if sha256_of(installed_lock()) != manifest.lock_sha256:
-        raise DeploymentError(
-            f"bundle {digest}: was tested with other packages than are installed here; build it again", digest=digest
-        )
-    _check_approvals(digest, environment, store.ledger, approvals_required.get(environment, 0))
+    _require_whole(manifest)
+    check_rules(manifest, environment, DeliveryConfig().rules(environment) if rules is None else rules, store, place)
     store.deployments.put_bundle(manifest)
     live = store.deployments.find_deployment(environment, manifest.project.name)
     if live is not None and live.bundle == digest:
@@ -86,14 +76,37 @@ def deploy_bundle(
     )
 
 
-def _check_approvals(digest: str, environment: str, ledger: Ledger, required: int) -> None:
-    approved_by = approvers(digest, environment, ledger) if required else []
-    if len(approved_by) < required:
+def _require_whole(manifest: BundleManifest) -> None:
+    digest = manifest.digest
+    if bundle_digest(manifest.archive_sha256, manifest.project, manifest.lock_sha256) != digest:
+        raise DeploymentError(f"bundle {digest}: its manifest was altered", digest=digest)
+    if sha256_of(installed_lock()) != manifest.lock_sha256:
         raise DeploymentError(
-            f"bundle {digest}: must be approved for {environment!r} by {required}, is by {len(approved_by)}: "
-            f"{', '.join(approved_by) or 'nobody'}",
-            digest=digest,
-            environment=environment,
-            required=required,
-            approved_by=approved_by,
+            f"bundle {digest}: was tested with other packages than are installed here; build it again", digest=digest
         )
+
+
+def rollback_target(environment: str, pipeline: str | None, store: DeliveryStore) -> Deployment:
+    """The deployment that was live before the present bundle.
+
+    Args:
+        environment: Where.
+        pipeline: Of which pipeline; may be left out where the environment has one.
+        store: Where deployments are recorded.
+
+    Raises:
+        ConfigError: The environment has several pipelines, and none is named.
+        NotFoundError: Nothing, or nothing else, was deployed there.
+    """
+    check_name("environment", environment)
+    live = [found for found in store.deployments.list_live_deployments() if found.environment == environment]
+    names = {found.bundle: store.deployments.get_bundle(found.bundle).project.name for found in live}
+    if pipeline is None and len(live) > 1:
+        raise ConfigError(f"{environment!r} has several pipelines, name one of {', '.join(sorted(names.values()))}")
+    now = next((found for found in live if pipeline in {None, names[found.bundle]}), None)
+    if now is None:
+        raise NotFoundError(f"no bundle is deployed in {environment!r}", environment=environment)
+    for former in store.deployments.list_deployments(environment, names[now.bundle]):
+        if former.bundle != now.bundle:
+            return former
+    raise NotFoundError(f"no other bundle than {now.bundle} was ever deployed in {environment!r}")

@@ -13,7 +13,15 @@ from pydantic import ValidationError
 from raymlops.errors import ConfigError
 from raymlops.records.bundles import ProjectSpec
 
-__all__ = ["MAX_PROJECT_BYTES", "PROJECT_FILE", "SourceFile", "collect_files", "parse_project", "read_project"]
+__all__ = [
+    "MAX_PROJECT_BYTES",
+    "PROJECT_FILE",
+    "SourceFile",
+    "collect_files",
+    "is_left_out",
+    "parse_project",
+    "read_project",
+]
 
 PROJECT_FILE = "project.yaml"
 MAX_PROJECT_BYTES = 100 * 2**20
@@ -80,9 +88,14 @@ def collect_files(project_dir: Path) -> dict[str, SourceFile]:
     return dict(sorted(files.items()))
 
 
+def is_left_out(name: str) -> bool:
+    """Whether a file or directory of this name is none of a project's: it is hidden, or Python's cache."""
+    return name.startswith(".") or name in _LEFT_OUT or name.endswith(_LEFT_OUT_SUFFIXES)
+
+
 def _walk(directory: Path) -> Iterator[Path]:
     for path in directory.iterdir():
-        if path.name.startswith(".") or path.name in _LEFT_OUT or path.name.endswith(_LEFT_OUT_SUFFIXES):
+        if is_left_out(path.name):
             continue
         if not path.name.isprintable():
             raise ConfigError(f"a file's name must be printable, got {path.name!r} in {directory}")

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from raymlops.records.record import Instant, Record
 
-__all__ = ["BundleManifest", "Deployment", "DeploymentStore", "ProjectData", "ProjectSpec"]
+__all__ = ["BundleManifest", "Deployment", "DeploymentStore", "ProjectData", "ProjectSpec", "Source"]
 
 
 class ProjectData(Record):
@@ -55,6 +55,17 @@ class ProjectSpec(Record):
     """The project's own table, where it has one."""
 
 
+class Source(Record):
+    """The commit that a bundle was built from."""
+
+    commit: str
+    """Hex SHA-1."""
+    author: str
+    branch: str | None = None
+    dirty: bool = False
+    """Whether a file differs from the commit."""
+
+
 class BundleManifest(Record):
     """An immutable, tested build of a project."""
 
@@ -69,6 +80,10 @@ class BundleManifest(Record):
     tests: dict[str, int]
     """``passed``, ``failed``, ``skipped``."""
     built_at: Instant
+    built_by: str = Field(default="", exclude_if=lambda value: not value)
+    """Account that built it first."""
+    source: Source | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Its commit, where the project lies in a git checkout."""
 
 
 class Deployment(Record):

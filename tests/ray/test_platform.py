@@ -177,7 +177,7 @@ def test_the_command_line_has_what_the_interface_names() -> None:
         "monitor": "report profile",
         "batch": "score check list",
         "control": "triggers decisions backtest pause resume",
-        "delivery": "build verify deploy approve environments",
+        "delivery": "build verify deploy approve environments rollback keygen",
     }
     assert {"up", "down", "status", "demo", "apply", "gc"} <= tree.commands.keys()
     for group, commands in wanted.items():

@@ -16,7 +16,15 @@ import pyarrow as pa
 
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
-from raymlops.delivery import approve_bundle, build_bundle, deploy_bundle, read_sources, verify_bundle
+from raymlops.delivery import (
+    approve_bundle,
+    build_bundle,
+    deploy_bundle,
+    read_key,
+    read_sources,
+    rollback_target,
+    verify_bundle,
+)
 from raymlops.errors import ConfigError, NotFoundError
 from raymlops.features import TrainingSet
 from raymlops.features.catalog.catalog_file import Catalog
@@ -334,14 +342,25 @@ class DeliveryOperator:
         self._clock = clock
         self._root = config.home / "bundles"
 
-    def build(self, project: Path | str) -> BundleManifest:
-        """Check and test a project, build its immutable bundle, and record it."""
+    def build(self, project: Path | str, *, allow_dirty: bool = False, key: Path | None = None) -> BundleManifest:
+        """Check and test a project, build its immutable bundle, and record it.
+
+        Args:
+            project: Its directory.
+            allow_dirty: Whether files of a git checkout may differ from its commit.
+            key: File with the private key that the bundle is signed with; by default ``delivery.signing_key``.
+        """
         from raymlops.steps.project.project_check import check_project  # with every step, and what it imports
 
         root = parse_root(self._config.features.root_in(self._config.home))
         applied = Catalog(catalog_path(root), self._config.features.storage_options).state()
         check = partial(check_project, applied=applied)
-        return self._metadata.deployments.put_bundle(build_bundle(Path(project), self._root, self._clock, check=check))
+        key = key or self._config.delivery.signing_key
+        signer = None if key is None else read_key(key)
+        built = build_bundle(
+            project, self._root, self._clock, check=check, allow_dirty=allow_dirty, signer=signer, by=acting_user()
+        )
+        return self._metadata.deployments.put_bundle(built)
 
     def verify(self, bundle: str) -> BundleManifest:
         """Check every hash of a bundle."""
@@ -352,7 +371,21 @@ class DeliveryOperator:
         """Make a bundle what an environment runs."""
         manifest = self.verify(bundle)
         where = environment or self._config.environment
-        return deploy_bundle(manifest, where, self._metadata, self._clock, reason, by=acting_user())
+        rules, by, place = self._config.delivery.rules(where), acting_user(), self._root / bundle
+        return deploy_bundle(manifest, where, self._metadata, self._clock, reason, by=by, rules=rules, place=place)
+
+    def rollback(
+        self, environment: str | None = None, pipeline: str | None = None, *, reason: str = "rolled back"
+    ) -> Deployment:
+        """Deploy the bundle that was live before the present one.
+
+        Args:
+            environment: Where; the platform's own by default.
+            pipeline: Of which pipeline; may be left out where the environment has one.
+            reason: Why, for the ledger.
+        """
+        former = rollback_target(environment or self._config.environment, pipeline, self._metadata)
+        return self.deploy(former.bundle, former.environment, reason=reason)
 
     def approve(self, bundle: str, environment: str | None = None, *, by: str) -> LedgerEntry:
         """Record that somebody approves a bundle for an environment."""

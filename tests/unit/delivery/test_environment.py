@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from raymlops.clock import ManualClock
-from raymlops.delivery import approve_bundle, approvers, deploy_bundle
+from raymlops.config.delivery import EnvironmentRules
+from raymlops.delivery import approve_bundle, approvers, deploy_bundle, rollback_target
 from raymlops.delivery.lock import installed_lock
 from raymlops.delivery.verify import bundle_digest
-from raymlops.errors import ConfigError, DeploymentError, StorageError
+from raymlops.errors import ConfigError, DeploymentError, NotFoundError, StorageError
 from raymlops.metadata import MetadataService
 from raymlops.metadata.sql.deployments import SqlDeploymentStore
-from raymlops.records.bundles import BundleManifest, Deployment
+from raymlops.records.bundles import BundleManifest, Deployment, Source
 from raymlops.records.record import sha256_of
+from raymlops.records.runs import Run, RunStatus
 from raymlops.testing.metadata_examples import EPOCH, example_bundle
 
 
@@ -88,15 +90,83 @@ def test_production_asks_for_an_approval(store: MetadataService, clock: ManualCl
     assert deploy_bundle(bundle, "prod", store, clock).bundle == bundle.digest
 
 
+@pytest.mark.parametrize("by", ["root", "Grace Hopper", "grace@example.org"])
+def test_who_built_it_does_not_approve_it(store: MetadataService, clock: ManualClock, by: str) -> None:
+    source = Source(commit="a" * 40, author="Grace Hopper <grace@example.org>")
+    bundle = _manifest().model_copy(update={"built_by": "root", "source": source})
+    approve_bundle(bundle, "prod", by, store.ledger)
+    with pytest.raises(DeploymentError, match=r"is by 0: nobody \(its builder and its author do not count\)"):
+        deploy_bundle(bundle, "prod", store, clock)
+    approve_bundle(bundle, "prod", "ada", store.ledger)
+    assert deploy_bundle(bundle, "prod", store, clock).bundle == bundle.digest
+
+
+def test_an_environment_may_ask_for_a_clean_commit_of_a_branch(store: MetadataService, clock: ManualClock) -> None:
+    rules = EnvironmentRules(clean=True, branch="main")
+    source = Source(commit="a" * 40, author="ada", branch="main")
+
+    def deploy(**changes: object) -> Deployment:
+        bundle = _manifest().model_copy(update={"source": source.model_copy(update=changes) if changes else None})
+        return deploy_bundle(bundle, "staging", store, clock, rules=rules)
+
+    with pytest.raises(DeploymentError, match="'staging' takes what a commit holds, it was built from no commit"):
+        deploy()
+    with pytest.raises(DeploymentError, match="built from files that differ from commit aaaaaaaaaaaa"):
+        deploy(dirty=True)
+    with pytest.raises(DeploymentError, match="takes bundles of branch 'main', this is of 'feature'"):
+        deploy(branch="feature")
+    with pytest.raises(DeploymentError, match="this is of none"):
+        deploy(branch=None)
+    assert deploy(dirty=False).environment == "staging"
+
+
+def test_an_environment_may_ask_for_green_runs_in_another(store: MetadataService, clock: ManualClock) -> None:
+    bundle, rules = _manifest(), EnvironmentRules(after="staging", green_runs=2)
+    with pytest.raises(DeploymentError, match="must be deployed in 'staging' before 'prod', and never was"):
+        deploy_bundle(bundle, "prod", store, clock, rules=rules)
+    deploy_bundle(bundle, "staging", store, clock)
+    statuses = (
+        (RunStatus.SUCCEEDED, bundle.digest),
+        (RunStatus.FAILED, bundle.digest),
+        (RunStatus.SUCCEEDED, "b" * 64),
+    )
+    for number, (status, digest) in enumerate(statuses):
+        store.runs.create_run(Run(id=f"run-{number}", pipeline="flights", bundle=digest, created_at=EPOCH))
+        store.runs.update_run(f"run-{number}", status=RunStatus.RUNNING)
+        store.runs.update_run(f"run-{number}", status=status)
+    with pytest.raises(DeploymentError, match="must have 2 runs that succeeded before 'prod', has 1"):
+        deploy_bundle(bundle, "prod", store, clock, rules=rules)
+    assert deploy_bundle(bundle, "prod", store, clock, rules=rules.model_copy(update={"green_runs": 1}))
+
+
+def test_a_rollback_goes_to_the_bundle_before(store: MetadataService, clock: ManualClock) -> None:
+    one, two = _manifest("a"), _manifest("b")
+    with pytest.raises(NotFoundError, match="no bundle is deployed in 'dev'"):
+        rollback_target("dev", None, store)
+    deploy_bundle(one, "dev", store, clock)
+    with pytest.raises(NotFoundError, match="no other bundle"):
+        rollback_target("dev", None, store)
+    clock.advance_to(EPOCH + timedelta(hours=1))
+    deploy_bundle(two, "dev", store, clock)
+    assert rollback_target("dev", None, store).bundle == one.digest
+    with pytest.raises(NotFoundError, match="no bundle is deployed in 'prod'"):
+        rollback_target("prod", None, store)
+    with pytest.raises(NotFoundError, match="no bundle is deployed in 'dev'"):
+        rollback_target("dev", "another", store)
+    clock.advance_to(EPOCH + timedelta(hours=2))
+    deploy_bundle(one, "dev", store, clock)
+    assert rollback_target("dev", "flights", store).bundle == two.digest
+
+
 def test_one_person_counts_once(store: MetadataService, clock: ManualClock) -> None:
     bundle = _manifest()
     first = approve_bundle(bundle, "prod", "ada", store.ledger)
     assert approve_bundle(bundle, "prod", "ada", store.ledger, "again") == first
     with pytest.raises(DeploymentError, match="by 2, is by 1: ada"):
-        deploy_bundle(bundle, "prod", store, clock, approvals_required={"prod": 2})
+        deploy_bundle(bundle, "prod", store, clock, rules=EnvironmentRules(approvals=2))
     approve_bundle(bundle, "prod", "bob", store.ledger)
     assert approvers(bundle.digest, "prod", store.ledger) == ["ada", "bob"]
-    assert deploy_bundle(bundle, "prod", store, clock, approvals_required={"prod": 2}).environment == "prod"
+    assert deploy_bundle(bundle, "prod", store, clock, rules=EnvironmentRules(approvals=2)).environment == "prod"
 
 
 @pytest.mark.parametrize(("environment", "by"), [("prod", " "), ("", "ada"), ("prod", "a\x1b[2Jb")])

@@ -1,0 +1,97 @@
+"""Whether a bundle may be deployed in an environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from raymlops.config.delivery import EnvironmentRules
+from raymlops.delivery.approval import approvers
+from raymlops.delivery.provenance import read_signed
+from raymlops.errors import DeploymentError
+from raymlops.records.bundles import BundleManifest, DeploymentStore, Source
+from raymlops.records.ledger import Ledger
+from raymlops.records.runs import RunStatus, RunStore
+
+__all__ = ["DeliveryStore", "check_rules"]
+
+
+class DeliveryStore(Protocol):
+    """The stores of bundles and deployments, of approvals, and of runs."""
+
+    deployments: DeploymentStore
+    ledger: Ledger
+    runs: RunStore
+
+
+def check_rules(
+    manifest: BundleManifest, environment: str, rules: EnvironmentRules, store: DeliveryStore, place: Path | None
+) -> None:
+    """Hold a bundle against the rules of an environment.
+
+    Args:
+        manifest: As ``verify_bundle`` gave it.
+        environment: Where it is to be deployed.
+        rules: Of that environment.
+        store: Tells approvals, deployments and runs.
+        place: Directory of the bundle.
+
+    Raises:
+        DeploymentError: A rule is broken; the message says which, and by what.
+    """
+    source = manifest.source
+    if rules.builders:
+        if place is None:
+            raise DeploymentError(f"bundle {manifest.digest}: {environment!r} asks for a signature, there is none")
+        source = read_signed(place, manifest, rules.builders).source
+    _check_source(manifest.digest, environment, rules, source)
+    _check_history(manifest, environment, rules, store)
+    authors = {manifest.built_by, "" if source is None else source.author}
+    _check_approvals(manifest.digest, environment, store.ledger, rules.approvals, authors)
+
+
+def _check_source(digest: str, environment: str, rules: EnvironmentRules, source: Source | None) -> None:
+    if rules.clean and (source is None or source.dirty):
+        found = "no commit" if source is None else f"files that differ from commit {source.commit[:12]}"
+        raise DeploymentError(f"bundle {digest}: {environment!r} takes what a commit holds, it was built from {found}")
+    branch = None if source is None else source.branch
+    if rules.branch is not None and branch != rules.branch:
+        rule = f"{environment!r} takes bundles of branch {rules.branch!r}"
+        raise DeploymentError(f"bundle {digest}: {rule}, this is of {'none' if branch is None else repr(branch)}")
+
+
+def _check_history(manifest: BundleManifest, environment: str, rules: EnvironmentRules, store: DeliveryStore) -> None:
+    digest, name = manifest.digest, manifest.project.name
+    if rules.after is not None:
+        before = store.deployments.list_deployments(rules.after, name)
+        if digest not in {deployment.bundle for deployment in before}:
+            rule = f"must be deployed in {rules.after!r} before {environment!r}"
+            raise DeploymentError(f"bundle {digest}: {rule}, and never was", digest=digest)
+    if rules.green_runs:
+        green = sum(run.bundle == digest for run in store.runs.list_runs(name, RunStatus.SUCCEEDED))
+        if green < rules.green_runs:
+            rule = f"must have {rules.green_runs} runs that succeeded before {environment!r}"
+            raise DeploymentError(f"bundle {digest}: {rule}, has {green}", digest=digest)
+
+
+def _check_approvals(digest: str, environment: str, ledger: Ledger, required: int, authors: set[str]) -> None:
+    if not required:
+        return
+    approved_by = approvers(digest, environment, ledger)
+    others = [name for name in approved_by if not _is_one_of(name, authors)]
+    if len(others) < required:
+        own = "" if others == approved_by else " (its builder and its author do not count)"
+        raise DeploymentError(
+            f"bundle {digest}: must be approved for {environment!r} by {required}, is by {len(others)}: "
+            f"{', '.join(others) or 'nobody'}{own}",
+            digest=digest,
+            environment=environment,
+            required=required,
+            approved_by=others,
+        )
+
+
+def _is_one_of(name: str, authors: set[str]) -> bool:
+    """Whether somebody is among accounts and authors of commits, which are ``Name <address>``."""
+    known = {part.strip(" >").casefold() for author in authors for part in (author, *author.split("<")) if author}
+    return name.casefold() in known
