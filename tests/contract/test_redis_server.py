@@ -25,7 +25,7 @@ from raymlops.errors import ConfigError, StorageError
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field, WindowAggregate
 from raymlops.features.online.online_store import ViewUpdate, Watermark, address
 from raymlops.features.online.redis import RedisOnlineStore
-from raymlops.testing.point_in_time import table_of
+from tests.support.point_in_time import table_of
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

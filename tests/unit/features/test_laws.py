@@ -17,7 +17,7 @@ from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStor
 from raymlops.features.offline.point_in_time import point_in_time_join
 from raymlops.features.online import materializer
 from raymlops.features.online.online_store import InMemoryOnlineStore
-from raymlops.testing.point_in_time import (
+from tests.support.point_in_time import (
     PARTITIONS,
     assert_features,
     bucketed_join,

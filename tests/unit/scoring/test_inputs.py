@@ -37,7 +37,7 @@ SHARE = OnDemandView(
     "share",
     ["purchases:amount", "limit"],
     [Field("share", "float64")],
-    "raymlops.testing.on_demand_examples:share_of_limit",
+    "tests.support.on_demand_examples:share_of_limit",
 )
 SERVICE = FeatureService("s", ["purchases:amount", "purchases:city", "purchases:total", "share:share"])
 

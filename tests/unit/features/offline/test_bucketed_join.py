@@ -15,7 +15,7 @@ from raymlops.features.offline.bucketed_join import WantedView, join_in_buckets,
 from raymlops.features.offline.bucketed_tables import BlockedTable, TableBlock
 from raymlops.features.offline.bucketed_tasks import DiskTasks
 from raymlops.tables.columns import INSTANT
-from raymlops.testing.point_in_time import bucketed_join
+from tests.support.point_in_time import bucketed_join
 
 T = datetime(2024, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)

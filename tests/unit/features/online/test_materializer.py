@@ -18,7 +18,7 @@ from raymlops.features.catalog.layout import online_path
 from raymlops.features.online import materializer as materializer_module
 from raymlops.features.online.materializer import Fresh, Materializer
 from raymlops.features.online.online_store import InMemoryOnlineStore, OnlineStore, ViewUpdate, Watermark
-from raymlops.testing.point_in_time import spine_of, table_of
+from tests.support.point_in_time import spine_of, table_of
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

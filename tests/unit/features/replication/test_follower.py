@@ -22,7 +22,7 @@ from raymlops.features.online.lmdb import LmdbOnlineStore
 from raymlops.features.online.online_store import InMemoryOnlineStore, OnlineStore, Watermark
 from raymlops.features.replication.follower import Follower
 from raymlops.features.replication.leader import LeadingStore, Progress
-from raymlops.testing.point_in_time import table_of
+from tests.support.point_in_time import table_of
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
