@@ -35,11 +35,11 @@ from raymlops.runtime.serve.model_fetching import model_files
 from raymlops.runtime.serve.serve_front import Front
 from raymlops.serving.answering.event_log import EventLog
 from raymlops.serving.endpoint import Endpoint
-from raymlops.serving.follower import PlanFollower
 from raymlops.serving.front.endpoint_view import EndpointView
 from raymlops.serving.front.gateway import Gateway
 from raymlops.serving.front.operations import Operations
 from raymlops.serving.plans.loader import Loader, load_version
+from raymlops.serving.plans.slot import PlanFollower
 from raymlops.serving.protocol.access import CLOSED, Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest
 from raymlops.serving.protocol.protocols import CandidateClient, Columns, Outputs
