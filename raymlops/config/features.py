@@ -16,15 +16,12 @@ __all__ = ["ONLINE_SERVERS", "FeaturesConfig", "OnlineServer"]
 
 
 class OnlineServer(NamedTuple):
-    """A kind of server that holds online features.
-
-    Attributes:
-        store: ``module:Class`` of its ``OnlineStore``, called with the URL, ``writable``, ``prefix`` and ``password``.
-        password: Name of the environment variable that holds the password.
-    """
+    """A kind of server that holds online features."""
 
     store: str
+    """``module:Class`` of its ``OnlineStore``, called with the URL, ``writable``, ``prefix`` and ``password``."""
     password: str
+    """Name of the environment variable that holds the password."""
 
 
 _REDIS = OnlineServer("raymlops.features.online.redis:RedisOnlineStore", "RAYMLOPS_REDIS_PASSWORD")
