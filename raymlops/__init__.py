@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from raymlops.lazy import lazy_names
+
 if TYPE_CHECKING:
     from raymlops.platform import Platform, connect
 
@@ -15,9 +17,4 @@ __all__ = ["Platform", "__version__", "connect"]
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> object:
-    if name in {"Platform", "connect"}:
-        from raymlops import platform
-
-        return getattr(platform, name)
-    raise AttributeError(f"module 'raymlops' has no attribute {name!r}")
+__getattr__ = lazy_names(__name__, {"platform": ["Platform", "connect"]})

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from raymlops import steps
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
 from raymlops.delivery import approve_bundle, build_bundle, deploy_bundle, verify_bundle
@@ -307,11 +308,9 @@ class RunOperator:
 
         The job tells it again by its own cache.
         """
-        from raymlops.steps import training_pipeline  # with every step, and what it imports
-
         run = self._metadata.runs.get_run(run_id)
         project = None if run.bundle is None else self._metadata.deployments.get_bundle(run.bundle).project
-        names = [] if project is None else [step.name for step in training_pipeline(project).order]
+        names = [] if project is None else [step.name for step in steps.training_pipeline(project).order]
         return resume_outlook(run, names)
 
 
@@ -326,11 +325,9 @@ class DeliveryOperator:
 
     def build(self, project: Path | str) -> BundleManifest:
         """Check and test a project, build its immutable bundle, and record it."""
-        from raymlops.steps.project.project_check import check_project  # with every step, and what it imports
-
         root = parse_root(self._config.features.root_in(self._config.home))
         applied = Catalog(catalog_path(root), self._config.features.storage_options).state()
-        check = partial(check_project, applied=applied)
+        check = partial(steps.check_project, applied=applied)
         return self._metadata.deployments.put_bundle(build_bundle(Path(project), self._root, self._clock, check=check))
 
     def verify(self, bundle: str) -> BundleManifest:

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from raymlops import runtime
 from raymlops.config.platform import PlatformConfig
 from raymlops.config.serving import AutoscalingConfig, ServingConfig
 from raymlops.errors import RaymlopsError
@@ -122,10 +123,8 @@ class ModelReplica:
         self._metadata = metadata_stores()
         sink = _MonitorSink()
         clock = build_clock(config)
-        # neither a candidate nor the gateway reads features: what that takes is not for them to import
-        from raymlops.runtime.nodes.feature_readers import open_reader
-
-        features = await asyncio.to_thread(open_reader, config, clock=clock)
+        # asked for here, as neither a candidate nor the gateway reads features or imports what that takes
+        features = await asyncio.to_thread(runtime.open_reader, config, clock=clock)
         loader = Loader(self._metadata.models, features, _Candidates(), model_files(config))
         keys_required = config.serving.keys_required or config.serving.keys_required_on(await asyncio.to_thread(_host))
         self._endpoint = Endpoint(
