@@ -11,9 +11,10 @@ import pytest
 from raymlops.config import features
 from raymlops.config.features import ONLINE_SERVERS, FeaturesConfig, OnlineServer
 from raymlops.errors import ConfigError
-from raymlops.features.online.online_store import InMemoryOnlineStore, OnlineStore
+from raymlops.features.online.online_store import OnlineStore
 from raymlops.features.online.redis import RedisOnlineStore
 from raymlops.features.online.servers import open_server
+from tests.support.in_memory_store import InMemoryOnlineStore
 
 
 @pytest.mark.parametrize("scheme", ONLINE_SERVERS)
