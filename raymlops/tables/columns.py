@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
@@ -21,7 +22,9 @@ __all__ = [
     "as_table",
     "check_unique_columns",
     "in_kind_of",
+    "origin_of",
     "to_pandas",
+    "with_origin",
 ]
 
 SEQUENCE = "_seq"
@@ -30,6 +33,7 @@ INSTANT = pa.timestamp("us", tz="UTC")
 """Type of every column of instants."""
 
 _TABLES = "an Arrow table, a pandas or polars frame, or what has __arrow_c_stream__ or __dataframe__"
+_FILE, _FIRST_ROW = b"raymlops.file", b"raymlops.first_row"
 
 
 class Reading(TypedDict, total=False):
@@ -241,3 +245,14 @@ def _local(owner: str, name: str, column: Any, time_zone: str) -> Any:
         rule = f"must hold times that {time_zone} has once; give instants with their zone"
         value = column.cast(pa.string())[int(rows[0])].as_py()
         raise DataError(f"{owner}: column {name!r} {rule}, got {value} in row {rows[0]}", column=name) from error
+
+
+def with_origin(table: pa.Table, path: Path, first_row: int) -> pa.Table:
+    """A table whose metadata name the file that its rows were read from, and the number of the first row there."""
+    return table.replace_schema_metadata({_FILE: str(path), _FIRST_ROW: str(first_row)})
+
+
+def origin_of(table: pa.Table) -> tuple[str, int] | None:
+    """The file that the rows of a table were read from, and the number of the first row there, from 0; if known."""
+    told = table.schema.metadata or {}
+    return (told[_FILE].decode(), int(told[_FIRST_ROW])) if _FILE in told else None

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import DataError, SchemaMismatch
-from raymlops.tables.columns import INSTANT, check_unique_columns
-from raymlops.tables.sources import origin_of
+from raymlops.tables.columns import INSTANT, check_unique_columns, origin_of
 from raymlops.tables.texts import cast_or_null, read_texts
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from raymlops.features.online.lmdb import LmdbOnlineStore
 from raymlops.features.online.online_store import Watermark
 from raymlops.features.online.servers import open_server
 from raymlops.features.replication.follower import CopyReport, Follower
-from raymlops.features.replication.leader import Leader, LeadingStore
+from raymlops.features.replication.leader import LeadingStore
+from raymlops.features.replication.ports import Leader
 from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.names import FEATURES

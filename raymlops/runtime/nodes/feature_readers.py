@@ -13,7 +13,7 @@ from raymlops.features.catalog.applied import CatalogState, ResolvedService, Res
 from raymlops.features.online.lmdb import LmdbOnlineStore
 from raymlops.features.online.online_store import OnlineStore
 from raymlops.features.online.servers import open_server
-from raymlops.features.replication.leader import Leader
+from raymlops.features.replication.ports import Leader
 from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.names import FEATURES
