@@ -1,4 +1,4 @@
-"""Tables that others made, taken as Arrow tables, and columns that every table of the platform has."""
+"""Conversion of tables and frames to Arrow, and the columns that every table of the platform has."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _FILE, _FIRST_ROW = b"raymlops.file", b"raymlops.first_row"
 
 
 class Reading(TypedDict, total=False):
-    """How times of a table are read, where it does not say so itself."""
+    """Options for reading the times of a table that has no time zones."""
 
     time_zone: str | None
     """Zone of its naive times; without one they are refused where instants are needed."""
@@ -46,7 +46,7 @@ class Reading(TypedDict, total=False):
 
 
 def as_table(owner: str, given: object, **reading: Unpack[Reading]) -> Any:
-    """An Arrow table of what somebody hands in; values are those of the given frame, or it is refused.
+    """Convert a table or frame to an Arrow table; a frame whose values would change is refused.
 
     Args:
         owner: Whom an error names.
@@ -77,7 +77,7 @@ def as_table(owner: str, given: object, **reading: Unpack[Reading]) -> Any:
 
 
 def check_unique_columns(owner: str, names: Iterable[str]) -> None:
-    """No column may be there twice.
+    """Refuse a table that has two columns of one name.
 
     Raises:
         SchemaMismatch: one is.
@@ -121,7 +121,7 @@ def _kind(given: object) -> str:
 
 
 def _converted(given: Any) -> Any:
-    """An Arrow table; ``None`` where nothing is known to make one of."""
+    """The Arrow table of a value; ``None`` if there is no way to convert it."""
     pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
     if pandas is not None and isinstance(given, pandas.DataFrame):
         return _from_pandas(given)
@@ -186,7 +186,7 @@ def _check_zones(name: str, values: Iterable[Any]) -> None:
 
 
 def _plain(table: Any) -> Any:
-    """Without what a library of frames notes about its own columns."""
+    """The table without the metadata of the frame library that made it."""
     fields = [pa.field(field.name, field.type) for field in table.schema]
     return pa.Table.from_arrays(table.columns, schema=pa.schema(fields))
 
@@ -229,7 +229,7 @@ def _read_times(owner: str, table: Any, time_zone: str | None = None, round_time
 
 
 def _local(owner: str, name: str, column: Any, time_zone: str) -> Any:
-    """Naive times as instants.
+    """Convert naive times of a zone to instants.
 
     Raises:
         DataError: one is there twice in its zone, or never, where clocks are changed.

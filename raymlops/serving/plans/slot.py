@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class Slot:
-    """Holds what one model's endpoint serves: read once by a request, replaced as a whole. Thread-safe.
+    """The loaded serving plan of one endpoint: a request reads it once, a swap replaces it as a whole. Thread-safe.
 
     Args:
         model: The model's name.
@@ -76,7 +76,7 @@ class Slot:
             return serving
 
     def swap(self, serving: Serving) -> bool:
-        """Serve it from the next request on; requests under way end with what they began with.
+        """Serve a loaded plan from the next request on; requests under way end with the plan they began with.
 
         Returns:
             Whether it was taken: not where its plan's number is not above the present one.
@@ -116,7 +116,7 @@ class Slot:
 
 
 class PlanFollower:
-    """Brings one endpoint from plan to plan. All methods belong to one event loop.
+    """Keeps an endpoint at the newest serving plan, by broadcasts and by polls. All methods belong to one event loop.
 
     A replica that starts late, restarts or misses a broadcast is stale for no longer than a poll, whatever goes wrong
     in one. A plan that cannot be loaded is refused, the old one goes on, and it is tried again after a few polls.
