@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from raymlops.lazy import lazy_names
+
 if TYPE_CHECKING:
     from raymlops.flavors.python_model import PythonModel
     from raymlops.platform import Platform, connect
@@ -16,13 +18,4 @@ __all__ = ["Platform", "PythonModel", "__version__", "connect"]
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> object:
-    if name in {"Platform", "connect"}:
-        from raymlops import platform
-
-        return getattr(platform, name)
-    if name == "PythonModel":
-        from raymlops.flavors.python_model import PythonModel
-
-        return PythonModel
-    raise AttributeError(f"module 'raymlops' has no attribute {name!r}")
+__getattr__ = lazy_names(__name__, {"platform": ["Platform", "connect"], "flavors.python_model": ["PythonModel"]})

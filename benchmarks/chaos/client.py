@@ -18,7 +18,8 @@ import pyarrow as pa
 import raymlops
 from benchmarks.chaos import world
 from raymlops.errors import RaymlopsError
-from raymlops.testing.training_project import DEFINITIONS, PROJECT, SOURCE, tables
+from tests.support.killed_project import DEFINITIONS
+from tests.support.training_project import PROJECT, SOURCE, tables
 
 if TYPE_CHECKING:
     from raymlops.platform import Platform
@@ -31,11 +32,11 @@ _LONG_SEARCH = {
     "bootstrap_rounds": 100,
 }
 """A search that lasts long enough to be killed in."""
-_ENDLESS = "\nimport time\n\n\ndef spine(reader, start, end):\n    while True:\n        time.sleep(0.1)\n"
+_ENDLESS = SOURCE + "\n\nimport time\n\n\ndef spine(reader, start, end):\n    while True:\n        time.sleep(0.1)\n"
 _PROJECT_FILE = """\
 name: {name}
 model: {model}
-definitions: raymlops.testing.training_project:DEFINITIONS
+definitions: killed_project:DEFINITIONS
 service: toy
 spine: killed_project:spine
 request_columns: [size]

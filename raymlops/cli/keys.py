@@ -6,6 +6,7 @@ from typing import Annotated, cast, get_args
 
 import typer
 
+from raymlops import runtime
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, printable, show
 from raymlops.config.loader import load_config
 from raymlops.errors import ConfigError
@@ -28,13 +29,11 @@ def create(
     config: ConfigOption = None,
 ) -> None:
     """Create a key and print it once; only its hash is stored."""
-    from raymlops.runtime.serve.keys import create_key
-
     scopes = scope or ["infer"]
     unknown = sorted(set(scopes) - set(_SCOPES))
     if unknown:
         raise ConfigError(f"scope must be one of {list(_SCOPES)}, got {unknown}")
-    key, text = create_key(load_config(config), name, cast("list[Scope]", scopes), reason)
+    key, text = runtime.create_key(load_config(config), name, cast("list[Scope]", scopes), reason)
     typer.echo(text)
     told = f"key {key.id} of {key.name}, for {', '.join(key.scopes)}: this is the only time it is shown"
     typer.echo(printable(told), err=True)
@@ -44,9 +43,7 @@ def create(
 @one_line_errors
 def list_(json: JsonOption = False, config: ConfigOption = None) -> None:
     """List the keys, without their secrets."""
-    from raymlops.runtime.serve.keys import list_keys
-
-    rows = [key.model_dump(mode="json", exclude={"digest"}) for key in list_keys(load_config(config))]
+    rows = [key.model_dump(mode="json", exclude={"digest"}) for key in runtime.list_keys(load_config(config))]
     show(rows, ["id", "name", "scopes", "created_at", "revoked_at"], as_json=json)
 
 
@@ -58,7 +55,5 @@ def revoke(
     config: ConfigOption = None,
 ) -> None:
     """Revoke a key."""
-    from raymlops.runtime.serve.keys import revoke_key
-
-    key = revoke_key(load_config(config), key_id, reason)
+    key = runtime.revoke_key(load_config(config), key_id, reason)
     console.print(f"key {key.id} of {key.name} is revoked")

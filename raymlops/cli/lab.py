@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raymlops import laboratory
 from raymlops.cli.options import options_of
 from raymlops.cli.output import console, one_line_errors, show
 from raymlops.errors import ConfigError, StorageError
-from raymlops.laboratory import DEFAULT_PRICE
 
 if TYPE_CHECKING:
     from raymlops.laboratory import LabReport, Policy
@@ -46,25 +46,21 @@ class _Asked:
 def lab(
     asked: _Asked,
     first: Annotated[int | None, typer.Option(help="So many windows to learn from first.")] = None,
-    price: Annotated[float, typer.Option(help="Of a retraining, in losses of one window.")] = DEFAULT_PRICE,
+    price: Annotated[float, typer.Option(help="Of a retraining, in losses of one window.")] = laboratory.DEFAULT_PRICE,
     policy: Annotated[list[str] | None, typer.Option(help="A policy of your own, module:name.")] = None,
     matrix: Annotated[Path | None, typer.Option(help="Keep the losses in this file.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write JSON to this file; - prints it.")] = None,
     html: Annotated[Path, typer.Option(help="The page.")] = Path("lab.html"),
 ) -> None:
     """Show whether a model on this table goes stale, how fast, and what retraining is worth. Needs no platform."""
-    from raymlops.laboratory.building import build_matrix
-    from raymlops.laboratory.report.lab_report import check_price, compare_policies
-    from raymlops.laboratory.table import prepare
-
-    check_price(price)
+    laboratory.check_price(price)
     own = own_policies(policy or [])
     began = time.monotonic()
-    prepared = prepare(**vars(asked))
-    built = build_matrix(prepared, first=prepared.first if first is None else first)
+    prepared = laboratory.prepare(**vars(asked))
+    built = laboratory.build_matrix(prepared, first=prepared.first if first is None else first)
     if matrix is not None:
         built.save(matrix)
-    report = compare_policies(built, price=price, own=own, title=f"{asked.table.name}: {asked.label}")
+    report = laboratory.compare_policies(built, price=price, own=own, title=f"{asked.table.name}: {asked.label}")
     write_report(report, json, html)
     if str(json) != "-":
         tell(report)
@@ -77,8 +73,6 @@ def own_policies(names: list[str]) -> list[Policy]:
     Raises:
         ConfigError: There is none of that name, or it is no policy.
     """
-    from raymlops.laboratory import Policy
-
     found: list[Policy] = []
     for name in names:
         module, _, attribute = name.partition(":")
@@ -94,7 +88,7 @@ def own_policies(names: list[str]) -> list[Policy]:
             raise ConfigError(
                 f"policy {name!r} cannot be made without arguments: {error}; name an instance of it"
             ) from error
-        if not isinstance(made, Policy):
+        if not isinstance(made, laboratory.Policy):
             raise ConfigError(f"policy {name!r} must have a name and decide(history), got {type(made).__name__}")
         found.append(made)
     return found

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raymlops import runtime
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
 from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
@@ -91,8 +92,6 @@ def _tell_differences(asked: PlatformConfig, runs: PlatformConfig) -> None:
 @one_line_errors
 def down(config: ConfigOption = None) -> None:
     """Stop what `up` started, after endpoints have written the events of their answers."""
-    from raymlops.runtime.supervision.stopping import take_down_local
-
     home = load_config(config).home
     note = noted_cluster(home)
     if note is None and supervisor_of(home) is None:
@@ -100,11 +99,9 @@ def down(config: ConfigOption = None) -> None:
         return
 
     if note is not None and note.foreign:
-        from raymlops.runtime.takedown import take_down
-
-        stopped = take_down(home, console.print)
+        stopped = runtime.take_down(home, console.print)
     else:  # which needs no Ray, whose import takes a second
-        stopped = take_down_local(home, console.print)
+        stopped = runtime.take_down_local(home, console.print)
     console.print(f"stopped {stopped} processes" if stopped else "nothing was running")
 
 
@@ -118,8 +115,6 @@ def env(config: ConfigOption = None) -> None:
 
 def _print_environment(home: Path) -> bool:
     """Print the lines for a shell; ``False`` where no cluster is noted."""
-    from raymlops.runtime.supervision.head import loopback_environment
-
     note = noted_cluster(home)
     if note is None:
         return False
@@ -128,7 +123,7 @@ def _print_environment(home: Path) -> bool:
         variables["RAY_API_SERVER_ADDRESS"] = note.dashboard_url
     if not note.foreign:
         variables |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(home / "auth_token")}
-        variables |= loopback_environment(note.address)
+        variables |= runtime.loopback_environment(note.address)
     for name, value in variables.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
     return True

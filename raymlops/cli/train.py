@@ -6,6 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from raymlops import runtime
+from raymlops.errors import RaymlopsError
+from raymlops.platform import connect
+
 __all__ = ["main"]
 
 
@@ -23,12 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
     chosen = parser.parse_args(arguments)
     if chosen.run is not None:
-        from raymlops.runtime.jobs.training import execute_run
-
-        return execute_run(chosen.run)
+        return runtime.execute_run(chosen.run)
     from raymlops.cli.runs import parse_parameters
-    from raymlops.errors import RaymlopsError
-    from raymlops.platform import connect
 
     try:
         platform = connect(start=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import ConfigDict, Field, field_validator
@@ -10,7 +12,21 @@ from pydantic import ConfigDict, Field, field_validator
 from raymlops.config.section import Duration, Section, Span
 from raymlops.config.section import parse_duration as _d
 
-__all__ = ["FeaturesConfig"]
+__all__ = ["ONLINE_SERVERS", "FeaturesConfig", "OnlineServer"]
+
+
+class OnlineServer(NamedTuple):
+    """A kind of server that holds online features."""
+
+    store: str
+    """``module:Class`` of its ``OnlineStore``, called with the URL, ``writable``, ``prefix`` and ``password``."""
+    password: str
+    """Name of the environment variable that holds the password."""
+
+
+_REDIS = OnlineServer("raymlops.features.online.redis:RedisOnlineStore", "RAYMLOPS_REDIS_PASSWORD")
+ONLINE_SERVERS: Mapping[str, OnlineServer] = {"redis": _REDIS, "rediss": _REDIS, "unix": _REDIS}
+"""Scheme of a server's URL -> the kind of server."""
 
 _SECRETS = ("secret", "token", "password", "access_key", "account_key", "service_account_key", "credential")
 
@@ -48,6 +64,11 @@ class FeaturesConfig(Section):
     copy_timeout: Span = _d("60s")
     """How long a node waits for its copy before it serves a feature service for the first time."""
 
+    @property
+    def online_server(self) -> OnlineServer | None:
+        """The kind of server that holds online features; ``None`` where they are in LMDB files."""
+        return ONLINE_SERVERS.get(urlsplit(self.online_store).scheme)
+
     def root_in(self, home: Path) -> Path | str:
         """The root, given the platform's home."""
         return home / "features" if self.root is None else self.root
@@ -66,8 +87,8 @@ class FeaturesConfig(Section):
         if store == "lmdb":
             return store
         parts = urlsplit(store)
-        if parts.scheme not in {"redis", "rediss", "unix"}:
-            raise ValueError("must be lmdb or start with redis://, rediss:// or unix://")
+        if parts.scheme not in ONLINE_SERVERS:
+            raise ValueError(f"must be lmdb or start with one of {', '.join(f'{name}://' for name in ONLINE_SERVERS)}")
         if parts.password is not None or "password" in parse_qs(parts.query):
-            raise ValueError("must hold no password: set RAYMLOPS_REDIS_PASSWORD")
+            raise ValueError(f"must hold no password: set {ONLINE_SERVERS[parts.scheme].password}")
         return store

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from raymlops.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from raymlops.laboratory.building import build_matrix
     from raymlops.laboratory.foresight import ForesightPolicy, Weighed, default_policy
     from raymlops.laboratory.loss_matrix import LossMatrix, MatrixFacts, Paired, Staleness
     from raymlops.laboratory.policies import (
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
         Schedule,
     )
     from raymlops.laboratory.recipe import Recipe
-    from raymlops.laboratory.report.lab_report import LabReport, compare_policies
+    from raymlops.laboratory.report.lab_report import LabReport, check_price, compare_policies
     from raymlops.laboratory.simulation import Firing, History, Outcome, Policy, best_schedules, oracle, simulate
+    from raymlops.laboratory.table import prepare
 
 __all__ = [
     "DEFAULT_PRICE",
@@ -44,9 +46,12 @@ __all__ = [
     "Staleness",
     "Weighed",
     "best_schedules",
+    "build_matrix",
+    "check_price",
     "compare_policies",
     "default_policy",
     "oracle",
+    "prepare",
     "simulate",
 ]
 
@@ -56,11 +61,13 @@ DEFAULT_PRICE = 0.05
 __getattr__ = lazy_names(
     __name__,
     {
+        "building": ["build_matrix"],
         "foresight": ["ForesightPolicy", "Weighed", "default_policy"],
         "loss_matrix": ["LossMatrix", "MatrixFacts", "Paired", "Staleness"],
         "policies": ["CheapestCalendar", "Drift", "Never", "Performance", "Periodic", "Regret", "Schedule"],
         "recipe": ["Recipe"],
-        "report.lab_report": ["LabReport", "compare_policies"],
+        "report.lab_report": ["LabReport", "check_price", "compare_policies"],
         "simulation": ["Firing", "History", "Outcome", "Policy", "best_schedules", "oracle", "simulate"],
+        "table": ["prepare"],
     },
 )

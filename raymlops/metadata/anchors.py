@@ -20,7 +20,7 @@ __all__ = ["Anchor", "verify_against"]
 
 
 class Anchor(Record):
-    """What the ledger was once found to be."""
+    """The head of the ledger as one check found it: number of entries and hash."""
 
     sequence: int
     """Entries it had."""
@@ -29,7 +29,7 @@ class Anchor(Record):
 
 
 def verify_against(ledger: Ledger, path: Path) -> int:
-    """Check a ledger, then that it still continues what it was at every former check; note what it is now.
+    """Check a ledger against itself and against all stored anchors, then store its present head as an anchor.
 
     Args:
         ledger: The ledger.

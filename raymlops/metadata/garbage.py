@@ -1,4 +1,4 @@
-"""What of a home nobody needs any more: counted by reference, removed on request.
+"""Garbage collection of a home: files that no record refers to are found, and removed on request.
 
 Kept is what a record may lead somebody to: every model version ever registered, with its run and all that this run
 read and wrote; every run that is under way; every run that ended within ``keep``, so that it can be resumed; and every
@@ -36,7 +36,7 @@ _TRASH = ".trash-"
 
 
 class Garbage(Record):
-    """Something that nobody needs."""
+    """A file or directory that no record refers to."""
 
     kind: Kind
     path: str
@@ -44,7 +44,7 @@ class Garbage(Record):
 
 
 class GarbageReport(Record):
-    """What was found, or removed."""
+    """The garbage that was found, and whether it was removed."""
 
     removed: bool
     """Whether it was removed, or only looked for."""
@@ -60,7 +60,7 @@ class GarbageReport(Record):
 
 @dataclass
 class _Needed:
-    """What records refer to."""
+    """The files that records refer to, by kind."""
 
     artifacts: set[str] = field(default_factory=set)
     executions: set[str] = field(default_factory=set)
@@ -81,7 +81,7 @@ def collect_garbage(
     remove: bool = False,
     record: Callable[[Sequence[Garbage]], object] | None = None,
 ) -> GarbageReport:
-    """Look for what nobody needs, and remove it where that is asked for.
+    """Find the files that no record refers to, and remove them if ``remove`` is set.
 
     Runs may start and go on meanwhile. What a run takes over it marks first and checks then; what is collected is put
     aside first, looked at then, and put back where it was marked: one of the two notices the other.
@@ -195,7 +195,7 @@ def _is_needed(kind: Kind, path: Path, needed: _Needed) -> bool:
 
 
 def _is_old(path: Path, oldest: float) -> bool:
-    """Whether it was neither written, nor used, nor put there lately; what is gone is not old."""
+    """Whether the file was neither written nor used lately; a file that is gone is not old."""
     return _newest(path, lambda stat: max(stat.st_mtime, stat.st_ctime)) < oldest
 
 
@@ -220,7 +220,7 @@ def _size(path: Path) -> int:
 
 
 def _remove(path: Path, oldest: float) -> bool:
-    """Put it aside, look whether somebody has taken it up meanwhile, and put it back or remove it."""
+    """Move the file aside, then remove it; move it back if it was written or marked as used meanwhile."""
     aside = path.parent / f"{_TRASH}{uuid.uuid4().hex}"
     try:
         path.rename(aside)

@@ -1,4 +1,4 @@
-"""Runs and versions as MLflow shows them: a projection, rebuilt from our records whenever it is lost."""
+"""The MLflow projection: runs and model versions written to MLflow, rebuilt from the metadata store if lost."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _LONGEST_VALUE, _PARAMS_PER_BATCH = 6000, 100
 
 
 class MlflowProjection:
-    """Writes runs, trials, versions and aliases to MLflow so that they show, and load, as MLflow's own.
+    """Writes runs, trials, model versions and aliases to MLflow, which shows and loads them as its own.
 
     Every call may be repeated: what is there is found by its tags and completed. Nothing is read back, so that losing
     MLflow loses nothing. Needs no network. Calls are serialised within the process: MLflow takes its settings from
@@ -127,7 +127,7 @@ class MlflowProjection:
             return f"models:/{version.name}/{known.version}"
 
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
-        """Point an alias at the projection of our ``version``, or at nothing.
+        """Set an alias in MLflow to the projection of a model version, or remove the alias.
 
         Raises:
             ModelVersionNotFound: The version is not projected.

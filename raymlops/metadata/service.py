@@ -1,4 +1,4 @@
-"""The metadata store, whole."""
+"""The metadata service: all stores of metadata over one database."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["MetadataService"]
 
 
 class MetadataService(Metadata):
-    """Every store on one database: what the metadata actor hosts.
+    """All stores of metadata over one database; the metadata actor hosts it.
 
     Thread-safe, and safe beside other processes on the same database. It caches nothing: a process that starts after
     a crash is where the last one was. Every write is on disk when its call returns, and may be repeated.

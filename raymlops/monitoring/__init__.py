@@ -8,10 +8,12 @@ from raymlops.lazy import lazy_names
 
 if TYPE_CHECKING:
     from raymlops.monitoring.alerts.alarm import AlarmRule, AlarmState, list_alarms
+    from raymlops.monitoring.events.event_tables import DeltaEventTables
     from raymlops.monitoring.events.ports import EventTables, WindowMetadata
     from raymlops.monitoring.performance.error_stream import ErrorStream
     from raymlops.monitoring.performance.estimation import PerformanceEstimator
     from raymlops.monitoring.performance.holdout import HOLDOUT_FILE, Holdout
+    from raymlops.monitoring.performance.labels import name_labels
     from raymlops.monitoring.profiles.domain import DOMAIN_FILE, DomainClassifier, DomainDrift
     from raymlops.monitoring.profiles.drift import DriftReport, DriftRule
     from raymlops.monitoring.profiles.profile import LABEL_COLUMN, REFERENCE_FILE, SCORE_COLUMN, Profile
@@ -27,6 +29,7 @@ __all__ = [
     "SCORE_COLUMN",
     "AlarmRule",
     "AlarmState",
+    "DeltaEventTables",
     "DomainClassifier",
     "DomainDrift",
     "DriftReport",
@@ -41,6 +44,7 @@ __all__ = [
     "Reference",
     "WindowMetadata",
     "list_alarms",
+    "name_labels",
 ]
 
 __getattr__ = lazy_names(
@@ -52,6 +56,8 @@ __getattr__ = lazy_names(
         "performance.error_stream": ["ErrorStream"],
         "performance.estimation": ["PerformanceEstimator"],
         "performance.holdout": ["HOLDOUT_FILE", "Holdout"],
+        "performance.labels": ["name_labels"],
+        "events.event_tables": ["DeltaEventTables"],
         "events.ports": ["EventTables", "WindowMetadata"],
         "profiles.profile": ["LABEL_COLUMN", "REFERENCE_FILE", "SCORE_COLUMN", "Profile"],
         "profiles.reference": ["Reference"],

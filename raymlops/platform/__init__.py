@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
+from raymlops import runtime
 from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
 from raymlops.platform.features import Features
@@ -35,11 +36,6 @@ if TYPE_CHECKING:
     from raymlops.features import Definition, FeatureReader, FeatureStore
     from raymlops.metadata import Metadata
     from raymlops.metadata.garbage import GarbageReport
-    from raymlops.runtime.by_hand import ByHand
-    from raymlops.runtime.jobs.batch import BatchOperator
-    from raymlops.runtime.jobs.operators import DeliveryOperator, RunOperator
-    from raymlops.runtime.serve.endpoint_orders import EndpointOrders
-    from raymlops.runtime.session import Session
 
 __all__ = ["Platform", "connect"]
 
@@ -71,15 +67,10 @@ def connect(
         UnavailableError: The cluster does not answer, or did not come up in time.
     """
     settings = config if isinstance(config, PlatformConfig) else load_config(config)
-    from raymlops.runtime.session import open_session
-
-    session = open_session(settings, address, start=start, tell=tell or _log_start)
-    from raymlops.runtime.cluster.clients import metadata_stores
-    from raymlops.runtime.cluster.clocks import build_clock
-
+    session = runtime.open_session(settings, address, start=start, tell=tell or _log_start)
     try:
-        metadata = metadata_stores(session.config.cluster.call_timeout.total_seconds())
-        return Platform(session, metadata, build_clock(session.config))
+        metadata = runtime.metadata_stores(session.config.cluster.call_timeout.total_seconds())
+        return Platform(session, metadata, runtime.build_clock(session.config))
     except BaseException:
         session.close()
         raise
@@ -103,7 +94,7 @@ class Platform:
         exposed: Ports of that cluster's HAProxy that listen on every interface, unguarded.
     """
 
-    def __init__(self, session: Session, metadata: Metadata, clock: Clock) -> None:
+    def __init__(self, session: runtime.Session, metadata: Metadata, clock: Clock) -> None:
         self._session = session
         self.metadata = metadata
         self.config = session.config
@@ -124,18 +115,14 @@ class Platform:
         return Models(self)
 
     @cached_property
-    def endpoints(self) -> EndpointOrders:
+    def endpoints(self) -> runtime.EndpointOrders:
         """What is served."""
-        from raymlops.runtime.serve.endpoint_orders import EndpointOrders
-
-        return EndpointOrders(self.config, self.metadata)
+        return runtime.EndpointOrders(self.config, self.metadata)
 
     @cached_property
-    def batch(self) -> BatchOperator:
+    def batch(self) -> runtime.BatchOperator:
         """Whole tables, scored."""
-        from raymlops.runtime.jobs.batch import BatchOperator
-
-        return BatchOperator(self.config, self.metadata, self.clock)
+        return runtime.BatchOperator(self.config, self.metadata, self.clock)
 
     @cached_property
     def labels(self) -> Labels:
@@ -148,13 +135,10 @@ class Platform:
         return Monitor(self.metadata.alerts, self._timeout_s)
 
     @cached_property
-    def runs(self) -> RunOperator:
+    def runs(self) -> runtime.RunOperator:
         """Pipelines."""
-        from raymlops.runtime.jobs.operators import RunOperator
-        from raymlops.runtime.jobs.run_jobs import JobRunner
-
-        jobs = JobRunner(self.config.home, self.metadata.runs, self.clock)
-        return RunOperator(self.config, self.metadata, jobs, self.clock)
+        jobs = runtime.JobRunner(self.config.home, self.metadata.runs, self.clock)
+        return runtime.RunOperator(self.config, self.metadata, jobs, self.clock)
 
     @cached_property
     def control(self) -> Control:
@@ -162,11 +146,9 @@ class Platform:
         return Control(self)
 
     @cached_property
-    def delivery(self) -> DeliveryOperator:
+    def delivery(self) -> runtime.DeliveryOperator:
         """Bundles and environments."""
-        from raymlops.runtime.jobs.operators import DeliveryOperator
-
-        return DeliveryOperator(self.config, self.metadata, self.clock)
+        return runtime.DeliveryOperator(self.config, self.metadata, self.clock)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -176,25 +158,18 @@ class Platform:
     @cached_property
     def reader(self) -> FeatureReader:
         """Reads features on this node."""
-        from raymlops.runtime.jobs.join_tasks import join_tasks
-        from raymlops.runtime.nodes.feature_readers import open_reader
-
-        reader = open_reader(self.config, clock=self.clock, join_tasks=join_tasks(self.config.features))
+        reader = runtime.open_reader(self.config, clock=self.clock, join_tasks=runtime.join_tasks(self.config.features))
         return self._session.opened.enter_context(closing(reader))
 
     @cached_property
     def feature_writer(self) -> FeatureStore:
         """The feature store in the features actor."""
-        from raymlops.runtime.cluster.clients import ActorProxy
-
-        return cast("FeatureStore", ActorProxy(FEATURES, self._timeout_s))
+        return cast("FeatureStore", runtime.ActorProxy(FEATURES, self._timeout_s))
 
     @cached_property
-    def by_hand(self) -> ByHand:
+    def by_hand(self) -> runtime.ByHand:
         """Changes of the whole platform that a person asks for, each recorded first."""
-        from raymlops.runtime.by_hand import ByHand
-
-        return ByHand(self.config, self.metadata, self.feature_writer, self.clock)
+        return runtime.ByHand(self.config, self.metadata, self.feature_writer, self.clock)
 
     def apply(self, *definitions: Definition, dry_run: bool = False) -> ApplyReport:
         """Add entities, views and services, all or none.

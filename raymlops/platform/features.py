@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, overload
 
+from raymlops import runtime, tables
 from raymlops.records.discovery import FeatureDescription, FeatureLineage, FeatureMatch, ViewStatistics
 from raymlops.records.features import (
     ConsistencyReport,
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from raymlops.features import TrainingSet
     from raymlops.features.intake.row_batches import IngestOptions
     from raymlops.platform import Platform
-    from raymlops.runtime.explain.feature_catalog import FeatureCatalog
-    from raymlops.runtime.nodes.ingestion import Ingestion
     from raymlops.tables.columns import Reading
 
 __all__ = ["Features"]
@@ -68,9 +67,7 @@ class Features:
         self, view: str, table: Frame, *, ingest_id: str | None = None, **options: Unpack[IngestOptions]
     ) -> IngestReceipt:
         """Ingest, and materialise every view that reads the table."""
-        from raymlops.tables.columns import as_table
-
-        rows = as_table(f"view {view!r}: what is ingested", table)
+        rows = tables.as_table(f"view {view!r}: what is ingested", table)
         return self._platform.feature_writer.push(view, rows, ingest_id=ingest_id or uuid.uuid4().hex, **options)
 
     def quarantine(self, view: str, ingest_id: str | None = None) -> Sequence[QuarantinedRow]:
@@ -159,15 +156,11 @@ class Features:
         return self._catalog.search(text, tags, owner)
 
     @cached_property
-    def _ingestion(self) -> Ingestion:
-        from raymlops.runtime.nodes.ingestion import Ingestion
-
+    def _ingestion(self) -> runtime.Ingestion:
         timeout_s = self._platform.config.cluster.call_timeout.total_seconds()
-        return Ingestion(timeout_s, _COMMIT_TIMEOUTS * timeout_s)
+        return runtime.Ingestion(timeout_s, _COMMIT_TIMEOUTS * timeout_s)
 
     @cached_property
-    def _catalog(self) -> FeatureCatalog:
-        from raymlops.runtime.explain.feature_catalog import FeatureCatalog
-
+    def _catalog(self) -> runtime.FeatureCatalog:
         platform = self._platform
-        return FeatureCatalog(platform.reader, platform.metadata, platform.config.home / "monitor")
+        return runtime.FeatureCatalog(platform.reader, platform.metadata, platform.config.home / "monitor")

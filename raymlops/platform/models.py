@@ -7,15 +7,13 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from raymlops import monitoring, runtime
 from raymlops.records.models import AliasChange, ModelVersion
 
 if TYPE_CHECKING:
     from raymlops.experiments import Boosting, LearningTask
     from raymlops.features import TrainingSet
-    from raymlops.monitoring.events.event_tables import DeltaEventTables
     from raymlops.platform import Platform
-    from raymlops.runtime.explain.lineage import Lineages
-    from raymlops.runtime.jobs.operators import ModelOperator
 
 __all__ = ["Models"]
 
@@ -81,11 +79,9 @@ class Models:
             version: Version of the table; the newest by default.
             test_from: Rows from this instant on are judged on and not learned from.
         """
-        from raymlops.runtime.jobs.streamed_training import StreamedTraining
-
         work, cluster = self._config.home / "runs" / "streamed", self._config.cluster
         free_cpus_timeout_s = cluster.free_cpus_timeout.total_seconds()
-        training = StreamedTraining(
+        training = runtime.StreamedTraining(
             self._platform.reader, self._operator, work, free_cpus_timeout_s=free_cpus_timeout_s
         )
         return training.train(name, view, task, boosting, version=version, test_from=test_from)
@@ -161,19 +157,13 @@ class Models:
         return self._platform.by_hand.rebuild_mlflow()
 
     @cached_property
-    def _operator(self) -> ModelOperator:
-        from raymlops.runtime.jobs.operators import ModelOperator
-
-        return ModelOperator(self._config.home, self._metadata, self._clock)
+    def _operator(self) -> runtime.ModelOperator:
+        return runtime.ModelOperator(self._config.home, self._metadata, self._clock)
 
     @cached_property
-    def _events(self) -> DeltaEventTables:
-        from raymlops.monitoring.events.event_tables import DeltaEventTables
-
-        return DeltaEventTables(self._config.home / "monitor")
+    def _events(self) -> monitoring.DeltaEventTables:
+        return monitoring.DeltaEventTables(self._config.home / "monitor")
 
     @cached_property
-    def _lineages(self) -> Lineages:
-        from raymlops.runtime.explain.lineage import Lineages
-
-        return Lineages(self._metadata, self._events)
+    def _lineages(self) -> runtime.Lineages:
+        return runtime.Lineages(self._metadata, self._events)

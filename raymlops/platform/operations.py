@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
+from raymlops import laboratory, monitoring, runtime, tables
 from raymlops.errors import DeploymentNotFound, ModelVersionNotFound
-from raymlops.laboratory import DEFAULT_PRICE
 from raymlops.metadata.anchors import verify_against
 from raymlops.records.alerts import AlertStatus, AlertStore, Delivery
 from raymlops.records.ledger import Ledger as LedgerStore
@@ -64,14 +64,13 @@ class Labels:
             ModelVersionNotFound: There is no such model.
             DataError: A label names no class.
         """
-        from raymlops.monitoring.performance.labels import name_labels
-        from raymlops.tables.columns import as_table
-
         plan, models = self._plans.find_plan(name), self._models
         versions = models.list_versions(name) if plan is None else [models.get_version(name, plan.champion)]
         if not versions:
             raise ModelVersionNotFound.of(name)
-        named = name_labels(as_table("labels", table, **reading), versions[-1].manifest.signature, classes)
+        named = monitoring.name_labels(
+            tables.as_table("labels", table, **reading), versions[-1].manifest.signature, classes
+        )
         return int(_actor(MONITOR, self._timeout_s, "monitor").record_labels(name, named, uuid.uuid4().hex))
 
 
@@ -133,10 +132,9 @@ class Control:
 
     def status(self) -> list[ModelStatus]:
         """What the controller's last turn saw, by model, and whether its endpoint answers."""
-        from raymlops.control import join_statuses
-        from raymlops.runtime.serve.endpoint_orders import endpoint_statuses
+        from raymlops.control import join_statuses  # here, as every name of the control package loads all of it
 
-        return join_statuses(_actor(CONTROLLER, _STATUS_S).status(), endpoint_statuses())
+        return join_statuses(_actor(CONTROLLER, _STATUS_S).status(), runtime.endpoint_statuses())
 
     def why(self, model: str, at: datetime | None = None) -> Why:
         """Tell what was served at an instant, what the policy said, and what stood against a retraining.
@@ -212,7 +210,7 @@ class Control:
         # a turn of the loop may load models on every replica and start deployments
         return cast("ControllerService", _actor(CONTROLLER, 10 * self._config.cluster.call_timeout.total_seconds()))
 
-    def laboratory(self, model: str, *, price: float = DEFAULT_PRICE) -> LabReport:
+    def laboratory(self, model: str, *, price: float = laboratory.DEFAULT_PRICE) -> LabReport:
         """What retraining was worth on the rows this model was asked about, by policy.
 
         A model is fitted at the start of each window by the champion's recipe, on the inputs and labels that were
@@ -226,19 +224,16 @@ class Control:
             ConfigError: The price is negative.
             NotEnoughRows: Too few labelled rows or windows were recorded.
         """
-        from raymlops.laboratory import Schedule
-        from raymlops.laboratory.report.lab_report import check_price, compare_policies
-
-        check_price(price)
-        from raymlops.runtime.jobs.laboratory import build_recorded
-
+        laboratory.check_price(price)
         window = self._config.monitoring.window
-        matrix = build_recorded(model, self._platform.metadata, self._config.home, window=window)
+        matrix = runtime.build_recorded(model, self._platform.metadata, self._config.home, window=window)
         starts = matrix.facts.starts
         decided = [each.at for each in self.backtest(model) if each.outcome == "retrain"]
         windows = sorted({next((k for k, start in enumerate(starts) if start >= at), matrix.end) for at in decided})
-        configured = Schedule(tuple(windows), name="the configured triggers")
-        return compare_policies(matrix, price=price, own=[configured], title=f"{model}: what retraining was worth")
+        configured = laboratory.Schedule(tuple(windows), name="the configured triggers")
+        return laboratory.compare_policies(
+            matrix, price=price, own=[configured], title=f"{model}: what retraining was worth"
+        )
 
 
 class Ledger:
@@ -270,6 +265,4 @@ class Ledger:
 
 
 def _actor(name: str, timeout_s: float, part: str | None = None) -> Any:
-    from raymlops.runtime.cluster.clients import ActorProxy
-
-    return ActorProxy(name, timeout_s, part)
+    return runtime.ActorProxy(name, timeout_s, part)

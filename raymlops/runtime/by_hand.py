@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from raymlops import runtime
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
 from raymlops.features.catalog.layout import tables_path
@@ -100,9 +101,7 @@ class ByHand:
 
     def rebuild_mlflow(self) -> int:
         """Bring MLflow up to date from the store alone; returns how many runs, versions and aliases were written."""
-        from raymlops.runtime.actors.control_plane import rebuild_projection
-
-        return rebuild_projection(self._config)
+        return runtime.rebuild_projection(self._config)
 
     def _table_version(self, table: str) -> int:
         root = parse_root(self._config.features.root_in(self._config.home))

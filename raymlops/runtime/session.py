@@ -17,6 +17,7 @@ from ray._private.worker import get_dashboard_url
 from ray.exceptions import RayError
 from ray.util import list_named_actors
 
+from raymlops import runtime
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, UnavailableError
 from raymlops.runtime.cluster import local_cluster as cluster
@@ -91,9 +92,7 @@ class Session:
             if not self.guest:
                 last.callback(cluster.leave)
             if self.owner and self.note.foreign:
-                from raymlops.runtime.takedown import take_down
-
-                last.callback(take_down, self.config.home)
+                last.callback(runtime.take_down, self.config.home)
             self.opened.close()
 
     def detach(self) -> None:
@@ -152,7 +151,7 @@ def _open_local(config: PlatformConfig, *, start: bool, tell: Callable[[str], No
             raise UnavailableError(f"no platform runs in {home}: start one with `raymlops up`")
         if guest:
             raise ConfigError("a platform is started by a process that is connected to no Ray cluster: this one is")
-        _require_keys(config)
+        runtime.require_keys(config)
         running, owner = cluster.start_local(config, tell)
     else:
         if start:  # what died of a platform that runs is brought back
@@ -209,7 +208,7 @@ def _open_foreign(
         raise UnavailableError(f"no platform of {home} runs on {address}: start one with `raymlops up`")
     if note is None:
         head.require_disk(home)
-        _require_keys(config)
+        runtime.require_keys(config)
     known = note
     note = known or _unknown(config, address)
     cluster.attach(note, home)
@@ -273,12 +272,6 @@ def _address_in(environment: Mapping[str, str]) -> str | None:
     """The cluster that ``RAY_ADDRESS`` names; it may hold other things, as the address of a dashboard."""
     address = environment.get("RAY_ADDRESS", "")
     return address if _ADDRESS.fullmatch(address) else None
-
-
-def _require_keys(config: PlatformConfig) -> None:
-    from raymlops.runtime.serve.keys import require_keys
-
-    require_keys(config)
 
 
 def _settings_there() -> dict[str, str]:

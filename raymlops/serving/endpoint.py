@@ -168,7 +168,7 @@ class Endpoint:
         ]
 
     def admit(self, access: Access) -> None:
-        """Let in whom it lets in, from the next request on."""
+        """Replace the keys that may call, from the next request on."""
         self._access = access
 
     def start(self) -> None:
@@ -204,7 +204,7 @@ class Endpoint:
         return 0 if self._events is None else await self._events.stop(deadline_s)
 
     async def handle(self, request: HttpRequest) -> HttpReply:
-        """Answer one request; whatever happens, the reply is one of the interface's."""
+        """Answer one request; every fault becomes a reply of the interface."""
         started_ns = time.perf_counter_ns()
         self._in_flight += 1
         try:

@@ -12,12 +12,14 @@ from raymlops.lazy import lazy_names
 if TYPE_CHECKING:
     from raymlops.steps.project.context import TrainingContext
     from raymlops.steps.project.parameters import QualityRules, TrainingParameters, training_parameters
+    from raymlops.steps.project.project_check import check_project
     from raymlops.steps.training import train_project, training_pipeline
 
 __all__ = [
     "QualityRules",
     "TrainingContext",
     "TrainingParameters",
+    "check_project",
     "train_project",
     "training_parameters",
     "training_pipeline",
@@ -28,6 +30,7 @@ __getattr__ = lazy_names(
     {
         "project.context": ["TrainingContext"],
         "project.parameters": ["QualityRules", "TrainingParameters", "training_parameters"],
+        "project.project_check": ["check_project"],
         "training": ["train_project", "training_pipeline"],
     },
 )

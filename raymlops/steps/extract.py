@@ -26,6 +26,7 @@ from raymlops.records.tasks import LearningTask
 from raymlops.steps.outcome import blocked, skipped
 from raymlops.steps.project.context import (
     EVENT_TIME,
+    INPUTS,
     LABEL,
     LABEL_TIME,
     TrainingContext,
@@ -35,10 +36,8 @@ from raymlops.steps.project.context import (
 from raymlops.steps.split import Window, event_times_us, holdout_start
 from raymlops.tables.delta import DeltaTables
 
-__all__ = ["INPUTS", "LIBRARIES", "PinnedReader", "extract", "pin", "pinned_tables"]
+__all__ = ["LIBRARIES", "PinnedReader", "extract", "pin", "pinned_tables"]
 
-INPUTS = "inputs"
-"""Parameter of a model version: digest of all that a run of its pipeline starts from, the instant apart."""
 LIBRARIES = ("deltalake", "numpy", "polars", "pyarrow", *library_names())
 """Distributions on whose versions the outcome of a run depends."""
 

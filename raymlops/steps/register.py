@@ -15,11 +15,8 @@ from raymlops.records.blessings import Blessing
 from raymlops.records.features import TrainingSetManifest
 from raymlops.records.models import ModelVersion
 from raymlops.records.record import sha256_of
-from raymlops.steps.extract import INPUTS
 from raymlops.steps.outcome import outcome
-from raymlops.steps.project.context import TrainingContext
-from raymlops.steps.tune import PARAMETER_PREFIX
-from raymlops.steps.validation.compare import TRAINED_UNTIL
+from raymlops.steps.project.context import INPUTS, PARAMETER_PREFIX, TRAINED_UNTIL, TrainingContext
 from raymlops.steps.validation.served import read_manifest
 
 __all__ = ["register"]

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raymlops.experiments import LearningTask, target
-from raymlops.experiments.task import IntArray
+from raymlops.experiments.task import IntArray, target
 from raymlops.pipelines import Halt
 from raymlops.records.record import Record
+from raymlops.records.tasks import LearningTask
 from raymlops.steps.outcome import blocked
 from raymlops.steps.project.context import EVENT_TIME
 

@@ -30,14 +30,11 @@ from raymlops.experiments.trial import ParameterValue
 from raymlops.flavors import families, flavor_of
 from raymlops.records.models import ModelVersion
 from raymlops.records.record import Record, sha256_of
-from raymlops.steps.extract import INPUTS
-from raymlops.steps.project.context import TrainingContext
+from raymlops.steps.project.context import INPUTS, PARAMETER_PREFIX, TrainingContext
 from raymlops.steps.split import Parts
 
-__all__ = ["PARAMETER_PREFIX", "SearchPlan", "trial_values", "tune"]
+__all__ = ["SearchPlan", "trial_values", "tune"]
 
-PARAMETER_PREFIX = "params."
-"""Under which a model version keeps the parameters of its estimator; ``family`` is kept beside them."""
 _REHEARSAL_ROWS = 300
 _FORGOTTEN_S = 30 * 86_400.0
 _NOT_REHEARSED = {"early_stopping_rounds", "window_days", "calibration"}

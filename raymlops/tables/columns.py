@@ -1,10 +1,11 @@
-"""Tables that others made, taken as Arrow tables, and columns that every table of the platform has."""
+"""Conversion of tables and frames to Arrow, and the columns that every table of the platform has."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
@@ -21,7 +22,9 @@ __all__ = [
     "as_table",
     "check_unique_columns",
     "in_kind_of",
+    "origin_of",
     "to_pandas",
+    "with_origin",
 ]
 
 SEQUENCE = "_seq"
@@ -30,10 +33,11 @@ INSTANT = pa.timestamp("us", tz="UTC")
 """Type of every column of instants."""
 
 _TABLES = "an Arrow table, a pandas or polars frame, or what has __arrow_c_stream__ or __dataframe__"
+_FILE, _FIRST_ROW = b"raymlops.file", b"raymlops.first_row"
 
 
 class Reading(TypedDict, total=False):
-    """How times of a table are read, where it does not say so itself."""
+    """Options for reading the times of a table that has no time zones."""
 
     time_zone: str | None
     """Zone of its naive times; without one they are refused where instants are needed."""
@@ -42,7 +46,7 @@ class Reading(TypedDict, total=False):
 
 
 def as_table(owner: str, given: object, **reading: Unpack[Reading]) -> Any:
-    """An Arrow table of what somebody hands in; values are those of the given frame, or it is refused.
+    """Convert a table or frame to an Arrow table; a frame whose values would change is refused.
 
     Args:
         owner: Whom an error names.
@@ -73,7 +77,7 @@ def as_table(owner: str, given: object, **reading: Unpack[Reading]) -> Any:
 
 
 def check_unique_columns(owner: str, names: Iterable[str]) -> None:
-    """No column may be there twice.
+    """Refuse a table that has two columns of one name.
 
     Raises:
         SchemaMismatch: one is.
@@ -117,7 +121,7 @@ def _kind(given: object) -> str:
 
 
 def _converted(given: Any) -> Any:
-    """An Arrow table; ``None`` where nothing is known to make one of."""
+    """The Arrow table of a value; ``None`` if there is no way to convert it."""
     pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
     if pandas is not None and isinstance(given, pandas.DataFrame):
         return _from_pandas(given)
@@ -182,7 +186,7 @@ def _check_zones(name: str, values: Iterable[Any]) -> None:
 
 
 def _plain(table: Any) -> Any:
-    """Without what a library of frames notes about its own columns."""
+    """The table without the metadata of the frame library that made it."""
     fields = [pa.field(field.name, field.type) for field in table.schema]
     return pa.Table.from_arrays(table.columns, schema=pa.schema(fields))
 
@@ -225,7 +229,7 @@ def _read_times(owner: str, table: Any, time_zone: str | None = None, round_time
 
 
 def _local(owner: str, name: str, column: Any, time_zone: str) -> Any:
-    """Naive times as instants.
+    """Convert naive times of a zone to instants.
 
     Raises:
         DataError: one is there twice in its zone, or never, where clocks are changed.
@@ -241,3 +245,14 @@ def _local(owner: str, name: str, column: Any, time_zone: str) -> Any:
         rule = f"must hold times that {time_zone} has once; give instants with their zone"
         value = column.cast(pa.string())[int(rows[0])].as_py()
         raise DataError(f"{owner}: column {name!r} {rule}, got {value} in row {rows[0]}", column=name) from error
+
+
+def with_origin(table: pa.Table, path: Path, first_row: int) -> pa.Table:
+    """A table whose metadata name the file that its rows were read from, and the number of the first row there."""
+    return table.replace_schema_metadata({_FILE: str(path), _FIRST_ROW: str(first_row)})
+
+
+def origin_of(table: pa.Table) -> tuple[str, int] | None:
+    """The file that the rows of a table were read from, and the number of the first row there, from 0; if known."""
+    told = table.schema.metadata or {}
+    return (told[_FILE].decode(), int(told[_FIRST_ROW])) if _FILE in told else None

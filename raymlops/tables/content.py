@@ -1,4 +1,4 @@
-"""A digest of a table's content that depends on nothing else: not on chunks, buffers or the version of a library."""
+"""Digests of a table's content, which do not depend on chunks, buffers or library versions."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ KEEP_LOG = PostCommitHookProperties(cleanup_expired_logs=False)
 
 
 class Appended(NamedTuple):
-    """Where appended rows are."""
+    """The table version and sequence numbers of appended rows."""
 
     version: int
     duplicate: bool
@@ -219,7 +219,7 @@ class DeltaTables:
 
     @contextmanager
     def opened(self, name: str, version: int | None = None) -> Iterator[DeltaTable]:
-        """A handle of a table for reading, not shared with others; what fails while it is used is the domain's error.
+        """Open a table for reading, unshared; failures while it is used are raised as ``StorageError``.
 
         Raises:
             NotFoundError: there is no such table, or no such version of it.
@@ -235,7 +235,7 @@ class DeltaTables:
     def _try_append(
         self, name: str, rows: Any, ingest_ids: Sequence[str], digests: Mapping[str, int]
     ) -> Appended | None:
-        """One attempt; ``None``: another writer was faster."""
+        """Try to commit once; ``None`` if another writer committed first."""
         with self._lock:
             # A table that was there must be there: made anew, it would number its rows from the start.
             handle = self._current(name) if name in self._seen else self._find(name)
@@ -341,7 +341,7 @@ class DeltaTables:
 
     @contextmanager
     def _named(self, name: str, action: str) -> Iterator[None]:
-        """Turn a failure into the domain's error, and forget what is held in memory about the table."""
+        """Raise a ``StorageError`` for a failure of the library, and forget the cached state of the table."""
         uri = self._uri(name)
         try:
             yield

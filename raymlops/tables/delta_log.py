@@ -1,4 +1,4 @@
-"""What a Delta table tells about itself: rows a batch at a time, and facts from its log alone."""
+"""Reads of a Delta table in batches, and facts about it from its log alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COMPACTION = "OPTIMIZE"
 
 @dataclass(frozen=True)
 class TableFacts:
-    """A table's newest version, from its log."""
+    """Facts about a table's newest version, from its log."""
 
     version: int
     rows: int

@@ -1,4 +1,4 @@
-"""Digests of what an ingest id stands for, by which a repeat is told from an id that is used twice."""
+"""Digests of ingested rows, which tell a repeated ingest from another one under the same ingest id."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def check_repeat(name: str, ingest_id: str, kept: int | None, given: int | None)
 
 
 def _hashes(array: Any) -> Hashes:
-    """One number per value; what stands for nulls does not matter."""
+    """One hash per value; the hashes of nulls have no meaning."""
     types, given = pa.types, array.type
     if types.is_dictionary(given):
         return _hashes(array.dictionary_decode())
@@ -111,7 +111,7 @@ def _hashes(array: Any) -> Hashes:
 
 
 def _of_few_texts(array: Any) -> Hashes:
-    """As ``_of_texts``, each different text once where they seem to be few."""
+    """Hash texts as ``_of_texts`` does, but each distinct text once if they seem to be few."""
     sample = array.slice(0, _SAMPLE_ROWS)
     if array.null_count == len(array) or len(sample.unique()) > len(sample) // 2:
         return _of_texts(array)
@@ -121,7 +121,7 @@ def _of_few_texts(array: Any) -> Hashes:
 
 
 def _of_texts(array: Any) -> Hashes:
-    """Each byte times a number for its place, summed up, with the length; all texts at once."""
+    """Hash texts: the sum of each byte times a number for its place, and the length."""
     full = pc.fill_null(array, "" if pa.types.is_large_string(array.type) else b"")
     _, ends, data = full.buffers()
     if not len(full):

@@ -30,7 +30,7 @@ class Files(Protocol):
     """Whole files below one root, by their paths relative to it. Thread-safe."""
 
     def read(self, path: str) -> bytes:
-        """All of a file.
+        """Read a whole file.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -64,7 +64,7 @@ class Files(Protocol):
         ...
 
     def remove(self, prefix: str) -> None:
-        """Remove the files directly below the root whose names begin so, and what was half written of them.
+        """Remove the files directly below the root whose names have a prefix, half-written ones among them.
 
         Raises:
             OSError: one cannot be removed.
@@ -72,7 +72,7 @@ class Files(Protocol):
         ...
 
     def uri(self, path: str) -> str:
-        """What people call a file."""
+        """The URI of a file, for messages."""
         ...
 
 
@@ -97,7 +97,7 @@ def parse_root(root: Root) -> Root:
 
 
 def child(root: Root, *names: str) -> Root:
-    """What lies below a parsed root."""
+    """A path below a parsed root."""
     return root.joinpath(*names) if isinstance(root, Path) else "/".join([root, *names])
 
 
@@ -107,7 +107,7 @@ def storage_options_for(root: Root, options: Mapping[str, str] | None) -> dict[s
 
 
 def failure(error: BaseException) -> str:
-    """What a backend says, on one line."""
+    """The message of a backend's error, on one line."""
     return " ".join(_COLOUR.sub("", str(error)).replace("↳", "").split())
 
 

@@ -1,4 +1,4 @@
-"""Rows on their way into a table, numbered in the order they arrive."""
+"""Sequence numbers of rows to be appended, in the order they arrive."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Batches", "numbered_stream", "numbered_table"]
 
 
 class Batches(Protocol):
-    """Rows that need not fit in memory, to be read as often as an append has to be tried."""
+    """Rows that need not fit in memory and can be read several times, once per attempt to append them."""
 
     @property
     def schema(self) -> Any:

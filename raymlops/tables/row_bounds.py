@@ -1,4 +1,4 @@
-"""Which rows a read wants: as a condition on rows, and as one by which a table's log tells the files without any."""
+"""Bounds of a read: a filter on rows, and the same filter on files, by the statistics in the table's log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["RowBounds", "row_bounds"]
 
 
 class RowBounds(NamedTuple):
-    """One condition, said twice; ``None`` where all rows are wanted."""
+    """One filter in the forms of two libraries; ``None`` if all rows are wanted."""
 
     rows: Any
     """As an Arrow expression."""

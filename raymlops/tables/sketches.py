@@ -1,4 +1,4 @@
-"""Summaries of columns that do not fit in memory: each is of bounded size and says how far it may be off."""
+"""Sketches of columns that do not fit in memory: each has bounded size and tells its error."""
 
 from __future__ import annotations
 

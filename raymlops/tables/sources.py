@@ -12,22 +12,15 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from raymlops.errors import ConfigError, DataError
-from raymlops.tables.columns import check_unique_columns
+from raymlops.tables.columns import check_unique_columns, origin_of, with_origin
 from raymlops.tables.texts import KEY_RULE, guessed_types, read_texts
 
-__all__ = ["FileSource", "origin_of"]
+__all__ = ["FileSource"]
 
 _BATCH_ROWS = 1 << 17
 _CSV_BLOCK_BYTES = 8 << 20
 _BUFFER_BYTES = 1 << 20
 _SUFFIXES = (".parquet", ".csv")
-_FILE, _FIRST_ROW = b"raymlops.file", b"raymlops.first_row"
-
-
-def origin_of(table: Any) -> tuple[str, int] | None:
-    """The file that the rows of a table were read from, and the number of the first there, from 0; if it tells."""
-    told = table.schema.metadata or {}
-    return (told[_FILE].decode(), int(told[_FIRST_ROW])) if _FILE in told else None
 
 
 class FileSource:
@@ -78,7 +71,7 @@ class FileSource:
             first_row = 0
             try:
                 for table in _csv_tables(path) if self.text else _parquet_tables(path):
-                    yield table.replace_schema_metadata({_FILE: str(path), _FIRST_ROW: str(first_row)})
+                    yield with_origin(table, path, first_row)
                     first_row += table.num_rows
             except (OSError, pa.ArrowException) as error:
                 raise DataError(f"{path} is not a readable table: {_one_line(error)}", path=str(path)) from error

@@ -1,4 +1,4 @@
-"""Blocks of rows that were handed over one by one, to be ingested together."""
+"""Staged blocks of rows: handed over one by one, ingested together."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ class Staging:
         return StagedTables(self._path(name), blocks)
 
     def discard(self, name: str) -> None:
-        """Let blocks go; nothing where there are none."""
+        """Remove the staged blocks of an ingest; does nothing if there are none."""
         shutil.rmtree(self._path(name), ignore_errors=True)
 
     def sweep(self, age: timedelta) -> None:
-        """Let go what nobody came back for: all that was last written longer ago."""
+        """Remove staged blocks that were last written longer ago than a limit."""
         limit = time.time() - age.total_seconds()
         for path in self._directory.glob("*"):
             with contextlib.suppress(FileNotFoundError):  # whoever put it there took it away just now

@@ -1,4 +1,4 @@
-"""Texts, as files without types hold values: read as a declared type, or kept as they are. No value is altered."""
+"""Texts of untyped files, such as CSV, read as values of a declared type; no value is altered."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 def read_texts(column: Any, target: Any, *, key: bool = False, time_zone: str | None = None) -> tuple[Any, Mask | None]:
-    """Texts as values of a declared type, null where a text is none.
+    """Read texts as values of a declared type; a text that is no such value becomes null.
 
     Numbers are decimal. An integer may have zeros behind a point, as in ``1.0``. Whole numbers that a float would round
     are refused, as they are where they come as integers.

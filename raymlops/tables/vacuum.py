@@ -1,4 +1,4 @@
-"""Vacuum: files of tables that no version needs which anybody may still want to read."""
+"""Vacuum: removal of table files that neither a pinned nor a recent table version needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When rows became visible online: recorded by the writer, so that the audit can tell late data from wrong data."""
+"""Records of when rows became visible online, by which the audit tells late data from wrong data."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Visibility:
         self._directory = directory
 
     def note(self, views: Sequence[str], before: int, until: int, at_us: int) -> None:
-        """Views were brought up to a row; a record that cannot be written is left out, and logged.
+        """Record how far views are online now; a record that cannot be written is logged and left out.
 
         Args:
             views: ``NAME@VERSION`` of each.
@@ -88,7 +88,7 @@ class Visibility:
             self._halve(path)
 
     def _halve(self, path: Path) -> None:
-        """Let the older half go: its rows count as visible all along."""
+        """Drop the older half of the records; their rows then count as always visible."""
         records = np.frombuffer(path.read_bytes(), _RECORD).copy()
         kept = records[len(records) // 2 :]
         kept["at_us"][0] = _ALWAYS

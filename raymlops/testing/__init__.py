@@ -1,1 +1,1 @@
-"""Shipped fakes, and contract suites that every backend of a Protocol must pass."""
+"""Contract suites that every backend of a Protocol must pass, and example records to try a part of one's own on."""

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from raymlops.features.online.lmdb import LmdbOnlineStore
-from raymlops.features.online.online_store import InMemoryOnlineStore, OnlineStore, ViewUpdate, Watermark, address
+from raymlops.features.online.online_store import OnlineStore, ViewUpdate, Watermark, address
 from raymlops.features.online.redis import RedisOnlineStore
 from raymlops.testing.online_store import DurableOnlineStoreContract, OnlineStoreContract
+from tests.support.in_memory_store import InMemoryOnlineStore
 
 
 class TestInMemory(OnlineStoreContract):

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -25,7 +26,7 @@ from raymlops.errors import ConfigError, StorageError
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field, WindowAggregate
 from raymlops.features.online.online_store import ViewUpdate, Watermark, address
 from raymlops.features.online.redis import RedisOnlineStore
-from raymlops.testing.point_in_time import table_of
+from tests.support.point_in_time import table_of
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -457,20 +458,23 @@ def test_a_server_with_tls(redis_program: str, redis_server: Any, redis_director
         stranger.watermark("v@1")
 
 
-@pytest.mark.ray
 def test_any_node_reads_the_server(tmp_path: Path, redis_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The platform's wiring, by its configuration, with a password from the environment."""
     from raymlops.config.features import FeaturesConfig
     from raymlops.config.platform import PlatformConfig
-    from raymlops.runtime.nodes.feature_nodes import FeaturesActor
+    from raymlops.runtime.nodes import feature_nodes
     from raymlops.runtime.nodes.feature_readers import ReaderElsewhere
 
+    # not in an actor: the answer of a process that no actor was restarted in
+    monkeypatch.setattr(
+        feature_nodes.ray, "get_runtime_context", lambda: SimpleNamespace(was_current_actor_reconstructed=False)
+    )
     _server(redis_server).config_set("requirepass", "s3cret")
     monkeypatch.setenv("RAYMLOPS_REDIS_PASSWORD", "s3cret")
     features = FeaturesConfig(online_store=redis_server.url, online_prefix="here", history=timedelta(hours=2))
     config = PlatformConfig(home=tmp_path / "home", features=features)
     assert "s3cret" not in config.model_dump_json() + repr(config)
-    with closing(FeaturesActor(config)) as writer:
+    with closing(feature_nodes.FeaturesActor(config)) as writer:
         writer.apply(VIEW, SERVICE)
         rows = [{"shop": "a", "event_time": datetime.now(UTC) - MINUTE, "amount": 2.0, "city": "rome"}]
         writer.push("sales", table_of(VIEW, rows), ingest_id="one")

@@ -18,8 +18,8 @@ from raymlops.clock import ManualClock
 from raymlops.metadata import MetadataService
 from raymlops.records.runs import Run, RunStatus, StepStatus
 from raymlops.serving.models.model_files import load_model
-from raymlops.testing.killed_training import NOW, Story
-from raymlops.testing.training_project import PROJECT, fill
+from tests.support.killed_training import NOW, Story
+from tests.support.training_project import PROJECT, fill
 
 RUNS = int(os.environ.get("RAYMLOPS_KILLED_RUNS", "3"))
 FIRST = int(os.environ.get("RAYMLOPS_KILLED_FROM", "1"))

@@ -32,7 +32,7 @@ from raymlops.runtime.cluster.names import FEATURES
 from raymlops.runtime.nodes.feature_nodes import FeaturesActor, copies, copy_of
 from raymlops.runtime.nodes.feature_readers import open_reader
 from raymlops.runtime.serve.model_fetching import fetch_from_nodes
-from raymlops.testing.point_in_time import table_of
+from tests.support.point_in_time import table_of
 
 DEADLINE_S = 60.0
 _log = logging.getLogger("story")

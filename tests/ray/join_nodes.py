@@ -21,7 +21,7 @@ from ray.cluster_utils import Cluster
 from raymlops.features import Entity, FeatureView, Field, point_in_time_join
 from raymlops.runtime.jobs.join_tasks import RayTasks
 from raymlops.tables.columns import INSTANT
-from raymlops.testing.point_in_time import bucketed_join
+from tests.support.point_in_time import bucketed_join
 
 ROWS = 200_000
 T = datetime(2024, 3, 1, tzinfo=UTC)

@@ -17,7 +17,7 @@ from raymlops.features import Entity, FeatureService, FeatureView, Field, OnDema
 from raymlops.platform import Platform
 from raymlops.tables.columns import INSTANT
 
-EXAMPLES = "raymlops.testing.on_demand_examples"
+EXAMPLES = "tests.support.on_demand_examples"
 SPENDING = FeatureView("purchases", Entity("buyer", ["buyer_id"]), [Field("amount", "float64")])
 
 

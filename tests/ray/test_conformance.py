@@ -18,7 +18,7 @@ import pytest
 
 from raymlops.runtime.supervision.home_note import noted_cluster
 from raymlops.serving.front import open_inference_pb2 as pb
-from raymlops.testing.malformed_requests import malformed_requests
+from tests.support.malformed_requests import malformed_requests
 
 if TYPE_CHECKING:
     from raymlops.platform import Platform

@@ -23,7 +23,7 @@ from raymlops.config.features import FeaturesConfig
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import FeatureViewNotFound, NotFoundError, StorageError
 from raymlops.features import Entity, FeatureService, FeatureView, Field
-from raymlops.testing.point_in_time import table_of
+from tests.support.point_in_time import table_of
 
 pytestmark = pytest.mark.ray
 

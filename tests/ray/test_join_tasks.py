@@ -32,7 +32,7 @@ from raymlops.features import (
     point_in_time_join,
 )
 from raymlops.tables.columns import INSTANT
-from raymlops.testing.point_in_time import PARTITIONS, bucketed_join
+from tests.support.point_in_time import PARTITIONS, bucketed_join
 
 if TYPE_CHECKING:
     from raymlops.platform import Platform

@@ -19,7 +19,8 @@ import pytest
 from raymlops.errors import DeploymentError, ModelLoadFailed, NotFoundError
 from raymlops.records.runs import Run, RunStatus, StepStatus
 from raymlops.runtime.jobs.run_jobs import JobRunner
-from raymlops.testing.training_project import DEFINITIONS, PROJECT, SOURCE, tables
+from tests.support.killed_project import DEFINITIONS
+from tests.support.training_project import PROJECT, SOURCE, tables
 
 if TYPE_CHECKING:
     from raymlops.platform import Platform

@@ -52,10 +52,13 @@ def _imported(path: Path) -> dict[str, Path]:
             if place.with_suffix(".py").is_file():
                 found |= {name.name: place.with_suffix(".py") for name in node.names}
             elif (package := place / "__init__.py").is_file() and package != path:
-                found |= {
-                    name.name: _imported(package)[name.name] for name in node.names if name.name in _imported(package)
-                }
+                names = [name.name for name in node.names if not _is_module(place / name.name)]
+                found |= {name: _imported(package)[name] for name in names if name in _imported(package)}
     return found
+
+
+def _is_module(place: Path) -> bool:
+    return place.with_suffix(".py").is_file() or place.is_dir()
 
 
 def crowded(path: Path) -> Iterator[str]:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import raymlops
 from raymlops.lazy import lazy_names
 
-PACKAGES = ["raymlops.features", "raymlops.metadata", "raymlops.monitoring", "raymlops.steps"]
+LAZY = sorted(
+    path for path in Path(raymlops.__file__).parent.glob("*/__init__.py") if "lazy_names(" in path.read_text("utf-8")
+)
+PACKAGES = [
+    "raymlops.features",
+    "raymlops.metadata",
+    "raymlops.monitoring",
+    "raymlops.steps",
+    "raymlops.laboratory",
+    "raymlops.tables",
+]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -19,6 +32,27 @@ def test_every_public_name_of_a_package_is_there(package: str) -> None:
         assert getattr(module, name).__class__ is not type(sys), name
     with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'nothing'"):
         _ = module.nothing
+
+
+@pytest.mark.parametrize("path", LAZY, ids=lambda path: path.parent.name)
+def test_what_is_loaded_is_what_type_checkers_see(path: Path) -> None:
+    """On the source: the names of ``raymlops.runtime`` load Ray, which no unit test may."""
+    package = f"raymlops.{path.parent.name}"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    (modules,) = (
+        ast.literal_eval(node.args[1])
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "lazy_names"
+    )
+    seen = {
+        (node.module, name.name)
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+    }
+    assert seen == {(f"{package}.{module}", name) for module, names in modules.items() for name in names}
 
 
 def test_a_name_that_is_a_module_too_is_refused() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raymlops import runtime
 from raymlops.cli.feature_store import discovery
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
 from raymlops.config.section import parse_duration
@@ -140,10 +141,8 @@ def training_set(
 @one_line_errors
 def nodes(json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show how fresh the online features of each node are, for each view."""
-    from raymlops.runtime.nodes.feature_nodes import copies
-
     with platform(config) as connected:
-        rows = copies(connected.config)
+        rows = runtime.copies(connected.config)
     show(rows, ["node", "role", "view", "row", "behind_rows", "level_at", "error"], as_json=json)
     if not rows and not json:
         console.print("nothing is materialised yet")

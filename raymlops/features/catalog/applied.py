@@ -1,4 +1,4 @@
-"""What is applied, and how names in it are resolved."""
+"""The applied definitions, and how references to them are resolved."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def by_history(views: Mapping[str, AppliedView]) -> list[str]:
 
 
 class AppliedService(Record):
-    """A service and the versions it means."""
+    """An applied service, and the view versions that it is pinned to."""
 
     service: FeatureService
     pins: dict[str, str]
@@ -77,7 +77,7 @@ class AppliedService(Record):
 
 
 class AppliedOnDemand(Record):
-    """An on-demand view and the versions it means."""
+    """An applied on-demand view, and the versions that it is pinned to."""
 
     view: OnDemandView
     pins: dict[str, str]
@@ -94,7 +94,7 @@ class ResolvedView:
 
 @dataclass(frozen=True)
 class ResolvedService:
-    """A service with everything its names refer to."""
+    """A service with its views and on-demand views resolved."""
 
     service: FeatureService
     views: tuple[ResolvedView, ...]

@@ -37,7 +37,7 @@ class Catalog:
         self._state = _NOTHING
 
     def state(self) -> CatalogState:
-        """What is applied now; the same value as long as the file is.
+        """The applied definitions now; the same object as long as the file does not change.
 
         Raises:
             StorageError: the file cannot be read.
@@ -67,7 +67,7 @@ class Catalog:
         dry_run: bool = False,
         newest_of: NewestOf | None = None,
     ) -> ApplyReport:
-        """Add definitions, all or none. What is there already, and means the same, keeps its versions.
+        """Add definitions, all or none. One that is applied already, with the same meaning, keeps its versions.
 
         Args:
             definitions: In any order.

@@ -1,4 +1,4 @@
-"""A catalog in the making: definitions that are to be applied, put beside those that are."""
+"""A draft of the catalog: the applied definitions and those to be applied."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Kind = TypeVar("Kind")
 
 
 class Draft:
-    """Takes definitions in any order and tells everything that is wrong with them.
+    """Takes definitions in any order and collects all their faults.
 
     What is refused is in the draft all the same: whatever refers to it is judged by what was meant.
 
@@ -73,7 +73,7 @@ class Draft:
         )
 
     def report(self, *, dry_run: bool) -> ApplyReport:
-        """What was done, or would be."""
+        """The report of what was applied, or would be."""
         return ApplyReport(
             added=tuple(self._added),
             unchanged=tuple(self._unchanged),

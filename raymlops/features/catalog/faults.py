@@ -1,4 +1,4 @@
-"""What is wrong with definitions that are to be applied together, collected and told at once."""
+"""Faults of definitions that are to be applied together, collected and raised as one error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Faults:
 
     @contextmanager
     def noted(self, owner: str | None = None) -> Iterator[None]:
-        """Note what is raised within, with the definition it is about in front, and go on."""
+        """Collect an error that is raised within, under the name of its definition, and go on."""
         try:
             yield
         except SchemaMismatch as error:
@@ -39,7 +39,7 @@ class Faults:
         return [str(error) for error in self.errors]
 
     def raise_if_any(self) -> None:
-        """Raise one error that tells all of them.
+        """Raise one error that lists all faults, if there are any.
 
         Raises:
             AlreadyRegistered: a definition differs from the one of its name and version.

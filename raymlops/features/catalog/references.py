@@ -1,4 +1,4 @@
-"""Whether definitions fit those they refer to."""
+"""Checks that definitions fit the definitions that they refer to."""
 
 from __future__ import annotations
 

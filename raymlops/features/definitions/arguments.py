@@ -1,4 +1,4 @@
-"""What callers hand in, checked where it comes in."""
+"""Checks of callers' arguments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["check_free", "check_table_version", "instant_us", "pinned_tables"]
 
 
 def check_free(owner: str, given: Iterable[str], features: Iterable[str]) -> None:
-    """No column may have the name of a feature that is to be added.
+    """Refuse a column that has the name of a feature to be added.
 
     Raises:
         SchemaMismatch: one has.
@@ -41,7 +41,7 @@ def pinned_tables(given: object, known: Collection[str]) -> dict[str, int]:
 
 
 def check_table_version(owner: str, version: object) -> None:
-    """A version of a table is a number.
+    """Refuse a table version that is not a whole number.
 
     Raises:
         ConfigError: it is none.

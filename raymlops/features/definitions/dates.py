@@ -1,4 +1,4 @@
-"""Numbers derived from instants, declared in a line: on-demand views of functions that are here for good.
+"""Ready-made on-demand views that derive numbers from instants.
 
 The code of an applied view never changes: a function that is to say something else gets a new name.
 """

@@ -1,4 +1,4 @@
-"""How definitions are referred to, and what their columns and texts may be."""
+"""References to definitions, and rules for column names and texts."""
 
 from __future__ import annotations
 

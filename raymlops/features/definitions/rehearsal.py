@@ -1,4 +1,4 @@
-"""The trial of an on-demand function: whether it treats every row by itself, whatever stands beside it."""
+"""The rehearsal of an on-demand function: a check that each row's result depends on that row alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables as the views declare them: types, missing values and constraints."""
+"""Conversion of tables to a view's declared types, and checks of its constraints."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import DataError, SchemaMismatch
-from raymlops.tables.columns import INSTANT, check_unique_columns
-from raymlops.tables.sources import origin_of
+from raymlops.tables.columns import INSTANT, check_unique_columns, origin_of
 from raymlops.tables.texts import cast_or_null, read_texts
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ def fitted(column: Any, dtype: DType) -> tuple[Any, Mask | None]:
 
 
 def fit_rule(given: Any, dtype: DType) -> str:
-    """What is said of a value that does not survive."""
+    """The rule that a message names for a value that the declared type cannot hold."""
     finer = dtype == "timestamp" and getattr(given, "unit", "") == "ns"
     remedy = "; round_times=True rounds to microseconds" if finer else ""
     return f"must fit {dtype}, got a {given} that does not{remedy}"
@@ -180,7 +179,7 @@ def instants_us(owner: str, name: str, column: Any) -> npt.NDArray[np.int64]:
 
 
 def check_columns(owner: str, given: Iterable[str], required: Iterable[str]) -> None:
-    """No column twice, none missing.
+    """Refuse a table that lacks a column or has it twice.
 
     Raises:
         SchemaMismatch: the rule is broken.
@@ -297,7 +296,7 @@ class FaultTally:
                 self._found_in[rule] = f"; got {value!r:.{_SHOWN}} in {origin[0]}, row {origin[1] + int(rows[0])}"
 
     def raise_if_any(self, owner: str, **context: object) -> None:
-        """Tell them all.
+        """Raise one error that lists all faults.
 
         Raises:
             SchemaMismatch: a value does not survive in the declared type.

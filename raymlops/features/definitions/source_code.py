@@ -1,4 +1,4 @@
-"""The source of a user's function: what it is made of, without importing it."""
+"""The source code of a user's function and of what it calls, found without importing it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["FunctionSource", "function_source"]
 
 @dataclass(frozen=True)
 class FunctionSource:
-    """What a function is made of."""
+    """The source code that a function consists of."""
 
     digest: str
     """Hex SHA-256 of the statements; comments, docstrings and layout do not count."""

@@ -1,4 +1,4 @@
-"""When a row may be used: the one rule that training and serving share."""
+"""The validity of a row at an instant: the one rule for training and serving."""
 
 from __future__ import annotations
 

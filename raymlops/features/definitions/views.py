@@ -54,7 +54,7 @@ _LONGEST = timedelta(days=365_250)
 
 @dataclass(frozen=True)
 class Entity:
-    """Whom features are about.
+    """An entity: what features describe, with its key columns.
 
     Args:
         name: Name of the entity.

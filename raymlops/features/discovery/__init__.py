@@ -1,1 +1,1 @@
-"""What there is in a feature store: search, statistics, freshness, lineage and the audit."""
+"""Discovery of features: search, statistics, freshness, lineage and the audit."""

@@ -1,4 +1,4 @@
-"""The audit: served features against what the tables say they were."""
+"""The audit: served features compared with the values recomputed from the tables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 
 
 class Recompute(Protocol):
-    """What the audit needs of a ``FeatureReader``."""
+    """The part of a ``FeatureReader`` that the audit needs."""
 
     def service(self, name: str) -> FeatureService:
         """The service by name."""
@@ -158,7 +158,7 @@ def _mask(column: Any) -> Mask:
 
 
 class _Comparison:
-    """What was found about one feature so far."""
+    """Running result of the comparison of one feature."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -1,4 +1,4 @@
-"""What there is in a feature store: descriptions, search, statistics, freshness and lineage of its definitions."""
+"""Descriptions of a feature store's definitions, with search, statistics, freshness and lineage."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = ["Discovery"]
 
 
 class Discovery:
-    """Tells what is applied, what is in it, where it comes from and who uses it. Thread-safe.
+    """Describes the applied definitions: their data, their sources and their users. Thread-safe.
 
     Statistics are computed once per version of a table and kept beside the tables; whoever comes first does it.
 

@@ -1,4 +1,4 @@
-"""Where features come from, and who uses them: edges between definitions, training sets, models and endpoints."""
+"""Lineage of features: edges between tables, definitions, training sets, models and endpoints."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def find_node(state: CatalogState, name: str) -> LineageNode:
 
 
 def trace(subject: LineageNode, edges: Iterable[LineageEdge]) -> FeatureLineage:
-    """All that leads to something, and all that leads on from it, over any number of steps; nearest first."""
+    """All upstream and downstream nodes of a node, over any number of edges, nearest first."""
     edges = list(dict.fromkeys(edges))
     return FeatureLineage(
         subject=subject,

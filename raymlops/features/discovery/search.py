@@ -1,4 +1,4 @@
-"""Finding definitions by what is written in them."""
+"""Search of definitions by words, tags and owner."""
 
 from __future__ import annotations
 

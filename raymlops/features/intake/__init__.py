@@ -1,1 +1,1 @@
-"""Rows on their way into a view's table, and those that are refused."""
+"""Ingestion: checks of rows, the commit to a view's table, and the quarantine of refused rows."""

@@ -1,4 +1,4 @@
-"""Ingest: rows into the table of a view, at most once per id, and what breaks a rule into quarantine."""
+"""Ingestion of rows into a view's table, at most once per ingest id; rows that break a rule are quarantined."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refused rows, for people who find out why."""
+"""Reads of the quarantine: refused rows with the reasons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows on their way into a table: checked batch by batch, and kept until they can be committed at once."""
+"""Rows of one ingest: checked batch by batch, and kept until all are committed at once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ExtraColumns = Literal["refuse", "ignore"]
 
 
 class IngestOptions(Reading, total=False):
-    """How rows are taken."""
+    """Options of an ingest."""
 
     on_invalid: OnInvalid
     extra_columns: ExtraColumns
@@ -58,7 +58,7 @@ _YEARS_1_TO_9999_S = (-62_135_596_800, 253_402_300_800)
 
 
 class Spool:
-    """Tables of one schema, one behind the other: in memory while they are small, in a file from then on.
+    """A spool of tables of one schema: in memory while they are small, then in a file.
 
     Not thread-safe.
 
@@ -102,7 +102,7 @@ class Spool:
             self._tables.clear()
 
     def finish(self) -> None:
-        """Nothing more is added; what there is can be read."""
+        """End writing; from now on the rows can be read."""
         if self._writer is not None:
             with _on_disk(self._path):
                 self._writer.close()

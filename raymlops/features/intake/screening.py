@@ -1,4 +1,4 @@
-"""Rows on their way into a table, told apart: those a view takes, and those it does not and why."""
+"""Screening of rows to be ingested: good rows, and refused rows with the reasons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Buckets of keys: rows whose keys are equal are in the same one, whichever process or table they come from."""
+"""Buckets of keys: rows with equal keys are in the same bucket, in every process and for every table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The point-in-time join of tables that one process could not hold: bucket by bucket, by the same kernel.
+"""The point-in-time join of tables that do not fit in one process: bucket by bucket, with the same kernel.
 
 Spine and table are cut by a hash of their keys, the table block by block as it is read. All rows of a key meet in one
 bucket, so each bucket is joined by itself by ``join_view``, and the rows go back to their places in the spine: the

@@ -1,4 +1,4 @@
-"""Tables in blocks: what one task reads of a table at a time."""
+"""Tables as blocks, each read by one task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many different values a field had in a window, for many questions at once.
+"""Distinct counts of a field in time windows, for many instants at once.
 
 A row counts in the window at T if it was known by T and T lies before the instant at which it leaves the window. The
 instants at which a value is in the window are therefore a union of spans, one per row that has the value. Disjoint

@@ -1,4 +1,4 @@
-"""Features as they were known at an instant of its own, apart from the instant they are about.
+"""Point-in-time features with a knowledge cutoff: rows that were known at one instant, as of another.
 
 A knowledge cutoff of the join compares a row's created-at with the spine row's event time. What was known when a
 request was answered needs two instants: the one asked about, and the one at which the answer was given.

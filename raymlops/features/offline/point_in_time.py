@@ -1,4 +1,4 @@
-"""The point-in-time join: for every row of a spine, what was true of its entity at its instant.
+"""The point-in-time join: the features of each row of an entity dataframe (spine), as of the row's event time.
 
 A feature row is a candidate for a spine row if its key is equal and its event time is neither after the spine row's
 instant nor more than the view's TTL before it, both ends included. Of the candidates the newest counts, in the total

@@ -1,4 +1,4 @@
-"""Rows that features are joined to, as they come: in a file, or with keys that a frame holds as floats."""
+"""Rows that features are joined to, from a file or a frame, with their keys in the types of the tables."""
 
 from __future__ import annotations
 

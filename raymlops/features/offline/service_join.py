@@ -32,7 +32,7 @@ Joined: TypeAlias = Mapping[str, JoinedView]
 
 @dataclass(frozen=True)
 class JoinTasks:
-    """When a join is cut into tasks, and who runs them.
+    """From how many rows on a join is cut into tasks, and the pool that runs them.
 
     Args:
         pool: Makes the pool of one join.

@@ -1,4 +1,4 @@
-"""The rows of one view in total order, and what was known when."""
+"""The rows of one view in total order, with the instants from which on each was known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training sets: a manifest that says what the rows are made of, and the rows."""
+"""Training sets: their rows, and the manifest that pins the table versions and definitions behind them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PARQUET = b"PAR1"
 
 
 class TrainingSet:
-    """The rows of a training set and what they were made of.
+    """A training set: its rows, and the manifest of what they were made from.
 
     Args:
         manifest: What they were made of.
@@ -271,7 +271,7 @@ def _spine_path(digest: str, kind: str) -> str:
 
 
 def check_views(manifest: TrainingSetManifest, service: ResolvedService) -> None:
-    """The definitions that apply now are those of the manifest.
+    """Refuse a manifest whose definitions are not the applied ones.
 
     Raises:
         DataError: they are not.
@@ -284,7 +284,7 @@ def check_views(manifest: TrainingSetManifest, service: ResolvedService) -> None
 
 
 def check_content(manifest: TrainingSetManifest, table: Any) -> None:
-    """Rebuilt rows are those of the manifest, byte for byte.
+    """Refuse rebuilt rows that differ from those of the manifest in any byte.
 
     Raises:
         DataError: they are not.

@@ -1,4 +1,4 @@
-"""Window aggregates for many questions at once, exact, from running sums."""
+"""Exact window aggregates as of many instants at once, from running sums."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Materialisation: the online store brought up to what the tables hold."""
+"""Materialisation: the online store is brought up to the newest table versions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NOTHING = Watermark(-1, -1)
 
 
 class Tables(Protocol):
-    """What materialisation reads of the tables."""
+    """The part of the tables that materialisation reads."""
 
     def exists(self, name: str) -> bool:
         """Whether anything was ever appended."""
@@ -69,7 +69,7 @@ class Fresh:
 
 
 class Materializer:
-    """Brings an online store up to the tables, in batches of bounded size, each one atomic commit.
+    """Materialises tables into an online store, in batches of bounded size; each batch is one atomic commit.
 
     Idempotent: the watermark is committed together with the rows. What is cut off goes on behind the last batch.
     Not thread-safe: one caller at a time.

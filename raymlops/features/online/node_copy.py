@@ -1,4 +1,4 @@
-"""What a process reads on a node that the writer does not run on."""
+"""Reads of features on a node where the writer does not run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["DefinitionSource", "NodeCopy", "key_types_of"]
 
 
 class DefinitionSource(Protocol):
-    """Where definitions are found."""
+    """The source of the applied definitions."""
 
     def state(self) -> CatalogState:
         """What is applied now.
@@ -26,7 +26,7 @@ class DefinitionSource(Protocol):
 
 
 class NodeCopy(DefinitionSource, Protocol):
-    """The online side of a feature store whose directory is elsewhere. Thread-safe."""
+    """The online side of a feature store whose tables are on another node. Thread-safe."""
 
     def key_types(self, view: ResolvedView) -> tuple[type, ...] | None:
         """``int`` or ``str`` for each key of a view; ``None`` as long as its table has no rows.

@@ -26,7 +26,7 @@ _Chunk = list[tuple[bytes, bytes]]
 
 
 def server_address(url: str) -> str:
-    """A server's URL without user, password and options: what messages may show.
+    """The address of a server for messages: its URL without user, password and options.
 
     Raises:
         ConfigError: ``url`` is not ``redis://``, ``rediss://`` or ``unix://``.

@@ -1,4 +1,4 @@
-"""What a Redis online store keeps on its server: names, formats, and the scripts that change runs."""
+"""Layout of the Redis online store: key names, formats, and the scripts that change runs."""
 
 from __future__ import annotations
 

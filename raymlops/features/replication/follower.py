@@ -14,7 +14,7 @@ from raymlops.features.catalog.applied import CatalogState
 from raymlops.features.definitions.views import FeatureView
 from raymlops.features.online.materializer import Materializer
 from raymlops.features.online.online_store import OnlineStore, Watermark
-from raymlops.features.replication.leader import Leader, Progress
+from raymlops.features.replication.ports import Leader, Progress
 
 __all__ = ["CopyReport", "Follower"]
 

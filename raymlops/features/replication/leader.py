@@ -1,61 +1,18 @@
-"""The writer's side of the nodes' copies: how far it is, and the rows that bring a copy there."""
+"""The writer of features: a feature store that tells the nodes' copies how far it is, and gives them rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Sequence
+
+import pyarrow as pa
 
 from raymlops.features.catalog.applied import CatalogState, ResolvedView
 from raymlops.features.online.node_copy import key_types_of
-from raymlops.features.online.online_store import Watermark
+from raymlops.features.replication.ports import Progress
 from raymlops.features.store import FeatureStore
 from raymlops.records.record import sha256_of
 
-__all__ = ["Leader", "LeadingStore", "Progress"]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far the writer is."""
-
-    definitions: str
-    """Digest of what is applied."""
-    watermarks: Mapping[str, Watermark]
-    """View ``NAME@VERSION`` -> how far it is materialised; views that never were are not in it."""
-
-
-class Leader(Protocol):
-    """What followers ask the writer. Thread-safe; no call waits for one that writes."""
-
-    def progress(self) -> Progress:
-        """How far the writer is.
-
-        Raises:
-            StorageError: its online store cannot be read.
-        """
-        ...
-
-    def definitions(self) -> CatalogState:
-        """What is applied now."""
-        ...
-
-    def rows(self, table: str, *, columns: Sequence[str], after_sequence: int, until_sequence: int) -> Any:
-        """Rows of a table with ``after_sequence < _seq <= until_sequence``, in the order they arrived.
-
-        Raises:
-            NotFoundError: there is no such table.
-            StorageError: it cannot be read.
-        """
-        ...
-
-    def key_types(self, view: ResolvedView) -> tuple[type, ...] | None:
-        """``int`` or ``str`` for each key of a view; ``None`` as long as its table has no rows."""
-        ...
-
-    def has_table(self, table: str) -> bool:
-        """Whether anything was ever ingested into a table."""
-        ...
+__all__ = ["LeadingStore"]
 
 
 class LeadingStore(FeatureStore):
@@ -74,7 +31,7 @@ class LeadingStore(FeatureStore):
     def definitions(self) -> CatalogState:
         return self._catalog.state()
 
-    def rows(self, table: str, *, columns: Sequence[str], after_sequence: int, until_sequence: int) -> Any:
+    def rows(self, table: str, *, columns: Sequence[str], after_sequence: int, until_sequence: int) -> pa.Table:
         return self._tables.read(table, columns=columns, after_sequence=after_sequence, until_sequence=until_sequence)
 
     def key_types(self, view: ResolvedView) -> tuple[type, ...] | None:

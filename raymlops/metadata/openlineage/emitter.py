@@ -1,4 +1,4 @@
-"""Sends events beside the work: what is told never waits for whoever is told."""
+"""Sends OpenLineage events from a thread of its own, so that no call waits for a transport."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ class Emitter:
 
     @property
     def sent(self) -> int:
-        """Events that every transport has taken."""
+        """Number of events that every transport took."""
         return self._sent
 
     @property
     def dropped(self) -> int:
-        """Events that a transport has not got."""
+        """Number of events that some transport did not take."""
         return self._dropped
 
     def emit(self, build: Callable[[], Event | None]) -> None:
-        """Have an event built and sent; ``None`` is none. Returns at once.
+        """Queue a function that builds an event; if it gives ``None``, nothing is sent. Returns at once.
 
         Args:
             build: Called in the emitter's thread.
@@ -69,7 +69,7 @@ class Emitter:
             self._drop("too many events wait")
 
     def close(self, timeout_s: float = 5.0) -> bool:
-        """Send what waits, as far as there is time; what is left is dropped, but for an event that is on its way.
+        """Send the queued events until the deadline, then drop the rest; an event that is being sent is not dropped.
 
         Returns:
             Whether nothing is left.

@@ -1,4 +1,4 @@
-"""Runs and steps as OpenLineage tells them. Pure."""
+"""OpenLineage events of runs and steps, as pure functions of the records."""
 
 from __future__ import annotations
 
@@ -144,5 +144,5 @@ def _facet(name: str, **values: Any) -> dict[str, Any]:
 
 
 def _uuid(name: str) -> str:
-    """The same for the same run, whoever tells of it."""
+    """The UUID of a run or step: equal for equal names, in every process."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{_PRODUCER}:{name}"))

@@ -1,4 +1,4 @@
-"""The store of runs, telling of each change."""
+"""A run store that emits an OpenLineage event for each change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ObservedRuns"]
 
 
 class ObservedRuns:
-    """``RunStore`` that tells of each change: a run whose job was killed fails here too, and is told of.
+    """A ``RunStore`` that emits an OpenLineage event for each change, also when a run fails since its job was killed.
 
     Args:
         metadata: The stores; its ``runs`` are what is observed.

@@ -1,4 +1,4 @@
-"""Where OpenLineage events go."""
+"""Transports of OpenLineage events: a file of JSON lines, or an HTTP endpoint."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class FileTransport:
 
 
 class HttpTransport:
-    """Posts events to an endpoint, again where it fails or is busy, until a deadline.
+    """Posts events to an HTTP endpoint, with retries until a deadline.
 
     Args:
         url: The whole URL, such as ``http://marquez:5000/api/v1/lineage``.
@@ -100,7 +100,7 @@ class HttpTransport:
             wait_s *= 2
 
     def _post(self, body: bytes, timeout_s: float) -> str | None:
-        """What is wrong, if anything, and may be right the next time.
+        """Post one event; returns the fault if a retry may help, else ``None``.
 
         Raises:
             UnavailableError: The endpoint refuses the event.
@@ -119,7 +119,7 @@ class HttpTransport:
 
 
 def transports_of(config: OpenLineageConfig) -> list[Transport]:
-    """The transports that are configured; none where none is."""
+    """The configured transports; an empty list if none is configured."""
     found: list[Transport] = []
     if config.file is not None:
         found.append(FileTransport(config.file.expanduser()))

@@ -1,4 +1,4 @@
-"""The gate of promotion: what came out of a pipeline is served with all three blessings, or not at all."""
+"""The gate of promotion: a model version that a run made is served only with all three blessings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["require_blessed"]
 
 
 def require_blessed(connection: Connection, name: str, versions: Iterable[int]) -> None:
-    """Refuse versions whose runs do not vouch for them, inside the transaction that would promote them.
+    """Refuse model versions that lack a blessing of their run, inside the transaction that would promote them.
 
     A number that no version has is somebody else's to refuse.
 

@@ -1,4 +1,4 @@
-"""Contexts and what belongs to them."""
+"""Contexts: groups of runs and artifacts, such as a pipeline or a search."""
 
 from __future__ import annotations
 

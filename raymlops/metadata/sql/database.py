@@ -1,4 +1,4 @@
-"""The one place where the metadata store touches its database."""
+"""Connections to the metadata database, its transactions, and the translation of its errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Group commit: who writes next, and who commits for whom."""
+"""Group commit: several writers share one transaction, and the last of them commits it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class WriteQueue:
         self._group: WriteGroup | None = None
 
     def enter(self) -> WriteGroup | None:
-        """Take the writer's place; ``None`` where it did not become free in time. Each place is given back once."""
+        """Wait for the writer's place; ``None`` if the wait timed out. Each place must be given back once."""
         with self._turn:
             self._waiting += 1
             try:

@@ -1,4 +1,4 @@
-"""What the stores of all entities share."""
+"""The base class of all SQL stores, and the JSON form of their records."""
 
 from __future__ import annotations
 

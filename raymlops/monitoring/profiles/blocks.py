@@ -9,10 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
-
-from raymlops.errors import SchemaMismatch
 
 __all__ = ["MIN_BLOCKS", "MIN_BLOCK_ROWS", "BlockCuts", "cut_rows", "cut_times"]
 
@@ -71,19 +68,6 @@ def cut_rows(rows: int) -> BlockCuts:
             starts = np.linspace(0, rows - length, stretches).astype(np.int64)
             spans.append((starts, starts + length))
     return _cut(rows, spans, by_time=False)
-
-
-def in_order_of_time(table: pa.Table, event_time: str) -> pa.Table:
-    """The rows sorted by a column.
-
-    Raises:
-        SchemaMismatch: it is of a type that has no order.
-    """
-    try:
-        return table.sort_by(event_time)
-    except pa.ArrowException as error:
-        got = table.column(event_time).type
-        raise SchemaMismatch(f"column {event_time!r} must hold timestamps, got {got}", columns=[event_time]) from error
 
 
 def cut_times(times: NDArray[np.int64], window: int) -> BlockCuts | None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 
 from raymlops.monitoring.alerts.alarm import AlarmRule, AlarmState
 from raymlops.records.windows import ColumnDrift, EstimatedPerformance, Performance, WindowRecord
 
-__all__ = ["CONTENT_TYPE", "ModelHistory", "exposition", "family_lines"]
+__all__ = ["CONTENT_TYPE", "ModelHistory", "add_sample", "exposition", "metric_of", "page_of"]
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _VERDICTS = ("ok", "warn", "block")
 _PREDICTIONS = "score"
 """Column name of the model's own scores."""
@@ -94,29 +97,42 @@ def exposition(histories: Mapping[str, ModelHistory], now: datetime, columns: in
         columns: At most so many columns of a model are exposed one by one, the most important first; the model's
             scores come on top of them.
     """
-    samples: dict[str, list[tuple[dict[str, str], float]]] = {name: [] for name in _FAMILIES}
+    metrics = {name: metric_of(f"raymlops_monitor_{name}", kind, text) for name, (kind, text) in _FAMILIES.items()}
     for model in sorted(histories):
         for name, labels, value in _samples(histories[model], now, columns):
-            samples[name].append(({"model": model, **labels}, value))
-    lines = []
-    for name, (kind, text) in _FAMILIES.items():
-        if samples[name]:
-            some = (("", labels, value) for labels, value in samples[name])
-            lines += family_lines(f"raymlops_monitor_{name}", kind, text, some)
-    return "\n".join(lines) + "\n" if lines else ""
+            add_sample(metrics[name], f"raymlops_monitor_{name}", {"model": model, **labels}, value)
+    return page_of([metric for metric in metrics.values() if metric.samples])
 
 
-def family_lines(name: str, kind: str, text: str, samples: Iterable[tuple[str, Mapping[str, str], float]]) -> list[str]:
-    """One family, line by line.
+def metric_of(name: str, kind: str, text: str) -> Metric:
+    """A metric without samples.
 
     Args:
-        name: Of the family.
+        name: Its name, with ``_total`` where it is a counter.
         kind: ``counter``, ``gauge`` or ``histogram``.
         text: Its help.
-        samples: Suffix of the name, labels (``model`` among them), value.
     """
-    lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-    return lines + [f"{name}{suffix}{{{_labels(labels)}}} {_number(value)}" for suffix, labels, value in samples]
+    return Metric(name.removesuffix("_total") if kind == "counter" else name, text, kind)
+
+
+def add_sample(metric: Metric, name: str, labels: Mapping[str, str], value: float) -> None:
+    """Add a sample; ``name`` has the suffix, such as ``_total`` or ``_bucket``."""
+    # a lone surrogate has no UTF-8 form; a scrape must not fail for the name of a column
+    metric.add_sample(name, {key: text.encode("utf-8", "replace").decode() for key, text in labels.items()}, value)
+
+
+def page_of(metrics: Sequence[Metric]) -> str:
+    """The metrics in the text format."""
+    page: str = generate_latest(_Collected(metrics)).decode()
+    return page
+
+
+class _Collected(Collector):
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Sequence[Metric]:
+        return self._metrics
 
 
 def _samples(history: ModelHistory, now: datetime, columns: int) -> Iterator[_Sample]:
@@ -183,23 +199,3 @@ def _metrics(kind: str, version: int, found: Performance | EstimatedPerformance)
             low, high = found.intervals[metric]
             yield f"{kind}_metric_low", labels, low
             yield f"{kind}_metric_high", labels, high
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    first = {"model": labels["model"]}
-    rest = {name: labels[name] for name in sorted(labels) if name != "model"}
-    return ",".join(f'{name}="{_escaped(value)}"' for name, value in {**first, **rest}.items())
-
-
-def _escaped(value: str) -> str:
-    # a lone surrogate has no UTF-8 form; a scrape must not fail for the name of a column
-    plain = value.encode("utf-8", "replace").decode()
-    return plain.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _number(value: float) -> str:
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    return repr(float(value))

@@ -10,11 +10,13 @@ from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Protocol
 
+from prometheus_client.core import Metric
+
 from raymlops.clock import Clock
 from raymlops.config.monitoring import MonitoringConfig
 from raymlops.errors import ConfigError, RaymlopsError
 from raymlops.monitoring.alerts.alarm import AlarmRule
-from raymlops.monitoring.report.exposition import CONTENT_TYPE, ModelHistory, exposition, family_lines
+from raymlops.monitoring.report.exposition import CONTENT_TYPE, ModelHistory, add_sample, exposition, metric_of, page_of
 from raymlops.records.plans import PlanStore
 from raymlops.records.windows import WindowStore
 from raymlops.serving.answering.metrics import Family
@@ -100,17 +102,17 @@ class ReplicaFigures:
     def render(self, at_s: float | None = None) -> str:
         """The part of the page that is about replicas."""
         now = time.monotonic() if at_s is None else at_s
-        merged: dict[str, tuple[str, str, list[tuple[str, dict[str, str], float]]]] = {}
+        metrics: dict[str, Metric] = {}
         with self._lock:
             self._newest = {key: kept for key, kept in self._newest.items() if now - kept[0] <= self._keep_s}
             newest = sorted(self._newest.items())
         for (model, replica), (_, families) in newest:
-            for name, kind, text, samples in families:
-                family = merged.setdefault(name, (kind, text, []))
+            for family, kind, text, samples in families:
+                name = f"{self._prefix}_{family}"
+                metric = metrics.setdefault(name, metric_of(name, kind, text))
                 for suffix, labels, value in samples:
-                    family[2].append((suffix, {"model": model, "replica": replica, **labels}, value))
-        lines = [line for name, family in merged.items() for line in family_lines(f"{self._prefix}_{name}", *family)]
-        return "\n".join(lines) + "\n" if lines else ""
+                    add_sample(metric, name + suffix, {"model": model, "replica": replica, **labels}, value)
+        return page_of(list(metrics.values()))
 
 
 class MetricsServer:

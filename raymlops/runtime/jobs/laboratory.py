@@ -21,7 +21,7 @@ from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.monitoring.events.recorded import EVENTS, LABELS
 from raymlops.records.models import ModelVersion
 from raymlops.runtime.cluster.niceness import give_way
-from raymlops.steps.tune import PARAMETER_PREFIX
+from raymlops.steps.project.context import PARAMETER_PREFIX
 
 __all__ = ["build_recorded", "fit_on_ray", "recipe_of"]
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from raymlops import steps
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
 from raymlops.delivery import (
@@ -325,11 +326,9 @@ class RunOperator:
 
         The job tells it again by its own cache.
         """
-        from raymlops.steps import training_pipeline  # with every step, and what it imports
-
         run = self._metadata.runs.get_run(run_id)
         project = None if run.bundle is None else self._metadata.deployments.get_bundle(run.bundle).project
-        names = [] if project is None else [step.name for step in training_pipeline(project).order]
+        names = [] if project is None else [step.name for step in steps.training_pipeline(project).order]
         return resume_outlook(run, names)
 
 
@@ -350,11 +349,9 @@ class DeliveryOperator:
             allow_dirty: Whether files of a git checkout may differ from its commit.
             key: File with the private key that the bundle is signed with; by default ``delivery.signing_key``.
         """
-        from raymlops.steps.project.project_check import check_project  # with every step, and what it imports
-
         root = parse_root(self._config.features.root_in(self._config.home))
         applied = Catalog(catalog_path(root), self._config.features.storage_options).state()
-        check = partial(check_project, applied=applied)
+        check = partial(steps.check_project, applied=applied)
         key = key or self._config.delivery.signing_key
         signer = None if key is None else read_key(key)
         built = build_bundle(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from raymlops import runtime
 from raymlops.experiments.halving import Halving, HalvingRule
 from raymlops.experiments.search import Search
 from raymlops.experiments.trial import TrialResult, run_trial
@@ -77,11 +78,9 @@ class RayTuner:
                 results.append(under_way.result())
                 trials.tell(results[-1])
         if not over and trials.left:
-            from raymlops.runtime.jobs.tune_trials import run_by_tune
-
             data = {"train": train, "valid": valid, "task": task, "rule": halving}
             where: dict[str, Any] = {"name": name, "storage": self._storage, "cpus": self._cpus}
-            results += run_by_tune(trials, data, at_once=at_once, race=race, **where)
+            results += runtime.run_by_tune(trials, data, at_once=at_once, race=race, **where)
         if slow is not None:
             results.append(slow.result())
             trials.tell(results[-1])

@@ -21,34 +21,25 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.errors import RaymlopsError, StorageError
 from raymlops.features.catalog.layout import online_path
 from raymlops.features.online.lmdb import LmdbOnlineStore
-from raymlops.features.online.online_store import OnlineStore, Watermark
-from raymlops.features.online.redis import RedisOnlineStore
+from raymlops.features.online.online_store import Watermark
+from raymlops.features.online.servers import open_server
 from raymlops.features.replication.follower import CopyReport, Follower
-from raymlops.features.replication.leader import Leader, LeadingStore
+from raymlops.features.replication.leader import LeadingStore
+from raymlops.features.replication.ports import Leader
 from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.names import FEATURES
 from raymlops.runtime.cluster.this_node import this_node
 
-__all__ = ["FeaturesActor", "copies", "copy_of", "copy_path", "online_server"]
+__all__ = ["FeaturesActor", "copies", "copy_of", "copy_path"]
 
 _log = logging.getLogger(__name__)
 
-CREDENTIAL_VARIABLE = "RAYMLOPS_REDIS_PASSWORD"
 _COPY = "features-copy-"
 _NODES_EVERY_S = 2.0
 """How often the writer looks for nodes that joined or left; a node that serves before that starts its own copy."""
 _REPORT_TIMEOUT_S = 10.0
 _REOPEN_EVERY_S = 1.0
-
-
-def online_server(config: PlatformConfig, *, writable: bool) -> OnlineStore | None:
-    """The store on a server, where one is configured."""
-    if config.features.online_store == "lmdb":
-        return None
-    password = os.environ.get(CREDENTIAL_VARIABLE)
-    prefix = config.features.online_prefix
-    return RedisOnlineStore(config.features.online_store, writable=writable, prefix=prefix, password=password)
 
 
 class FeaturesActor(LeadingStore):
@@ -69,7 +60,7 @@ class FeaturesActor(LeadingStore):
 
     def _open(self, config: PlatformConfig) -> None:
         root = config.home / "features"
-        online = online_server(config, writable=True)
+        online = open_server(config.features, writable=True)
         if online is None:
             online = LmdbOnlineStore(online_path(root), writable=True, map_bytes=config.features.online_bytes)
         super().__init__(
@@ -80,7 +71,7 @@ class FeaturesActor(LeadingStore):
             local=root,
             storage_options=config.features.storage_options,
         )
-        if config.features.online_store == "lmdb":
+        if config.features.online_server is None:
             threading.Thread(target=_keep_copies, args=(config,), name="copies", daemon=True).start()
 
     def node_id(self) -> str:

@@ -12,12 +12,13 @@ from raymlops.features import FeatureReader, TrainingSet
 from raymlops.features.catalog.applied import CatalogState, ResolvedService, ResolvedView
 from raymlops.features.online.lmdb import LmdbOnlineStore
 from raymlops.features.online.online_store import OnlineStore
-from raymlops.features.replication.leader import Leader
+from raymlops.features.online.servers import open_server
+from raymlops.features.replication.ports import Leader
 from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.names import FEATURES
 from raymlops.runtime.cluster.this_node import this_node
-from raymlops.runtime.nodes.feature_nodes import copy_of, copy_path, online_server
+from raymlops.runtime.nodes.feature_nodes import copy_of, copy_path
 
 __all__ = ["ReaderElsewhere", "open_reader"]
 
@@ -42,7 +43,7 @@ class _Copy:
         return self._leader.key_types(view)
 
     def await_views(self, service: ResolvedService) -> None:
-        if self._config.features.online_store != "lmdb":
+        if self._config.features.online_server is not None:
             return
         marks = self._leader.progress().watermarks
         goals = {each.view.ref: marks[each.view.ref] for each in service.views if each.view.ref in marks}
@@ -50,7 +51,9 @@ class _Copy:
         copy_of(self._config, self._node).reach(goals, self._config.features.copy_timeout.total_seconds())
 
     def open(self) -> OnlineStore:
-        return online_server(self._config, writable=False) or LmdbOnlineStore(copy_path(self._config, self._node))
+        return open_server(self._config.features, writable=False) or LmdbOnlineStore(
+            copy_path(self._config, self._node)
+        )
 
 
 class ReaderElsewhere(FeatureReader):
@@ -114,4 +117,4 @@ def open_reader(config: PlatformConfig, **options: Any) -> FeatureReader:
     if writer.node_id() != here:
         return ReaderElsewhere(config, here, cast("Leader", writer), **options)
     root = config.features.root_in(config.home)
-    return FeatureReader(root, online=online_server(config, writable=False), **options)
+    return FeatureReader(root, online=open_server(config.features, writable=False), **options)

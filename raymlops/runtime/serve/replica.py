@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from raymlops import runtime
 from raymlops.config.platform import PlatformConfig
 from raymlops.config.serving import AutoscalingConfig, ServingConfig
 from raymlops.errors import RaymlopsError
@@ -35,11 +36,11 @@ from raymlops.runtime.serve.model_fetching import model_files
 from raymlops.runtime.serve.serve_front import Front
 from raymlops.serving.answering.event_log import EventLog
 from raymlops.serving.endpoint import Endpoint
-from raymlops.serving.follower import PlanFollower
 from raymlops.serving.front.endpoint_view import EndpointView
 from raymlops.serving.front.gateway import Gateway
 from raymlops.serving.front.operations import Operations
 from raymlops.serving.plans.loader import Loader, load_version
+from raymlops.serving.plans.slot import PlanFollower
 from raymlops.serving.protocol.access import CLOSED, Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest
 from raymlops.serving.protocol.protocols import CandidateClient, Columns, Outputs
@@ -122,10 +123,8 @@ class ModelReplica:
         self._metadata = metadata_stores()
         sink = _MonitorSink()
         clock = build_clock(config)
-        # neither a candidate nor the gateway reads features: what that takes is not for them to import
-        from raymlops.runtime.nodes.feature_readers import open_reader
-
-        features = await asyncio.to_thread(open_reader, config, clock=clock)
+        # asked for here, as neither a candidate nor the gateway reads features or imports what that takes
+        features = await asyncio.to_thread(runtime.open_reader, config, clock=clock)
         loader = Loader(self._metadata.models, features, _Candidates(), model_files(config))
         keys_required = config.serving.keys_required or config.serving.keys_required_on(await asyncio.to_thread(_host))
         self._endpoint = Endpoint(

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+from raymlops import errors
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import RaymlopsError, UnavailableError
 from raymlops.runtime.supervision import head
@@ -117,8 +118,6 @@ class Boot:
 
 def _told(said: bytes) -> RaymlopsError | None:
     """The error that the boot process printed on its last line."""
-    from raymlops import errors
-
     try:
         told = json.loads(said.splitlines()[-1])
         return getattr(errors, told["error"], UnavailableError)(told["message"])

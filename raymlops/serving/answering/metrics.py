@@ -1,4 +1,4 @@
-"""What a replica counts, and the Prometheus families it becomes."""
+"""Counters of a replica, and the Prometheus metric families made of them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Family(NamedTuple):
 
 
 class Histogram:
-    """How often a value lay under which bound.
+    """A histogram: counts of values by upper bound.
 
     Args:
         bounds: Upper bounds, ascending; what lies above the last is counted, too.
@@ -133,7 +133,7 @@ class ServingMetrics:
 
 
 def breaker_families(breakers: Breakers) -> Iterator[Family]:
-    """Which versions are not asked any more, and how often that came about."""
+    """Metric families of the circuit breakers: which versions are not asked, and how often breakers opened."""
     states = [
         Sample("", {"version": str(version)}, float(state is not BreakerState.CLOSED))
         for version, state in breakers.states().items()
@@ -145,7 +145,7 @@ def breaker_families(breakers: Breakers) -> Iterator[Family]:
 
 
 def family_of(name: str, kind: str, text: str, value: float) -> Family:
-    """A family of one number."""
+    """A metric family with one sample."""
     return Family(name, kind, text, [Sample("", {}, value)])
 
 

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class Prober:
-    """Looks after open breakers until they are closed. ``start`` and ``stop`` belong to one event loop.
+    """Probes versions whose breaker is open, until it is closed. ``start`` and ``stop`` belong to one event loop.
 
     A version in process answers its example and the recorded requests again; one whose files could not be loaded is
     loaded again; a candidate is asked recorded requests, by its deadline.

@@ -1,4 +1,4 @@
-"""Whose fault it is that a model raised: the rows', which the caller sent, or its own."""
+"""Classification of a model's errors: a refusal of the caller's rows, or a failure of the model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SOUND_FOR_S = 1.0
 
 
 class Asked(Protocol):
-    """What is looked at of a query."""
+    """The parts of a query that the classification reads."""
 
     @property
     def serving(self) -> Serving:

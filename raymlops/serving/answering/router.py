@@ -1,4 +1,4 @@
-"""Who answers a request: the same key has the same answer on every replica, and after a restart."""
+"""Routing between champion and candidate: a key is routed alike on every replica, and after a restart."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is served beside the models: the gateway, its API description, gRPC and operations."""
+"""The gateway in front of the endpoints, with the API description, gRPC and operations."""

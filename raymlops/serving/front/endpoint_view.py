@@ -1,4 +1,4 @@
-"""What is planned and what answers, as the gateway knows it."""
+"""The statuses of endpoints, as the gateway knows them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DEADLINE_S = 3.0
 
 
 class StatusSource(Protocol):
-    """Who looks at endpoints: the reconciler."""
+    """Gives the statuses of endpoints; the reconciler is one."""
 
     async def statuses(self) -> Sequence[EndpointStatus]:
         """How each planned endpoint was at the last look."""

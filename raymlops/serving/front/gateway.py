@@ -1,4 +1,4 @@
-"""What is served beside the models: metadata, health, the API's description, orders, and which models there are."""
+"""The gateway: server metadata, health, the API description, operations and the list of models."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _Route = Callable[[HttpRequest], Awaitable[HttpReply]]
 
 
 class ServedPlans(Protocol):
-    """Which models are to have an endpoint."""
+    """Gives the serving plans of the models that are to have an endpoint."""
 
     async def served_plans(self) -> Mapping[str, ServingPlan]:
         """Model -> its newest plan, of the models that are served."""
@@ -46,7 +46,7 @@ class ServedPlans(Protocol):
 
 
 class ModelEndpoints(Protocol):
-    """Where a model's endpoint is reached."""
+    """Calls the endpoint of a model."""
 
     async def ask(self, model: str, request: HttpRequest) -> HttpReply | None:
         """Have the endpoint of ``model`` answer; ``None`` where it has none.
@@ -59,7 +59,7 @@ class ModelEndpoints(Protocol):
 
 
 class Gateway:
-    """Answers what no endpoint does. All methods belong to one event loop.
+    """Answers the requests that are for no endpoint. All methods belong to one event loop.
 
     Args:
         version: Of the product, for the server metadata.
@@ -110,11 +110,11 @@ class Gateway:
         return dict(self._replies)
 
     def admit(self, access: Access) -> None:
-        """Let in whom it lets in, from the next request on."""
+        """Replace the keys that may call, from the next request on."""
         self._access = access
 
     async def handle(self, request: HttpRequest) -> HttpReply:
-        """Answer one request; whatever happens, the reply is one of the interface's."""
+        """Answer one request; every fault becomes a reply of the interface."""
         try:
             if self._operations is not None and self._operations.takes(request.path):
                 reply = await self._operations.handle(request)

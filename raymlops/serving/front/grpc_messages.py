@@ -1,4 +1,4 @@
-"""Between the messages of the Open Inference Protocol's gRPC form and its HTTP form.
+"""Conversion between the gRPC messages and the HTTP bodies of the Open Inference Protocol.
 
 Raw tensors are the same bytes in both, so that an infer message becomes a request of the binary tensor extension and
 its answer becomes a message again: what is right or wrong with them is known to the endpoint alone.

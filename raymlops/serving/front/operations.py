@@ -1,4 +1,4 @@
-"""Changes of what is served, over HTTP: for who holds a key that may operate, on loopback too."""
+"""Operations over HTTP that change what is served; the key must cover ``operate``, on loopback too."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAX_BODY_BYTES = 64 << 10
 
 
 class KeyLister(Protocol):
-    """Tells the API keys; ``KeyStore``, awaited."""
+    """Lists the API keys: the asynchronous form of ``KeyStore``."""
 
     async def list_keys(self) -> Sequence[ApiKey]:
         """All keys."""
@@ -33,7 +33,7 @@ class KeyLister(Protocol):
 
 
 class PlanFinder(Protocol):
-    """Tells what is served; ``PlanStore``, awaited."""
+    """Finds serving plans: the asynchronous form of ``PlanStore``."""
 
     async def find_plan(self, model: str) -> ServingPlan | None:
         """The newest plan of a model, if it has one."""
@@ -41,7 +41,7 @@ class PlanFinder(Protocol):
 
 
 class VersionLister(Protocol):
-    """Tells which versions there are; ``ModelRegistry``, awaited."""
+    """Lists model versions: the asynchronous form of ``ModelRegistry``."""
 
     async def list_versions(self, name: str) -> Sequence[ModelVersion]:
         """All versions of a model, oldest first."""
@@ -57,7 +57,7 @@ class OperationRecords(Protocol):
 
 
 class Orders(Protocol):
-    """Who carries orders out: the reconciler. What comes back is the plan that holds from then on."""
+    """Carries operations out and returns the resulting serving plan; the reconciler is one."""
 
     async def deploy(
         self, order: Order, name: str, version: int, service: str | None, replicas: int | None, baseline: None

@@ -1,1 +1,1 @@
-"""Models that can answer: their files, how they are loaded and checked."""
+"""Loaded models: their files, how they are loaded and checked."""

@@ -30,12 +30,12 @@ class Model(Protocol):
 
     @property
     def schema(self) -> InputSchema:
-        """What it takes and gives, compiled."""
+        """The signature, compiled for requests."""
         ...
 
     @property
     def signature(self) -> Signature:
-        """What it takes and gives."""
+        """The inputs and outputs."""
         ...
 
     def predict(self, columns: Columns) -> Outputs:

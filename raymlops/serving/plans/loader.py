@@ -1,4 +1,4 @@
-"""From a serving plan to what serves it: verified, loaded and warm, in one immutable value."""
+"""Loads a serving plan: its model versions, verified and warm, in one immutable value."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A version that can answer.
+    """A loaded model version.
 
     Attributes:
         parity: What it answered when it was packaged; ``None`` where it is broken.
@@ -76,7 +76,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What one plan needs to be served. Immutable; a request holds one from its start to its end.
+    """A loaded serving plan. Immutable; a request holds one from its start to its end.
 
     Attributes:
         plan: What is served.
@@ -229,7 +229,7 @@ class Loader:
             return Loaded(model, version, record.digest, BrokenModel(record.manifest.signature, error))
 
     def _reused(self, model: str, version: int, current: Serving | None) -> Loaded | None:
-        """What is loaded already: versions never change."""
+        """The versions that are loaded already, to be reused: a version never changes."""
         if current is None or current.plan.model != model:
             return None
         loaded = current.versions.get(version)

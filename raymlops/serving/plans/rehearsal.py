@@ -1,4 +1,4 @@
-"""Real requests, kept in a small number, for a model to rehearse before it answers anybody."""
+"""A small sample of recorded requests, which a model must answer before it serves."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _nbytes(values: npt.NDArray[Any]) -> int:
 
 
 def rehearse(model: Model, recorded: Sequence[Columns]) -> str | None:
-    """Have a model answer requests that others answered, which warms it up and tries it. Blocks.
+    """Have a model answer recorded requests: this warms it up and shows its faults. Blocks.
 
     Args:
         model: Asked off the request path.

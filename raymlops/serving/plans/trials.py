@@ -66,7 +66,7 @@ class ShadowQueue:
         """Rows that were not taken, or not answered at the stop."""
 
     def offer(self, job: ShadowJob) -> None:
-        """Take a job, or drop and count it; at once in either case."""
+        """Queue a job, or drop and count it if the queue is full. Returns at once."""
         too_many = self.waiting_rows + job.rows > self._capacity_rows
         if too_many or self._waiting_bytes + job.nbytes > self._capacity_bytes:
             self.dropped_rows += job.rows

@@ -1,1 +1,1 @@
-"""How callers speak: requests, tensors, labels and who may ask."""
+"""The wire protocols: requests, tensors, labels and access by keys."""

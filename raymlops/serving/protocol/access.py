@@ -1,4 +1,4 @@
-"""Who may ask for what."""
+"""Access control by API keys and their scopes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ OPEN = Access(required=False)
 
 
 class _Closed(Access):
-    """Lets nobody in."""
+    """Refuses every request."""
 
     def check(self, headers: Mapping[str, str], scope: Scope) -> None:
         del headers, scope

@@ -1,4 +1,4 @@
-"""From an ASGI server to a request, and no longer than the request's deadline."""
+"""Reads of request bodies from an ASGI server, within the request's deadline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process beside an event loop, for what would hold the interpreter's lock for long.
+"""A helper process of an event loop, for work that would hold the interpreter's lock for long.
 
 A thread does not help: a JSON parser holds the lock until it has read all, and 16 MB of nested lists take it a second.
 """
@@ -44,7 +44,7 @@ class Aside:
         self._ending: Callable[[], object] = lambda: None
 
     async def call(self, function: Callable[..., T], *arguments: object) -> T:
-        """What the function returns.
+        """Call the function in the process and return its result.
 
         Args:
             function: Of a module, or a method of a value that can be pickled.

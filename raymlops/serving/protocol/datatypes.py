@@ -1,4 +1,4 @@
-"""Open Inference Protocol datatypes, and what they are in numpy and Arrow."""
+"""The Open Inference Protocol's datatypes, and their types in NumPy and Arrow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests and replies as the serving cores see them, and which error has which status."""
+"""HTTP requests and replies of the serving core, and the status of each error."""
 
 from __future__ import annotations
 

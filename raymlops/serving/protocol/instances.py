@@ -79,7 +79,7 @@ class Instances(NamedTuple):
 
 
 class RequestSchema:
-    """What an instance must hold. Immutable; it can be sent to another process.
+    """The fields that an instance must hold. Immutable and picklable.
 
     Args:
         schema: Of the champion; its inputs that are no features are request-time fields.
@@ -148,7 +148,7 @@ class RequestSchema:
 
 
 class InstanceSchema:
-    """From a predict request to what the model takes, compiled once per plan. Immutable.
+    """Decodes predict requests into model inputs; compiled once per plan. Immutable.
 
     Args:
         schema: Of the champion; its inputs that are no features are request-time fields.

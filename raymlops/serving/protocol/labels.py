@@ -1,4 +1,4 @@
-"""Label requests: what turned out to be true, row by row."""
+"""Label requests: ground truth, row by row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns that arrived as one matrix, and need not be taken apart."""
+"""Columns of one matrix, which is kept whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What serving needs of the rest; the runtime hands it in, other packages fit it structurally."""
+"""Protocols of what serving needs from other packages; the runtime passes the objects in."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Outputs = dict[str, npt.NDArray[Any]]
 
 
 class ModelFiles(Protocol):
-    """Where a version's files lie on this node. Called off the event loop; may block."""
+    """Finds a model version's files on this node. Called off the event loop; may block."""
 
     def directory(self, version: ModelVersion) -> Path:
         """The version's directory.
@@ -113,7 +113,7 @@ class CandidateClient(Protocol):
 
 
 class Candidates(Protocol):
-    """Where versions on trial are reached. Called off the event loop; may block."""
+    """Gives clients of the versions on trial. Called off the event loop; may block."""
 
     def client(self, model: str, version: int) -> CandidateClient:
         """The client of one version on trial; it need not be up yet."""
@@ -121,7 +121,7 @@ class Candidates(Protocol):
 
 
 class EventSink(Protocol):
-    """Where prediction events go, usually the monitor."""
+    """Takes prediction events; usually the monitor."""
 
     async def send(self, model: str, table: pa.Table, batch_id: str) -> None:
         """Store a batch; returns once it is durable. A batch id that was stored before is acknowledged again."""
@@ -129,7 +129,7 @@ class EventSink(Protocol):
 
 
 class LabelSink(Protocol):
-    """Where labels go, usually the monitor."""
+    """Takes labels (ground truth); usually the monitor."""
 
     async def record(self, model: str, table: pa.Table, batch_id: str) -> int:
         """Store labels; returns how many rows, once they are durable. Idempotent by batch id."""

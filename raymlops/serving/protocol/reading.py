@@ -1,4 +1,4 @@
-"""From the bodies of requests to what they ask for: small ones at once, large ones beside the event loop."""
+"""Decoding of request bodies: small ones at once, large ones in a helper process."""
 
 from __future__ import annotations
 

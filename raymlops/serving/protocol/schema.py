@@ -24,7 +24,7 @@ _TEXT_BYTES = 64
 
 
 class InputSchema:
-    """What a model takes and gives, in the forms that requests need. Immutable.
+    """A model's inputs and outputs, in the forms that requests need. Immutable.
 
     Attributes:
         signature: What it was compiled from.

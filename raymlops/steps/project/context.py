@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVENT_TIME",
+    "INPUTS",
     "LABEL",
     "LABEL_TIME",
+    "PARAMETER_PREFIX",
+    "TRAINED_UNTIL",
     "SpineFunction",
     "TrainingContext",
     "TrainingMetadata",
@@ -42,6 +45,12 @@ LABEL = "label"
 """Spine column: what was to be predicted; null where it is not known yet."""
 LABEL_TIME = "label_time"
 """Spine column that may be there: the instant the label became known. It is never a model input."""
+INPUTS = "inputs"
+"""Parameter of a model version: digest of all that a run of its pipeline starts from, the instant apart."""
+PARAMETER_PREFIX = "params."
+"""Under which a model version keeps the parameters of its estimator; ``family`` is kept beside them."""
+TRAINED_UNTIL = "trained_until"
+"""Parameter of a model version: event time of the newest row it was fitted on."""
 
 
 class TrainingSet(Protocol):

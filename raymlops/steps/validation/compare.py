@@ -20,16 +20,13 @@ from raymlops.records.models import TEXT, ModelVersion
 from raymlops.serving.models.model import Model
 from raymlops.serving.models.model_files import load_model
 from raymlops.steps.outcome import refused
-from raymlops.steps.project.context import TrainingContext
+from raymlops.steps.project.context import TRAINED_UNTIL, TrainingContext
 from raymlops.steps.split import Parts, event_times_us
 from raymlops.steps.validation.checks import Limits, model_checks
 from raymlops.steps.validation.evaluate import Judging
 from raymlops.steps.validation.served import load_packaged, predictions_of
 
-__all__ = ["TRAINED_UNTIL", "Gate", "compare"]
-
-TRAINED_UNTIL = "trained_until"
-"""Parameter of a model version: event time of the newest row it was fitted on."""
+__all__ = ["Gate", "compare"]
 
 
 class Gate(Limits):

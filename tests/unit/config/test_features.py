@@ -21,8 +21,8 @@ def test_stores_that_may_be_named(store: str) -> None:
 @pytest.mark.parametrize(
     ("store", "rule"),
     [
-        ("", "must be lmdb or start with redis://"),
-        ("memcached://cache", "must be lmdb or start with redis://"),
+        ("", "must be lmdb or start with one of redis://"),
+        ("memcached://cache", "must be lmdb or start with one of redis://"),
         ("redis://fs:s3cret@cache/0", "must hold no password: set RAYMLOPS_REDIS_PASSWORD"),
         ("redis://:s3cret@cache/0", "must hold no password: set RAYMLOPS_REDIS_PASSWORD"),
         ("redis://cache/0?password=s3cret", "must hold no password: set RAYMLOPS_REDIS_PASSWORD"),

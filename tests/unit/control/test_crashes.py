@@ -22,9 +22,9 @@ from raymlops.control import (
 from raymlops.control.rollout.plans import next_plan, took_effect
 from raymlops.errors import ModelLoadFailed, SwapFailed, UnavailableError
 from raymlops.records.runs import RunStatus
-from raymlops.testing.control import CrashSwitch, SimulatedCrash
 from raymlops.testing.control_examples import DAY
-from raymlops.testing.control_world import ControlWorld
+from tests.support.control import CrashSwitch, SimulatedCrash
+from tests.support.control_world import ControlWorld
 
 Event = Callable[[ControlWorld], object]
 

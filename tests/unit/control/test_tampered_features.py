@@ -26,7 +26,7 @@ from raymlops.records.windows import WindowRecord
 from raymlops.runtime.explain.served_features import ServedFeatureAudit
 from raymlops.tables.columns import INSTANT
 from raymlops.testing.control_examples import DAY, START
-from raymlops.testing.control_world import ControlWorld
+from tests.support.control_world import ControlWorld
 
 KEYS, ROWS = 50, 300
 VIEW = FeatureView("v", Entity("customer", ["customer_id"]), [Field("x", "float64")])

@@ -21,7 +21,7 @@ from raymlops.features import (
     WindowAggregate,
     audit,
 )
-from raymlops.testing.point_in_time import spine_of, table_of
+from tests.support.point_in_time import spine_of, table_of
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 US = timedelta(microseconds=1)

@@ -16,8 +16,8 @@ from raymlops.clock import ManualClock, to_us
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field, WindowAggregate
 from raymlops.features.offline.point_in_time import point_in_time_join
 from raymlops.features.online import materializer
-from raymlops.features.online.online_store import InMemoryOnlineStore
-from raymlops.testing.point_in_time import (
+from tests.support.in_memory_store import InMemoryOnlineStore
+from tests.support.point_in_time import (
     PARTITIONS,
     assert_features,
     bucketed_join,

@@ -16,7 +16,7 @@ from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStor
 from raymlops.features.intake import row_batches as intake
 from raymlops.features.online.lmdb import LmdbOnlineStore
 from raymlops.tables.delta import DeltaTables
-from raymlops.testing.point_in_time import table_of
+from tests.support.point_in_time import table_of
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

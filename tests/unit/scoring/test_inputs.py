@@ -15,7 +15,6 @@ from raymlops.errors import DataError, SchemaMismatch
 from raymlops.features import Entity, FeatureService, FeatureStore, FeatureView, Field, OnDemandView, WindowAggregate
 from raymlops.features.catalog.catalog_file import Catalog
 from raymlops.features.catalog.layout import catalog_path
-from raymlops.features.offline.bucketed_tasks import DiskTasks
 from raymlops.features.offline.service_join import JoinTasks
 from raymlops.features.reader import FeatureReader
 from raymlops.records.models import ColumnSpec, Signature
@@ -23,6 +22,7 @@ from raymlops.scoring import FeatureJoin
 from raymlops.scoring.inputs import needed_columns, typed_inputs
 from raymlops.serving.protocol.schema import InputSchema
 from raymlops.tables.columns import INSTANT
+from tests.support.disk_tasks import DiskTasks
 
 T = datetime(2024, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -37,7 +37,7 @@ SHARE = OnDemandView(
     "share",
     ["purchases:amount", "limit"],
     [Field("share", "float64")],
-    "raymlops.testing.on_demand_examples:share_of_limit",
+    "tests.support.on_demand_examples:share_of_limit",
 )
 SERVICE = FeatureService("s", ["purchases:amount", "purchases:city", "purchases:total", "share:share"])
 

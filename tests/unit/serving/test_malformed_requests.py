@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from raymlops.serving.protocol.open_inference import MAX_DIMENSIONS
-from raymlops.testing.malformed_requests import malformed_requests
+from tests.support.malformed_requests import malformed_requests
 
 pytestmark = pytest.mark.asyncio
 

@@ -20,8 +20,8 @@ from raymlops.metadata import MetadataService
 from raymlops.records.models import ModelState
 from raymlops.records.orders import Order
 from raymlops.records.plans import ServingPlan, Trial
-from raymlops.testing.control import SimulatedCrash
 from raymlops.testing.metadata_examples import EPOCH, example_draft
+from tests.support.control import SimulatedCrash
 
 CONFIG = ServingConfig()
 WRITES = {"append_entry", "put_plan", "set_alias", "set_state"}

@@ -19,9 +19,9 @@ from raymlops.errors import (
     UnavailableError,
 )
 from raymlops.records.record import canonical_json
-from raymlops.testing.control import CrashSwitch, SimulatedCrash
 from raymlops.testing.control_examples import DAY, START, example_arm, example_evidence, example_plan, example_window
-from raymlops.testing.control_world import ControlWorld
+from tests.support.control import CrashSwitch, SimulatedCrash
+from tests.support.control_world import ControlWorld
 
 HOUR = DAY / 24
 NOTHING = example_arm(requests=0, labelled=0)

@@ -22,7 +22,7 @@ from raymlops.records.plans import Trial
 from raymlops.records.reasons import Reason
 from raymlops.records.runs import RunStatus
 from raymlops.testing.control_examples import DAY, START, example_plan, example_run, example_window
-from raymlops.testing.control_world import ControlWorld
+from tests.support.control_world import ControlWorld
 
 CONFIG = ControlConfig(
     triggers=TriggersConfig(performance=WindowCount(n=1, of=2), drift=None),

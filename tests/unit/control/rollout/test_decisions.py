@@ -20,8 +20,8 @@ from raymlops.control.rollout.decisions import (
 from raymlops.errors import LedgerBroken
 from raymlops.records.plans import Trial
 from raymlops.records.record import canonical_json
-from raymlops.testing.control import InMemoryLedger
 from raymlops.testing.control_examples import START
+from tests.support.control import InMemoryLedger
 
 COMMON = {"model": "m", "at": START, "reason": "because", "facts": {"n": 1}}
 DECISIONS: list[tuple[Decision, str]] = [

@@ -13,9 +13,9 @@ from raymlops.features import Entity, FeatureView, Field, WindowAggregate, point
 from raymlops.features.definitions.schema import instants_us
 from raymlops.features.offline.bucketed_join import WantedView, join_in_buckets, split_block
 from raymlops.features.offline.bucketed_tables import BlockedTable, TableBlock
-from raymlops.features.offline.bucketed_tasks import DiskTasks
 from raymlops.tables.columns import INSTANT
-from raymlops.testing.point_in_time import bucketed_join
+from tests.support.disk_tasks import DiskTasks
+from tests.support.point_in_time import bucketed_join
 
 T = datetime(2024, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from raymlops.errors import DataError, StorageError
-from raymlops.features.offline.bucketed_tasks import DiskTasks
+from tests.support.disk_tasks import DiskTasks
 
 
 def halves(table: pa.Table) -> list[pa.Table]:

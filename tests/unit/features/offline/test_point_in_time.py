@@ -14,7 +14,7 @@ import pytest
 
 from raymlops.errors import ConfigError, DataError, FeatureViewNotFound, SchemaMismatch
 from raymlops.features import Entity, FeatureView, Field, WindowAggregate, point_in_time_join
-from raymlops.testing.point_in_time import expected_features, join_every_way, spine_of, table_of
+from tests.support.point_in_time import expected_features, join_every_way, spine_of, table_of
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 US = timedelta(microseconds=1)

@@ -24,9 +24,9 @@ from raymlops.features import (
     OnDemandView,
     WindowAggregate,
 )
-from raymlops.features.offline.bucketed_tasks import DiskTasks
 from raymlops.features.offline.service_join import JoinTasks
 from raymlops.tables.columns import INSTANT
+from tests.support.disk_tasks import DiskTasks
 
 T = datetime(2024, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)

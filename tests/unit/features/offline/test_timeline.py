@@ -9,7 +9,7 @@ from raymlops.clock import to_us
 from raymlops.errors import ConfigError
 from raymlops.features import Entity, FeatureView, Field
 from raymlops.features.offline.timeline import NEVER_CREATED, Timeline
-from raymlops.testing.point_in_time import table_of
+from tests.support.point_in_time import table_of
 
 T = datetime(2024, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from raymlops.features import Entity, FeatureView, Field, WindowAggregate
-from raymlops.testing.point_in_time import join_every_way, spine_of, table_of
+from tests.support.point_in_time import join_every_way, spine_of, table_of
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 US = timedelta(microseconds=1)

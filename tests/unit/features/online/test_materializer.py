@@ -17,8 +17,9 @@ from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStor
 from raymlops.features.catalog.layout import online_path
 from raymlops.features.online import materializer as materializer_module
 from raymlops.features.online.materializer import Fresh, Materializer
-from raymlops.features.online.online_store import InMemoryOnlineStore, OnlineStore, ViewUpdate, Watermark
-from raymlops.testing.point_in_time import spine_of, table_of
+from raymlops.features.online.online_store import OnlineStore, ViewUpdate, Watermark
+from tests.support.in_memory_store import InMemoryOnlineStore
+from tests.support.point_in_time import spine_of, table_of
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -16,7 +16,7 @@ from raymlops.features.online import run_batch as run_batch_module
 from raymlops.features.online.run_batch import RunBatch, run_batches
 from raymlops.features.online.run_reader import ViewReader
 from raymlops.features.online.runs import MAGIC, RunLayout
-from raymlops.testing.point_in_time import table_of
+from tests.support.point_in_time import table_of
 
 T = datetime(2024, 3, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -19,10 +19,12 @@ from raymlops.features.catalog.applied import CatalogState, ResolvedService, Res
 from raymlops.features.online import lmdb as lmdb_module
 from raymlops.features.online import materializer as materializer_module
 from raymlops.features.online.lmdb import LmdbOnlineStore
-from raymlops.features.online.online_store import InMemoryOnlineStore, OnlineStore, Watermark
+from raymlops.features.online.online_store import OnlineStore, Watermark
 from raymlops.features.replication.follower import Follower
-from raymlops.features.replication.leader import LeadingStore, Progress
-from raymlops.testing.point_in_time import table_of
+from raymlops.features.replication.leader import LeadingStore
+from raymlops.features.replication.ports import Progress
+from tests.support.in_memory_store import InMemoryOnlineStore
+from tests.support.point_in_time import table_of
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -13,8 +13,9 @@ from raymlops.pipelines import Halt
 from raymlops.records.models import ModelVersion
 from raymlops.records.record import sha256_of
 from raymlops.steps import TrainingContext
+from raymlops.steps.project.context import TRAINED_UNTIL
 from raymlops.steps.train import train
-from raymlops.steps.validation.compare import TRAINED_UNTIL, Gate, compare
+from raymlops.steps.validation.compare import Gate, compare
 from raymlops.steps.validation.evaluate import Judging
 from raymlops.steps.validation.served import read_manifest
 

@@ -1,4 +1,4 @@
-"""An index for the runs of a pipeline in a state: where few are, or none, all of the pipeline's had to be looked at."""
+"""An index for the runs of a pipeline by status; without it a query read all runs of the pipeline."""
 
 from alembic import op
 

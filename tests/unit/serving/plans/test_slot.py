@@ -10,7 +10,7 @@ import pytest
 
 from raymlops.errors import ModelLoadFailed, ModelVersionNotFound, UnavailableError
 from raymlops.records.plans import ServingPlan
-from raymlops.serving.follower import PlanFollower
+from raymlops.serving.plans.slot import PlanFollower
 
 pytestmark = pytest.mark.asyncio
 

@@ -21,8 +21,8 @@ from raymlops.control.rollout.evidence import Health
 from raymlops.errors import InvalidTransition
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.records.runs import RunStatus
-from raymlops.testing.control import CrashSwitch, FakeActuator, FakeObserver, InMemoryLedger, SimulatedCrash
 from raymlops.testing.control_examples import DAY, START, example_arm, example_evidence, example_run, example_window
+from tests.support.control import CrashSwitch, FakeActuator, FakeObserver, InMemoryLedger, SimulatedCrash
 
 __all__ = ["ControlWorld", "Outcome", "TrialShows"]
 

@@ -15,8 +15,9 @@ from raymlops.features import FeatureView, WindowAggregate, point_in_time_join
 from raymlops.features.definitions.schema import arrow_type, conform, instants_us
 from raymlops.features.offline.bucketed_join import WantedView, join_in_buckets
 from raymlops.features.offline.bucketed_tables import BlockedTable, TableBlock
-from raymlops.features.offline.bucketed_tasks import DiskTasks, TaskPool
+from raymlops.features.offline.bucketed_tasks import TaskPool
 from raymlops.tables.columns import INSTANT
+from tests.support.disk_tasks import DiskTasks
 
 __all__ = [
     "PARTITIONS",
@@ -150,14 +151,14 @@ def join_every_way(spine: Any, views: Sequence[FeatureView], tables: Mapping[str
     result = point_in_time_join(spine, views, numbered, **options)
     assert point_in_time_join(spine, views, tables, **options).equals(result)
     for parts in PARTITIONS:
-        chance = random.Random(parts)  # noqa: S311 - a shuffle of test data
+        chance = random.Random(parts)
         shuffled = {name: table.take(_shuffle(table.num_rows, chance)) for name, table in numbered.items()}
         chunked = {name: _chunked(table, parts) for name, table in shuffled.items()}
         assert point_in_time_join(_chunked(spine, parts), views, chunked, **options).equals(result)
         pieces = [point_in_time_join(piece, views, shuffled, **options) for piece in _pieces(spine, parts)]
         assert pa.concat_tables(pieces).equals(result)
         assert bucketed_join(_chunked(spine, parts), views, shuffled, parts, **options).equals(result)
-    order = _shuffle(spine.num_rows, random.Random(0))  # noqa: S311 - a shuffle of test data
+    order = _shuffle(spine.num_rows, random.Random(0))
     assert point_in_time_join(spine.take(order), views, numbered, **options).equals(result.take(order))
     return result
 

@@ -157,7 +157,7 @@ class Story:
         self._home = home
         self._project_dir = project_dir
         self._project = project
-        self._draw = random.Random(seed)  # noqa: S311 - no secrets
+        self._draw = random.Random(seed)
         self._span_s = span_s
         self.killed: list[str] = []
 

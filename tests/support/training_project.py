@@ -11,38 +11,21 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymlops.clock import ManualClock
-from raymlops.features import Entity, FeatureService, FeatureStore, FeatureView, Field
+from raymlops.features import FeatureStore
 from raymlops.records.bundles import ProjectSpec
+from tests.support import killed_project
 
-__all__ = ["DEFINITIONS", "PROJECT", "SOURCE", "fill", "tables"]
+__all__ = ["PROJECT", "SOURCE", "fill", "tables"]
 
 _START = datetime(2013, 1, 1, tzinfo=UTC)
 _DAYS, _ROWS = 50, 1500
 _INSTANT = pa.timestamp("us", tz="UTC")
-SOURCE = """
-import pyarrow as pa
-
-
-def spine(reader, start, end):
-    orders = reader.table("depot_orders")
-    columns = {"event_time": orders["placed_at"], "label": orders["late"]}
-    return pa.table({**columns, "depot": orders["depot"], "size": orders["size"]})
-"""
+SOURCE = Path(killed_project.__file__).read_text()
 """The project's module."""
-_DEPOT = Entity("order_depot", ["depot"])
-DEFINITIONS: tuple[Any, ...] = (
-    _DEPOT,
-    FeatureView(
-        "depot_orders", _DEPOT, [Field("placed_at", "timestamp"), Field("size", "int64"), Field("late", "float64")]
-    ),
-    FeatureView("depot_loads", _DEPOT, [Field("load", "float64")], ttl=timedelta(days=1)),
-    FeatureService("toy", ["depot_loads:load"]),
-)
-"""What its feature store holds."""
 PROJECT = ProjectSpec(
     name="toy",
     model="toy",
-    definitions="raymlops.testing.training_project:DEFINITIONS",
+    definitions="killed_project:DEFINITIONS",
     service="toy",
     spine="killed_project:spine",
     request_columns=("size",),
@@ -80,7 +63,7 @@ def fill(home: Path) -> None:
     project.mkdir(parents=True)
     (project / "killed_project.py").write_text(SOURCE)
     store = FeatureStore(home / "features", clock=ManualClock(_START + timedelta(days=_DAYS)))
-    store.apply(*DEFINITIONS)
+    store.apply(*killed_project.DEFINITIONS)
     for view, table in tables().items():
         store.ingest(view, table, ingest_id=view)
     store.close()
