@@ -198,7 +198,8 @@ class Controller:
             folded = self._folded.catch_up()
             state, seen = self._folded.state(model), self._observe(model)
             state = replace(state, paused=state.paused or not self._config.enabled)
-            self._statuses[model] = self._describe(state, seen)
+            reasons = reasons_against(state, seen, self._config, label_delay=self._label_delay)
+            self._statuses[model] = describe(state, seen, retrain_verdict(state, seen, self._config), reasons)
             pending = state.pending
             if pending is not None and self._carried_out.get(model) != pending.key:
                 decision: Decision | None = self._carry_out(pending, seen)
@@ -292,7 +293,3 @@ class Controller:
             trainable=self._observer.trainable(model),
             probed=self._observer.probed(model, plans[-1].champion),
         )
-
-    def _describe(self, state: Rollout, seen: Observation) -> ControlStatus:
-        reasons = reasons_against(state, seen, self._config, label_delay=self._label_delay)
-        return describe(state, seen, retrain_verdict(state, seen, self._config), reasons)
