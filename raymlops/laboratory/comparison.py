@@ -54,6 +54,31 @@ class LoopComparison(Record):
     oracle: ComparedPolicy
     """The schedule of least total cost at the price."""
 
+    def figures(self) -> dict[str, str]:
+        """By which share each lies below never retraining, in one flat mapping for people."""
+        told = {
+            "its schedule, by the probes": self.loop,
+            "a calendar of as many": self.calendar,
+            "the best schedule of as many": self.best,
+            f"the oracle at price {self.price:g}": self.oracle,
+        }
+        return {name: f"{each.below_never:.1%} with {each.retrainings} retrainings" for name, each in told.items()}
+
+    def lines(self, never: Sequence[tuple[datetime, float]]) -> dict[str, tuple[tuple[datetime, float], ...]]:
+        """Losses by window of the calendar and the oracle, on the scale of the model that was really never retrained.
+
+        Args:
+            never: Start of each window, and that model's mean loss in it.
+
+        Returns:
+            Name -> start and loss of the windows that are compared: its loss moved by what the probes say.
+        """
+        found = {}
+        for name, each in ((f"calendar of {self.calendar.retrainings}", self.calendar), ("oracle", self.oracle)):
+            moved = dict(zip(self.starts, np.subtract(each.by_window, self.never.by_window).tolist(), strict=True))
+            found[f"{name}, by the probes"] = tuple((at, loss + moved[at]) for at, loss in never if at in moved)
+        return found
+
 
 def compare_loop(
     windows: Sequence[ProbedWindow], served: Sequence[ServedModel], *, price: float

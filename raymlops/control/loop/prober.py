@@ -212,6 +212,8 @@ class Prober:
             state.task.cancel()
             deadline_s = self._config.probes.deadline.total_seconds()
             state.problem = f"probes did not end within {deadline_s:g} s"
+        taken_s = self._monotonic() - state.until_s + self._config.probes.deadline.total_seconds()
+        _log.info("probes of %d windows of %s took %.1f s", len(state.starts), model, taken_s)
         if state.problem:
             _log.warning("windows of %s from %s on: %s", model, state.starts[0].isoformat(), state.problem)
         state.task, state.due = None, True

@@ -112,6 +112,10 @@ def test_a_loop_is_compared_with_as_many_retrainings() -> None:
     assert found.calendar.by_window == pytest.approx([1 + 0.1 * (age % 4) for age in range(12)])
     assert found.best.loss <= found.calendar.loss < found.loop.loss < found.never.loss
     assert found.loop.below_never == pytest.approx(1 - found.loop.loss / found.never.loss)
+    assert found.figures()["a calendar of as many"] == f"{found.calendar.below_never:.1%} with 2 retrainings"
+    lines = found.lines([(at(j), 2.0) for j in range(2, 6)])
+    assert lines["calendar of 2, by the probes"] == ((at(3), 2.0), (at(4), 2.0), (at(5), 2.0))
+    assert set(lines) == {"calendar of 2, by the probes", "oracle, by the probes"}
     assert found.oracle.loss + 0.05 * found.oracle.retrainings / 12 <= found.best.loss + 0.05 * 2 / 12
 
 
