@@ -43,6 +43,8 @@ class Probed(Record):
     """The instant whose knowledge the champion was trained with; ``None`` where nobody knows."""
     problem: str = ""
     """Why the newest window was not probed; empty where nothing went wrong."""
+    digest: str = ""
+    """Names the windows; empty where nobody counted it."""
 
 
 class RegretStanding(Record):

@@ -21,6 +21,7 @@ from raymlops.laboratory.probe_grid import ProbeGrid
 from raymlops.laboratory.probed import Probed, ProbedWindow
 from raymlops.records.models import ModelRegistry, ModelVersion, trained_at
 from raymlops.records.plans import PlanStore
+from raymlops.records.record import sha256_of
 from raymlops.records.windows import WindowRecord, WindowStore
 
 __all__ = ["ProbeTask", "Prober", "grid_of", "probe_folder"]
@@ -112,7 +113,7 @@ class Prober:
         self._models: dict[str, _Model] = {}
         self._working: str | None = None
         self._version = lru_cache(maxsize=256)(stores.models.get_version)
-        self._read: dict[Path, tuple[object, tuple[ProbedWindow, ...]]] = {}
+        self._read: dict[Path, tuple[object, tuple[ProbedWindow, ...], str]] = {}
 
     def look(self, model: str, *, closed: bool) -> None:
         """Take in what has ended, and start what is due. One caller at a time for each model.
@@ -149,10 +150,11 @@ class Prober:
         """What is known of a model whose champion is ``version``; what cannot be read is told as a problem."""
         try:
             champion = self._version(model, version)
-            shown = self._shown(self._folder(champion) / SHOWN)
+            shown, digest = self._shown(self._folder(champion) / SHOWN)
         except RaymlopsError as error:
             return Probed(problem=str(error))
-        return Probed(windows=shown, trained_at=trained_at(champion), problem=self._state(model).problem)
+        problem = self._state(model).problem
+        return Probed(windows=shown, trained_at=trained_at(champion), problem=problem, digest=digest)
 
     def _state(self, model: str) -> _Model:
         with self._lock:
@@ -188,7 +190,7 @@ class Prober:
         windows = self._stores.windows.list_windows(champion.name)
         closed = sorted(each.start for each in windows if _to_probe(each, grid, now))
         newest = closed[-_WINDOWS_AT_ONCE:]
-        known = {window.start for window in self._shown(self._folder(champion) / SHOWN)}
+        known = {window.start for window in self._shown(self._folder(champion) / SHOWN)[0]}
         limit = self._config.probes.attempts
         starts = tuple(at for at in newest if at not in known and state.tried.get(at, 0) < limit)
         state.tried = {at: state.tried.get(at, 0) + (at in starts) for at in newest}
@@ -225,17 +227,18 @@ class Prober:
     def _folder(self, champion: ModelVersion) -> Path:
         return probe_folder(self._home, champion, self._grid(champion))
 
-    def _shown(self, path: Path) -> tuple[ProbedWindow, ...]:
-        """The windows of a file, read again where it was written anew."""
+    def _shown(self, path: Path) -> tuple[tuple[ProbedWindow, ...], str]:
+        """The windows of a file and a digest of them, read again where it was written anew."""
         try:
             found = path.stat()
         except FileNotFoundError:
-            return ()
+            return (), ""
         mark = (found.st_mtime_ns, found.st_size, found.st_ino)
-        with_mark = self._read.get(path)
-        if with_mark is None or with_mark[0] != mark:
-            with_mark = self._read[path] = (mark, read_shown(path))
-        return with_mark[1]
+        known = self._read.get(path)
+        if known is None or known[0] != mark:
+            windows = read_shown(path)
+            known = self._read[path] = (mark, windows, sha256_of(windows))
+        return known[1], known[2]
 
 
 def grid_of(champion: ModelVersion, config: ControlConfig, monitoring: MonitoringConfig) -> ProbeGrid:

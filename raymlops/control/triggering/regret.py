@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from raymlops.config.control import TriggersConfig
 from raymlops.config.probes import RegretConfig
-from raymlops.laboratory.probed import Probed, RegretStanding, weigh_probed
+from raymlops.laboratory.probed import Probed, ProbedWindow, RegretStanding, weigh_probed
 from raymlops.records.windows import WindowRecord
 
 __all__ = ["REGRET", "is_in_force", "regret_standing", "regret_text", "without_overruled"]
@@ -32,7 +33,29 @@ def regret_standing(probed: Probed | None, config: RegretConfig | None, now: dat
     if probed is None or config is None:
         return None
     shown = [window for window in probed.windows if window.at <= now]
-    return weigh_probed(shown, trained_at=probed.trained_at, price=config.price)
+    if not probed.digest or probed.trained_at is None:
+        return weigh_probed(shown, trained_at=probed.trained_at, price=config.price)
+    return _weighed(_Shown(shown, probed.digest), probed.trained_at, config.price)
+
+
+class _Shown:
+    """Windows as a key: a digest and their number name those that had been shown by an instant."""
+
+    def __init__(self, windows: Sequence[ProbedWindow], digest: str) -> None:
+        self.windows = windows
+        self._name = digest, len(windows)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Shown) and self._name == other._name
+
+    def __hash__(self) -> int:
+        return hash(self._name)
+
+
+@lru_cache(maxsize=512)
+def _weighed(shown: _Shown, trained_at: datetime, price: float) -> RegretStanding | None:
+    """Asked several times at every turn of every model, while the answer changes once a window."""
+    return weigh_probed(shown.windows, trained_at=trained_at, price=price)
 
 
 def is_in_force(standing: RegretStanding | None, windows: Sequence[WindowRecord]) -> bool:

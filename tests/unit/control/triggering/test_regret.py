@@ -149,3 +149,11 @@ def test_the_account_does_not_depend_on_the_order_it_was_written_in() -> None:
     again = Probed.model_validate_json(shown.model_dump_json())
     assert ask(again, windows(6)) == ask(shown, windows(6))
     assert isinstance(again.windows[0], ProbedWindow)
+
+
+def test_an_account_that_is_named_is_weighed_once_and_its_past_stays_its_own() -> None:
+    shown = example_probed(6, slope=0.1)
+    named = shown.model_copy(update={"digest": "of these six"})
+    for days in (6, 3, 6, 2):
+        own = windows(days)
+        assert ask(named, own).regret == ask(shown, own).regret
