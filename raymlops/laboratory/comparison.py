@@ -48,7 +48,7 @@ class LoopComparison(Record):
     """The loop's own models, each by the probe of its age."""
     never: ComparedPolicy
     calendar: ComparedPolicy
-    """As many retrainings as the loop's, evenly spaced."""
+    """As many retrainings as the loop's, evenly spaced, each serving at once: a calendar that needs no canary."""
     best: ComparedPolicy
     """As many retrainings as the loop's, where they help most."""
     oracle: ComparedPolicy
