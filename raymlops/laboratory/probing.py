@@ -53,6 +53,11 @@ class Probing:
         self._recipe = Recipe(max_rows=grid.max_rows)
         self._step_us = grid.length // timedelta(microseconds=1)
 
+    @property
+    def has_history(self) -> bool:
+        """Whether a training set's rows are kept."""
+        return bool(self._folder.note())
+
     def take_history(self, name: str, table: Callable[[], pa.Table]) -> None:
         """Keep a training set's rows, in place of those of the one before.
 
@@ -89,6 +94,18 @@ class Probing:
         self._folder.forget(to_us(oldest))
         return found
 
+    def prepare(self, start: datetime) -> None:
+        """Fit the probe of a window that has begun, so that only scoring is left to do when it closes.
+
+        Args:
+            start: Of the window.
+
+        Raises:
+            NotEnoughRows: Too few rows were known at its start.
+        """
+        if self._folder.probe(to_us(start)) is None:
+            self._folder.keep_probe(to_us(start), self._fitted(to_us(start)).arrays())
+
     def _probe_history(self, before_us: int, at: datetime) -> list[ProbedWindow]:
         """Probe the later half of the training set's windows: the first live windows need something before them."""
         history = self._folder.history()
@@ -115,8 +132,7 @@ class Probing:
             raise NotEnoughRows(
                 f"probes need {FEWEST_ROWS} labelled rows in the window from {start.isoformat()}, got {len(rows)}"
             )
-        if self._folder.probe(start_us) is None:
-            self._folder.keep_probe(start_us, self._fitted(start_us).arrays())
+        self.prepare(start)
         places = [place for place in self._folder.probes() if place <= start_us][-_MOST_WINDOWS:]
         losses = np.array([self._scorer(place).losses(rows.inputs, rows.labels) for place in places], np.float64)
         differences = losses - losses[-1]

@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 _WINDOWS_AT_ONCE = 8
 """Windows that one task probes at most, the newest: after a long pause older ones tell little."""
 _LOOK_S = 1.0
+_LEVEL = {False: logging.INFO, True: logging.WARNING}
 
 
 class ProbeTask(Protocol):
@@ -60,8 +61,21 @@ class ProbeStores(Protocol):
     windows: WindowStore
 
 
-StartProbes = Callable[[ModelVersion, Sequence[datetime], datetime], ProbeTask]
-"""Starts probes: the champion, starts of the windows, the present instant."""
+class StartProbes(Protocol):
+    """Starts what probes the windows of a model."""
+
+    def __call__(
+        self, champion: ModelVersion, starts: Sequence[datetime], at: datetime, *, ahead: bool = False
+    ) -> ProbeTask:
+        """Start a task.
+
+        Args:
+            champion: The version that serves.
+            starts: Of the windows, oldest first.
+            at: The present instant.
+            ahead: Whether the windows have only begun: their probes are fitted, and scored later.
+        """
+        ...
 
 
 @dataclass
@@ -71,6 +85,10 @@ class _Model:
     due: bool = True
     """Whether windows may have closed that were not probed."""
     task: ProbeTask | None = None
+    ahead: bool = False
+    """Whether the task only fits the probe of the window that has begun."""
+    following: datetime | None = None
+    """Start of the window whose probe is to be fitted next."""
     until_s: float = 0.0
     starts: tuple[datetime, ...] = ()
     tried: dict[datetime, int] = field(default_factory=dict)
@@ -137,12 +155,12 @@ class Prober:
                     self._end_turn(model)
 
     def settle(self, model: str) -> None:
-        """Look, and wait until nothing is due or under way: for a replay, which must not depend on the machine's pace.
+        """Look, and wait until no closed window is left to probe: a replay must not depend on the machine's pace.
 
         Each task has its deadline, and each window its number of attempts.
         """
         state = self._state(model)
-        while state.task is not None:
+        while state.task is not None and (state.due or not state.ahead):
             self._collect(model, state, min(_LOOK_S, max(0.0, state.until_s - self._monotonic())))
             self.look(model, closed=False)
 
@@ -173,16 +191,19 @@ class Prober:
                 self._working = None
 
     def _start(self, model: str, state: _Model) -> None:
-        """Start a task for the windows that are missing, where there are any."""
+        """Start a task for the windows that are missing; where there are none, for the one that has begun."""
         plan = self._stores.plans.find_plan(model)
         champion = None if plan is None else self._version(model, plan.champion)
         starts = () if champion is None else self._missing(champion, state)
         state.due = False
+        state.ahead = not starts and state.following is not None
+        if state.ahead and state.following is not None:
+            starts, state.following = (state.following,), None
         if champion is None or not starts:
             return
         state.starts = starts
         state.until_s = self._monotonic() + self._config.probes.deadline.total_seconds()
-        state.task = self._start_task(champion, starts, self._clock.now())
+        state.task = self._start_task(champion, starts, self._clock.now(), ahead=state.ahead)
 
     def _missing(self, champion: ModelVersion, state: _Model) -> tuple[datetime, ...]:
         """Starts of the newest windows that were not probed, and are to be tried now."""
@@ -203,23 +224,28 @@ class Prober:
         done = state.task.wait(wait_s)
         if not done and self._monotonic() < state.until_s:
             return
-        if done:
-            try:
-                state.problem = state.task.outcome()
-                # what it says of a window will be the same the next time
-                state.tried |= dict.fromkeys(state.starts, self._config.probes.attempts)
-            except RaymlopsError as error:
-                state.problem = str(error)
-        else:
-            state.task.cancel()
-            deadline_s = self._config.probes.deadline.total_seconds()
-            state.problem = f"probes did not end within {deadline_s:g} s"
+        problem = self._problem_of(state.task, state) if done else self._cut_off(state.task)
         taken_s = self._monotonic() - state.until_s + self._config.probes.deadline.total_seconds()
-        _log.info("probes of %d windows of %s took %.1f s", len(state.starts), model, taken_s)
-        if state.problem:
-            _log.warning("windows of %s from %s on: %s", model, state.starts[0].isoformat(), state.problem)
-        state.task, state.due = None, True
+        told = "fits" if state.ahead else "probes", model, state.starts[0].isoformat(), taken_s, problem or "done"
+        _log.log(_LEVEL[bool(problem)], "%s of %s from %s took %.1f s: %s", *told)
+        if not state.ahead:  # what could not be fitted ahead is fitted when its window closes
+            state.problem, state.due = problem, True
+            state.following = state.starts[-1] + self._monitoring.window
+        state.task, state.ahead = None, False
         self._end_turn(model)
+
+    def _problem_of(self, task: ProbeTask, state: _Model) -> str:
+        try:
+            problem = task.outcome()
+        except RaymlopsError as error:
+            return str(error)
+        if not state.ahead:  # what it says of a window will be the same the next time
+            state.tried |= dict.fromkeys(state.starts, self._config.probes.attempts)
+        return problem
+
+    def _cut_off(self, task: ProbeTask) -> str:
+        task.cancel()
+        return f"probes did not end within {self._config.probes.deadline.total_seconds():g} s"
 
     def _grid(self, champion: ModelVersion) -> ProbeGrid:
         return grid_of(champion, self._config, self._monitoring)

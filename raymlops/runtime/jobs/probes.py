@@ -63,17 +63,21 @@ class RayProbeTask:
 
 
 def start_probes(
-    config: PlatformConfig, champion: ModelVersion, starts: Sequence[datetime], at: datetime
+    config: PlatformConfig, champion: ModelVersion, starts: Sequence[datetime], at: datetime, *, ahead: bool = False
 ) -> RayProbeTask:
-    """Start a task that probes some windows; it takes no CPU from what serves or trains, and works when these rest.
+    """Start a task that probes some windows, or one that fits the probes of windows that have begun.
+
+    It takes no CPU from what serves or trains, and works when these rest.
 
     Args:
         config: The platform's.
         champion: The version that serves.
         starts: Of the windows, oldest first.
         at: The present instant.
+        ahead: Whether probes are only fitted.
     """
-    task = ray.remote(_probe).options(num_cpus=0, max_retries=0, name=f"probes of {champion.name}")
+    work = _prepare if ahead else _probe
+    task = ray.remote(work).options(num_cpus=0, max_retries=0, name=f"probes of {champion.name}")
     return RayProbeTask(task.remote(config, champion, tuple(starts), at))
 
 
@@ -83,11 +87,8 @@ def _probe(config: PlatformConfig, champion: ModelVersion, starts: Sequence[date
     grid = grid_of(champion, config.control, config.monitoring)
     folder = ProbeFolder.made(probe_folder(config.home, champion, grid))
     probing, problem = Probing(folder, grid), ""
-    if champion.training_set is not None:
-        try:
-            probing.take_history(champion.training_set, _history(config, champion, grid))
-        except RaymlopsError as error:  # what was recorded is there all the same
-            _log.warning("probes of %s do without the training set of version %s: %s", *_named(champion), error)
+    if not probing.has_history:
+        _take_history(probing, config, champion, grid)
     tables = DeltaEventTables(config.home / "monitor")
     for start in starts:
         try:
@@ -98,8 +99,26 @@ def _probe(config: PlatformConfig, champion: ModelVersion, starts: Sequence[date
     return problem
 
 
-def _named(version: ModelVersion) -> tuple[str, int]:
-    return version.name, version.version
+def _prepare(config: PlatformConfig, champion: ModelVersion, starts: Sequence[datetime], at: datetime) -> str:
+    """Fit the probes of windows that have begun, on the champion's training set and what was recorded after it."""
+    del at
+    give_way()
+    grid = grid_of(champion, config.control, config.monitoring)
+    probing = Probing(ProbeFolder.made(probe_folder(config.home, champion, grid)), grid)
+    _take_history(probing, config, champion, grid)
+    for start in starts:
+        probing.prepare(start)
+    return ""
+
+
+def _take_history(probing: Probing, config: PlatformConfig, champion: ModelVersion, grid: ProbeGrid) -> None:
+    if champion.training_set is None:
+        return
+    try:
+        probing.take_history(champion.training_set, _history(config, champion, grid))
+    except RaymlopsError as error:  # what was recorded is there all the same
+        name, version = champion.name, champion.version
+        _log.warning("probes of %s do without the training set of version %s: %s", name, version, error)
 
 
 def _history(config: PlatformConfig, champion: ModelVersion, grid: ProbeGrid) -> Callable[[], pa.Table]:

@@ -81,6 +81,17 @@ def test_a_window_adds_one_fit_and_changes_nothing_that_stands(folder: ProbeFold
     assert set(after) - set(kept) == {f"probe-{to_us(ANCHOR + 9 * DAY)}.npz"}
 
 
+def test_a_probe_that_was_fitted_ahead_is_the_one_that_its_window_would_fit(tmp_path: Path) -> None:
+    ahead, late = ProbeFolder.made(tmp_path / "ahead"), ProbeFolder.made(tmp_path / "late")
+    for folder in (ahead, late):
+        one = probing(folder)
+        one.probe(ANCHOR + 8 * DAY, rows(8), ANCHOR + 9 * DAY)
+        if folder is ahead:
+            one.prepare(ANCHOR + 9 * DAY)
+        one.probe(ANCHOR + 9 * DAY, rows(9), ANCHOR + 10 * DAY)
+    assert ahead.shown() == late.shown()
+
+
 def test_what_stands_does_not_depend_on_a_restart_in_between(tmp_path: Path) -> None:
     whole, parts = ProbeFolder.made(tmp_path / "whole"), ProbeFolder.made(tmp_path / "parts")
     one = probing(whole)

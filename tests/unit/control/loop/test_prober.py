@@ -70,15 +70,22 @@ class World:
         self.windows: list[WindowRecord] = []
         self.tasks: list[Task] = []
         self.started: list[tuple[str, tuple[datetime, ...]]] = []
+        self.ahead: list[datetime] = []
+        self.fits: list[Task] = []
         self.trouble: Exception | None = None
         stores: Any = SimpleNamespace(plans=self, models=self, windows=self)
         self.prober = Prober(home, config, MONITORING, stores, self.clock, self.start, lambda: self.now_s)
 
-    def start(self, champion: ModelVersion, starts: Sequence[datetime], at: datetime) -> Task:
+    def start(self, champion: ModelVersion, starts: Sequence[datetime], at: datetime, *, ahead: bool = False) -> Task:
         assert at == self.clock.now()
-        self.started.append((champion.name, tuple(starts)))
-        self.tasks.append(Task())
-        return self.tasks[-1]
+        task = Task()
+        if ahead:
+            self.ahead += starts
+            self.fits.append(task)
+        else:
+            self.started.append((champion.name, tuple(starts)))
+            self.tasks.append(task)
+        return task
 
     def find_plan(self, model: str) -> Any:
         if self.trouble is not None:
@@ -98,6 +105,11 @@ class World:
         """A window closes."""
         self.windows.append(example_window(day, **flags))
         self.prober.look("m", closed=True)
+
+    def end_fit(self, says: str | Exception = "") -> None:
+        """The fit of the window that has begun ends."""
+        self.fits[-1].says, self.fits[-1].ended = says, True
+        self.prober.look("m", closed=False)
 
     def end(self, says: str | Exception = "", shown: int = 0) -> None:
         """The newest task ends, having probed so many days."""
@@ -120,9 +132,36 @@ def test_a_window_is_probed_once_and_what_was_shown_is_known(world: World) -> No
     world.end(shown=1)
     found = world.prober.probed("m", 1)
     assert (len(found.windows), found.trained_at, found.problem) == (1, START, "")
+    world.end_fit()
     world.close(1)
     world.prober.look("m", closed=True)
     assert world.started[1:] == [("m", (START + DAY,))]
+
+
+def test_the_probe_of_the_window_that_has_begun_is_fitted_ahead_once(world: World) -> None:
+    world.close(0)
+    assert world.ahead == []
+    world.end(shown=1)
+    assert world.ahead == [START + DAY]
+    world.end_fit()
+    world.prober.look("m", closed=False)
+    assert world.ahead == [START + DAY]
+    world.close(1)
+    world.end(shown=2)
+    assert world.ahead == [START + DAY, START + 2 * DAY]
+
+
+@pytest.mark.parametrize("says", ["", UnavailableError("probes were lost: the worker died")])
+def test_a_window_that_closes_meanwhile_waits_for_that_fit_and_its_failure_is_no_problem(
+    world: World, says: str | Exception
+) -> None:
+    world.close(0)
+    world.end(shown=1)
+    world.close(1)
+    assert len(world.started) == 1
+    world.end_fit(says)
+    assert world.started[1:] == [("m", (START + DAY,))]
+    assert world.prober.probed("m", 1).problem == ""
 
 
 def test_looking_never_waits(world: World) -> None:
@@ -147,6 +186,7 @@ def test_one_that_hangs_is_ended_at_its_deadline_tried_again_and_given_up_until_
     for _ in range(3):
         world.prober.look("m", closed=False)
     assert (len(world.tasks), world.tasks[1].canceled) == (2, True)
+    world.end_fit()
     world.close(1)
     assert world.started[-1] == ("m", (START + DAY,))
     world.end(shown=2)
@@ -186,6 +226,7 @@ def test_one_model_at_a_time(world: World) -> None:
     world.prober.look("other", closed=True)
     assert [model for model, _ in world.started] == ["m"]
     world.end(shown=1)
+    world.end_fit()
     world.prober.look("other", closed=False)
     assert [model for model, _ in world.started] == ["m", "other"]
 
@@ -234,4 +275,5 @@ def test_a_replay_goes_on_once_probes_have_ended(world: World) -> None:
     world.tasks[0].ended = True
     world.prober.settle("m")
     assert not world.tasks[0].canceled
-    assert len(world.tasks) == 1
+    assert (len(world.tasks), len(world.fits)) == (1, 1)
+    assert world.fits[0].waited_s == []
