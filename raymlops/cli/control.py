@@ -45,6 +45,8 @@ def why(
         return
     console.print(f"{found.model}: version {found.champion} since {found.champion_since}: {found.phase}")
     console.print(f"policy: {found.verdict.reason}")
+    if found.verdict.regret is not None:
+        console.print(f"probes, up to {found.verdict.regret.end}: {found.verdict.regret.reason}")
     if not found.reasons:
         console.print("nothing stands against a retraining")
     else:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["add_to"]
 
 _LOOK_S = 0.5
-_TOLD = ("held_up", "paused", "disabled", "clock_set_back", "broken_data", "features_differ", "budget")
+_TOLD = ("held_up", "paused", "disabled", "clock_set_back", "broken_data", "features_differ", "budget", "probes")
 """What stands against a retraining and does not pass by itself; `raymlops control why MODEL` tells all of it."""
 
 

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from raymlops.config.probes import ProbesConfig, RegretConfig
 from raymlops.config.section import Duration, Section, Share, Span
 from raymlops.config.section import parse_duration as _d
 
@@ -49,6 +50,8 @@ class DriftCount(WindowCount):
 class TriggersConfig(Section):
     """What may start a retraining; a null switches the trigger off. A run on demand needs no trigger."""
 
+    regret: RegretConfig | None = RegretConfig()
+    """What staleness costs exceeds the price of a retraining; while probes tell that, the next two follow them."""
     performance: WindowCount | None = WindowCount(n=2, of=3)
     """The champion degraded in so many windows."""
     drift: DriftCount | None = DriftCount(n=2, of=3)
@@ -201,6 +204,8 @@ class ControlConfig(Section):
     plan was made by then stands, and what lags behind follows by itself."""
     triggers: TriggersConfig = TriggersConfig()
     """What may start a retraining."""
+    probes: ProbesConfig = ProbesConfig()
+    """How it is found out what staleness costs."""
     retrain: RetrainConfig = RetrainConfig()
     """What holds it back."""
     trial: TrialConfig = TrialConfig()

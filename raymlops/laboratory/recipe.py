@@ -12,6 +12,7 @@ import numpy.typing as npt
 from raymlops.experiments import estimators
 from raymlops.experiments.metrics import loss
 from raymlops.experiments.task import FloatArray
+from raymlops.flavors import flavor_of
 from raymlops.flavors.protocol import FitRows
 from raymlops.records.tasks import LearningTask
 
@@ -43,6 +44,28 @@ class Scorer:
         regression = self.task.kind == "regressor"
         predictions = self._predict(inputs) if regression else self._probabilities(inputs)
         return loss(labels, predictions, self.task).astype(np.float32)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """All of it as arrays, without code; of the recipe's own boosted trees alone."""
+        model = b"" if self.estimator is None else flavor_of(self.estimator).dump(self.estimator)
+        return {"model": np.frombuffer(model, np.uint8), "classes": self.classes, "rows": np.array(self.rows)}
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]], recipe: Recipe, task: LearningTask) -> Scorer:
+        """What ``arrays`` gave, for a task that may have got more classes since.
+
+        Args:
+            arrays: As ``arrays`` gave them.
+            recipe: What it was fitted by.
+            task: Of today.
+        """
+        model, classes = arrays["model"].tobytes(), arrays["classes"]
+        estimator = None
+        if model:
+            fitted = task.model_copy(update={"classes": max(2, len(classes))})
+            estimator = estimators.build(recipe.family, recipe.params, seed=recipe.seed, task=fitted)
+            estimator.load_model(bytearray(model))
+        return cls(estimator, classes, int(arrays["rows"]), task)
 
     def _probabilities(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Of all classes; one that was never seen is taken to come as often as one row in all that were."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
@@ -22,6 +23,7 @@ from raymlops.runtime.cluster.people import acting_user
 if TYPE_CHECKING:
     from raymlops.control import Backtested, Decision, ModelStatus, Why
     from raymlops.laboratory import LabReport
+    from raymlops.laboratory.comparison import LoopComparison
     from raymlops.monitoring import MonitorReport, MonitorService
     from raymlops.monitoring.windows.rollup import PeriodProfile
     from raymlops.platform import Platform
@@ -203,7 +205,36 @@ class Control:
 
         windows = self._windows.list_windows(model)
         policy = RetrainPolicy(self._config.control)
-        return backtest(windows, policy, label_delay=self._config.monitoring.label_delay)
+        probed = self._controller.probed(model)
+        return backtest(windows, policy, label_delay=self._config.monitoring.label_delay, probed=probed)
+
+    def comparison(self, model: str) -> LoopComparison | None:
+        """What the champions of a model lost, beside never retraining, a calendar, and the best schedules in hindsight.
+
+        Every policy is told by the probes' account of the windows that closed; see ``compare_loop``.
+
+        Returns:
+            ``None`` where too little was probed.
+
+        Raises:
+            DeploymentNotFound: The model is not deployed.
+        """
+        from raymlops.laboratory.comparison import ServedModel, compare_loop
+        from raymlops.records.models import trained_at
+
+        plans = self._plans.list_plans(model)
+        if not plans:
+            raise DeploymentNotFound.of(model)
+        changes = [after for before, after in pairwise([None, *plans]) if _champion_of(before) != _champion_of(after)]
+        versions = self._platform.metadata.models
+        served = [
+            ServedModel(since=plan.created_at, trained_at=trained_at(versions.get_version(model, plan.champion)))
+            for plan in changes
+            if plan is not None
+        ]
+        regret = self._config.control.triggers.regret
+        price = DEFAULT_PRICE if regret is None else regret.price
+        return compare_loop(self._controller.probed(model).windows, served, price=price)
 
     @property
     def _controller(self) -> ControllerService:
@@ -262,6 +293,10 @@ class Ledger:
             LedgerBroken: An entry was altered, removed or reordered, or the ledger is no longer the one checked before.
         """
         return verify_against(self._ledger, self._anchors)
+
+
+def _champion_of(plan: ServingPlan | None) -> int | None:
+    return None if plan is None else plan.champion
 
 
 def _actor(name: str, timeout_s: float, part: str | None = None) -> Any:

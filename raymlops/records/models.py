@@ -23,6 +23,7 @@ __all__ = [
     "ModelVersion",
     "Signature",
     "StateChange",
+    "trained_at",
 ]
 
 TEXT = "BYTES"
@@ -130,6 +131,12 @@ class ModelVersion(Record):
                 name=self.name,
                 version=self.version,
             )
+
+
+def trained_at(version: ModelVersion) -> datetime:
+    """The instant whose knowledge a version was trained with: of its run, or when it was registered by hand."""
+    as_of = version.parameters.get("as_of")
+    return datetime.fromisoformat(as_of) if isinstance(as_of, str) else version.created_at
 
 
 class AliasChange(Record):

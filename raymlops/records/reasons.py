@@ -25,6 +25,7 @@ ReasonKind = Literal[
     "backoff",
     "budget",
     "labelled_rows",
+    "probes",
 ]
 
 

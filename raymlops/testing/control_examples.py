@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from raymlops.control.rollout.evidence import Arm, Labelled, Losses, TrialEvidence
+from raymlops.laboratory.probed import Probed, ProbedWindow
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run, RunStatus
 from raymlops.records.windows import ColumnDrift, Performance, WindowRecord
@@ -17,6 +18,7 @@ __all__ = [
     "example_evidence",
     "example_losses",
     "example_plan",
+    "example_probed",
     "example_run",
     "example_window",
 ]
@@ -57,6 +59,24 @@ def example_run(
     """A run of the pipeline ``m`` that gave ``result``."""
     ended_at = at if status.final else None
     return Run(id=run_id, pipeline="m", status=status, created_at=at, ended_at=ended_at, result=result)
+
+
+def example_probed(days: int, *, slope: float, most: float = 9.0, trained_day: int = 0) -> Probed:
+    """Probes of the first days: each lost 1 when new, and ``slope`` more for each day of age, ``most`` at most."""
+    shown = [
+        ProbedWindow(
+            start=START + day * DAY,
+            end=START + (day + 1) * DAY,
+            at=START + (day + 1) * DAY,
+            rows=1000,
+            loss=1.0,
+            probes=tuple(START + older * DAY for older in range(day + 1)),
+            regrets=tuple(min(most, slope * (day - older)) for older in range(day + 1)),
+            errors=(0.001,) * day + (0.0,),
+        )
+        for day in range(days)
+    ]
+    return Probed(windows=tuple(shown), trained_at=START + trained_day * DAY)
 
 
 def example_losses(mean: float, *, rows: int = 1000, spread: float = 0.5) -> Losses:

@@ -10,6 +10,7 @@ from raymlops.clock import Clock
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
 from raymlops.control.rollout.evidence import Arm, Health, TrialEvidence, TrialScope
 from raymlops.errors import InvalidTransition, LedgerBroken, StaleWrite
+from raymlops.laboratory.probed import Probed
 from raymlops.records.ledger import GENESIS, LedgerEntry
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
@@ -108,6 +109,8 @@ class FakeObserver:
         """Whether runs are shown twice, and the newest first."""
         self.untrainable: set[str] = set()
         """Models that no pipeline trains."""
+        self.probed_of: dict[str, Probed] = {}
+        """What probes have shown, by model."""
 
     def models(self) -> Sequence[str]:
         return sorted(self.plans_of)
@@ -128,6 +131,10 @@ class FakeObserver:
 
     def windows(self, model: str, since: datetime) -> Sequence[WindowRecord]:
         return [window for window in self.windows_of.get(model, []) if window.end > since]
+
+    def probed(self, model: str, version: int) -> Probed:
+        del version  # all are of the same age
+        return self.probed_of.get(model, Probed())
 
     def trial_evidence(self, model: str, scope: TrialScope) -> TrialEvidence:
         del model  # all have the same

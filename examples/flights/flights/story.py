@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flights.client import Tally
 from flights.replay import MODEL, WeekResult, log_loss
+from raymlops.laboratory.comparison import LoopComparison
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelVersion
 from raymlops.records.runs import Run
@@ -51,6 +52,7 @@ class Story:
     loop_seconds: float = 0.0
     total_seconds: float = 0.0
     takeovers_s: list[float] = field(default_factory=list)
+    comparison: LoopComparison | None = None
 
     def add(self, week: WeekResult) -> None:
         """Take a replayed week in, and what the platform recorded during it."""
@@ -69,6 +71,7 @@ class Story:
         """Compute the figures of every week, with the first version's answers to the same questions."""
         frozen = self.platform.models.rescore(MODEL, int(self.first_run.result["version"]))
         self.versions = self.platform.models.list(MODEL)
+        self.comparison = self.platform.control.comparison(MODEL)
         self.entries = self.platform.ledger.entries(MODEL)
         self.windows = list(self.platform.monitor.report(MODEL).windows)
         for week in self.weeks:
@@ -114,6 +117,7 @@ class Story:
             "log loss, never retrained": round(self.total("frozen"), 4),
             "gain": f"{self.gain:.1%}",
             "retrainings": self.count("retrain"),
+            **({} if self.comparison is None else self.comparison.figures()),
             "promotions": self.count("promote"),
             "refusals": self.count("refuse"),
             "rollbacks": self.count("roll_back"),

@@ -33,6 +33,7 @@ from raymlops.control.rollout.observation import Observation
 from raymlops.control.rollout.plans import Progress
 from raymlops.control.rollout.rollout_state import Rollout, decide, retrain_verdict
 from raymlops.errors import DeploymentError, InvalidTransition, RaymlopsError, StaleWrite
+from raymlops.laboratory.probed import Probed
 from raymlops.records.ledger import Ledger, LedgerEntry
 from raymlops.records.plans import ServingPlan
 
@@ -141,16 +142,25 @@ class Controller:
         """
         entries = [*self._ledger.entries(model), *self._ledger.entries(ALL_MODELS)]
         plans = self._observer.plans(model)
+        now = at is None
+        at = at or self._clock.now()
+        then = [plan for plan in plans if plan.created_at <= at]
+        probed = self._observer.probed(model, then[-1].champion) if then else Probed()
         history = History(
             entries=tuple(sorted(entries, key=lambda entry: entry.sequence)),
             plans=tuple(plans),
             runs=tuple(self._observer.runs(model)),
             windows=tuple(self._observer.windows(model, _LONG_AGO)) if plans else (),
             trainable=self._observer.trainable(model),
+            probed=probed if now else probed.model_copy(update={"problem": ""}),
         )
-        at = at or self._clock.now()
-        looks = self._looks.as_of(model, [plan for plan in plans if plan.created_at <= at], at)
+        looks = self._looks.as_of(model, then, at)
         return explain(model, history, at, self._config, label_delay=self._label_delay, looks=looks)
+
+    def probed(self, model: str) -> Probed:
+        """What probes have shown of a model, beside its champion of today; nothing where it is not deployed."""
+        plans = self._observer.plans(model)
+        return self._observer.probed(model, plans[-1].champion) if plans else Probed()
 
     def pause(self, model: str | None = None, *, reason: str, by: str = "") -> LedgerEntry:
         """Stop deciding about ``model``, or about all. What was recorded before is still carried out.
@@ -188,7 +198,8 @@ class Controller:
             folded = self._folded.catch_up()
             state, seen = self._folded.state(model), self._observe(model)
             state = replace(state, paused=state.paused or not self._config.enabled)
-            self._statuses[model] = self._describe(state, seen)
+            reasons = reasons_against(state, seen, self._config, label_delay=self._label_delay)
+            self._statuses[model] = describe(state, seen, retrain_verdict(state, seen, self._config), reasons)
             pending = state.pending
             if pending is not None and self._carried_out.get(model) != pending.key:
                 decision: Decision | None = self._carry_out(pending, seen)
@@ -280,8 +291,5 @@ class Controller:
             runs=self._observer.runs(model),
             windows=self._observer.windows(model, min(plan_history.champion_since(plans), now)),
             trainable=self._observer.trainable(model),
+            probed=self._observer.probed(model, plans[-1].champion),
         )
-
-    def _describe(self, state: Rollout, seen: Observation) -> ControlStatus:
-        reasons = reasons_against(state, seen, self._config, label_delay=self._label_delay)
-        return describe(state, seen, retrain_verdict(state, seen, self._config), reasons)

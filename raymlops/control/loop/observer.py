@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from raymlops.control.rollout.evidence import Health, Task, TrialEvidence, TrialScope
 from raymlops.control.rollout.gathering import Rescore, gather_evidence, gather_health
+from raymlops.laboratory.probed import Probed
 from raymlops.records.plans import PlanStore, ServingPlan
 from raymlops.records.runs import Run, RunStore
 from raymlops.records.windows import WindowRecord, WindowStore
@@ -55,6 +56,7 @@ class StoreObserver:
         pipeline_of: Model -> the pipeline that trains it in this environment, or ``None``.
         window: Length of a monitoring window.
         rescore: Where given, trials are compared on the same rows.
+        probed: Model and version -> what probes have shown; ``None``: there are no probes.
     """
 
     def __init__(
@@ -65,12 +67,14 @@ class StoreObserver:
         pipeline_of: Callable[[str], str | None],
         window: timedelta,
         rescore: Callable[[str], Rescore] | None = None,
+        probed: Callable[[str, int], Probed] | None = None,
     ) -> None:
         self._records = records
         self._events = events
         self._pipeline_of = pipeline_of
         self._window = window
         self._rescore = rescore
+        self._probed = probed
 
     def models(self) -> Sequence[str]:
         return sorted(self._records.plans.served_plans())
@@ -88,6 +92,9 @@ class StoreObserver:
     def windows(self, model: str, since: datetime) -> Sequence[WindowRecord]:
         windows = self._records.windows.list_windows(model, start=since - self._window)
         return sorted((window for window in windows if window.end > since), key=lambda window: window.start)
+
+    def probed(self, model: str, version: int) -> Probed:
+        return Probed() if self._probed is None else self._probed(model, version)
 
     def trial_evidence(self, model: str, scope: TrialScope) -> TrialEvidence:
         task, positive = self._events.scoring(model, scope.champion)

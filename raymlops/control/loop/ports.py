@@ -8,6 +8,7 @@ from typing import Protocol
 
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
 from raymlops.control.rollout.evidence import Health, TrialEvidence, TrialScope
+from raymlops.laboratory.probed import Probed
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
 from raymlops.records.windows import WindowRecord
@@ -36,6 +37,10 @@ class Observer(Protocol):
 
     def windows(self, model: str, since: datetime) -> Sequence[WindowRecord]:
         """Closed windows of ``model`` that end after ``since``, oldest first."""
+        ...
+
+    def probed(self, model: str, version: int) -> Probed:
+        """What probes have shown of ``model`` while ``version`` is its champion; what cannot be read is a problem."""
         ...
 
     def trial_evidence(self, model: str, scope: TrialScope) -> TrialEvidence:

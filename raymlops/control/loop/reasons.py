@@ -10,6 +10,7 @@ from raymlops.control.rollout import plans as plan_history
 from raymlops.control.rollout.observation import Observation
 from raymlops.control.rollout.rollout_state import Rollout, retrain_request, retrain_verdict
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
+from raymlops.control.triggering.regret import is_in_force, regret_text
 from raymlops.control.triggering.triggers import labelled_rows
 from raymlops.records.reasons import Reason
 from raymlops.records.windows import WindowRecord
@@ -33,6 +34,9 @@ def reasons_against(
     request, verdict = retrain_request(state, seen), retrain_verdict(state, seen, config)
     due_again = state.retry is not None and state.retry.champion == seen.plan.champion
     found = [*_of_the_loop(state, seen, config), *_under_way(state, seen, config)]
+    if config.triggers.regret is not None and seen.probed.problem:
+        remedy = "the loop goes on by its other triggers; the next window is probed anew"
+        found.append(Reason(kind="probes", text=f"windows are not probed: {seen.probed.problem}", remedy=remedy))
     if not due_again:
         found += [*_of_windows(seen, request, verdict, config, label_delay), *_of_limits(request, config)]
     return tuple(found)
@@ -92,8 +96,18 @@ def _of_windows(
         remedy = "the next window is decided on anew; `raymlops control decisions` tells what was decided"
         yield Reason(kind="decided_before", text=text, remedy=remedy, until=following)
     elif not verdict.fired and newest is not None:
-        text = f"no trigger fires: {'; '.join(_counts(request.windows, config)) or 'none is configured'}"
+        counts = [*_regret(request, verdict, config), *_counts(request.windows, config)]
+        text = f"no trigger fires: {'; '.join(counts) or 'none is configured'}"
         yield Reason(kind="no_trigger", text=text, remedy="control.triggers says when one does", until=following)
+
+
+def _regret(request: RetrainRequest, verdict: RetrainVerdict, config: ControlConfig) -> Iterator[str]:
+    """What the probes' account says, and whether it overrules the triggers that follow it."""
+    if config.triggers.regret is None:
+        return
+    yield regret_text(verdict.regret, "" if request.probed is None else request.probed.problem)
+    if is_in_force(verdict.regret, request.windows):
+        yield "drift and performance count as far as that account is not against them"
 
 
 def _broken(window: WindowRecord) -> Reason:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from pydantic import Field
+
 from raymlops.config.control import ControlConfig
 from raymlops.control.loop.reasons import reasons_against
 from raymlops.control.loop.status import Phase, describe
@@ -17,6 +19,7 @@ from raymlops.control.rollout.rollout_state import Rollout, retrain_verdict
 from raymlops.control.rollout.trial_decisions import judge_look, limits_of
 from raymlops.control.triggering.policies import RetrainVerdict
 from raymlops.errors import InvalidTransition, NotFoundError
+from raymlops.laboratory.probed import Probed
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.plans import ServingPlan
 from raymlops.records.reasons import Reason
@@ -60,6 +63,8 @@ class History(Record):
     """Oldest first."""
     trainable: bool
     """Whether a deployed bundle trains the model, today."""
+    probed: Probed = Field(default_factory=Probed)
+    """What probes have shown; what they showed later than the instant asked about is left out."""
 
 
 def explain(
@@ -96,6 +101,7 @@ def explain(
         runs=[_as_of(run, at) for run in history.runs if run.created_at <= at],
         windows=[window for window in history.windows if at - window.end >= label_delay],
         trainable=history.trainable,
+        probed=history.probed,
     )
     verdict = retrain_verdict(state, seen, config)
     shown = describe(state, seen, verdict, reasons_against(state, seen, config, label_delay=label_delay))

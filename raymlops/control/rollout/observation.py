@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from raymlops.control.rollout.evidence import Health, TrialEvidence
+from raymlops.laboratory.probed import Probed
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
 from raymlops.records.windows import WindowRecord
@@ -42,6 +43,8 @@ class Observation:
     """Oldest first."""
     trainable: bool = True
     """Whether a deployed bundle trains the model."""
+    probed: Probed = field(default_factory=Probed)
+    """What probes have shown of the champion's age."""
     trial_look: Look | None = None
     """``None`` between two looks."""
     health_look: Look | None = None

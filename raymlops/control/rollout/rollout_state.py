@@ -172,6 +172,7 @@ def retrain_request(state: Rollout, seen: Observation) -> RetrainRequest:
         started=[each.at for each in state.retrainings if each.at <= seen.now],
         rejections=state.rejections_since(since),
         used=state.used_occasions,
+        probed=seen.probed,
     )
 
 
@@ -281,7 +282,11 @@ def _retrain(state: Rollout, seen: Observation, config: ControlConfig) -> Decisi
     if state.retry is not None and state.retry.champion == seen.plan.champion:
         return _attempt_again(state.retry, seen)
     verdict = retrain_verdict(state, seen, config)
-    facts = {"fired": [each.model_dump(mode="json") for each in verdict.fired], "labelled_rows": verdict.labelled_rows}
+    facts = {
+        "fired": [each.model_dump(mode="json") for each in verdict.fired],
+        "labelled_rows": verdict.labelled_rows,
+        "regret": None if verdict.regret is None else verdict.regret.model_dump(mode="json", exclude={"reason"}),
+    }
     if verdict.outcome is RetrainOutcome.BLOCK:
         return Block(model=seen.model, at=seen.now, reason=verdict.reason, facts=facts, occasion=verdict.occasion)
     if verdict.outcome is not RetrainOutcome.RETRAIN:

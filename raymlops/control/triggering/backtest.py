@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest
+from raymlops.laboratory.probed import Probed
 from raymlops.records.record import Instant, Record
 from raymlops.records.windows import WindowRecord
 
@@ -26,7 +27,11 @@ class Backtested(Record):
 
 
 def backtest(
-    records: Iterable[WindowRecord], policy: RetrainPolicy, *, label_delay: timedelta = timedelta()
+    records: Iterable[WindowRecord],
+    policy: RetrainPolicy,
+    *,
+    label_delay: timedelta = timedelta(),
+    probed: Probed | None = None,
 ) -> list[Backtested]:
     """The decisions ``policy`` would have made on these windows.
 
@@ -37,19 +42,22 @@ def backtest(
         records: Windows of one model, in any order.
         policy: What decides.
         label_delay: How long after its end a window closed.
+        probed: What probes have shown of these windows.
 
     Returns:
         Retrainings and blocks, in the order of time.
     """
     windows = sorted(records, key=lambda window: window.end)
     since: datetime | None = windows[0].start if windows else None
+    trained_at = since
     decided: list[Backtested] = []
     started: list[datetime] = []
     recent: list[WindowRecord] = []
     for window in windows:
         recent.append(window)
         now = window.end + label_delay
-        request = RetrainRequest(now=now, champion_since=since or now, windows=recent, started=started)
+        shown = None if probed is None else _shown(probed, window, trained_at)
+        request = RetrainRequest(now=now, champion_since=since or now, windows=recent, started=started, probed=shown)
         verdict = policy.evaluate(request)
         if verdict.outcome in {RetrainOutcome.RETRAIN, RetrainOutcome.BLOCK}:
             triggers = tuple(fired.trigger for fired in verdict.fired)
@@ -60,5 +68,11 @@ def backtest(
             )
         if verdict.outcome is RetrainOutcome.RETRAIN:
             started.append(now)
-            recent, since = [], now
+            recent, since, trained_at = [], now, now
     return decided
+
+
+def _shown(probed: Probed, window: WindowRecord, trained_at: datetime | None) -> Probed:
+    """What probes had shown when a window closed, had they been scored at once."""
+    past = tuple(each.model_copy(update={"at": each.end}) for each in probed.windows if each.end <= window.end)
+    return Probed(windows=past, trained_at=trained_at)

@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from raymlops.config.control import ControlConfig
+from raymlops.control.triggering.regret import regret_standing
 from raymlops.control.triggering.triggers import Fired, find_distrusted, find_fired, labelled_rows
+from raymlops.laboratory.probed import Probed, RegretStanding
 from raymlops.records.record import Record
 from raymlops.records.windows import WindowRecord
 
@@ -36,6 +38,8 @@ class RetrainVerdict(Record):
     """Names the occasion, for keys: the end of the newest window, or a date of the schedule."""
     fired: tuple[Fired, ...] = ()
     labelled_rows: int = 0
+    regret: RegretStanding | None = None
+    """The probes' account; ``None`` where there is none."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class RetrainRequest:
     """Candidates in a row that were refused or rolled back, since the champion took over."""
     used: frozenset[str] = frozenset()
     """Occasions that were decided on before: each is decided on once."""
+    probed: Probed | None = None
+    """What probes have shown."""
 
 
 class RetrainPolicy:
@@ -70,8 +76,16 @@ class RetrainPolicy:
 
     def evaluate(self, request: RetrainRequest) -> RetrainVerdict:
         """What to do now."""
+        regret = regret_standing(request.probed, self._triggers.regret, request.now)
+        return self._evaluate(request, regret).model_copy(update={"regret": regret})
+
+    def _evaluate(self, request: RetrainRequest, regret: RegretStanding | None) -> RetrainVerdict:
         fired = find_fired(
-            request.windows, champion_since=request.champion_since, now=request.now, config=self._triggers
+            request.windows,
+            champion_since=request.champion_since,
+            now=request.now,
+            config=self._triggers,
+            regret=regret,
         ) or find_distrusted(request.windows, config=self._triggers)
         if not fired:
             return RetrainVerdict(outcome=RetrainOutcome.QUIET, reason="no trigger fired")

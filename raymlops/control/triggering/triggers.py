@@ -9,6 +9,8 @@ from typing import Any
 from pydantic import Field
 
 from raymlops.config.control import DriftCount, TriggersConfig, WindowCount
+from raymlops.control.triggering.regret import REGRET, without_overruled
+from raymlops.laboratory.probed import RegretStanding
 from raymlops.monitoring.alerts.alarm import AlarmRule, AlarmState, several_columns
 from raymlops.records.record import Record
 from raymlops.records.windows import WindowRecord
@@ -20,13 +22,18 @@ class Fired(Record):
     """A trigger that fired."""
 
     trigger: str
-    """``performance``, ``drift``, ``max_age`` or ``new_labelled_rows``."""
+    """``regret``, ``performance``, ``drift``, ``max_age`` or ``new_labelled_rows``."""
     reason: str
     facts: dict[str, Any] = Field(default_factory=dict)
 
 
 def find_fired(
-    windows: Sequence[WindowRecord], *, champion_since: datetime, now: datetime, config: TriggersConfig
+    windows: Sequence[WindowRecord],
+    *,
+    champion_since: datetime,
+    now: datetime,
+    config: TriggersConfig,
+    regret: RegretStanding | None = None,
 ) -> tuple[Fired, ...]:
     """The triggers that fire, the strongest reason first.
 
@@ -36,9 +43,12 @@ def find_fired(
         champion_since: When the champion took over.
         now: The present instant.
         config: Which triggers there are.
+        regret: What the probes' account says; it overrules drift and performance where it is against them.
     """
     sound = [window for window in windows if window.quality != "block"]
+    config = without_overruled(config, regret, sound)
     fired = (
+        _regret(regret, windows),
         _performance(sound, config.performance),
         _drift(sound, config.drift),
         _max_age(champion_since, now, config.max_age),
@@ -75,6 +85,14 @@ def alarm_rule(count: DriftCount | None) -> AlarmRule:
 def labelled_rows(windows: Sequence[WindowRecord]) -> int:
     """Labelled rows in ``windows``, over all versions that answered."""
     return sum(part.labelled_rows for window in windows for part in window.performance.values() if part.rows)
+
+
+def _regret(standing: RegretStanding | None, windows: Sequence[WindowRecord]) -> Fired | None:
+    newest = windows[-1] if windows else None
+    if standing is None or newest is None or newest.quality == "block" or standing.end != newest.end:
+        return None
+    facts = standing.model_dump(mode="json", exclude={"reason"})
+    return Fired(trigger=REGRET, reason=standing.reason, facts=facts) if standing.pays else None
 
 
 def _performance(windows: Sequence[WindowRecord], count: WindowCount | None) -> Fired | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.control import Controller, ControlStatus
+from raymlops.control.loop.prober import Prober
 from raymlops.monitoring.alerts.incidents import Incidents
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.monitoring.service import MonitorService
@@ -20,6 +21,7 @@ from raymlops.runtime.cluster.clocks import ClockMoved, build_clock
 from raymlops.runtime.cluster.names import MONITOR
 from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.jobs.operators import RunOperator
+from raymlops.runtime.jobs.probes import start_probes
 from raymlops.runtime.jobs.run_jobs import JobRunner
 from raymlops.runtime.serve.endpoint_orders import endpoint_operator
 from raymlops.serving.models.model import Model
@@ -62,12 +64,15 @@ class ControllerService(Controller):
         find_pipeline = pipeline_finder(metadata.deployments, config.environment)
         # reads the monitor's tables in this process: what a trial rests on is too large for a call to the actor
         events = MonitorService(DeltaEventTables(config.home / "monitor"), metadata, clock, config.monitoring)
+        start = partial(start_probes, config)
+        self._prober = Prober(config.home, config.control, config.monitoring, metadata, clock, start)
         observer = ClusterObserver(
             metadata,
             events,
             pipeline_of=find_pipeline,
             window=config.monitoring.window,
             rescore=_SharedRescorer(metadata.models).of,
+            probed=self._prober.probed,
             jobs=jobs,
         )
         actuator = RayActuator(
@@ -122,9 +127,12 @@ class ControllerService(Controller):
     def _prepare(self, model: str) -> None:
         """Close the windows that are due; on a replay clock all of them, so that a step leaves nothing to the next."""
         now = self._clock.now()
-        closed = self._monitor.close_windows(model, now, _WINDOWS_AT_ONCE)
-        while self._closes_all and len(closed) == _WINDOWS_AT_ONCE:
-            closed = self._monitor.close_windows(model, now, _WINDOWS_AT_ONCE)
+        closed = newly = self._monitor.close_windows(model, now, _WINDOWS_AT_ONCE)
+        while self._closes_all and len(newly) == _WINDOWS_AT_ONCE:
+            newly = self._monitor.close_windows(model, now, _WINDOWS_AT_ONCE)
+        self._prober.look(model, closed=bool(closed))
+        if self._closes_all:
+            self._prober.settle(model)
         self._incidents[model] = self._figures.incidents(model)
 
 
