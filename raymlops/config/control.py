@@ -14,6 +14,7 @@ __all__ = [
     "ControlConfig",
     "DriftCount",
     "HealthConfig",
+    "PolicyConfig",
     "ProbationConfig",
     "RetrainConfig",
     "TrialConfig",
@@ -180,8 +181,21 @@ class HealthConfig(Section):
     """Level, at one look, at which the share counts as exceeded."""
 
 
-class ControlConfig(Section):
-    """The reconcile loop."""
+class PolicyConfig(Section):
+    """What is decided about one model. A project may say it of its own model; the platform says it of all others."""
+
+    triggers: TriggersConfig = TriggersConfig()
+    """What may start a retraining."""
+    retrain: RetrainConfig = RetrainConfig()
+    """What holds it back."""
+    trial: TrialConfig = TrialConfig()
+    """How a candidate is tried."""
+    health: HealthConfig = HealthConfig()
+    """When the backup takes over."""
+
+
+class ControlConfig(PolicyConfig):
+    """The reconcile loop, and the policy of the models whose projects say nothing."""
 
     enabled: bool = True
     """Whether the loop decides by itself; off, it only shows what it sees."""
@@ -199,11 +213,3 @@ class ControlConfig(Section):
     act_attempts: int = Field(10, ge=1)
     """How often in a row an action is tried while a process is unavailable, before the decision is abandoned; one whose
     plan was made by then stands, and what lags behind follows by itself."""
-    triggers: TriggersConfig = TriggersConfig()
-    """What may start a retraining."""
-    retrain: RetrainConfig = RetrainConfig()
-    """What holds it back."""
-    trial: TrialConfig = TrialConfig()
-    """How a candidate is tried."""
-    health: HealthConfig = HealthConfig()
-    """When the backup takes over."""

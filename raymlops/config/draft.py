@@ -63,7 +63,7 @@ class Draft(Generic[_S]):
             details = error.errors(include_url=False)
             lines = [self._explain(detail) for detail in details]
             fields = [".".join(map(str, (*self._prefix, *detail["loc"]))) for detail in details]
-            raise ConfigError("; ".join(lines), fields=fields) from None
+            raise ConfigError("; ".join(lines), fields=fields, faults=lines) from None
 
     def _merge(self, target: dict[str, Any], values: Mapping[str, Any], source: str, path: FieldPath) -> None:
         for key, value in values.items():
@@ -75,6 +75,9 @@ class Draft(Generic[_S]):
                 self._merge(target[key], value, source, here)
             elif value is not None or section_at(self._kind, here) is None:
                 target[key] = value
+                self.sources = {
+                    known: by for known, by in self.sources.items() if known == here or known[: len(here)] != here
+                }
 
     def _explain(self, detail: ErrorDetails) -> str:
         path = tuple(str(part) for part in detail["loc"])

@@ -31,6 +31,7 @@ from raymlops.control.rollout.judge import Judgement, Verdict, judge
 from raymlops.control.rollout.observation import Observation
 from raymlops.control.rollout.rollout_state import Rollout, decide
 from raymlops.control.triggering.backtest import Backtested, backtest
+from raymlops.control.triggering.model_policies import ModelPolicies, ModelPolicy, PolicySetting
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
 from raymlops.laboratory.foresight import default_policy
 from raymlops.laboratory.loss_matrix import LossMatrix
@@ -55,6 +56,8 @@ __all__ = [
     "Judgement",
     "LossMatrix",
     "Losses",
+    "ModelPolicies",
+    "ModelPolicy",
     "ModelStatus",
     "Never",
     "Observation",
@@ -65,6 +68,7 @@ __all__ = [
     "Phase",
     "PlanDecision",
     "Policy",
+    "PolicySetting",
     "Promote",
     "Ramp",
     "Refuse",

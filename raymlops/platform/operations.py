@@ -20,7 +20,7 @@ from raymlops.runtime.cluster.names import CONTROLLER, MONITOR
 from raymlops.runtime.cluster.people import acting_user
 
 if TYPE_CHECKING:
-    from raymlops.control import Backtested, Decision, ModelStatus, Why
+    from raymlops.control import Backtested, Decision, ModelPolicy, ModelStatus, Why
     from raymlops.laboratory import LabReport
     from raymlops.monitoring import MonitorReport, MonitorService
     from raymlops.monitoring.windows.rollup import PeriodProfile
@@ -150,6 +150,20 @@ class Control:
         """
         return self._controller.why(model, at)
 
+    def policy(self, model: str) -> ModelPolicy:
+        """The policy in force for a model: its project's, over the platform's, over the defaults.
+
+        Args:
+            model: Name of a model; one that no deployed bundle trains has the platform's.
+        """
+        from raymlops.control import ModelPolicies
+
+        policies = ModelPolicies(
+            self._platform.metadata.deployments, self._config.control, environment=self._config.environment
+        )
+        policies.refresh()
+        return policies.of(model)
+
     def pause(self, model: str | None = None, *, reason: str = "on demand") -> LedgerEntry:
         """Decide nothing more about a model, or about all, until resumed."""
         return self._controller.pause(model, reason=reason, by=acting_user())
@@ -200,11 +214,11 @@ class Control:
         return self._platform.endpoints.start_trial(model, trial_to_retry(plans), reason=reason)
 
     def backtest(self, model: str) -> list[Backtested]:
-        """When the configured policy would have retrained, over the stored windows."""
+        """When the policy in force for a model would have retrained it, over the stored windows."""
         from raymlops.control import RetrainPolicy, backtest
 
         windows = self._windows.list_windows(model)
-        policy = RetrainPolicy(self._config.control)
+        policy = RetrainPolicy(self.policy(model).config)
         return backtest(windows, policy, label_delay=self._config.monitoring.label_delay)
 
     @property

@@ -11,30 +11,26 @@ from functools import partial
 
 from raymlops.clock import Clock
 from raymlops.config.control import ControlConfig
+from raymlops.control.loop.carrying_out import Hands
 from raymlops.control.loop.folding import ALL_MODELS, FoldedLedger
 from raymlops.control.loop.looks import Looks
-from raymlops.control.loop.ports import Actuator, Observer
+from raymlops.control.loop.policy_notes import note_policy, policy_at
+from raymlops.control.loop.ports import Actuator, Observer, Policies
 from raymlops.control.loop.reasons import reasons_against
 from raymlops.control.loop.status import ControlStatus, describe, with_turns
 from raymlops.control.loop.turns import TurnReport, Turns
 from raymlops.control.loop.why import History, Why, explain
 from raymlops.control.rollout import plans as plan_history
 from raymlops.control.rollout.decisions import (
-    Abandon,
     Decision,
     Pause,
-    PlanDecision,
     Resume,
-    RollBack,
-    StartRetraining,
     decision_of,
 )
 from raymlops.control.rollout.observation import Observation
-from raymlops.control.rollout.plans import Progress
 from raymlops.control.rollout.rollout_state import Rollout, decide, retrain_verdict
-from raymlops.errors import DeploymentError, InvalidTransition, RaymlopsError, StaleWrite
+from raymlops.errors import InvalidTransition
 from raymlops.records.ledger import Ledger, LedgerEntry
-from raymlops.records.plans import ServingPlan
 
 __all__ = ["ALL_MODELS", "Controller"]
 
@@ -44,8 +40,6 @@ _MAX_TURNS = 16
 """Decisions about one model in one step; more would be two rules that undo each other."""
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-_DEPLOY_ATTEMPTS = 3
-"""How often a plan is tried that does not come up; a replica that is being restarted is no reason to give up."""
 
 
 class Controller:
@@ -61,8 +55,9 @@ class Controller:
         ledger: Where decisions are recorded, and read from at the start.
         observer: Shows the platform.
         actuator: Carries decisions out.
-        config: Triggers, limits and levels.
+        config: The loop, and the triggers, limits and levels of the models that have no policy of their own.
         label_delay: How long after its end a window closes, and how old a row on trial must be to be compared.
+        policies: The policy of each model; left out, all have that of ``config``.
     """
 
     def __init__(
@@ -74,18 +69,18 @@ class Controller:
         actuator: Actuator,
         config: ControlConfig,
         label_delay: timedelta = timedelta(0),
+        policies: Policies | None = None,
     ) -> None:
         self._clock = clock
         self._ledger = ledger
         self._observer = observer
-        self._actuator = actuator
+        self._hands = Hands(clock, observer, actuator)
         self._config = config
+        self._policies = policies
         self._label_delay = label_delay
         self._stepping = threading.Lock()
         self._folded = FoldedLedger(ledger)
-        self._looks = Looks(observer, config, label_delay)
-        self._carried_out: dict[str, str] = {}
-        self._tries: dict[str, int] = {}
+        self._looks = Looks(observer, label_delay)
         self._statuses: dict[str, ControlStatus] = {}
         self._turns = Turns(
             clock,
@@ -104,12 +99,12 @@ class Controller:
             The decisions made, in order; all of them are recorded, and carried out unless there was trouble.
 
         Raises:
-            StorageError: The list of models could not be read.
+            StorageError: The list of models, or of their policies, could not be read.
             UnavailableError: Likewise.
         """
         decisions: list[Decision] = []
         with self._stepping:
-            for model in self._observer.models():
+            for model in self._models():
                 self._turns.run(model, partial(self._turn, model, decisions))
         return decisions
 
@@ -123,7 +118,7 @@ class Controller:
             StorageError: The list of models could not be read.
             UnavailableError: Likewise.
         """
-        return self._turns.start_due(self._observer.models(), lambda model: self._turn(model, []))
+        return self._turns.start_due(self._models(), lambda model: self._turn(model, []))
 
     def status(self) -> list[ControlStatus]:
         """What the last turns saw, by model."""
@@ -139,6 +134,8 @@ class Controller:
         Raises:
             NotFoundError: The model was not deployed then.
         """
+        if self._policies is not None:
+            self._policies.refresh()
         entries = [*self._ledger.entries(model), *self._ledger.entries(ALL_MODELS)]
         plans = self._observer.plans(model)
         history = History(
@@ -148,9 +145,12 @@ class Controller:
             windows=tuple(self._observer.windows(model, _LONG_AGO)) if plans else (),
             trainable=self._observer.trainable(model),
         )
+        config = self._config_of(model)
+        if at is not None:
+            config = policy_at(history.entries, at, platform=self._config, now=config)
         at = at or self._clock.now()
-        looks = self._looks.as_of(model, [plan for plan in plans if plan.created_at <= at], at)
-        return explain(model, history, at, self._config, label_delay=self._label_delay, looks=looks)
+        looks = self._looks.as_of(model, [plan for plan in plans if plan.created_at <= at], at, config)
+        return explain(model, history, at, config, label_delay=self._label_delay, looks=looks)
 
     def pause(self, model: str | None = None, *, reason: str, by: str = "") -> LedgerEntry:
         """Stop deciding about ``model``, or about all. What was recorded before is still carried out.
@@ -186,16 +186,18 @@ class Controller:
     def _decide_and_act(self, model: str, decisions: list[Decision]) -> None:
         for _ in range(_MAX_TURNS):
             folded = self._folded.catch_up()
+            self._note_policy(model)
+            config = self._config_of(model)
             state, seen = self._folded.state(model), self._observe(model)
             state = replace(state, paused=state.paused or not self._config.enabled)
-            self._statuses[model] = self._describe(state, seen)
+            self._statuses[model] = self._describe(state, seen, config)
             pending = state.pending
-            if pending is not None and self._carried_out.get(model) != pending.key:
-                decision: Decision | None = self._carry_out(pending, seen)
+            if pending is not None and not self._hands.done(pending):
+                decision: Decision | None = self._hands.carry_out(pending, seen, config)
                 if decision is None:
                     continue
             else:
-                decision = self._decide(state, seen)
+                decision = self._decide(state, seen, config)
             if decision is None:
                 return
             if self._record(decision).sequence <= folded:
@@ -207,65 +209,13 @@ class Controller:
             decision.model, decision.action, decision.reason, decision.evidence(), key=decision.key
         )
 
-    def _carry_out(self, pending: PlanDecision | StartRetraining, seen: Observation) -> Abandon | None:
-        """Carry out what was recorded last; an ``Abandon`` where that is not to be.
-
-        A decision whose plan was made is never given up: the operator of endpoints brings about what that plan says.
-        """
-        model = pending.model
-        try:
-            if isinstance(pending, StartRetraining):
-                if not any(run.id == pending.run_id and run.status.final for run in seen.runs):
-                    self._actuator.start_run(pending)
-            elif not self._serve(pending, seen.plans):
-                return self._abandon(pending, "somebody else changed the plan first", superseded=True)
-        except StaleWrite:
-            raise
-        except RaymlopsError as error:
-            tries = self._tries[model] = self._tries.get(model, 0) + 1
-            limit = _DEPLOY_ATTEMPTS if isinstance(error, DeploymentError) else self._config.act_attempts
-            if tries < limit and (error.retryable or isinstance(error, DeploymentError)):
-                raise
-            made = isinstance(pending, PlanDecision) and plan_history.took_effect(pending, self._observer.plans(model))
-            if not made:
-                # A version that must go is never kept for being hard to remove.
-                if isinstance(pending, RollBack):
-                    raise
-                return self._abandon(pending, f"{type(error).__name__}: {error}", superseded=False)
-            _log.warning("the plan of %s is made, and what lags behind follows by itself: %s", pending.key, error)
-        self._tries.pop(model, None)
-        self._carried_out[model] = pending.key
-        return None
-
-    def _serve(self, pending: PlanDecision, plans: Sequence[ServingPlan]) -> bool:
-        """Bring the plan that ``pending`` asks for into service; ``False`` where another one came first."""
-        match plan_history.progress(pending, plans):
-            case Progress.SUPERSEDED:
-                return False
-            case Progress.OPEN | Progress.CURRENT:
-                base = next(plan for plan in reversed(plans) if plan.number == pending.plan)
-                self._actuator.serve(plan_history.next_plan(base, pending), pending)
-        return True
-
-    def _abandon(self, pending: PlanDecision | StartRetraining, reason: str, *, superseded: bool) -> Abandon:
-        self._tries.pop(pending.model, None)
-        attempts = pending.attempt if isinstance(pending, StartRetraining) else self._config.retrain.max_attempts
-        return Abandon(
-            model=pending.model,
-            at=self._clock.now(),
-            reason=reason,
-            decision=pending.key,
-            superseded=superseded,
-            final=attempts >= self._config.retrain.max_attempts,
-        )
-
-    def _decide(self, state: Rollout, seen: Observation) -> Decision | None:
+    def _decide(self, state: Rollout, seen: Observation, config: ControlConfig) -> Decision | None:
         if state.paused:
             return None
-        looks = self._looks.at_trial(seen), self._looks.at_health(seen), self._looks.at_probation(seen)
+        looks = self._looks.due(seen, config)
         trial, health, probation = looks
         looked = replace(seen, trial_look=trial, health_look=health, probation_look=probation)
-        decision = decide(state, looked, self._config)
+        decision = decide(state, looked, config)
         if decision is None:
             for look in looks:
                 self._looks.taken(seen.model, look)
@@ -282,6 +232,21 @@ class Controller:
             trainable=self._observer.trainable(model),
         )
 
-    def _describe(self, state: Rollout, seen: Observation) -> ControlStatus:
-        reasons = reasons_against(state, seen, self._config, label_delay=self._label_delay)
-        return describe(state, seen, retrain_verdict(state, seen, self._config), reasons)
+    def _describe(self, state: Rollout, seen: Observation, config: ControlConfig) -> ControlStatus:
+        reasons = reasons_against(state, seen, config, label_delay=self._label_delay)
+        return describe(state, seen, retrain_verdict(state, seen, config), reasons)
+
+    def _models(self) -> Sequence[str]:
+        """The deployed models, once it is known which policies are in force."""
+        if self._policies is not None:
+            self._policies.refresh()
+        return self._observer.models()
+
+    def _config_of(self, model: str) -> ControlConfig:
+        """The loop's configuration with the policy of a model."""
+        return self._config if self._policies is None else self._policies.of(model).config
+
+    def _note_policy(self, model: str) -> None:
+        """Have the ledger say which policy is in force before anything is decided by it."""
+        if self._policies is not None:
+            note_policy(self._policies.of(model), self._folded.policy_note(model), self._ledger)

@@ -6,6 +6,7 @@ import logging
 import threading
 from dataclasses import replace
 
+from raymlops.control.loop.policy_notes import POLICY_ACTION
 from raymlops.control.rollout.decisions import decision_of
 from raymlops.control.rollout.rollout_state import Rollout
 from raymlops.errors import LedgerBroken
@@ -34,6 +35,7 @@ class FoldedLedger:
         self._sequence = 0
         self._rollouts: dict[str, Rollout] = {}
         self._unreadable: dict[str, str] = {}
+        self._policy_notes: dict[str, LedgerEntry] = {}
 
     def catch_up(self) -> int:
         """Fold what is new; returns the sequence up to which it was read."""
@@ -59,7 +61,14 @@ class FoldedLedger:
             raise LedgerBroken(f"the ledger of {model!r} cannot be read: {broken}", model=model)
         return replace(state, paused=state.paused or everything.paused)
 
+    def policy_note(self, model: str) -> LedgerEntry | None:
+        """The newest entry about the policy of a model."""
+        with self._folding:
+            return self._policy_notes.get(model)
+
     def _fold(self, entry: LedgerEntry) -> None:
+        if entry.action == POLICY_ACTION:
+            self._policy_notes[entry.subject] = entry
         try:
             decision = decision_of(entry)
             if decision is not None:

@@ -8,11 +8,12 @@ from typing import Protocol
 
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
 from raymlops.control.rollout.evidence import Health, TrialEvidence, TrialScope
+from raymlops.control.triggering.model_policies import ModelPolicy
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
 from raymlops.records.windows import WindowRecord
 
-__all__ = ["Actuator", "Observer"]
+__all__ = ["Actuator", "Observer", "Policies"]
 
 
 class Observer(Protocol):
@@ -49,6 +50,18 @@ class Observer(Protocol):
 
     def health(self, plan: ServingPlan, *, since: datetime, until: datetime) -> Health:
         """How often the champion of ``plan`` answered and failed, served within ``[since, until)``."""
+        ...
+
+
+class Policies(Protocol):
+    """Tells which policy is in force for each model."""
+
+    def refresh(self) -> None:
+        """Read what is in force now; every method but this one tells what the last call found."""
+        ...
+
+    def of(self, model: str) -> ModelPolicy:
+        """The policy of a model."""
         ...
 
 

@@ -8,12 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from raymlops.config.platform import PlatformConfig
-from raymlops.control import Controller, ControlStatus
+from raymlops.control import Controller, ControlStatus, ModelPolicies
 from raymlops.monitoring.alerts.incidents import Incidents
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.monitoring.service import MonitorService
 from raymlops.records.models import ModelRegistry
-from raymlops.runtime.actors.actuator import ClusterObserver, RayActuator, Rescorer, pipeline_finder
+from raymlops.runtime.actors.actuator import ClusterObserver, RayActuator, Rescorer
 from raymlops.runtime.actors.control_metrics import control_families
 from raymlops.runtime.cluster.clients import ActorProxy, metadata_stores
 from raymlops.runtime.cluster.clocks import ClockMoved, build_clock
@@ -59,13 +59,13 @@ class ControllerService(Controller):
         metadata = metadata_stores(config.cluster.call_timeout.total_seconds())
         clock = build_clock(config)
         jobs = JobRunner(config.home, metadata.runs, clock)
-        find_pipeline = pipeline_finder(metadata.deployments, config.environment)
+        policies = ModelPolicies(metadata.deployments, config.control, config.environment)
         # reads the monitor's tables in this process: what a trial rests on is too large for a call to the actor
         events = MonitorService(DeltaEventTables(config.home / "monitor"), metadata, clock, config.monitoring)
         observer = ClusterObserver(
             metadata,
             events,
-            pipeline_of=find_pipeline,
+            pipeline_of=policies.pipeline_of,
             window=config.monitoring.window,
             rescore=_SharedRescorer(metadata.models).of,
             jobs=jobs,
@@ -73,7 +73,7 @@ class ControllerService(Controller):
         actuator = RayActuator(
             RunOperator(config, metadata, jobs, clock),
             partial(endpoint_operator, config),
-            find_pipeline,
+            policies.pipeline_of,
         )
         super().__init__(
             clock=clock,
@@ -82,6 +82,7 @@ class ControllerService(Controller):
             actuator=actuator,
             config=config.control,
             label_delay=config.monitoring.label_delay,
+            policies=policies,
         )
         self._monitor = cast("MonitorService", ActorProxy(MONITOR, part="monitor"))
         self._figures = cast("Figures", ActorProxy(MONITOR, part="figures"))

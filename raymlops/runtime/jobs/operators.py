@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
+from raymlops.config.policy import resolve_policy
 from raymlops.delivery import approve_bundle, build_bundle, deploy_bundle, verify_bundle
 from raymlops.errors import ConfigError, NotFoundError
 from raymlops.features import TrainingSet
@@ -339,9 +340,16 @@ class DeliveryOperator:
         return verify_bundle(self._root / bundle)
 
     def deploy(self, bundle: str, environment: str | None = None, *, reason: str = "") -> Deployment:
-        """Make a bundle what an environment runs."""
+        """Make a bundle what an environment runs, and its policy the one of its model there.
+
+        Raises:
+            ConfigError: The bundle's policy does not go with the platform's; the message says why.
+            DeploymentError: It was altered, or lacks approvals.
+        """
         manifest = self.verify(bundle)
         where = environment or self._config.environment
+        if where == self._config.environment:  # what the platforms of others say is not known here
+            resolve_policy(self._config.control, manifest.project.policy, where, source=f"project.yaml of {bundle}")
         return deploy_bundle(manifest, where, self._metadata, self._clock, reason, by=acting_user())
 
     def approve(self, bundle: str, environment: str | None = None, *, by: str) -> LedgerEntry:

@@ -1,0 +1,76 @@
+"""What the ledger says about the policies of models: which was in force, and since when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from raymlops.config.control import ControlConfig, PolicyConfig
+from raymlops.config.draft import DEFAULTS
+from raymlops.config.policy import PLATFORM
+from raymlops.control.triggering.model_policies import ModelPolicy
+from raymlops.records.ledger import Ledger, LedgerEntry
+
+__all__ = ["POLICY_ACTION", "note_policy", "policy_at"]
+
+POLICY_ACTION = "policy"
+_SHOWN = 5
+
+
+def note_policy(policy: ModelPolicy, before: LedgerEntry | None, ledger: Ledger) -> LedgerEntry | None:
+    """Record that a policy is in force, where the ledger says something else.
+
+    Args:
+        policy: In force now.
+        before: The model's newest entry about its policy; without one the platform's was in force.
+        ledger: Where it is recorded.
+
+    Returns:
+        The new entry; ``None`` where there is nothing to record.
+    """
+    own = {name: by for name, by in policy.sources.items() if by not in {DEFAULTS, PLATFORM}}
+    if before is None and not own and not policy.problem:
+        return None
+    if before is not None and before.evidence.get("digest") == policy.digest:
+        return None
+    said = [f"{each.name} {each.value}" for each in policy.settings if each.name in own]
+    more = f" and {len(said) - _SHOWN} more" if len(said) > _SHOWN else ""
+    reason = f"the project says {', '.join(said[:_SHOWN])}{more}" if said else "the platform's policy is in force"
+    evidence = {
+        "bundle": policy.bundle,
+        "environment": policy.environment,
+        "digest": policy.digest,
+        "policy": policy.sections,
+        "sources": own,
+        "problem": policy.problem,
+    }
+    # The number tells a return to an earlier policy from a repeat after a crash.
+    key = f"{POLICY_ACTION}/{policy.model}/{policy.digest}/after/{0 if before is None else before.sequence}"
+    return ledger.append_entry(policy.model, POLICY_ACTION, policy.problem or reason, evidence, key=key)
+
+
+def policy_at(
+    entries: Iterable[LedgerEntry], at: datetime, *, platform: ControlConfig, now: ControlConfig
+) -> ControlConfig:
+    """The configuration with the policy that was in force at an instant.
+
+    Args:
+        entries: Of one model, in order.
+        at: The instant.
+        platform: The platform's configuration, which holds where nothing was recorded up to then.
+        now: What is in force now; it is taken where nothing was ever recorded, and in place of a policy that this
+            release cannot read.
+    """
+    notes = [entry for entry in entries if entry.action == POLICY_ACTION]
+    if not notes:
+        return now
+    known = [entry for entry in notes if entry.at <= at]
+    if not known:
+        return platform
+    try:
+        policy = PolicyConfig.model_validate(known[-1].evidence["policy"])
+    except ValidationError:
+        return now
+    return now.model_copy(update=dict(policy))
