@@ -5,9 +5,13 @@ from raymlops.config.batch import BatchConfig
 from raymlops.config.clock import ClockConfig
 from raymlops.config.cluster import ClusterConfig, FastSettings
 from raymlops.config.control import (
+    AuditCount,
     ControlConfig,
+    CronTrigger,
     DriftCount,
+    FleetConfig,
     HealthConfig,
+    NewDataTrigger,
     PolicyConfig,
     ProbationConfig,
     RetrainConfig,
@@ -31,6 +35,7 @@ from raymlops.config.serving import (
 
 __all__ = [
     "AlertsConfig",
+    "AuditCount",
     "AutoscalingConfig",
     "BatchConfig",
     "BatchingConfig",
@@ -39,15 +44,18 @@ __all__ = [
     "ClockConfig",
     "ClusterConfig",
     "ControlConfig",
+    "CronTrigger",
     "DriftConfig",
     "DriftCount",
     "EventLogConfig",
     "FastSettings",
     "FeaturesConfig",
+    "FleetConfig",
     "HealthConfig",
     "MetadataConfig",
     "MetricsConfig",
     "MonitoringConfig",
+    "NewDataTrigger",
     "PerformanceConfig",
     "PlatformConfig",
     "PolicyConfig",

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from raymlops.clock import Clock
-from raymlops.config.control import ControlConfig
+from raymlops.config.control import ControlConfig, TriggersConfig
 from raymlops.control.loop.carrying_out import Hands
 from raymlops.control.loop.folding import ALL_MODELS, FoldedLedger
 from raymlops.control.loop.looks import Looks
@@ -188,7 +188,7 @@ class Controller:
             folded = self._folded.catch_up()
             self._note_policy(model)
             config = self._config_of(model)
-            state, seen = self._folded.state(model), self._observe(model)
+            state, seen = self._folded.state(model), self._observe(model, config.triggers)
             state = replace(state, paused=state.paused or not self._config.enabled)
             self._statuses[model] = self._describe(state, seen, config)
             pending = state.pending
@@ -221,8 +221,9 @@ class Controller:
                 self._looks.taken(seen.model, look)
         return decision
 
-    def _observe(self, model: str) -> Observation:
+    def _observe(self, model: str, triggers: TriggersConfig) -> Observation:
         plans, now = self._observer.plans(model), self._clock.now()
+        champion, asked = plans[-1].champion, triggers.new_data
         return Observation(
             model=model,
             now=now,
@@ -230,6 +231,8 @@ class Controller:
             runs=self._observer.runs(model),
             windows=self._observer.windows(model, min(plan_history.champion_since(plans), now)),
             trainable=self._observer.trainable(model),
+            data=None if asked is None else self._observer.new_data(model, champion, asked.look_every),
+            code=self._observer.new_code(model, champion) if triggers.new_code else None,
         )
 
     def _describe(self, state: Rollout, seen: Observation, config: ControlConfig) -> ControlStatus:

@@ -9,15 +9,25 @@ from dataclasses import replace
 from raymlops.control.loop.policy_notes import POLICY_ACTION
 from raymlops.control.rollout.decisions import decision_of
 from raymlops.control.rollout.rollout_state import Rollout
+from raymlops.control.triggering.news import order_of
 from raymlops.errors import LedgerBroken
 from raymlops.records.ledger import Ledger, LedgerEntry
 
-__all__ = ["ALL_MODELS", "FoldedLedger"]
+__all__ = ["ALL_MODELS", "FoldedLedger", "fold_entry"]
 
 _log = logging.getLogger(__name__)
 
 ALL_MODELS = "*"
 """Subject of the ledger entries that pause and resume the loop for all models."""
+
+
+def fold_entry(state: Rollout, entry: LedgerEntry) -> Rollout:
+    """The state of a model after one more entry about it; ``state`` itself where that is none of the controller's."""
+    order = order_of(entry)
+    if order is not None:
+        return replace(state, orders=(*state.orders, order))
+    decision = decision_of(entry)
+    return state if decision is None else state.apply(decision)
 
 
 class FoldedLedger:
@@ -70,9 +80,10 @@ class FoldedLedger:
         if entry.action == POLICY_ACTION:
             self._policy_notes[entry.subject] = entry
         try:
-            decision = decision_of(entry)
-            if decision is not None:
-                self._rollouts[entry.subject] = self._rollouts.get(entry.subject, Rollout()).apply(decision)
+            before = self._rollouts.get(entry.subject, Rollout())
+            after = fold_entry(before, entry)
+            if after is not before:
+                self._rollouts[entry.subject] = after
         except Exception as error:  # whatever it is: it stops its own subject, which says so, and no other
             _log.exception("entry %d of the ledger, about %s, cannot be read", entry.sequence, entry.subject)
             self._unreadable[entry.subject] = f"entry {entry.sequence}: {type(error).__name__}: {error}"

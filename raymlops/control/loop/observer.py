@@ -8,8 +8,10 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from raymlops.control.loop.champion_news import ChampionNews
 from raymlops.control.rollout.evidence import Health, Task, TrialEvidence, TrialScope
 from raymlops.control.rollout.gathering import Rescore, gather_evidence, gather_health
+from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.records.plans import PlanStore, ServingPlan
 from raymlops.records.runs import Run, RunStore
 from raymlops.records.windows import WindowRecord, WindowStore
@@ -55,6 +57,7 @@ class StoreObserver:
         pipeline_of: Model -> the pipeline that trains it in this environment, or ``None``.
         window: Length of a monitoring window.
         rescore: Where given, trials are compared on the same rows.
+        news: Tells what changed since a version was trained; ``None``: nobody does.
     """
 
     def __init__(
@@ -65,12 +68,14 @@ class StoreObserver:
         pipeline_of: Callable[[str], str | None],
         window: timedelta,
         rescore: Callable[[str], Rescore] | None = None,
+        news: ChampionNews | None = None,
     ) -> None:
         self._records = records
         self._events = events
         self._pipeline_of = pipeline_of
         self._window = window
         self._rescore = rescore
+        self._news = news
 
     def models(self) -> Sequence[str]:
         return sorted(self._records.plans.served_plans())
@@ -88,6 +93,12 @@ class StoreObserver:
     def windows(self, model: str, since: datetime) -> Sequence[WindowRecord]:
         windows = self._records.windows.list_windows(model, start=since - self._window)
         return sorted((window for window in windows if window.end > since), key=lambda window: window.start)
+
+    def new_data(self, model: str, champion: int, every: timedelta) -> NewData | None:
+        return None if self._news is None else self._news.new_data(model, champion, every)
+
+    def new_code(self, model: str, champion: int) -> NewCode | None:
+        return None if self._news is None else self._news.new_code(model, champion)
 
     def trial_evidence(self, model: str, scope: TrialScope) -> TrialEvidence:
         task, positive = self._events.scoring(model, scope.champion)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
 from raymlops.control.rollout.evidence import Health, TrialEvidence, TrialScope
 from raymlops.control.triggering.model_policies import ModelPolicy
+from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
 from raymlops.records.windows import WindowRecord
@@ -37,6 +38,20 @@ class Observer(Protocol):
 
     def windows(self, model: str, since: datetime) -> Sequence[WindowRecord]:
         """Closed windows of ``model`` that end after ``since``, oldest first."""
+        ...
+
+    def new_data(self, model: str, champion: int, every: timedelta) -> NewData | None:
+        """What came into the tables that a version was trained on; ``None`` where its training set is not known.
+
+        Args:
+            model: Name of the model.
+            champion: The version.
+            every: What was found less long ago than this will do.
+        """
+        ...
+
+    def new_code(self, model: str, champion: int) -> NewCode | None:
+        """How the deployed bundle differs from the one a version came from; ``None`` where it does not."""
         ...
 
     def trial_evidence(self, model: str, scope: TrialScope) -> TrialEvidence:
@@ -75,6 +90,8 @@ class Actuator(Protocol):
 
     def start_run(self, decision: StartRetraining) -> None:
         """Start the run ``decision.run_id``; nothing where it was started. Returns once the run is recorded.
+
+        The run ``decision.replaces``, if any, is canceled first.
 
         Its failure, also to start, shows as a run that failed, and a job that died likewise: a run whose process is
         gone must not stay ``running``.

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from raymlops.control.rollout.evidence import Health, TrialEvidence
+from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
 from raymlops.records.windows import WindowRecord
@@ -42,6 +43,10 @@ class Observation:
     """Oldest first."""
     trainable: bool = True
     """Whether a deployed bundle trains the model."""
+    data: NewData | None = None
+    """What came into the tables that the champion was trained on, where a trigger asks for it and it is known."""
+    code: NewCode | None = None
+    """How the deployed bundle differs from the champion's, where a trigger asks for it."""
     trial_look: Look | None = None
     """``None`` between two looks."""
     health_look: Look | None = None

@@ -52,6 +52,8 @@ class RayActuator:
         pipeline = self._pipeline_of(decision.model)
         if pipeline is None:
             raise NotFoundError(f"no deployed bundle trains {decision.model!r}", model=decision.model)
+        if decision.replaces is not None:
+            self._runs.cancel(decision.replaces, f"replaced by run {decision.run_id}")
         self._runs.start(
             pipeline,
             parameters={"as_of": decision.at.isoformat()},

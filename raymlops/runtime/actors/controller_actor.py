@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.control import Controller, ControlStatus, ModelPolicies
+from raymlops.control.loop.champion_news import ChampionNews
 from raymlops.monitoring.alerts.incidents import Incidents
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.monitoring.service import MonitorService
@@ -21,8 +22,10 @@ from raymlops.runtime.cluster.names import MONITOR
 from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.jobs.operators import RunOperator
 from raymlops.runtime.jobs.run_jobs import JobRunner
+from raymlops.runtime.nodes.feature_readers import feature_tables
 from raymlops.runtime.serve.endpoint_orders import endpoint_operator
 from raymlops.serving.models.model import Model
+from raymlops.tables.delta_log import table_rows
 
 if TYPE_CHECKING:
     from raymlops.runtime.actors.monitor_actor import Figures
@@ -69,6 +72,7 @@ class ControllerService(Controller):
             window=config.monitoring.window,
             rescore=_SharedRescorer(metadata.models).of,
             jobs=jobs,
+            news=ChampionNews(metadata, policies.bundle_of, partial(table_rows, feature_tables(config)), clock),
         )
         actuator = RayActuator(
             RunOperator(config, metadata, jobs, clock),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -229,6 +230,16 @@ class RunOperator:
             UnavailableError: It has not ended after ``timeout_s``.
         """
         return self._jobs.wait(run_id, timeout_s)
+
+    def cancel(self, run_id: str, reason: str) -> None:
+        """End a run; one that has ended, or is not known, is left as it is. The controller has recorded its decision.
+
+        Raises:
+            UnavailableError: Its job would not go.
+        """
+        with contextlib.suppress(NotFoundError):
+            if not self._metadata.runs.get_run(run_id).status.final:
+                self._jobs.end(run_id, reason, RunStatus.CANCELED)
 
     def resume(self, run_id: str, *, wait: bool = True, timeout_s: float = 3600.0) -> Run:
         """Run a run that ended again, as a new run of the same bundle that takes over the steps that are done."""
