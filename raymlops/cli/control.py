@@ -159,6 +159,19 @@ def retry(model: str, reason: str = "on demand", config: ConfigOption = None) ->
 
 @app.command()
 @one_line_errors
+def retrain(
+    model: str,
+    reason: str = "on demand",
+    key: Annotated[str | None, typer.Option(help="Names the order: given again, it counts once.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Ask the controller for a retraining."""
+    with platform(config) as connected:
+        show_json(connected.control.retrain(model, reason=reason, key=key))
+
+
+@app.command()
+@one_line_errors
 def pause(model: _Model = None, reason: str = "on demand", config: ConfigOption = None) -> None:
     """Decide nothing more, until resumed."""
     with platform(config) as connected:

@@ -15,6 +15,7 @@ from raymlops.records.alerts import AlertStatus, AlertStore, Delivery
 from raymlops.records.ledger import Ledger as LedgerStore
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelRegistry
+from raymlops.records.orders import Order
 from raymlops.records.plans import PlanStore, ServingPlan
 from raymlops.runtime.cluster.names import CONTROLLER, MONITOR
 from raymlops.runtime.cluster.people import acting_user
@@ -163,6 +164,29 @@ class Control:
         )
         policies.refresh()
         return policies.of(model)
+
+    def retrain(self, model: str, *, reason: str = "on demand", key: str | None = None) -> LedgerEntry:
+        """Ask the controller for a retraining, which it starts once nothing else is under way for the model.
+
+        Cooldown, broken data and a lack of labels do not hold it back; a budget does, and a run under way does what
+        ``retrain.when_running`` says. ``platform.runs.start`` trains at once, without the controller.
+
+        Args:
+            model: A deployed model.
+            reason: For the ledger, which names it as what started the run.
+            key: Names the order, so that it may be given again and counts once.
+
+        Returns:
+            The ledger entry that asks for it.
+
+        Raises:
+            DeploymentNotFound: The model is not served.
+        """
+        plan = self._plans.find_plan(model)
+        if plan is None or not plan.served:
+            raise DeploymentNotFound.of(model)
+        order = Order(request=key or uuid.uuid4().hex, by=acting_user(), reason=reason)
+        return self._platform.metadata.ledger.append_entry(**order.for_retraining(model, "platform"))
 
     def pause(self, model: str | None = None, *, reason: str = "on demand") -> LedgerEntry:
         """Decide nothing more about a model, or about all, until resumed."""
