@@ -12,9 +12,10 @@ from functools import partial
 from raymlops.clock import Clock
 from raymlops.config.control import ControlConfig, TriggersConfig
 from raymlops.control.loop.carrying_out import Hands
+from raymlops.control.loop.fleet import Fleet
 from raymlops.control.loop.folding import ALL_MODELS, FoldedLedger
 from raymlops.control.loop.looks import Looks
-from raymlops.control.loop.policy_notes import note_policy, policy_at
+from raymlops.control.loop.policy_notes import PoliciesInForce
 from raymlops.control.loop.ports import Actuator, Observer, Policies
 from raymlops.control.loop.reasons import reasons_against
 from raymlops.control.loop.status import ControlStatus, describe, with_turns
@@ -25,6 +26,7 @@ from raymlops.control.rollout.decisions import (
     Decision,
     Pause,
     Resume,
+    StartRetraining,
     decision_of,
 )
 from raymlops.control.rollout.observation import Observation
@@ -76,7 +78,8 @@ class Controller:
         self._observer = observer
         self._hands = Hands(clock, observer, actuator)
         self._config = config
-        self._policies = policies
+        self._policies = PoliciesInForce(config, policies, ledger)
+        self._fleet = Fleet(config.fleet)
         self._label_delay = label_delay
         self._stepping = threading.Lock()
         self._folded = FoldedLedger(ledger)
@@ -106,6 +109,12 @@ class Controller:
         with self._stepping:
             for model in self._models():
                 self._turns.run(model, partial(self._turn, model, decisions))
+            made = -1
+            while made < len(decisions) and (waiting := self._fleet.waiting()):
+                made = len(decisions)
+                self._models()
+                for model in waiting:
+                    self._turns.run(model, partial(self._turn, model, decisions))
         return decisions
 
     def start_turns(self) -> list[str]:
@@ -123,10 +132,13 @@ class Controller:
     def status(self) -> list[ControlStatus]:
         """What the last turns saw, by model."""
         reports, trouble = self._turns.reports(), self._loop_problem()
-        return [
-            with_turns(self._statuses.get(model, ControlStatus(model=model)), reports.get(model, TurnReport()), trouble)
-            for model in sorted({*self._statuses, *reports})
-        ]
+        found = []
+        for model in sorted({*self._statuses, *reports}):
+            status, waits = self._statuses.get(model, ControlStatus(model=model)), self._fleet.reason(model)
+            if waits is not None:
+                status = status.model_copy(update={"reasons": (*status.reasons, waits)})
+            found.append(with_turns(status, reports.get(model, TurnReport()), trouble))
+        return found
 
     def why(self, model: str, at: datetime | None = None) -> Why:
         """What stood about a model at an instant, now by default: its verdict, and all that was against a retraining.
@@ -134,8 +146,7 @@ class Controller:
         Raises:
             NotFoundError: The model was not deployed then.
         """
-        if self._policies is not None:
-            self._policies.refresh()
+        self._policies.refresh()
         entries = [*self._ledger.entries(model), *self._ledger.entries(ALL_MODELS)]
         plans = self._observer.plans(model)
         history = History(
@@ -145,11 +156,13 @@ class Controller:
             windows=tuple(self._observer.windows(model, _LONG_AGO)) if plans else (),
             trainable=self._observer.trainable(model),
         )
-        config = self._config_of(model)
-        if at is not None:
-            config = policy_at(history.entries, at, platform=self._config, now=config)
-        at = at or self._clock.now()
-        looks = self._looks.as_of(model, [plan for plan in plans if plan.created_at <= at], at, config)
+        config, waits = self._policies.config_at(model, history.entries, at), self._fleet.reason(model)
+        found = self._explain(model, history, at or self._clock.now(), config)
+        return found.model_copy(update={"reasons": (*found.reasons, waits)}) if at is None and waits else found
+
+    def _explain(self, model: str, history: History, at: datetime, config: ControlConfig) -> Why:
+        plans = [plan for plan in history.plans if plan.created_at <= at]
+        looks = self._looks.as_of(model, plans, at, config)
         return explain(model, history, at, config, label_delay=self._label_delay, looks=looks)
 
     def pause(self, model: str | None = None, *, reason: str, by: str = "") -> LedgerEntry:
@@ -178,18 +191,20 @@ class Controller:
         return None
 
     def _turn(self, model: str, decisions: list[Decision]) -> None:
-        try:
-            self._prepare(model)
-        finally:
-            self._decide_and_act(model, decisions)
+        with self._fleet.turn(model):
+            try:
+                self._prepare(model)
+            finally:
+                self._decide_and_act(model, decisions)
 
     def _decide_and_act(self, model: str, decisions: list[Decision]) -> None:
         for _ in range(_MAX_TURNS):
             folded = self._folded.catch_up()
-            self._note_policy(model)
-            config = self._config_of(model)
+            self._policies.note(model, self._folded.policy_note(model))
+            config = self._policies.config_of(model)
             state, seen = self._folded.state(model), self._observe(model, config.triggers)
             state = replace(state, paused=state.paused or not self._config.enabled)
+            self._fleet.see(state, seen)
             self._statuses[model] = self._describe(state, seen, config)
             pending = state.pending
             if pending is not None and not self._hands.done(pending):
@@ -198,11 +213,21 @@ class Controller:
                     continue
             else:
                 decision = self._decide(state, seen, config)
-            if decision is None:
+            entry = None if decision is None else self._record_in_turn(decision, seen)
+            if decision is None or entry is None:
                 return
-            if self._record(decision).sequence <= folded:
+            if entry.sequence <= folded:
                 raise InvalidTransition(f"decision {decision.key} was taken before and is over", key=decision.key)
             decisions.append(decision)
+
+    def _record_in_turn(self, decision: Decision, seen: Observation) -> LedgerEntry | None:
+        """Record a decision; ``None`` where it is a retraining that must wait for others."""
+        if not isinstance(decision, StartRetraining) or not self._fleet.limited:
+            return self._record(decision)
+        with self._fleet.asking():
+            self._folded.catch_up()  # whoever asked before has recorded what it was given
+            waits = self._fleet.ask(decision, seen, self._folded.states())
+            return self._record(decision) if waits is None else None
 
     def _record(self, decision: Decision) -> LedgerEntry:
         return self._ledger.append_entry(
@@ -240,16 +265,8 @@ class Controller:
         return describe(state, seen, retrain_verdict(state, seen, config), reasons)
 
     def _models(self) -> Sequence[str]:
-        """The deployed models, once it is known which policies are in force."""
-        if self._policies is not None:
-            self._policies.refresh()
-        return self._observer.models()
-
-    def _config_of(self, model: str) -> ControlConfig:
-        """The loop's configuration with the policy of a model."""
-        return self._config if self._policies is None else self._policies.of(model).config
-
-    def _note_policy(self, model: str) -> None:
-        """Have the ledger say which policy is in force before anything is decided by it."""
-        if self._policies is not None:
-            note_policy(self._policies.of(model), self._folded.policy_note(model), self._ledger)
+        """The deployed models, with whom a round of turns begins, once it is known which policies are in force."""
+        self._policies.refresh()
+        models = self._observer.models()
+        self._fleet.begin_round(models)
+        return models

@@ -71,6 +71,11 @@ class FoldedLedger:
             raise LedgerBroken(f"the ledger of {model!r} cannot be read: {broken}", model=model)
         return replace(state, paused=state.paused or everything.paused)
 
+    def states(self) -> dict[str, Rollout]:
+        """What was folded about every model; of those that cannot be read, up to where they could."""
+        with self._folding:
+            return {model: state for model, state in self._rollouts.items() if model != ALL_MODELS}
+
     def policy_note(self, model: str) -> LedgerEntry | None:
         """The newest entry about the policy of a model."""
         with self._folding:

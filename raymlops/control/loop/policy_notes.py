@@ -10,13 +10,48 @@ from pydantic import ValidationError
 from raymlops.config.control import ControlConfig, PolicyConfig
 from raymlops.config.draft import DEFAULTS
 from raymlops.config.policy import PLATFORM
+from raymlops.control.loop.ports import Policies
 from raymlops.control.triggering.model_policies import ModelPolicy
 from raymlops.records.ledger import Ledger, LedgerEntry
 
-__all__ = ["POLICY_ACTION", "note_policy", "policy_at"]
+__all__ = ["POLICY_ACTION", "PoliciesInForce", "note_policy", "policy_at"]
 
 POLICY_ACTION = "policy"
 _SHOWN = 5
+
+
+class PoliciesInForce:
+    """Which policy the loop decides by, for each model.
+
+    Args:
+        config: The loop's configuration, which holds for models without a policy of their own.
+        policies: Tells the policy of each model; ``None``: no model has one.
+        ledger: Says which was in force, and since when.
+    """
+
+    def __init__(self, config: ControlConfig, policies: Policies | None, ledger: Ledger) -> None:
+        self._config = config
+        self._policies = policies
+        self._ledger = ledger
+
+    def refresh(self) -> None:
+        """Read what is in force now."""
+        if self._policies is not None:
+            self._policies.refresh()
+
+    def config_of(self, model: str) -> ControlConfig:
+        """The loop's configuration with the policy of a model."""
+        return self._config if self._policies is None else self._policies.of(model).config
+
+    def note(self, model: str, before: LedgerEntry | None) -> None:
+        """Have the ledger say which policy is in force before anything is decided by it; ``before`` as below."""
+        if self._policies is not None:
+            note_policy(self._policies.of(model), before, self._ledger)
+
+    def config_at(self, model: str, entries: Iterable[LedgerEntry], at: datetime | None) -> ControlConfig:
+        """The configuration at an instant, or now; ``entries`` are those of the model."""
+        now = self.config_of(model)
+        return now if at is None else policy_at(entries, at, platform=self._config, now=now)
 
 
 def note_policy(policy: ModelPolicy, before: LedgerEntry | None, ledger: Ledger) -> LedgerEntry | None:
