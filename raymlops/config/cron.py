@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -51,10 +51,18 @@ class Cron:
     either: bool
     """Whether a day need only fit the day of the month or the day of the week, since both are restricted."""
     zone: tzinfo
+    _known: list[tuple[datetime, datetime]] = field(default_factory=list, repr=False, compare=False)
+    """The newest times that were found, with nothing due between them."""
 
     def last(self, now: datetime) -> datetime | None:
         """The newest time that is due at ``now`` or before it; ``None`` where there is none within eight years."""
-        return self._nearest(now, -1)
+        for before, after in self._known:
+            if before <= now < after:
+                return before
+        before_now, after_now = self._nearest(now, -1), self._nearest(now, 1)
+        if before_now is not None and after_now is not None:
+            self._known[:] = [(before_now, after_now)]
+        return before_now
 
     def following(self, now: datetime) -> datetime | None:
         """The first time after ``now``; ``None`` where there is none within eight years."""

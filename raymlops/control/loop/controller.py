@@ -31,8 +31,10 @@ from raymlops.control.rollout.decisions import (
 )
 from raymlops.control.rollout.observation import Observation
 from raymlops.control.rollout.rollout_state import Rollout, decide, retrain_verdict
+from raymlops.control.triggering.policies import RetrainVerdict
 from raymlops.errors import InvalidTransition
 from raymlops.records.ledger import Ledger, LedgerEntry
+from raymlops.records.reasons import Reason
 
 __all__ = ["ALL_MODELS", "Controller"]
 
@@ -110,10 +112,10 @@ class Controller:
             for model in self._models():
                 self._turns.run(model, partial(self._turn, model, decisions))
             made = -1
-            while made < len(decisions) and (waiting := self._fleet.waiting()):
+            while made < len(decisions) and (admitted := self._fleet.next_in_line(self._clock.now(), self._folded)):
                 made = len(decisions)
                 self._models()
-                for model in waiting:
+                for model in admitted:
                     self._turns.run(model, partial(self._turn, model, decisions))
         return decisions
 
@@ -134,7 +136,7 @@ class Controller:
         reports, trouble = self._turns.reports(), self._loop_problem()
         found = []
         for model in sorted({*self._statuses, *reports}):
-            status, waits = self._statuses.get(model, ControlStatus(model=model)), self._fleet.reason(model)
+            status, waits = self._statuses.get(model, ControlStatus(model=model)), self._waits(model)
             if waits is not None:
                 status = status.model_copy(update={"reasons": (*status.reasons, waits)})
             found.append(with_turns(status, reports.get(model, TurnReport()), trouble))
@@ -156,9 +158,13 @@ class Controller:
             windows=tuple(self._observer.windows(model, _LONG_AGO)) if plans else (),
             trainable=self._observer.trainable(model),
         )
-        config, waits = self._policies.config_at(model, history.entries, at), self._fleet.reason(model)
+        config, waits = self._policies.config_at(model, history.entries, at), self._waits(model)
         found = self._explain(model, history, at or self._clock.now(), config)
         return found.model_copy(update={"reasons": (*found.reasons, waits)}) if at is None and waits else found
+
+    def _waits(self, model: str) -> Reason | None:
+        """Why a retraining of a model waits for others."""
+        return self._fleet.reason(model, self._clock.now(), self._folded)
 
     def _explain(self, model: str, history: History, at: datetime, config: ControlConfig) -> Why:
         plans = [plan for plan in history.plans if plan.created_at <= at]
@@ -205,14 +211,16 @@ class Controller:
             state, seen = self._folded.state(model), self._observe(model, config.triggers)
             state = replace(state, paused=state.paused or not self._config.enabled)
             self._fleet.see(state, seen)
-            self._statuses[model] = self._describe(state, seen, config)
+            verdict = retrain_verdict(state, seen, config)
+            reasons = reasons_against(state, seen, config, label_delay=self._label_delay, verdict=verdict)
+            self._statuses[model] = describe(state, seen, verdict, reasons)
             pending = state.pending
             if pending is not None and not self._hands.done(pending):
                 decision: Decision | None = self._hands.carry_out(pending, seen, config)
                 if decision is None:
                     continue
             else:
-                decision = self._decide(state, seen, config)
+                decision = self._decide(state, seen, config, verdict)
             entry = None if decision is None else self._record_in_turn(decision, seen)
             if decision is None or entry is None:
                 return
@@ -226,21 +234,22 @@ class Controller:
             return self._record(decision)
         with self._fleet.asking():
             self._folded.catch_up()  # whoever asked before has recorded what it was given
-            waits = self._fleet.ask(decision, seen, self._folded.states())
-            return self._record(decision) if waits is None else None
+            return self._record(decision) if self._fleet.ask(decision, seen, self._folded) else None
 
     def _record(self, decision: Decision) -> LedgerEntry:
         return self._ledger.append_entry(
             decision.model, decision.action, decision.reason, decision.evidence(), key=decision.key
         )
 
-    def _decide(self, state: Rollout, seen: Observation, config: ControlConfig) -> Decision | None:
+    def _decide(
+        self, state: Rollout, seen: Observation, config: ControlConfig, verdict: RetrainVerdict
+    ) -> Decision | None:
         if state.paused:
             return None
         looks = self._looks.due(seen, config)
         trial, health, probation = looks
         looked = replace(seen, trial_look=trial, health_look=health, probation_look=probation)
-        decision = decide(state, looked, config)
+        decision = decide(state, looked, config, verdict)
         if decision is None:
             for look in looks:
                 self._looks.taken(seen.model, look)
@@ -259,10 +268,6 @@ class Controller:
             data=None if asked is None else self._observer.new_data(model, champion, asked.look_every),
             code=self._observer.new_code(model, champion) if triggers.new_code else None,
         )
-
-    def _describe(self, state: Rollout, seen: Observation, config: ControlConfig) -> ControlStatus:
-        reasons = reasons_against(state, seen, config, label_delay=self._label_delay)
-        return describe(state, seen, retrain_verdict(state, seen, config), reasons)
 
     def _models(self) -> Sequence[str]:
         """The deployed models, with whom a round of turns begins, once it is known which policies are in force."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from raymlops.config.control import FleetConfig
+from raymlops.control.loop.folding import FoldedLedger
 from raymlops.control.rollout.decisions import StartRetraining
 from raymlops.control.rollout.observation import Observation
 from raymlops.control.rollout.rollout_state import Rollout
@@ -18,6 +21,7 @@ from raymlops.records.reasons import Reason
 
 __all__ = ["Fleet"]
 
+_NO_LIMIT = 1 << 30
 _SHOWN = 3
 _STALE_S = 300.0
 """A model that nobody could look at for so long takes no place, and waits for none."""
@@ -31,7 +35,16 @@ class _Wish:
     urgency: float
     since: datetime
     round: int
-    reason: Reason
+    """In which it was first asked for."""
+
+
+class _Room(NamedTuple):
+    """What is left of the limits."""
+
+    free: int
+    told: tuple[str, ...]
+    until: datetime | None
+    """When the budget has room again."""
 
 
 @dataclass
@@ -77,10 +90,14 @@ class Fleet:
             self._models = frozenset(models)
             self._places = {model: place for model, place in self._places.items() if model in self._models}
 
-    def waiting(self) -> list[str]:
-        """The models that wait for a place, the most urgent first."""
+    def next_in_line(self, now: datetime, ledger: FoldedLedger) -> list[str]:
+        """The models that wait and for which there is room, the most urgent first."""
         with self._lock:
-            return [model for model, _ in self._queue()]
+            queue = [model for model, _ in self._queue()]
+            if not queue:
+                return []
+            room = self._room(None, now, ledger.states())
+            return queue[: max(0, room.free)]
 
     @contextmanager
     def turn(self, model: str) -> Iterator[None]:
@@ -111,86 +128,60 @@ class Fleet:
         with self._asking:
             yield
 
-    def ask(self, decision: StartRetraining, seen: Observation, states: Mapping[str, Rollout]) -> Reason | None:
+    def ask(self, decision: StartRetraining, seen: Observation, ledger: FoldedLedger) -> bool:
         """Ask for a place; call it, and record the decision, within ``asking``.
 
         Args:
             decision: The retraining.
             seen: The platform.
-            states: Model -> what the ledger says, of all models.
+            ledger: What it says of all models.
 
         Returns:
-            Why it must wait; ``None`` where it may start.
+            Whether it may start.
         """
-        if not self.limited:
-            return None
         worth = urgency(decision.facts.get("fired", ()), run_seconds(seen.runs))
         with self._lock:
-            return self._ask(decision, seen.now, states, worth)
+            place = self._place(decision.model)
+            place.asked = True
+            if place.wish is None or place.wish.key != decision.key:
+                place.wish = _Wish(decision.key, worth, seen.now, self._round)
+            place.wish = replace(place.wish, urgency=worth)
+            room = self._room(decision.model, seen.now, ledger.states())
+            ahead = sum(1 for _ in itertools.takewhile(lambda each: each[0] != decision.model, self._queue()))
+            if place.wish.round == self._round or room.free <= ahead:
+                return False
+            place.wish, place.running = None, True
+            return True
 
-    def _ask(
-        self, decision: StartRetraining, now: datetime, states: Mapping[str, Rollout], worth: float
-    ) -> Reason | None:
-        place = self._place(decision.model)
-        place.asked = True
-        before = place.wish if place.wish is not None and place.wish.key == decision.key else None
-        since, first = (now, self._round) if before is None else (before.since, before.round)
-        reason = self._against(decision, now, states, worth=worth, since=since, new=first == self._round)
-        place.wish = None if reason is None else _Wish(decision.key, worth, since, first, reason)
-        if reason is None:
-            place.running = True
-        return reason
-
-    def reason(self, model: str) -> Reason | None:
-        """Why a retraining of a model waits."""
+    def reason(self, model: str, now: datetime, ledger: FoldedLedger) -> Reason | None:
+        """Why a retraining of a model waits; ``None`` where none does."""
         with self._lock:
-            wish = self._places[model].wish if model in self._places else None
-            return None if wish is None else wish.reason
+            names = [other for other, _ in self._queue()]
+            if model not in names:
+                return None
+            room, ahead = self._room(model, now, ledger.states()), names[: names.index(model)]
+        more = f" and {len(ahead) - _SHOWN} more" if len(ahead) > _SHOWN else ""
+        before = f"; before it comes {', '.join(ahead[:_SHOWN])}{more}" if ahead else ""
+        text = f"the models share control.fleet: {'; '.join(room.told)}{before}"
+        return Reason(kind="fleet", text=text, remedy="it starts by itself; or raise control.fleet", until=room.until)
 
-    def _against(
-        self,
-        decision: StartRetraining,
-        now: datetime,
-        states: Mapping[str, Rollout],
-        *,
-        worth: float,
-        since: datetime,
-        new: bool,
-    ) -> Reason | None:
-        config, model = self._config, decision.model
-        ahead = [
-            (other, wish)
-            for other, wish in self._queue()
-            if other != model and (-wish.urgency, wish.since, other) < (-worth, since, model)
-        ]
-        free: float = float("inf")
-        until = None
-        told = []
+    def _room(self, model: str | None, now: datetime, states: Mapping[str, Rollout]) -> _Room:
+        """What is left of the limits, but for what a model has itself."""
+        config, free, until, told = self._config, _NO_LIMIT, None, []
         if config.runs_at_once is not None:
-            running = self._running(states) - {model}
-            free = config.runs_at_once - len(running)
-            told.append(f"{len(running)} of {config.runs_at_once} runs are under way")
+            running = len(self._running(states) - {model})
+            free = config.runs_at_once - running
+            told.append(f"{running} of {config.runs_at_once} runs are under way")
         if config.budget_runs is not None:
+            since = now - config.budget_period
             started = sorted(
-                each.at
-                for state in states.values()
-                for each in state.retrainings
-                if now - config.budget_period < each.at <= now
+                each.at for state in states.values() for each in state.retrainings if since < each.at <= now
             )
             left = config.budget_runs - len(started)
             free = min(free, left)
             told.append(f"{len(started)} of {config.budget_runs} runs of the budget are spent")
-            if left <= 0:
-                until = started[-config.budget_runs] + config.budget_period
-        if free > len(ahead) and not new:
-            return None
-        if free > len(ahead):
-            told = ["others may be more urgent, which the next turn tells"]
-        names = [other for other, _ in ahead]
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        place = f"; before it comes {', '.join(names[:_SHOWN])}{more}" if names else ""
-        text = f"the models share control.fleet: {'; '.join(told)}{place}"
-        return Reason(kind="fleet", text=text, remedy="it starts by itself; or raise control.fleet", until=until)
+            until = None if left > 0 else started[-config.budget_runs] + config.budget_period
+        return _Room(free, tuple(told), until)
 
     def _running(self, states: Mapping[str, Rollout]) -> set[str]:
         """Models with a run under way; of one that nobody has looked at since the start, the ledger tells."""

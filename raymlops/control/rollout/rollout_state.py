@@ -149,11 +149,19 @@ class Rollout:
         return sum(1 for at in self.rejected if at >= instant)
 
 
-def decide(state: Rollout, seen: Observation, config: ControlConfig) -> Decision | None:
+def decide(
+    state: Rollout, seen: Observation, config: ControlConfig, verdict: RetrainVerdict | None = None
+) -> Decision | None:
     """The next decision about a model, or ``None`` where there is nothing to do now.
 
     A champion that fails, or is worse than the one before it, goes first; then a trial is judged; then the runs that
     ended are concluded, which may start a trial; and only where nothing is under way may a retraining start.
+
+    Args:
+        state: What the ledger says.
+        seen: The platform.
+        config: Triggers, limits and levels.
+        verdict: As of ``retrain_verdict``, where it is known already.
     """
     if state.paused:
         return None
@@ -165,9 +173,11 @@ def decide(state: Rollout, seen: Observation, config: ControlConfig) -> Decision
     concluded = _conclude_run(state, seen, config)
     if concluded is not None:
         return concluded
+    if verdict is None:
+        verdict = retrain_verdict(state, seen, config)
     if state.open_retraining is not None or any(not run.status.final for run in seen.runs):
-        return _meanwhile(state, seen, config)
-    return _retrain(state, seen, config)
+        return _meanwhile(state, seen, config, verdict)
+    return _retrain(state, seen, verdict)
 
 
 def retrain_verdict(state: Rollout, seen: Observation, config: ControlConfig) -> RetrainVerdict:
@@ -188,7 +198,7 @@ def retrain_request(state: Rollout, seen: Observation) -> RetrainRequest:
         if window.champion == seen.plan.champion
         and window.end <= seen.now
         # A window in which the champion changed belongs to the one that served for most of it.
-        and (since > seen.now or window.start + (window.end - window.start) / 2 >= since)
+        and (since > seen.now or window.start >= since or window.start + (window.end - window.start) / 2 >= since)
     ]
     return RetrainRequest(
         now=seen.now,
@@ -305,12 +315,11 @@ def _attempt_again(failed: StartRetraining, seen: Observation) -> StartRetrainin
     )
 
 
-def _retrain(state: Rollout, seen: Observation, config: ControlConfig) -> Decision | None:
+def _retrain(state: Rollout, seen: Observation, verdict: RetrainVerdict) -> Decision | None:
     if not seen.trainable:
         return None  # no pipeline trains it: the occasion is not spent on a run that cannot start
     if state.retry is not None and state.retry.champion == seen.plan.champion:
         return _attempt_again(state.retry, seen)
-    verdict = retrain_verdict(state, seen, config)
     facts = _facts(verdict, seen)
     if verdict.outcome is RetrainOutcome.BLOCK:
         return Block(model=seen.model, at=seen.now, reason=verdict.reason, facts=facts, occasion=verdict.occasion)
@@ -319,12 +328,11 @@ def _retrain(state: Rollout, seen: Observation, config: ControlConfig) -> Decisi
     return _start(verdict, seen)
 
 
-def _meanwhile(state: Rollout, seen: Observation, config: ControlConfig) -> Decision | None:
+def _meanwhile(state: Rollout, seen: Observation, config: ControlConfig, verdict: RetrainVerdict) -> Decision | None:
     """What becomes of triggers that fire while a run is under way."""
     mode = config.retrain.when_running
     if mode == "queue" or not seen.trainable:
         return None
-    verdict = retrain_verdict(state, seen, config)
     if mode == "skip":
         if verdict.outcome is RetrainOutcome.QUIET:
             return None
