@@ -10,6 +10,7 @@ import typer
 
 from raymlops.cli.lab import tell, write_report
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
+from raymlops.config.draft import DEFAULTS
 from raymlops.errors import DataError
 from raymlops.laboratory import DEFAULT_PRICE
 
@@ -61,6 +62,32 @@ def why(
             leaning = "" if lean is None else f", their mean score {lean:+.3g} off that of all"
             share = f"{standing.labelled_share:.0%} of the rows that are old enough"
             console.print(f"  labels: {share}{leaning}")
+
+
+@app.command()
+@one_line_errors
+def policy(
+    model: str,
+    everything: Annotated[bool, typer.Option("--all", help="Show defaults, too.")] = False,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """The policy in force for a model, and who gave each value of it."""
+    with platform(config) as connected:
+        found = connected.control.policy(model)
+    if json:
+        told = found.model_dump(mode="json", exclude={"config", "sources"})
+        settings = [setting.model_dump(mode="json") for setting in found.settings]
+        show_json({**told, "digest": found.digest, "policy": found.sections, "settings": settings})
+        return
+    by = "no deployed bundle trains it" if found.bundle is None else f"bundle {found.bundle[:12]} since {found.since}"
+    console.print(f"{found.model} in {found.environment}: {by}")
+    if found.problem:
+        console.print(f"its own policy is not in force, the platform's is: {found.problem}")
+    shown = [setting for setting in found.settings if everything or setting.source != DEFAULTS]
+    show(shown, ["name", "value", "source"], as_json=False)
+    if not everything:
+        console.print(f"{len(found.settings) - len(shown)} other settings are as by default; --all shows them")
 
 
 @app.command()
@@ -130,6 +157,19 @@ def retry(model: str, reason: str = "on demand", config: ConfigOption = None) ->
     """Start the last trial again."""
     with platform(config) as connected:
         show_json(connected.control.retry(model, reason=reason))
+
+
+@app.command()
+@one_line_errors
+def retrain(
+    model: str,
+    reason: str = "on demand",
+    key: Annotated[str | None, typer.Option(help="Names the order: given again, it counts once.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Ask the controller for a retraining."""
+    with platform(config) as connected:
+        show_json(connected.control.retrain(model, reason=reason, key=key))
 
 
 @app.command()

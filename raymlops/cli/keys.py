@@ -24,7 +24,9 @@ _SCOPES = get_args(Scope)
 @one_line_errors
 def create(
     name: Annotated[str, typer.Argument(help="Whose key it is.")],
-    scope: Annotated[list[str] | None, typer.Option(help="infer, label, operate or admin; may be repeated.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="infer, label, trigger, operate or admin; may be repeated.")
+    ] = None,
     reason: _Reason = "on demand",
     config: ConfigOption = None,
 ) -> None:

@@ -7,14 +7,20 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from raymlops.config.cron import parse_cron
 from raymlops.config.probes import ProbesConfig, RegretConfig
 from raymlops.config.section import Duration, Section, Share, Span
 from raymlops.config.section import parse_duration as _d
 
 __all__ = [
+    "AuditCount",
     "ControlConfig",
+    "CronTrigger",
     "DriftCount",
+    "FleetConfig",
     "HealthConfig",
+    "NewDataTrigger",
+    "PolicyConfig",
     "ProbationConfig",
     "RetrainConfig",
     "TrialConfig",
@@ -47,6 +53,37 @@ class DriftCount(WindowCount):
     """So many windows in a row must be calm to clear it."""
 
 
+class AuditCount(WindowCount):
+    """N of the last M closed windows in which features were served other values than the tables say."""
+
+    min_share: float = Field(0.01, gt=0, le=1)
+    """Share of the audited values that must differ; from ``monitoring.quality`` on the data counts as broken."""
+
+
+class CronTrigger(Section):
+    """A calendar."""
+
+    at: str
+    """Five fields as of cron, such as ``0 3 * * mon``, or ``@daily``, ``@weekly`` and the like."""
+    zone: str = "UTC"
+    """Time zone of ``at``, such as ``Europe/Berlin``. A time that a change of the clocks leaves out comes later by what
+    was left out; one that comes twice counts the first time."""
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> Self:
+        parse_cron(self.at, self.zone)
+        return self
+
+
+class NewDataTrigger(Section):
+    """Rows that came into the tables that the champion was trained on."""
+
+    min_rows: int = Field(1, ge=1)
+    """So many rows, over all tables, since the champion's training set was made or since the newest retraining."""
+    look_every: Span = _d("1m")
+    """The tables are looked at as often as this."""
+
+
 class TriggersConfig(Section):
     """What may start a retraining; a null switches the trigger off. A run on demand needs no trigger."""
 
@@ -58,6 +95,14 @@ class TriggersConfig(Section):
     """The inputs or the predictions drifted in so many windows."""
     max_age: Span | None = None
     """The champion has served for so long."""
+    cron: CronTrigger | None = None
+    """A date of the calendar has passed since the champion took over, and since the newest retraining."""
+    new_data: NewDataTrigger | None = None
+    """Rows were ingested since the champion was trained. A champion without a training set never fires it."""
+    new_code: bool = False
+    """The deployed bundle has other code, or other packages, than the one the champion came from."""
+    audit_mismatch: AuditCount | None = None
+    """Features were served other values than the tables say."""
     new_labelled_rows: int | None = Field(None, ge=1)
     """So many labelled rows came in since the champion took over."""
 
@@ -83,6 +128,9 @@ class RetrainConfig(Section):
     """The cooldown grows by this factor with every candidate in a row that was refused or rolled back."""
     backoff_max: Span = _d("30d")
     """The cooldown grows no longer than this."""
+    when_running: Literal["queue", "skip", "replace"] = "queue"
+    """What a trigger does that fires while a run is under way: wait for its end and be looked at again, all that wait
+    as one; be dropped; or cancel the run and start another, within the same limits."""
     max_attempts: int = Field(2, ge=1)
     """How often one retraining is tried when its run fails or is canceled."""
 
@@ -183,8 +231,32 @@ class HealthConfig(Section):
     """Level, at one look, at which the share counts as exceeded."""
 
 
-class ControlConfig(Section):
-    """The reconcile loop."""
+class PolicyConfig(Section):
+    """What is decided about one model. A project may say it of its own model; the platform says it of all others."""
+
+    triggers: TriggersConfig = TriggersConfig()
+    """What may start a retraining."""
+    retrain: RetrainConfig = RetrainConfig()
+    """What holds it back."""
+    trial: TrialConfig = TrialConfig()
+    """How a candidate is tried."""
+    health: HealthConfig = HealthConfig()
+    """When the backup takes over."""
+
+
+class FleetConfig(Section):
+    """What all models of a platform may use together."""
+
+    runs_at_once: int | None = Field(None, ge=1)
+    """So many runs at once; a retraining beyond it waits. Null: as many as there are models."""
+    budget_runs: int | None = Field(None, ge=1)
+    """At most so many retrainings of all models, retries included, within ``budget_period``. Null: no limit."""
+    budget_period: Span = _d("1d")
+    """Sliding period of the budget."""
+
+
+class ControlConfig(PolicyConfig):
+    """The reconcile loop, and the policy of the models whose projects say nothing."""
 
     enabled: bool = True
     """Whether the loop decides by itself; off, it only shows what it sees."""
@@ -202,13 +274,7 @@ class ControlConfig(Section):
     act_attempts: int = Field(10, ge=1)
     """How often in a row an action is tried while a process is unavailable, before the decision is abandoned; one whose
     plan was made by then stands, and what lags behind follows by itself."""
-    triggers: TriggersConfig = TriggersConfig()
-    """What may start a retraining."""
     probes: ProbesConfig = ProbesConfig()
     """How it is found out what staleness costs."""
-    retrain: RetrainConfig = RetrainConfig()
-    """What holds it back."""
-    trial: TrialConfig = TrialConfig()
-    """How a candidate is tried."""
-    health: HealthConfig = HealthConfig()
-    """When the backup takes over."""
+    fleet: FleetConfig = FleetConfig()
+    """What all models may use together."""

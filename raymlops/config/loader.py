@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import orjson
 import yaml
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
+from raymlops.config.draft import Draft, FieldPath, section_at
 from raymlops.config.platform import PlatformConfig
-from raymlops.config.section import Section, render_duration
 from raymlops.errors import ConfigError
 from raymlops.records.names import check_name
 
@@ -24,8 +18,6 @@ __all__ = ["load_config"]
 
 PREFIX = "RAYMLOPS_"
 _DEFAULT_FILE = Path("configs/platform.yaml")
-_PASSWORD = re.compile(r"(://[^:/@\s]*):[^@\s]*@")
-_FieldPath = tuple[str, ...]
 
 
 def load_config(
@@ -57,7 +49,7 @@ def load_config(
             value.
     """
     variables = os.environ if environ is None else environ
-    draft = _Draft()
+    draft = Draft(PlatformConfig)
     file = _find_file(path, variables)
     if file is not None:
         draft.merge(_read_yaml(file), str(file))
@@ -72,84 +64,6 @@ def load_config(
         draft.merge(_nested(dotted, _read_scalar(name, variables[name])), name)
     draft.merge(overrides or {}, "overrides")
     return draft.validate()
-
-
-@dataclass
-class _Draft:
-    """Values on their way to a ``PlatformConfig``, and where each came from."""
-
-    values: dict[str, Any] = field(default_factory=dict)
-    sources: dict[_FieldPath, str] = field(default_factory=dict)
-
-    def merge(self, values: Mapping[str, Any], source: str) -> None:
-        self._merge(self.values, values, source, ())
-
-    def _merge(self, target: dict[str, Any], values: Mapping[str, Any], source: str, path: _FieldPath) -> None:
-        for key, value in values.items():
-            here = (*path, key)
-            self.sources[here] = source
-            if isinstance(value, Mapping):
-                if not isinstance(target.get(key), dict):
-                    target[key] = {}
-                self._merge(target[key], value, source, here)
-            elif value is not None or not _is_section(here):
-                target[key] = value
-
-    def validate(self) -> PlatformConfig:
-        # Strict, and by way of JSON: a file's "8000", yes or 1.0 is no port, but its text may be a path or an instant.
-        document = orjson.dumps(self.values, default=_plain)
-        try:
-            return PlatformConfig.model_validate_json(document, strict=True)
-        except ValidationError as error:
-            details = error.errors(include_url=False)
-            lines = [self._explain(detail) for detail in details]
-            raise ConfigError("; ".join(lines), fields=[".".join(map(str, d["loc"])) for d in details]) from None
-
-    def _explain(self, detail: ErrorDetails) -> str:
-        path = tuple(str(part) for part in detail["loc"])
-        source = next((self.sources[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.sources), "defaults")
-        name = ".".join(path)
-        if detail["type"] == "extra_forbidden":
-            parent = _section_at(path[:-1])
-            if parent is not None and path[-1] in parent.REPLACED:
-                return f"{source}: {name} {parent.REPLACED[path[-1]]}"
-            known = ", ".join(sorted(parent.model_fields)) if parent else "none"
-            return f"{source}: {name} is not a setting; known here: {known}"
-        rule = detail["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
-        if _hides_input(path):
-            return f"{source}: {name} {rule}"  # the value may hold a secret
-        value = _PASSWORD.sub(r"\1:***@", repr(detail["input"]))
-        return f"{source}: {name} {rule}, got {value}"
-
-
-def _hides_input(path: _FieldPath) -> bool:
-    """Whether a section on the way to a field keeps the values of its fields out of messages."""
-    section: type[Section] | None = PlatformConfig
-    for name in path:
-        if section is None:
-            return False
-        if section.model_config.get("hide_input_in_errors"):
-            return True
-        if name in section.model_fields:
-            annotation = section.model_fields[name].annotation
-            kinds = [annotation, *get_args(annotation)]
-            section = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
-    return section is not None and bool(section.model_config.get("hide_input_in_errors"))
-
-
-def _section_at(path: _FieldPath) -> type[Section] | None:
-    """The section class that a path of field names leads to, from the top."""
-    section: type[Section] = PlatformConfig
-    for name in path:
-        known = section.model_fields.get(name)
-        if known is None or not isinstance(known.annotation, type) or not issubclass(known.annotation, Section):
-            return None
-        section = known.annotation
-    return section
-
-
-def _is_section(path: _FieldPath) -> bool:
-    return _section_at(path) is not None
 
 
 def _find_file(path: Path | str | None, variables: Mapping[str, str]) -> Path | None:
@@ -185,7 +99,7 @@ def _read_scalar(name: str, text: str) -> Any:
         raise ConfigError(f"{name}: is not a YAML value: {' '.join(str(error).split())}, got {text!r}") from error
 
 
-def _variables(variables: Mapping[str, str]) -> Iterator[tuple[str, _FieldPath]]:
+def _variables(variables: Mapping[str, str]) -> Iterator[tuple[str, FieldPath]]:
     """The variables that set a field, by name: ``(variable, path of the field)``."""
     for name in sorted(variables):
         if not name.startswith(PREFIX):
@@ -195,22 +109,15 @@ def _variables(variables: Mapping[str, str]) -> Iterator[tuple[str, _FieldPath]]
             yield name, tuple(rest.split("__"))
             continue
         section, _, known = rest.partition("_")
-        parent = _section_at((section,))
+        parent = section_at(PlatformConfig, (section,))
         if parent is not None and known in parent.model_fields:
             raise ConfigError(
                 f"{name} sets nothing: a field is named by two underscores, {PREFIX}{section.upper()}__{known.upper()}"
             )
 
 
-def _nested(path: _FieldPath, value: Any) -> dict[str, Any]:
+def _nested(path: FieldPath, value: Any) -> dict[str, Any]:
     return {path[0]: _nested(path[1:], value) if path[1:] else value}
-
-
-def _plain(value: object) -> object:
-    """The form that a value of ``overrides`` has in a file."""
-    if isinstance(value, timedelta):
-        return render_duration(value)
-    return value.model_dump(mode="json") if isinstance(value, Section) else str(value)
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -21,6 +21,7 @@ from raymlops.control.rollout.decisions import (
     Refuse,
     Resume,
     RollBack,
+    Skip,
     StartRetraining,
     StartTrial,
     decision_of,
@@ -31,6 +32,7 @@ from raymlops.control.rollout.judge import Judgement, Verdict, judge
 from raymlops.control.rollout.observation import Observation
 from raymlops.control.rollout.rollout_state import Rollout, decide
 from raymlops.control.triggering.backtest import Backtested, backtest
+from raymlops.control.triggering.model_policies import ModelPolicies, ModelPolicy, PolicySetting
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
 from raymlops.laboratory.foresight import default_policy
 from raymlops.laboratory.loss_matrix import LossMatrix
@@ -55,6 +57,8 @@ __all__ = [
     "Judgement",
     "LossMatrix",
     "Losses",
+    "ModelPolicies",
+    "ModelPolicy",
     "ModelStatus",
     "Never",
     "Observation",
@@ -65,6 +69,7 @@ __all__ = [
     "Phase",
     "PlanDecision",
     "Policy",
+    "PolicySetting",
     "Promote",
     "Ramp",
     "Refuse",
@@ -75,6 +80,7 @@ __all__ = [
     "RetrainVerdict",
     "RollBack",
     "Rollout",
+    "Skip",
     "StartRetraining",
     "StartTrial",
     "StoreObserver",

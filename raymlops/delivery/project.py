@@ -10,6 +10,7 @@ from typing import NamedTuple
 import yaml
 from pydantic import ValidationError
 
+from raymlops.config.policy import check_policy
 from raymlops.errors import ConfigError
 from raymlops.records.bundles import ProjectSpec
 
@@ -49,7 +50,12 @@ def read_project(project_dir: Path) -> ProjectSpec:
         content = file.read_bytes()
     except OSError as error:
         raise ConfigError(f"{file}: a project must have it: {error.strerror}", path=str(file)) from error
-    return parse_project(content, str(file))
+    project = parse_project(content, str(file))
+    # Not in parse_project: a bundle whose policy an older release knew is still the bundle that was built.
+    faults = [] if project.policy is None else check_policy(project.policy, name=str(file))
+    if faults:
+        raise ConfigError("; ".join(faults), path=str(file))
+    return project
 
 
 def parse_project(content: bytes, name: str) -> ProjectSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -58,7 +58,7 @@ class MonitorService:
         clock: Dates reports; windows follow the instant that ``close_windows`` is given.
         config: Windows, delays and bars.
         audit: Compares the features that were joined for a window's predictions with the tables; ``None``: nobody.
-        alarm: When reports call drift an alarm, as triggers and alerts do.
+        alarm_of: Model -> when its reports call drift an alarm, as triggers and alerts do.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class MonitorService:
         clock: Clock,
         config: MonitoringConfig | None = None,
         audit: FeatureAudit | None = None,
-        alarm: AlarmRule | None = None,
+        alarm_of: Callable[[str], AlarmRule] | None = None,
     ) -> None:
         self._tables = tables
         self._metadata = metadata
         self._clock = clock
         self._config = config or MonitoringConfig()
         self._audit = audit
-        self._alarm = alarm or AlarmRule()
+        self._alarm_of = alarm_of or (lambda _: AlarmRule())
         self._closing: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._schedule = WindowSchedule(tables, metadata.windows, self._config)
         self._unjudged = UnjudgedWindows(metadata, self._config.window)
@@ -224,7 +224,9 @@ class MonitorService:
             if reference is not None and profile.reference == reference.digest:
                 shares = distributions(shown, reference, profile)
         late = self._metadata.profiles.late_rows(model, start, end)
-        return MonitorReport(model, self._clock.now(), tuple(windows), shares, late_rows=late, alarm=self._alarm)
+        return MonitorReport(
+            model, self._clock.now(), tuple(windows), shares, late_rows=late, alarm=self._alarm_of(model)
+        )
 
     def rollup(
         self,

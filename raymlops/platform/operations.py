@@ -16,12 +16,13 @@ from raymlops.records.alerts import AlertStatus, AlertStore, Delivery
 from raymlops.records.ledger import Ledger as LedgerStore
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelRegistry
+from raymlops.records.orders import Order
 from raymlops.records.plans import PlanStore, ServingPlan
 from raymlops.runtime.cluster.names import CONTROLLER, MONITOR
 from raymlops.runtime.cluster.people import acting_user
 
 if TYPE_CHECKING:
-    from raymlops.control import Backtested, Decision, ModelStatus, Why
+    from raymlops.control import Backtested, Decision, ModelPolicy, ModelStatus, Why
     from raymlops.laboratory import LabReport
     from raymlops.laboratory.comparison import LoopComparison
     from raymlops.monitoring import MonitorReport, MonitorService
@@ -150,6 +151,43 @@ class Control:
         """
         return self._controller.why(model, at)
 
+    def policy(self, model: str) -> ModelPolicy:
+        """The policy in force for a model: its project's, over the platform's, over the defaults.
+
+        Args:
+            model: Name of a model; one that no deployed bundle trains has the platform's.
+        """
+        from raymlops.control import ModelPolicies
+
+        policies = ModelPolicies(
+            self._platform.metadata.deployments, self._config.control, environment=self._config.environment
+        )
+        policies.refresh()
+        return policies.of(model)
+
+    def retrain(self, model: str, *, reason: str = "on demand", key: str | None = None) -> LedgerEntry:
+        """Ask the controller for a retraining, which it starts once nothing else is under way for the model.
+
+        Cooldown, broken data and a lack of labels do not hold it back; a budget does, and a run under way does what
+        ``retrain.when_running`` says. ``platform.runs.start`` trains at once, without the controller.
+
+        Args:
+            model: A deployed model.
+            reason: For the ledger, which names it as what started the run.
+            key: Names the order, so that it may be given again and counts once.
+
+        Returns:
+            The ledger entry that asks for it.
+
+        Raises:
+            DeploymentNotFound: The model is not served.
+        """
+        plan = self._plans.find_plan(model)
+        if plan is None or not plan.served:
+            raise DeploymentNotFound.of(model)
+        order = Order(request=key or uuid.uuid4().hex, by=acting_user(), reason=reason)
+        return self._platform.metadata.ledger.append_entry(**order.for_retraining(model, "platform"))
+
     def pause(self, model: str | None = None, *, reason: str = "on demand") -> LedgerEntry:
         """Decide nothing more about a model, or about all, until resumed."""
         return self._controller.pause(model, reason=reason, by=acting_user())
@@ -200,11 +238,11 @@ class Control:
         return self._platform.endpoints.start_trial(model, trial_to_retry(plans), reason=reason)
 
     def backtest(self, model: str) -> list[Backtested]:
-        """When the configured policy would have retrained, over the stored windows."""
+        """When the policy in force for a model would have retrained it, over the stored windows."""
         from raymlops.control import RetrainPolicy, backtest
 
         windows = self._windows.list_windows(model)
-        policy = RetrainPolicy(self._config.control)
+        policy = RetrainPolicy(self.policy(model).config)
         probed = self._controller.probed(model)
         return backtest(windows, policy, label_delay=self._config.monitoring.label_delay, probed=probed)
 
@@ -232,8 +270,8 @@ class Control:
             for plan in changes
             if plan is not None
         ]
-        regret = self._config.control.triggers.regret
-        price = DEFAULT_PRICE if regret is None else regret.price
+        regret = self.policy(model).config.triggers.regret
+        price = laboratory.DEFAULT_PRICE if regret is None else regret.price
         return compare_loop(self._controller.probed(model).windows, served, price=price)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from raymlops.records.record import Instant, Record
 
@@ -53,6 +53,9 @@ class ProjectSpec(Record):
     """Parameters of the training pipeline, overridden by those of a run."""
     data: ProjectData | None = Field(default=None, exclude_if=lambda value: value is None)
     """The project's own table, where it has one."""
+    policy: dict[str, JsonValue] | None = Field(default=None, exclude_if=lambda value: value is None)
+    """When the model is retrained, and how a candidate is tried: sections ``triggers``, ``retrain``, ``trial`` and
+    ``health`` of ``config.control``, where they differ from the platform's; ``environments``: name -> such sections."""
 
 
 class Source(Record):

@@ -15,8 +15,9 @@ from raymlops.records.record import Instant, Record
 
 __all__ = ["ApiKey", "KeyStore", "Scope", "new_key", "split_key"]
 
-Scope = Literal["infer", "label", "operate", "admin"]
-"""``infer``: predictions and metadata. ``label``: labels. ``operate``: change what is served. ``admin``: everything."""
+Scope = Literal["infer", "label", "trigger", "operate", "admin"]
+"""``infer``: predictions and metadata. ``label``: labels. ``trigger``: ask for retrainings. ``operate``: change what is
+served. ``admin``: everything."""
 
 _PREFIX = "rml"
 _SECRET_BYTES = 32

@@ -24,6 +24,7 @@ ReasonKind = Literal[
     "cooldown",
     "backoff",
     "budget",
+    "fleet",
     "labelled_rows",
     "probes",
 ]

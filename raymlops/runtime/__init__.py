@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from raymlops.runtime.explain.feature_catalog import FeatureCatalog
     from raymlops.runtime.explain.lineage import Lineages
     from raymlops.runtime.jobs.batch import BatchOperator
+    from raymlops.runtime.jobs.delivery_operator import DeliveryOperator
     from raymlops.runtime.jobs.join_tasks import join_tasks
     from raymlops.runtime.jobs.laboratory import build_recorded
-    from raymlops.runtime.jobs.operators import DeliveryOperator, ModelOperator, RunOperator
+    from raymlops.runtime.jobs.operators import ModelOperator, RunOperator
     from raymlops.runtime.jobs.run_jobs import JobRunner
     from raymlops.runtime.jobs.streamed_training import StreamedTraining
     from raymlops.runtime.jobs.training import execute_run
@@ -82,7 +83,8 @@ __getattr__ = lazy_names(
         "jobs.batch": ["BatchOperator"],
         "jobs.join_tasks": ["join_tasks"],
         "jobs.laboratory": ["build_recorded"],
-        "jobs.operators": ["DeliveryOperator", "ModelOperator", "RunOperator"],
+        "jobs.delivery_operator": ["DeliveryOperator"],
+        "jobs.operators": ["ModelOperator", "RunOperator"],
         "jobs.run_jobs": ["JobRunner"],
         "jobs.streamed_training": ["StreamedTraining"],
         "jobs.training": ["execute_run"],

@@ -158,7 +158,7 @@ def _release_steps() -> tuple[Step, ...]:
 
 def _step_parameters(project: ProjectSpec, values: TrainingParameters) -> dict[str, Any]:
     """What the steps take, grouped so that a change touches the cache of those alone that it concerns."""
-    given = values.model_dump(mode="json")
+    given, project = values.model_dump(mode="json"), project.model_copy(update={"policy": None})
     own = ("as_of", "search", "skip_unchanged", "refit", "monitor_window_days", "infra_timeout_s", "quality")
     judging = Judging(
         rounds=values.bootstrap_rounds,

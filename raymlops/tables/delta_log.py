@@ -14,7 +14,7 @@ import pyarrow.dataset as ds
 from raymlops.clock import from_us, to_us
 from raymlops.tables.delta import DeltaTables
 
-__all__ = ["TableFacts", "read_batches", "table_facts"]
+__all__ = ["TableFacts", "read_batches", "table_facts", "table_rows"]
 
 _BATCH_ROWS = 1 << 17
 _COMMITS_LOOKED_AT = 256
@@ -73,8 +73,23 @@ def table_facts(tables: DeltaTables, name: str, instants: Sequence[str]) -> Tabl
         files = pa.table(handle.get_add_actions(flatten=True))
         newest = {column: _newest(handle, files, column) for column in instants}
         commits = handle.history(_COMMITS_LOOKED_AT)
-        rows = pc.sum(files["num_records"]).as_py() if files.num_rows else 0
-        return TableFacts(int(handle.version()), int(rows or 0), newest, _newest_write(commits))
+        return TableFacts(int(handle.version()), _rows_of(files), newest, _newest_write(commits))
+
+
+def table_rows(tables: DeltaTables, name: str, version: int | None = None) -> tuple[int, int]:
+    """A version of a table, the newest by default, and its number of rows; by the log alone.
+
+    Raises:
+        NotFoundError: there is no such table, or no such version of it.
+        StorageError: it cannot be read.
+    """
+    with tables.opened(name, version) as handle:
+        files = pa.table(handle.get_add_actions(flatten=True))
+        return int(handle.version()), _rows_of(files)
+
+
+def _rows_of(files: Any) -> int:
+    return int(pc.sum(files["num_records"]).as_py() or 0) if files.num_rows else 0
 
 
 def _newest(handle: Any, files: Any, column: str) -> datetime | None:

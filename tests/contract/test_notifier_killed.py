@@ -28,7 +28,7 @@ webhooks = [{"name": "hook", "url": sys.argv[2]}]
 settings = {"monitoring": {"alerts": {"webhooks": webhooks, "history": "send"}}}
 config = load_config(environ={}, overrides=settings).monitoring.alerts
 metadata, clock = MetadataService(pathlib.Path(sys.argv[1])), SystemClock()
-follower = AlertFollower(metadata, clock, config, AlertRule(), config.every)
+follower = AlertFollower(metadata, clock, config, lambda _: AlertRule(), config.every)
 notifier = Notifier(follower, metadata.alerts, [open_endpoint(config.webhooks[0], {})], clock, config)
 asyncio.run(notifier.drain())
 """

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from raymlops.clock import Clock
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
 from raymlops.control.rollout.evidence import Arm, Health, TrialEvidence, TrialScope
+from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.errors import InvalidTransition, LedgerBroken, StaleWrite
 from raymlops.laboratory.probed import Probed
 from raymlops.records.ledger import GENESIS, LedgerEntry
 from raymlops.records.plans import ServingPlan
-from raymlops.records.runs import Run
+from raymlops.records.runs import Run, RunStatus
 from raymlops.records.windows import WindowRecord
 
 __all__ = ["CrashSwitch", "FakeActuator", "FakeObserver", "InMemoryLedger", "SimulatedCrash"]
@@ -107,6 +108,10 @@ class FakeObserver:
         """Versions that no plan may bring into service."""
         self.disordered = False
         """Whether runs are shown twice, and the newest first."""
+        self.data_of: dict[str, NewData] = {}
+        """Model -> what came into its champion's tables."""
+        self.code_of: dict[str, NewCode] = {}
+        """Model -> how its deployed bundle differs from its champion's."""
         self.untrainable: set[str] = set()
         """Models that no pipeline trains."""
         self.probed_of: dict[str, Probed] = {}
@@ -135,6 +140,14 @@ class FakeObserver:
     def probed(self, model: str, version: int) -> Probed:
         del version  # all are of the same age
         return self.probed_of.get(model, Probed())
+
+    def new_data(self, model: str, champion: int, every: timedelta) -> NewData | None:
+        del champion, every
+        return self.data_of.get(model)
+
+    def new_code(self, model: str, champion: int) -> NewCode | None:
+        del champion
+        return self.code_of.get(model)
 
     def trial_evidence(self, model: str, scope: TrialScope) -> TrialEvidence:
         del model  # all have the same
@@ -195,6 +208,7 @@ class FakeActuator:
 
     def start_run(self, decision: StartRetraining) -> None:
         _raise_next(self.errors)
+        self._cancel(decision.model, decision.replaces)
         self._pass("before creating the run")
         if decision.run_id not in self._observer.runs_of.get(decision.model, {}):
             run = Run(id=decision.run_id, pipeline=decision.model, reason=decision.reason, created_at=self._clock.now())
@@ -203,6 +217,12 @@ class FakeActuator:
         if decision.run_id not in self.jobs:
             self.jobs.append(decision.run_id)
         self._pass("after submitting the job")
+
+    def _cancel(self, model: str, run_id: str | None) -> None:
+        run = None if run_id is None else self._observer.runs_of.get(model, {}).get(run_id)
+        if run is not None and not run.status.final:
+            ended = run.model_copy(update={"status": RunStatus.CANCELED, "ended_at": self._clock.now()})
+            self._observer.put_run(model, ended)
 
     def serve(self, plan: ServingPlan, decision: PlanDecision) -> None:
         _raise_next(self.errors)

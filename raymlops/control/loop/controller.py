@@ -10,32 +10,31 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from raymlops.clock import Clock
-from raymlops.config.control import ControlConfig
+from raymlops.config.control import ControlConfig, TriggersConfig
+from raymlops.control.loop.carrying_out import Hands
+from raymlops.control.loop.fleet import Fleet
 from raymlops.control.loop.folding import ALL_MODELS, FoldedLedger
 from raymlops.control.loop.looks import Looks
-from raymlops.control.loop.ports import Actuator, Observer
+from raymlops.control.loop.policy_notes import PoliciesInForce
+from raymlops.control.loop.ports import Actuator, Observer, Policies
 from raymlops.control.loop.reasons import reasons_against
 from raymlops.control.loop.status import ControlStatus, describe, with_turns
 from raymlops.control.loop.turns import TurnReport, Turns
 from raymlops.control.loop.why import History, Why, explain
 from raymlops.control.rollout import plans as plan_history
 from raymlops.control.rollout.decisions import (
-    Abandon,
     Decision,
     Pause,
-    PlanDecision,
     Resume,
-    RollBack,
     StartRetraining,
     decision_of,
 )
 from raymlops.control.rollout.observation import Observation
-from raymlops.control.rollout.plans import Progress
 from raymlops.control.rollout.rollout_state import Rollout, decide, retrain_verdict
-from raymlops.errors import DeploymentError, InvalidTransition, RaymlopsError, StaleWrite
+from raymlops.control.triggering.policies import RetrainVerdict
+from raymlops.errors import InvalidTransition
 from raymlops.laboratory.probed import Probed
 from raymlops.records.ledger import Ledger, LedgerEntry
-from raymlops.records.plans import ServingPlan
 
 __all__ = ["ALL_MODELS", "Controller"]
 
@@ -45,8 +44,6 @@ _MAX_TURNS = 16
 """Decisions about one model in one step; more would be two rules that undo each other."""
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-_DEPLOY_ATTEMPTS = 3
-"""How often a plan is tried that does not come up; a replica that is being restarted is no reason to give up."""
 
 
 class Controller:
@@ -62,8 +59,9 @@ class Controller:
         ledger: Where decisions are recorded, and read from at the start.
         observer: Shows the platform.
         actuator: Carries decisions out.
-        config: Triggers, limits and levels.
+        config: The loop, and the triggers, limits and levels of the models that have no policy of their own.
         label_delay: How long after its end a window closes, and how old a row on trial must be to be compared.
+        policies: The policy of each model; left out, all have that of ``config``.
     """
 
     def __init__(
@@ -75,18 +73,19 @@ class Controller:
         actuator: Actuator,
         config: ControlConfig,
         label_delay: timedelta = timedelta(0),
+        policies: Policies | None = None,
     ) -> None:
         self._clock = clock
         self._ledger = ledger
         self._observer = observer
-        self._actuator = actuator
+        self._hands = Hands(clock, observer, actuator)
         self._config = config
+        self._policies = PoliciesInForce(config, policies, ledger)
+        self._fleet = Fleet(config.fleet)
         self._label_delay = label_delay
         self._stepping = threading.Lock()
         self._folded = FoldedLedger(ledger)
-        self._looks = Looks(observer, config, label_delay)
-        self._carried_out: dict[str, str] = {}
-        self._tries: dict[str, int] = {}
+        self._looks = Looks(observer, label_delay)
         self._statuses: dict[str, ControlStatus] = {}
         self._turns = Turns(
             clock,
@@ -105,13 +104,19 @@ class Controller:
             The decisions made, in order; all of them are recorded, and carried out unless there was trouble.
 
         Raises:
-            StorageError: The list of models could not be read.
+            StorageError: The list of models, or of their policies, could not be read.
             UnavailableError: Likewise.
         """
         decisions: list[Decision] = []
         with self._stepping:
-            for model in self._observer.models():
+            for model in self._models():
                 self._turns.run(model, partial(self._turn, model, decisions))
+            made = -1
+            while made < len(decisions) and (admitted := self._fleet.next_in_line(self._clock.now(), self._folded)):
+                made = len(decisions)
+                self._models()
+                for model in admitted:
+                    self._turns.run(model, partial(self._turn, model, decisions))
         return decisions
 
     def start_turns(self) -> list[str]:
@@ -124,15 +129,19 @@ class Controller:
             StorageError: The list of models could not be read.
             UnavailableError: Likewise.
         """
-        return self._turns.start_due(self._observer.models(), lambda model: self._turn(model, []))
+        return self._turns.start_due(self._models(), lambda model: self._turn(model, []))
 
     def status(self) -> list[ControlStatus]:
         """What the last turns saw, by model."""
-        reports, trouble = self._turns.reports(), self._loop_problem()
-        return [
-            with_turns(self._statuses.get(model, ControlStatus(model=model)), reports.get(model, TurnReport()), trouble)
-            for model in sorted({*self._statuses, *reports})
-        ]
+        reports, trouble, now = self._turns.reports(), self._loop_problem(), self._clock.now()
+        found = []
+        for model in sorted({*self._statuses, *reports}):
+            status = self._statuses.get(model, ControlStatus(model=model))
+            waits = self._fleet.reason(model, now, self._folded)
+            if waits is not None:
+                status = status.model_copy(update={"reasons": (*status.reasons, waits)})
+            found.append(with_turns(status, reports.get(model, TurnReport()), trouble))
+        return found
 
     def why(self, model: str, at: datetime | None = None) -> Why:
         """What stood about a model at an instant, now by default: its verdict, and all that was against a retraining.
@@ -140,11 +149,11 @@ class Controller:
         Raises:
             NotFoundError: The model was not deployed then.
         """
+        self._policies.refresh()
         entries = [*self._ledger.entries(model), *self._ledger.entries(ALL_MODELS)]
         plans = self._observer.plans(model)
-        now = at is None
-        at = at or self._clock.now()
-        then = [plan for plan in plans if plan.created_at <= at]
+        instant = at or self._clock.now()
+        then = [plan for plan in plans if plan.created_at <= instant]
         probed = self._observer.probed(model, then[-1].champion) if then else Probed()
         history = History(
             entries=tuple(sorted(entries, key=lambda entry: entry.sequence)),
@@ -152,10 +161,17 @@ class Controller:
             runs=tuple(self._observer.runs(model)),
             windows=tuple(self._observer.windows(model, _LONG_AGO)) if plans else (),
             trainable=self._observer.trainable(model),
-            probed=probed if now else probed.model_copy(update={"problem": ""}),
+            probed=probed if at is None else probed.model_copy(update={"problem": ""}),
         )
-        looks = self._looks.as_of(model, then, at)
-        return explain(model, history, at, self._config, label_delay=self._label_delay, looks=looks)
+        config = self._policies.config_at(model, history.entries, at)
+        waits = self._fleet.reason(model, instant, self._folded)
+        found = self._explain(model, history, instant, config)
+        return found.model_copy(update={"reasons": (*found.reasons, waits)}) if at is None and waits else found
+
+    def _explain(self, model: str, history: History, at: datetime, config: ControlConfig) -> Why:
+        plans = [plan for plan in history.plans if plan.created_at <= at]
+        looks = self._looks.as_of(model, plans, at, config)
+        return explain(model, history, at, config, label_delay=self._label_delay, looks=looks)
 
     def probed(self, model: str) -> Probed:
         """What probes have shown of a model, beside its champion of today; nothing where it is not deployed."""
@@ -188,102 +204,67 @@ class Controller:
         return None
 
     def _turn(self, model: str, decisions: list[Decision]) -> None:
-        try:
-            self._prepare(model)
-        finally:
-            self._decide_and_act(model, decisions)
+        with self._fleet.turn(model):
+            try:
+                self._prepare(model)
+            finally:
+                self._decide_and_act(model, decisions)
 
     def _decide_and_act(self, model: str, decisions: list[Decision]) -> None:
         for _ in range(_MAX_TURNS):
             folded = self._folded.catch_up()
-            state, seen = self._folded.state(model), self._observe(model)
+            self._policies.note(model, self._folded.policy_note(model))
+            config = self._policies.config_of(model)
+            state, seen = self._folded.state(model), self._observe(model, config.triggers)
             state = replace(state, paused=state.paused or not self._config.enabled)
-            reasons = reasons_against(state, seen, self._config, label_delay=self._label_delay)
-            self._statuses[model] = describe(state, seen, retrain_verdict(state, seen, self._config), reasons)
+            self._fleet.see(state, seen)
+            verdict = retrain_verdict(state, seen, config)
+            reasons = reasons_against(state, seen, config, label_delay=self._label_delay, verdict=verdict)
+            self._statuses[model] = describe(state, seen, verdict, reasons)
             pending = state.pending
-            if pending is not None and self._carried_out.get(model) != pending.key:
-                decision: Decision | None = self._carry_out(pending, seen)
+            if pending is not None and not self._hands.done(pending):
+                decision: Decision | None = self._hands.carry_out(pending, seen, config)
                 if decision is None:
                     continue
             else:
-                decision = self._decide(state, seen)
-            if decision is None:
+                decision = self._decide(state, seen, config, verdict)
+            entry = None if decision is None else self._record_in_turn(decision, seen)
+            if decision is None or entry is None:
                 return
-            if self._record(decision).sequence <= folded:
+            if entry.sequence <= folded:
                 raise InvalidTransition(f"decision {decision.key} was taken before and is over", key=decision.key)
             decisions.append(decision)
+
+    def _record_in_turn(self, decision: Decision, seen: Observation) -> LedgerEntry | None:
+        """Record a decision; ``None`` where it is a retraining that must wait for others."""
+        if not isinstance(decision, StartRetraining) or not self._fleet.limited:
+            return self._record(decision)
+        with self._fleet.asking():
+            self._folded.catch_up()  # whoever asked before has recorded what it was given
+            return self._record(decision) if self._fleet.ask(decision, seen, self._folded) else None
 
     def _record(self, decision: Decision) -> LedgerEntry:
         return self._ledger.append_entry(
             decision.model, decision.action, decision.reason, decision.evidence(), key=decision.key
         )
 
-    def _carry_out(self, pending: PlanDecision | StartRetraining, seen: Observation) -> Abandon | None:
-        """Carry out what was recorded last; an ``Abandon`` where that is not to be.
-
-        A decision whose plan was made is never given up: the operator of endpoints brings about what that plan says.
-        """
-        model = pending.model
-        try:
-            if isinstance(pending, StartRetraining):
-                if not any(run.id == pending.run_id and run.status.final for run in seen.runs):
-                    self._actuator.start_run(pending)
-            elif not self._serve(pending, seen.plans):
-                return self._abandon(pending, "somebody else changed the plan first", superseded=True)
-        except StaleWrite:
-            raise
-        except RaymlopsError as error:
-            tries = self._tries[model] = self._tries.get(model, 0) + 1
-            limit = _DEPLOY_ATTEMPTS if isinstance(error, DeploymentError) else self._config.act_attempts
-            if tries < limit and (error.retryable or isinstance(error, DeploymentError)):
-                raise
-            made = isinstance(pending, PlanDecision) and plan_history.took_effect(pending, self._observer.plans(model))
-            if not made:
-                # A version that must go is never kept for being hard to remove.
-                if isinstance(pending, RollBack):
-                    raise
-                return self._abandon(pending, f"{type(error).__name__}: {error}", superseded=False)
-            _log.warning("the plan of %s is made, and what lags behind follows by itself: %s", pending.key, error)
-        self._tries.pop(model, None)
-        self._carried_out[model] = pending.key
-        return None
-
-    def _serve(self, pending: PlanDecision, plans: Sequence[ServingPlan]) -> bool:
-        """Bring the plan that ``pending`` asks for into service; ``False`` where another one came first."""
-        match plan_history.progress(pending, plans):
-            case Progress.SUPERSEDED:
-                return False
-            case Progress.OPEN | Progress.CURRENT:
-                base = next(plan for plan in reversed(plans) if plan.number == pending.plan)
-                self._actuator.serve(plan_history.next_plan(base, pending), pending)
-        return True
-
-    def _abandon(self, pending: PlanDecision | StartRetraining, reason: str, *, superseded: bool) -> Abandon:
-        self._tries.pop(pending.model, None)
-        attempts = pending.attempt if isinstance(pending, StartRetraining) else self._config.retrain.max_attempts
-        return Abandon(
-            model=pending.model,
-            at=self._clock.now(),
-            reason=reason,
-            decision=pending.key,
-            superseded=superseded,
-            final=attempts >= self._config.retrain.max_attempts,
-        )
-
-    def _decide(self, state: Rollout, seen: Observation) -> Decision | None:
+    def _decide(
+        self, state: Rollout, seen: Observation, config: ControlConfig, verdict: RetrainVerdict
+    ) -> Decision | None:
         if state.paused:
             return None
-        looks = self._looks.at_trial(seen), self._looks.at_health(seen), self._looks.at_probation(seen)
+        looks = self._looks.due(seen, config)
         trial, health, probation = looks
         looked = replace(seen, trial_look=trial, health_look=health, probation_look=probation)
-        decision = decide(state, looked, self._config)
+        decision = decide(state, looked, config, verdict)
         if decision is None:
             for look in looks:
                 self._looks.taken(seen.model, look)
         return decision
 
-    def _observe(self, model: str) -> Observation:
+    def _observe(self, model: str, triggers: TriggersConfig) -> Observation:
         plans, now = self._observer.plans(model), self._clock.now()
+        champion, asked = plans[-1].champion, triggers.new_data
         return Observation(
             model=model,
             now=now,
@@ -291,5 +272,14 @@ class Controller:
             runs=self._observer.runs(model),
             windows=self._observer.windows(model, min(plan_history.champion_since(plans), now)),
             trainable=self._observer.trainable(model),
+            data=None if asked is None else self._observer.new_data(model, champion, asked.look_every),
             probed=self._observer.probed(model, plans[-1].champion),
+            code=self._observer.new_code(model, champion) if triggers.new_code else None,
         )
+
+    def _models(self) -> Sequence[str]:
+        """The deployed models, with whom a round of turns begins, once it is known which policies are in force."""
+        self._policies.refresh()
+        models = self._observer.models()
+        self._fleet.begin_round(models)
+        return models

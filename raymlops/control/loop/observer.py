@@ -8,8 +8,10 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from raymlops.control.loop.champion_news import ChampionNews
 from raymlops.control.rollout.evidence import Health, Task, TrialEvidence, TrialScope
 from raymlops.control.rollout.gathering import Rescore, gather_evidence, gather_health
+from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.laboratory.probed import Probed
 from raymlops.records.plans import PlanStore, ServingPlan
 from raymlops.records.runs import Run, RunStore
@@ -57,6 +59,7 @@ class StoreObserver:
         window: Length of a monitoring window.
         rescore: Where given, trials are compared on the same rows.
         probed: Model and version -> what probes have shown; ``None``: there are no probes.
+        news: Tells what changed since a version was trained; ``None``: nobody does.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class StoreObserver:
         window: timedelta,
         rescore: Callable[[str], Rescore] | None = None,
         probed: Callable[[str, int], Probed] | None = None,
+        news: ChampionNews | None = None,
     ) -> None:
         self._records = records
         self._events = events
@@ -75,6 +79,7 @@ class StoreObserver:
         self._window = window
         self._rescore = rescore
         self._probed = probed
+        self._news = news
 
     def models(self) -> Sequence[str]:
         return sorted(self._records.plans.served_plans())
@@ -95,6 +100,12 @@ class StoreObserver:
 
     def probed(self, model: str, version: int) -> Probed:
         return Probed() if self._probed is None else self._probed(model, version)
+
+    def new_data(self, model: str, champion: int, every: timedelta) -> NewData | None:
+        return None if self._news is None else self._news.new_data(model, champion, every)
+
+    def new_code(self, model: str, champion: int) -> NewCode | None:
+        return None if self._news is None else self._news.new_code(model, champion)
 
     def trial_evidence(self, model: str, scope: TrialScope) -> TrialEvidence:
         task, positive = self._events.scoring(model, scope.champion)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
 from raymlops.control.rollout.evidence import Health, TrialEvidence, TrialScope
+from raymlops.control.triggering.model_policies import ModelPolicy
+from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.laboratory.probed import Probed
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
 from raymlops.records.windows import WindowRecord
 
-__all__ = ["Actuator", "Observer"]
+__all__ = ["Actuator", "Observer", "Policies"]
 
 
 class Observer(Protocol):
@@ -43,6 +45,20 @@ class Observer(Protocol):
         """What probes have shown of ``model`` while ``version`` is its champion; what cannot be read is a problem."""
         ...
 
+    def new_data(self, model: str, champion: int, every: timedelta) -> NewData | None:
+        """What came into the tables that a version was trained on; ``None`` where its training set is not known.
+
+        Args:
+            model: Name of the model.
+            champion: The version.
+            every: What was found less long ago than this will do.
+        """
+        ...
+
+    def new_code(self, model: str, champion: int) -> NewCode | None:
+        """How the deployed bundle differs from the one a version came from; ``None`` where it does not."""
+        ...
+
     def trial_evidence(self, model: str, scope: TrialScope) -> TrialEvidence:
         """What a trial or a probation of ``model`` has shown.
 
@@ -57,6 +73,18 @@ class Observer(Protocol):
         ...
 
 
+class Policies(Protocol):
+    """Tells which policy is in force for each model."""
+
+    def refresh(self) -> None:
+        """Read what is in force now; every method but this one tells what the last call found."""
+        ...
+
+    def of(self, model: str) -> ModelPolicy:
+        """The policy of a model."""
+        ...
+
+
 class Actuator(Protocol):
     """Carries decisions out. It decides nothing, and writes nothing to the ledger.
 
@@ -67,6 +95,8 @@ class Actuator(Protocol):
 
     def start_run(self, decision: StartRetraining) -> None:
         """Start the run ``decision.run_id``; nothing where it was started. Returns once the run is recorded.
+
+        The run ``decision.replaces``, if any, is canceled first.
 
         Its failure, also to start, shows as a run that failed, and a job that died likewise: a run whose process is
         gone must not stay ``running``.

@@ -102,7 +102,8 @@ class Prober:
 
     Args:
         home: Of the platform.
-        config: Whether there is the trigger, and what probes may cost.
+        config: What probes may cost.
+        policy_of: Model -> the policy in force for it, which tells whether there is the trigger.
         monitoring: The grid of windows.
         stores: Versions, plans and windows.
         clock: Dates what is shown.
@@ -114,6 +115,7 @@ class Prober:
         self,
         home: Path,
         config: ControlConfig,
+        policy_of: Callable[[str], ControlConfig],
         monitoring: MonitoringConfig,
         stores: ProbeStores,
         clock: Clock,
@@ -122,6 +124,7 @@ class Prober:
     ) -> None:
         self._home = home
         self._config = config
+        self._policy_of = policy_of
         self._monitoring = monitoring
         self._stores = stores
         self._clock = clock
@@ -140,7 +143,7 @@ class Prober:
             model: Name of the model.
             closed: Whether a window has closed since the last look.
         """
-        if self._config.triggers.regret is None:
+        if self._policy_of(model).triggers.regret is None:
             return
         state = self._state(model)
         state.due = state.due or closed

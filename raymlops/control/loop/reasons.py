@@ -8,7 +8,7 @@ from datetime import timedelta
 from raymlops.config.control import ControlConfig, WindowCount
 from raymlops.control.rollout import plans as plan_history
 from raymlops.control.rollout.observation import Observation
-from raymlops.control.rollout.rollout_state import Rollout, retrain_request, retrain_verdict
+from raymlops.control.rollout.rollout_state import Rollout, retrain_request
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
 from raymlops.control.triggering.regret import is_in_force, regret_text
 from raymlops.control.triggering.triggers import labelled_rows
@@ -21,7 +21,12 @@ _SHOWN = 3
 
 
 def reasons_against(
-    state: Rollout, seen: Observation, config: ControlConfig, *, label_delay: timedelta = timedelta(0)
+    state: Rollout,
+    seen: Observation,
+    config: ControlConfig,
+    *,
+    label_delay: timedelta = timedelta(0),
+    verdict: RetrainVerdict | None = None,
 ) -> tuple[Reason, ...]:
     """All that keeps the loop from starting a retraining now, the most lasting first; none where one may start.
 
@@ -30,8 +35,11 @@ def reasons_against(
         seen: The platform.
         config: Triggers and limits.
         label_delay: How long after its end a window closes.
+        verdict: As of ``retrain_verdict``, where it is known already.
     """
-    request, verdict = retrain_request(state, seen), retrain_verdict(state, seen, config)
+    request = retrain_request(state, seen)
+    if verdict is None:
+        verdict = RetrainPolicy(config).evaluate(request)
     due_again = state.retry is not None and state.retry.champion == seen.plan.champion
     found = [*_of_the_loop(state, seen, config), *_under_way(state, seen, config)]
     if config.triggers.regret is not None and seen.probed.problem:

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from pydantic import Field
 
 from raymlops.config.control import ControlConfig
+from raymlops.control.loop.folding import fold_entry
 from raymlops.control.loop.reasons import reasons_against
 from raymlops.control.loop.status import Phase, describe
-from raymlops.control.rollout.decisions import decision_of
 from raymlops.control.rollout.guards import Standing, standing_of
 from raymlops.control.rollout.judge import judge_probation
 from raymlops.control.rollout.observation import Look, Observation
@@ -140,13 +140,10 @@ def _fold(model: str, entries: Sequence[LedgerEntry], *, enabled: bool) -> Rollo
     """The state of the model; it is paused while all are."""
     own, everything = Rollout(), Rollout()
     for entry in entries:
-        decision = decision_of(entry)
-        if decision is None:
-            continue
         if entry.subject == model:
-            own = own.apply(decision)
+            own = fold_entry(own, entry)
         else:
-            everything = everything.apply(decision)
+            everything = fold_entry(everything, entry)
     return replace(own, paused=own.paused or everything.paused or not enabled)
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "Refuse",
     "Resume",
     "RollBack",
+    "Skip",
     "StartRetraining",
     "StartTrial",
     "decision_of",
@@ -71,6 +72,10 @@ class StartRetraining(Decision):
     triggers: tuple[str, ...]
     """Names of the triggers that fired."""
     attempt: int = 1
+    orders: tuple[int, ...] = ()
+    """Ledger entries of the orders that it answers."""
+    replaces: str | None = None
+    """A run under way that is canceled first."""
 
     def occasion_key(self) -> str:
         return f"{self.occasion}/{self.attempt}"
@@ -167,6 +172,18 @@ class Block(Decision):
         return self.occasion
 
 
+class Skip(Decision):
+    """Start no retraining though a trigger fired: a run is under way, and what fires meanwhile is dropped."""
+
+    action: ClassVar[str] = "skip"
+    occasion: str
+    orders: tuple[int, ...] = ()
+    """Ledger entries of the orders that are dropped."""
+
+    def occasion_key(self) -> str:
+        return self.occasion
+
+
 class Abandon(Decision):
     """Give up a decision that was recorded and could not be carried out."""
 
@@ -213,6 +230,7 @@ _KINDS: dict[str, type[Decision]] = {
         Refuse,
         FailRun,
         Block,
+        Skip,
         Abandon,
         Pause,
         Resume,

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from raymlops.control.rollout.evidence import Health, TrialEvidence
+from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.laboratory.probed import Probed
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
@@ -45,6 +46,10 @@ class Observation:
     """Whether a deployed bundle trains the model."""
     probed: Probed = field(default_factory=Probed)
     """What probes have shown of the champion's age."""
+    data: NewData | None = None
+    """What came into the tables that the champion was trained on, where a trigger asks for it and it is known."""
+    code: NewCode | None = None
+    """How the deployed bundle differs from the champion's, where a trigger asks for it."""
     trial_look: Look | None = None
     """``None`` between two looks."""
     health_look: Look | None = None

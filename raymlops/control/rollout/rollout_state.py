@@ -26,16 +26,21 @@ from raymlops.control.rollout.decisions import (
     Refuse,
     Resume,
     RollBack,
+    Skip,
     StartRetraining,
     StartTrial,
 )
 from raymlops.control.rollout.observation import Look, Observation
 from raymlops.control.rollout.trial_decisions import decide_trial, end_probation, fall_back
+from raymlops.control.triggering.news import ORDER, RetrainOrder
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
 from raymlops.records.plans import Trial
 from raymlops.records.runs import Run, RunStatus
 
 __all__ = ["Look", "Observation", "Rollout", "decide", "retrain_request", "retrain_verdict"]
+
+_DATA_ROWS = "data_rows"
+"""Name of the fact that says how many new rows a retraining had."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Rollout:
     rejected: tuple[datetime, ...] = ()
     """When candidates were refused or rolled back, and retrainings given up."""
     blocked: frozenset[str] = frozenset()
-    """Occasions on which broken data blocked a retraining."""
+    """Occasions on which broken data blocked a retraining, and those that were dropped."""
     retry: StartRetraining | None = None
     """The attempt that failed, where another is to follow."""
     unpromotable: frozenset[str] = frozenset()
@@ -57,6 +62,8 @@ class Rollout:
     """The newest question to a person."""
     pending: PlanDecision | StartRetraining | None = None
     """The newest decision, where it asks for an act: whether it was carried out, the ledger does not say."""
+    orders: tuple[RetrainOrder, ...] = ()
+    """Orders of people and programs that no retraining answered yet, oldest first."""
     paused: bool = False
 
     def apply(self, decision: Decision) -> Rollout:
@@ -66,7 +73,7 @@ class Rollout:
         state = replace(self, pending=None)
         match decision:
             case StartRetraining():
-                state = replace(state, retrainings=(*self.retrainings, decision), retry=None, pending=decision)
+                state = state._started(decision)
             case PlanDecision():
                 state = state._replanned(decision)
             case Ask():
@@ -78,9 +85,24 @@ class Rollout:
                 state = state._failed(decision.run_id, decision.at, final=decision.final)
             case Block():
                 state = replace(state, blocked=self.blocked | {decision.occasion})
+            case Skip():
+                left = tuple(order for order in self.orders if order.sequence not in decision.orders)
+                state = replace(state, blocked=self.blocked | {decision.occasion}, orders=left)
             case Abandon():
                 state = state._abandoned(decision, self.pending)
         return state
+
+    def _started(self, decision: StartRetraining) -> Rollout:
+        concluded = self.concluded if decision.replaces is None else self.concluded | {decision.replaces}
+        left = tuple(order for order in self.orders if order.sequence not in decision.orders)
+        return replace(
+            self,
+            retrainings=(*self.retrainings, decision),
+            concluded=concluded,
+            retry=None,
+            orders=left,
+            pending=decision,
+        )
 
     def _replanned(self, decision: PlanDecision) -> Rollout:
         concluded, rejected = self.concluded, self.rejected
@@ -127,11 +149,19 @@ class Rollout:
         return sum(1 for at in self.rejected if at >= instant)
 
 
-def decide(state: Rollout, seen: Observation, config: ControlConfig) -> Decision | None:
+def decide(
+    state: Rollout, seen: Observation, config: ControlConfig, verdict: RetrainVerdict | None = None
+) -> Decision | None:
     """The next decision about a model, or ``None`` where there is nothing to do now.
 
     A champion that fails, or is worse than the one before it, goes first; then a trial is judged; then the runs that
     ended are concluded, which may start a trial; and only where nothing is under way may a retraining start.
+
+    Args:
+        state: What the ledger says.
+        seen: The platform.
+        config: Triggers, limits and levels.
+        verdict: As of ``retrain_verdict``, where it is known already.
     """
     if state.paused:
         return None
@@ -141,8 +171,13 @@ def decide(state: Rollout, seen: Observation, config: ControlConfig) -> Decision
     if seen.plan.trial is not None:
         return decide_trial(seen, seen.plan.trial, config, asked=state.asked, impossible=state.unpromotable)
     concluded = _conclude_run(state, seen, config)
-    under_way = state.open_retraining is not None or any(not run.status.final for run in seen.runs)
-    return concluded if concluded is not None or under_way else _retrain(state, seen, config)
+    if concluded is not None:
+        return concluded
+    if verdict is None:
+        verdict = retrain_verdict(state, seen, config)
+    if state.open_retraining is not None or any(not run.status.final for run in seen.runs):
+        return _meanwhile(state, seen, config, verdict)
+    return _retrain(state, seen, verdict)
 
 
 def retrain_verdict(state: Rollout, seen: Observation, config: ControlConfig) -> RetrainVerdict:
@@ -163,7 +198,7 @@ def retrain_request(state: Rollout, seen: Observation) -> RetrainRequest:
         if window.champion == seen.plan.champion
         and window.end <= seen.now
         # A window in which the champion changed belongs to the one that served for most of it.
-        and (since > seen.now or window.start + (window.end - window.start) / 2 >= since)
+        and (since > seen.now or window.start >= since or window.start + (window.end - window.start) / 2 >= since)
     ]
     return RetrainRequest(
         now=seen.now,
@@ -173,6 +208,11 @@ def retrain_request(state: Rollout, seen: Observation) -> RetrainRequest:
         rejections=state.rejections_since(since),
         used=state.used_occasions,
         probed=seen.probed,
+        champion=seen.plan.champion,
+        orders=state.orders,
+        data=seen.data,
+        rows_before=_rows_before(state, seen),
+        code=seen.code,
     )
 
 
@@ -276,31 +316,68 @@ def _attempt_again(failed: StartRetraining, seen: Observation) -> StartRetrainin
     )
 
 
-def _retrain(state: Rollout, seen: Observation, config: ControlConfig) -> Decision | None:
+def _retrain(state: Rollout, seen: Observation, verdict: RetrainVerdict) -> Decision | None:
     if not seen.trainable:
         return None  # no pipeline trains it: the occasion is not spent on a run that cannot start
     if state.retry is not None and state.retry.champion == seen.plan.champion:
         return _attempt_again(state.retry, seen)
-    verdict = retrain_verdict(state, seen, config)
-    facts = {
-        "fired": [each.model_dump(mode="json") for each in verdict.fired],
-        "labelled_rows": verdict.labelled_rows,
-        "regret": None if verdict.regret is None else verdict.regret.model_dump(mode="json", exclude={"reason"}),
-    }
+    facts = _facts(verdict, seen)
     if verdict.outcome is RetrainOutcome.BLOCK:
         return Block(model=seen.model, at=seen.now, reason=verdict.reason, facts=facts, occasion=verdict.occasion)
     if verdict.outcome is not RetrainOutcome.RETRAIN:
         return None
+    return _start(verdict, seen)
+
+
+def _meanwhile(state: Rollout, seen: Observation, config: ControlConfig, verdict: RetrainVerdict) -> Decision | None:
+    """What becomes of triggers that fire while a run is under way."""
+    mode = config.retrain.when_running
+    if mode == "queue" or not seen.trainable:
+        return None
+    if mode == "skip":
+        if verdict.outcome is RetrainOutcome.QUIET:
+            return None
+        return Skip(
+            model=seen.model,
+            at=seen.now,
+            reason=f"a run is under way: {'; '.join(each.reason for each in verdict.fired)}",
+            facts=_facts(verdict, seen),
+            occasion=verdict.occasion,
+            orders=verdict.orders if any(each.trigger == ORDER for each in verdict.fired) else (),
+        )
+    own = state.open_retraining
+    running = next((run for run in seen.runs if own is not None and run.id == own.run_id), None)
+    if verdict.outcome is not RetrainOutcome.RETRAIN or running is None:
+        return None
+    return _start(verdict, seen, replaces=running.id)
+
+
+def _start(verdict: RetrainVerdict, seen: Observation, *, replaces: str | None = None) -> StartRetraining:
     return StartRetraining(
         model=seen.model,
         at=seen.now,
-        reason=verdict.reason,
-        facts=facts,
+        reason=verdict.reason if replaces is None else f"in place of run {replaces}: {verdict.reason}",
+        facts=_facts(verdict, seen),
         run_id=_run_id(seen.model, verdict.occasion, 1),
         occasion=verdict.occasion,
         champion=seen.plan.champion,
         triggers=tuple(each.trigger for each in verdict.fired),
+        orders=verdict.orders,
+        replaces=replaces,
     )
+
+
+def _facts(verdict: RetrainVerdict, seen: Observation) -> dict[str, Any]:
+    fired = [each.model_dump(mode="json") for each in verdict.fired]
+    regret = None if verdict.regret is None else verdict.regret.model_dump(mode="json", exclude={"reason"})
+    facts: dict[str, Any] = {"fired": fired, "labelled_rows": verdict.labelled_rows, "regret": regret}
+    return facts if seen.data is None else {**facts, _DATA_ROWS: seen.data.rows}
+
+
+def _rows_before(state: Rollout, seen: Observation) -> int:
+    """New rows that the newest retraining of this champion had already, where it noted them."""
+    noted = [each.facts.get(_DATA_ROWS, 0) for each in state.retrainings if each.champion == seen.plan.champion]
+    return int(noted[-1]) if noted else 0
 
 
 def _run_id(model: str, occasion: str, attempt: int) -> str:

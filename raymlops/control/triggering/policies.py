@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from raymlops.config.control import ControlConfig
+from raymlops.control.triggering.news import ORDER, NewCode, NewData, RetrainOrder, find_news
 from raymlops.control.triggering.regret import regret_standing
 from raymlops.control.triggering.triggers import Fired, find_distrusted, find_fired, labelled_rows
 from raymlops.laboratory.probed import Probed, RegretStanding
@@ -40,6 +41,8 @@ class RetrainVerdict(Record):
     labelled_rows: int = 0
     regret: RegretStanding | None = None
     """The probes' account; ``None`` where there is none."""
+    orders: tuple[int, ...] = ()
+    """Ledger entries of the orders that it answers."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,23 @@ class RetrainRequest:
     """Occasions that were decided on before: each is decided on once."""
     probed: Probed | None = None
     """What probes have shown."""
+    champion: int = 0
+    """Version that serves."""
+    orders: Sequence[RetrainOrder] = ()
+    """Orders that no retraining answered yet, oldest first."""
+    data: NewData | None = None
+    """What came into the tables that the champion was trained on, where that is known and asked for."""
+    rows_before: int = 0
+    """Rows of ``data`` that the newest retraining of this champion had already."""
+    code: NewCode | None = None
+    """How the deployed bundle differs from the champion's."""
 
 
 class RetrainPolicy:
     """Turns fired triggers into a retraining, or holds them back. Pure, immutable, thread-safe.
 
-    In this order: no trigger, quiet; occasion already used, quiet; newest data broken, block; then hold within the
-    cooldown, beyond the budget, or with too few labelled rows.
+    In this order: no trigger, quiet; occasions already used, quiet; newest data broken, block; then hold within the
+    cooldown, beyond the budget, or with too few labelled rows. An order is held by the budget alone.
 
     Args:
         config: Triggers and limits.
@@ -80,19 +93,20 @@ class RetrainPolicy:
         return self._evaluate(request, regret).model_copy(update={"regret": regret})
 
     def _evaluate(self, request: RetrainRequest, regret: RegretStanding | None) -> RetrainVerdict:
-        fired = find_fired(
-            request.windows,
-            champion_since=request.champion_since,
-            now=request.now,
-            config=self._triggers,
-            regret=regret,
-        ) or find_distrusted(request.windows, config=self._triggers)
-        if not fired:
+        found = self._fired(request, regret)
+        if not found:
             return RetrainVerdict(outcome=RetrainOutcome.QUIET, reason="no trigger fired")
-        occasion = self._occasion(request)
-        if occasion in request.used:
+        # Broken data blocks once a window, whatever fired: a date of the calendar is not lost to it.
+        by_window, broken = self._occasion(request), _is_broken(request)
+        named = {
+            each.trigger: by_window if broken and each.trigger != ORDER else each.occasion or by_window
+            for each in found
+        }
+        fired = tuple(each for each in found if named[each.trigger] not in request.used)
+        occasion = named[(fired or found)[0].trigger]
+        if not fired:
             return RetrainVerdict(
-                outcome=RetrainOutcome.QUIET, reason=f"decided on {occasion} before", occasion=occasion, fired=fired
+                outcome=RetrainOutcome.QUIET, reason=f"decided on {occasion} before", occasion=occasion, fired=found
             )
         outcome, reason = self._weigh(request, fired)
         return RetrainVerdict(
@@ -101,7 +115,31 @@ class RetrainPolicy:
             occasion=occasion,
             fired=fired,
             labelled_rows=labelled_rows(request.windows),
+            orders=tuple(order.sequence for order in request.orders),
         )
+
+    def _fired(self, request: RetrainRequest, regret: RegretStanding | None) -> tuple[Fired, ...]:
+        """The triggers that fire, the strongest reason first."""
+        since = max([request.champion_since, *request.started[-1:]])
+        news = find_news(
+            request.orders,
+            request.data,
+            request.code,
+            champion=request.champion,
+            since=since,
+            rows_before=request.rows_before,
+            now=request.now,
+            config=self._triggers,
+        )
+        windows = find_fired(
+            request.windows,
+            champion_since=request.champion_since,
+            now=request.now,
+            config=self._triggers,
+            regret=regret,
+        )
+        distrusted = () if windows else find_distrusted(request.windows, config=self._triggers)
+        return (*news, *windows, *distrusted)
 
     def cooldown(self, rejections: int) -> timedelta:
         """Least time between two starts after so many rejections in a row."""
@@ -112,18 +150,18 @@ class RetrainPolicy:
 
     def _weigh(self, request: RetrainRequest, fired: Sequence[Fired]) -> tuple[RetrainOutcome, str]:
         limits, reason = self._limits, "; ".join(each.reason for each in fired)
-        newest = request.windows[-1] if request.windows else None
-        if newest is not None and newest.quality == "block":
-            broken = ", ".join(newest.quality_reasons) or "quality check failed"
+        ordered = any(each.trigger == ORDER for each in fired)
+        if _is_broken(request) and not ordered:
+            broken = ", ".join(request.windows[-1].quality_reasons) or "quality check failed"
             return RetrainOutcome.BLOCK, f"data of the newest window is broken: {broken}"
         wait = self.cooldown(request.rejections)
-        if request.started and request.now - request.started[-1] < wait:
+        if request.started and request.now - request.started[-1] < wait and not ordered:
             return RetrainOutcome.HOLD, f"cooling down until {(request.started[-1] + wait).isoformat()}: {reason}"
         recent = sum(1 for at in request.started if request.now - at < limits.budget_period)
         if recent >= limits.budget_runs:
             return RetrainOutcome.HOLD, f"budget of {limits.budget_runs} runs is spent: {reason}"
         rows = labelled_rows(request.windows)
-        if rows < limits.min_labelled_rows:
+        if rows < limits.min_labelled_rows and not ordered:
             return RetrainOutcome.HOLD, f"{rows} labelled rows, {limits.min_labelled_rows} are needed: {reason}"
         return RetrainOutcome.RETRAIN, reason
 
@@ -134,3 +172,8 @@ class RetrainPolicy:
         max_age = self._triggers.max_age or timedelta(days=1)
         turns = (request.now - request.champion_since) // max_age
         return f"{request.champion_since + turns * max_age:%Y%m%dT%H%M%SZ}"
+
+
+def _is_broken(request: RetrainRequest) -> bool:
+    """Whether the data of the newest window is broken."""
+    return bool(request.windows) and request.windows[-1].quality == "block"

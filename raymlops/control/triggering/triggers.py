@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from raymlops.config.control import DriftCount, TriggersConfig, WindowCount
+from raymlops.config.control import AuditCount, DriftCount, TriggersConfig, WindowCount
 from raymlops.control.triggering.regret import REGRET, without_overruled
 from raymlops.laboratory.probed import RegretStanding
 from raymlops.monitoring.alerts.alarm import AlarmRule, AlarmState, several_columns
@@ -17,14 +17,19 @@ from raymlops.records.windows import WindowRecord
 
 __all__ = ["Fired", "alarm_rule", "find_distrusted", "find_fired", "labelled_rows"]
 
+_SHOWN_FEATURES = 3
+
 
 class Fired(Record):
     """A trigger that fired."""
 
     trigger: str
-    """``regret``, ``performance``, ``drift``, ``max_age`` or ``new_labelled_rows``."""
+    """Its name in ``control.triggers``, or ``order``."""
     reason: str
     facts: dict[str, Any] = Field(default_factory=dict)
+    """JSON values it rests on."""
+    occasion: str = Field(default="", exclude_if=lambda value: not value)
+    """Names the occasion, where it is not the end of the newest window."""
 
 
 def find_fired(
@@ -51,6 +56,7 @@ def find_fired(
         _regret(regret, windows),
         _performance(sound, config.performance),
         _drift(sound, config.drift),
+        _audit_mismatch(sound, config.audit_mismatch),
         _max_age(champion_since, now, config.max_age),
         _new_labelled_rows(sound, config.new_labelled_rows),
     )
@@ -147,6 +153,25 @@ def _new_labelled_rows(windows: Sequence[WindowRecord], least: int | None) -> Fi
         return None
     facts = {"labelled_rows": rows}
     return Fired(trigger="new_labelled_rows", reason=f"{rows} labelled rows since the champion took over", facts=facts)
+
+
+def _audit_mismatch(windows: Sequence[WindowRecord], count: AuditCount | None) -> Fired | None:
+    wrong = [count is not None and window.wrong_feature_share >= count.min_share for window in windows]
+    flagged = _persistent(windows, count, wrong)
+    if flagged is None or count is None:
+        return None
+    newest = flagged[-1]
+    worst = sorted(newest.wrong_features.items(), key=lambda item: (-item[1], item[0]))
+    shares = dict(worst[:_SHOWN_FEATURES])
+    where = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    reason = f"served features differ from the tables in {len(flagged)} of the last {count.of} windows: {where}"
+    facts = {
+        "windows": _ends(flagged),
+        "wrong_features": shares,
+        "wrong_share": newest.wrong_feature_share,
+        "audited_rows": newest.audited_rows,
+    }
+    return Fired(trigger="audit_mismatch", reason=reason, facts=facts)
 
 
 def _persistent(

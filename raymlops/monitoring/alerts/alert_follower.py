@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -36,10 +36,11 @@ class AlertFollower:
         metadata: History and outbox.
         clock: Says when a delivery may first be tried.
         config: Webhooks, and what to do with history.
-        rule: When conditions stand.
+        rule_of: Model -> when conditions stand.
         lookback: How long after its end a window's verdict may change.
         platform_clock: That of the windows: what ends after it was closed before it was set back, and is left out.
             ``None``: it is never set back.
+        window: Length of a window; so many more of them are looked at as a rule counts.
     """
 
     def __init__(
@@ -47,16 +48,18 @@ class AlertFollower:
         metadata: AlertMetadata,
         clock: Clock,
         config: AlertsConfig,
-        rule: AlertRule,
+        rule_of: Callable[[str], AlertRule],
         lookback: timedelta,
         platform_clock: Clock | None = None,
+        window: timedelta = timedelta(),
     ) -> None:
         self._metadata = metadata
         self._clock = clock
         self._config = config
-        self._rule = rule
+        self._rule_of = rule_of
         self._lookback = lookback
         self._platform_clock = platform_clock
+        self._window = window
         self._cursors: dict[str, AlertCursor] = {}
 
     def step(self) -> int:
@@ -97,9 +100,11 @@ class AlertFollower:
         now = None if self._platform_clock is None else self._platform_clock.now()
         if now is not None and known.until is not None and known.until > now:
             known = known.model_copy(update={"until": now})
-        start = None if known.until is None else known.until - self._lookback
+        rule = self._rule_of(model)
+        lookback = self._lookback + self._window * (rule.degraded_of + 1)
+        start = None if known.until is None else known.until - lookback
         windows = [each for each in self._metadata.windows.list_windows(model, start) if now is None or each.end <= now]
-        moved, alerts = read_windows(known, windows, self._rule)
+        moved, alerts = read_windows(known, windows, rule)
         return 0 if moved == before else self._put(moved, alerts, first=first)
 
     def _cursor(self, source: str) -> AlertCursor | None:

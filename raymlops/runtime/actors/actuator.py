@@ -15,7 +15,6 @@ from raymlops.control.loop.observer import StoreObserver
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
 from raymlops.control.rollout.gathering import Rescore, Rescored
 from raymlops.errors import NotFoundError
-from raymlops.records.bundles import DeploymentStore
 from raymlops.records.labels import label_text
 from raymlops.records.models import ModelRegistry
 from raymlops.records.plans import ServingPlan
@@ -27,7 +26,7 @@ from raymlops.serving.models.model import Model, columns_of
 from raymlops.serving.models.model_files import load_model
 from raymlops.serving.protocol.protocols import Outputs
 
-__all__ = ["ClusterObserver", "RayActuator", "Rescorer", "pipeline_finder"]
+__all__ = ["ClusterObserver", "RayActuator", "Rescorer"]
 
 
 class RayActuator:
@@ -53,6 +52,8 @@ class RayActuator:
         pipeline = self._pipeline_of(decision.model)
         if pipeline is None:
             raise NotFoundError(f"no deployed bundle trains {decision.model!r}", model=decision.model)
+        if decision.replaces is not None:
+            self._runs.cancel(decision.replaces, f"replaced by run {decision.run_id}")
         self._runs.start(
             pipeline,
             parameters={"as_of": decision.at.isoformat()},
@@ -122,16 +123,3 @@ class Rescorer:
                 self._models.pop(next(iter(self._models)))
             self._models[key] = load_model(Path(found.path), found.manifest, found.digest)
         return self._models[key]
-
-
-def pipeline_finder(deployments: DeploymentStore, environment: str) -> Callable[[str], str | None]:
-    """Model -> name of the pipeline that trains it in an environment, by the newest deployment."""
-
-    def find(model: str) -> str | None:
-        for deployment in deployments.list_deployments(environment):
-            project = deployments.get_bundle(deployment.bundle).project
-            if project.model == model:
-                return project.name
-        return None
-
-    return find

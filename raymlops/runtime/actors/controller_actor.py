@@ -8,13 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from raymlops.config.platform import PlatformConfig
-from raymlops.control import Controller, ControlStatus
+from raymlops.control import Controller, ControlStatus, ModelPolicies
+from raymlops.control.loop.champion_news import ChampionNews
 from raymlops.control.loop.prober import Prober
 from raymlops.monitoring.alerts.incidents import Incidents
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.monitoring.service import MonitorService
 from raymlops.records.models import ModelRegistry
-from raymlops.runtime.actors.actuator import ClusterObserver, RayActuator, Rescorer, pipeline_finder
+from raymlops.runtime.actors.actuator import ClusterObserver, RayActuator, Rescorer
 from raymlops.runtime.actors.control_metrics import control_families
 from raymlops.runtime.cluster.clients import ActorProxy, metadata_stores
 from raymlops.runtime.cluster.clocks import ClockMoved, build_clock
@@ -23,8 +24,10 @@ from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.jobs.operators import RunOperator
 from raymlops.runtime.jobs.probes import start_probes
 from raymlops.runtime.jobs.run_jobs import JobRunner
+from raymlops.runtime.nodes.feature_readers import feature_tables
 from raymlops.runtime.serve.endpoint_orders import endpoint_operator
 from raymlops.serving.models.model import Model
+from raymlops.tables.delta_log import table_rows
 
 if TYPE_CHECKING:
     from raymlops.runtime.actors.monitor_actor import Figures
@@ -61,24 +64,26 @@ class ControllerService(Controller):
         metadata = metadata_stores(config.cluster.call_timeout.total_seconds())
         clock = build_clock(config)
         jobs = JobRunner(config.home, metadata.runs, clock)
-        find_pipeline = pipeline_finder(metadata.deployments, config.environment)
+        policies = ModelPolicies(metadata.deployments, config.control, config.environment)
         # reads the monitor's tables in this process: what a trial rests on is too large for a call to the actor
         events = MonitorService(DeltaEventTables(config.home / "monitor"), metadata, clock, config.monitoring)
         start = partial(start_probes, config)
-        self._prober = Prober(config.home, config.control, config.monitoring, metadata, clock, start)
+        probing = config.control, lambda model: policies.of(model).config, config.monitoring
+        self._prober = Prober(config.home, *probing, metadata, clock, start)
         observer = ClusterObserver(
             metadata,
             events,
-            pipeline_of=find_pipeline,
+            pipeline_of=policies.pipeline_of,
             window=config.monitoring.window,
             rescore=_SharedRescorer(metadata.models).of,
             probed=self._prober.probed,
             jobs=jobs,
+            news=ChampionNews(metadata, policies.bundle_of, partial(table_rows, feature_tables(config)), clock),
         )
         actuator = RayActuator(
             RunOperator(config, metadata, jobs, clock),
             partial(endpoint_operator, config),
-            find_pipeline,
+            policies.pipeline_of,
         )
         super().__init__(
             clock=clock,
@@ -87,6 +92,7 @@ class ControllerService(Controller):
             actuator=actuator,
             config=config.control,
             label_delay=config.monitoring.label_delay,
+            policies=policies,
         )
         self._monitor = cast("MonitorService", ActorProxy(MONITOR, part="monitor"))
         self._figures = cast("Figures", ActorProxy(MONITOR, part="figures"))

@@ -41,15 +41,21 @@ class MetricsPage:
         metadata: Models and their windows.
         clock: Gives the age of the newest window.
         config: How long labels may come late, and how many columns are exposed.
-        rule: When drift is an alarm.
+        rule_of: Model -> when its drift is an alarm.
     """
 
-    def __init__(self, metadata: WindowSource, clock: Clock, config: MonitoringConfig, rule: AlarmRule) -> None:
+    def __init__(
+        self,
+        metadata: WindowSource,
+        clock: Clock,
+        config: MonitoringConfig,
+        rule_of: Callable[[str], AlarmRule],
+    ) -> None:
         self._metadata = metadata
         self._clock = clock
         self._columns = config.metrics.columns
         self._lookback: timedelta = config.late_labels + config.label_delay + config.window
-        self._rule = rule
+        self._rule_of = rule_of
         self._lock = threading.Lock()
         self._histories: dict[str, ModelHistory] = {}
 
@@ -75,9 +81,10 @@ class MetricsPage:
         if history.newest is not None and history.newest.end > now:  # the clock was set back
             history = self._histories[model] = ModelHistory()
         start = None if history.newest is None else history.newest.start - self._lookback
+        rule = self._rule_of(model)
         for window in self._metadata.windows.list_windows(model, start):
             if window.end <= now:
-                history.add(window, self._rule)
+                history.add(window, rule)
 
 
 class ReplicaFigures:

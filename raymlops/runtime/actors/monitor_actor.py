@@ -19,7 +19,7 @@ from raymlops.monitoring.report.monitor_report import MonitorReport
 from raymlops.monitoring.service import MonitorService
 from raymlops.records.ledger import Ledger
 from raymlops.runtime.actors.metrics_server import MetricsPage, MetricsServer, ReplicaFigures
-from raymlops.runtime.actors.notifier_actor import drift_alarm_rule
+from raymlops.runtime.actors.notifier_actor import drift_alarm_rules
 from raymlops.runtime.actors.upkeep import Upkeep
 from raymlops.runtime.cluster.clients import ActorProxy, Parts, metadata_stores
 from raymlops.runtime.cluster.clocks import ClockWatch, build_clock
@@ -46,9 +46,9 @@ class MonitorActor(Parts):
     def __init__(self, config: PlatformConfig) -> None:
         metadata, clock = metadata_stores(), build_clock(config)
         audit = ServedFeatureAudit(metadata.plans, partial(open_reader, config, clock=clock))
-        rule, tables = drift_alarm_rule(config), DeltaEventTables(config.home / "monitor")
+        rule_of, tables = drift_alarm_rules(config, metadata), DeltaEventTables(config.home / "monitor")
         losses = Losses(partial(_tell, metadata.ledger))
-        monitor = _Monitor(tables, metadata, clock, config.monitoring, audit, rule)
+        monitor = _Monitor(tables, metadata, clock, config.monitoring, audit, rule_of)
         monitor.losses = losses
         figures = Figures(monitor, losses, clock)
         self.parts = {"monitor": monitor, "figures": figures}
@@ -58,7 +58,7 @@ class MonitorActor(Parts):
         self._upkeeping = Repeating("upkeep", upkeep.turn, every_s)
         metrics = config.monitoring.metrics
         if metrics.port is not None:
-            page = MetricsPage(metadata, clock, config.monitoring, rule)
+            page = MetricsPage(metadata, clock, config.monitoring, rule_of)
             self._metrics = MetricsServer(metrics.host, metrics.port, lambda: page.render() + figures.render())
 
 

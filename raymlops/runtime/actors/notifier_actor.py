@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from raymlops.clock import SystemClock
+from raymlops.config.control import ControlConfig
 from raymlops.config.platform import PlatformConfig
+from raymlops.control.triggering.model_policies import ModelPolicies
 from raymlops.control.triggering.triggers import alarm_rule
 from raymlops.metadata import Metadata
 from raymlops.monitoring.alerts.alarm import AlarmRule
@@ -20,7 +22,7 @@ from raymlops.runtime.cluster.clients import metadata_stores
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.threads import Repeating
 
-__all__ = ["NotifierActor", "build_notifier", "drift_alarm_rule"]
+__all__ = ["NotifierActor", "build_notifier", "drift_alarm_rules"]
 
 
 class NotifierActor:
@@ -44,27 +46,43 @@ def build_notifier(config: PlatformConfig, metadata: Metadata, environment: Mapp
     """
     alerts, clock = config.monitoring.alerts, SystemClock()
     endpoints = [open_endpoint(webhook, environment) for webhook in alerts.webhooks]
-    rule = _alert_rule(config)
-    follower = AlertFollower(metadata, clock, alerts, rule, _lookback(config, rule), build_clock(config))
+    monitoring = config.monitoring
+    follower = AlertFollower(
+        metadata,
+        clock,
+        alerts,
+        partial(_alert_rule, config, _policy_reader(config, metadata)),
+        monitoring.late_labels + monitoring.label_delay,
+        build_clock(config),
+        monitoring.window,
+    )
     return Notifier(follower, metadata.alerts, endpoints, clock, alerts)
 
 
-def drift_alarm_rule(config: PlatformConfig) -> AlarmRule:
-    """Drift is an alarm where it would start a retraining, if there is a trigger."""
-    return alarm_rule(config.control.triggers.drift)
+def drift_alarm_rules(config: PlatformConfig, metadata: Metadata) -> Callable[[str], AlarmRule]:
+    """Model -> its rule: drift is an alarm where it would start a retraining, if there is a trigger."""
+    policy_of = _policy_reader(config, metadata)
+    return lambda model: alarm_rule(policy_of(model).triggers.drift)
 
 
-def _alert_rule(config: PlatformConfig) -> AlertRule:
-    count = config.control.triggers.performance
+def _policy_reader(config: PlatformConfig, metadata: Metadata) -> Callable[[str], ControlConfig]:
+    """Model -> the policy in force for it now."""
+    policies = ModelPolicies(metadata.deployments, config.control, config.environment)
+
+    def read(model: str) -> ControlConfig:
+        policies.refresh()
+        return policies.of(model).config
+
+    return read
+
+
+def _alert_rule(config: PlatformConfig, policy_of: Callable[[str], ControlConfig], model: str) -> AlertRule:
+    triggers = policy_of(model).triggers
+    count = triggers.performance
     return AlertRule(
-        drift=drift_alarm_rule(config),
+        drift=alarm_rule(triggers.drift),
         degraded_n=1 if count is None else count.n,
         degraded_of=1 if count is None else count.of,
         min_labelled_rows=config.monitoring.performance.min_labelled_rows,
         min_fallback_share=config.monitoring.alerts.min_fallback_share,
     )
-
-
-def _lookback(config: PlatformConfig, rule: AlertRule) -> timedelta:
-    monitoring = config.monitoring
-    return monitoring.late_labels + monitoring.label_delay + monitoring.window * (rule.degraded_of + 1)

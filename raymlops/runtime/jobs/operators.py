@@ -1,14 +1,14 @@
-"""What users do with runs, models and bundles, on the stores and the cluster."""
+"""What users do with runs and models, on the stores and the cluster."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,26 +17,14 @@ import pyarrow as pa
 from raymlops import steps
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
-from raymlops.delivery import (
-    approve_bundle,
-    build_bundle,
-    deploy_bundle,
-    read_key,
-    read_sources,
-    rollback_target,
-    verify_bundle,
-)
+from raymlops.delivery import read_sources
 from raymlops.errors import ConfigError, NotFoundError
 from raymlops.features import TrainingSet
-from raymlops.features.catalog.catalog_file import Catalog
-from raymlops.features.catalog.layout import catalog_path
 from raymlops.flavors.python_model import PythonModel
 from raymlops.metadata import Metadata
 from raymlops.monitoring import REFERENCE_FILE, Reference
 from raymlops.pipelines import StepLogs, resume_outlook
 from raymlops.pipelines.artifacts import ArtifactRef, ArtifactStore
-from raymlops.records.bundles import BundleManifest, Deployment
-from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.records.names import check_case, check_digest, check_name
 from raymlops.records.record import sha256_of
@@ -44,12 +32,11 @@ from raymlops.records.runs import Run, RunStatus
 from raymlops.runtime.cluster.people import acting_user
 from raymlops.serving.models.model_files import load_model, save_model
 from raymlops.tables.columns import as_table
-from raymlops.tables.files import parse_root
 
 if TYPE_CHECKING:
     from raymlops.runtime.jobs.run_jobs import JobRunner
 
-__all__ = ["DeliveryOperator", "ModelOperator", "RunOperator"]
+__all__ = ["ModelOperator", "RunOperator"]
 
 _LOG = logging.getLogger(__name__)
 _REFERENCE_ROWS = 100
@@ -248,6 +235,16 @@ class RunOperator:
         """
         return self._jobs.wait(run_id, timeout_s)
 
+    def cancel(self, run_id: str, reason: str) -> None:
+        """End a run; one that has ended, or is not known, is left as it is. The controller has recorded its decision.
+
+        Raises:
+            UnavailableError: Its job would not go.
+        """
+        with contextlib.suppress(NotFoundError):
+            if not self._metadata.runs.get_run(run_id).status.final:
+                self._jobs.end(run_id, reason, RunStatus.CANCELED)
+
     def resume(self, run_id: str, *, wait: bool = True, timeout_s: float = 3600.0) -> Run:
         """Run a run that ended again, as a new run of the same bundle that takes over the steps that are done."""
         failed = self._metadata.runs.get_run(run_id)
@@ -330,65 +327,3 @@ class RunOperator:
         project = None if run.bundle is None else self._metadata.deployments.get_bundle(run.bundle).project
         names = [] if project is None else [step.name for step in steps.training_pipeline(project).order]
         return resume_outlook(run, names)
-
-
-class DeliveryOperator:
-    """Bundles and environments."""
-
-    def __init__(self, config: PlatformConfig, metadata: Metadata, clock: Clock) -> None:
-        self._config = config
-        self._metadata = metadata
-        self._clock = clock
-        self._root = config.home / "bundles"
-
-    def build(self, project: Path | str, *, allow_dirty: bool = False, key: Path | None = None) -> BundleManifest:
-        """Check and test a project, build its immutable bundle, and record it.
-
-        Args:
-            project: Its directory.
-            allow_dirty: Whether files of a git checkout may differ from its commit.
-            key: File with the private key that the bundle is signed with; by default ``delivery.signing_key``.
-        """
-        root = parse_root(self._config.features.root_in(self._config.home))
-        applied = Catalog(catalog_path(root), self._config.features.storage_options).state()
-        check = partial(steps.check_project, applied=applied)
-        key = key or self._config.delivery.signing_key
-        signer = None if key is None else read_key(key)
-        built = build_bundle(
-            project, self._root, self._clock, check=check, allow_dirty=allow_dirty, signer=signer, by=acting_user()
-        )
-        return self._metadata.deployments.put_bundle(built)
-
-    def verify(self, bundle: str) -> BundleManifest:
-        """Check every hash of a bundle."""
-        check_digest("bundle", bundle)
-        return verify_bundle(self._root / bundle)
-
-    def deploy(self, bundle: str, environment: str | None = None, *, reason: str = "") -> Deployment:
-        """Make a bundle what an environment runs."""
-        manifest = self.verify(bundle)
-        where = environment or self._config.environment
-        rules, by, place = self._config.delivery.rules(where), acting_user(), self._root / bundle
-        return deploy_bundle(manifest, where, self._metadata, self._clock, reason, by=by, rules=rules, place=place)
-
-    def rollback(
-        self, environment: str | None = None, pipeline: str | None = None, *, reason: str = "rolled back"
-    ) -> Deployment:
-        """Deploy the bundle that was live before the present one.
-
-        Args:
-            environment: Where; the platform's own by default.
-            pipeline: Of which pipeline; may be left out where the environment has one.
-            reason: Why, for the ledger.
-        """
-        former = rollback_target(environment or self._config.environment, pipeline, self._metadata)
-        return self.deploy(former.bundle, former.environment, reason=reason)
-
-    def approve(self, bundle: str, environment: str | None = None, *, by: str) -> LedgerEntry:
-        """Record that somebody approves a bundle for an environment."""
-        where = environment or self._config.environment
-        return approve_bundle(self.verify(bundle), where, by, self._metadata.ledger)
-
-    def environments(self) -> list[Deployment]:
-        """The newest deployment of every pipeline in every environment that has one."""
-        return self._metadata.deployments.list_live_deployments()

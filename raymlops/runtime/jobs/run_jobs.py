@@ -205,21 +205,26 @@ class JobRunner:
         listed: list[JobDetails] = self._jobs.list_jobs()
         return listed
 
-    def end(self, run_id: str, reason: str) -> None:
-        """Stop the job of a run, and fail the run if it has not ended by itself meanwhile.
+    def end(self, run_id: str, reason: str, status: RunStatus = RunStatus.FAILED) -> None:
+        """Stop the job of a run, and end the run if it has not ended by itself meanwhile.
+
+        Args:
+            run_id: The run.
+            reason: Why.
+            status: What becomes of the run.
 
         Raises:
             UnavailableError: The job would not go.
         """
         self.stop(run_id)
         deadline = time.monotonic() + _STOP_S
-        while (status := self._status(run_id)) is not None and status not in _FINAL:
+        while (job := self._status(run_id)) is not None and job not in _FINAL:
             if time.monotonic() > deadline:
                 raise UnavailableError(f"the job of run {run_id} did not stop within {_STOP_S:g} s")
             time.sleep(_POLL_S)
         self.keep_logs(run_id)
         if not self._runs.get_run(run_id).status.final:
-            changes = {"status": RunStatus.FAILED, "ended_at": self._clock.now(), "error": reason}
+            changes = {"status": status, "ended_at": self._clock.now(), "error": reason}
             with contextlib.suppress(InvalidTransition):  # somebody else has found it ended, too
                 self._runs.update_run(run_id, **changes)
 

@@ -10,6 +10,7 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.errors import NotFoundError, StorageError
 from raymlops.features import FeatureReader, TrainingSet
 from raymlops.features.catalog.applied import CatalogState, ResolvedService, ResolvedView
+from raymlops.features.catalog.layout import tables_path
 from raymlops.features.online.lmdb import LmdbOnlineStore
 from raymlops.features.online.online_store import OnlineStore
 from raymlops.features.online.servers import open_server
@@ -19,8 +20,16 @@ from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.names import FEATURES
 from raymlops.runtime.cluster.this_node import this_node
 from raymlops.runtime.nodes.feature_nodes import copy_of, copy_path
+from raymlops.tables.delta import DeltaTables
+from raymlops.tables.files import parse_root
 
-__all__ = ["ReaderElsewhere", "open_reader"]
+__all__ = ["ReaderElsewhere", "feature_tables", "open_reader"]
+
+
+def feature_tables(config: PlatformConfig) -> DeltaTables:
+    """The tables of the feature store, for whoever looks at them beside it."""
+    root = parse_root(config.features.root_in(config.home))
+    return DeltaTables(tables_path(root), config.features.storage_options)
 
 
 class _Copy:

@@ -8,6 +8,7 @@ from typing import Literal, TypedDict, Unpack, cast
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.control.endpoints.operator import EndpointOperator
+from raymlops.control.triggering.model_policies import ModelPolicies
 from raymlops.metadata import Metadata
 from raymlops.records.endpoints import EndpointStatus
 from raymlops.records.models import ModelVersion
@@ -65,6 +66,7 @@ class EndpointOrders:
         self._config = config
         self._models = metadata.models
         self._plans = metadata.plans
+        self._deployments = metadata.deployments
 
     def deploy(
         self,
@@ -134,9 +136,11 @@ class EndpointOrders:
             mode: A canary answers its share of the requests; a shadow sees it and answers none.
             weight: The share.
             reason: For the ledger.
-            limits: As in ``TrialLimits``; what is left out is as configured.
+            limits: As in ``TrialLimits``; what is left out is as the model's policy says.
         """
-        configured = TrialLimits(deadline_ms=self._config.control.trial.deadline.total_seconds() * 1000)
+        policies = ModelPolicies(self._deployments, self._config.control, self._config.environment)
+        policies.refresh()
+        configured = TrialLimits(deadline_ms=policies.of(name).config.trial.deadline.total_seconds() * 1000)
         trial = Trial(version=version, mode=mode, weight=weight, **{**configured, **limits})
         return self.start_trial(name, trial, reason=reason)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 from raymlops import runtime
 from raymlops.config.platform import PlatformConfig
 from raymlops.config.serving import AutoscalingConfig, ServingConfig
+from raymlops.control.triggering.model_policies import ModelPolicies
 from raymlops.errors import RaymlopsError
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.cluster.clients import AsyncActorProxy, metadata_stores
@@ -252,13 +254,12 @@ class GatewayReplica:
         operator: Any = AsyncActorProxy(RECONCILER, part="operator")
         reconciler: Any = AsyncActorProxy(RECONCILER, part="reconciler")
         self._key_store = metadata.keys
-        trial_deadline_ms = config.control.trial.deadline.total_seconds() * 1000
         required = serving.keys_required or serving.keys_required_on(await asyncio.to_thread(_host))
         self._gateway = Gateway(
             version("raymlops"),
             metadata.plans,
             EndpointView(reconciler),
-            Operations(metadata, operator, reconciler_timeout_s(config), trial_deadline_ms),
+            Operations(metadata, operator, reconciler_timeout_s(config), _trial_deadlines(config)),
             endpoints=Endpoints(metadata.plans, serving.deadline.total_seconds()),
             config=serving,
             access=Access(required=required),
@@ -285,6 +286,17 @@ class GatewayReplica:
             self._keys.cancel()
         if self._grpc is not None:
             await self._grpc.stop(_GRACE_S)
+
+
+def _trial_deadlines(config: PlatformConfig) -> Callable[[str], Awaitable[float]]:
+    """Model -> the deadline of a trial of it, in milliseconds, by the policy in force."""
+    policies = ModelPolicies(metadata_stores().deployments, config.control, config.environment)
+
+    def read(model: str) -> float:
+        policies.refresh()
+        return policies.of(model).config.trial.deadline.total_seconds() * 1000
+
+    return lambda model: asyncio.to_thread(read, model)
 
 
 def _deployment(

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from raymlops.config.serving import RequestLimits
 from raymlops.records.models import TEXT
 from raymlops.records.plans import Role
-from raymlops.serving.front.operations import OPERATIONS, operation_schema
+from raymlops.serving.front.operations import OPERATIONS, operation_schema, scope_of
 from raymlops.serving.protocol.datatypes import NUMBERS
 from raymlops.serving.protocol.open_inference import MAX_DIMENSIONS, MAX_ID_CHARS
 
@@ -50,7 +50,7 @@ _IDEMPOTENCY = {
     "in": "header",
     "required": False,
     "schema": {"type": "string", "maxLength": MAX_ID_CHARS},
-    "description": "Names the batch, so that it may be sent again and counts once.",
+    "description": "Names the batch or the order, so that it may be sent again and counts once.",
 }
 _JSON_VALUE = {"type": ["string", "number", "boolean", "null"]}
 
@@ -249,8 +249,9 @@ def _model_paths() -> dict[str, Any]:
 def _operation_paths() -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for action, (_, summary) in OPERATIONS.items():
-        answer = _json({"type": "object"} if action == "retire" else _ref("ServingPlan"))
-        operation = _operation(action, summary, "operate", [_MODEL], answer, (*_ERRORS, "409"))
+        answer = _json({"type": "object"} if action in {"retire", "retrain"} else _ref("ServingPlan"))
+        given = [_MODEL, _IDEMPOTENCY]
+        operation = _operation(action, summary, scope_of(action), given, answer, (*_ERRORS, "409"))
         body = _object({}, {"parameters": operation_schema(action)}, closed=True)
         content = {"required": False, "content": _json(body)}
         # whoever comes from loopback needs a key, too

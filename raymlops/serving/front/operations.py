@@ -1,9 +1,9 @@
-"""Operations over HTTP that change what is served; the key must cover ``operate``, on loopback too."""
+"""Orders over HTTP, to change what is served or to retrain a model: for who holds a key that may, on loopback too."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 from uuid import uuid4
 
@@ -11,14 +11,16 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from raymlops.errors import ConfigError, DataError, DeploymentNotFound, ModelVersionNotFound, NotFoundError
-from raymlops.records.keys import ApiKey
+from raymlops.records.keys import ApiKey, Scope
+from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelVersion
 from raymlops.records.orders import Order
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.serving.protocol.access import Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest, error_reply, json_reply, raw_reply
+from raymlops.serving.protocol.open_inference import check_id
 
-__all__ = ["OPERATIONS", "OperationRecords", "Operations", "Orders", "operation_schema"]
+__all__ = ["OPERATIONS", "OperationRecords", "Operations", "Orders", "operation_schema", "scope_of"]
 
 _PREFIX = "/v2/repository/models/"
 _MAX_BODY_BYTES = 64 << 10
@@ -48,12 +50,23 @@ class VersionLister(Protocol):
         ...
 
 
+class LedgerWriter(Protocol):
+    """Appends to the ledger; ``Ledger``, awaited."""
+
+    async def append_entry(
+        self, subject: str, action: str, reason: str, evidence: Mapping[str, object] | None = None, *, key: str
+    ) -> LedgerEntry:
+        """The entry; the one that is there where the key is known."""
+        ...
+
+
 class OperationRecords(Protocol):
-    """The stores that operations read."""
+    """The stores that operations read, and the ledger."""
 
     keys: KeyLister
     plans: PlanFinder
     models: VersionLister
+    ledger: LedgerWriter
 
 
 class Orders(Protocol):
@@ -113,8 +126,14 @@ OPERATIONS: dict[str, tuple[type[_Parameters], str]] = {
     "block": (_OfVersion, "Have a version answer nobody"),
     "unblock": (_OfVersion, "Let a blocked version answer again"),
     "retire": (_OfVersion, "See to it that a version is never served again"),
+    "retrain": (_Parameters, "Ask the controller for a retraining"),
 }
 """Action -> its parameters, and what it does."""
+
+
+def scope_of(action: str) -> Scope:
+    """What a key must cover for an action."""
+    return "trigger" if action == "retrain" else "operate"
 
 
 def operation_schema(action: str) -> dict[str, Any]:
@@ -129,11 +148,15 @@ class Operations:
         records: Keys, plans and versions.
         orders: Carries out what is asked for.
         deadline_s: Longest time, on the wall clock, an order may take.
-        trial_deadline_ms: After this, callers of a trial get the champion's answer.
+        trial_deadline_ms: Model -> when callers of a trial of it get the champion's answer.
     """
 
     def __init__(
-        self, records: OperationRecords, orders: Orders, deadline_s: float, trial_deadline_ms: float = 250.0
+        self,
+        records: OperationRecords,
+        orders: Orders,
+        deadline_s: float,
+        trial_deadline_ms: Callable[[str], Awaitable[float]],
     ) -> None:
         self._records = records
         self._orders = orders
@@ -159,25 +182,37 @@ class Operations:
 
         Raises:
             Unauthenticated: It shows no valid key, whatever else it is.
-            Forbidden: Its key does not cover ``operate``.
+            Forbidden: Its key does not cover what it asks for.
             RaymlopsError: It cannot be done; the message says why.
             TimeoutError: It was not done within the deadline; it goes on, and the plan will tell.
         """
-        key = Access(await self._records.keys.list_keys()).check(request.headers, "operate")
         model, _, action = request.path[len(_PREFIX) :].rstrip("/").rpartition("/")
+        key = Access(await self._records.keys.list_keys()).check(request.headers, scope_of(action))
         if not model or "/" in model or action not in OPERATIONS:
             raise NotFoundError(f"there is no {request.path!r}")
         if request.method != "POST":
             return error_reply(405, f"{request.path!r} takes POST, got {request.method}", allow="POST")
         given = _parameters(action, request.body)
         by = "nobody" if key is None else f"key {key.id} ({key.name})"
-        order = Order(request=uuid4().hex, by=by, reason=given.reason)
         try:
+            request_id = check_id(request.headers.get("idempotency-key")) or uuid4().hex
+            order = Order(request=request_id, by=by, reason=given.reason)
             async with asyncio.timeout(self._deadline_s):
+                if action == "retrain":
+                    return await self._retrain(order, model)
                 plan = await self._actions[action](order, model, given)
         except ConfigError as error:  # a name that is none, as any other error in what was sent
             raise DataError(f"{action}: {error}") from error
         return json_reply({}) if plan is None else raw_reply(plan.model_dump_json().encode())
+
+    async def _retrain(self, order: Order, model: str) -> HttpReply:
+        """Record an order; the controller, which reads it there, answers it with a run."""
+        plan = await self._records.plans.find_plan(model)
+        if plan is None or not plan.served:
+            raise DeploymentNotFound.of(model)
+        entry = await self._records.ledger.append_entry(**order.for_retraining(model, "http"))
+        told = {"model": model, "order": entry.sequence, "request": order.request, "at": entry.at.isoformat()}
+        return json_reply({**told, "by": entry.evidence["by"], "reason": entry.reason})
 
     async def _load(self, order: Order, model: str, given: _Load) -> ServingPlan:
         plan = await self._records.plans.find_plan(model)
@@ -200,7 +235,7 @@ class Operations:
             mode=given.mode,
             weight=given.weight,
             min_labelled_rows=given.min_labelled_rows,
-            deadline_ms=self._trial_deadline_ms,
+            deadline_ms=await self._trial_deadline_ms(model),
         )
         return await self._orders.start_trial(order, model, trial)
 

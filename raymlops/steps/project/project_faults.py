@@ -12,6 +12,7 @@ from typing import Any, get_args
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from raymlops.config.policy import check_policy
 from raymlops.errors import ConfigError, RaymlopsError
 from raymlops.experiments import LearningTask, SearchSpace
 from raymlops.experiments.estimators import build, check_family
@@ -52,6 +53,7 @@ def project_faults(document: object, applied: CatalogState) -> list[str]:
     check.task()
     check.columns(service)
     check.training()
+    check.policy()
     places = {key: place for place, key in enumerate(ProjectSpec.model_fields)}
     found = sorted(check.faults, key=lambda fault: places.get(fault[0].partition(".")[0], -1))
     return list(dict.fromkeys(" ".join(f"{key}: {message}".split()) for key, message in found))
@@ -153,6 +155,13 @@ class _Check:
         for family, ranges in search.items():
             for key, message in self._family_faults(family, ranges):
                 self.faults.append((f"training.search.{key}", message))
+
+    def policy(self) -> None:
+        """What the project says about retraining and trials, in every environment that it names."""
+        given = self._sound.get("policy")
+        for fault in check_policy(given) if isinstance(given, Mapping) else ():
+            told = fault.removeprefix("project.yaml").lstrip(":, ").removeprefix("policy.")
+            self.faults.append(("policy", told))
 
     def _family_faults(self, family: object, ranges: object) -> list[tuple[str, str]]:
         if not isinstance(family, str) or not isinstance(ranges, Mapping):

@@ -32,7 +32,8 @@ class Stores:
 
 
 def control(monkeypatch: pytest.MonkeyPatch, stores: Stores, tmp_path: Any) -> Control:
-    metadata = SimpleNamespace(plans=stores, models=stores, windows=stores)
+    deployments = SimpleNamespace(list_live_deployments=list)
+    metadata = SimpleNamespace(plans=stores, models=stores, windows=stores, deployments=deployments)
     controller = SimpleNamespace(probed=lambda model: example_probed(12, slope=0.1))
     monkeypatch.setattr(Control, "_controller", property(lambda self: controller))
     platform: Any = SimpleNamespace(config=PlatformConfig(home=tmp_path), metadata=metadata)

@@ -34,7 +34,8 @@ from raymlops.records.record import sha256_of
 from raymlops.records.runs import RunStatus
 from raymlops.runtime.by_hand import ByHand
 from raymlops.runtime.cluster.people import acting_user, record_once
-from raymlops.runtime.jobs.operators import DeliveryOperator, ModelOperator, RunOperator
+from raymlops.runtime.jobs.delivery_operator import DeliveryOperator
+from raymlops.runtime.jobs.operators import ModelOperator, RunOperator
 from raymlops.testing.metadata_examples import EPOCH, example_bundle, example_run
 
 CLOCK = ManualClock(EPOCH)

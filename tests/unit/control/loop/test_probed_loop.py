@@ -10,7 +10,7 @@ from raymlops.config import ControlConfig, RetrainConfig
 from raymlops.control import StartRetraining, decision_of
 from raymlops.laboratory.probed import Probed
 from raymlops.testing.control_examples import DAY, START, example_probed
-from raymlops.testing.control_world import ControlWorld
+from tests.support.control_world import ControlWorld
 
 
 @pytest.fixture

@@ -74,7 +74,9 @@ class World:
         self.fits: list[Task] = []
         self.trouble: Exception | None = None
         stores: Any = SimpleNamespace(plans=self, models=self, windows=self)
-        self.prober = Prober(home, config, MONITORING, stores, self.clock, self.start, lambda: self.now_s)
+        self.prober = Prober(
+            home, config, lambda _: config, MONITORING, stores, self.clock, self.start, lambda: self.now_s
+        )
 
     def start(self, champion: ModelVersion, starts: Sequence[datetime], at: datetime, *, ahead: bool = False) -> Task:
         assert at == self.clock.now()

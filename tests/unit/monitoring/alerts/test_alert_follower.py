@@ -41,7 +41,7 @@ def metadata(tmp_path: Path) -> Any:
 
 
 def follower(metadata: MetadataService) -> AlertFollower:
-    return AlertFollower(metadata, ManualClock(START), CONFIG, AlertRule(), HOUR)
+    return AlertFollower(metadata, ManualClock(START), CONFIG, lambda _: AlertRule(), HOUR)
 
 
 @pytest.mark.parametrize("cut", range(5))
@@ -159,7 +159,7 @@ def test_what_nobody_foresaw_about_one_model_holds_up_no_other(
 
 def test_windows_of_a_clock_that_was_set_back_keep_no_alert_back(metadata: MetadataService) -> None:
     platform = ManualClock(START + 90_000 * HOUR)
-    following = AlertFollower(metadata, ManualClock(START), CONFIG, AlertRule(), HOUR, platform)
+    following = AlertFollower(metadata, ManualClock(START), CONFIG, lambda _: AlertRule(), HOUR, platform)
     following.step()
     block(metadata, "a", 80_000, "ok")
     following.step()

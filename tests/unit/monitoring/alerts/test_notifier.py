@@ -96,7 +96,7 @@ class Outbox:
             webhooks=tuple(WebhookConfig(**name, **more.pop("webhook", {})) for name in names), **more
         )
         clock = SystemClock() if wall else self.clock
-        follower = AlertFollower(self.metadata, clock, config, AlertRule(), lookback=HOUR)
+        follower = AlertFollower(self.metadata, clock, config, lambda _: AlertRule(), lookback=HOUR)
         endpoints = [open_endpoint(webhook, {}) for webhook in config.webhooks]
         return Notifier(follower, self.metadata.alerts, endpoints, clock, config)
 

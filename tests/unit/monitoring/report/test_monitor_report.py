@@ -63,7 +63,9 @@ def test_drift_lasts_as_long_as_triggers_and_alerts_say(world: Any) -> None:
         monitor.record_events("m", world.events(week, 400, shift=0.8), f"e{week}")
     monitor.close_windows("m", START + 4 * WEEK)
     found: MonitorReport = monitor.report("m")
-    strict = MonitorService(world.tables, world.metadata, world.clock, world.config, alarm=AlarmRule(n=5, of=5))
+    strict = MonitorService(
+        world.tables, world.metadata, world.clock, world.config, alarm_of=lambda _: AlarmRule(n=5, of=5)
+    )
     assert [found.answers[1].verdict, strict.report("m").answers[1].verdict] == ["yes", "suspected"]
     assert "suspected" in strict.report("m").html()
 

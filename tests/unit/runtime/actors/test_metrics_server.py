@@ -45,7 +45,7 @@ def test_each_scrape_reads_what_closed_since(metadata: MetadataService) -> None:
     metadata.plans.put_plan(ServingPlan(model="churn", number=1, champion=1, created_at=START))
     config = MonitoringConfig(late_labels=HOUR, label_delay=HOUR, window=HOUR)
     clock = ManualClock(START)
-    page = MetricsPage(metadata, clock, config, AlarmRule())
+    page = MetricsPage(metadata, clock, config, lambda _: AlarmRule())
     server = MetricsServer("127.0.0.1", 0, page.render)
     try:
         url = f"http://127.0.0.1:{server.port}"
@@ -137,7 +137,7 @@ def test_windows_that_one_model_cannot_show_hide_no_other(
         return whole(model, *more)
 
     monkeypatch.setattr(metadata.windows, "list_windows", fail)
-    page = MetricsPage(metadata, ManualClock(START + 9 * HOUR), MonitoringConfig(), AlarmRule())
+    page = MetricsPage(metadata, ManualClock(START + 9 * HOUR), MonitoringConfig(), lambda _: AlarmRule())
     assert values(page.render())["raymlops_monitor_rows"] == 3
     assert "windows of a could not be read for the metrics page" in caplog.text
 
@@ -145,7 +145,7 @@ def test_windows_that_one_model_cannot_show_hide_no_other(
 def test_a_clock_that_was_set_back_shows_the_windows_of_now(metadata: MetadataService) -> None:
     metadata.plans.put_plan(ServingPlan(model="churn", number=1, champion=1, created_at=START))
     clock = ManualClock(START + 90_000 * HOUR)
-    page = MetricsPage(metadata, clock, MonitoringConfig(), AlarmRule())
+    page = MetricsPage(metadata, clock, MonitoringConfig(), lambda _: AlarmRule())
     close_window(metadata, 80_000)
     assert values(page.render())["raymlops_monitor_rows"] == 80_000
     clock._now = START + 9 * HOUR

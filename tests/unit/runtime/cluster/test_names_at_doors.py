@@ -28,7 +28,8 @@ from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.pipelines import Pipeline, PipelineRunner, Step
 from raymlops.records.keys import new_key
 from raymlops.records.models import ModelVersion
-from raymlops.runtime.jobs.operators import DeliveryOperator, ModelOperator
+from raymlops.runtime.jobs.delivery_operator import DeliveryOperator
+from raymlops.runtime.jobs.operators import ModelOperator
 from raymlops.tables.delta import DeltaTables
 from raymlops.testing.metadata_examples import EPOCH, example_bundle, example_draft, example_run
 

@@ -9,7 +9,7 @@ from raymlops.clock import ManualClock
 from raymlops.config.platform import PlatformConfig
 from raymlops.metadata import MetadataService
 from raymlops.records.bundles import Deployment
-from raymlops.runtime.jobs.operators import DeliveryOperator
+from raymlops.runtime.jobs.delivery_operator import DeliveryOperator
 from raymlops.testing.metadata_examples import EPOCH, example_bundle
 
 

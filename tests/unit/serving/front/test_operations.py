@@ -10,9 +10,11 @@ from typing import Any
 import orjson
 import pytest
 
+from raymlops.clock import ManualClock
 from raymlops.errors import ConfigError, InvalidTransition, UnavailableError
 from raymlops.records.endpoints import EndpointStatus
 from raymlops.records.keys import ApiKey, Scope, new_key
+from raymlops.records.ledger import LedgerEntry
 from raymlops.records.orders import Order
 from raymlops.records.plans import ServingPlan
 from raymlops.serving.front.endpoint_view import EndpointView
@@ -20,6 +22,7 @@ from raymlops.serving.front.gateway import Gateway
 from raymlops.serving.front.operations import OPERATIONS, Operations
 from raymlops.serving.protocol.http import HttpReply, HttpRequest
 from raymlops.testing.metadata_examples import example_draft
+from tests.support.control import InMemoryLedger
 
 pytestmark = pytest.mark.asyncio
 
@@ -31,12 +34,13 @@ class Records:
     def __init__(self) -> None:
         self.made: list[ApiKey] = []
         self.plan: ServingPlan | None = PLAN
+        self.written = InMemoryLedger(ManualClock(AT))
 
     @property
     def keys(self) -> Records:
         return self
 
-    plans = models = keys
+    plans = models = ledger = keys
 
     def key(self, *scopes: Scope) -> str:
         key, text = new_key("ann", scopes, AT)
@@ -54,6 +58,9 @@ class Records:
         return (
             [draft.model_copy(update={"version": number}) for number in (1, 2, 3)] if name in {"churn", "new"} else []
         )
+
+    async def append_entry(self, *given: Any, **named: Any) -> LedgerEntry:
+        return self.written.append_entry(*given, **named)
 
     async def served_plans(self) -> Any:
         return {} if self.plan is None else {"churn": self.plan}
@@ -81,14 +88,21 @@ class Hands:
         return call
 
 
+async def trial_deadline_ms(model: str) -> float:
+    return {"churn": 90.0}[model]
+
+
 class World:
     def __init__(self) -> None:
         self.records, self.hands = Records(), Hands()
-        self.gateway = Gateway("1", self.records, None, Operations(self.records, self.hands, 0.05))
+        self.gateway = Gateway("1", self.records, None, Operations(self.records, self.hands, 0.05, trial_deadline_ms))
 
-    async def post(self, path: str, key: str | None, body: bytes = b"", method: str = "POST") -> HttpReply:
-        headers = {} if key is None else {"authorization": f"Bearer {key}"}
-        return await self.gateway.handle(HttpRequest(method, f"/v2/repository/models/{path}", headers, body))
+    async def post(
+        self, path: str, key: str | None, body: bytes = b"", method: str = "POST", **headers: str
+    ) -> HttpReply:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent |= {} if key is None else {"authorization": f"Bearer {key}"}
+        return await self.gateway.handle(HttpRequest(method, f"/v2/repository/models/{path}", sent, body))
 
 
 @pytest.fixture
@@ -131,11 +145,40 @@ async def test_an_order_is_passed_on_with_who_gave_it(
     assert (order.by, order.reason) == (f"key {world.records.made[0].id} (ann)", parameters.get("reason", "over HTTP"))
 
 
-async def test_a_trial_has_the_configured_deadline(world: World) -> None:
+async def test_a_trial_has_the_deadline_of_its_model(world: World) -> None:
     body = orjson.dumps({"parameters": {"version": 3, "mode": "shadow", "weight": 1.0}})
     assert (await world.post("churn/trial", world.records.key("operate"), body)).status == 200
     ((method, model, trial),) = world.hands.given
-    assert (method, model, trial.version, trial.mode, trial.deadline_ms) == ("start_trial", "churn", 3, "shadow", 250.0)
+    assert (method, model, trial.version, trial.mode, trial.deadline_ms) == ("start_trial", "churn", 3, "shadow", 90.0)
+
+
+@pytest.mark.parametrize("scope", ["trigger", "admin"])
+async def test_a_retraining_is_asked_for_once(world: World, scope: Scope) -> None:
+    key, body = world.records.key(scope), orjson.dumps({"parameters": {"reason": "labels were mended"}})
+    first, again = [await world.post("churn/retrain", key, body, idempotency_key="nightly-7") for _ in range(2)]
+    assert (first.status, first.body) == (200, again.body)
+    told = orjson.loads(first.body)
+    by = f"key {world.records.made[0].id} (ann)"
+    assert (told["order"], told["request"], told["by"]) == (1, "nightly-7", by)
+    (entry,) = world.records.written.entries("churn")
+    assert (entry.action, entry.reason) == ("order_retraining", "labels were mended")
+    assert entry.evidence == {"by": by, "via": "http", "request": "nightly-7"}
+    await world.post("churn/retrain", key)
+    await world.post("churn/retrain", key)
+    assert len(world.records.written.entries("churn")) == 3, "without a key of their own, orders are two"
+    assert world.hands.given == []
+
+
+async def test_a_retraining_has_a_scope_of_its_own(world: World) -> None:
+    assert (await world.post("churn/retrain", world.records.key("operate"))).status == 403
+    assert (await world.post("churn/rollback", world.records.key("trigger"))).status == 403
+    key = world.records.key("trigger")
+    assert (await world.post("nobody/retrain", key)).status == 404
+    assert (await world.post("churn/retrain", key, b'{"parameters": {"force": true}}')).status == 400
+    assert (await world.post("churn/retrain", key, idempotency_key="x" * 10_000)).status == 400
+    world.records.plan = PLAN.model_copy(update={"served": False})
+    assert (await world.post("churn/retrain", key)).status == 404
+    assert world.records.written.entries() == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,101 @@
+"""Carries recorded decisions out, until it is done or they are given up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from raymlops.clock import Clock
+from raymlops.config.control import ControlConfig
+from raymlops.control.loop.ports import Actuator, Observer
+from raymlops.control.rollout import plans as plan_history
+from raymlops.control.rollout.decisions import Abandon, PlanDecision, RollBack, StartRetraining
+from raymlops.control.rollout.observation import Observation
+from raymlops.control.rollout.plans import Progress
+from raymlops.errors import DeploymentError, RaymlopsError, StaleWrite
+from raymlops.records.plans import ServingPlan
+
+__all__ = ["Hands"]
+
+_log = logging.getLogger(__name__)
+
+_DEPLOY_ATTEMPTS = 3
+"""How often a plan is tried that does not come up; a replica that is being restarted is no reason to give up."""
+
+
+class Hands:
+    """Carries out what was recorded last about each model. One caller at a time per model.
+
+    Args:
+        clock: Dates what is given up.
+        observer: Tells which plans there are.
+        actuator: Does it.
+    """
+
+    def __init__(self, clock: Clock, observer: Observer, actuator: Actuator) -> None:
+        self._clock = clock
+        self._observer = observer
+        self._actuator = actuator
+        self._carried_out: dict[str, str] = {}
+        self._tries: dict[str, int] = {}
+
+    def done(self, pending: PlanDecision | StartRetraining) -> bool:
+        """Whether this process has carried a decision out."""
+        return self._carried_out.get(pending.model) == pending.key
+
+    def carry_out(
+        self, pending: PlanDecision | StartRetraining, seen: Observation, config: ControlConfig
+    ) -> Abandon | None:
+        """Carry out what was recorded last; an ``Abandon`` where that is not to be.
+
+        A decision whose plan was made is never given up: the operator of endpoints brings about what that plan says.
+        """
+        model = pending.model
+        try:
+            if isinstance(pending, StartRetraining):
+                if not any(run.id == pending.run_id and run.status.final for run in seen.runs):
+                    self._actuator.start_run(pending)
+            elif not self._serve(pending, seen.plans):
+                return self._abandon(pending, "somebody else changed the plan first", config, superseded=True)
+        except StaleWrite:
+            raise
+        except RaymlopsError as error:
+            tries = self._tries[model] = self._tries.get(model, 0) + 1
+            limit = _DEPLOY_ATTEMPTS if isinstance(error, DeploymentError) else config.act_attempts
+            if tries < limit and (error.retryable or isinstance(error, DeploymentError)):
+                raise
+            made = isinstance(pending, PlanDecision) and plan_history.took_effect(pending, self._observer.plans(model))
+            if not made:
+                # A version that must go is never kept for being hard to remove.
+                if isinstance(pending, RollBack):
+                    raise
+                return self._abandon(pending, f"{type(error).__name__}: {error}", config, superseded=False)
+            _log.warning("the plan of %s is made, and what lags behind follows by itself: %s", pending.key, error)
+        self._tries.pop(model, None)
+        self._carried_out[model] = pending.key
+        return None
+
+    def _serve(self, pending: PlanDecision, plans: Sequence[ServingPlan]) -> bool:
+        """Bring the plan that ``pending`` asks for into service; ``False`` where another one came first."""
+        match plan_history.progress(pending, plans):
+            case Progress.SUPERSEDED:
+                return False
+            case Progress.OPEN | Progress.CURRENT:
+                base = next(plan for plan in reversed(plans) if plan.number == pending.plan)
+                self._actuator.serve(plan_history.next_plan(base, pending), pending)
+        return True
+
+    def _abandon(
+        self, pending: PlanDecision | StartRetraining, reason: str, config: ControlConfig, *, superseded: bool
+    ) -> Abandon:
+        self._tries.pop(pending.model, None)
+        most = config.retrain.max_attempts
+        attempts = pending.attempt if isinstance(pending, StartRetraining) else most
+        return Abandon(
+            model=pending.model,
+            at=self._clock.now(),
+            reason=reason,
+            decision=pending.key,
+            superseded=superseded,
+            final=attempts >= most,
+        )
