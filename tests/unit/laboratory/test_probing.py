@@ -173,3 +173,12 @@ def test_the_format_of_probes_grows_with_their_recipe() -> None:
 def test_another_grid_has_another_folder() -> None:
     assert GRID.digest == ProbeGrid(**{**vars(GRID), "texts": frozenset({"shop"})}).digest
     assert GRID.digest != ProbeGrid(**{**vars(GRID), "length": 2 * DAY}).digest
+
+
+def test_a_window_of_many_rows_is_sampled_and_counts_for_all_of_them(folder: ProbeFolder) -> None:
+    one = probing(folder)
+    found = one.probe(ANCHOR + 8 * DAY, rows(8, count=1000), ANCHOR + 9 * DAY)
+    kept = folder.rows(str(to_us(ANCHOR + 8 * DAY)))
+    assert kept is not None
+    assert (found.rows, len(kept), kept.total) == (400, 400, 1000)
+    assert (np.diff(kept.at_us) > 0).all()
