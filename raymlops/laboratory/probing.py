@@ -58,17 +58,17 @@ class Probing:
         """Whether a training set's rows are kept."""
         return bool(self._folder.note())
 
-    def take_history(self, name: str, table: Callable[[], pa.Table]) -> None:
-        """Keep a training set's rows, in place of those of the one before.
+    def take_history(self, until: datetime, table: Callable[[], pa.Table]) -> None:
+        """Keep a training set's rows, in place of those of an older one; it is not read where it is not newer.
 
         Args:
-            name: Of the training set: one that is kept is not read again.
+            until: The instant up to which the training set was made.
             table: Reads it: the inputs, ``LABEL``, ``EVENT_TIME`` and ``KNOWN``.
         """
-        if self._folder.note().get("name") == name:
+        if self._folder.note().get("until_us", -1) >= to_us(until):
             return
         kept = self._encoded(table(), _HISTORY_SAMPLES * self._grid.max_rows)
-        self._folder.keep_history(kept, {"name": name, "rows": kept.total})
+        self._folder.keep_history(kept, {"until_us": to_us(until), "rows": kept.total})
 
     def probe(self, start: datetime, recorded: pa.Table, at: datetime) -> ProbedWindow:
         """Fit the probe of a window that has closed, and score it and all older ones on the window.

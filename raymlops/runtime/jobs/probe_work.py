@@ -21,7 +21,7 @@ from raymlops.laboratory.recorded import EVENT_TIME, KNOWN, LABEL, recorded_tabl
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.monitoring.events.recorded import LABELS
 from raymlops.monitoring.windows.schedule import events_name, labels_name
-from raymlops.records.models import ModelVersion
+from raymlops.records.models import ModelVersion, trained_at
 from raymlops.steps.project import context as spine
 
 __all__ = ["prepare", "probe"]
@@ -64,7 +64,7 @@ def _take_history(probing: Probing, config: PlatformConfig, champion: ModelVersi
     if champion.training_set is None:
         return
     try:
-        probing.take_history(champion.training_set, _history(config, champion, open_reader))
+        probing.take_history(trained_at(champion), _history(config, champion, open_reader))
     except RaymlopsError as error:  # what was recorded is there all the same
         name, version = champion.name, champion.version
         _log.warning("probes of %s do without the training set of version %s: %s", name, version, error)
