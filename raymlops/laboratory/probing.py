@@ -58,18 +58,17 @@ class Probing:
         """Whether a training set's rows are kept."""
         return bool(self._folder.note())
 
-    def take_history(self, name: str, table: Callable[[], pa.Table]) -> None:
-        """Keep a training set's rows, in place of those of the one before.
+    def take_history(self, until: datetime, table: Callable[[], pa.Table]) -> None:
+        """Keep a training set's rows, in place of those of an older one; it is not read where it is not newer.
 
         Args:
-            name: Of the training set: one that is kept is not read again.
+            until: The instant up to which the training set was made.
             table: Reads it: the inputs, ``LABEL``, ``EVENT_TIME`` and ``KNOWN``.
         """
-        if self._folder.note().get("name") == name:
+        if self._folder.note().get("until_us", -1) >= to_us(until):
             return
-        rows = self._encoded(table())
-        kept = rows.drawn(_HISTORY_SAMPLES * self._grid.max_rows, (7, len(rows)))
-        self._folder.keep_history(kept, {"name": name, "rows": len(rows)})
+        kept = self._encoded(table(), _HISTORY_SAMPLES * self._grid.max_rows)
+        self._folder.keep_history(kept, {"until_us": to_us(until), "rows": kept.total})
 
     def probe(self, start: datetime, recorded: pa.Table, at: datetime) -> ProbedWindow:
         """Fit the probe of a window that has closed, and score it and all older ones on the window.
@@ -83,7 +82,7 @@ class Probing:
             NotEnoughRows: The window, or what was known at its start, has too few rows.
         """
         start_us = to_us(start)
-        rows = self._encoded(recorded).drawn(self._grid.max_rows, (8, start_us % 2**32))
+        rows = self._encoded(recorded, self._grid.max_rows)
         self._folder.keep_rows(str(start_us), rows)
         shown = {window.start: window for window in self._folder.shown()}
         if not shown:
@@ -194,9 +193,16 @@ class Probing:
             classes=max(2, len(self._folder.codes().labels)),
         )
 
-    def _encoded(self, table: pa.Table) -> Rows:
-        """A table's rows as numbers, in the order of their event times; texts that are new get the next numbers."""
+    def _encoded(self, table: pa.Table, most: int) -> Rows:
+        """At most so many of a table's labelled rows as numbers, in the order of their event times.
+
+        Texts that are new get the next numbers.
+        """
         table = table.filter(pc.is_valid(table[LABEL])).sort_by([(EVENT_TIME, "ascending")])
+        total = table.num_rows
+        if total > most:
+            picked = np.random.default_rng([8, total]).choice(total, most, replace=False)
+            table = table.take(pa.array(np.sort(picked)))
         codes = self._folder.codes()
         known, columns = dict(codes.inputs), []
         for name in self._grid.inputs:
@@ -210,7 +216,7 @@ class Probing:
         if told != codes:
             self._folder.keep_codes(told)
         inputs = np.column_stack(columns) if columns else np.zeros((table.num_rows, 0), np.float32)
-        return Rows(inputs, labels, _us(table[EVENT_TIME]), _us(table[KNOWN]), total=table.num_rows)
+        return Rows(inputs, labels, _us(table[EVENT_TIME]), _us(table[KNOWN]), total=total)
 
     def _labels(
         self, column: pa.ChunkedArray, known: tuple[str, ...]

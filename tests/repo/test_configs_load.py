@@ -43,3 +43,13 @@ def test_every_setting_has_a_docstring() -> None:
                 if isinstance(field, ast.AnnAssign) and not described and not cls.name.startswith("_"):
                     bare.append(f"{path.name}: {cls.name}.{ast.unparse(field.target)}")
     assert bare == []
+
+
+def test_the_year_of_flights_leaves_when_to_retrain_to_the_defaults() -> None:
+    config = load_config(ROOT / "examples" / "flights" / "platform.yaml", environ={})
+    plain = PlatformConfig()
+    assert config.control.triggers == plain.control.triggers
+    assert config.control.retrain == plain.control.retrain
+    assert config.control.probes == plain.control.probes
+    assert config.monitoring.drift == plain.monitoring.drift
+    assert config.monitoring.performance == plain.monitoring.performance

@@ -93,6 +93,9 @@ class _Model:
     starts: tuple[datetime, ...] = ()
     tried: dict[datetime, int] = field(default_factory=dict)
     problem: str = ""
+    """What became of the newest closed window, where it was not probed."""
+    trouble: str = ""
+    """Why nobody knows what is to be probed."""
 
 
 class Prober:
@@ -151,8 +154,9 @@ class Prober:
         if state.due and state.task is None and self._take_turn(model):
             try:
                 self._start(model, state)
+                state.trouble = ""
             except RaymlopsError as error:
-                state.problem = str(error)
+                state.trouble = str(error)
             finally:
                 if state.task is None:
                     self._end_turn(model)
@@ -174,7 +178,8 @@ class Prober:
             shown, digest = self._shown(self._folder(champion) / SHOWN)
         except RaymlopsError as error:
             return Probed(problem=str(error))
-        problem = self._state(model).problem
+        state = self._state(model)
+        problem = state.trouble or state.problem
         return Probed(windows=shown, trained_at=trained_at(champion), problem=problem, digest=digest)
 
     def _state(self, model: str) -> _Model:
@@ -198,15 +203,14 @@ class Prober:
         plan = self._stores.plans.find_plan(model)
         champion = None if plan is None else self._version(model, plan.champion)
         starts = () if champion is None else self._missing(champion, state)
-        state.due = False
         state.ahead = not starts and state.following is not None
         if state.ahead and state.following is not None:
             starts, state.following = (state.following,), None
-        if champion is None or not starts:
-            return
-        state.starts = starts
-        state.until_s = self._monotonic() + self._config.probes.deadline.total_seconds()
-        state.task = self._start_task(champion, starts, self._clock.now(), ahead=state.ahead)
+        if champion is not None and starts:
+            state.starts = starts
+            state.until_s = self._monotonic() + self._config.probes.deadline.total_seconds()
+            state.task = self._start_task(champion, starts, self._clock.now(), ahead=state.ahead)
+        state.due = False
 
     def _missing(self, champion: ModelVersion, state: _Model) -> tuple[datetime, ...]:
         """Starts of the newest windows that were not probed, and are to be tried now."""

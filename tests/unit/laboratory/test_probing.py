@@ -50,7 +50,7 @@ def folder(tmp_path: Path) -> ProbeFolder:
 
 def probing(folder: ProbeFolder) -> Probing:
     found = Probing(folder, GRID)
-    found.take_history("first", lambda: pa.concat_tables([rows(day) for day in range(8)]))
+    found.take_history(ANCHOR + 8 * DAY, lambda: pa.concat_tables([rows(day) for day in range(8)]))
     return found
 
 
@@ -112,18 +112,19 @@ def test_a_probe_does_not_see_labels_that_had_not_come_by_its_window(folder: Pro
 def test_the_rows_of_a_training_set_take_the_place_of_what_was_recorded_before_its_end(folder: ProbeFolder) -> None:
     one = probing(folder)
     one.probe(ANCHOR + 8 * DAY, rows(8, turned=True), ANCHOR + 9 * DAY)
-    one.take_history("second", lambda: pa.concat_tables([rows(day) for day in range(9)]))
+    one.take_history(ANCHOR + 9 * DAY, lambda: pa.concat_tables([rows(day) for day in range(9)]))
     # as if day 8 had not been turned: only the newer training set says so
     assert one.probe(ANCHOR + 9 * DAY, rows(9), ANCHOR + 10 * DAY).loss < 0.2
 
 
-def test_a_training_set_is_read_once(folder: ProbeFolder) -> None:
+def test_a_training_set_that_is_not_newer_is_not_read(folder: ProbeFolder) -> None:
     probing(folder)
 
     def read() -> pa.Table:
         raise AssertionError("read again")
 
-    Probing(folder, GRID).take_history("first", read)
+    for days in (8, 7):  # the same, and an older one that a former champion comes back with
+        Probing(folder, GRID).take_history(ANCHOR + days * DAY, read)
 
 
 def test_too_few_rows_are_told_and_leave_what_stands(folder: ProbeFolder) -> None:
@@ -150,7 +151,7 @@ def test_values_are_probed_by_their_squared_error(tmp_path: Path) -> None:
     grid = ProbeGrid(("x",), frozenset(), True, ANCHOR, DAY, 400)
     one = Probing(ProbeFolder.made(tmp_path / "values"), grid)
     days = [rows(day).set_column(2, LABEL, rows(day)["x"]) for day in range(6)]
-    one.take_history("first", lambda: pa.concat_tables(days[:5]))
+    one.take_history(ANCHOR + 5 * DAY, lambda: pa.concat_tables(days[:5]))
     assert one.probe(ANCHOR + 5 * DAY, days[5], ANCHOR + 6 * DAY).loss < 0.1
 
 
@@ -173,3 +174,12 @@ def test_the_format_of_probes_grows_with_their_recipe() -> None:
 def test_another_grid_has_another_folder() -> None:
     assert GRID.digest == ProbeGrid(**{**vars(GRID), "texts": frozenset({"shop"})}).digest
     assert GRID.digest != ProbeGrid(**{**vars(GRID), "length": 2 * DAY}).digest
+
+
+def test_a_window_of_many_rows_is_sampled_and_counts_for_all_of_them(folder: ProbeFolder) -> None:
+    one = probing(folder)
+    found = one.probe(ANCHOR + 8 * DAY, rows(8, count=1000), ANCHOR + 9 * DAY)
+    kept = folder.rows(str(to_us(ANCHOR + 8 * DAY)))
+    assert kept is not None
+    assert (found.rows, len(kept), kept.total) == (400, 400, 1000)
+    assert (np.diff(kept.at_us) > 0).all()

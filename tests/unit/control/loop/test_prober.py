@@ -241,6 +241,7 @@ def test_a_store_in_trouble_is_told_and_asked_again(world: World) -> None:
     world.trouble = None
     world.prober.look("m", closed=False)
     assert world.started == [("m", (START,))]
+    assert world.prober.probed("m", 1).problem == ""
 
 
 def test_nothing_is_started_where_the_trigger_is_off(tmp_path: Path) -> None:
