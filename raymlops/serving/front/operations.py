@@ -1,4 +1,4 @@
-"""Operations over HTTP that change what is served; the key must cover ``operate``, on loopback too."""
+"""Changes of what is served, over HTTP: for who holds a key that may operate, on loopback too."""
 
 from __future__ import annotations
 
