@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from raymlops.clock import Clock, SystemClock
-from raymlops.metadata.sql.alerts import SqlAlertStore
 from raymlops.metadata.sql.artifacts import SqlArtifactStore
 from raymlops.metadata.sql.contexts import SqlContextStore
 from raymlops.metadata.sql.database import Database
@@ -13,10 +12,11 @@ from raymlops.metadata.sql.deployments import SqlDeploymentStore
 from raymlops.metadata.sql.keys import SqlKeyStore
 from raymlops.metadata.sql.ledger import SqlLedger
 from raymlops.metadata.sql.models import SqlModelRegistry
+from raymlops.metadata.sql.monitoring.alerts import SqlAlertStore
+from raymlops.metadata.sql.monitoring.profiles import SqlProfileStore
+from raymlops.metadata.sql.monitoring.windows import SqlWindowStore
 from raymlops.metadata.sql.plans import SqlPlanStore
-from raymlops.metadata.sql.profiles import SqlProfileStore
 from raymlops.metadata.sql.runs import SqlRunStore
-from raymlops.metadata.sql.windows import SqlWindowStore
 from raymlops.metadata.stores import Metadata
 
 __all__ = ["MetadataService"]

@@ -1,0 +1,1 @@
+"""Tables of monitoring in SQL: closed windows, their profiles, and alerts."""
