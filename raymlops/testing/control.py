@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 from raymlops.clock import Clock
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
@@ -16,6 +17,8 @@ from raymlops.records.runs import Run
 from raymlops.records.windows import WindowRecord
 
 __all__ = ["CrashSwitch", "FakeActuator", "FakeObserver", "InMemoryLedger", "SimulatedCrash"]
+
+_T = TypeVar("_T")
 
 
 class SimulatedCrash(BaseException):
@@ -105,7 +108,13 @@ class FakeObserver:
         self.unblessed: set[int] = set()
         """Versions that no plan may bring into service."""
         self.disordered = False
-        """Whether runs are shown twice, and the newest first."""
+        """Whether plans, runs and windows are shown twice, and the newest first."""
+        self.behind = False
+        """Whether the newest plan is not shown yet, where there is an older one."""
+        self.hidden_runs: set[str] = set()
+        """Runs that are not shown as those of the model's pipeline: another pipeline trains it by now."""
+        self.evidence_trouble: Exception | None = None
+        """Raised instead of what a trial or a probation shows."""
         self.untrainable: set[str] = set()
         """Models that no pipeline trains."""
 
@@ -117,20 +126,25 @@ class FakeObserver:
             raise self.trouble
         if model in self.trouble_of:
             raise self.trouble_of[model]
-        return list(self.plans_of[model])
+        plans = self.plans_of[model]
+        return self._shown(plans[:-1] if self.behind and len(plans) > 1 else plans)
 
     def runs(self, model: str) -> Sequence[Run]:
-        runs = list(self.runs_of.get(model, {}).values())
-        return [*runs[::-1], *runs] if self.disordered else runs
+        return self._shown([run for run in self.runs_of.get(model, {}).values() if run.id not in self.hidden_runs])
+
+    def find_run(self, run_id: str) -> Run | None:
+        return next((runs[run_id] for runs in self.runs_of.values() if run_id in runs), None)
 
     def trainable(self, model: str) -> bool:
         return model not in self.untrainable
 
     def windows(self, model: str, since: datetime) -> Sequence[WindowRecord]:
-        return [window for window in self.windows_of.get(model, []) if window.end > since]
+        return self._shown([window for window in self.windows_of.get(model, []) if window.end > since])
 
     def trial_evidence(self, model: str, scope: TrialScope) -> TrialEvidence:
         del model  # all have the same
+        if self.evidence_trouble is not None:
+            raise self.evidence_trouble
         source = self.probations if scope.probation else self.evidence
         shown = [evidence for at, evidence in source if at < scope.until]
         return shown[-1] if shown else TrialEvidence(candidate=Arm(), champion=Arm())
@@ -139,6 +153,9 @@ class FakeObserver:
         del plan, since
         shown = [health for at, health in self.sickness if at < until]
         return shown[-1] if shown else Health(rows=0, faults=0)
+
+    def _shown(self, found: list[_T]) -> list[_T]:
+        return [*found[::-1], *found] if self.disordered else list(found)
 
     def put_plan(self, plan: ServingPlan) -> None:
         """Make ``plan`` the newest; an equal repeat is accepted.

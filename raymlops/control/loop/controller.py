@@ -13,6 +13,7 @@ from raymlops.clock import Clock
 from raymlops.config.control import ControlConfig
 from raymlops.control.loop.folding import ALL_MODELS, FoldedLedger
 from raymlops.control.loop.looks import Looks
+from raymlops.control.loop.observing import observe, plans_of, windows_of
 from raymlops.control.loop.ports import Actuator, Observer
 from raymlops.control.loop.reasons import reasons_against
 from raymlops.control.loop.status import ControlStatus, describe, with_turns
@@ -35,6 +36,7 @@ from raymlops.control.rollout.rollout_state import Rollout, decide, retrain_verd
 from raymlops.errors import DeploymentError, InvalidTransition, RaymlopsError, StaleWrite
 from raymlops.records.ledger import Ledger, LedgerEntry
 from raymlops.records.plans import ServingPlan
+from raymlops.records.runs import RunStatus
 
 __all__ = ["ALL_MODELS", "Controller"]
 
@@ -140,12 +142,12 @@ class Controller:
             NotFoundError: The model was not deployed then.
         """
         entries = [*self._ledger.entries(model), *self._ledger.entries(ALL_MODELS)]
-        plans = self._observer.plans(model)
+        plans = plans_of(self._observer, model)
         history = History(
             entries=tuple(sorted(entries, key=lambda entry: entry.sequence)),
             plans=tuple(plans),
             runs=tuple(self._observer.runs(model)),
-            windows=tuple(self._observer.windows(model, _LONG_AGO)) if plans else (),
+            windows=tuple(windows_of(self._observer, model, _LONG_AGO)) if plans else (),
             trainable=self._observer.trainable(model),
         )
         at = at or self._clock.now()
@@ -186,7 +188,8 @@ class Controller:
     def _decide_and_act(self, model: str, decisions: list[Decision]) -> None:
         for _ in range(_MAX_TURNS):
             folded = self._folded.catch_up()
-            state, seen = self._folded.state(model), self._observe(model)
+            state = self._folded.state(model)
+            seen = observe(self._observer, model, state, self._clock.now())
             state = replace(state, paused=state.paused or not self._config.enabled)
             self._statuses[model] = self._describe(state, seen)
             pending = state.pending
@@ -195,7 +198,7 @@ class Controller:
                 if decision is None:
                     continue
             else:
-                decision = self._decide(state, seen)
+                decision = self._decide(replace(state, pending=None), seen)
             if decision is None:
                 return
             if self._record(decision).sequence <= folded:
@@ -215,7 +218,8 @@ class Controller:
         model = pending.model
         try:
             if isinstance(pending, StartRetraining):
-                if not any(run.id == pending.run_id and run.status.final for run in seen.runs):
+                run = next((run for run in seen.runs if run.id == pending.run_id), None)
+                if run is None or run.status is RunStatus.PENDING:  # it may be recorded and have no job yet
                     self._actuator.start_run(pending)
             elif not self._serve(pending, seen.plans):
                 return self._abandon(pending, "somebody else changed the plan first", superseded=True)
@@ -226,7 +230,7 @@ class Controller:
             limit = _DEPLOY_ATTEMPTS if isinstance(error, DeploymentError) else self._config.act_attempts
             if tries < limit and (error.retryable or isinstance(error, DeploymentError)):
                 raise
-            made = isinstance(pending, PlanDecision) and plan_history.took_effect(pending, self._observer.plans(model))
+            made = isinstance(pending, PlanDecision) and plan_history.took_effect(pending, plans_of(self._observer, model))
             if not made:
                 # A version that must go is never kept for being hard to remove.
                 if isinstance(pending, RollBack):
@@ -262,25 +266,15 @@ class Controller:
     def _decide(self, state: Rollout, seen: Observation) -> Decision | None:
         if state.paused:
             return None
-        looks = self._looks.at_trial(seen), self._looks.at_health(seen), self._looks.at_probation(seen)
-        trial, health, probation = looks
-        looked = replace(seen, trial_look=trial, health_look=health, probation_look=probation)
-        decision = decide(state, looked, self._config)
+        looks, trouble = self._looks.due(seen)
+        by_kind = {f"{look.kind}_look": look for look in looks}
+        decision = decide(state, replace(seen, **by_kind), self._config)
         if decision is None:
             for look in looks:
                 self._looks.taken(seen.model, look)
+            if trouble is not None:
+                raise trouble
         return decision
-
-    def _observe(self, model: str) -> Observation:
-        plans, now = self._observer.plans(model), self._clock.now()
-        return Observation(
-            model=model,
-            now=now,
-            plans=plans,
-            runs=self._observer.runs(model),
-            windows=self._observer.windows(model, min(plan_history.champion_since(plans), now)),
-            trainable=self._observer.trainable(model),
-        )
 
     def _describe(self, state: Rollout, seen: Observation) -> ControlStatus:
         reasons = reasons_against(state, seen, self._config, label_delay=self._label_delay)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from raymlops.config.control import ControlConfig
 from raymlops.control.loop.ports import Observer
 from raymlops.control.rollout import plans as plan_history
-from raymlops.control.rollout.evidence import ShareSince, TrialScope
+from raymlops.control.rollout.evidence import ShareSince, TrialEvidence, TrialScope
 from raymlops.control.rollout.observation import Look, Observation
 from raymlops.control.rollout.trial_decisions import backup_may_return
+from raymlops.errors import RaymlopsError
 from raymlops.records.plans import ServingPlan
 
 __all__ = ["Looks"]
+
+_log = logging.getLogger(__name__)
 
 
 class Looks:
@@ -32,13 +36,43 @@ class Looks:
         self._label_delay = label_delay if given is None else given
         self._taken: dict[tuple[str, str], tuple[datetime, datetime]] = {}
 
+    def due(self, seen: Observation) -> tuple[list[Look], Exception | None]:
+        """Take all looks that are due; one that cannot be taken keeps none of the others from being taken.
+
+        Returns:
+            The looks, and what kept the first of the others from being taken.
+        """
+        found, trouble = list[Look](), None
+        for take in (self.at_health, self.at_probation, self.at_trial):
+            try:
+                look = take(seen)
+            except Exception as error:  # whatever it is: a champion that fails must go though a trial cannot be judged
+                trouble = trouble or error
+                continue
+            found += [] if look is None else [look]
+        return found, trouble
+
     def at_trial(self, seen: Observation) -> Look | None:
-        """The trial, where there is one and a look at it is due."""
+        """The trial, where there is one and a look at it is due.
+
+        A trial that is over and whose evidence cannot be gathered has shown nothing: it is not waited for any longer,
+        where trying again may help for as long again as a trial lasts.
+        """
         if seen.plan.trial is None:
             return None
         since = plan_history.trial_since(seen.plans)
         at = self._due(seen, "trial", since, self._config.trial.look_every)
-        return None if at is None else self.trial_at(seen, at)
+        if at is None:
+            return None
+        try:
+            return self.trial_at(seen, at)
+        except Exception as error:  # whatever it is: a trial ends
+            patience = 2 if isinstance(error, RaymlopsError) and error.retryable else 1
+            if at - since < patience * self._config.trial.max_duration:
+                raise
+            _log.warning("the trial of %s is over and cannot be judged: %s", seen.model, error)
+            problem = f"what it has shown cannot be read: {type(error).__name__}: {error}"
+            return Look(kind="trial", since=since, at=at, trial=TrialEvidence.nothing(), problem=problem)
 
     def trial_at(self, seen: Observation, at: datetime) -> Look | None:
         """The trial as it stands at an instant, where there is one."""
@@ -106,10 +140,9 @@ class Looks:
         health = self._observer.health(seen.plan, since=max(since, at - config.window), until=at)
         return Look(kind="health", since=since, at=at, health=health)
 
-    def taken(self, model: str, look: Look | None) -> None:
+    def taken(self, model: str, look: Look) -> None:
         """A look led to no decision, and is not taken again."""
-        if look is not None:
-            self._taken[model, look.kind] = look.since, look.at
+        self._taken[model, look.kind] = look.since, look.at
 
     def _scope(self, since: datetime, until: datetime, candidate: int, champion: int) -> TrialScope:
         config = self._config.trial

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from raymlops.control.rollout.evidence import Health, Task, TrialEvidence, TrialScope
 from raymlops.control.rollout.gathering import Rescore, gather_evidence, gather_health
+from raymlops.errors import NotFoundError
 from raymlops.records.plans import PlanStore, ServingPlan
 from raymlops.records.runs import Run, RunStore
 from raymlops.records.windows import WindowRecord, WindowStore
@@ -76,18 +77,24 @@ class StoreObserver:
         return sorted(self._records.plans.served_plans())
 
     def plans(self, model: str) -> Sequence[ServingPlan]:
-        return sorted(self._records.plans.list_plans(model), key=lambda plan: plan.number)
+        return self._records.plans.list_plans(model)
 
     def runs(self, model: str) -> Sequence[Run]:
         pipeline = self._pipeline_of(model)
         return [] if pipeline is None else self._records.runs.list_runs(pipeline=pipeline, limit=_RUNS)
+
+    def find_run(self, run_id: str) -> Run | None:
+        try:
+            return self._records.runs.get_run(run_id)
+        except NotFoundError:
+            return None
 
     def trainable(self, model: str) -> bool:
         return self._pipeline_of(model) is not None
 
     def windows(self, model: str, since: datetime) -> Sequence[WindowRecord]:
         windows = self._records.windows.list_windows(model, start=since - self._window)
-        return sorted((window for window in windows if window.end > since), key=lambda window: window.start)
+        return [window for window in windows if window.end > since]
 
     def trial_evidence(self, model: str, scope: TrialScope) -> TrialEvidence:
         task, positive = self._events.scoring(model, scope.champion)

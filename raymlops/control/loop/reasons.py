@@ -33,7 +33,11 @@ def reasons_against(
     request, verdict = retrain_request(state, seen), retrain_verdict(state, seen, config)
     due_again = state.retry is not None and state.retry.champion == seen.plan.champion
     found = [*_of_the_loop(state, seen, config), *_under_way(state, seen, config)]
-    if not due_again:
+    if due_again:
+        newest = request.windows[-1] if request.windows else None
+        found += [_broken(newest)] if newest is not None and newest.quality == "block" else []
+        found += [reason for reason in _of_limits(request, config) if reason.kind == "budget"]
+    else:
         found += [*_of_windows(seen, request, verdict, config, label_delay), *_of_limits(request, config)]
     return tuple(found)
 

@@ -127,6 +127,11 @@ class TrialEvidence(Record):
     """In order; where there are none, the trial is one step of whatever share was seen."""
     labelled: Labelled = Labelled()
 
+    @classmethod
+    def nothing(cls) -> TrialEvidence:
+        """Of a trial that has shown nothing."""
+        return cls(candidate=Arm(), champion=Arm())
+
 
 class Health(Record):
     """How often the champion failed."""

@@ -27,6 +27,8 @@ class Look:
     trial: TrialEvidence | None = None
     """Of a trial, or of a probation."""
     health: Health | None = None
+    problem: str = ""
+    """Why a trial that is over shows nothing."""
 
 
 @dataclass(frozen=True)

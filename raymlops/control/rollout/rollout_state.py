@@ -56,7 +56,8 @@ class Rollout:
     asked: Ask | None = None
     """The newest question to a person."""
     pending: PlanDecision | StartRetraining | None = None
-    """The newest decision, where it asks for an act: whether it was carried out, the ledger does not say."""
+    """The newest decision, where it asks for an act: whether it was carried out, the ledger does not say. Who knows
+    that it was sets this to ``None``."""
     paused: bool = False
 
     def apply(self, decision: Decision) -> Rollout:
@@ -190,11 +191,18 @@ def _conclude_run(state: Rollout, seen: Observation, config: ControlConfig) -> D
             decision = _refuse(run, attempt, seen)
         elif attempt is not None:
             reason = f"run {run.status.value}: {run.error or f'outcome {outcome!r}'}"
-            final = attempt.attempt >= config.retrain.max_attempts
-            decision = FailRun(model=seen.model, at=seen.now, reason=reason, run_id=run.id, final=final)
+            decision = _fail(attempt, reason, seen, config)
         if decision is not None:
             return decision
+    lost = state.open_retraining
+    if lost is not None and lost != state.pending and all(run.id != lost.run_id for run in seen.runs):
+        return _fail(lost, f"run {lost.run_id} was started, and there is no record of it any more", seen, config)
     return None
+
+
+def _fail(attempt: StartRetraining, reason: str, seen: Observation, config: ControlConfig) -> FailRun:
+    final = attempt.attempt >= config.retrain.max_attempts
+    return FailRun(model=seen.model, at=seen.now, reason=reason, run_id=attempt.run_id, final=final)
 
 
 def _conclude_candidate(
@@ -279,7 +287,8 @@ def _retrain(state: Rollout, seen: Observation, config: ControlConfig) -> Decisi
     if not seen.trainable:
         return None  # no pipeline trains it: the occasion is not spent on a run that cannot start
     if state.retry is not None and state.retry.champion == seen.plan.champion:
-        return _attempt_again(state.retry, seen)
+        held = RetrainPolicy(config).against_retry(retrain_request(state, seen))
+        return None if held else _attempt_again(state.retry, seen)
     verdict = retrain_verdict(state, seen, config)
     facts = {"fired": [each.model_dump(mode="json") for each in verdict.fired], "labelled_rows": verdict.labelled_rows}
     if verdict.outcome is RetrainOutcome.BLOCK:

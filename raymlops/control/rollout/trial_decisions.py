@@ -81,7 +81,7 @@ def decide_trial(
     shown = look.at > plan_history.share_since(seen.plans)  # a look from before the present share says nothing about it
     if verdict.verdict is Verdict.WAIT or (verdict.verdict is Verdict.PROMOTE and not shown):
         return None
-    reason = f"version {trial.version} {verdict.reason}"
+    reason = f"version {trial.version} {verdict.reason}" + (f"; {look.problem}" if look.problem else "")
     common: dict[str, Any] = {
         "model": seen.model,
         "at": seen.now,

@@ -89,6 +89,10 @@ class RetrainPolicy:
             labelled_rows=labelled_rows(request.windows),
         )
 
+    def against_retry(self, request: RetrainRequest) -> str | None:
+        """Why a retraining whose run failed is not tried again yet: the budget is spent, or data is broken by now."""
+        return _broken(request) or self._spent(request)
+
     def cooldown(self, rejections: int) -> timedelta:
         """Least time between two starts after so many rejections in a row."""
         limits = self._limits
@@ -98,20 +102,24 @@ class RetrainPolicy:
 
     def _weigh(self, request: RetrainRequest, fired: Sequence[Fired]) -> tuple[RetrainOutcome, str]:
         limits, reason = self._limits, "; ".join(each.reason for each in fired)
-        newest = request.windows[-1] if request.windows else None
-        if newest is not None and newest.quality == "block":
-            broken = ", ".join(newest.quality_reasons) or "quality check failed"
-            return RetrainOutcome.BLOCK, f"data of the newest window is broken: {broken}"
+        broken = _broken(request)
+        if broken is not None:
+            return RetrainOutcome.BLOCK, broken
         wait = self.cooldown(request.rejections)
         if request.started and request.now - request.started[-1] < wait:
             return RetrainOutcome.HOLD, f"cooling down until {(request.started[-1] + wait).isoformat()}: {reason}"
-        recent = sum(1 for at in request.started if request.now - at < limits.budget_period)
-        if recent >= limits.budget_runs:
-            return RetrainOutcome.HOLD, f"budget of {limits.budget_runs} runs is spent: {reason}"
+        spent = self._spent(request)
+        if spent is not None:
+            return RetrainOutcome.HOLD, f"{spent}: {reason}"
         rows = labelled_rows(request.windows)
         if rows < limits.min_labelled_rows:
             return RetrainOutcome.HOLD, f"{rows} labelled rows, {limits.min_labelled_rows} are needed: {reason}"
         return RetrainOutcome.RETRAIN, reason
+
+    def _spent(self, request: RetrainRequest) -> str | None:
+        limits = self._limits
+        recent = sum(1 for at in request.started if request.now - at < limits.budget_period)
+        return f"budget of {limits.budget_runs} runs is spent" if recent >= limits.budget_runs else None
 
     def _occasion(self, request: RetrainRequest) -> str:
         if request.windows:
@@ -120,3 +128,10 @@ class RetrainPolicy:
         max_age = self._triggers.max_age or timedelta(days=1)
         turns = (request.now - request.champion_since) // max_age
         return f"{request.champion_since + turns * max_age:%Y%m%dT%H%M%SZ}"
+
+
+def _broken(request: RetrainRequest) -> str | None:
+    newest = request.windows[-1] if request.windows else None
+    if newest is None or newest.quality != "block":
+        return None
+    return f"data of the newest window is broken: {', '.join(newest.quality_reasons) or 'quality check failed'}"

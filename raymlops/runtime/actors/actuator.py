@@ -76,6 +76,10 @@ class ClusterObserver(StoreObserver):
     def runs(self, model: str) -> Sequence[Run]:
         return [self._jobs.reconcile(run) for run in super().runs(model)]
 
+    def find_run(self, run_id: str) -> Run | None:
+        found = super().find_run(run_id)
+        return None if found is None else self._jobs.reconcile(found)
+
 
 class Rescorer:
     """Scores logged inputs by a version that did not answer them. Keeps the few models of the trial under way.
