@@ -28,6 +28,7 @@ from raymlops.control.rollout.decisions import (
     Resume,
     RollBack,
     StartRetraining,
+    StartTrial,
     decision_of,
 )
 from raymlops.control.rollout.observation import Observation
@@ -222,7 +223,7 @@ class Controller:
                 if run is None or run.status is RunStatus.PENDING:  # it may be recorded and have no job yet
                     self._actuator.start_run(pending)
             elif not self._serve(pending, seen.plans):
-                return self._abandon(pending, "somebody else changed the plan first", superseded=True)
+                return self._abandon(pending, seen, "somebody else changed the plan first", superseded=True)
         except StaleWrite:
             raise
         except RaymlopsError as error:
@@ -235,7 +236,7 @@ class Controller:
                 # A version that must go is never kept for being hard to remove.
                 if isinstance(pending, RollBack):
                     raise
-                return self._abandon(pending, f"{type(error).__name__}: {error}", superseded=False)
+                return self._abandon(pending, seen, f"{type(error).__name__}: {error}", superseded=False)
             _log.warning("the plan of %s is made, and what lags behind follows by itself: %s", pending.key, error)
         self._tries.pop(model, None)
         self._carried_out[model] = pending.key
@@ -251,8 +252,12 @@ class Controller:
                 self._actuator.serve(plan_history.next_plan(base, pending), pending)
         return True
 
-    def _abandon(self, pending: PlanDecision | StartRetraining, reason: str, *, superseded: bool) -> Abandon:
+    def _abandon(
+        self, pending: PlanDecision | StartRetraining, seen: Observation, reason: str, *, superseded: bool
+    ) -> Abandon:
         self._tries.pop(pending.model, None)
+        counts = isinstance(pending, StartRetraining | StartTrial)
+        rejections = self._folded.state(pending.model).rejections_under(seen.plans) if counts else 0
         attempts = pending.attempt if isinstance(pending, StartRetraining) else self._config.retrain.max_attempts
         return Abandon(
             model=pending.model,
@@ -261,6 +266,7 @@ class Controller:
             decision=pending.key,
             superseded=superseded,
             final=attempts >= self._config.retrain.max_attempts,
+            rejections=rejections,
         )
 
     def _decide(self, state: Rollout, seen: Observation) -> Decision | None:

@@ -118,6 +118,8 @@ class RollBack(PlanDecision):
     to: int
     """The champion afterwards."""
     cause: Literal["trial", "health", "probation"]
+    rejections: int = 0
+    """Candidates in a row that did not help before, since the champion took over: people heard of the first."""
 
 
 class Ask(Decision):
@@ -152,6 +154,8 @@ class FailRun(Decision):
     run_id: str
     final: bool
     """Whether no further attempt follows."""
+    rejections: int = 0
+    """Candidates in a row that did not help before, since the champion took over: people heard of the first."""
 
     def occasion_key(self) -> str:
         return self.run_id
@@ -177,6 +181,8 @@ class Abandon(Decision):
     """Whether somebody else changed the plan first; it is decided again then."""
     final: bool = True
     """Whether no further attempt of a retraining follows."""
+    rejections: int = 0
+    """Candidates in a row that did not help before, since the champion took over: people heard of the first."""
 
     def occasion_key(self) -> str:
         return self.decision.removeprefix(KEY_PREFIX)

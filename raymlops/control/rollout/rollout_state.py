@@ -7,6 +7,7 @@ promotion by hand changes plans and runs, so that the next ``decide`` goes on fr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -32,7 +33,7 @@ from raymlops.control.rollout.decisions import (
 from raymlops.control.rollout.observation import Look, Observation
 from raymlops.control.rollout.trial_decisions import decide_trial, end_probation, fall_back
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
-from raymlops.records.plans import Trial
+from raymlops.records.plans import ServingPlan, Trial
 from raymlops.records.runs import Run, RunStatus
 
 __all__ = ["Look", "Observation", "Rollout", "decide", "retrain_request", "retrain_verdict"]
@@ -123,9 +124,10 @@ class Rollout:
         """Occasions that were decided on."""
         return self.blocked | {each.occasion for each in self.retrainings}
 
-    def rejections_since(self, instant: datetime) -> int:
-        """Rejections from ``instant`` on."""
-        return sum(1 for at in self.rejected if at >= instant)
+    def rejections_under(self, plans: Sequence[ServingPlan]) -> int:
+        """Rejections since the present champion took over. ``plans``: oldest first, at least one."""
+        since = plan_history.champion_since(plans)
+        return sum(1 for at in self.rejected if at >= since)
 
 
 def decide(state: Rollout, seen: Observation, config: ControlConfig) -> Decision | None:
@@ -140,7 +142,10 @@ def decide(state: Rollout, seen: Observation, config: ControlConfig) -> Decision
     if out is not None:
         return out
     if seen.plan.trial is not None:
-        return decide_trial(seen, seen.plan.trial, config, asked=state.asked, impossible=state.unpromotable)
+        rejections = state.rejections_under(seen.plans)
+        return decide_trial(
+            seen, seen.plan.trial, config, asked=state.asked, impossible=state.unpromotable, rejections=rejections
+        )
     concluded = _conclude_run(state, seen, config)
     under_way = state.open_retraining is not None or any(not run.status.final for run in seen.runs)
     return concluded if concluded is not None or under_way else _retrain(state, seen, config)
@@ -171,7 +176,7 @@ def retrain_request(state: Rollout, seen: Observation) -> RetrainRequest:
         champion_since=min(since, seen.now),
         windows=own,
         started=[each.at for each in state.retrainings if each.at <= seen.now],
-        rejections=state.rejections_since(since),
+        rejections=state.rejections_under(seen.plans),
         used=state.used_occasions,
     )
 
@@ -191,18 +196,26 @@ def _conclude_run(state: Rollout, seen: Observation, config: ControlConfig) -> D
             decision = _refuse(run, attempt, seen)
         elif attempt is not None:
             reason = f"run {run.status.value}: {run.error or f'outcome {outcome!r}'}"
-            decision = _fail(attempt, reason, seen, config)
+            decision = _fail(attempt, reason, state, seen, config)
         if decision is not None:
             return decision
     lost = state.open_retraining
     if lost is not None and lost != state.pending and all(run.id != lost.run_id for run in seen.runs):
-        return _fail(lost, f"run {lost.run_id} was started, and there is no record of it any more", seen, config)
+        return _fail(lost, f"run {lost.run_id} was started, and there is no record of it any more", state, seen, config)
     return None
 
 
-def _fail(attempt: StartRetraining, reason: str, seen: Observation, config: ControlConfig) -> FailRun:
-    final = attempt.attempt >= config.retrain.max_attempts
-    return FailRun(model=seen.model, at=seen.now, reason=reason, run_id=attempt.run_id, final=final)
+def _fail(
+    attempt: StartRetraining, reason: str, state: Rollout, seen: Observation, config: ControlConfig
+) -> FailRun:
+    return FailRun(
+        model=seen.model,
+        at=seen.now,
+        reason=reason,
+        run_id=attempt.run_id,
+        final=attempt.attempt >= config.retrain.max_attempts,
+        rejections=state.rejections_under(seen.plans),
+    )
 
 
 def _conclude_candidate(

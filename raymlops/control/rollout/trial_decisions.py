@@ -63,7 +63,13 @@ def end_probation(seen: Observation, config: ControlConfig) -> RollBack | None:
 
 
 def decide_trial(
-    seen: Observation, trial: Trial, config: ControlConfig, *, asked: Ask | None, impossible: Collection[str]
+    seen: Observation,
+    trial: Trial,
+    config: ControlConfig,
+    *,
+    asked: Ask | None,
+    impossible: Collection[str],
+    rejections: int = 0,
 ) -> Decision | None:
     """What follows from a look at the version on trial; nothing between two looks.
 
@@ -73,6 +79,7 @@ def decide_trial(
         config: Limits and levels.
         asked: The newest question to a person about any trial of the model.
         impossible: Keys of decisions that could not be carried out.
+        rejections: Candidates in a row before it that did not help.
     """
     look, plan = seen.trial_look, seen.plan
     if look is None or look.trial is None:
@@ -102,7 +109,9 @@ def decide_trial(
             return onward
         what = "promoted" if step is None else f"given a share of {step.weight:g}"
         reason = f"version {trial.version} passed its trial but could not be {what}"
-    return RollBack(**common, reason=reason, plan=plan.number, to=plan.champion, cause="trial")
+    return RollBack(
+        **common, reason=reason, plan=plan.number, to=plan.champion, cause="trial", rejections=rejections
+    )
 
 
 def judge_look(seen: Observation, look: Look, trial: Trial, limits: TrialConfig, *, asked: Ask | None) -> Judgement:

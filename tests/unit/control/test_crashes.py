@@ -193,8 +193,9 @@ class RolloutMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.down)
     @rule(error=st.sampled_from([None, None, UnavailableError("x"), ModelLoadFailed("x"), ValueError("x")]))
     def evidence_cannot_be_read(self, error: Exception | None) -> None:
-        """What trials show cannot be read from here on, or can be again."""
+        """What trials show cannot be read from here on, or can be again, by looks that are due later."""
         self.world.observer.evidence_trouble = error
+        self.world.advance(DAY / 24)
 
     @precondition(lambda self: not self.down)
     @rule(error=st.sampled_from([UnavailableError("x"), SwapFailed("x"), ModelLoadFailed("x")]), late=st.booleans())
