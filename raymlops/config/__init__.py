@@ -7,6 +7,7 @@ from raymlops.config.cluster import ClusterConfig, FastSettings
 from raymlops.config.control import (
     ControlConfig,
     DriftCount,
+    FallbackConfig,
     HealthConfig,
     ProbationConfig,
     RetrainConfig,
@@ -41,6 +42,7 @@ __all__ = [
     "DriftConfig",
     "DriftCount",
     "EventLogConfig",
+    "FallbackConfig",
     "FastSettings",
     "FeaturesConfig",
     "HealthConfig",

@@ -174,6 +174,24 @@ class FakeObserver:
             raise InvalidTransition(f"versions {sorted(new & self.unblessed)} of {plan.model} are not blessed")
         plans.append(plan)
 
+    def disorder(self) -> None:
+        """Plans, runs and windows are shown twice and in another order from here on, or no more."""
+        self.disordered = not self.disordered
+
+    def hide_newest_plan(self) -> None:
+        """The newest plan is not shown from here on, or is again."""
+        self.behind = not self.behind
+
+    def rename_pipeline(self) -> None:
+        """Another pipeline trains every model from here on: the runs that there were are not listed any more."""
+        self.hidden_runs |= {run_id for runs in self.runs_of.values() for run_id in runs}
+
+    def lose_runs(self) -> None:
+        """The records of runs that are under way are gone, as after a database was put back from a backup."""
+        for runs in self.runs_of.values():
+            for run in [run for run in runs.values() if not run.status.final]:
+                del runs[run.id]
+
     def put_run(self, model: str, run: Run) -> None:
         """Add or replace a run."""
         self.runs_of.setdefault(model, {})[run.id] = run

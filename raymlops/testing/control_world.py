@@ -155,24 +155,6 @@ class ControlWorld:
         """What a trial shows from here on."""
         self.observer.evidence.append((self.clock.now(), _EVIDENCE[trial]))
 
-    def rename_pipeline(self) -> None:
-        """Another pipeline trains the model from here on: runs that there were are no more listed as its own."""
-        self.observer.hidden_runs |= set(self.observer.runs_of.get("m", {}))
-
-    def lose_runs(self) -> None:
-        """Let the records of runs that are under way be gone, as after a database was put back from a backup."""
-        runs = self.observer.runs_of.get("m", {})
-        for run in [run for run in runs.values() if not run.status.final]:
-            del runs[run.id]
-
-    def hide_newest_plan(self) -> None:
-        """The newest plan is not shown from here on, or is again."""
-        self.observer.behind = not self.observer.behind
-
-    def disorder(self) -> None:
-        """Plans, runs and windows are shown twice and in another order from here on, or no more."""
-        self.observer.disordered = not self.observer.disordered
-
     def disappoint(self, trial: TrialShows) -> None:
         """How new champions compare with the former ones from here on."""
         self.observer.probations.append((self.clock.now(), _EVIDENCE[trial]))

@@ -31,9 +31,10 @@ from raymlops.control.rollout.decisions import (
     StartTrial,
     decision_of,
 )
+from raymlops.control.rollout.floor import floor_standing
 from raymlops.control.rollout.observation import Observation
 from raymlops.control.rollout.plans import Progress
-from raymlops.control.rollout.rollout_state import Rollout, decide, retrain_verdict
+from raymlops.control.rollout.rollout_state import Rollout, decide, own_windows, retrain_verdict
 from raymlops.errors import DeploymentError, InvalidTransition, RaymlopsError, StaleWrite
 from raymlops.records.ledger import Ledger, LedgerEntry
 from raymlops.records.plans import ServingPlan
@@ -231,7 +232,9 @@ class Controller:
             limit = _DEPLOY_ATTEMPTS if isinstance(error, DeploymentError) else self._config.act_attempts
             if tries < limit and (error.retryable or isinstance(error, DeploymentError)):
                 raise
-            made = isinstance(pending, PlanDecision) and plan_history.took_effect(pending, plans_of(self._observer, model))
+            made = isinstance(pending, PlanDecision) and plan_history.took_effect(
+                pending, plans_of(self._observer, model)
+            )
             if not made:
                 # A version that must go is never kept for being hard to remove.
                 if isinstance(pending, RollBack):
@@ -273,8 +276,15 @@ class Controller:
         if state.paused:
             return None
         looks, trouble = self._looks.due(seen)
-        by_kind = {f"{look.kind}_look": look for look in looks}
-        decision = decide(state, replace(seen, **by_kind), self._config)
+        by_kind = {look.kind: look for look in looks}
+        looked = replace(
+            seen,
+            trial_look=by_kind.get("trial"),
+            health_look=by_kind.get("health"),
+            probation_look=by_kind.get("probation"),
+            floor_look=by_kind.get("floor"),
+        )
+        decision = decide(state, looked, self._config)
         if decision is None:
             for look in looks:
                 self._looks.taken(seen.model, look)
@@ -284,4 +294,5 @@ class Controller:
 
     def _describe(self, state: Rollout, seen: Observation) -> ControlStatus:
         reasons = reasons_against(state, seen, self._config, label_delay=self._label_delay)
-        return describe(state, seen, retrain_verdict(state, seen, self._config), reasons)
+        below = floor_standing(seen, own_windows(seen), self._config)
+        return describe(state, seen, retrain_verdict(state, seen, self._config), reasons, below)

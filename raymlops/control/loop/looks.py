@@ -10,7 +10,9 @@ from raymlops.config.control import ControlConfig
 from raymlops.control.loop.ports import Observer
 from raymlops.control.rollout import plans as plan_history
 from raymlops.control.rollout.evidence import ShareSince, TrialEvidence, TrialScope
+from raymlops.control.rollout.floor import find_fallen
 from raymlops.control.rollout.observation import Look, Observation
+from raymlops.control.rollout.rollout_state import own_windows
 from raymlops.control.rollout.trial_decisions import backup_may_return
 from raymlops.errors import RaymlopsError
 from raymlops.records.plans import ServingPlan
@@ -43,7 +45,7 @@ class Looks:
             The looks, and what kept the first of the others from being taken.
         """
         found, trouble = list[Look](), None
-        for take in (self.at_health, self.at_probation, self.at_trial):
+        for take in (self.at_health, self.at_probation, self.at_trial, self.at_floor):
             try:
                 look = take(seen)
             except Exception as error:  # whatever it is: a champion that fails must go though a trial cannot be judged
@@ -128,9 +130,41 @@ class Looks:
         seen = Observation(model=model, now=at, plans=plans, runs=(), windows=())
         return [look for look in (self.trial_at(seen, at), self.probation_at(seen, at)) if look is not None]
 
+    def at_floor(self, seen: Observation) -> Look | None:
+        """Former champions on the newest labelled windows, where the champion lies below its floor there.
+
+        Not while a candidate is under way.
+
+        A former version that cannot be loaded, or scored, is left out.
+        """
+        fallen, plan = find_fallen(own_windows(seen), self._config.fallback), seen.plan
+        since = plan_history.champion_since(seen.plans)
+        under_way = plan.trial is not None or any(not run.status.final for run in seen.runs)
+        if not fallen or under_way or plan.champion in plan.blocked:
+            return None
+        at = fallen[-1].end
+        if self._taken.get((seen.model, "floor")) == (since, at):
+            return None
+        compared = []
+        for version in plan_history.former_champions(seen.plans)[: self._config.fallback.versions]:
+            scope = self._scope(max(since, fallen[0].start), at, plan.champion, version).model_copy(
+                update={
+                    "probation": True,
+                    "labelled_until": at,
+                    "max_labelled_rows": self._config.trial.max_labelled_rows,
+                }
+            )
+            try:
+                compared.append((version, self._observer.trial_evidence(seen.model, scope)))
+            except RaymlopsError as error:
+                if error.retryable:
+                    raise
+                _log.warning("version %d of %s cannot be scored, and is left out: %s", version, seen.model, error)
+        return Look(kind="floor", since=since, at=at, former=tuple(compared))
+
     def at_health(self, seen: Observation) -> Look | None:
-        """The champion's health, where it has a backup and a look at it is due."""
-        if seen.plan.backup is None:
+        """The champion's health, where another version can take over and a look at it is due."""
+        if seen.plan.backup is None and not plan_history.former_champions(seen.plans):
             return None
         config = self._config.health
         since = plan_history.champion_since(seen.plans)

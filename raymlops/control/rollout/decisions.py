@@ -17,6 +17,7 @@ __all__ = [
     "Block",
     "Decision",
     "FailRun",
+    "FallBack",
     "Pause",
     "PlanDecision",
     "Promote",
@@ -122,6 +123,18 @@ class RollBack(PlanDecision):
     """Candidates in a row that did not help before, since the champion took over: people heard of the first."""
 
 
+class FallBack(PlanDecision):
+    """Have a former version, or nobody but the declared baseline, answer in the champion's place."""
+
+    action: ClassVar[str] = "fall_back"
+    to: int | None
+    """The champion afterwards; ``None``: the champion is blocked, and the baseline answers."""
+    cause: Literal["floor", "health"]
+
+    def occasion_key(self) -> str:
+        return f"{self.version}-{self.to or 'baseline'}@{self.plan}"
+
+
 class Ask(Decision):
     """Leave the end of a trial that has shown nothing to a person, for as long as is configured."""
 
@@ -215,6 +228,7 @@ _KINDS: dict[str, type[Decision]] = {
         Ramp,
         Promote,
         RollBack,
+        FallBack,
         Ask,
         Refuse,
         FailRun,

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 Task = Literal["binary", "multiclass", "regressor"]
-"""Decides the loss per row: log loss, 0-1 loss, squared error."""
+"""Decides the loss per row: log loss, 0-1 loss (pairs: log loss where versions tell probabilities), squared error."""
 
 Floats = npt.NDArray[np.float64]
 

@@ -20,6 +20,7 @@ from raymlops.control.rollout.decisions import (
     Block,
     Decision,
     FailRun,
+    FallBack,
     Pause,
     PlanDecision,
     Promote,
@@ -30,13 +31,15 @@ from raymlops.control.rollout.decisions import (
     StartRetraining,
     StartTrial,
 )
+from raymlops.control.rollout.floor import decide_floor
 from raymlops.control.rollout.observation import Look, Observation
 from raymlops.control.rollout.trial_decisions import decide_trial, end_probation, fall_back
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.records.runs import Run, RunStatus
+from raymlops.records.windows import WindowRecord
 
-__all__ = ["Look", "Observation", "Rollout", "decide", "retrain_request", "retrain_verdict"]
+__all__ = ["Look", "Observation", "Rollout", "decide", "own_windows", "retrain_request", "retrain_verdict"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Rollout:
     retry: StartRetraining | None = None
     """The attempt that failed, where another is to follow."""
     unpromotable: frozenset[str] = frozenset()
-    """Keys of promotions, and of larger shares of traffic, that could not be carried out."""
+    """Keys of promotions, larger shares of traffic and returns to former versions that could not be carried out."""
     asked: Ask | None = None
     """The newest question to a person."""
     pending: PlanDecision | StartRetraining | None = None
@@ -109,7 +112,7 @@ class Rollout:
                 return replace(self, concluded=self.concluded - {given_up.run_id})
             case StartTrial():
                 return replace(self, rejected=(*self.rejected, decision.at))
-            case Promote() | Ramp() if not decision.superseded:
+            case Promote() | Ramp() | FallBack() if not decision.superseded:
                 return replace(self, unpromotable=self.unpromotable | {given_up.key})
         return self
 
@@ -134,11 +137,12 @@ def decide(state: Rollout, seen: Observation, config: ControlConfig) -> Decision
     """The next decision about a model, or ``None`` where there is nothing to do now.
 
     A champion that fails, or is worse than the one before it, goes first; then a trial is judged; then the runs that
-    ended are concluded, which may start a trial; and only where nothing is under way may a retraining start.
+    ended are concluded, which may start a trial; and only where nothing is under way may a retraining start, or, where
+    none may, a former version take over from a champion below its floor.
     """
     if state.paused:
         return None
-    out = fall_back(seen, config) or end_probation(seen, config)
+    out = fall_back(seen, config, impossible=state.unpromotable) or end_probation(seen, config)
     if out is not None:
         return out
     if seen.plan.trial is not None:
@@ -148,7 +152,10 @@ def decide(state: Rollout, seen: Observation, config: ControlConfig) -> Decision
         )
     concluded = _conclude_run(state, seen, config)
     under_way = state.open_retraining is not None or any(not run.status.final for run in seen.runs)
-    return concluded if concluded is not None or under_way else _retrain(state, seen, config)
+    if concluded is not None or under_way:
+        return concluded
+    retrain = _retrain(state, seen, config)
+    return retrain or decide_floor(seen, own_windows(seen), config, impossible=state.unpromotable)
 
 
 def retrain_verdict(state: Rollout, seen: Observation, config: ControlConfig) -> RetrainVerdict:
@@ -163,7 +170,20 @@ def retrain_request(state: Rollout, seen: Observation) -> RetrainRequest:
     champion whose plan is one of them counts by its version alone.
     """
     since = plan_history.champion_since(seen.plans)
-    own = [
+    return RetrainRequest(
+        now=seen.now,
+        champion_since=min(since, seen.now),
+        windows=own_windows(seen),
+        started=[each.at for each in state.retrainings if each.at <= seen.now],
+        rejections=state.rejections_under(seen.plans),
+        used=state.used_occasions,
+    )
+
+
+def own_windows(seen: Observation) -> list[WindowRecord]:
+    """The champion's closed windows, oldest first, without those that are dated after now."""
+    since = plan_history.champion_since(seen.plans)
+    return [
         window
         for window in seen.windows
         if window.champion == seen.plan.champion
@@ -171,14 +191,6 @@ def retrain_request(state: Rollout, seen: Observation) -> RetrainRequest:
         # A window in which the champion changed belongs to the one that served for most of it.
         and (since > seen.now or window.start + (window.end - window.start) / 2 >= since)
     ]
-    return RetrainRequest(
-        now=seen.now,
-        champion_since=min(since, seen.now),
-        windows=own,
-        started=[each.at for each in state.retrainings if each.at <= seen.now],
-        rejections=state.rejections_under(seen.plans),
-        used=state.used_occasions,
-    )
 
 
 def _conclude_run(state: Rollout, seen: Observation, config: ControlConfig) -> Decision | None:
@@ -205,9 +217,7 @@ def _conclude_run(state: Rollout, seen: Observation, config: ControlConfig) -> D
     return None
 
 
-def _fail(
-    attempt: StartRetraining, reason: str, state: Rollout, seen: Observation, config: ControlConfig
-) -> FailRun:
+def _fail(attempt: StartRetraining, reason: str, state: Rollout, seen: Observation, config: ControlConfig) -> FailRun:
     return FailRun(
         model=seen.model,
         at=seen.now,

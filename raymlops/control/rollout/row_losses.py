@@ -15,7 +15,7 @@ from raymlops.control.rollout.evidence import Floats, Task
 from raymlops.errors import DataError
 from raymlops.records.labels import label_text
 
-__all__ = ["RowLosses", "numbers_of"]
+__all__ = ["RowLosses", "log_losses", "numbers_of"]
 
 _CLIP = 1e-6
 """Bounds a single row's log loss, so that one confident error does not decide a trial."""
@@ -69,7 +69,12 @@ def _loss(task: Task, labels: Floats, scores: Floats) -> Floats:
         with np.errstate(over="ignore"):
             return np.minimum((labels - scores) ** 2, _LARGEST)
     chance = np.clip(scores, _CLIP, 1 - _CLIP)
-    return -np.log(np.where(labels == 1.0, chance, 1 - chance)) + 0.0 * labels
+    return log_losses(np.where(labels == 1.0, chance, 1 - chance)) + 0.0 * labels
+
+
+def log_losses(of_label: Floats) -> Floats:
+    """Of answers that gave such probabilities to what came true; NaN stays NaN."""
+    return np.asarray(-np.log(np.clip(of_label, _CLIP, 1 - _CLIP)), dtype=np.float64)
 
 
 def _wrong(truth: npt.NDArray[Any], guesses: npt.NDArray[Any]) -> Floats:

@@ -189,7 +189,7 @@ def alert_of_entry(entry: LedgerEntry) -> Alert | None:
     if cause is None or entry.evidence.get("rejections", 0) > 0 or not entry.evidence.get("final", True):
         return None
     severity = _SEVERITIES[cause]
-    if cause == "rolled_back" and entry.evidence.get("cause") not in {"health", "probation"}:
+    if cause == "rolled_back" and entry.evidence.get("cause") not in {"health", "probation", "floor"}:
         severity = "warning"
     return Alert(
         key=f"{entry.subject}/{cause}/{entry.sequence}",
@@ -207,6 +207,7 @@ def _cause(entry: LedgerEntry) -> Cause | None:
     causes: dict[str, Cause] = {
         "run_failed": "retraining_failed",
         "roll_back": "rolled_back",
+        "fall_back": "rolled_back",
         "promote": "promoted",
         "ask": "trial_inconclusive",
         "events_lost": "events_lost",

@@ -101,8 +101,11 @@ class Rescorer:
             outputs = self._answer(model, version, events)
             if outputs is None:
                 return Rescored(np.full(events.num_rows, np.nan))
-            names = [label_text(label) for label in outputs["label"].tolist()] if "label" in outputs else None
-            return Rescored(scores_of(outputs), names)
+            if "label" not in outputs:
+                return Rescored(scores_of(outputs))
+            names = [label_text(label) for label in outputs["label"].tolist()]
+            classes = self._load(model, version).signature.classes
+            return Rescored(scores_of(outputs), names, _of_label(events, outputs, classes))
 
         return rescore
 
@@ -126,6 +129,18 @@ class Rescorer:
                 self._models.pop(next(iter(self._models)))
             self._models[key] = load_model(Path(found.path), found.manifest, found.digest)
         return self._models[key]
+
+
+def _of_label(events: pa.Table, outputs: Outputs, classes: Sequence[object]) -> npt.NDArray[np.float64] | None:
+    """The probability given to each row's label, as of ``Rescored``."""
+    if "probability" not in outputs or "label" not in events.column_names:
+        return None
+    places = {label_text(name): place for place, name in enumerate(classes)}
+    labels = [None if label is None else label_text(label) for label in events["label"].to_pylist()]
+    place_of = np.array([-1 if label is None else places.get(label, -1) for label in labels], dtype=np.intp)
+    given = outputs["probability"][np.arange(len(labels)), np.maximum(place_of, 0)].astype(np.float64)
+    unlabelled = np.array([label is None for label in labels], dtype=np.bool_)
+    return np.where(unlabelled, np.nan, np.where(place_of < 0, 0.0, given))
 
 
 def pipeline_finder(deployments: DeploymentStore, environment: str) -> Callable[[str], str | None]:

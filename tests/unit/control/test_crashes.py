@@ -12,6 +12,7 @@ from raymlops.control import (
     Abandon,
     Ask,
     FailRun,
+    FallBack,
     PlanDecision,
     Promote,
     Ramp,
@@ -47,10 +48,13 @@ SHOWN = st.sampled_from(["nothing", "good", "good", "bad", "faulty", "unclear"])
 
 EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(
-        lambda drifted, quality, late: lambda world: world.close_window(drifted=drifted, quality=quality, late=late),
+        lambda drifted, quality, late, fallen: (
+            lambda world: world.close_window(drifted=drifted, quality=quality, late=late, fallen=fallen)
+        ),
         st.sampled_from([True, True, False]),
         st.sampled_from(["ok", "ok", "ok", "block"]),
         st.sampled_from([False, False, False, True]),
+        st.booleans(),
     ),
     st.builds(lambda outcome: lambda world: world.finish_runs(outcome), OUTCOMES),
     st.builds(lambda shown: lambda world: world.show(shown), SHOWN),
@@ -64,11 +68,11 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
             ControlWorld.user_rollback,
             ControlWorld.user_next_share,
             ControlWorld.user_retry,
-            ControlWorld.disorder,
-            ControlWorld.hide_newest_plan,
+            lambda world: world.observer.disorder(),
+            lambda world: world.observer.hide_newest_plan(),
             ControlWorld.deliver_windows,
-            ControlWorld.rename_pipeline,
-            ControlWorld.lose_runs,
+            lambda world: world.observer.rename_pipeline(),
+            lambda world: world.observer.lose_runs(),
             ControlWorld.start_user_run,
             lambda world: world.controller.pause("m", reason="x"),
             lambda world: world.controller.resume("m", reason="x"),
@@ -284,6 +288,11 @@ class RolloutMachine(RuleBasedStateMachine):
             elif isinstance(decision, RollBack):
                 assert decision.version == (trial if decision.cause == "trial" else base.champion)
                 assert decision.to == (base.champion if decision.cause == "trial" else base.backup)
+            elif isinstance(decision, FallBack):
+                former = {plan.champion for number, plan in plans.items() if number < base.number}
+                assert decision.version == base.champion
+                assert decision.to is None or decision.to in former - {base.champion, *base.blocked}
+                assert decision.to is not None or base.baseline is not None
             if took_effect(decision, self.world.plans):
                 followed.append(decision.plan + 1)
                 assert plans[decision.plan + 1] == next_plan(base, decision)

@@ -1,7 +1,8 @@
-"""What a year looks like in which retraining, or the labels, go wrong in one way: the ledger, the alerts, the answers."""
+"""Months in which retraining, or the labels, go wrong in one way: the ledger, the alerts, the answers."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -70,7 +71,7 @@ def hangs(world: ControlWorld, day: int) -> None:
 
 
 def disappears(world: ControlWorld, day: int) -> None:
-    world.lose_runs()
+    world.observer.lose_runs()
 
 
 def cannot_start(world: ControlWorld, day: int) -> None:
@@ -104,7 +105,7 @@ def test_a_retraining_that_never_helps(happens: Callable[[ControlWorld, int], No
     assert answers == {1: DAYS}, "the champion serves"
     started = retrainings(world)
     occasions = [each.at for each in started if each.attempt == 1]
-    gaps = [after - before for before, after in zip(occasions, occasions[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(occasions)]
     assert len(occasions) >= 6, "it goes on trying"
     for number, gap in enumerate(gaps, start=1):
         assert gap >= min(LIMITS.cooldown * 2**number, LIMITS.backoff_max), "back-off holds"
