@@ -14,6 +14,7 @@ from raymlops.control.endpoints.operator import EndpointOperator
 from raymlops.control.loop.observer import StoreObserver
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
 from raymlops.control.rollout.gathering import Rescore, Rescored
+from raymlops.control.rollout.row_losses import given_to
 from raymlops.errors import NotFoundError
 from raymlops.records.bundles import DeploymentStore
 from raymlops.records.labels import label_text
@@ -104,8 +105,10 @@ class Rescorer:
             if "label" not in outputs:
                 return Rescored(scores_of(outputs))
             names = [label_text(label) for label in outputs["label"].tolist()]
+            if "probability" not in outputs or "label" not in events.column_names:
+                return Rescored(scores_of(outputs), names)
             classes = self._load(model, version).signature.classes
-            return Rescored(scores_of(outputs), names, _of_label(events, outputs, classes))
+            return Rescored(scores_of(outputs), names, given_to(events["label"], outputs["probability"], classes))
 
         return rescore
 
@@ -129,18 +132,6 @@ class Rescorer:
                 self._models.pop(next(iter(self._models)))
             self._models[key] = load_model(Path(found.path), found.manifest, found.digest)
         return self._models[key]
-
-
-def _of_label(events: pa.Table, outputs: Outputs, classes: Sequence[object]) -> npt.NDArray[np.float64] | None:
-    """The probability given to each row's label, as of ``Rescored``."""
-    if "probability" not in outputs or "label" not in events.column_names:
-        return None
-    places = {label_text(name): place for place, name in enumerate(classes)}
-    labels = [None if label is None else label_text(label) for label in events["label"].to_pylist()]
-    place_of = np.array([-1 if label is None else places.get(label, -1) for label in labels], dtype=np.intp)
-    given = outputs["probability"][np.arange(len(labels)), np.maximum(place_of, 0)].astype(np.float64)
-    unlabelled = np.array([label is None for label in labels], dtype=np.bool_)
-    return np.where(unlabelled, np.nan, np.where(place_of < 0, 0.0, given))
 
 
 def pipeline_finder(deployments: DeploymentStore, environment: str) -> Callable[[str], str | None]:
