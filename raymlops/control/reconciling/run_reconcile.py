@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from raymlops.errors import RaymlopsError, RunNotFound
 from raymlops.records.runs import Run, RunStatus, RunStore
 
-__all__ = ["Jobs", "RunReconciler", "StopJob", "stops"]
+__all__ = ["Jobs", "RunReconciler", "StopJob", "is_of_home", "stops"]
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +45,12 @@ class Jobs(Protocol):
     def end(self, run_id: str, reason: str) -> None:
         """Stop the job of a run, and fail the run if there is a record of it that has not ended."""
         ...
+
+
+def is_of_home(metadata: Mapping[str, str] | None, runtime_env: Mapping[str, Any] | None, home: Path) -> bool:
+    """Whether a job runs a bundle for a home: other people's jobs name no bundle, other platforms' another home."""
+    named = ((runtime_env or {}).get("env_vars") or {}).get("RAYMLOPS_HOME", str(home))
+    return "bundle" in (metadata or {}) and Path(named).resolve() == home.resolve()
 
 
 def stops(

@@ -13,6 +13,7 @@ import ray
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from raymlops.clock import Clock
+from raymlops.control.reconciling.run_reconcile import is_of_home
 from raymlops.delivery import verify_bundle
 from raymlops.errors import DeploymentError, InvalidTransition, NotFoundError, RunNotFound, UnavailableError
 from raymlops.records.names import check_name
@@ -197,13 +198,8 @@ class JobRunner:
         return {
             job.submission_id: time.time() - (job.start_time or time.time() * 1000) / 1000
             for job in jobs
-            if job.submission_id and job.status not in _FINAL and self._is_ours(job)
+            if job.submission_id and job.status not in _FINAL and is_of_home(job.metadata, job.runtime_env, self._home)
         }
-
-    def _is_ours(self, job: JobDetails) -> bool:
-        """Whether a job runs a bundle for this home: others on the cluster name none, other platforms another home."""
-        home = ((job.runtime_env or {}).get("env_vars") or {}).get("RAYMLOPS_HOME", str(self._home))
-        return "bundle" in (job.metadata or {}) and Path(home).resolve() == self._home.resolve()
 
     def _list_jobs(self) -> list[JobDetails]:
         listed: list[JobDetails] = self._jobs.list_jobs()

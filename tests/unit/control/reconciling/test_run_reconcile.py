@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from raymlops.clock import ManualClock
-from raymlops.control.reconciling.run_reconcile import RunReconciler, StopJob, stops
+from raymlops.control.reconciling.run_reconcile import RunReconciler, StopJob, is_of_home, stops
 from raymlops.errors import RunNotFound, UnavailableError
 from raymlops.records.runs import Run, RunStatus
 from raymlops.testing.control_examples import START, example_run
@@ -112,6 +113,18 @@ def test_a_job_without_a_record_is_stopped_and_keeps_no_other_from_being_looked_
     clock[0] = 61.0
     assert [stop.run_id for stop in reconciler.turn()] == ["orphan"]
     assert cluster.jobs == {}
+
+
+def test_jobs_of_other_people_and_of_other_platforms_are_left_alone(tmp_path: Path) -> None:
+    def of(home: Path) -> dict[str, object]:
+        return {"working_dir": "gcs://x.zip", "env_vars": {"RAYMLOPS_HOME": str(home)}}
+
+    bundle = {"pipeline": "flights", "bundle": "b" * 64}
+    assert is_of_home(bundle, of(tmp_path), tmp_path)
+    assert is_of_home(bundle, of(tmp_path / "a" / ".."), tmp_path)
+    assert not is_of_home(bundle, of(tmp_path / "another"), tmp_path)
+    assert not is_of_home({}, of(tmp_path), tmp_path)
+    assert not is_of_home(None, None, tmp_path)
 
 
 def test_the_clock_of_runs_says_nothing_about_the_age_of_jobs() -> None:
