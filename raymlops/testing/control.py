@@ -109,8 +109,6 @@ class FakeObserver:
         """Versions that no plan may bring into service."""
         self.disordered = False
         """Whether plans, runs and windows are shown twice, and the newest first."""
-        self.behind = False
-        """Whether the newest plan is not shown yet, where there is an older one."""
         self.hidden_runs: set[str] = set()
         """Runs that are not shown as those of the model's pipeline: another pipeline trains it by now."""
         self.evidence_trouble: Exception | None = None
@@ -126,8 +124,7 @@ class FakeObserver:
             raise self.trouble
         if model in self.trouble_of:
             raise self.trouble_of[model]
-        plans = self.plans_of[model]
-        return self._shown(plans[:-1] if self.behind and len(plans) > 1 else plans)
+        return self._shown(self.plans_of[model])
 
     def runs(self, model: str) -> Sequence[Run]:
         return self._shown([run for run in self.runs_of.get(model, {}).values() if run.id not in self.hidden_runs])
@@ -177,10 +174,6 @@ class FakeObserver:
     def disorder(self) -> None:
         """Plans, runs and windows are shown twice and in another order from here on, or no more."""
         self.disordered = not self.disordered
-
-    def hide_newest_plan(self) -> None:
-        """The newest plan is not shown from here on, or is again."""
-        self.behind = not self.behind
 
     def rename_pipeline(self) -> None:
         """Another pipeline trains every model from here on: the runs that there were are not listed any more."""

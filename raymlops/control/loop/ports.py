@@ -18,7 +18,8 @@ __all__ = ["Actuator", "Observer"]
 class Observer(Protocol):
     """Shows the platform as it is. Reads only; every method may raise a retryable error.
 
-    What is listed may come in any order, and more than once.
+    What is listed may come in any order, and more than once. A plan that is stored is listed from then on: whether a
+    decision took effect is told by nothing else.
     """
 
     def models(self) -> Sequence[str]:

@@ -69,7 +69,6 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
             ControlWorld.user_next_share,
             ControlWorld.user_retry,
             lambda world: world.observer.disorder(),
-            lambda world: world.observer.hide_newest_plan(),
             ControlWorld.deliver_windows,
             lambda world: world.observer.rename_pipeline(),
             lambda world: world.observer.lose_runs(),
@@ -185,7 +184,7 @@ class RolloutMachine(RuleBasedStateMachine):
         finally:
             world.switch.at = None
         assert len(decisions) < 10
-        if world.controller.status()[0].problem is None and not world.observer.behind:
+        if world.controller.status()[0].problem is None:
             self.check_settled()
 
     @precondition(lambda self: self.down)
@@ -318,7 +317,6 @@ class RolloutMachine(RuleBasedStateMachine):
         world.restart()
         world.actuator.errors.clear()
         world.actuator.late_errors.clear()
-        world.observer.behind = False
         world.controller.resume("m", reason="end")
         for _ in range(6):
             world.step()
