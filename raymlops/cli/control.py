@@ -25,7 +25,7 @@ _Model = Annotated[str | None, typer.Argument(help="A model; left out, all.")]
 def triggers(json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show what the retraining policy said about each model at its last turn."""
     with platform(config) as connected:
-        show(connected.control.status(), ["model", "phase", "champion", "verdict", "problem"], as_json=json)
+        show(connected.control.status(), ["model", "phase", "champion", "verdict", "labels", "problem"], as_json=json)
 
 
 @app.command()
@@ -46,6 +46,11 @@ def why(
         return
     console.print(f"{found.model}: version {found.champion} since {found.champion_since}: {found.phase}")
     console.print(f"policy: {found.verdict.reason}")
+    performance = None if found.window is None else found.window.performance.get(found.champion)
+    if performance is not None:
+        console.print(f"newest window: {performance.labels_text}")
+    if found.below_floor:
+        console.print(found.below_floor)
     if found.verdict.regret is not None:
         console.print(f"probes, up to {found.verdict.regret.end}: {found.verdict.regret.reason}")
     if not found.reasons:

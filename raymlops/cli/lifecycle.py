@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
@@ -16,19 +16,28 @@ from raymlops import runtime
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
 from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
-from raymlops.errors import ConfigError, UnavailableError
+from raymlops.errors import ConfigError, ModelVersionNotFound, UnavailableError
 from raymlops.platform import Platform, connect
 from raymlops.records.endpoints import EndpointStatus
+from raymlops.records.models import ModelVersion
 from raymlops.runtime.supervision.home_note import noted_cluster, supervisor_of
 
 if TYPE_CHECKING:
     from raymlops.control import ModelStatus
 
-__all__ = ["add_to"]
+__all__ = ["about_champion", "add_to", "status_rows", "troubles"]
 
 _LOOK_S = 0.5
 _TOLD = ("held_up", "paused", "disabled", "clock_set_back", "broken_data", "features_differ", "budget", "probes")
 """What stands against a retraining and does not pass by itself; `raymlops control why MODEL` tells all of it."""
+
+
+class Versions(Protocol):
+    """The registered versions."""
+
+    def get(self, name: str, version: int) -> ModelVersion:
+        """One of them; raises ``ModelVersionNotFound``."""
+        ...
 
 
 @one_line_errors
@@ -149,17 +158,26 @@ def status(json: JsonOption = False, config: ConfigOption = None) -> None:
         columns = ["model", "phase", "champion", "answers", "backup", "blocked", "run", "problem"]
         show(status_rows(rows, endpoints), columns, as_json=False)
         for endpoint in endpoints:
-            told = connected.models.get(endpoint.model, endpoint.champion).unwatched
+            told = about_champion(connected.models, endpoint)
             if told:
                 console.print(f"{endpoint.model}: version {endpoint.champion}: {told}")
         for row in rows:
-            for told in _troubles(row):
+            for told in troubles(row):
                 console.print(f"{row.model}: {told}")
 
 
-def _troubles(row: ModelStatus) -> list[str]:
+def about_champion(models: Versions, endpoint: EndpointStatus) -> str:
+    """What an operator has to know of the version that a plan names; empty where that is nothing."""
+    try:
+        return models.get(endpoint.model, endpoint.champion).unwatched
+    except ModelVersionNotFound:
+        return f"plan {endpoint.plan} names it, and no such version is registered; deploy one that is"
+
+
+def troubles(row: ModelStatus) -> list[str]:
     """What an operator has to know of a model beside its row, in sentences."""
     told = [f"{reason.text}; {reason.remedy}" for reason in row.reasons if reason.kind in _TOLD]
+    told += [text for text in (row.below_floor, f"newest window: {row.labels}" if row.labels else "") if text]
     if row.dropped_events:
         told.append(f"{row.dropped_events} prediction events were lost")
     if row.out_of_bounds_events:

@@ -13,10 +13,12 @@ from raymlops.config.section import Duration, Section, Share, Span
 from raymlops.config.section import parse_duration as _d
 
 __all__ = [
+    "AT_LEAST",
     "AuditCount",
     "ControlConfig",
     "CronTrigger",
     "DriftCount",
+    "FallbackConfig",
     "FleetConfig",
     "HealthConfig",
     "NewDataTrigger",
@@ -231,6 +233,30 @@ class HealthConfig(Section):
     """Level, at one look, at which the share counts as exceeded."""
 
 
+AT_LEAST = frozenset({"auc", "accuracy"})
+"""Metrics of which more is better."""
+AT_MOST = frozenset({"log_loss", "brier", "rmse", "mae"})
+
+
+class FallbackConfig(Section):
+    """When a champion gives way because its answers are too bad, though no candidate is good enough."""
+
+    windows: WindowCount | None = WindowCount(n=2, of=3)
+    """It lay below its floor in so many windows of sound data; null: it never gives way for that."""
+    floor: dict[str, float] = Field(default_factory=dict)
+    """Metric -> the worst value that is accepted. Beside it, the log loss of a classifier of two classes must not lie
+    above what the best constant answer would have had."""
+    versions: int = Field(3, ge=0)
+    """So many former champions are scored on the same rows, those that served last."""
+
+    @field_validator("floor")
+    @classmethod
+    def _known(cls, value: dict[str, float]) -> dict[str, float]:
+        if unknown := sorted(value.keys() - AT_LEAST - AT_MOST):
+            raise ValueError(f"floor must be of {sorted(AT_LEAST | AT_MOST)}, got {unknown}")
+        return value
+
+
 class PolicyConfig(Section):
     """What is decided about one model. A project may say it of its own model; the platform says it of all others."""
 
@@ -242,6 +268,8 @@ class PolicyConfig(Section):
     """How a candidate is tried."""
     health: HealthConfig = HealthConfig()
     """When the backup takes over."""
+    fallback: FallbackConfig = FallbackConfig()
+    """When a former version, or the baseline, takes over from a champion whose answers are too bad."""
 
 
 class FleetConfig(Section):

@@ -62,8 +62,9 @@ class ProjectSpec(Record):
     data: ProjectData | None = Field(default=None, exclude_if=lambda value: value is None)
     """The project's own table, where it has one."""
     policy: dict[str, JsonValue] | None = Field(default=None, exclude_if=lambda value: value is None)
-    """When the model is retrained, and how a candidate is tried: sections ``triggers``, ``retrain``, ``trial`` and
-    ``health`` of ``config.control``, where they differ from the platform's; ``environments``: name -> such sections."""
+    """When the model is retrained, and how a candidate is tried: sections ``triggers``, ``retrain``, ``trial``,
+    ``health`` and ``fallback`` of ``config.control``, where they differ from the platform's; ``environments``: name ->
+    such sections."""
 
 
 class Source(Record):

@@ -84,11 +84,20 @@ class Performance(Record):
     """``log_loss``, ``auc``, ``brier``, ``mean_probability``, ``positive_share`` | ``mae``, ``rmse`` ..."""
     intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
     """95% intervals of some of the metrics."""
+    label_lean: float | None = None
+    """Mean score of the labelled rows less that of all rows: far from 0, labels have come for some kinds of rows first,
+    and the metrics are those of these rows. ``None`` without labels, and of several classes."""
 
     @property
     def label_coverage(self) -> float:
         """Share of the rows that have a label; 0 of no rows."""
         return self.labelled_rows / self.rows if self.rows else 0.0
+
+    @property
+    def labels_text(self) -> str:
+        """How much is labelled, and which way that leans, for people."""
+        lean = "" if self.label_lean is None else f", their mean score {self.label_lean:+.3g} off that of all"
+        return f"{self.labelled_rows:,} of {self.rows:,} rows are labelled ({self.label_coverage:.0%}){lean}"
 
 
 class EstimatedPerformance(Record):

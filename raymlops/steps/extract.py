@@ -173,11 +173,11 @@ def extract(
     if empty:
         return blocked([f"empty: tables {empty} have no rows"])
     try:
-        rows = _labelled(
-            spine_function(spec.spine)(PinnedReader(context.reader, pin), start, as_of), spec, start, as_of
-        )
+        end = as_of - timedelta(days=asked.label_maturity_days)
+        spine = spine_function(spec.spine)(PinnedReader(context.reader, pin), start, end)
+        rows = _labelled(spine, spec, start, end, as_of)
         if not rows.num_rows:
-            return blocked([f"empty: no labelled rows from {start.isoformat()} to {as_of.isoformat()}"])
+            return blocked([f"empty: no labelled rows from {start.isoformat()} to {end.isoformat()}"])
         rows = _sampled(rows, asked)
         training_set = context.reader.training_set(
             pin["service"],
@@ -195,8 +195,8 @@ def extract(
     return {"frame": frame, "training_set": training_set.manifest, "task": _task(spec, features, frame)}
 
 
-def _labelled(spine: pa.Table, spec: ProjectSpec, start: datetime, as_of: datetime) -> pa.Table:
-    """The rows of the window whose label was known by ``as_of``, oldest first.
+def _labelled(spine: pa.Table, spec: ProjectSpec, start: datetime, end: datetime, as_of: datetime) -> pa.Table:
+    """The rows from ``start`` on and before ``end`` whose label was known by ``as_of``, oldest first.
 
     Raises:
         SchemaMismatch: A column is missing, or of a type that it must not have.
@@ -211,11 +211,11 @@ def _labelled(spine: pa.Table, spec: ProjectSpec, start: datetime, as_of: dateti
             if not pa.types.is_timestamp(dtype) or dtype.tz is None:
                 raise SchemaMismatch(f"spine column {name!r} must be a tz-aware timestamp, got {dtype}", columns=[name])
             spine = spine.set_column(spine.column_names.index(name), name, spine[name].cast(_INSTANT))
-    low, high = pa.scalar(start, _INSTANT), pa.scalar(as_of, _INSTANT)
+    low, high = pa.scalar(start, _INSTANT), pa.scalar(end, _INSTANT)
     keep = pc.and_(pc.greater_equal(spine[EVENT_TIME], low), pc.less(spine[EVENT_TIME], high))
     keep = pc.and_(keep, pc.is_valid(spine[LABEL]))
     if LABEL_TIME in spine.column_names:
-        keep = pc.and_(keep, pc.less_equal(spine[LABEL_TIME], high))
+        keep = pc.and_(keep, pc.less_equal(spine[LABEL_TIME], pa.scalar(as_of, _INSTANT)))
     rows = spine.filter(keep)
     return rows.take(pc.sort_indices(rows, sort_keys=[(EVENT_TIME, "ascending")]))
 

@@ -24,6 +24,7 @@ class Window(Record):
     """Which rows a run uses, and for what; see ``steps.project.parameters.TrainingParameters``."""
 
     train_window_days: float | None = None
+    label_maturity_days: float = 0.0
     holdout_days: float = 14.0
     validation_share: float = 0.2
     max_rows: int | None = None

@@ -28,7 +28,10 @@ DAY = timedelta(days=1)
 
 
 def example_window(day: int, *, champion: int = 1, labelled: int = 500, **changes: Any) -> WindowRecord:
-    """The window of day ``day``, counted from 0 at ``START``; nothing is wrong in it unless ``changes`` say so."""
+    """The window of day ``day``, counted from 0 at ``START``; nothing is wrong in it unless ``changes`` say so.
+
+    ``fallen``: the champion's log loss is surely above that of the best constant answer.
+    """
     start = START + day * DAY
     part = Performance(rows=1000, labelled_rows=labelled, metrics={"log_loss": 0.5})
     values: dict[str, Any] = {
@@ -41,6 +44,10 @@ def example_window(day: int, *, champion: int = 1, labelled: int = 500, **change
     }
     if changes.get("drifted"):
         values["columns"] = {"wind": ColumnDrift(score=0.4, threshold=0.1, p_value=0.0, drifted=True)}
+    if changes.pop("fallen", False):
+        metrics = {"log_loss": 0.9, "positive_share": 0.5}
+        fallen = part.model_copy(update={"metrics": metrics, "intervals": {"log_loss": (0.85, 0.95)}})
+        values["performance"] = {champion: fallen}
     if changes.get("quality") == "block":
         values["quality_reasons"] = ("column wind is missing",)
     return WindowRecord.model_validate({**values, **changes})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from raymlops.clock import Clock
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
@@ -18,6 +19,8 @@ from raymlops.records.runs import Run, RunStatus
 from raymlops.records.windows import WindowRecord
 
 __all__ = ["CrashSwitch", "FakeActuator", "FakeObserver", "InMemoryLedger", "SimulatedCrash"]
+
+_T = TypeVar("_T")
 
 
 class SimulatedCrash(BaseException):
@@ -107,11 +110,15 @@ class FakeObserver:
         self.unblessed: set[int] = set()
         """Versions that no plan may bring into service."""
         self.disordered = False
-        """Whether runs are shown twice, and the newest first."""
+        """Whether plans, runs and windows are shown twice, and the newest first."""
         self.data_of: dict[str, NewData] = {}
         """Model -> what came into its champion's tables."""
         self.code_of: dict[str, NewCode] = {}
         """Model -> how its deployed bundle differs from its champion's."""
+        self.hidden_runs: set[str] = set()
+        """Runs that are not shown as those of the model's pipeline: another pipeline trains it by now."""
+        self.evidence_trouble: Exception | None = None
+        """Raised instead of what a trial or a probation shows."""
         self.untrainable: set[str] = set()
         """Models that no pipeline trains."""
         self.probed_of: dict[str, Probed] = {}
@@ -125,17 +132,19 @@ class FakeObserver:
             raise self.trouble
         if model in self.trouble_of:
             raise self.trouble_of[model]
-        return list(self.plans_of[model])
+        return self._shown(self.plans_of[model])
 
     def runs(self, model: str) -> Sequence[Run]:
-        runs = list(self.runs_of.get(model, {}).values())
-        return [*runs[::-1], *runs] if self.disordered else runs
+        return self._shown([run for run in self.runs_of.get(model, {}).values() if run.id not in self.hidden_runs])
+
+    def find_run(self, run_id: str) -> Run | None:
+        return next((runs[run_id] for runs in self.runs_of.values() if run_id in runs), None)
 
     def trainable(self, model: str) -> bool:
         return model not in self.untrainable
 
     def windows(self, model: str, since: datetime) -> Sequence[WindowRecord]:
-        return [window for window in self.windows_of.get(model, []) if window.end > since]
+        return self._shown([window for window in self.windows_of.get(model, []) if window.end > since])
 
     def probed(self, model: str, version: int) -> Probed:
         del version  # all are of the same age
@@ -151,6 +160,8 @@ class FakeObserver:
 
     def trial_evidence(self, model: str, scope: TrialScope) -> TrialEvidence:
         del model  # all have the same
+        if self.evidence_trouble is not None:
+            raise self.evidence_trouble
         source = self.probations if scope.probation else self.evidence
         shown = [evidence for at, evidence in source if at < scope.until]
         return shown[-1] if shown else TrialEvidence(candidate=Arm(), champion=Arm())
@@ -159,6 +170,9 @@ class FakeObserver:
         del plan, since
         shown = [health for at, health in self.sickness if at < until]
         return shown[-1] if shown else Health(rows=0, faults=0)
+
+    def _shown(self, found: list[_T]) -> list[_T]:
+        return [*found[::-1], *found] if self.disordered else list(found)
 
     def put_plan(self, plan: ServingPlan) -> None:
         """Make ``plan`` the newest; an equal repeat is accepted.
@@ -176,6 +190,20 @@ class FakeObserver:
         if not self.unblessed.isdisjoint(new):
             raise InvalidTransition(f"versions {sorted(new & self.unblessed)} of {plan.model} are not blessed")
         plans.append(plan)
+
+    def disorder(self) -> None:
+        """Plans, runs and windows are shown twice and in another order from here on, or no more."""
+        self.disordered = not self.disordered
+
+    def rename_pipeline(self) -> None:
+        """Another pipeline trains every model from here on: the runs that there were are not listed any more."""
+        self.hidden_runs |= {run_id for runs in self.runs_of.values() for run_id in runs}
+
+    def lose_runs(self) -> None:
+        """The records of runs that are under way are gone, as after a database was put back from a backup."""
+        for runs in self.runs_of.values():
+            for run in [run for run in runs.values() if not run.status.final]:
+                del runs[run.id]
 
     def put_run(self, model: str, run: Run) -> None:
         """Add or replace a run."""

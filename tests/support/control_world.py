@@ -21,6 +21,7 @@ from raymlops.control.rollout.evidence import Health
 from raymlops.errors import InvalidTransition
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.records.runs import RunStatus
+from raymlops.records.windows import WindowRecord
 from raymlops.testing.control_examples import DAY, START, example_arm, example_evidence, example_run, example_window
 from tests.support.control import CrashSwitch, FakeActuator, FakeObserver, InMemoryLedger, SimulatedCrash
 
@@ -61,6 +62,7 @@ class ControlWorld:
         self.actuator = FakeActuator(self.observer, self.clock, self.switch)
         self.restart()
         self.days = 0
+        self.late_windows: list[WindowRecord] = []
         self.versions = 1
         self.user_runs = 0
         self.serve(champion=1)
@@ -112,13 +114,20 @@ class ControlWorld:
         """Let time pass."""
         self.clock.advance_to(self.clock.now() + duration)
 
-    def close_window(self, **flags: Any) -> None:
-        """Let the present day end, and its window close."""
+    def close_window(self, *, late: bool = False, **flags: Any) -> None:
+        """Let the present day end, and its window close: now, or ``late``, when ``deliver_windows`` says."""
         champion = self.plans[-1].champion
         window = example_window(self.days, champion=champion, **flags)
         self.days += 1
         self.clock.advance_to(max(self.clock.now(), window.end))
-        self.observer.windows_of.setdefault("m", []).append(window)
+        (self.late_windows if late else self.observer.windows_of.setdefault("m", [])).append(window)
+
+    def deliver_windows(self) -> None:
+        """Let the windows close that were late, and those that had closed change as late labels do."""
+        windows = self.observer.windows_of.setdefault("m", [])
+        windows += self.late_windows
+        self.late_windows.clear()
+        windows[:] = [window.model_copy(update={"degraded": not window.degraded}) for window in windows]
 
     def start_user_run(self) -> None:
         """A user's ``runs.start``."""
@@ -128,7 +137,7 @@ class ControlWorld:
 
     def finish_runs(self, outcome: Outcome) -> None:
         """Let every run under way end like this."""
-        for run in self.observer.runs("m"):
+        for run in list(self.observer.runs_of.get("m", {}).values()):
             if run.status.final:
                 continue
             result: dict[str, Any] = {"outcome": outcome, "reason": "of the test"}
@@ -145,10 +154,6 @@ class ControlWorld:
     def show(self, trial: TrialShows) -> None:
         """What a trial shows from here on."""
         self.observer.evidence.append((self.clock.now(), _EVIDENCE[trial]))
-
-    def disorder(self) -> None:
-        """Runs are shown twice and in another order from here on, or no more."""
-        self.observer.disordered = not self.observer.disordered
 
     def disappoint(self, trial: TrialShows) -> None:
         """How new champions compare with the former ones from here on."""

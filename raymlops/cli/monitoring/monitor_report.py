@@ -13,7 +13,7 @@ from raymlops.monitoring.report.answers import explain, over_threshold, overall_
 from raymlops.monitoring.report.monitor_report import MonitorReport, main_metric
 from raymlops.monitoring.windows.rollup import PeriodProfile
 from raymlops.records.alerts import AlertStatus
-from raymlops.records.windows import WindowRecord
+from raymlops.records.windows import Performance, WindowRecord
 
 __all__ = ["render_alerts", "render_periods", "render_report"]
 
@@ -151,7 +151,7 @@ def _windows(report: MonitorReport, shown: int) -> Table:
             f"{window.start:%Y-%m-%d %H:%M}",
             f"v{window.champion}",
             f"{window.rows:,}",
-            "-" if performance is None else f"{performance.label_coverage:.0%}",
+            "-" if performance is None else _labelled(performance),
             _realised(window, metric),
             _number(window.reference_metrics.get(metric or "")),
             _estimated(window, metric),
@@ -160,6 +160,12 @@ def _windows(report: MonitorReport, shown: int) -> Table:
             Text("worse", style="red") if window.degraded else Text("ok"),
         )
     return table
+
+
+def _labelled(performance: Performance) -> str:
+    """The share that is labelled and, in brackets, how far the mean score of these rows lies off that of all."""
+    lean = "" if performance.label_lean is None else f" ({performance.label_lean:+.2g})"
+    return f"{performance.label_coverage:.0%}{lean}"
 
 
 def _realised(window: WindowRecord, metric: str | None) -> str:

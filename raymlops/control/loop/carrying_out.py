@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 from raymlops.clock import Clock
 from raymlops.config.control import ControlConfig
+from raymlops.control.loop.observing import plans_of
 from raymlops.control.loop.ports import Actuator, Observer
 from raymlops.control.rollout import plans as plan_history
-from raymlops.control.rollout.decisions import Abandon, PlanDecision, RollBack, StartRetraining
+from raymlops.control.rollout.decisions import Abandon, PlanDecision, RollBack, StartRetraining, StartTrial
 from raymlops.control.rollout.observation import Observation
 from raymlops.control.rollout.plans import Progress
 from raymlops.errors import DeploymentError, RaymlopsError, StaleWrite
 from raymlops.records.plans import ServingPlan
+from raymlops.records.runs import RunStatus
 
 __all__ = ["Hands"]
 
@@ -44,19 +46,27 @@ class Hands:
         return self._carried_out.get(pending.model) == pending.key
 
     def carry_out(
-        self, pending: PlanDecision | StartRetraining, seen: Observation, config: ControlConfig
+        self, pending: PlanDecision | StartRetraining, seen: Observation, config: ControlConfig, *, rejections: int = 0
     ) -> Abandon | None:
         """Carry out what was recorded last; an ``Abandon`` where that is not to be.
 
         A decision whose plan was made is never given up: the operator of endpoints brings about what that plan says.
+
+        Args:
+            pending: The decision.
+            seen: The platform.
+            config: How often it is tried.
+            rejections: Candidates in a row that did not help before, since the champion took over.
         """
         model = pending.model
         try:
             if isinstance(pending, StartRetraining):
-                if not any(run.id == pending.run_id and run.status.final for run in seen.runs):
+                run = next((run for run in seen.runs if run.id == pending.run_id), None)
+                if run is None or run.status is RunStatus.PENDING:  # it may be recorded and have no job yet
                     self._actuator.start_run(pending)
             elif not self._serve(pending, seen.plans):
-                return self._abandon(pending, "somebody else changed the plan first", config, superseded=True)
+                reason = "somebody else changed the plan first"
+                return self._abandon(pending, reason, config, rejections, superseded=True)
         except StaleWrite:
             raise
         except RaymlopsError as error:
@@ -64,12 +74,15 @@ class Hands:
             limit = _DEPLOY_ATTEMPTS if isinstance(error, DeploymentError) else config.act_attempts
             if tries < limit and (error.retryable or isinstance(error, DeploymentError)):
                 raise
-            made = isinstance(pending, PlanDecision) and plan_history.took_effect(pending, self._observer.plans(model))
+            made = isinstance(pending, PlanDecision) and plan_history.took_effect(
+                pending, plans_of(self._observer, model)
+            )
             if not made:
                 # A version that must go is never kept for being hard to remove.
                 if isinstance(pending, RollBack):
                     raise
-                return self._abandon(pending, f"{type(error).__name__}: {error}", config, superseded=False)
+                reason = f"{type(error).__name__}: {error}"
+                return self._abandon(pending, reason, config, rejections, superseded=False)
             _log.warning("the plan of %s is made, and what lags behind follows by itself: %s", pending.key, error)
         self._tries.pop(model, None)
         self._carried_out[model] = pending.key
@@ -86,7 +99,13 @@ class Hands:
         return True
 
     def _abandon(
-        self, pending: PlanDecision | StartRetraining, reason: str, config: ControlConfig, *, superseded: bool
+        self,
+        pending: PlanDecision | StartRetraining,
+        reason: str,
+        config: ControlConfig,
+        rejections: int,
+        *,
+        superseded: bool,
     ) -> Abandon:
         self._tries.pop(pending.model, None)
         most = config.retrain.max_attempts
@@ -98,4 +117,5 @@ class Hands:
             decision=pending.key,
             superseded=superseded,
             final=attempts >= most,
+            rejections=rejections if isinstance(pending, StartRetraining | StartTrial) else 0,
         )

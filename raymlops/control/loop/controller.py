@@ -10,18 +10,18 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from raymlops.clock import Clock
-from raymlops.config.control import ControlConfig, TriggersConfig
+from raymlops.config.control import ControlConfig
 from raymlops.control.loop.carrying_out import Hands
 from raymlops.control.loop.fleet import Fleet
 from raymlops.control.loop.folding import ALL_MODELS, FoldedLedger
 from raymlops.control.loop.looks import Looks
+from raymlops.control.loop.observing import observe, plans_of, windows_of
 from raymlops.control.loop.policy_notes import PoliciesInForce
 from raymlops.control.loop.ports import Actuator, Observer, Policies
 from raymlops.control.loop.reasons import reasons_against
 from raymlops.control.loop.status import ControlStatus, describe, with_turns
 from raymlops.control.loop.turns import TurnReport, Turns
 from raymlops.control.loop.why import History, Why, explain
-from raymlops.control.rollout import plans as plan_history
 from raymlops.control.rollout.decisions import (
     Decision,
     Pause,
@@ -29,8 +29,15 @@ from raymlops.control.rollout.decisions import (
     StartRetraining,
     decision_of,
 )
+from raymlops.control.rollout.floor import floor_standing
 from raymlops.control.rollout.observation import Observation
-from raymlops.control.rollout.rollout_state import Rollout, decide, retrain_verdict
+from raymlops.control.rollout.rollout_state import (
+    Rollout,
+    decide,
+    instead_of_retraining,
+    own_windows,
+    retrain_verdict,
+)
 from raymlops.control.triggering.policies import RetrainVerdict
 from raymlops.errors import InvalidTransition
 from raymlops.laboratory.probed import Probed
@@ -151,7 +158,7 @@ class Controller:
         """
         self._policies.refresh()
         entries = [*self._ledger.entries(model), *self._ledger.entries(ALL_MODELS)]
-        plans = self._observer.plans(model)
+        plans = plans_of(self._observer, model)
         instant = at or self._clock.now()
         then = [plan for plan in plans if plan.created_at <= instant]
         probed = self._observer.probed(model, then[-1].champion) if then else Probed()
@@ -159,7 +166,7 @@ class Controller:
             entries=tuple(sorted(entries, key=lambda entry: entry.sequence)),
             plans=tuple(plans),
             runs=tuple(self._observer.runs(model)),
-            windows=tuple(self._observer.windows(model, _LONG_AGO)) if plans else (),
+            windows=tuple(windows_of(self._observer, model, _LONG_AGO)) if plans else (),
             trainable=self._observer.trainable(model),
             probed=probed if at is None else probed.model_copy(update={"problem": ""}),
         )
@@ -175,7 +182,7 @@ class Controller:
 
     def probed(self, model: str) -> Probed:
         """What probes have shown of a model, beside its champion of today; nothing where it is not deployed."""
-        plans = self._observer.plans(model)
+        plans = plans_of(self._observer, model)
         return self._observer.probed(model, plans[-1].champion) if plans else Probed()
 
     def pause(self, model: str | None = None, *, reason: str, by: str = "") -> LedgerEntry:
@@ -215,22 +222,26 @@ class Controller:
             folded = self._folded.catch_up()
             self._policies.note(model, self._folded.policy_note(model))
             config = self._policies.config_of(model)
-            state, seen = self._folded.state(model), self._observe(model, config.triggers)
+            state = self._folded.state(model)
+            seen = observe(self._observer, model, state, self._clock.now(), config.triggers)
             state = replace(state, paused=state.paused or not self._config.enabled)
             self._fleet.see(state, seen)
             verdict = retrain_verdict(state, seen, config)
             reasons = reasons_against(state, seen, config, label_delay=self._label_delay, verdict=verdict)
-            self._statuses[model] = describe(state, seen, verdict, reasons)
+            below = floor_standing(seen, own_windows(seen), config)
+            self._statuses[model] = describe(state, seen, verdict, reasons, below)
             pending = state.pending
             if pending is not None and not self._hands.done(pending):
-                decision: Decision | None = self._hands.carry_out(pending, seen, config)
-                if decision is None:
+                rejections = state.rejections_under(seen.plans)
+                given_up = self._hands.carry_out(pending, seen, config, rejections=rejections)
+                if given_up is None:
                     continue
+                decided: tuple[Decision, LedgerEntry] | None = given_up, self._record(given_up)
             else:
-                decision = self._decide(state, seen, config, verdict)
-            entry = None if decision is None else self._record_in_turn(decision, seen)
-            if decision is None or entry is None:
+                decided = self._decide(replace(state, pending=None), seen, config, verdict)
+            if decided is None:
                 return
+            decision, entry = decided
             if entry.sequence <= folded:
                 raise InvalidTransition(f"decision {decision.key} was taken before and is over", key=decision.key)
             decisions.append(decision)
@@ -250,32 +261,33 @@ class Controller:
 
     def _decide(
         self, state: Rollout, seen: Observation, config: ControlConfig, verdict: RetrainVerdict
-    ) -> Decision | None:
+    ) -> tuple[Decision, LedgerEntry] | None:
+        """Decide, and record it; ``None`` where there is nothing to decide now, or a retraining waits for others."""
         if state.paused:
             return None
-        looks = self._looks.due(seen, config)
-        trial, health, probation = looks
-        looked = replace(seen, trial_look=trial, health_look=health, probation_look=probation)
-        decision = decide(state, looked, config, verdict)
-        if decision is None:
-            for look in looks:
-                self._looks.taken(seen.model, look)
-        return decision
-
-    def _observe(self, model: str, triggers: TriggersConfig) -> Observation:
-        plans, now = self._observer.plans(model), self._clock.now()
-        champion, asked = plans[-1].champion, triggers.new_data
-        return Observation(
-            model=model,
-            now=now,
-            plans=plans,
-            runs=self._observer.runs(model),
-            windows=self._observer.windows(model, min(plan_history.champion_since(plans), now)),
-            trainable=self._observer.trainable(model),
-            data=None if asked is None else self._observer.new_data(model, champion, asked.look_every),
-            probed=self._observer.probed(model, plans[-1].champion),
-            code=self._observer.new_code(model, champion) if triggers.new_code else None,
+        looks, trouble = self._looks.due(seen, config)
+        by_kind = {look.kind: look for look in looks}
+        looked = replace(
+            seen,
+            trial_look=by_kind.get("trial"),
+            health_look=by_kind.get("health"),
+            probation_look=by_kind.get("probation"),
+            floor_look=by_kind.get("floor"),
         )
+        decision = decide(state, looked, config, verdict)
+        entry = None if decision is None else self._record_in_turn(decision, seen)
+        waits = decision is not None and entry is None
+        full = waits and self._fleet.is_full(seen.model, seen.now, self._folded)
+        if full:  # it may take long until there is a place for it
+            decision = instead_of_retraining(state, looked, config)
+            entry = None if decision is None else self._record(decision)
+        if decision is not None and entry is not None:
+            return decision, entry
+        for look in looks if full or not waits else ():  # where its place is near, they are taken again
+            self._looks.taken(seen.model, look)
+        if trouble is not None:
+            raise trouble
+        return None
 
     def _models(self) -> Sequence[str]:
         """The deployed models, with whom a round of turns begins, once it is known which policies are in force."""

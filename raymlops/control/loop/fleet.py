@@ -153,6 +153,11 @@ class Fleet:
             place.wish, place.running = None, True
             return True
 
+    def is_full(self, model: str, now: datetime, ledger: FoldedLedger) -> bool:
+        """Whether no place is left for a model: somebody's run must end, or time pass, before there is one."""
+        with self._lock:
+            return self._room(model, now, ledger.states()).free <= 0
+
     def reason(self, model: str, now: datetime, ledger: FoldedLedger) -> Reason | None:
         """Why a retraining of a model waits; ``None`` where none does."""
         with self._lock:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from raymlops.config.control import ControlConfig, TrialConfig
 from raymlops.control.loop.ports import Observer
 from raymlops.control.rollout import plans as plan_history
-from raymlops.control.rollout.evidence import ShareSince, TrialScope
+from raymlops.control.rollout.evidence import ShareSince, TrialEvidence, TrialScope
+from raymlops.control.rollout.floor import find_fallen
 from raymlops.control.rollout.observation import Look, Observation
+from raymlops.control.rollout.rollout_state import own_windows
 from raymlops.control.rollout.trial_decisions import backup_may_return
+from raymlops.errors import RaymlopsError
 from raymlops.records.plans import ServingPlan
 
 __all__ = ["Looks"]
+
+_log = logging.getLogger(__name__)
 
 
 class Looks:
@@ -29,22 +35,47 @@ class Looks:
         self._label_delay = label_delay
         self._taken: dict[tuple[str, str], tuple[datetime, datetime]] = {}
 
-    def due(self, seen: Observation, config: ControlConfig) -> tuple[Look | None, Look | None, Look | None]:
-        """The looks that are due: at the trial, at the champion's health, at its probation.
+    def due(self, seen: Observation, config: ControlConfig) -> tuple[list[Look], Exception | None]:
+        """Take all looks that are due; one that cannot be taken keeps none of the others from being taken.
 
         Args:
             seen: The platform.
             config: How often, and how far back.
+
+        Returns:
+            The looks, and what kept the first of the others from being taken.
         """
-        return self.at_trial(seen, config), self.at_health(seen, config), self.at_probation(seen, config)
+        found, trouble = list[Look](), None
+        for take in (self.at_health, self.at_probation, self.at_trial, self.at_floor):
+            try:
+                look = take(seen, config)
+            except Exception as error:  # whatever it is: a champion that fails must go though a trial cannot be judged
+                trouble = trouble or error
+                continue
+            found += [] if look is None else [look]
+        return found, trouble
 
     def at_trial(self, seen: Observation, config: ControlConfig) -> Look | None:
-        """The trial, where there is one and a look at it is due."""
+        """The trial, where there is one and a look at it is due.
+
+        A trial that is over and whose evidence cannot be gathered has shown nothing: it is not waited for any longer,
+        where trying again may help for as long again as a trial lasts.
+        """
         if seen.plan.trial is None:
             return None
         since = plan_history.trial_since(seen.plans)
         at = self._due(seen, "trial", since, config.trial.look_every)
-        return None if at is None else self.trial_at(seen, at, config.trial)
+        if at is None:
+            return None
+        try:
+            return self.trial_at(seen, at, config.trial)
+        except Exception as error:  # whatever it is: a trial ends
+            patience = 2 if isinstance(error, RaymlopsError) and error.retryable else 1
+            if at - since < patience * config.trial.max_duration:
+                raise
+            _log.warning("the trial of %s is over and cannot be judged: %s", seen.model, error)
+            problem = f"what it has shown cannot be read: {type(error).__name__}: {error}"
+            return Look(kind="trial", since=since, at=at, trial=TrialEvidence.nothing(), problem=problem)
 
     def trial_at(self, seen: Observation, at: datetime, config: TrialConfig) -> Look | None:
         """The trial as it stands at an instant, where there is one."""
@@ -104,9 +135,42 @@ class Looks:
         looks = self.trial_at(seen, at, config.trial), self.probation_at(seen, at, config.trial)
         return [look for look in looks if look is not None]
 
+    def at_floor(self, seen: Observation, config: ControlConfig) -> Look | None:
+        """Former champions on the newest labelled windows, where the champion lies below its floor there.
+
+        Not while a candidate is under way.
+
+        A former version that cannot be loaded, or scored, is left out.
+        """
+        fallen, plan = find_fallen(own_windows(seen), config.fallback), seen.plan
+        since = plan_history.champion_since(seen.plans)
+        under_way = plan.trial is not None or any(not run.status.final for run in seen.runs)
+        if not fallen or under_way or plan.champion in plan.blocked:
+            return None
+        at = fallen[-1].end
+        if self._taken.get((seen.model, "floor")) == (since, at):
+            return None
+        compared = []
+        for version in plan_history.former_champions(seen.plans)[: config.fallback.versions]:
+            start = max(since, fallen[0].start)
+            scope = self._scope(start, at, plan.champion, version, config.trial).model_copy(
+                update={
+                    "probation": True,
+                    "labelled_until": at,
+                    "max_labelled_rows": config.trial.max_labelled_rows,
+                }
+            )
+            try:
+                compared.append((version, self._observer.trial_evidence(seen.model, scope)))
+            except RaymlopsError as error:
+                if error.retryable:
+                    raise
+                _log.warning("version %d of %s cannot be scored, and is left out: %s", version, seen.model, error)
+        return Look(kind="floor", since=since, at=at, former=tuple(compared))
+
     def at_health(self, seen: Observation, config: ControlConfig) -> Look | None:
-        """The champion's health, where it has a backup and a look at it is due."""
-        if seen.plan.backup is None:
+        """The champion's health, where another version can take over and a look at it is due."""
+        if seen.plan.backup is None and not plan_history.former_champions(seen.plans):
             return None
         since = plan_history.champion_since(seen.plans)
         at = self._due(seen, "health", since, config.health.look_every)
@@ -115,10 +179,9 @@ class Looks:
         health = self._observer.health(seen.plan, since=max(since, at - config.health.window), until=at)
         return Look(kind="health", since=since, at=at, health=health)
 
-    def taken(self, model: str, look: Look | None) -> None:
+    def taken(self, model: str, look: Look) -> None:
         """A look led to no decision, and is not taken again."""
-        if look is not None:
-            self._taken[model, look.kind] = look.since, look.at
+        self._taken[model, look.kind] = look.since, look.at
 
     def _delay(self, config: TrialConfig) -> timedelta:
         return self._label_delay if config.label_delay is None else config.label_delay

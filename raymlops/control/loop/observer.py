@@ -12,6 +12,7 @@ from raymlops.control.loop.champion_news import ChampionNews
 from raymlops.control.rollout.evidence import Health, Task, TrialEvidence, TrialScope
 from raymlops.control.rollout.gathering import Rescore, gather_evidence, gather_health
 from raymlops.control.triggering.news import NewCode, NewData
+from raymlops.errors import NotFoundError
 from raymlops.laboratory.probed import Probed
 from raymlops.records.plans import PlanStore, ServingPlan
 from raymlops.records.runs import Run, RunStore
@@ -85,18 +86,24 @@ class StoreObserver:
         return sorted(self._records.plans.served_plans())
 
     def plans(self, model: str) -> Sequence[ServingPlan]:
-        return sorted(self._records.plans.list_plans(model), key=lambda plan: plan.number)
+        return self._records.plans.list_plans(model)
 
     def runs(self, model: str) -> Sequence[Run]:
         pipeline = self._pipeline_of(model)
         return [] if pipeline is None else self._records.runs.list_runs(pipeline=pipeline, limit=_RUNS)
+
+    def find_run(self, run_id: str) -> Run | None:
+        try:
+            return self._records.runs.get_run(run_id)
+        except NotFoundError:
+            return None
 
     def trainable(self, model: str) -> bool:
         return self._pipeline_of(model) is not None
 
     def windows(self, model: str, since: datetime) -> Sequence[WindowRecord]:
         windows = self._records.windows.list_windows(model, start=since - self._window)
-        return sorted((window for window in windows if window.end > since), key=lambda window: window.start)
+        return [window for window in windows if window.end > since]
 
     def probed(self, model: str, version: int) -> Probed:
         return Probed() if self._probed is None else self._probed(model, version)

@@ -19,18 +19,26 @@ __all__ = ["Actuator", "Observer", "Policies"]
 
 
 class Observer(Protocol):
-    """Shows the platform as it is. Reads only; every method may raise a retryable error."""
+    """Shows the platform as it is. Reads only; every method may raise a retryable error.
+
+    What is listed may come in any order, and more than once. A plan that is stored is listed from then on: whether a
+    decision took effect is told by nothing else.
+    """
 
     def models(self) -> Sequence[str]:
         """Names of the deployed models, sorted."""
         ...
 
     def plans(self, model: str) -> Sequence[ServingPlan]:
-        """All plans of ``model``, oldest first; at least one."""
+        """All plans of ``model``; at least one."""
         ...
 
     def runs(self, model: str) -> Sequence[Run]:
         """Runs of the pipeline that trains ``model``, whoever started them; empty where it has no pipeline."""
+        ...
+
+    def find_run(self, run_id: str) -> Run | None:
+        """A run by its id, whatever pipeline it is of; ``None`` where there is no record of it."""
         ...
 
     def trainable(self, model: str) -> bool:
@@ -38,7 +46,7 @@ class Observer(Protocol):
         ...
 
     def windows(self, model: str, since: datetime) -> Sequence[WindowRecord]:
-        """Closed windows of ``model`` that end after ``since``, oldest first."""
+        """Closed windows of ``model`` that end after ``since``."""
         ...
 
     def probed(self, model: str, version: int) -> Probed:

@@ -9,6 +9,7 @@ from raymlops.config.control import ControlConfig, WindowCount
 from raymlops.control.rollout import plans as plan_history
 from raymlops.control.rollout.observation import Observation
 from raymlops.control.rollout.rollout_state import Rollout, retrain_request
+from raymlops.control.triggering.news import ORDER
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
 from raymlops.control.triggering.regret import is_in_force, regret_text
 from raymlops.control.triggering.triggers import labelled_rows
@@ -40,12 +41,16 @@ def reasons_against(
     request = retrain_request(state, seen)
     if verdict is None:
         verdict = RetrainPolicy(config).evaluate(request)
-    due_again = state.retry is not None and state.retry.champion == seen.plan.champion
     found = [*_of_the_loop(state, seen, config), *_under_way(state, seen, config)]
     if config.triggers.regret is not None and seen.probed.problem:
         remedy = "the loop goes on by its other triggers; the next window is probed anew"
         found.append(Reason(kind="probes", text=f"windows are not probed: {seen.probed.problem}", remedy=remedy))
-    if not due_again:
+    if state.retry is not None and state.retry.champion == seen.plan.champion:
+        ordered = ORDER in state.retry.triggers or verdict.outcome is RetrainOutcome.RETRAIN
+        newest = request.windows[-1] if request.windows else None
+        found += [_broken(newest)] if newest is not None and newest.quality == "block" and not ordered else []
+        found += [reason for reason in _of_limits(request, config) if reason.kind == "budget"]
+    else:
         found += [*_of_windows(seen, request, verdict, config, label_delay), *_of_limits(request, config)]
     return tuple(found)
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from raymlops.control.loop.turns import TurnReport
 from raymlops.control.rollout import plans as plan_history
 from raymlops.control.rollout.observation import Observation
-from raymlops.control.rollout.rollout_state import Rollout
+from raymlops.control.rollout.rollout_state import Rollout, own_windows
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainVerdict
 from raymlops.records.plans import Trial
 from raymlops.records.reasons import Reason
@@ -45,6 +45,10 @@ class ControlStatus(Record):
     """What the retraining policy says about the champion's windows."""
     reasons: tuple[Reason, ...] = ()
     """All that stands against a retraining now, and what would end it; none where one may start."""
+    labels: str = ""
+    """How much of the champion's newest window is labelled, and which way that leans; empty before one has closed."""
+    below_floor: str = ""
+    """That the champion's newest window lies below its floor, and why it stays; empty where it does not."""
     problem: str | None = None
     """Why the last turn came to no end; it is taken up again by a later one."""
     last_turn_at: Instant | None = None
@@ -61,7 +65,13 @@ class ControlStatus(Record):
     """Rows of events and labels since the monitor's start whose event time is no sane one: kept, and in no window."""
 
 
-def describe(state: Rollout, seen: Observation, verdict: RetrainVerdict, reasons: tuple[Reason, ...]) -> ControlStatus:
+def describe(
+    state: Rollout,
+    seen: Observation,
+    verdict: RetrainVerdict,
+    reasons: tuple[Reason, ...],
+    below_floor: str = "",
+) -> ControlStatus:
     """The status of a model as one observation shows it."""
     plan = seen.plan
     run_id = next((run.id for run in seen.runs if not run.status.final), None)
@@ -82,7 +92,16 @@ def describe(state: Rollout, seen: Observation, verdict: RetrainVerdict, reasons
         run_id=run_id,
         verdict=verdict,
         reasons=reasons,
+        labels=labels_of(seen),
+        below_floor=below_floor,
     )
+
+
+def labels_of(seen: Observation) -> str:
+    """How much of the champion's newest window is labelled, and which way that leans; empty before one has closed."""
+    newest = next(iter(own_windows(seen)[::-1]), None)
+    performance = None if newest is None else newest.performance.get(seen.plan.champion)
+    return "" if performance is None else performance.labels_text
 
 
 def with_turns(status: ControlStatus, report: TurnReport, loop_problem: str | None) -> ControlStatus:

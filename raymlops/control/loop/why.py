@@ -12,10 +12,11 @@ from raymlops.config.control import ControlConfig
 from raymlops.control.loop.folding import fold_entry
 from raymlops.control.loop.reasons import reasons_against
 from raymlops.control.loop.status import Phase, describe
+from raymlops.control.rollout.floor import floor_standing
 from raymlops.control.rollout.guards import Standing, standing_of
 from raymlops.control.rollout.judge import judge_probation
 from raymlops.control.rollout.observation import Look, Observation
-from raymlops.control.rollout.rollout_state import Rollout, retrain_verdict
+from raymlops.control.rollout.rollout_state import Rollout, own_windows, retrain_verdict
 from raymlops.control.rollout.trial_decisions import judge_look, limits_of
 from raymlops.control.triggering.policies import RetrainVerdict
 from raymlops.errors import InvalidTransition, NotFoundError
@@ -43,6 +44,8 @@ class Why(Record):
     verdict: RetrainVerdict
     reasons: tuple[Reason, ...]
     """All that stood against a retraining; none where one could start."""
+    below_floor: str = ""
+    """That the champion's newest window lay below its floor, and why it stayed all the same."""
     standings: tuple[Standing, ...] = ()
     """How the version on trial, and the champion on probation, stood, by the labels that are known today."""
     window: WindowRecord | None
@@ -114,6 +117,7 @@ def explain(
         champion_since=shown.champion_since or at,
         verdict=verdict,
         reasons=shown.reasons,
+        below_floor=floor_standing(seen, own_windows(seen), config),
         standings=tuple(_standing(look, state, seen, config) for look in looks),
         window=own[-1] if own else None,
         decisions=tuple(entries[-_SHOWN_DECISIONS:]),

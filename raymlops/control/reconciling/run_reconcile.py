@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
-from raymlops.errors import RaymlopsError
+from raymlops.errors import RaymlopsError, RunNotFound
 from raymlops.records.runs import Run, RunStatus, RunStore
 
-__all__ = ["Jobs", "RunReconciler", "StopJob", "stops"]
+__all__ = ["Jobs", "RunReconciler", "StopJob", "is_of_home", "stops"]
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Jobs(Protocol):
     """The jobs that runs run in. No call takes for ever."""
 
     def alive(self) -> Mapping[str, float]:
-        """Id of the run of every job of ours that has not ended -> seconds since it began."""
+        """Id of the run of every job of this platform that has not ended -> seconds since it began."""
         ...
 
     def reconcile(self, run: Run) -> Run:
@@ -42,8 +43,14 @@ class Jobs(Protocol):
         ...
 
     def end(self, run_id: str, reason: str) -> None:
-        """Stop the job of a run, and fail the run if it has not ended."""
+        """Stop the job of a run, and fail the run if there is a record of it that has not ended."""
         ...
+
+
+def is_of_home(metadata: Mapping[str, str] | None, runtime_env: Mapping[str, Any] | None, home: Path) -> bool:
+    """Whether a job runs a bundle for a home: other people's jobs name no bundle, other platforms' another home."""
+    named = ((runtime_env or {}).get("env_vars") or {}).get("RAYMLOPS_HOME", str(home))
+    return "bundle" in (metadata or {}) and Path(named).resolve() == home.resolve()
 
 
 def stops(
@@ -63,7 +70,7 @@ def stops(
             if age_s > deadline_s + _SLACK_S:
                 found.append(StopJob(run_id, f"it took longer than cluster.run_deadline, {deadline_s:g} s"))
         elif lingering.get(run_id, 0.0) > _EXIT_S:
-            found.append(StopJob(run_id, f"its run ended more than {_EXIT_S:g} s ago"))
+            found.append(StopJob(run_id, f"its run has been over, or without a record, for more than {_EXIT_S:g} s"))
     return found
 
 
@@ -118,7 +125,14 @@ class RunReconciler:
         return found
 
     def _has_ended(self, run_id: str) -> bool:
-        return run_id in self._ended or self._runs.get_run(run_id).status.final
+        """Whether a run is over, or there is no record of it: then nobody waits for what its job does."""
+        if run_id in self._ended:
+            return True
+        try:
+            return self._runs.get_run(run_id).status.final
+        except RunNotFound:
+            _log.warning("the job of run %s is ours, and there is no record of the run", run_id)
+            return True
 
     def _try(self, run_id: str, act: Callable[[], object]) -> None:
         try:

@@ -17,6 +17,7 @@ __all__ = [
     "Block",
     "Decision",
     "FailRun",
+    "FallBack",
     "Pause",
     "PlanDecision",
     "Promote",
@@ -123,6 +124,20 @@ class RollBack(PlanDecision):
     to: int
     """The champion afterwards."""
     cause: Literal["trial", "health", "probation"]
+    rejections: int = 0
+    """Candidates in a row that did not help before, since the champion took over: people heard of the first."""
+
+
+class FallBack(PlanDecision):
+    """Have a former version, or nobody but the declared baseline, answer in the champion's place."""
+
+    action: ClassVar[str] = "fall_back"
+    to: int | None
+    """The champion afterwards; ``None``: the champion is blocked, and the baseline answers."""
+    cause: Literal["floor", "health"]
+
+    def occasion_key(self) -> str:
+        return f"{self.version}-{self.to or 'baseline'}@{self.plan}"
 
 
 class Ask(Decision):
@@ -157,6 +172,8 @@ class FailRun(Decision):
     run_id: str
     final: bool
     """Whether no further attempt follows."""
+    rejections: int = 0
+    """Candidates in a row that did not help before, since the champion took over: people heard of the first."""
 
     def occasion_key(self) -> str:
         return self.run_id
@@ -194,6 +211,8 @@ class Abandon(Decision):
     """Whether somebody else changed the plan first; it is decided again then."""
     final: bool = True
     """Whether no further attempt of a retraining follows."""
+    rejections: int = 0
+    """Candidates in a row that did not help before, since the champion took over: people heard of the first."""
 
     def occasion_key(self) -> str:
         return self.decision.removeprefix(KEY_PREFIX)
@@ -226,6 +245,7 @@ _KINDS: dict[str, type[Decision]] = {
         Ramp,
         Promote,
         RollBack,
+        FallBack,
         Ask,
         Refuse,
         FailRun,

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 Task = Literal["binary", "multiclass", "regressor"]
-"""Decides the loss per row: log loss, 0-1 loss, squared error."""
+"""Decides the loss per row: log loss, 0-1 loss (pairs: log loss where versions tell probabilities), squared error."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -126,6 +126,11 @@ class TrialEvidence(Record):
     steps: tuple[Step, ...] = ()
     """In order; where there are none, the trial is one step of whatever share was seen."""
     labelled: Labelled = Labelled()
+
+    @classmethod
+    def nothing(cls) -> TrialEvidence:
+        """Of a trial that has shown nothing."""
+        return cls(candidate=Arm(), champion=Arm())
 
 
 class Health(Record):

@@ -24,7 +24,7 @@ from raymlops.control.rollout.evidence import (
     TrialEvidence,
     TrialScope,
 )
-from raymlops.control.rollout.row_losses import RowLosses, numbers_of
+from raymlops.control.rollout.row_losses import RowLosses, log_losses, numbers_of
 
 __all__ = ["Rescore", "Rescored", "gather_evidence", "gather_health"]
 
@@ -38,6 +38,9 @@ class Rescored(NamedTuple):
     """NaN where it cannot."""
     labels: Sequence[str | None] | None = None
     """The class that it would have named; ``None`` of a regressor."""
+    of_label: Floats | None = None
+    """Of a classifier: the probability it would have given to the row's ``label``, 0 where that is none of its classes,
+    NaN where there is no label; ``None`` where that is not known."""
 
 
 Rescore = Callable[[int, pa.Table], Rescored]
@@ -104,7 +107,7 @@ def gather_evidence(
         champion=champion,
         paired=paired,
         paired_level=None if pairs is None or paired is None or not paired.rows else float(pairs.level.mean()),
-        right_or_wrong=scope.task == "multiclass",
+        right_or_wrong=scope.task == "multiclass" and not (pairs is not None and pairs.by_probability),
         steps=steps,
         labelled=_labelled(rows, (by_candidate | own) & mature, labelled, scope),
     )
@@ -163,6 +166,8 @@ class _Pairs:
     """Candidate's loss minus champion's."""
     level: Floats
     """Champion's loss."""
+    by_probability: bool = False
+    """Of several classes: whether losses are log losses, and not 0 or 1."""
 
     def summed(self, rows: _Rows, scope: TrialScope) -> Losses:
         within = scope.correlated_within
@@ -244,7 +249,15 @@ def _first_rows(rows: _Rows, chosen: Mask, scope: TrialScope) -> Positions:
 
 
 def _rescored(rows: _Rows, at: Positions, by_candidate: Mask, scope: TrialScope, rescore: Rescore) -> _Pairs:
-    """Pairs of an answer given and the answer the other version gives to the same inputs."""
+    """Pairs of an answer given and the answer the other version gives to the same inputs.
+
+    Of several classes both versions are asked again, since an event holds one class and no probabilities: log loss
+    tells more per row than right or wrong.
+    """
+    if scope.task == "multiclass" and len(at):
+        pairs = _by_probability(rows, at, scope, rescore)
+        if pairs is not None:
+            return pairs
     candidate, champion = rows.losses.own[at].copy(), rows.losses.own[at].copy()
     for version, unknown, theirs in (
         (scope.champion, champion, by_candidate[at]),
@@ -255,6 +268,19 @@ def _rescored(rows: _Rows, at: Positions, by_candidate: Mask, scope: TrialScope,
             unknown[theirs] = rows.losses.of_answers(at[theirs], found.scores, found.labels)
     known = np.isfinite(candidate) & np.isfinite(champion)
     return _Pairs(at[known], (candidate - champion)[known], champion[known])
+
+
+def _by_probability(rows: _Rows, at: Positions, scope: TrialScope, rescore: Rescore) -> _Pairs | None:
+    """Pairs of log losses; ``None`` where a version does not tell what it gave to a row's label."""
+    asked, losses = rows.table.take(pa.array(at)), list[Floats]()
+    for version in (scope.candidate, scope.champion):
+        found = rescore(version, asked).of_label
+        if found is None:
+            return None
+        losses.append(log_losses(found))
+    candidate, champion = losses
+    known = np.isfinite(candidate) & np.isfinite(champion)
+    return _Pairs(at[known], (candidate - champion)[known], champion[known], by_probability=True)
 
 
 def _labelled(rows: _Rows, answered: Mask, labelled: Mask, scope: TrialScope) -> Labelled:

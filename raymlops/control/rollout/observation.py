@@ -21,7 +21,7 @@ __all__ = ["Look", "Observation"]
 class Look:
     """One look at live traffic, and what it showed."""
 
-    kind: Literal["trial", "health", "probation"]
+    kind: Literal["trial", "health", "probation", "floor"]
     since: datetime
     """Start of the trial, or of the champion's time."""
     at: datetime
@@ -29,6 +29,10 @@ class Look:
     trial: TrialEvidence | None = None
     """Of a trial, or of a probation."""
     health: Health | None = None
+    former: tuple[tuple[int, TrialEvidence], ...] = ()
+    """Former champions, and how the champion compares with each on the newest labelled windows."""
+    problem: str = ""
+    """Why a trial that is over shows nothing."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Observation:
     """``None`` between two looks."""
     health_look: Look | None = None
     probation_look: Look | None = None
+    floor_look: Look | None = None
 
     @property
     def plan(self) -> ServingPlan:

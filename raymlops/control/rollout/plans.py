@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
-from raymlops.control.rollout.decisions import PlanDecision, Promote, Ramp, RollBack, StartTrial
+from raymlops.control.rollout.decisions import FallBack, PlanDecision, Promote, Ramp, RollBack, StartTrial
 from raymlops.records.plans import ServingPlan
 
 __all__ = [
     "Progress",
     "champion_since",
+    "former_champions",
     "next_plan",
     "progress",
     "served_lately",
@@ -43,6 +44,10 @@ def next_plan(plan: ServingPlan, decision: PlanDecision) -> ServingPlan:
             changes |= {"champion": decision.to, "backup": None, "blocked": blocked}
         elif decision.cause == "probation":
             changes |= {"champion": decision.to, "backup": None}
+    elif isinstance(decision, FallBack):
+        changes |= {"champion": decision.to or decision.version, "backup": None, "trial": None}
+        if decision.to is None or decision.cause == "health":
+            changes["blocked"] = tuple(sorted({*plan.blocked, decision.version}))
     return plan.model_copy(update=changes)
 
 
@@ -124,6 +129,15 @@ def served_lately(plans: Sequence[ServingPlan], version: int, since: datetime) -
         plan.champion == version and plan.served and (end is None or end >= since)
         for plan, end in zip(plans, ends, strict=True)
     )
+
+
+def former_champions(plans: Sequence[ServingPlan]) -> list[int]:
+    """Versions that were champion before the present one and that nobody blocked, those that served last first."""
+    newest, found = plans[-1], list[int]()
+    for plan in reversed(plans[:-1]):
+        if plan.served and plan.champion not in {newest.champion, *newest.blocked, *found}:
+            found.append(plan.champion)
+    return found
 
 
 def _tried(plan: ServingPlan) -> int | None:

@@ -7,146 +7,43 @@ promotion by hand changes plans and runs, so that the next ``decide`` goes on fr
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 from raymlops.config.control import ControlConfig
 from raymlops.control.rollout import plans as plan_history
 from raymlops.control.rollout.decisions import (
-    Abandon,
-    Ask,
     Block,
     Decision,
     FailRun,
-    Pause,
-    PlanDecision,
-    Promote,
-    Ramp,
+    FallBack,
     Refuse,
-    Resume,
-    RollBack,
     Skip,
     StartRetraining,
     StartTrial,
 )
+from raymlops.control.rollout.floor import decide_floor
+from raymlops.control.rollout.ledger_state import Rollout
 from raymlops.control.rollout.observation import Look, Observation
 from raymlops.control.rollout.trial_decisions import decide_trial, end_probation, fall_back
-from raymlops.control.triggering.news import ORDER, RetrainOrder
+from raymlops.control.triggering.news import ORDER
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
 from raymlops.records.plans import Trial
 from raymlops.records.runs import Run, RunStatus
+from raymlops.records.windows import WindowRecord
 
-__all__ = ["Look", "Observation", "Rollout", "decide", "retrain_request", "retrain_verdict"]
+__all__ = [
+    "Look",
+    "Observation",
+    "Rollout",
+    "decide",
+    "instead_of_retraining",
+    "own_windows",
+    "retrain_request",
+    "retrain_verdict",
+]
 
 _DATA_ROWS = "data_rows"
 """Name of the fact that says how many new rows a retraining had."""
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """What the ledger says about one model."""
-
-    retrainings: tuple[StartRetraining, ...] = ()
-    concluded: frozenset[str] = frozenset()
-    """Runs that nothing is left to decide about."""
-    rejected: tuple[datetime, ...] = ()
-    """When candidates were refused or rolled back, and retrainings given up."""
-    blocked: frozenset[str] = frozenset()
-    """Occasions on which broken data blocked a retraining, and those that were dropped."""
-    retry: StartRetraining | None = None
-    """The attempt that failed, where another is to follow."""
-    unpromotable: frozenset[str] = frozenset()
-    """Keys of promotions, and of larger shares of traffic, that could not be carried out."""
-    asked: Ask | None = None
-    """The newest question to a person."""
-    pending: PlanDecision | StartRetraining | None = None
-    """The newest decision, where it asks for an act: whether it was carried out, the ledger does not say."""
-    orders: tuple[RetrainOrder, ...] = ()
-    """Orders of people and programs that no retraining answered yet, oldest first."""
-    paused: bool = False
-
-    def apply(self, decision: Decision) -> Rollout:
-        """The state after ``decision`` was recorded."""
-        if isinstance(decision, Pause):
-            return replace(self, paused=not isinstance(decision, Resume))
-        state = replace(self, pending=None)
-        match decision:
-            case StartRetraining():
-                state = state._started(decision)
-            case PlanDecision():
-                state = state._replanned(decision)
-            case Ask():
-                state = replace(state, asked=decision)
-            case Refuse():
-                rejected = (*self.rejected, decision.at) if decision.rejection else self.rejected
-                state = replace(state, rejected=rejected, concluded=self.concluded | {decision.run_id})
-            case FailRun():
-                state = state._failed(decision.run_id, decision.at, final=decision.final)
-            case Block():
-                state = replace(state, blocked=self.blocked | {decision.occasion})
-            case Skip():
-                left = tuple(order for order in self.orders if order.sequence not in decision.orders)
-                state = replace(state, blocked=self.blocked | {decision.occasion}, orders=left)
-            case Abandon():
-                state = state._abandoned(decision, self.pending)
-        return state
-
-    def _started(self, decision: StartRetraining) -> Rollout:
-        concluded = self.concluded if decision.replaces is None else self.concluded | {decision.replaces}
-        left = tuple(order for order in self.orders if order.sequence not in decision.orders)
-        return replace(
-            self,
-            retrainings=(*self.retrainings, decision),
-            concluded=concluded,
-            retry=None,
-            orders=left,
-            pending=decision,
-        )
-
-    def _replanned(self, decision: PlanDecision) -> Rollout:
-        concluded, rejected = self.concluded, self.rejected
-        if isinstance(decision, StartTrial):
-            concluded |= {decision.run_id}
-        if isinstance(decision, RollBack) and decision.cause != "health":
-            rejected = (*rejected, decision.at)
-        return replace(self, concluded=concluded, rejected=rejected, pending=decision)
-
-    def _failed(self, run_id: str, at: datetime, *, final: bool) -> Rollout:
-        attempt = next((each for each in self.retrainings if each.run_id == run_id), None)
-        return replace(
-            self,
-            concluded=self.concluded | {run_id},
-            retry=None if final else attempt,
-            rejected=(*self.rejected, at) if final else self.rejected,
-        )
-
-    def _abandoned(self, decision: Abandon, given_up: PlanDecision | StartRetraining | None) -> Rollout:
-        match given_up:
-            case StartRetraining():
-                return self._failed(given_up.run_id, decision.at, final=decision.final)
-            case StartTrial() if decision.superseded:
-                return replace(self, concluded=self.concluded - {given_up.run_id})
-            case StartTrial():
-                return replace(self, rejected=(*self.rejected, decision.at))
-            case Promote() | Ramp() if not decision.superseded:
-                return replace(self, unpromotable=self.unpromotable | {given_up.key})
-        return self
-
-    @property
-    def open_retraining(self) -> StartRetraining | None:
-        """The newest retraining, where its run is not concluded."""
-        newest = self.retrainings[-1] if self.retrainings else None
-        return newest if newest is not None and newest.run_id not in self.concluded else None
-
-    @property
-    def used_occasions(self) -> frozenset[str]:
-        """Occasions that were decided on."""
-        return self.blocked | {each.occasion for each in self.retrainings}
-
-    def rejections_since(self, instant: datetime) -> int:
-        """Rejections from ``instant`` on."""
-        return sum(1 for at in self.rejected if at >= instant)
 
 
 def decide(
@@ -155,7 +52,8 @@ def decide(
     """The next decision about a model, or ``None`` where there is nothing to do now.
 
     A champion that fails, or is worse than the one before it, goes first; then a trial is judged; then the runs that
-    ended are concluded, which may start a trial; and only where nothing is under way may a retraining start.
+    ended are concluded, which may start a trial; and only where nothing is under way may a retraining start, or, where
+    none may, a former version take over from a champion below its floor.
 
     Args:
         state: What the ledger says.
@@ -165,11 +63,14 @@ def decide(
     """
     if state.paused:
         return None
-    out = fall_back(seen, config) or end_probation(seen, config)
+    out = fall_back(seen, config, impossible=state.unpromotable) or end_probation(seen, config)
     if out is not None:
         return out
     if seen.plan.trial is not None:
-        return decide_trial(seen, seen.plan.trial, config, asked=state.asked, impossible=state.unpromotable)
+        rejections = state.rejections_under(seen.plans)
+        return decide_trial(
+            seen, seen.plan.trial, config, asked=state.asked, impossible=state.unpromotable, rejections=rejections
+        )
     concluded = _conclude_run(state, seen, config)
     if concluded is not None:
         return concluded
@@ -177,7 +78,12 @@ def decide(
         verdict = retrain_verdict(state, seen, config)
     if state.open_retraining is not None or any(not run.status.final for run in seen.runs):
         return _meanwhile(state, seen, config, verdict)
-    return _retrain(state, seen, verdict)
+    return _retrain(state, seen, config, verdict) or instead_of_retraining(state, seen, config)
+
+
+def instead_of_retraining(state: Rollout, seen: Observation, config: ControlConfig) -> FallBack | None:
+    """Who takes over from a champion below its floor, where nothing is under way and no retraining may start."""
+    return decide_floor(seen, own_windows(seen), config, impossible=state.unpromotable)
 
 
 def retrain_verdict(state: Rollout, seen: Observation, config: ControlConfig) -> RetrainVerdict:
@@ -192,20 +98,12 @@ def retrain_request(state: Rollout, seen: Observation) -> RetrainRequest:
     champion whose plan is one of them counts by its version alone.
     """
     since = plan_history.champion_since(seen.plans)
-    own = [
-        window
-        for window in seen.windows
-        if window.champion == seen.plan.champion
-        and window.end <= seen.now
-        # A window in which the champion changed belongs to the one that served for most of it.
-        and (since > seen.now or window.start >= since or window.start + (window.end - window.start) / 2 >= since)
-    ]
     return RetrainRequest(
         now=seen.now,
         champion_since=min(since, seen.now),
-        windows=own,
+        windows=own_windows(seen),
         started=[each.at for each in state.retrainings if each.at <= seen.now],
-        rejections=state.rejections_since(since),
+        rejections=state.rejections_under(seen.plans),
         used=state.used_occasions,
         probed=seen.probed,
         champion=seen.plan.champion,
@@ -214,6 +112,19 @@ def retrain_request(state: Rollout, seen: Observation) -> RetrainRequest:
         rows_before=_rows_before(state, seen),
         code=seen.code,
     )
+
+
+def own_windows(seen: Observation) -> list[WindowRecord]:
+    """The champion's closed windows, oldest first, without those that are dated after now."""
+    since = plan_history.champion_since(seen.plans)
+    return [
+        window
+        for window in seen.windows
+        if window.champion == seen.plan.champion
+        and window.end <= seen.now
+        # A window in which the champion changed belongs to the one that served for most of it.
+        and (since > seen.now or window.start >= since or window.start + (window.end - window.start) / 2 >= since)
+    ]
 
 
 def _conclude_run(state: Rollout, seen: Observation, config: ControlConfig) -> Decision | None:
@@ -231,11 +142,24 @@ def _conclude_run(state: Rollout, seen: Observation, config: ControlConfig) -> D
             decision = _refuse(run, attempt, seen)
         elif attempt is not None:
             reason = f"run {run.status.value}: {run.error or f'outcome {outcome!r}'}"
-            final = attempt.attempt >= config.retrain.max_attempts
-            decision = FailRun(model=seen.model, at=seen.now, reason=reason, run_id=run.id, final=final)
+            decision = _fail(attempt, reason, state, seen, config)
         if decision is not None:
             return decision
+    lost = state.open_retraining
+    if lost is not None and lost != state.pending and all(run.id != lost.run_id for run in seen.runs):
+        return _fail(lost, f"run {lost.run_id} was started, and there is no record of it any more", state, seen, config)
     return None
+
+
+def _fail(attempt: StartRetraining, reason: str, state: Rollout, seen: Observation, config: ControlConfig) -> FailRun:
+    return FailRun(
+        model=seen.model,
+        at=seen.now,
+        reason=reason,
+        run_id=attempt.run_id,
+        final=attempt.attempt >= config.retrain.max_attempts,
+        rejections=state.rejections_under(seen.plans),
+    )
 
 
 def _conclude_candidate(
@@ -316,11 +240,15 @@ def _attempt_again(failed: StartRetraining, seen: Observation) -> StartRetrainin
     )
 
 
-def _retrain(state: Rollout, seen: Observation, verdict: RetrainVerdict) -> Decision | None:
+def _retrain(state: Rollout, seen: Observation, config: ControlConfig, verdict: RetrainVerdict) -> Decision | None:
     if not seen.trainable:
         return None  # no pipeline trains it: the occasion is not spent on a run that cannot start
     if state.retry is not None and state.retry.champion == seen.plan.champion:
-        return _attempt_again(state.retry, seen)
+        held = RetrainPolicy(config).against_retry(retrain_request(state, seen), ordered=ORDER in state.retry.triggers)
+        if held is None:
+            return _attempt_again(state.retry, seen)
+        # What holds another attempt back may not hold an order that came since.
+        return _start(verdict, seen) if verdict.outcome is RetrainOutcome.RETRAIN else None
     facts = _facts(verdict, seen)
     if verdict.outcome is RetrainOutcome.BLOCK:
         return Block(model=seen.model, at=seen.now, reason=verdict.reason, facts=facts, occasion=verdict.occasion)

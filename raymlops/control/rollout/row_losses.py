@@ -15,7 +15,7 @@ from raymlops.control.rollout.evidence import Floats, Task
 from raymlops.errors import DataError
 from raymlops.records.labels import label_text
 
-__all__ = ["RowLosses", "numbers_of"]
+__all__ = ["RowLosses", "given_to", "log_losses", "numbers_of"]
 
 _CLIP = 1e-6
 """Bounds a single row's log loss, so that one confident error does not decide a trial."""
@@ -59,6 +59,25 @@ class RowLosses:
         return _loss(self.task, self.truth[at], np.asarray(scores, dtype=np.float64))
 
 
+def given_to(labels: pa.ChunkedArray, probability: npt.NDArray[Any], classes: Sequence[Any]) -> Floats:
+    """The probability that a classifier gave to each row's label.
+
+    Args:
+        labels: N labels; null where there is none.
+        probability: N rows of one probability for each class.
+        classes: The labels of the classes, in that order.
+
+    Returns:
+        N probabilities: 0 where the label is none of the classes, NaN where there is none.
+    """
+    places = {label_text(name): place for place, name in enumerate(classes)}
+    found = np.full(len(labels), np.nan)
+    for row, text in enumerate(_texts(labels.to_pylist())):
+        if text is not None:
+            found[row] = probability[row, places[text]] if text in places else 0.0
+    return found
+
+
 def numbers_of(values: pa.ChunkedArray) -> Floats:
     """A column as floats, NaN where it is null."""
     return np.asarray(values.cast(pa.float64()).to_numpy(), dtype=np.float64)
@@ -69,7 +88,12 @@ def _loss(task: Task, labels: Floats, scores: Floats) -> Floats:
         with np.errstate(over="ignore"):
             return np.minimum((labels - scores) ** 2, _LARGEST)
     chance = np.clip(scores, _CLIP, 1 - _CLIP)
-    return -np.log(np.where(labels == 1.0, chance, 1 - chance)) + 0.0 * labels
+    return log_losses(np.where(labels == 1.0, chance, 1 - chance)) + 0.0 * labels
+
+
+def log_losses(of_label: Floats) -> Floats:
+    """Of answers that gave such probabilities to what came true; NaN stays NaN."""
+    return np.asarray(-np.log(np.clip(of_label, _CLIP, 1 - _CLIP)), dtype=np.float64)
 
 
 def _wrong(truth: npt.NDArray[Any], guesses: npt.NDArray[Any]) -> Floats:

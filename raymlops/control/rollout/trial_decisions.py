@@ -7,7 +7,7 @@ from typing import Any
 
 from raymlops.config.control import ControlConfig, TrialConfig
 from raymlops.control.rollout import plans as plan_history
-from raymlops.control.rollout.decisions import Ask, Decision, Promote, Ramp, RollBack
+from raymlops.control.rollout.decisions import Ask, Decision, FallBack, Promote, Ramp, RollBack
 from raymlops.control.rollout.judge import Judgement, Verdict, find_sickness, judge, judge_probation
 from raymlops.control.rollout.observation import Look, Observation
 from raymlops.records.plans import ServingPlan, Trial
@@ -22,24 +22,36 @@ def backup_may_return(plan: ServingPlan) -> bool:
     return {plan.champion, plan.backup}.isdisjoint(plan.blocked)  # who answers instead is the choice of who blocked it
 
 
-def fall_back(seen: Observation, config: ControlConfig) -> RollBack | None:
-    """Let the backup take over from a champion that fails too often."""
+def fall_back(
+    seen: Observation, config: ControlConfig, *, impossible: Collection[str] = ()
+) -> RollBack | FallBack | None:
+    """Let the backup take over from a champion that fails too often; without one, the version that served last before.
+
+    Where there is none either, the champion stays, and whatever it fails on is answered by the declared baseline.
+    """
     plan, look = seen.plan, seen.health_look
-    if look is None or look.health is None or plan.backup is None or not backup_may_return(plan):
+    if look is None or look.health is None or plan.champion in plan.blocked:
         return None
     reason = find_sickness(look.health, config.health)
     if reason is None:
         return None
-    return RollBack(
-        model=seen.model,
-        at=seen.now,
-        reason=f"{reason}: version {plan.backup} takes over",
-        facts={**look.health.model_dump(), "look_at": look.at.isoformat()},
-        plan=plan.number,
-        version=plan.champion,
-        to=plan.backup,
-        cause="health",
-    )
+    common: dict[str, Any] = {
+        "model": seen.model,
+        "at": seen.now,
+        "facts": {**look.health.model_dump(), "look_at": look.at.isoformat()},
+        "plan": plan.number,
+        "version": plan.champion,
+        "cause": "health",
+    }
+    if plan.backup is not None and plan.backup != plan.champion:
+        text = f"{reason}: version {plan.backup} takes over"
+        return RollBack(**common, reason=text, to=plan.backup) if backup_may_return(plan) else None
+    for former in plan_history.former_champions(seen.plans):
+        text = f"{reason}, and there is no backup: version {former}, a former champion, takes over"
+        decision = FallBack(**common, reason=text, to=former)
+        if decision.key not in impossible:
+            return decision
+    return None
 
 
 def end_probation(seen: Observation, config: ControlConfig) -> RollBack | None:
@@ -63,7 +75,13 @@ def end_probation(seen: Observation, config: ControlConfig) -> RollBack | None:
 
 
 def decide_trial(
-    seen: Observation, trial: Trial, config: ControlConfig, *, asked: Ask | None, impossible: Collection[str]
+    seen: Observation,
+    trial: Trial,
+    config: ControlConfig,
+    *,
+    asked: Ask | None,
+    impossible: Collection[str],
+    rejections: int = 0,
 ) -> Decision | None:
     """What follows from a look at the version on trial; nothing between two looks.
 
@@ -73,6 +91,7 @@ def decide_trial(
         config: Limits and levels.
         asked: The newest question to a person about any trial of the model.
         impossible: Keys of decisions that could not be carried out.
+        rejections: Candidates in a row before it that did not help.
     """
     look, plan = seen.trial_look, seen.plan
     if look is None or look.trial is None:
@@ -81,7 +100,7 @@ def decide_trial(
     shown = look.at > plan_history.share_since(seen.plans)  # a look from before the present share says nothing about it
     if verdict.verdict is Verdict.WAIT or (verdict.verdict is Verdict.PROMOTE and not shown):
         return None
-    reason = f"version {trial.version} {verdict.reason}"
+    reason = f"version {trial.version} {verdict.reason}" + (f"; {look.problem}" if look.problem else "")
     common: dict[str, Any] = {
         "model": seen.model,
         "at": seen.now,
@@ -102,7 +121,7 @@ def decide_trial(
             return onward
         what = "promoted" if step is None else f"given a share of {step.weight:g}"
         reason = f"version {trial.version} passed its trial but could not be {what}"
-    return RollBack(**common, reason=reason, plan=plan.number, to=plan.champion, cause="trial")
+    return RollBack(**common, reason=reason, plan=plan.number, to=plan.champion, cause="trial", rejections=rejections)
 
 
 def judge_look(seen: Observation, look: Look, trial: Trial, limits: TrialConfig, *, asked: Ask | None) -> Judgement:

@@ -97,7 +97,7 @@ class RetrainPolicy:
         if not found:
             return RetrainVerdict(outcome=RetrainOutcome.QUIET, reason="no trigger fired")
         # Broken data blocks once a window, whatever fired: a date of the calendar is not lost to it.
-        by_window, broken = self._occasion(request), _is_broken(request)
+        by_window, broken = self._occasion(request), _broken(request) is not None
         named = {
             each.trigger: by_window if broken and each.trigger != ORDER else each.occasion or by_window
             for each in found
@@ -141,6 +141,16 @@ class RetrainPolicy:
         distrusted = () if windows else find_distrusted(request.windows, config=self._triggers)
         return (*news, *windows, *distrusted)
 
+    def against_retry(self, request: RetrainRequest, *, ordered: bool = False) -> str | None:
+        """Why a retraining whose run failed is not tried again yet: the budget is spent, or data is broken by now.
+
+        Args:
+            request: What the policy looks at.
+            ordered: Whether it answers an order, which broken data does not hold back.
+        """
+        broken = None if ordered else _broken(request)
+        return broken or self._spent(request)
+
     def cooldown(self, rejections: int) -> timedelta:
         """Least time between two starts after so many rejections in a row."""
         limits = self._limits
@@ -151,19 +161,24 @@ class RetrainPolicy:
     def _weigh(self, request: RetrainRequest, fired: Sequence[Fired]) -> tuple[RetrainOutcome, str]:
         limits, reason = self._limits, "; ".join(each.reason for each in fired)
         ordered = any(each.trigger == ORDER for each in fired)
-        if _is_broken(request) and not ordered:
-            broken = ", ".join(request.windows[-1].quality_reasons) or "quality check failed"
-            return RetrainOutcome.BLOCK, f"data of the newest window is broken: {broken}"
+        broken = None if ordered else _broken(request)
+        if broken is not None:
+            return RetrainOutcome.BLOCK, broken
         wait = self.cooldown(request.rejections)
         if request.started and request.now - request.started[-1] < wait and not ordered:
             return RetrainOutcome.HOLD, f"cooling down until {(request.started[-1] + wait).isoformat()}: {reason}"
-        recent = sum(1 for at in request.started if request.now - at < limits.budget_period)
-        if recent >= limits.budget_runs:
-            return RetrainOutcome.HOLD, f"budget of {limits.budget_runs} runs is spent: {reason}"
+        spent = self._spent(request)
+        if spent is not None:
+            return RetrainOutcome.HOLD, f"{spent}: {reason}"
         rows = labelled_rows(request.windows)
         if rows < limits.min_labelled_rows and not ordered:
             return RetrainOutcome.HOLD, f"{rows} labelled rows, {limits.min_labelled_rows} are needed: {reason}"
         return RetrainOutcome.RETRAIN, reason
+
+    def _spent(self, request: RetrainRequest) -> str | None:
+        limits = self._limits
+        recent = sum(1 for at in request.started if request.now - at < limits.budget_period)
+        return f"budget of {limits.budget_runs} runs is spent" if recent >= limits.budget_runs else None
 
     def _occasion(self, request: RetrainRequest) -> str:
         if request.windows:
@@ -174,6 +189,9 @@ class RetrainPolicy:
         return f"{request.champion_since + turns * max_age:%Y%m%dT%H%M%SZ}"
 
 
-def _is_broken(request: RetrainRequest) -> bool:
-    """Whether the data of the newest window is broken."""
-    return bool(request.windows) and request.windows[-1].quality == "block"
+def _broken(request: RetrainRequest) -> str | None:
+    """How the data of the newest window is broken; ``None`` where it is not."""
+    newest = request.windows[-1] if request.windows else None
+    if newest is None or newest.quality != "block":
+        return None
+    return f"data of the newest window is broken: {', '.join(newest.quality_reasons) or 'quality check failed'}"

@@ -181,13 +181,15 @@ class _Reading:
 
 
 def alert_of_entry(entry: LedgerEntry) -> Alert | None:
-    """What a ledger entry tells whoever hears of alerts; ``None`` where it tells nothing."""
+    """What a ledger entry tells whoever hears of alerts; ``None`` where it tells nothing.
+
+    Of retrainings that do not help one after the other, the first one is told; so is none that is tried again.
+    """
     cause = _cause(entry)
-    if cause is None:
+    if cause is None or entry.evidence.get("rejections", 0) > 0 or not entry.evidence.get("final", True):
         return None
     severity = _SEVERITIES[cause]
-    tried_again = cause == "retraining_failed" and not entry.evidence.get("final", True)
-    if tried_again or (cause == "rolled_back" and entry.evidence.get("cause") not in {"health", "probation"}):
+    if cause == "rolled_back" and entry.evidence.get("cause") not in {"health", "probation", "floor"}:
         severity = "warning"
     return Alert(
         key=f"{entry.subject}/{cause}/{entry.sequence}",
@@ -205,6 +207,7 @@ def _cause(entry: LedgerEntry) -> Cause | None:
     causes: dict[str, Cause] = {
         "run_failed": "retraining_failed",
         "roll_back": "rolled_back",
+        "fall_back": "rolled_back",
         "promote": "promoted",
         "ask": "trial_inconclusive",
         "events_lost": "events_lost",

@@ -56,7 +56,11 @@ class VersionRows:
             return measure_multiclass(self.scores.size, self.outcomes[known] == 1)
         known &= np.isfinite(self.scores)
         measure = measure_binary if self.kind == "binary" else measure_regressor
-        return measure(self.scores.size, self.scores[known], self.outcomes[known])
+        performance = measure(self.scores.size, self.scores[known], self.outcomes[known])
+        if not known.any():
+            return performance
+        lean = float(self.scores[known].mean() - self.scores[np.isfinite(self.scores)].mean())
+        return performance.model_copy(update={"label_lean": lean})
 
     def losses(self) -> Losses:
         """The loss of each row; NaN where its label is not known."""

@@ -180,9 +180,10 @@ def _worse(windows: Sequence[WindowRecord]) -> Answer:
         return Answer("Is the model worse?", "not known", "no window has closed", 0)
     newest = windows[-1]
     performance = newest.performance.get(newest.champion)
-    coverage = 0.0 if performance is None else performance.label_coverage
     if newest.degraded:
-        return Answer("Is the model worse?", "yes", newest.degraded_reason or "see its metrics", degraded)
+        why = newest.degraded_reason or "see its metrics"
+        labels = "" if performance is None else f"; {performance.labels_text}"
+        return Answer("Is the model worse?", "yes", f"{why}{labels}", degraded)
     if newest.estimated_degraded:
         reason = f"by the estimate without labels: {newest.estimated_degraded}"
         return Answer("Is the model worse?", "suspected", reason, degraded)
@@ -192,7 +193,7 @@ def _worse(windows: Sequence[WindowRecord]) -> Answer:
         return Answer("Is the model worse?", "suspected", f"{rise} by {worse[-1].at:%d %b %Y %H:%M}", degraded)
     if performance is None or not performance.labelled_rows:
         return Answer("Is the model worse?", "not known", "the newest window has no labels", degraded)
-    reason = f"not shown by the {performance.labelled_rows:,} labelled rows ({coverage:.0%}) of the newest window"
+    reason = f"not shown by the labelled rows of the newest window: {performance.labels_text}"
     return Answer("Is the model worse?", "no", reason, degraded)
 
 

@@ -50,6 +50,7 @@ _FAMILIES: dict[str, tuple[str, str]] = {
     "estimated_metric_high": ("gauge", "Upper end of its 95% interval."),
     "reference_metric": ("gauge", "The champion's performance on its holdout."),
     "label_coverage_ratio": ("gauge", "Share of the newest window's rows that have a label, by version."),
+    "label_lean": ("gauge", "Mean score of the newest window's labelled rows less that of all, by version."),
 }
 """Metric -> type and help, in the order they are exposed."""
 
@@ -179,6 +180,8 @@ def _drift(window: WindowRecord, columns: int) -> Iterator[_Sample]:
 def _performance(window: WindowRecord, labelled: WindowRecord | None) -> Iterator[_Sample]:
     for version, performance in sorted(window.performance.items()):
         yield "label_coverage_ratio", {"version": str(version)}, performance.label_coverage
+        if performance.label_lean is not None:
+            yield "label_lean", {"version": str(version)}, performance.label_lean
     for version, estimated in sorted(window.estimated.items()):
         yield from _metrics("estimated", version, estimated)
     for metric, value in sorted(window.reference_metrics.items()):

@@ -285,6 +285,7 @@ def _table_row(window: WindowRecord, metric: str | None) -> dict[str, object]:
     return {
         "window": window,
         "labelled": performance.labelled_rows if performance else 0,
+        "labels": performance.labels_text if performance else "no row was answered by the champion",
         "value": "-" if value is None else f"{value:.4f}",
         "interval": "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}",
         "estimate": _estimate_text(window, metric),

@@ -14,6 +14,7 @@ from raymlops.control.endpoints.operator import EndpointOperator
 from raymlops.control.loop.observer import StoreObserver
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
 from raymlops.control.rollout.gathering import Rescore, Rescored
+from raymlops.control.rollout.row_losses import given_to
 from raymlops.errors import NotFoundError
 from raymlops.records.labels import label_text
 from raymlops.records.models import ModelRegistry
@@ -77,6 +78,10 @@ class ClusterObserver(StoreObserver):
     def runs(self, model: str) -> Sequence[Run]:
         return [self._jobs.reconcile(run) for run in super().runs(model)]
 
+    def find_run(self, run_id: str) -> Run | None:
+        found = super().find_run(run_id)
+        return None if found is None else self._jobs.reconcile(found)
+
 
 class Rescorer:
     """Scores logged inputs by a version that did not answer them. Keeps the few models of the trial under way.
@@ -98,8 +103,13 @@ class Rescorer:
             outputs = self._answer(model, version, events)
             if outputs is None:
                 return Rescored(np.full(events.num_rows, np.nan))
-            names = [label_text(label) for label in outputs["label"].tolist()] if "label" in outputs else None
-            return Rescored(scores_of(outputs), names)
+            if "label" not in outputs:
+                return Rescored(scores_of(outputs))
+            names = [label_text(label) for label in outputs["label"].tolist()]
+            if "probability" not in outputs or "label" not in events.column_names:
+                return Rescored(scores_of(outputs), names)
+            classes = self._load(model, version).signature.classes
+            return Rescored(scores_of(outputs), names, given_to(events["label"], outputs["probability"], classes))
 
         return rescore
 

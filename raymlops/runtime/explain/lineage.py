@@ -20,7 +20,7 @@ __all__ = ["Lineages", "PredictionLog"]
 _ALIASES = {"champion": "champion", "backup": "backup"}
 _FACTS = ("row", "event_time", "served_at", "version", "role", "score", "label_predicted", "fallback", "error")
 _PLAN_ACTIONS = frozenset(
-    {"deploy", "start_trial", "promote", "roll_back", "block_version", "unblock_version", "take_back"}
+    {"deploy", "start_trial", "promote", "roll_back", "fall_back", "block_version", "unblock_version", "take_back"}
 )
 
 

@@ -13,8 +13,9 @@ import ray
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from raymlops.clock import Clock
+from raymlops.control.reconciling.run_reconcile import is_of_home
 from raymlops.delivery import verify_bundle
-from raymlops.errors import DeploymentError, InvalidTransition, NotFoundError, UnavailableError
+from raymlops.errors import DeploymentError, InvalidTransition, NotFoundError, RunNotFound, UnavailableError
 from raymlops.records.names import check_name
 from raymlops.records.runs import Run, RunStatus, RunStore
 from raymlops.runtime.cluster.deadlines import within
@@ -197,8 +198,7 @@ class JobRunner:
         return {
             job.submission_id: time.time() - (job.start_time or time.time() * 1000) / 1000
             for job in jobs
-            # whoever else submits jobs to the cluster does not say a bundle
-            if job.submission_id and "bundle" in (job.metadata or {}) and job.status not in _FINAL
+            if job.submission_id and job.status not in _FINAL and is_of_home(job.metadata, job.runtime_env, self._home)
         }
 
     def _list_jobs(self) -> list[JobDetails]:
@@ -223,9 +223,10 @@ class JobRunner:
                 raise UnavailableError(f"the job of run {run_id} did not stop within {_STOP_S:g} s")
             time.sleep(_POLL_S)
         self.keep_logs(run_id)
-        if not self._runs.get_run(run_id).status.final:
-            changes = {"status": status, "ended_at": self._clock.now(), "error": reason}
-            with contextlib.suppress(InvalidTransition):  # somebody else has found it ended, too
+        changes = {"status": status, "ended_at": self._clock.now(), "error": reason}
+        # somebody else has found it ended, too; or there is no record of it, which is why its job was stopped
+        with contextlib.suppress(InvalidTransition, RunNotFound):
+            if not self._runs.get_run(run_id).status.final:
                 self._runs.update_run(run_id, **changes)
 
     def stop(self, run_id: str) -> None:

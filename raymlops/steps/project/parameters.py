@@ -48,6 +48,9 @@ class TrainingParameters(_Parameters):
     """No data after it is used; by default the run's start."""
     train_window_days: float | None = Field(None, gt=0.0)
     """How far back from ``as_of`` rows are taken; by default all."""
+    label_maturity_days: float = Field(0.0, ge=0.0)
+    """Rows younger than this at ``as_of`` are left out, labelled or not. Where labels come by what they say (a default
+    is known early, a good loan at the end of its term), the labels known first are no sample of all."""
     holdout_days: float = Field(14.0, gt=0.0)
     """The newest rows, which only judge."""
     validation_share: float = Field(0.2, gt=0.0, lt=1.0)
@@ -113,9 +116,11 @@ class TrainingParameters(_Parameters):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.train_window_days is not None and self.train_window_days <= self.holdout_days:
+        least = self.holdout_days + self.label_maturity_days
+        if self.train_window_days is not None and self.train_window_days <= least:
             raise ValueError(
-                f"train_window_days must be above holdout_days ({self.holdout_days}), got {self.train_window_days}"
+                f"train_window_days must be above holdout_days and label_maturity_days together ({least}), "
+                f"got {self.train_window_days}"
             )
         SearchSpace(self.search)
         return self

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from raymlops.config import ControlConfig, DriftCount, RetrainConfig, TriggersConfig
+from raymlops.config import ControlConfig, DriftCount, FallbackConfig, RetrainConfig, TriggersConfig
 from raymlops.config.policy import check_policy, resolve_policy
 from raymlops.errors import ConfigError
 
@@ -47,6 +47,17 @@ def test_only_what_differs_is_said_and_the_environment_has_the_last_word() -> No
     ]
 
 
+def test_a_project_may_say_below_which_floor_its_champion_gives_way() -> None:
+    platform = ControlConfig(fallback=FallbackConfig(floor={"brier": 0.3}))
+    policy = {"fallback": {"floor": {"auc": 0.7}}, "environments": {"dev": {"fallback": {"windows": None}}}}
+    config, sources = resolve_policy(platform, policy, "prod", source="bundle")
+    assert (config.fallback.floor, config.fallback.versions) == ({"brier": 0.3, "auc": 0.7}, 3)
+    told = ("fallback.floor.auc", "fallback.floor.brier", "fallback.versions")
+    assert [sources[name] for name in told] == ["bundle", "platform.yaml", "defaults"]
+    assert resolve_policy(platform, policy, "dev").config.fallback.windows is None
+    assert check_policy({"fallback": {"floor": {"speed": 1.0}}}) != []
+
+
 def test_what_the_platform_switched_off_can_be_switched_on() -> None:
     platform = ControlConfig(triggers=TriggersConfig(drift=None))
     config, sources = resolve_policy(platform, {"triggers": {"drift": {"n": 1}}}, "dev")
@@ -60,7 +71,7 @@ def test_what_the_platform_switched_off_can_be_switched_on() -> None:
     [
         ({"retrain": {"cooldown": 3}}, "project.yaml: policy.retrain.cooldown must carry its unit.*got 3"),
         ({"retrain": {"budget": 3}}, r"policy\.retrain\.budget is not a setting; known here: .*budget_runs"),
-        ({"enabled": True}, "policy.enabled is not a setting; known here: health, retrain, trial, triggers"),
+        ({"enabled": True}, "policy.enabled is not a setting; known here: fallback, health, retrain, trial, triggers"),
         ({"trial": {"weight": "0.2"}}, "policy.trial.weight must be a valid number, got '0.2'"),
         ({"triggers": {"drift": {"n": 4}}}, "policy.triggers.drift n must not exceed of, which is 3"),
         ({"trial": {"tolerance": 1}}, "policy.trial.tolerance is now margin"),

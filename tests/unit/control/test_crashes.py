@@ -11,9 +11,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from raymlops.control import (
     Abandon,
     Ask,
+    FailRun,
+    FallBack,
     PlanDecision,
     Promote,
     Ramp,
+    Refuse,
     RollBack,
     StartRetraining,
     StartTrial,
@@ -21,7 +24,6 @@ from raymlops.control import (
 )
 from raymlops.control.rollout.plans import next_plan, took_effect
 from raymlops.errors import ModelLoadFailed, SwapFailed, UnavailableError
-from raymlops.records.runs import RunStatus
 from raymlops.testing.control_examples import DAY
 from tests.support.control import CrashSwitch, SimulatedCrash
 from tests.support.control_world import ControlWorld
@@ -46,9 +48,13 @@ SHOWN = st.sampled_from(["nothing", "good", "good", "bad", "faulty", "unclear"])
 
 EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(
-        lambda drifted, quality: lambda world: world.close_window(drifted=drifted, quality=quality),
+        lambda drifted, quality, late, fallen: (
+            lambda world: world.close_window(drifted=drifted, quality=quality, late=late, fallen=fallen)
+        ),
         st.sampled_from([True, True, False]),
         st.sampled_from(["ok", "ok", "ok", "block"]),
+        st.sampled_from([False, False, False, True]),
+        st.booleans(),
     ),
     st.builds(lambda outcome: lambda world: world.finish_runs(outcome), OUTCOMES),
     st.builds(lambda shown: lambda world: world.show(shown), SHOWN),
@@ -62,7 +68,10 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
             ControlWorld.user_rollback,
             ControlWorld.user_next_share,
             ControlWorld.user_retry,
-            ControlWorld.disorder,
+            lambda world: world.observer.disorder(),
+            ControlWorld.deliver_windows,
+            lambda world: world.observer.rename_pipeline(),
+            lambda world: world.observer.lose_runs(),
             ControlWorld.start_user_run,
             lambda world: world.controller.pause("m", reason="x"),
             lambda world: world.controller.resume("m", reason="x"),
@@ -143,11 +152,23 @@ class RolloutMachine(RuleBasedStateMachine):
     @initialize(
         ramp=st.sampled_from([(), (0.5,), (0.5, 0.8)]),
         inconclusive=st.sampled_from(["keep", "promote_if_not_worse", "ask"]),
+        cooldown_days=st.sampled_from([0, 0, 2]),
+        budget_runs=st.sampled_from([1, 2, 1000, 1000]),
+        max_attempts=st.sampled_from([1, 2, 3]),
     )
-    def configure(self, ramp: tuple[float, ...], inconclusive: str) -> None:
+    def configure(
+        self,
+        ramp: tuple[float, ...] = (),
+        inconclusive: str = "keep",
+        cooldown_days: int = 0,
+        budget_runs: int = 1000,
+        max_attempts: int = 2,
+    ) -> None:
         config = self.world.config
         trial = config.trial.model_copy(update={"ramp": ramp, "inconclusive": inconclusive})
-        self.world.config = config.model_copy(update={"trial": trial})
+        limits = {"cooldown": cooldown_days * DAY, "budget_runs": budget_runs, "max_attempts": max_attempts}
+        retrain = config.retrain.model_copy(update={**limits, "budget_period": 10 * DAY, "backoff_max": 8 * DAY})
+        self.world.config = config.model_copy(update={"trial": trial, "retrain": retrain})
         self.world.restart()
 
     @precondition(lambda self: not self.down)
@@ -171,6 +192,13 @@ class RolloutMachine(RuleBasedStateMachine):
     def come_back(self) -> None:
         self.world.restart()
         self.down = False
+
+    @precondition(lambda self: not self.down)
+    @rule(error=st.sampled_from([None, None, UnavailableError("x"), ModelLoadFailed("x"), ValueError("x")]))
+    def evidence_cannot_be_read(self, error: Exception | None) -> None:
+        """What trials show cannot be read from here on, or can be again, by looks that are due later."""
+        self.world.observer.evidence_trouble = error
+        self.world.advance(DAY / 24)
 
     @precondition(lambda self: not self.down)
     @rule(error=st.sampled_from([UnavailableError("x"), SwapFailed("x"), ModelLoadFailed("x")]), late=st.booleans())
@@ -218,9 +246,25 @@ class RolloutMachine(RuleBasedStateMachine):
 
     @invariant()
     def one_retraining_at_a_time(self) -> None:
-        own, alive = set(self.world.actuator.jobs), {RunStatus.PENDING, RunStatus.RUNNING}
-        # a run may be shown twice
-        assert len({run.id for run in self.world.observer.runs("m") if run.id in own and run.status in alive}) <= 1
+        runs, own = self.world.observer.runs_of.get("m", {}), set(self.world.actuator.jobs)
+        assert len([run for run in runs.values() if run.id in own and not run.status.final]) <= 1
+
+    @invariant()
+    def every_retraining_has_a_trigger_and_is_within_the_policy(self) -> None:
+        limits, windows = self.world.config.retrain, self.world.observer.windows_of.get("m", [])
+        quality = {f"{window.end:%Y%m%dT%H%M%SZ}": window.quality for window in windows}
+        starts = [decision for decision in self.decisions() if isinstance(decision, StartRetraining)]
+        for i, start in enumerate(starts):
+            assert start.triggers
+            assert quality[start.occasion] == "ok"
+            before = starts[:i]
+            assert sum(start.at - each.at < limits.budget_period for each in before) < limits.budget_runs
+            if start.attempt == 1:
+                assert start.occasion not in {each.occasion for each in before}
+                assert all(start.at - each.at >= limits.cooldown for each in before)
+            else:
+                assert (before[-1].occasion, before[-1].attempt) == (start.occasion, start.attempt - 1)
+                assert start.attempt <= limits.max_attempts
 
     @invariant()
     def every_plan_is_by_hand_or_follows_one_decision(self) -> None:
@@ -243,6 +287,11 @@ class RolloutMachine(RuleBasedStateMachine):
             elif isinstance(decision, RollBack):
                 assert decision.version == (trial if decision.cause == "trial" else base.champion)
                 assert decision.to == (base.champion if decision.cause == "trial" else base.backup)
+            elif isinstance(decision, FallBack):
+                former = {plan.champion for number, plan in plans.items() if number < base.number}
+                assert decision.version == base.champion
+                assert decision.to is None or decision.to in former - {base.champion, *base.blocked}
+                assert decision.to is not None or base.baseline is not None
             if took_effect(decision, self.world.plans):
                 followed.append(decision.plan + 1)
                 assert plans[decision.plan + 1] == next_plan(base, decision)
@@ -278,6 +327,11 @@ class RolloutMachine(RuleBasedStateMachine):
         assert world.step() == []
         assert world.plans[-1].trial is None
         self.check_settled()
+        ended = {each.run_id for each in self.decisions() if isinstance(each, Refuse | FailRun | StartTrial)}
+        given_up = {each.decision for each in self.decisions() if isinstance(each, Abandon)}
+        for decision in self.decisions():
+            if isinstance(decision, StartRetraining):
+                assert decision.run_id in ended or decision.key in given_up
 
 
 RolloutMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import ModuleType
 from typing import Any
 
@@ -82,6 +82,16 @@ def test_rows_are_in_order_labelled_and_known_by_then(context: TrainingContext) 
     assert got["task"].inputs == ("size", "hour", "loads__load", "loads__noise")
     assert got["task"].classes == 2
     assert got["training_set"].table_versions.keys() == {"loads"}
+
+
+def test_rows_whose_labels_are_not_ripe_are_left_out(context: TrainingContext) -> None:
+    """The labels that come first may be of one kind, so that a row counts once its label has had time to come."""
+    as_of = "2013-02-10T12:00:00+00:00"
+    all_of, ripe = (_extract(context, _pin(context, as_of), label_maturity_days=days)["frame"] for days in (0.0, 5.0))
+    limit = datetime.fromisoformat(as_of) - timedelta(days=5)
+    expected = [at for at in all_of["event_time"].to_pylist() if at < limit]
+    assert 0 < len(expected) < all_of.num_rows
+    assert ripe["event_time"].to_pylist() == expected
 
 
 def test_sampling_spares_the_holdout_and_is_seeded(context: TrainingContext) -> None:

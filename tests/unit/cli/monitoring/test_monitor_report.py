@@ -52,7 +52,7 @@ def test_three_answers_stand_apart_above_what_explains_them() -> None:
     assert [" ".join(line.split()) for line in lines[1:4]] == [
         "Is the data broken? suspected pay: 12% missing",
         "Has the data moved? yes since 07 Jan 2026 00:00: 2 of 3 columns, most of all [red]age, pay",
-        "Is the model worse? yes log loss 0.5 against 0.4",
+        "Is the model worse? yes log loss 0.5 against 0.4; 40 of 100 rows are labelled (40%)",
     ]
     explaining = [line.split()[0] for line in lines[7:9]]
     assert explaining == ["[red]age", "pay"]

@@ -20,7 +20,15 @@ from raymlops.errors import StorageError
 from raymlops.records.orders import Order
 from raymlops.records.runs import Run, RunStatus
 from raymlops.records.windows import Performance
-from raymlops.testing.control_examples import DAY, START, example_plan, example_run, example_window
+from raymlops.testing.control_examples import (
+    DAY,
+    START,
+    example_arm,
+    example_evidence,
+    example_plan,
+    example_run,
+    example_window,
+)
 from tests.support.control import FakeActuator, FakeObserver, InMemoryLedger
 
 
@@ -120,6 +128,24 @@ def test_an_order_goes_before_everything() -> None:
     world.ledger.append_entry(**order.for_retraining("c", "http"))
     world.controller.step()
     assert world.started() == ["c"]
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_champion_below_its_floor_gives_way_where_its_retraining_has_no_place(full: bool) -> None:
+    world = World(ONE, ("a", "b"))
+    world.observer.put_plan(example_plan(2, model="a", champion=2))
+    world.observer.probations = [(START, example_evidence(example_arm(0.9), example_arm(0.5)))]
+    if full:
+        world.observer.put_run("b", example_run("by-hand", status=RunStatus.RUNNING))
+    for day in range(2):
+        world.observer.windows_of.setdefault("a", []).append(
+            example_window(day, model="a", champion=2, fallen=True, degraded=day == 1)
+        )
+    world.clock.advance_to(START + 2 * DAY)
+    world.controller.step()  # it asks for the first time
+    world.controller.step()
+    assert [entry.action for entry in world.ledger.entries()] == ["fall_back" if full else "retrain"]
+    assert world.observer.plans_of["a"][-1].champion == (1 if full else 2)
 
 
 def test_a_slow_run_must_have_lost_more() -> None:

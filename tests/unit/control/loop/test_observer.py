@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from raymlops.control.loop.observer import StoreObserver
+from raymlops.control.loop.observing import plans_of, windows_of
 from raymlops.control.rollout.evidence import Task, TrialScope
 from raymlops.control.rollout.gathering import Rescore, Rescored
 from raymlops.records.plans import ServingPlan
@@ -80,9 +81,10 @@ def build(events: _Events | None = None, rescore: Rescore | None = None) -> Stor
 def test_everything_comes_in_order() -> None:
     observer = build()
     assert observer.models() == ["a", "m"]
-    assert [plan.number for plan in observer.plans("m")] == [1, 2]
-    assert [window.start for window in observer.windows("m", START + 1.5 * DAY)] == [START + DAY * d for d in (1, 2, 3)]
-    assert [window.start for window in observer.windows("m", START + 2 * DAY)] == [START + DAY * d for d in (2, 3)]
+    assert [plan.number for plan in plans_of(observer, "m")] == [1, 2]
+    starts = [window.start for window in windows_of(observer, "m", START + 1.5 * DAY)]
+    assert starts == [START + DAY * d for d in (1, 2, 3)]
+    assert [window.start for window in windows_of(observer, "m", START + 2 * DAY)] == starts[1:]
 
 
 def test_runs_are_those_of_the_models_pipeline() -> None:

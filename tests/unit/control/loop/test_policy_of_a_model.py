@@ -126,3 +126,18 @@ def test_a_trial_is_judged_by_the_models_policy(world: ControlWorld, policies: P
     assert world.step() == [], "it is looked at every two hours"
     world.advance(DAY / 24)
     assert [decision.action for decision in world.step()] == ["ramp"]
+
+
+def test_a_champion_below_the_floor_that_its_project_declares_gives_way(
+    world: ControlWorld, policies: Policies
+) -> None:
+    policies.said["m"] = {"fallback": {"windows": {"n": 1, "of": 1}, "floor": {"log_loss": 0.45}}}
+    world.disappoint("bad")
+    world.user_promote()
+    world.serve(backup=None)
+    world.close_window()
+    assert [decision.action for decision in world.step()] == ["fall_back"]
+    assert "log_loss 0.5, must be at most 0.45" in world.ledger.entries("m")[-1].reason
+    world.close_window()
+    policies.said.clear()
+    assert world.step() == []

@@ -137,11 +137,18 @@ def test_all_of_them_are_told_at_once() -> None:
     assert kinds(off) == ["disabled"]
 
 
-def test_where_a_failed_attempt_is_tried_again_no_window_stands_against_it() -> None:
+def test_a_failed_attempt_is_tried_again_without_a_trigger_but_not_on_broken_data_nor_beyond_the_budget() -> None:
     state = Rollout().apply(retraining(9))
     state = state.apply(FailRun(model="m", at=NOW, reason="x", run_id="m-9-1", final=False))
-    assert reasons_against(state, see(windows=[BLOCKED]), CONFIG) == ()
-    assert isinstance(decide(state, see(windows=[BLOCKED]), CONFIG), StartRetraining)
+    calm = see(windows=[example_window(0)])
+    assert reasons_against(state, calm, CONFIG) == ()
+    assert isinstance(decide(state, calm, CONFIG), StartRetraining)
+    broken = see(windows=[BLOCKED])
+    assert kinds(reasons_against(state, broken, CONFIG)) == ["broken_data"]
+    assert decide(state, broken, CONFIG) is None
+    spent = CONFIG.model_copy(update={"retrain": CONFIG.retrain.model_copy(update={"budget_runs": 1})})
+    assert kinds(reasons_against(state, calm, spent)) == ["budget"]
+    assert decide(state, calm, spent) is None
 
 
 def test_what_the_loop_does_is_what_the_reasons_say() -> None:

@@ -146,3 +146,54 @@ def test_a_calendar_and_new_code_name_what_started_a_run() -> None:
         "m-code-bbbbbbbbbbbb-20130304T000000Z",
         "m-cron-20130305T000000Z",
     ]
+
+
+class TestRetries:
+    """What holds another attempt back, where an order is among what it answers, or comes later."""
+
+    def fail(self, world: ControlWorld, *, order: bool) -> None:
+        """A retraining that fails, and data that is broken before it is tried again."""
+        if order:
+            ask(world, "one")
+        else:
+            world.close_window(drifted=True)
+        assert [decision.action for decision in world.step()] == ["retrain"]
+        world.close_window(quality="block")
+        world.finish_runs("failed")
+
+    def test_broken_data_holds_back_an_attempt_that_no_order_asked_for(self) -> None:
+        world = world_of(TriggersConfig(performance=None, drift=DriftCount(n=1, of=1)))
+        self.fail(world, order=False)
+        assert [decision.action for decision in world.step()] == ["run_failed"]
+        (status,) = world.controller.status()
+        assert [reason.kind for reason in status.reasons] == ["broken_data"]
+
+    def test_broken_data_does_not_hold_back_an_attempt_that_an_order_asked_for(self) -> None:
+        world = world_of()
+        self.fail(world, order=True)
+        _, again = world.step()
+        assert isinstance(again, StartRetraining)
+        assert (again.attempt, again.triggers) == (2, ("order",))
+
+    def test_the_budget_holds_an_order_back_too(self) -> None:
+        world = world_of(budget_runs=1, budget_period=timedelta(days=9))
+        self.fail(world, order=True)
+        assert [decision.action for decision in world.step()] == ["run_failed"]
+        (status,) = world.controller.status()
+        assert [reason.kind for reason in status.reasons] == ["budget"]
+        world.advance(timedelta(days=9))
+        (again,) = world.step()
+        assert isinstance(again, StartRetraining)
+        assert again.attempt == 2
+
+    def test_an_order_that_comes_while_an_attempt_is_held_back_is_answered(self) -> None:
+        world = world_of(TriggersConfig(performance=None, drift=DriftCount(n=1, of=1)))
+        self.fail(world, order=False)
+        world.step()
+        entry = ask(world, "one")
+        (start,) = world.step()
+        assert isinstance(start, StartRetraining)
+        assert (start.attempt, start.orders) == (1, (entry.sequence,))
+        world.finish_runs("refused")
+        actions = [decision.action for decision in world.step()]
+        assert actions == ["refuse", "block"], "the attempt is not made up for, and broken data blocks as ever"

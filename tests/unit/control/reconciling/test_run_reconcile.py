@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from raymlops.clock import ManualClock
-from raymlops.control.reconciling.run_reconcile import RunReconciler, StopJob, stops
-from raymlops.errors import UnavailableError
+from raymlops.control.reconciling.run_reconcile import RunReconciler, StopJob, is_of_home, stops
+from raymlops.errors import RunNotFound, UnavailableError
 from raymlops.records.runs import Run, RunStatus
 from raymlops.testing.control_examples import START, example_run
 
@@ -51,6 +52,8 @@ class Cluster:
         return [run for run in self.runs.values() if run.status == status]
 
     def get_run(self, run_id: str) -> Run:
+        if run_id not in self.runs:
+            raise RunNotFound(run_id)
         return self.runs[run_id]
 
     def alive(self) -> Mapping[str, float]:
@@ -63,7 +66,7 @@ class Cluster:
 
     def end(self, run_id: str, reason: str) -> None:
         del self.jobs[run_id]
-        if not self.runs[run_id].status.final:
+        if run_id in self.runs and not self.runs[run_id].status.final:
             self._end(run_id, reason)
 
     def _end(self, run_id: str, reason: str) -> Run:
@@ -95,9 +98,33 @@ def test_a_job_that_does_not_exit_is_stopped_a_minute_after_its_run() -> None:
     clock[0] = 59.0
     assert reconciler.turn() == []
     clock[0] = 61.0
-    assert reconciler.turn() == [StopJob("done", "its run ended more than 60 s ago")]
+    assert reconciler.turn() == [StopJob("done", "its run has been over, or without a record, for more than 60 s")]
     assert (cluster.jobs, cluster.runs["done"].status) == ({}, RunStatus.SUCCEEDED)
     assert reconciler.turn() == []
+
+
+def test_a_job_without_a_record_is_stopped_and_keeps_no_other_from_being_looked_after() -> None:
+    """As after the database was put back from a backup: nobody waits for what the job does."""
+    cluster, clock = Cluster(), [0.0]
+    cluster.jobs["orphan"] = 5.0
+    cluster.put("endless", RunStatus.RUNNING, age_s=4000.0)
+    reconciler = RunReconciler(cluster, cluster, 3600.0, lambda: clock[0])
+    assert [stop.run_id for stop in reconciler.turn()] == ["endless"]
+    clock[0] = 61.0
+    assert [stop.run_id for stop in reconciler.turn()] == ["orphan"]
+    assert cluster.jobs == {}
+
+
+def test_jobs_of_other_people_and_of_other_platforms_are_left_alone(tmp_path: Path) -> None:
+    def of(home: Path) -> dict[str, object]:
+        return {"working_dir": "gcs://x.zip", "env_vars": {"RAYMLOPS_HOME": str(home)}}
+
+    bundle = {"pipeline": "flights", "bundle": "b" * 64}
+    assert is_of_home(bundle, of(tmp_path), tmp_path)
+    assert is_of_home(bundle, of(tmp_path / "a" / ".."), tmp_path)
+    assert not is_of_home(bundle, of(tmp_path / "another"), tmp_path)
+    assert not is_of_home({}, of(tmp_path), tmp_path)
+    assert not is_of_home(None, None, tmp_path)
 
 
 def test_the_clock_of_runs_says_nothing_about_the_age_of_jobs() -> None:

@@ -381,6 +381,34 @@ def test_versions_of_several_classes_are_compared_on_the_same_rows() -> None:
     assert (evidence.paired.rows, evidence.paired.total, evidence.paired.square_total) == (3, 0.0, 2.0)
 
 
+def test_versions_of_several_classes_that_tell_probabilities_are_compared_by_log_loss() -> None:
+    """Both are asked again about every row, since an event holds no probabilities."""
+    given = {1: {"a": 0.5, "b": 0.5, "c": 0.0}, 2: {"a": 0.8, "b": 0.6, "c": 0.2}}
+    asked: list[tuple[int, list[str]]] = []
+
+    def rescore(version: int, events: pa.Table) -> Rescored:
+        keys, known = events["request_id"].to_pylist(), events["label"].to_pylist()
+        asked.append((version, keys))
+        assert known == ["x", "y", "z"]
+        of_label = np.array([given[version][key] for key in keys])
+        return Rescored(np.full(len(keys), 0.5), ["x"] * len(keys), of_label)
+
+    events = table(
+        event("a", label_predicted="x", x=1.0),
+        event("b", "canary", label_predicted="y", x=1.0),
+        event("c", label_predicted="y", x=1.0),
+        event("unlabelled", label_predicted="y", x=1.0),
+    )
+    scope = SCOPE.model_copy(update={"task": "multiclass"})
+    evidence = gather_evidence(events, labels(a="x", b="y", c="z"), scope, rescore)
+    assert asked == [(2, ["a", "b", "c"]), (1, ["a", "b", "c"])]
+    assert evidence.paired is not None
+    assert not evidence.right_or_wrong
+    expected = math.log(0.5 / 0.8) + math.log(0.5 / 0.6) + math.log(1e-6 / 0.2)
+    assert evidence.paired.total == pytest.approx(expected)
+    assert evidence.paired_level == pytest.approx((2 * math.log(2) - math.log(1e-6)) / 3)
+
+
 def test_a_version_that_cannot_name_classes_is_not_paired() -> None:
     scope = SCOPE.model_copy(update={"task": "multiclass"})
     events = table(event("a", "canary", 0.4, label_predicted="x", x=1.0))

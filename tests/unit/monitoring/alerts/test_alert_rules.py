@@ -155,7 +155,7 @@ def entry(action: str, **evidence: Any) -> Alert | None:
     ("action", "evidence", "cause", "severity"),
     [
         ("run_failed", {"final": True}, "retraining_failed", "critical"),
-        ("run_failed", {"final": False}, "retraining_failed", "warning"),
+        ("run_failed", {"final": True, "rejections": 0}, "retraining_failed", "critical"),
         ("roll_back", {"cause": "health", "to": 1}, "rolled_back", "critical"),
         ("roll_back", {"cause": "trial"}, "rolled_back", "warning"),
         ("roll_back", {"cause": "probation", "to": 1}, "rolled_back", "critical"),
@@ -173,6 +173,18 @@ def test_entries_that_tell_something(action: str, evidence: dict[str, Any], caus
     assert alert.summary == f"churn: {cause.replace('_', ' ')}: why"
 
 
-@pytest.mark.parametrize(("action", "evidence"), [("abandon", {"superseded": True}), ("retrain", {}), ("swap", {})])
+@pytest.mark.parametrize(
+    ("action", "evidence"),
+    [
+        ("abandon", {"superseded": True}),
+        ("abandon", {"superseded": False, "final": False}),
+        ("abandon", {"superseded": False, "rejections": 1}),
+        ("retrain", {}),
+        ("swap", {}),
+        ("run_failed", {"final": False}),
+        ("run_failed", {"final": True, "rejections": 3}),
+        ("roll_back", {"cause": "trial", "rejections": 1}),
+    ],
+)
 def test_entries_that_tell_nothing(action: str, evidence: dict[str, Any]) -> None:
     assert entry(action, **evidence) is None

@@ -26,6 +26,15 @@ def test_binary_losses_are_log_losses(world: Any) -> None:
     assert np.isnan(losses.values[2:]).all()
     assert rows.performance().labelled_rows == 2
     assert rows.performance().label_coverage == 0.5
+    assert rows.performance().label_lean == pytest.approx((0.9 + 0.2) / 2 - (0.9 + 0.2 + 0.5) / 3)
+    assert rows.performance().labels_text == "2 of 4 rows are labelled (50%), their mean score +0.0167 off that of all"
+
+
+def test_without_labels_nothing_leans(world: Any) -> None:
+    events = world.events(0, 2, score=np.array([0.9, 0.2]))
+    rows = rows_of(world, Signature(task="classifier", inputs=(), classes=(0, 1)), events, [None, None])
+    assert rows.performance().label_lean is None
+    assert rows.performance().labels_text == "0 of 2 rows are labelled (0%)"
 
 
 def test_of_many_classes_the_named_one_is_right_or_wrong(world: Any) -> None:
