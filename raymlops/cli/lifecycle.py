@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 import shlex
 import sys
 import time
@@ -205,7 +204,8 @@ def demo(
     if not (project / "project.yaml").exists():
         raise ConfigError(f"the demo runs from a clone of the repository: {project} is not there")
     sys.path.insert(0, str(project))
-    run_demo = runpy.run_module("flights.demo")["run_demo"]
+    from raymlops.replay.run import run_demo
+
     code = run_demo(project, weeks=weeks, per_week=None if full else per_week, seed=seed, port=port)
     raise typer.Exit(code)
 

@@ -33,11 +33,11 @@ def _kill_actor(processes: Callable[[str], list[psutil.Process]], class_name: st
 @pytest.fixture(scope="module")
 def story(platform: Platform, flights_project: Path, processes: Callable[[str], list[psutil.Process]]) -> Any:
     from flights.bad_candidate import start_bad_trial
-    from flights.client import PredictionClient
-    from flights.demo import deploy_project, feed_history, train_first
-    from flights.replay import MODEL, Replay
-    from flights.story import Story
 
+    from raymlops.replay.client import PredictionClient
+    from raymlops.replay.player import MODEL, Replay
+    from raymlops.replay.run import deploy_project, feed_history, train_first
+    from raymlops.replay.story import Story
     from raymlops.runtime.cluster.clocks import build_clock
 
     bundle = deploy_project(platform, flights_project)
@@ -159,7 +159,7 @@ def test_the_ledger_holds(story: Any) -> None:
 
 
 def test_the_page_shows_it(story: Any, tmp_path: Path) -> None:
-    from flights.report import write_report
+    from raymlops.replay.report import write_report
 
     page = write_report(story, tmp_path / "demo.html").read_text()
     assert "never retrained" in page

@@ -9,8 +9,8 @@ import pyarrow as pa
 from xgboost import XGBClassifier
 
 from flights.definitions import SERVICE
-from flights.replay import MODEL
 from flights.spine import spine
+from raymlops.replay.player import MODEL
 
 if TYPE_CHECKING:
     from raymlops.platform import Platform

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from flights.story import Story
+from raymlops.replay.story import Story
 
 __all__ = ["View"]
 

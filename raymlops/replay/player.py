@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-
 from flights import sources
-from flights.client import Answer, PredictionClient, Question
+
 from raymlops.clock import ReplayClock
 from raymlops.control import Promote, StartRetraining, StartTrial
+from raymlops.replay.client import Answer, PredictionClient, Question
 
 if TYPE_CHECKING:
     from raymlops.control import Decision

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flights.replay import MODEL
-from flights.story import Story
 from raymlops.records.record import canonical_json
+from raymlops.replay.player import MODEL
+from raymlops.replay.story import Story
 
 __all__ = ["write_report"]
 

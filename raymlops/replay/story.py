@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from flights.client import Tally
-from flights.replay import MODEL, WeekResult, log_loss
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelVersion
 from raymlops.records.runs import Run
 from raymlops.records.windows import WindowRecord
+from raymlops.replay.client import Tally
+from raymlops.replay.player import MODEL, WeekResult, log_loss
 
 if TYPE_CHECKING:
     from raymlops.platform import Platform

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -12,18 +11,19 @@ from typing import Any
 
 from flights import sources
 from flights.bad_candidate import start_bad_trial
-from flights.client import PredictionClient
 from flights.definitions import DEFINITIONS, SERVICE
-from flights.replay import MODEL, START, TRAINED_UNTIL, Replay, between
-from flights.report import write_report
-from flights.story import Story
-from flights.view import View
+
 from raymlops.clock import ReplayClock
 from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import TrainingError
 from raymlops.platform import Platform, connect
 from raymlops.records.runs import Run, RunStatus
+from raymlops.replay.client import PredictionClient
+from raymlops.replay.player import MODEL, START, TRAINED_UNTIL, Replay, between
+from raymlops.replay.report import write_report
+from raymlops.replay.story import Story
+from raymlops.replay.view import View
 
 __all__ = ["FIRST_RUN", "configure", "deploy_project", "feed_history", "run_demo", "train_first"]
 
@@ -149,7 +149,3 @@ def _clear(home: Path) -> None:
         stop_local(home)
         shutil.rmtree(home)
     home.mkdir(parents=True)
-
-
-if __name__ == "__main__":
-    sys.exit(run_demo(Path(__file__).resolve().parents[1], weeks=44, per_week=1000, seed=7, port=8000))

@@ -1,0 +1,1 @@
+"""The replay: a project's own table as live operation, in event-time order, over HTTP."""
