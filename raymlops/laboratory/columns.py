@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.records.tasks import TaskKind
 
-__all__ = ["encode", "instants_us", "label_values"]
+__all__ = ["encode", "input_values", "instants_us", "label_values", "plain_column"]
 
 _MOST_CLASSES = 50
 _FEW_NUMBERS = 10
@@ -36,7 +36,7 @@ def instants_us(rows: pa.Table, name: str) -> npt.NDArray[np.int64]:
     Raises:
         SchemaMismatch: The column holds something else, or an instant before 1970.
     """
-    column = _plain(rows[name])
+    column = plain_column(rows[name])
     try:
         if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
             found = column.cast(pa.timestamp("us", tz=getattr(column.type, "tz", None)), safe=False).cast(pa.int64())
@@ -64,7 +64,7 @@ def label_values(column: pa.ChunkedArray, name: str) -> tuple[TaskKind, npt.NDAr
         SchemaMismatch: The label is of another type.
         DataError: It has one value only, or too many classes.
     """
-    column = _plain(column)
+    column = plain_column(column)
     numbers = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
     if not (numbers or pa.types.is_boolean(column.type) or pa.types.is_string(column.type)):
         raise SchemaMismatch(f"label {name!r} must be numbers, texts or bools, got {column.type}", column=name)
@@ -107,7 +107,7 @@ def encode(
     for name in rows.column_names:
         if name in left_out or name == event_time:
             continue
-        values, why_not = _input(rows, name, at_us)
+        values, why_not = input_values(rows, name, at_us)
         if values is None:
             notes.append(f"column {name!r} was left out: {why_not}")
         else:
@@ -126,9 +126,9 @@ def _free(name: str, taken: Collection[str]) -> str:
     return name
 
 
-def _input(rows: pa.Table, name: str, at_us: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any] | None, str]:
+def input_values(rows: pa.Table, name: str, at_us: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any] | None, str]:
     """A column as numbers, or ``None`` and why it is of no use."""
-    column = _plain(rows[name])
+    column = plain_column(rows[name])
     if pa.types.is_null(column.type) or column.null_count == len(column):
         return None, "it holds no value"
     kind = column.type
@@ -188,7 +188,7 @@ def _is_row_number(values: npt.NDArray[np.float64], at_us: npt.NDArray[np.int64]
     return bool((ordered > 0).mean() > 0.95 or (ordered < 0).mean() > 0.95)
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Without a dictionary, with ordinary texts, and decimals as floats."""
     kind = column.type
     if pa.types.is_dictionary(kind):

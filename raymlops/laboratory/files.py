@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv as text_csv
+from collections.abc import Collection
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,10 +18,14 @@ _HEAD_BYTES = 1 << 16
 _MOST_BYTES = 1 << 30
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(path: Path, *, texts: Collection[str] = ()) -> pa.Table:
     """The rows of a Parquet or CSV file.
 
     A CSV file's types are guessed over all of its rows; its fields may be parted by commas, semicolons, tabs or bars.
+
+    Args:
+        path: The file.
+        texts: Columns of a CSV file that stay texts.
 
     Raises:
         ConfigError: There is no such file, or its name ends with neither.
@@ -32,7 +37,7 @@ def read_table(path: Path) -> pa.Table:
     if suffix not in {".parquet", ".csv", ".tsv"}:
         raise ConfigError(f"{path} must end with .parquet or .csv", path=str(path))
     try:
-        table = parquet.read_table(path) if suffix == ".parquet" else _read_csv(path)
+        table = parquet.read_table(path) if suffix == ".parquet" else _read_csv(path, texts)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} is not a readable table: {' '.join(str(error).split())}", path=str(path)) from error
     if not table.num_rows:
@@ -40,7 +45,7 @@ def read_table(path: Path) -> pa.Table:
     return table
 
 
-def _read_csv(path: Path) -> pa.Table:
+def _read_csv(path: Path, texts: Collection[str]) -> pa.Table:
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     encoding = "utf8"
@@ -56,7 +61,9 @@ def _read_csv(path: Path) -> pa.Table:
         path,
         csv.ReadOptions(block_size=block, encoding=encoding),
         csv.ParseOptions(delimiter=_delimiter(text), newlines_in_values=True),
-        csv.ConvertOptions(null_values=_NULLS, strings_can_be_null=True),
+        csv.ConvertOptions(
+            column_types=dict.fromkeys(texts, pa.string()), null_values=_NULLS, strings_can_be_null=True
+        ),
     )
 
 

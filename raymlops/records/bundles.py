@@ -26,6 +26,14 @@ class ProjectData(Record):
     """Column with the time at which each label became known; null: ``label_delay`` after the row."""
     label_delay: str = "0s"
     """How long after its row a label becomes known, such as ``1d``."""
+    time_zone: str = "UTC"
+    """Zone of times that are written without one."""
+    classes: tuple[str, ...] = ()
+    """Values of the label, in the order of the class numbers that the model knows them by; none of a regression."""
+    events_view: str | None = None
+    """View that gets each row once it has happened, a microsecond after its time; null: none does."""
+    outcomes_view: str | None = None
+    """View that gets each row with its label, at the time at which that became known."""
 
 
 class ProjectSpec(Record):

@@ -1,0 +1,49 @@
+"""A project that is made from a table passes its own tests, and its rows are those of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import csv, parquet
+
+from raymlops.delivery.project import collect_files, read_project
+from raymlops.delivery.suite import run_suite
+from raymlops.projects import Asked, make_project
+from raymlops.projects.making import Made
+from tests.unit.projects.examples import houses, orders, tickets
+
+SHAPES: dict[str, tuple[Callable[[], pa.Table], Asked]] = {
+    "orders": (orders, Asked("returned", "ordered_at", ("customer_id",), label_delay="3d")),
+    "houses": (houses, Asked("price", "sold")),
+    "tickets": (tickets, Asked("kind", "created", ("team",))),
+}
+
+
+def make(shape: str, directory: Path) -> Made:
+    table, asked = SHAPES[shape]
+    if shape == "houses":
+        csv.write_csv(table(), directory / "houses.csv")
+        return make_project(str(directory / "houses.csv"), directory / shape, asked)
+    parquet.write_table(table(), directory / f"{shape}.parquet")
+    return make_project(str(directory / f"{shape}.parquet"), directory / shape, asked)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_tests_of_a_made_project_are_green(shape: str, tmp_path: Path) -> None:
+    made = make(shape, tmp_path)
+    report = run_suite(made.directory, tmp_path / "home", timeout_s=240)
+    assert report.green, report.output
+    assert report.counts["passed"] == (2 if shape == "houses" else 3)
+
+
+def test_what_is_packed_into_a_bundle_holds_everything_that_a_run_needs(tmp_path: Path) -> None:
+    made = make("orders", tmp_path)
+    assert {"project.yaml", "orders/definitions.py", "orders/spine.py", "tests/test_project.py"} <= set(
+        collect_files(made.directory)
+    )
+    spec = read_project(made.directory)
+    assert spec.request_columns == ("amount", "items", "Sales Channel", "express")
+    assert spec.data is not None and spec.data.classes == ("no", "yes")
