@@ -127,7 +127,7 @@ def _describe(rows: Any, name: str, at_us: npt.NDArray[np.int64], labels: Labels
         # as a mere table of one column: its times may be local
         rows = pa.table({name: read_instants(rows, name, time_zone)})
     values, why_not = input_values(rows, name, at_us)
-    why_not = why_not or _of_no_use(column, name, dtype)
+    why_not = _of_no_use(column, name, dtype) or why_not
     if values is None or why_not:
         later = "after the row's own" in why_not
         told = "it holds times after the row's own: it may tell what happened" if later else why_not

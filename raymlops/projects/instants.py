@@ -113,8 +113,8 @@ def _one_form(texts: pa.ChunkedArray, name: str) -> str:
     return str(known[0]) if known else ""
 
 
-def _written(texts: pa.ChunkedArray, form: str, name: str) -> str | None:
-    """How days, months and years are written; ``None`` leaves it to pandas, where a month is a word.
+def _written(texts: pa.ChunkedArray, form: str, name: str) -> str:
+    """How days, months and years are written; ``mixed`` leaves it to pandas, where a month is a word.
 
     Raises:
         SchemaMismatch: Nothing tells days from months.
@@ -122,7 +122,7 @@ def _written(texts: pa.ChunkedArray, form: str, name: str) -> str | None:
     separator = form[1:2]
     if form[:5] != f"d{separator}d{separator}Y" or form[5:] not in _PLAIN_FORMS:
         if "a" in form.removesuffix(" a") and "Y" in form:
-            return None
+            return "mixed"
         raise SchemaMismatch(
             f"column {name!r} must hold times such as 2024-05-17 or 2024-05-17T08:30:00Z, got {texts[0].as_py()!r:.60}",
             column=name,
@@ -138,7 +138,7 @@ def _written(texts: pa.ChunkedArray, form: str, name: str) -> str | None:
     return separator.join((*order, "%Y")) + _PLAIN_FORMS[form[5:]]
 
 
-def _parsed(texts: pa.ChunkedArray, written: str | None, *, utc: bool) -> pa.ChunkedArray:
+def _parsed(texts: pa.ChunkedArray, written: str, *, utc: bool) -> pa.ChunkedArray:
     import pandas as pd
 
     values = pd.to_datetime(texts.to_pandas(), format=written, utc=utc)

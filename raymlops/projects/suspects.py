@@ -10,7 +10,7 @@ __all__ = ["TELLS_ALL", "told_share"]
 _Floats = npt.NDArray[np.float64]
 
 _MOST_ROWS = 20_000
-_MOST_BINS = 128
+_LEAST_BINS, _MOST_BINS, _ROWS_PER_BIN = 8, 128, 20
 _PRIOR_ROWS = 1.0
 """A bin counts so many rows of the whole beside its own."""
 
@@ -64,6 +64,7 @@ def _binned(values: _Floats, fitted: _Floats) -> npt.NDArray[np.int64]:
     """The bin of each value: 0 is missing."""
     known = fitted[~np.isnan(fitted)]
     edges = np.unique(known)
-    if len(edges) > _MOST_BINS:
-        edges = np.unique(np.quantile(known, np.linspace(0.0, 1.0, _MOST_BINS)))
+    most = min(max(len(fitted) // _ROWS_PER_BIN, _LEAST_BINS), _MOST_BINS)
+    if len(edges) > most:
+        edges = np.unique(np.quantile(known, np.linspace(0.0, 1.0, most)))
     return np.where(np.isnan(values), 0, np.searchsorted(edges, values, side="right") + 1)

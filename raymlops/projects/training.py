@@ -13,8 +13,8 @@ __all__ = ["training_settings"]
 
 _DAY_US = 86_400_000_000
 _MOST_HOLDOUT_DAYS, _PARTS = 14.0, 16
-_HOLDOUT_ROWS = 100
-_MOST_HOLDOUT_SHARE = 0.2
+_HOLDOUT_ROWS = 300
+_MOST_HOLDOUT_SHARE = 0.1
 _MIN_ROWS, _MOST_ROWS, _SEARCH_ROWS = 500, 100_000, 30_000
 
 
@@ -42,8 +42,8 @@ def training_settings(at_us: npt.NDArray[np.int64], labels: Labels) -> dict[str,
     quality: dict[str, Any] = {}
     if rows < 10 * _MIN_ROWS:
         quality["min_rows"] = max(50, rows // 10)
-    if rows < 20 * _HOLDOUT_ROWS:
-        quality["min_holdout_rows"] = max(10, least // 2)
+    if least < _HOLDOUT_ROWS:
+        quality["min_holdout_rows"] = max(10, least // 3)
     if labels.classes and (rarest := _rarest(labels)) < 0.004:
         quality["min_class_share"] = _two_digits(rarest / 4)
     if quality:

@@ -24,7 +24,7 @@ def orders(rows: int = 3000, *, seed: int = 0) -> pa.Table:
     customer = rng.integers(0, 60, rows)
     amount = np.round(np.exp(rng.normal(3, 1, rows)), 2)
     channel = rng.choice(["web", "app", "shop"], rows)
-    chance = 1 / (1 + np.exp(-(rng.normal(0, 1.5, 60)[customer] + 0.4 * np.log(amount) - 2 + (channel == "web"))))
+    chance = 1 / (1 + np.exp(-(rng.normal(0, 2.0, 60)[customer] + 0.8 * np.log(amount) - 3 + (channel == "web"))))
     returned = rng.random(rows) < chance
     return pa.table(
         {

@@ -46,4 +46,5 @@ def test_what_is_packed_into_a_bundle_holds_everything_that_a_run_needs(tmp_path
     )
     spec = read_project(made.directory)
     assert spec.request_columns == ("amount", "items", "Sales Channel", "express")
-    assert spec.data is not None and spec.data.classes == ("no", "yes")
+    assert spec.data is not None
+    assert spec.data.classes == ("no", "yes")
