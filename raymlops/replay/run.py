@@ -1,151 +1,327 @@
-"""``raymlops demo``: the closed loop on a year of real flights, start to end."""
+"""``raymlops replay``: a project's table as live operation, start to end, on a platform of its own."""
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import shutil
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from flights import sources
-from flights.bad_candidate import start_bad_trial
-from flights.definitions import DEFINITIONS, SERVICE
+import yaml
 
 from raymlops.clock import ReplayClock
-from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
-from raymlops.errors import TrainingError
+from raymlops.delivery.project import PROJECT_FILE, collect_files
+from raymlops.errors import ConfigError, StorageError, TrainingError, UnavailableError
 from raymlops.platform import Platform, connect
+from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus
 from raymlops.replay.client import PredictionClient
-from raymlops.replay.player import MODEL, START, TRAINED_UNTIL, Replay, between
-from raymlops.replay.report import write_report
+from raymlops.replay.journal import JOURNAL, Journal, Progress
+from raymlops.replay.plan import ReplayPlan, Wishes
+from raymlops.replay.player import Pace, Replay
+from raymlops.replay.settings import Planned, free_port, plan_replay, platform_config, read_policy
+from raymlops.replay.source import Project, load_project
 from raymlops.replay.story import Story
 from raymlops.replay.view import View
+from raymlops.runtime.supervision.stopping import take_down_local
 
-__all__ = ["FIRST_RUN", "configure", "deploy_project", "feed_history", "run_demo", "train_first"]
+__all__ = ["Interventions", "ReplayOptions", "alone", "deploy_project", "feed_history", "run_replay", "train_first"]
 
-FIRST_RUN: dict[str, Any] = {
-    "trials": 8,
-    "search": {
-        "xgboost": {
-            "n_estimators": {"int": [120, 240]},
-            "learning_rate": {"log_uniform": [0.05, 0.1]},
-            "max_depth": {"int": [4, 6]},
-            "min_child_weight": {"log_uniform": [30, 100]},
-            "colsample_bytree": {"uniform": [0.3, 0.6]},
-            "subsample": 0.8,
-            "reg_lambda": 10,
-            "max_bin": 64,
-        },
-        "logistic": {"C": {"log_uniform": [0.01, 1.0]}},
-    },
-}
-"""The first search looks wider than a retraining does: two families, eight draws."""
+HOME = ".raymlops"
+"""Home of a project's replay, below the project's directory."""
+_LOCK = "replay.lock"
+_LOOK_S = 0.2
 
-_BAD_CANDIDATE_WEEK = 30
+Interventions = Mapping[int, Callable[[Platform, int], int]]
+"""Window -> what is done by hand after it, with the platform and the seed; gives the version that it made."""
 
 
-def configure(project: Path, home: Path, port: int) -> PlatformConfig:
-    """The demo's configuration, in a home of its own."""
-    overrides = {"home": str(home), "serving": {"port": port}}
-    return load_config(project / "platform.yaml", environ={}, overrides=overrides)
+@dataclass(frozen=True)
+class ReplayOptions:
+    """How a project is replayed.
+
+    Attributes:
+        home: Of the replay's platform; ``None``: ``.raymlops`` in the project's directory.
+        port: For HTTP; ``None``: a free one.
+        wishes: What is not left to be derived.
+        policy: File with sections of ``control`` that replace the project's.
+        speed: Of the table's time in a second, at most; ``None``: as fast as it goes.
+        seed: Draws the sample and the trials.
+        resume: Go on where a replay was killed, with the plan it was begun with.
+        own_home: Whether whatever is in the home may be removed, be it a replay's or not.
+        after: What is done by hand.
+    """
+
+    home: Path | None = None
+    port: int | None = None
+    wishes: Wishes = field(default_factory=Wishes)
+    policy: Path | None = None
+    speed: timedelta | None = None
+    seed: int = 7
+    resume: bool = False
+    own_home: bool = False
+    after: Interventions = field(default_factory=dict)
 
 
-def deploy_project(platform: Platform, project: Path) -> str:
+def run_replay(directory: Path, options: ReplayOptions, *, finish: Callable[[Story, Path], None]) -> Story:
+    """Replay a project's data on a platform of its own, and stop that platform at the end, however it ends.
+
+    Args:
+        directory: The project's.
+        options: How.
+        finish: Called with the story and the home once all figures are computed, while the platform is still up.
+
+    Raises:
+        ConfigError: The project or an option is wrong, a port is taken, or there is nothing to resume.
+        NotEnoughRows: The table is too small.
+        TrainingError: The first run came to no model.
+    """
+    began = time.monotonic()
+    view = View()
+    with view.stage("reading the project and its data"):
+        project = load_project(directory)
+        planned = plan_replay(project, options.wishes)
+        policy = None if options.policy is None else read_policy(options.policy)
+    home = (options.home or directory / HOME).expanduser().absolute()
+    if not options.own_home:
+        _check_home(home)
+    os.environ.pop("RAY_ADDRESS", None)  # a replay runs on no cluster of somebody else
+    with alone(home):
+        marks = _marks(project, planned, policy, options.seed)
+        progress = _resumed(home, marks) if options.resume else Progress()
+        if not options.resume:
+            _clear(home)
+        config = platform_config(planned, home, options.port or free_port(), policy)
+        view.tell_plan(planned.plan, project)
+        with view.stage("starting the platform"):
+            platform = _start(config, planned.plan)
+        try:
+            run = _Run(platform, project, planned.plan, options, view, Journal(home / JOURNAL), progress)
+            story = run.begin(marks, without_policy=policy is not None)
+            run.play(story)
+            with view.stage("scoring the first model and a calendar on the same rows"):
+                story.finish()
+            story.total_seconds = time.monotonic() - began
+            view.summary(story)
+            finish(story, home)
+        finally:
+            with view.stage("stopping what was started"):
+                platform.close()
+    return story
+
+
+def deploy_project(platform: Platform, directory: Path) -> str:
     """Test and build the project, deploy the bundle; returns its digest."""
-    bundle = platform.delivery.build(project)
+    bundle = platform.delivery.build(directory)
     platform.delivery.deploy(bundle.digest, reason="first deployment")
     return bundle.digest
 
 
-def feed_history(platform: Platform) -> None:
-    """Apply the definitions, and ingest what was known when the training weeks were over."""
-    platform.apply(*DEFINITIONS)
-    platform.features.ingest("planes", sources.planes(), ingest_id="planes")
-    for view, table in (("weather", sources.weather()), ("flights", sources.landings())):
-        rows = between(table, "event_time", START - timedelta(days=1), TRAINED_UNTIL)
-        platform.features.push(view, rows, ingest_id=f"{view}-history")
+def feed_history(platform: Platform, project: Project, plan: ReplayPlan) -> None:
+    """Apply the definitions, and push what was known when the training part was over."""
+    platform.apply(*project.definitions)
+    for view, rows in project.tables.views.items():
+        known = rows.between(None, plan.trained_until)
+        if known.num_rows:
+            platform.features.push(view, known, ingest_id=f"{view}-history")
 
 
-def train_first(platform: Platform, seed: int) -> Run:
+def train_first(platform: Platform, project: Project, plan: ReplayPlan, seed: int) -> Run:
     """Train and deploy the first version.
 
     Raises:
         TrainingError: The run came to no candidate.
     """
-    run = platform.runs.start(MODEL, parameters={**FIRST_RUN, "seed": seed}, reason="first model")
+    spec = project.spec
+    window = {} if "monitor_window_days" in spec.training else {"monitor_window_days": plan.window / timedelta(days=1)}
+    parameters = {**window, **spec.replay.first_run, "seed": seed}
+    run = platform.runs.start(spec.name, parameters=parameters, reason="first model")
     version = run.result.get("version")
     if run.status is not RunStatus.SUCCEEDED or version is None:
         raise TrainingError(f"the first run came to no model: {run.error or run.result.get('reason')}", run=run.id)
-    platform.endpoints.deploy(MODEL, version, features=SERVICE.name)
+    platform.endpoints.deploy(spec.model, version, features=spec.service)
     return run
 
 
-def run_demo(project: Path, *, weeks: int, per_week: int | None, seed: int, port: int) -> int:
-    """Run the demo in ``RAYMLOPS_HOME/demo``, which it empties first.
+@dataclass(frozen=True)
+class _Run:
+    """A replay under way on a platform that is up."""
 
-    Returns:
-        0 where the loop ran to its end and no request failed, else 1.
-    """
-    home = load_config().home / "demo"
-    _clear(home)
-    config = configure(project, home, port)
-    clock = ReplayClock(home / "clock", TRAINED_UNTIL)
-    view = View(weeks)
-    started = time.monotonic()
-    with view.stage("starting the platform"):
-        platform = connect(config=config)
-    try:
+    platform: Platform
+    project: Project
+    plan: ReplayPlan
+    options: ReplayOptions
+    view: View
+    journal: Journal
+    progress: Progress
+
+    def begin(self, marks: Mapping[str, Any], *, without_policy: bool) -> Story:
+        """Deploy, feed and train; or take up the story of a replay that did so before it was killed."""
+        begun = self.progress.begun
+        if begun is not None:
+            with self.view.stage(f"bringing back {self.project.spec.model}"):
+                _await_endpoint(self.platform, self.project.spec.model)
+            self.view.tell(f"going on after {self.progress.steps} steps and {self.progress.tally.requests} requests")
+            story = self._story(self.platform.runs.get(begun["run"]), begun["bundle"])
+            story.look()
+            return story
+        platform, project, plan, view = self.platform, self.project, self.plan, self.view
         with view.stage("testing and building the project's bundle"):
-            bundle = deploy_project(platform, project)
-        with view.stage("ingesting eight weeks of flights and weather"):
-            feed_history(platform)
-        with view.stage("searching eight trials of two families, first model"):
-            run = train_first(platform, seed)
-        story = Story(platform, run, bundle)
-        loop_started = time.monotonic()
-        asyncio.run(_replay(platform, clock, view, story, weeks=weeks, per_week=per_week, seed=seed))
-        story.loop_seconds = time.monotonic() - loop_started
-        with view.stage("scoring the model never retrained on the same flights"):
-            story.finish()
-        story.total_seconds = time.monotonic() - started
-        page = write_report(story, home / "reports" / "demo.html")
-        view.summary(story, page)
-    finally:
-        with view.stage("stopping what was started"):
-            platform.close()
-    return 0 if story.tally.failed == 0 else 1
+            directory = _without_policy(project, platform) if without_policy else project.directory
+            bundle = deploy_project(platform, directory)
+        with view.stage(f"ingesting {plan.first} {plan.unit}s of {project.spec.replay.things}"):
+            feed_history(platform, project, plan)
+        with view.stage("searching and training the first model"):
+            run = train_first(platform, project, plan, self.options.seed)
+        self.journal.begin({"run": run.id, "bundle": bundle, "marks": dict(marks)})
+        return self._story(run, bundle)
+
+    def play(self, story: Story) -> None:
+        """Replay window after window."""
+        began = time.monotonic()
+        asyncio.run(self._play(story))
+        story.loop_seconds = self.progress.seconds + time.monotonic() - began
+
+    async def _play(self, story: Story) -> None:
+        spec, options = self.project.spec, self.options
+        clock = ReplayClock(self.platform.config.home / "clock")
+        async with PredictionClient(self.platform.url, spec.model, heard=self.journal.hear) as client:
+            client.tally = self.progress.tally
+            replay = Replay(
+                self.platform,
+                clock,
+                client,
+                self.project.tables,
+                self.plan,
+                names=(spec.model, spec.name),
+                seed=options.seed,
+                pace=Pace(self.journal, self.progress, options.speed),
+            )
+            story.tally, story.label_of, story.takeovers_s = client.tally, replay.label_of, replay.takeovers_s
+            with self.view.live(story):
+                async for window in replay.windows():
+                    story.add(window)
+                    self.view.update(story)
+                    if window.number in options.after and not window.restored:
+                        by_hand = options.after[window.number]
+                        story.bad_version = await asyncio.to_thread(by_hand, self.platform, options.seed)
+
+    def _story(self, run: Run, bundle: str) -> Story:
+        notes = list(self.project.tables.notes)
+        return Story(self.platform, self.project.spec, self.plan, run, bundle, notes=notes)
 
 
-async def _replay(
-    platform: Platform,
-    clock: ReplayClock,
-    view: View,
-    story: Story,
-    *,
-    weeks: int,
-    per_week: int | None,
-    seed: int,
-) -> None:
-    async with PredictionClient(platform.url, MODEL) as client:
-        replay = Replay(platform, clock, client, per_week=per_week, seed=seed)
-        story.tally, story.late_of, story.takeovers_s = client.tally, replay.late_of, replay.takeovers_s
-        with view.live(story):
-            async for week in replay.weeks(weeks):
-                story.add(week)
-                view.update(story)
-                if week.number == _BAD_CANDIDATE_WEEK:
-                    story.bad_version = await asyncio.to_thread(start_bad_trial, platform, seed)
+def _start(config: PlatformConfig, plan: ReplayPlan) -> Platform:
+    """The platform of the replay; one that a killed replay left running is stopped first."""
+    take_down_local(config.home)
+    ReplayClock.opened(config.home / "clock", plan.trained_until)
+    return connect(config=config)
+
+
+def _await_endpoint(platform: Platform, model: str) -> None:
+    """Wait until a model answers that was planned before the platform was stopped.
+
+    Raises:
+        UnavailableError: It does not within ``serving.deploy_timeout``.
+    """
+    timeout_s = platform.config.serving.deploy_timeout.total_seconds()
+    deadline = time.monotonic() + timeout_s
+    while not any(status.model == model and status.answers for status in platform.endpoints.status()):
+        if time.monotonic() > deadline:
+            raise UnavailableError(f"model {model!r} does not answer after {timeout_s:g} s: see `raymlops status`")
+        time.sleep(_LOOK_S)
+
+
+def _marks(project: Project, planned: Planned, policy: Mapping[str, Any] | None, seed: int) -> dict[str, Any]:
+    """What a replay that is resumed must have been begun with."""
+    plan, tables = planned.plan, project.tables
+    data = f"{tables.requests.num_rows} requests, {tables.labels.num_rows} labels"
+    return {
+        "project": sha256_of(project.spec),
+        "data": data,
+        "windows": f"{plan.first}+{plan.count} from {plan.origin.isoformat()}",
+        "sample": f"{plan.sample.rows}, {plan.sample.share}",
+        "policy": sha256_of(dict(policy or {})),
+        "seed": seed,
+    }
+
+
+def _resumed(home: Path, marks: Mapping[str, Any]) -> Progress:
+    """What was done before the kill.
+
+    Raises:
+        ConfigError: Nothing was, or with another project, other data or other options.
+    """
+    progress = Journal.read(home / JOURNAL)
+    if progress.begun is None:
+        raise ConfigError(f"{home} holds no replay to resume: none was begun, or it was killed before its first model")
+    others = sorted(name for name, value in progress.begun["marks"].items() if marks.get(name) != value)
+    if others:
+        raise ConfigError(
+            f"the replay in {home} was begun with other {', '.join(others)}: give the same, or start anew"
+        )
+    return progress
+
+
+def _without_policy(project: Project, platform: Platform) -> Path:
+    """A copy of the project that says nothing of a policy: another one was asked for."""
+    copy = platform.config.home / "project"
+    shutil.rmtree(copy, ignore_errors=True)
+    for name, file in collect_files(project.directory).items():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_bytes(file.content)
+    document = yaml.safe_load((copy / PROJECT_FILE).read_bytes())
+    document.pop("policy", None)
+    (copy / PROJECT_FILE).write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    return copy
+
+
+@contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """See to it that one replay at a time runs in a home.
+
+    Raises:
+        ConfigError: Another one runs.
+        StorageError: The directory cannot be written to.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        file = (home / _LOCK).open("w")
+    except OSError as error:
+        raise StorageError(f"{home} cannot be written to: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"another replay runs in {home}: wait for it, or give another --home") from None
+        yield
+
+
+def _check_home(home: Path) -> None:
+    """Refuse a home that holds something else than a replay.
+
+    Raises:
+        ConfigError: It does.
+    """
+    if home.exists() and not (home / JOURNAL).exists() and any(each.name != _LOCK for each in home.iterdir()):
+        raise ConfigError(f"{home} holds something else than a replay: give another --home")
 
 
 def _clear(home: Path) -> None:
-    """Stop what an earlier demo left running, and remove what it left behind."""
-    if home.exists():
-        from raymlops.runtime.cluster.local_cluster import stop_local
-
-        stop_local(home)
-        shutil.rmtree(home)
-    home.mkdir(parents=True)
+    """Stop what an earlier replay left running, and remove what it left behind."""
+    take_down_local(home)
+    for each in home.iterdir():
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        elif each.name != _LOCK:
+            each.unlink()
+    (home / JOURNAL).touch()
+    (home / ".gitignore").write_text("*\n")  # what a replay leaves is no part of the project's repository

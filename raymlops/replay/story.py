@@ -1,36 +1,47 @@
-"""What happened: the demo's figures, week by week, computed from what was served and what came true."""
+"""What happened: a replay's figures, window by window, computed from what was served and what came true."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from raymlops.errors import NotEnoughRows
+from raymlops.records.bundles import ProjectSpec
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelVersion
 from raymlops.records.runs import Run
 from raymlops.records.windows import WindowRecord
-from raymlops.replay.client import Tally
-from raymlops.replay.player import MODEL, WeekResult, log_loss
+from raymlops.replay.calendar import Calendar, even_instants
+from raymlops.replay.client import Answer, Tally
+from raymlops.replay.losses import TaskLoss
+from raymlops.replay.plan import ReplayPlan
+from raymlops.replay.player import WindowResult
 
 if TYPE_CHECKING:
     from raymlops.platform import Platform
 
-__all__ = ["Story", "WeekFigures"]
+__all__ = ["Story", "WindowFigures"]
 
 
 @dataclass
-class WeekFigures:
-    """One week, once its labels are in."""
+class WindowFigures:
+    """One window, once its labels are in: mean losses over the same rows."""
 
     number: int
     start: datetime
     rows: int
     loop: float
-    frozen: float
+    never: float
+    """Of the first version, never retrained."""
+    calendar: float
+    """Of a model retrained at even intervals, as often as the loop did."""
     versions: dict[int, int]
-    """Version -> flights it answered."""
+    """Version -> requests it answered."""
 
 
 @dataclass
@@ -38,58 +49,94 @@ class Story:
     """Collects while the replay runs; ``finish`` computes what needs all labels."""
 
     platform: Platform
+    spec: ProjectSpec
+    plan: ReplayPlan
     first_run: Run
     bundle: str
     tally: Tally = field(default_factory=Tally)
-    late_of: dict[str, float] = field(default_factory=dict)
-    weeks: list[WeekResult] = field(default_factory=list)
-    figures: list[WeekFigures] = field(default_factory=list)
+    label_of: dict[str, float] = field(default_factory=dict)
+    windows_played: list[WindowResult] = field(default_factory=list)
+    figures: list[WindowFigures] = field(default_factory=list)
     windows: list[WindowRecord] = field(default_factory=list)
     entries: list[LedgerEntry] = field(default_factory=list)
     versions: list[ModelVersion] = field(default_factory=list)
     bad_version: int | None = None
+    notes: list[str] = field(default_factory=list)
+    calendar_at: tuple[datetime, ...] = ()
+    """When the model of the calendar was retrained."""
     loop_seconds: float = 0.0
     total_seconds: float = 0.0
     takeovers_s: list[float] = field(default_factory=list)
 
-    def add(self, week: WeekResult) -> None:
-        """Take a replayed week in, and what the platform recorded during it."""
-        self.weeks.append(week)
-        self.windows = list(self.platform.monitor.report(MODEL).windows)
-        self.entries = self.platform.ledger.entries(MODEL)
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self.spec.model
 
-    def loss(self, week: WeekResult) -> float | None:
-        """Log loss of a week's labelled answers; ``None`` without any."""
-        losses = [
-            log_loss(a.probability, self.late_of[a.flight_id]) for a in week.answers if a.flight_id in self.late_of
-        ]
-        return sum(losses) / len(losses) if losses else None
+    @property
+    def loss_of(self) -> TaskLoss:
+        """The loss of the project's model."""
+        return TaskLoss.of(self.spec)
+
+    def add(self, window: WindowResult) -> None:
+        """Take a replayed window in, and what the platform recorded during it."""
+        self.windows_played.append(window)
+        if not window.restored:
+            self.look()
+
+    def look(self) -> None:
+        """Read what the platform recorded so far."""
+        self.windows = list(self.platform.monitor.report(self.model).windows)
+        self.entries = self.platform.ledger.entries(self.model)
+
+    def loss(self, window: WindowResult) -> float | None:
+        """Mean loss of a window's labelled answers; ``None`` without any."""
+        known = [answer for answer in window.answers if answer.request_id in self.label_of]
+        if not known:
+            return None
+        return float(self.loss_of.rows(self._labels(known), [each.prediction for each in known]).mean())
 
     def finish(self) -> None:
-        """Compute the figures of every week, with the first version's answers to the same questions."""
-        frozen = self.platform.models.rescore(MODEL, int(self.first_run.result["version"]))
-        self.versions = self.platform.models.list(MODEL)
-        self.entries = self.platform.ledger.entries(MODEL)
-        self.windows = list(self.platform.monitor.report(MODEL).windows)
-        for week in self.weeks:
-            known = [answer for answer in week.answers if answer.flight_id in self.late_of]
-            if not known:
-                continue
-            pairs = [(answer.probability, frozen[answer.flight_id], self.late_of[answer.flight_id]) for answer in known]
-            loop = sum(log_loss(served, late) for served, _, late in pairs) / len(pairs)
-            never = sum(log_loss(first, late) for _, first, late in pairs) / len(pairs)
-            versions = Counter(answer.version for answer in week.answers)
-            self.figures.append(WeekFigures(week.number, week.start, len(known), loop, never, dict(versions)))
+        """Compute the figures of every window: the loop, the first version and the calendar over the same rows.
+
+        The loop's loss is that of what was served. ``never`` is that of the first version, which answers again what
+        was asked. ``calendar`` is that of models fitted anew at even intervals, see ``Calendar``, which are scored on
+        what was asked. A row counts where it was answered, has a label, and its prediction event was recorded.
+
+        Raises:
+            NotEnoughRows: No answer has a label.
+        """
+        first = int(self.first_run.result["version"])
+        frozen = self.platform.models.predictions(self.model, first)
+        self.versions = self.platform.models.list(self.model)
+        self.look()
+        answers = [answer for window in self.windows_played for answer in window.answers]
+        known = [answer for answer in answers if answer.request_id in self.label_of and answer.request_id in frozen]
+        if not known:
+            raise NotEnoughRows(f"none of the {len(answers)} answers has a label by {self.plan.end}")
+        labels = self._labels(known)
+        loop = self.loss_of.rows(labels, [answer.prediction for answer in known])
+        never = self.loss_of.rows(labels, [frozen[answer.request_id] for answer in known])
+        self.calendar_at = even_instants(self.plan.trained_until, self.plan.end, self.count("retrain"))
+        calendar = Calendar(self.platform, self.spec, self.loss_of).losses(
+            self.calendar_at, [answer.request_id for answer in known], labels, never
+        )
+        place_of = {answer.request_id: place for place, answer in enumerate(known)}
+        self.figures = [
+            figures
+            for window in self.windows_played
+            if (figures := _figures(window, place_of, loop, never, calendar)) is not None
+        ]
 
     def total(self, which: str) -> float:
-        """Log loss over all labelled flights: ``loop`` or ``frozen``."""
-        rows = sum(week.rows for week in self.figures)
-        return sum(getattr(week, which) * week.rows for week in self.figures) / rows
+        """Mean loss over all rows: ``loop``, ``never`` or ``calendar``."""
+        rows = sum(window.rows for window in self.figures)
+        return float(sum(getattr(window, which) * window.rows for window in self.figures) / rows)
 
     @property
     def gain(self) -> float:
-        """Share by which the loop's log loss is below the never-retrained model's."""
-        return 1 - self.total("loop") / self.total("frozen")
+        """Share by which the loop's loss is below the never-retrained model's."""
+        return 1 - self.total("loop") / self.total("never") if self.total("never") else 0.0
 
     def decisions(self) -> list[LedgerEntry]:
         """What the controller decided, and what was asked of the platform by hand, oldest first."""
@@ -105,13 +152,14 @@ class Story:
 
     def summary(self) -> dict[str, Any]:
         """The figures in one flat mapping, for the terminal and the page."""
-        swaps = self.swaps_ms()
+        swaps, loss = self.swaps_ms(), self.loss_of.name
         return {
-            "flights asked about": sum(len(week.answers) for week in self.weeks),
+            f"{self.spec.replay.things} asked about": sum(len(window.answers) for window in self.windows_played),
             "requests": self.tally.requests,
             "failed requests": self.tally.failed,
-            "log loss, the loop": round(self.total("loop"), 4),
-            "log loss, never retrained": round(self.total("frozen"), 4),
+            f"{loss}, the loop": _rounded(self.total("loop")),
+            f"{loss}, never retrained": _rounded(self.total("never")),
+            f"{loss}, retrained by calendar": _rounded(self.total("calendar")),
             "gain": f"{self.gain:.1%}",
             "retrainings": self.count("retrain"),
             "promotions": self.count("promote"),
@@ -122,3 +170,57 @@ class Story:
             "the loop took": f"{self.loop_seconds:.0f} s",
             "all of it took": f"{self.total_seconds:.0f} s",
         }
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "project": self.spec.name,
+            "model": self.model,
+            "requests": self.tally.requests,
+            "failed": self.tally.failed,
+            "failures": self.tally.failures,
+            "retrainings": self.count("retrain"),
+            "promotions": self.count("promote"),
+            "refusals": self.count("refuse"),
+            "rollbacks": self.count("roll_back"),
+            "metric": self.loss_of.name,
+            "loss": {which: self.total(which) for which in ("loop", "never", "calendar")},
+            "rows": sum(window.rows for window in self.figures),
+            "gain": self.gain,
+            "calendar_at": [at.isoformat() for at in self.calendar_at],
+            "windows": [
+                {
+                    "number": window.number,
+                    "start": window.start.isoformat(),
+                    "rows": window.rows,
+                    "loop": window.loop,
+                    "never": window.never,
+                    "calendar": window.calendar,
+                    "versions": {str(version): count for version, count in window.versions.items()},
+                }
+                for window in self.figures
+            ],
+            "decisions": [
+                {"at": entry.at.isoformat(), "action": entry.action, "reason": entry.reason}
+                for entry in self.decisions()
+            ],
+            "notes": self.notes,
+            "seconds": {"loop": self.loop_seconds, "all": self.total_seconds},
+        }
+
+    def _labels(self, answers: Sequence[Answer]) -> list[float]:
+        return [float(self.label_of[answer.request_id]) for answer in answers]
+
+
+def _figures(window: WindowResult, place_of: Mapping[str, int], *losses: Any) -> WindowFigures | None:
+    places = np.array([place_of[each.request_id] for each in window.answers if each.request_id in place_of], np.int64)
+    if not len(places):
+        return None
+    loop, never, calendar = (float(one[places].mean()) for one in losses)
+    versions = dict(Counter(answer.version for answer in window.answers))
+    return WindowFigures(window.number, window.start, len(places), loop, never, calendar, versions)
+
+
+def _rounded(value: float) -> float:
+    """Four digits after the point, more of a small number."""
+    return round(value, 4) if abs(value) >= 0.1 else float(f"{value:.4g}")

@@ -10,7 +10,6 @@ from xgboost import XGBClassifier
 
 from flights.definitions import SERVICE
 from flights.spine import spine
-from raymlops.replay.player import MODEL
 
 if TYPE_CHECKING:
     from raymlops.platform import Platform
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["start_bad_trial"]
 
 _ROWS = 20_000
+MODEL = "flight-delay"
 REASON = "deliberately bad: the demo fitted it to shuffled labels, to show that it is taken out again"
 
 
