@@ -66,7 +66,7 @@ def init(given: _Given) -> None:
 
     directory = given.directory or Path(Path(given.table).stem or "project")
     check_empty(directory)
-    ask = not given.yes and sys.stdin.isatty()
+    ask = not given.yes and _on_terminal()
     times = [name for name in (given.event_time, given.label_time) if name is not None]
     raw = read_raw(given.table, texts=times, time_zone=given.time_zone)
     label = _label(given, raw, ask)
@@ -93,6 +93,10 @@ def init(given: _Given) -> None:
         most_inputs=given.most_inputs,
     )
     _tell(make_project(given.table, directory, asked, name=given.name, source=given.template, raw=raw))
+
+
+def _on_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _label(given: _Given, raw: Any, ask: bool) -> str:

@@ -130,8 +130,8 @@ def _describe(rows: Any, name: str, at_us: npt.NDArray[np.int64], labels: Labels
     why_not = _of_no_use(column, name, dtype) or why_not
     if values is None or why_not:
         later = "after the row's own" in why_not
-        told = "it holds times after the row's own: it may tell what happened" if later else why_not
-        return replace(described, why_not=told, suspect=later)
+        said = "it holds times after the row's own: it may tell what happened" if later else why_not
+        return replace(described, why_not=said, suspect=later)
     values = values.astype(np.float64)
     known = ~np.isnan(labels.values)
     told = told_share(values[known], labels.values[known], classes=len(labels.classes))

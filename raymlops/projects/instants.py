@@ -73,7 +73,7 @@ def _check_zones(texts: pa.ChunkedArray, name: str) -> list[str]:
         SchemaMismatch: Some have one and others none, or they are of several zones.
     """
     found = pc.struct_field(pc.extract_regex(texts, _OFFSET), "offset")
-    known = pc.unique(pc.drop_null(found)).to_pylist()
+    known: list[str] = pc.unique(pc.drop_null(found)).to_pylist()
     without = pc.and_(pc.is_valid(texts), pc.is_null(found))
     if known and pc.any(without).as_py():
         examples = [texts.filter(pc.is_valid(found))[0].as_py(), texts.filter(without)[0].as_py()]

@@ -81,4 +81,4 @@ def check_empty(directory: Path) -> None:
 
 
 def _to_nice_yaml(value: Mapping[str, Any]) -> str:
-    return str(yaml.safe_dump(dict(value), indent=4, allow_unicode=True, default_flow_style=False, width=10_000))
+    return str(yaml.safe_dump(dict(value), indent=4, allow_unicode=True, default_flow_style=False))

@@ -186,7 +186,7 @@ def _known_at(raw: Any, asked_at: Any, data: ProjectData) -> Any:
     least = pc.add(asked_at, pa.scalar(_TICK, pa.duration("us")))
     if data.label_time is not None:
         told = read_instants(raw, data.label_time, data.time_zone)
-        return pc.if_else(pc.is_valid(told), pc.max_element_wise(told, least), told)
+        return pc.if_else(pc.less(told, least), least, told)
     try:
         delay = parse_duration(data.label_delay)
     except ValueError as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-START = np.datetime64("2024-01-01T00:00:00", "us")
+START = np.datetime64("2012-08-01T00:00:00", "us")
+"""So that all rows lie before the instant at which the clock of the tests with Ray starts."""
 
 
 def _times(rng: np.random.Generator, rows: int, days: int) -> np.ndarray:

@@ -162,6 +162,17 @@ def test_a_table_of_no_use_is_refused_in_one_line(change: dict[str, Any], asked:
     assert "\n" not in str(refused.value)
 
 
+def test_the_time_at_which_a_label_became_known_is_no_input_and_must_not_be_before_the_row() -> None:
+    asked = replace(ORDERS, label_delay="0s", label_time="shipped_at")
+    found = answers(orders(), asked)
+    assert found["label_time"] == "shipped_at"
+    assert "shipped_at" not in {column["name"] for column in (*found["inputs"], *found["left_out"])}
+    with pytest.raises(DataError, match="must not be before 'ordered_at', got 100% of rows so"):
+        answers(orders(), replace(asked, label_time="joined_at"))
+    with pytest.raises(ConfigError, match="got both"):
+        answers(orders(), replace(asked, label_delay="1d"))
+
+
 def test_times_and_entities_are_found() -> None:
     assert time_columns(orders()) == ["ordered_at", "joined_at", "shipped_at"]
     assert likely_entities(orders(), ["returned", "ordered_at"]) == ["customer_id"]

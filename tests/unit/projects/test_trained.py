@@ -10,11 +10,13 @@ from typing import Any
 
 import orjson
 import pytest
+import yaml
 
 from raymlops.clock import ManualClock, to_us
 from raymlops.delivery.project import read_project
 from raymlops.experiments import InProcessTuner
 from raymlops.features import FeatureReader, FeatureStore
+from raymlops.features.catalog.applied import CatalogState
 from raymlops.metadata import MetadataService
 from raymlops.projects import ProjectRows, project_rows
 from raymlops.records.bundles import ProjectSpec
@@ -22,6 +24,7 @@ from raymlops.serving.models.model_files import load_model
 from raymlops.serving.protocol.instances import InstanceSchema
 from raymlops.serving.protocol.schema import InputSchema
 from raymlops.steps import TrainingContext, train_project
+from raymlops.steps.project.project_faults import project_faults
 from tests.unit.projects.test_making import SHAPES, make
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,6 +41,8 @@ def test_it_trains_and_answers_a_request_as_the_training_row(
     monkeypatch.syspath_prepend(str(made.directory))
     spec = read_project(made.directory)
     definitions = importlib.import_module(f"{shape}.definitions").DEFINITIONS
+    document = yaml.safe_load((made.directory / "project.yaml").read_text())
+    assert project_faults(document, CatalogState(entities={}, views={}, services={}, on_demand={})) == []
     rows = project_rows(made.directory, spec, definitions)
     until = rows.rows["asked_at"][-1].as_py()
     clock = ManualClock(until + timedelta(days=1))
