@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from raymlops.control import Decision
     from raymlops.platform import Platform
 
-__all__ = ["Pace", "Replay", "WindowResult"]
+__all__ = ["Pace", "Replay", "WindowResult", "push_rows"]
 
 _TICK = timedelta(microseconds=1)
 _HELD = 10
@@ -154,7 +154,8 @@ class Replay:
     ) -> None:
         self._advance(end - _TICK)
         for view, rows in self._tables.views.items():
-            await asyncio.to_thread(self._push, view, rows.between(start, end), end)
+            ingest_id = f"{view}-{end.isoformat()}"
+            await asyncio.to_thread(push_rows, self._platform, view, rows.between(start, end), ingest_id)
         held = max(0, len(left) - _HELD)
         window.answers += await self._client.ask(left[:held])
         self._asked.update(question.request_id for question in questions)
@@ -191,10 +192,6 @@ class Replay:
             await asyncio.wait([turn], timeout=_PACE_S)
         return answers
 
-    def _push(self, view: str, rows: pa.Table, end: datetime) -> None:
-        if rows.num_rows:
-            self._platform.features.push(view, rows, ingest_id=f"{view}-{end.isoformat()}")
-
     def _labels(self, known: pa.Table) -> list[dict[str, object]]:
         """Labels of the requests that were asked."""
         columns = known.select([REQUEST_ID, LABEL, KNOWN]).to_pylist()
@@ -209,6 +206,12 @@ class Replay:
         for run in self._platform.runs.list(self._pipeline):
             if not run.status.final:
                 self._platform.runs.wait(run.id)
+
+
+def push_rows(platform: Platform, view: str, rows: pa.Table, ingest_id: str) -> None:
+    """Push what became known; a row that breaks a rule of its view is quarantined, and ends no replay."""
+    if rows.num_rows:
+        platform.features.push(view, rows, ingest_id=ingest_id, on_invalid="quarantine")
 
 
 def _question(row: dict[str, Any]) -> Question:

@@ -26,9 +26,9 @@ from raymlops.records.runs import Run, RunStatus
 from raymlops.replay.client import PredictionClient
 from raymlops.replay.journal import JOURNAL, Journal, Progress
 from raymlops.replay.plan import ReplayPlan, Wishes
-from raymlops.replay.player import Pace, Replay
+from raymlops.replay.player import Pace, Replay, push_rows
 from raymlops.replay.settings import Planned, free_port, plan_replay, platform_config, read_policy
-from raymlops.replay.source import Project, load_project
+from raymlops.replay.source import Project, known_classes_only, load_project
 from raymlops.replay.story import Story
 from raymlops.replay.view import View
 from raymlops.runtime.supervision.stopping import take_down_local
@@ -89,6 +89,7 @@ def run_replay(directory: Path, options: ReplayOptions, *, finish: Callable[[Sto
     with view.stage("reading the project and its data"):
         project = load_project(directory)
         planned = plan_replay(project, options.wishes)
+        project = known_classes_only(project, planned.plan.trained_until)
         policy = None if options.policy is None else read_policy(options.policy)
     home = (options.home or directory / HOME).expanduser().absolute()
     if not options.own_home:
@@ -130,8 +131,7 @@ def feed_history(platform: Platform, project: Project, plan: ReplayPlan) -> None
     platform.apply(*project.definitions)
     for view, rows in project.tables.views.items():
         known = rows.between(None, plan.trained_until)
-        if known.num_rows:
-            platform.features.push(view, known, ingest_id=f"{view}-history")
+        push_rows(platform, view, known, f"{view}-history")
 
 
 def train_first(platform: Platform, project: Project, plan: ReplayPlan, seed: int) -> Run:
@@ -189,6 +189,10 @@ class _Run:
         began = time.monotonic()
         asyncio.run(self._play(story))
         story.loop_seconds = self.progress.seconds + time.monotonic() - began
+        for view in self.project.tables.views:
+            refused = len(self.platform.features.quarantine(view))
+            if refused:
+                story.notes.append(f"{refused:,} rows of view {view!r} broke a rule of it and were quarantined")
 
     async def _play(self, story: Story) -> None:
         spec, options = self.project.spec, self.options

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from raymlops.features.catalog.applied import CatalogState
 from raymlops.features.catalog.draft import Draft
 from raymlops.projects.rows import ASKED_AT, LABEL, LABEL_TIME, ROW_ID, project_rows
 from raymlops.records.bundles import ProjectSpec
-from raymlops.replay.tables import AT, KNOWN, REQUEST_ID, ReplayTables, ViewRows
+from raymlops.replay.tables import AT, KNOWN, REQUEST_ID, ReplayTables, ViewRows, between
+from raymlops.replay.tables import LABEL as LABEL_COLUMN
 
-__all__ = ["Project", "imported", "load_project", "request_keys"]
+__all__ = ["Project", "imported", "known_classes_only", "load_project", "request_keys"]
 
 _BEGINNING, _END = datetime(1970, 1, 2, tzinfo=UTC), datetime(2261, 1, 1, tzinfo=UTC)
 _BAD_DATA = (ImportError, AttributeError, TypeError, ValueError, LookupError, OSError)
@@ -62,6 +63,28 @@ def load_project(directory: Path) -> Project:
     tables = _from_function(spec) if spec.replay.source is not None else _from_table(directory, spec, definitions)
     tables.check()
     return Project(directory, spec, definitions, tables)
+
+
+def known_classes_only(project: Project, trained_until: datetime) -> Project:
+    """The project without the rows of classes that no row of the training part has: no model knows them at first.
+
+    The service refuses a label that names no class of its model. Rows of views stay: a retraining may learn the class.
+    """
+    if project.spec.task != "classifier":
+        return project
+    tables = project.tables
+    seen = pc.unique(between(tables.labels, KNOWN, None, trained_until)[LABEL_COLUMN])
+    known = pc.is_in(tables.labels[LABEL_COLUMN], value_set=seen)
+    unknown = tables.labels.filter(pc.invert(known))
+    if not unknown.num_rows:
+        return project
+    asked = tables.requests.filter(pc.invert(pc.is_in(tables.requests[REQUEST_ID], value_set=unknown[REQUEST_ID])))
+    classes = sorted(pc.unique(unknown[LABEL_COLUMN]).to_pylist())
+    note = (
+        f"{unknown.num_rows:,} rows of the classes {classes} are not asked about: no row of the training part has them"
+    )
+    left = replace(tables, requests=asked, labels=tables.labels.filter(known), notes=(*tables.notes, note))
+    return replace(project, tables=left)
 
 
 def request_keys(definitions: Sequence[Definition], service: str) -> tuple[str, ...]:
@@ -112,7 +135,7 @@ def _from_table(directory: Path, spec: ProjectSpec, definitions: Sequence[Defini
     requests = pa.table(
         {REQUEST_ID: rows[ROW_ID], AT: rows[ASKED_AT], **{name: _as_sent(rows[name]) for name in wanted}}
     )
-    labels = pa.table({REQUEST_ID: told[ROW_ID], KNOWN: told[LABEL_TIME], "label": told[LABEL]})
+    labels = pa.table({REQUEST_ID: told[ROW_ID], KNOWN: told[LABEL_TIME], LABEL_COLUMN: told[LABEL]})
     pushed = found.pushed(_BEGINNING, _END)
     return ReplayTables(
         requests, labels, {name: ViewRows(table, found.views[name].event_time) for name, table in pushed.items()}

@@ -59,7 +59,8 @@ class Recording:
     def _note(self, what: str, told: Any) -> None:
         self.done.append((what, told, self._clock.now()))
 
-    def _push(self, view: str, rows: pa.Table, *, ingest_id: str) -> None:
+    def _push(self, view: str, rows: pa.Table, *, ingest_id: str, on_invalid: str) -> None:
+        assert on_invalid == "quarantine"
         self._note("push", (view, rows["key"].to_pylist(), ingest_id))
 
     def _step(self) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from raymlops.errors import ConfigError, DataError
-from raymlops.replay.source import load_project
+from raymlops.replay.source import known_classes_only, load_project
 
 Make = Callable[..., Path]
 DEFINITIONS = """
@@ -115,3 +115,15 @@ def test_what_does_not_fit_is_refused_in_one_line(
     with pytest.raises(error, match=said) as refused:
         load_project(of_table(**data))
     assert "\n" not in str(refused.value)
+
+
+def test_rows_of_classes_that_the_training_part_lacks_are_not_asked_about(of_table: Make) -> None:
+    project = load_project(of_table())
+    only_no = known_classes_only(project, datetime(2026, 1, 3, tzinfo=UTC))
+    assert only_no.tables.labels["label"].to_pylist() == [0]
+    assert only_no.tables.requests["request_id"].to_pylist() == ["row-1", "row-2"], (
+        "one that has no label is asked about"
+    )
+    assert only_no.tables.notes[-1].startswith("2 rows of the classes [1] are not asked about")
+    assert only_no.tables.views == project.tables.views
+    assert known_classes_only(project, datetime(2026, 1, 4, tzinfo=UTC)) is project
