@@ -21,6 +21,7 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.delivery.project import PROJECT_FILE, collect_files
 from raymlops.errors import ConfigError, StorageError, TrainingError, UnavailableError
 from raymlops.platform import Platform, connect
+from raymlops.records.bundles import ProjectSpec
 from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus
 from raymlops.replay.client import PredictionClient
@@ -33,12 +34,23 @@ from raymlops.replay.story import Story
 from raymlops.replay.view import View
 from raymlops.runtime.supervision.stopping import take_down_local
 
-__all__ = ["Interventions", "ReplayOptions", "alone", "deploy_project", "feed_history", "run_replay", "train_first"]
+__all__ = [
+    "Interventions",
+    "ReplayOptions",
+    "alone",
+    "deploy_project",
+    "feed_history",
+    "first_parameters",
+    "run_replay",
+    "train_first",
+]
 
 HOME = ".raymlops"
 """Home of a project's replay, below the project's directory."""
 _LOCK = "replay.lock"
 _LOOK_S = 0.2
+_FIRST_CONFIDENCE = 0.55
+"""That the first model beats a constant, which a small training part cannot show with more."""
 
 Interventions = Mapping[int, Callable[[Platform, int], int]]
 """Window -> what is done by hand after it, with the platform and the seed; gives the version that it made."""
@@ -134,6 +146,13 @@ def feed_history(platform: Platform, project: Project, plan: ReplayPlan) -> None
         push_rows(platform, view, known, f"{view}-history")
 
 
+def first_parameters(spec: ProjectSpec, plan: ReplayPlan, seed: int) -> dict[str, Any]:
+    """Parameters of the first training run: the project's, and defaults for a training part that may be small."""
+    defaults = {"monitor_window_days": plan.window / timedelta(days=1), "confidence": _FIRST_CONFIDENCE}
+    own = {name: value for name, value in defaults.items() if name not in spec.training}
+    return {**own, **spec.replay.first_run, "seed": seed}
+
+
 def train_first(platform: Platform, project: Project, plan: ReplayPlan, seed: int) -> Run:
     """Train and deploy the first version.
 
@@ -141,9 +160,7 @@ def train_first(platform: Platform, project: Project, plan: ReplayPlan, seed: in
         TrainingError: The run came to no candidate.
     """
     spec = project.spec
-    window = {} if "monitor_window_days" in spec.training else {"monitor_window_days": plan.window / timedelta(days=1)}
-    parameters = {**window, **spec.replay.first_run, "seed": seed}
-    run = platform.runs.start(spec.name, parameters=parameters, reason="first model")
+    run = platform.runs.start(spec.name, parameters=first_parameters(spec, plan, seed), reason="first model")
     version = run.result.get("version")
     if run.status is not RunStatus.SUCCEEDED or version is None:
         raise TrainingError(f"the first run came to no model: {run.error or run.result.get('reason')}", run=run.id)

@@ -13,6 +13,9 @@ from typer.testing import CliRunner
 from raymlops.cli.main import app
 from raymlops.replay.client import Answer
 from raymlops.replay.journal import JOURNAL, Journal
+from raymlops.replay.plan import Wishes
+from raymlops.replay.run import first_parameters
+from raymlops.replay.settings import plan_replay
 from raymlops.replay.source import load_project, request_keys
 
 Make = Callable[..., Path]
@@ -104,3 +107,16 @@ def test_a_replay_is_resumed_only_as_it_was_begun(make_project: Make) -> None:
 def test_the_keys_of_a_request_are_those_of_the_service(make_project: Make) -> None:
     project = load_project(make_project())
     assert request_keys(project.definitions, "service") == ("user_id",)
+
+
+def test_the_first_model_need_not_prove_more_than_a_small_table_can(make_project: Make) -> None:
+    project = load_project(make_project())
+    plan = plan_replay(project, Wishes()).plan
+    assert first_parameters(project.spec, plan, 9) == {"monitor_window_days": 28.0, "confidence": 0.55, "seed": 9}
+
+
+def test_what_the_project_says_of_its_training_stands(make_project: Make) -> None:
+    replay = {"source": "MODULE:tables", "first_run": {"trials": 3}}
+    project = load_project(make_project(training={"confidence": 0.9, "monitor_window_days": 7.0}, replay=replay))
+    plan = plan_replay(project, Wishes()).plan
+    assert first_parameters(project.spec, plan, 9) == {"trials": 3, "seed": 9}
