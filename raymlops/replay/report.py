@@ -29,9 +29,8 @@ def write_report(story: Story, path: Path) -> Path:
     report = story.platform.monitor.report(story.model).beside(story.decisions(), lines)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(report.html())
-    path.with_suffix(".json").write_bytes(
-        canonical_json({"summary": story.summary(), "comparison": story.comparison, **report.to_dict()})
-    )
+    figures = {"summary": story.summary(), "comparison": story.comparison, **report.to_dict()}
+    path.with_suffix(".json").write_bytes(canonical_json(figures))
     return path
 
 
