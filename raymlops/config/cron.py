@@ -1,4 +1,8 @@
-"""Times of a cron expression in a time zone. Pure, and exact where clocks are changed."""
+"""Times of a cron expression in a time zone. Pure, and exact where clocks are changed.
+
+The library for it, cronsim 2.8, was tried: what it finds backwards is not what it finds forwards where a time comes twice,
+and a trigger that looks back for what is due would miss such a time, or fire twice.
+"""
 
 from __future__ import annotations
 
@@ -43,14 +47,19 @@ class Cron:
     """
 
     minutes: tuple[int, ...]
+    """Of an hour, ascending."""
     hours: tuple[int, ...]
+    """Of a day, ascending."""
     days: frozenset[int]
+    """Of a month."""
     months: frozenset[int]
+    """1 is January."""
     weekdays: frozenset[int]
     """0 is Sunday."""
     either: bool
     """Whether a day need only fit the day of the month or the day of the week, since both are restricted."""
     zone: tzinfo
+    """In which the times are."""
     _known: list[tuple[datetime, datetime]] = field(default_factory=list, repr=False, compare=False)
     """The newest times that were found, with nothing due between them."""
 
