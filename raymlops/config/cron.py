@@ -1,6 +1,6 @@
 """Times of a cron expression in a time zone. Pure, and exact where clocks are changed.
 
-The library for it, cronsim 2.8, was tried: what it finds backwards is not what it finds forwards where a time comes twice,
+The library cronsim 2.8 was tried: what it finds backwards is not what it finds forwards where a time comes twice,
 and a trigger that looks back for what is due would miss such a time, or fire twice.
 """
 
