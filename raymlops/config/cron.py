@@ -43,14 +43,19 @@ class Cron:
     """
 
     minutes: tuple[int, ...]
+    """0 to 59, ascending."""
     hours: tuple[int, ...]
+    """0 to 23, ascending."""
     days: frozenset[int]
+    """Of the month, 1 to 31."""
     months: frozenset[int]
+    """1 to 12."""
     weekdays: frozenset[int]
     """0 is Sunday."""
     either: bool
     """Whether a day need only fit the day of the month or the day of the week, since both are restricted."""
     zone: tzinfo
+    """In which times are local."""
     _known: list[tuple[datetime, datetime]] = field(default_factory=list, repr=False, compare=False)
     """The newest times that were found, with nothing due between them."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from raymlops.config.control import ControlConfig, PolicyConfig
 from raymlops.config.draft import DEFAULTS, Draft, FieldPath
@@ -83,7 +83,7 @@ def check_policy(
         try:
             resolve_policy(base, project, environment, source=name)
         except ConfigError as error:
-            faults += error.context["faults"]
+            faults += cast("list[str]", error.context["faults"])
     return list(dict.fromkeys(faults))
 
 
