@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from functools import partial
 from importlib.metadata import version
 from typing import Any, cast
 
@@ -298,7 +297,10 @@ def _trial_deadlines(config: PlatformConfig) -> Callable[[str], Awaitable[float]
         policies.refresh()
         return policies.of(model).config.trial.deadline.total_seconds() * 1000
 
-    return partial(asyncio.to_thread, read)
+    async def read_aside(model: str) -> float:
+        return await asyncio.to_thread(read, model)
+
+    return read_aside
 
 
 def _deployment(
