@@ -71,6 +71,9 @@ class Cron:
 
     def following(self, now: datetime) -> datetime | None:
         """The first time after ``now``; ``None`` where there is none within eight years."""
+        for before, after in self._known:
+            if before <= now < after:
+                return after
         return self._nearest(now, 1)
 
     def _nearest(self, now: datetime, step: int) -> datetime | None:
