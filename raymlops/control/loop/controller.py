@@ -31,6 +31,7 @@ from raymlops.control.rollout.decisions import (
 )
 from raymlops.control.rollout.observation import Observation
 from raymlops.control.rollout.rollout_state import Rollout, decide, retrain_verdict
+from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.control.triggering.policies import RetrainVerdict
 from raymlops.errors import InvalidTransition
 from raymlops.records.ledger import Ledger, LedgerEntry
@@ -159,17 +160,17 @@ class Controller:
             trainable=self._observer.trainable(model),
         )
         config, waits = self._policies.config_at(model, history.entries, at), self._waits(model)
-        found = self._explain(model, history, at or self._clock.now(), config)
+        if at is None and plans:
+            data, code = _news(self._observer, model, plans[-1].champion, config.triggers)
+            history = history.model_copy(update={"data": data, "code": code})
+        then = at or self._clock.now()
+        looks = self._looks.as_of(model, [plan for plan in plans if plan.created_at <= then], then, config)
+        found = explain(model, history, then, config, label_delay=self._label_delay, looks=looks)
         return found.model_copy(update={"reasons": (*found.reasons, waits)}) if at is None and waits else found
 
     def _waits(self, model: str) -> Reason | None:
         """Why a retraining of a model waits for others."""
         return self._fleet.reason(model, self._clock.now(), self._folded)
-
-    def _explain(self, model: str, history: History, at: datetime, config: ControlConfig) -> Why:
-        plans = [plan for plan in history.plans if plan.created_at <= at]
-        looks = self._looks.as_of(model, plans, at, config)
-        return explain(model, history, at, config, label_delay=self._label_delay, looks=looks)
 
     def pause(self, model: str | None = None, *, reason: str, by: str = "") -> LedgerEntry:
         """Stop deciding about ``model``, or about all. What was recorded before is still carried out.
@@ -257,7 +258,7 @@ class Controller:
 
     def _observe(self, model: str, triggers: TriggersConfig) -> Observation:
         plans, now = self._observer.plans(model), self._clock.now()
-        champion, asked = plans[-1].champion, triggers.new_data
+        data, code = _news(self._observer, model, plans[-1].champion, triggers)
         return Observation(
             model=model,
             now=now,
@@ -265,8 +266,8 @@ class Controller:
             runs=self._observer.runs(model),
             windows=self._observer.windows(model, min(plan_history.champion_since(plans), now)),
             trainable=self._observer.trainable(model),
-            data=None if asked is None else self._observer.new_data(model, champion, asked.look_every),
-            code=self._observer.new_code(model, champion) if triggers.new_code else None,
+            data=data,
+            code=code,
         )
 
     def _models(self) -> Sequence[str]:
@@ -275,3 +276,12 @@ class Controller:
         models = self._observer.models()
         self._fleet.begin_round(models)
         return models
+
+
+def _news(
+    observer: Observer, model: str, champion: int, triggers: TriggersConfig
+) -> tuple[NewData | None, NewCode | None]:
+    """What changed since the champion was trained, as far as triggers ask for it."""
+    asked = triggers.new_data
+    data = None if asked is None else observer.new_data(model, champion, asked.look_every)
+    return data, observer.new_code(model, champion) if triggers.new_code else None

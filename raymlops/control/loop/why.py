@@ -15,6 +15,7 @@ from raymlops.control.rollout.judge import judge_probation
 from raymlops.control.rollout.observation import Look, Observation
 from raymlops.control.rollout.rollout_state import Rollout, retrain_verdict
 from raymlops.control.rollout.trial_decisions import judge_look, limits_of
+from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.control.triggering.policies import RetrainVerdict
 from raymlops.errors import InvalidTransition, NotFoundError
 from raymlops.records.ledger import LedgerEntry
@@ -60,6 +61,10 @@ class History(Record):
     """Oldest first."""
     trainable: bool
     """Whether a deployed bundle trains the model, today."""
+    data: NewData | None = None
+    """What came into the tables of today's champion; of an earlier instant it is not known."""
+    code: NewCode | None = None
+    """How the deployed bundle differs from the one of today's champion."""
 
 
 def explain(
@@ -96,6 +101,8 @@ def explain(
         runs=[_as_of(run, at) for run in history.runs if run.created_at <= at],
         windows=[window for window in history.windows if at - window.end >= label_delay],
         trainable=history.trainable,
+        data=history.data,
+        code=history.code,
     )
     verdict = retrain_verdict(state, seen, config)
     shown = describe(state, seen, verdict, reasons_against(state, seen, config, label_delay=label_delay))
