@@ -36,7 +36,8 @@ def deploy(platform: Platform, place: Path, policy: dict[str, Any] | None) -> st
                 "holdout_days": 12,
                 "trials": 1,
                 "bootstrap_rounds": 100,
-                "search": {"xgboost": {"n_estimators": 60, "max_depth": 3}},
+                "tolerance": 0.0,
+                "search": {"xgboost": {"n_estimators": 150, "learning_rate": 0.04, "max_depth": 2}},
             },
         }
     )
@@ -58,6 +59,7 @@ def place(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Path:
     deploy(platform, place, POLICY)
     run = platform.runs.start(MODEL, parameters={"as_of": platform.clock.now().isoformat()}, timeout_s=RUN_S)
     assert run.status is RunStatus.SUCCEEDED, run.error
+    assert run.result["outcome"] == "candidate", run.result
     platform.endpoints.deploy(MODEL, run.result["version"])
     platform.control.step()
     return place
