@@ -28,9 +28,8 @@ _STALE_S = 300.0
 
 @dataclass(frozen=True)
 class _Wish:
-    """A retraining that waits for its place."""
+    """A retraining that waits for its place; its occasion may become another one meanwhile."""
 
-    key: str
     urgency: float
     since: datetime
     round: int
@@ -147,8 +146,8 @@ class Fleet:
         with self._lock:
             place = self._place(decision.model)
             place.asked = True
-            if place.wish is None or place.wish.key != decision.key:
-                place.wish = _Wish(decision.key, worth, seen.now, self._round)
+            if place.wish is None:
+                place.wish = _Wish(worth, seen.now, self._round)
             elif place.wish.urgency != worth:
                 place.wish = replace(place.wish, urgency=worth)
             room = self._room(decision.model, seen.now, ledger.states())
