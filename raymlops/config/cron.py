@@ -47,19 +47,19 @@ class Cron:
     """
 
     minutes: tuple[int, ...]
-    """Of an hour, ascending."""
+    """0 to 59, ascending."""
     hours: tuple[int, ...]
-    """Of a day, ascending."""
+    """0 to 23, ascending."""
     days: frozenset[int]
-    """Of a month."""
+    """Of the month, 1 to 31."""
     months: frozenset[int]
-    """1 is January."""
+    """1 to 12."""
     weekdays: frozenset[int]
     """0 is Sunday."""
     either: bool
     """Whether a day need only fit the day of the month or the day of the week, since both are restricted."""
     zone: tzinfo
-    """In which the times are."""
+    """In which times are local."""
     _known: list[tuple[datetime, datetime]] = field(default_factory=list, repr=False, compare=False)
     """The newest times that were found, with nothing due between them."""
 
@@ -75,6 +75,9 @@ class Cron:
 
     def following(self, now: datetime) -> datetime | None:
         """The first time after ``now``; ``None`` where there is none within eight years."""
+        for before, after in self._known:
+            if before <= now < after:
+                return after
         return self._nearest(now, 1)
 
     def _nearest(self, now: datetime, step: int) -> datetime | None:

@@ -31,6 +31,7 @@ from raymlops.control.rollout.decisions import (
 )
 from raymlops.control.rollout.observation import Observation
 from raymlops.control.rollout.rollout_state import Rollout, decide, retrain_verdict
+from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.control.triggering.policies import RetrainVerdict
 from raymlops.errors import InvalidTransition
 from raymlops.laboratory.probed import Probed
@@ -165,13 +166,12 @@ class Controller:
         )
         config = self._policies.config_at(model, history.entries, at)
         waits = self._fleet.reason(model, instant, self._folded)
-        found = self._explain(model, history, instant, config)
+        if at is None and plans:
+            data, code = _news(self._observer, model, plans[-1].champion, config.triggers)
+            history = history.model_copy(update={"data": data, "code": code})
+        looks = self._looks.as_of(model, then, instant, config)
+        found = explain(model, history, instant, config, label_delay=self._label_delay, looks=looks)
         return found.model_copy(update={"reasons": (*found.reasons, waits)}) if at is None and waits else found
-
-    def _explain(self, model: str, history: History, at: datetime, config: ControlConfig) -> Why:
-        plans = [plan for plan in history.plans if plan.created_at <= at]
-        looks = self._looks.as_of(model, plans, at, config)
-        return explain(model, history, at, config, label_delay=self._label_delay, looks=looks)
 
     def probed(self, model: str) -> Probed:
         """What probes have shown of a model, beside its champion of today; nothing where it is not deployed."""
@@ -264,7 +264,7 @@ class Controller:
 
     def _observe(self, model: str, triggers: TriggersConfig) -> Observation:
         plans, now = self._observer.plans(model), self._clock.now()
-        champion, asked = plans[-1].champion, triggers.new_data
+        data, code = _news(self._observer, model, plans[-1].champion, triggers)
         return Observation(
             model=model,
             now=now,
@@ -272,9 +272,9 @@ class Controller:
             runs=self._observer.runs(model),
             windows=self._observer.windows(model, min(plan_history.champion_since(plans), now)),
             trainable=self._observer.trainable(model),
-            data=None if asked is None else self._observer.new_data(model, champion, asked.look_every),
+            data=data,
+            code=code,
             probed=self._observer.probed(model, plans[-1].champion),
-            code=self._observer.new_code(model, champion) if triggers.new_code else None,
         )
 
     def _models(self) -> Sequence[str]:
@@ -283,3 +283,12 @@ class Controller:
         models = self._observer.models()
         self._fleet.begin_round(models)
         return models
+
+
+def _news(
+    observer: Observer, model: str, champion: int, triggers: TriggersConfig
+) -> tuple[NewData | None, NewCode | None]:
+    """What changed since the champion was trained, as far as triggers ask for it."""
+    asked = triggers.new_data
+    data = None if asked is None else observer.new_data(model, champion, asked.look_every)
+    return data, observer.new_code(model, champion) if triggers.new_code else None
