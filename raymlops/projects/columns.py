@@ -122,7 +122,7 @@ def _name_fault(name: str, taken: dict[str, str]) -> str:
 def _describe(rows: Any, name: str, at_us: npt.NDArray[np.int64], labels: Labels, time_zone: str) -> Column:
     column = plain_column(rows[name])
     dtype = kind_of(column)
-    described = Column(name, dtype, nullable=len(column) < _NOT_NULL_ROWS or column.null_count > 0)
+    described = Column(name, dtype)
     if dtype == "timestamp":
         # as a mere table of one column: its times may be local
         rows = pa.table({name: read_instants(rows, name, time_zone)})
@@ -145,6 +145,8 @@ def _of_no_use(column: Any, name: str, dtype: DType) -> str:
     present = len(column) - column.null_count
     if present < (1.0 - _MOST_MISSING) * len(column):
         return f"{column.null_count / len(column):.1%} of its values are missing"
+    if dtype not in {"string", "int64"}:
+        return ""
     distinct = pc.count_distinct(column, mode="only_valid").as_py()
     if dtype == "string":
         return _of_texts(column, present, distinct)
@@ -168,6 +170,7 @@ def _of_texts(column: Any, present: int, distinct: int) -> str:
 
 def _with_rules(column: Column, values: npt.NDArray[np.float64]) -> Column:
     """With bounds that leave room: not below 0 where nothing is, and ten times what was seen."""
+    column = replace(column, nullable=len(values) < _NOT_NULL_ROWS or bool(np.isnan(values).any()))
     if column.dtype not in {"int64", "float64"}:
         return column
     low, high = float(np.nanmin(values)), float(np.nanmax(values))

@@ -29,6 +29,7 @@ __all__ = ["Asked", "Inferred", "infer", "likely_entities", "time_columns"]
 _LEAST_ROWS = 100
 _LEAST_PER_ENTITY = 2.0
 _MOST_EARLY = 0.1
+_MOST_REPEATED, _COMPARED = 0.15, 50
 _MOST_CATEGORIES_OF_ENTITY = 50
 _ENTITY_NAME = re.compile(
     r"(^|_)(id|key|user|customer|client|account|member|device|sensor|machine|station|store|shop|product|item|sku"
@@ -151,7 +152,13 @@ def infer(raw: Any, asked: Asked, *, name: str, table: str) -> Inferred:
         ],
     }
     answers["event_fields"] = event_fields(answers["aggregates"], answers["keys"], answers["inputs"])
-    answers |= training_settings(at_us[~np.isnan(labels.values)], labels)
+    known = ~np.isnan(labels.values)
+    repeated = _repeated_share(
+        rows.filter(pa.array(known)), [asked.event_time, *(each["name"] for each in answers["inputs"])]
+    )
+    if repeated > _MOST_REPEATED:
+        notes.append(f"{repeated:.0%} of the rows repeat another one: training takes them as they are")
+    answers |= training_settings(at_us[known], labels, repeats=repeated > _MOST_REPEATED)
     answers["calendar"] = calendar_parts(at_us, answers["training"]["holdout_days"])
     if not (inputs or answers["aggregates"] or answers["calendar"]):
         raise DataError(f"the table has no column to predict {asked.label!r} from: {_first_reasons(columns)}")
@@ -271,6 +278,10 @@ def _chosen(columns: list[Column], asked: Asked, notes: list[str]) -> list[Colum
     for column in columns:
         if column.name in asked.leave_out:
             found.append(replace(column, why_not="you left it out", suspect=False))
+        elif column.name in asked.keep and column.why_not and not column.suspect:
+            raise ConfigError(
+                f"a kept column must be a suspected leak, got {column.name!r}, which is left out: {column.why_not}"
+            )
         elif column.name in asked.keep and column.suspect:
             found.append(replace(column, why_not="", suspect=False))
             notes.append(f"column {column.name!r} is an input because you kept it: {column.why_not}")
@@ -320,6 +331,12 @@ def _entity(rows: Any, column: str, names: Names, notes: list[str]) -> dict[str,
 
 def _key_column(rows: Any, entity: dict[str, Any]) -> Column:
     return Column(entity["column"], entity["dtype"], nullable=rows[entity["column"]].null_count > 0)
+
+
+def _repeated_share(rows: Any, columns: Sequence[str]) -> float:
+    """The share of rows that repeat another one in the first of the columns."""
+    chosen = rows.select(list(dict.fromkeys(columns))[:_COMPARED])
+    return 1.0 - chosen.group_by(chosen.column_names).aggregate([]).num_rows / max(rows.num_rows, 1)
 
 
 def _told(column: Column) -> dict[str, Any]:

@@ -18,12 +18,13 @@ _MOST_HOLDOUT_SHARE = 0.1
 _MIN_ROWS, _MOST_ROWS, _SEARCH_ROWS = 500, 100_000, 30_000
 
 
-def training_settings(at_us: npt.NDArray[np.int64], labels: Labels) -> dict[str, Any]:
+def training_settings(at_us: npt.NDArray[np.int64], labels: Labels, *, repeats: bool) -> dict[str, Any]:
     """``training`` and ``families`` of a project.
 
     Args:
         at_us: Times of the labelled rows, in order.
         labels: Of all rows.
+        repeats: Whether many rows repeat another one.
     """
     rows = len(at_us)
     span_days = float(at_us[-1] - at_us[0]) / _DAY_US
@@ -46,6 +47,8 @@ def training_settings(at_us: npt.NDArray[np.int64], labels: Labels) -> dict[str,
         quality["min_holdout_rows"] = max(10, least // 3)
     if labels.classes and (rarest := _rarest(labels)) < 0.004:
         quality["min_class_share"] = _two_digits(rarest / 4)
+    if repeats:
+        quality["max_duplicate_share"] = 1.0
     if quality:
         training["quality"] = quality
     return {"training": training, "linear_family": labels.kind == "classifier"}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import date, time
+from decimal import Decimal
+
 import numpy as np
 import pyarrow as pa
 
@@ -59,6 +62,33 @@ def houses(rows: int = 1500, *, seed: int = 1) -> pa.Table:
             "price": price,
         }
     )
+
+
+def kinds(rows: int = 1200) -> pa.Table:
+    """Houses with a column of every type."""
+    rng, table = np.random.default_rng(3), houses(rows)
+    days = rng.integers(0, 27, rows)
+    added = {
+        "dictionary": pa.array(rng.choice(["p", "q"], rows)).dictionary_encode(),
+        "decimal": pa.array([Decimal(int(each)) / 4 for each in days], pa.decimal128(12, 2)),
+        "date": pa.array([date(2010, 1, 1 + int(each)) for each in days]),
+        "naive": pa.array(np.datetime64("2011-01-01T00:00:00", "us") + days.astype("timedelta64[D]")),
+        "time of day": pa.array([time(int(each) % 24) for each in days]),
+        "duration": pa.array(days.astype("timedelta64[s]")),
+        "list": pa.array([[1, 2]] * rows),
+        "uint64": pa.array(days.astype("uint64")),
+        "float32": pa.array(rng.normal(size=rows).astype("float32")),
+        "large text": pa.array(rng.choice(["x", "y"], rows), pa.large_string()),
+        "binary": pa.array([b"ab"] * rows),
+        "bool": pa.array([None if n % 3 == 0 else bool(n % 2) for n in range(rows)]),
+        "int with nulls": pa.array([None if n % 3 == 0 else n % 7 for n in range(rows)]),
+        "null": pa.nulls(rows),
+        "infinite": pa.array(np.where(rng.random(rows) < 0.1, np.inf, rng.normal(size=rows))),
+        "int8": pa.array(rng.integers(-5, 5, rows).astype("int8")),
+    }
+    for name, values in added.items():
+        table = table.append_column(name, values)
+    return table
 
 
 def tickets(rows: int = 2500, *, seed: int = 2) -> pa.Table:

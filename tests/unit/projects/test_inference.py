@@ -78,6 +78,18 @@ def test_a_suspected_column_can_be_kept_and_another_left_out() -> None:
     assert {"name": "express", "reason": "you left it out", "suspect": False} in found["left_out"]
 
 
+def test_what_is_of_no_use_cannot_be_kept() -> None:
+    with pytest.raises(ConfigError, match="must be a suspected leak, got 'order_id', which is left out: it is an id"):
+        answers(orders(), replace(ORDERS, keep=("order_id",)))
+
+
+def test_rows_that_repeat_others_are_trained_on_as_they_are() -> None:
+    table = pa.concat_tables([houses(500)] * 3)
+    found = answers(table, Asked("price", "sold"))
+    assert found["training"]["quality"]["max_duplicate_share"] == 1.0
+    assert "67% of the rows repeat another one: training takes them as they are" in found["notes"]
+
+
 def test_what_is_filled_in_only_where_the_label_is_known_is_a_suspect() -> None:
     table = orders()
     known = np.arange(table.num_rows) < 2500

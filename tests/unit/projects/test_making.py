@@ -13,7 +13,7 @@ from raymlops.delivery.project import collect_files, read_project
 from raymlops.delivery.suite import run_suite
 from raymlops.projects import Asked, make_project
 from raymlops.projects.making import Made
-from tests.unit.projects.examples import houses, orders, tickets
+from tests.unit.projects.examples import houses, kinds, orders, tickets
 
 SHAPES: dict[str, tuple[Callable[[], pa.Table], Asked]] = {
     "orders": (orders, Asked("returned", "ordered_at", ("customer_id",), label_delay="3d")),
@@ -37,6 +37,20 @@ def test_the_tests_of_a_made_project_are_green(shape: str, tmp_path: Path) -> No
     report = run_suite(made.directory, tmp_path / "home", timeout_s=240)
     assert report.green, report.output
     assert report.counts["passed"] == (2 if shape == "houses" else 3)
+
+
+def test_columns_of_every_type_are_typed_or_left_out(tmp_path: Path) -> None:
+    parquet.write_table(kinds(), tmp_path / "kinds.parquet")
+    made = make_project(str(tmp_path / "kinds.parquet"), tmp_path / "kinds", Asked("price", "sold", ("dictionary",)))
+    answers = made.inferred.answers
+    assert {column["name"] for column in answers["left_out"]} == {"id", "list", "binary", "null"}
+    assert [column["name"] for column in answers["inputs"] if column["nullable"]] == [
+        "bool",
+        "int with nulls",
+        "infinite",
+    ]
+    report = run_suite(made.directory, tmp_path / "home", timeout_s=240)
+    assert report.green, report.output
 
 
 def test_what_is_packed_into_a_bundle_holds_everything_that_a_run_needs(tmp_path: Path) -> None:
