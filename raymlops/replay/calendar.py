@@ -19,6 +19,7 @@ from raymlops.records.bundles import ProjectSpec
 from raymlops.replay.losses import Floats, TaskLoss
 from raymlops.replay.tables import instants_of
 from raymlops.steps.project.context import EVENT_TIME, LABEL, LABEL_TIME, spine_function
+from raymlops.steps.recipes import recipe_of
 
 if TYPE_CHECKING:
     from raymlops.platform import Platform
@@ -117,8 +118,6 @@ class Calendar:
         known_us = self._known(training)
         learned, scored = encoded(training, asked, names, known_us)
         truth = np.asarray(labels, dtype=np.float64)
-        from raymlops.runtime.jobs.laboratory import recipe_of
-
         most = self._spec.training.get("max_rows")
         recipe = recipe_of(first)
         recipe = replace(recipe, max_rows=most) if isinstance(most, int) else recipe
