@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from raymlops.laboratory.recipe import Recipe
 from raymlops.records.models import ModelVersion
-from raymlops.steps.tune import PARAMETER_PREFIX
+from raymlops.steps.project.context import PARAMETER_PREFIX
 
 __all__ = ["recipe_of"]
 
