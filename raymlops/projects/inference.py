@@ -235,7 +235,7 @@ def _labels(rows: Any, asked: Asked) -> Labels:
         raise NotEnoughRows(
             f"the table must have {_LEAST_ROWS} rows with {asked.label!r} and {asked.event_time!r}, got {len(known)}"
         )
-    kind, _, classes = label_values(known, asked.label)
+    kind, _, _ = label_values(known, asked.label)
     values = np.full(len(column), np.nan)
     if kind == "regressor":
         values[there] = np.asarray(known.cast(pa.float64(), safe=False))
@@ -249,12 +249,13 @@ def _labels(rows: Any, asked: Asked) -> Labels:
     encoded = known.combine_chunks().dictionary_encode()
     codes = np.array([texts.index(label_text(value)) for value in encoded.dictionary.to_pylist()], dtype=np.float64)
     values[there] = codes[np.asarray(encoded.indices)]
-    del classes
     return Labels(kind, values, tuple(texts))
 
 
 def _rare_classes(labels: Labels) -> list[str]:
-    counts = np.bincount(labels.values[~np.isnan(labels.values)].astype(np.int64)) if labels.classes else []
+    if not labels.classes:
+        return []
+    counts = np.bincount(labels.values[~np.isnan(labels.values)].astype(np.int64))
     return [
         f"class {name!r} has {count} rows: a training whose rows hold none of them is refused"
         for name, count in zip(labels.classes, counts, strict=True)
@@ -361,7 +362,8 @@ def _key_column(rows: Any, entity: dict[str, Any]) -> Column:
 def _repeated_share(rows: Any, columns: Sequence[str]) -> float:
     """The share of rows that repeat another one in the first of the columns."""
     chosen = rows.select(list(dict.fromkeys(columns))[:_COMPARED])
-    return 1.0 - chosen.group_by(chosen.column_names).aggregate([]).num_rows / max(rows.num_rows, 1)
+    distinct = chosen.group_by(chosen.column_names).aggregate([]).num_rows
+    return 1.0 - float(distinct) / float(chosen.num_rows)
 
 
 def _told(column: Column) -> dict[str, Any]:
