@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Calendar", "Rows", "encoded", "even_instants", "scored_by_calendar"]
 
 _INSTANT = pa.timestamp("us", tz="UTC")
-_SOURCE = "__replay_source"
+_DAY_US = 86_400_000_000
 
 
 def even_instants(start: datetime, end: datetime, count: int) -> tuple[datetime, ...]:
@@ -52,6 +52,7 @@ def scored_by_calendar(
     before: Floats,
     recipe: Recipe,
     loss: TaskLoss,
+    recent_us: int | None = None,
 ) -> Floats:
     """The loss of each asked row by the model of the newest instant before it. Pure.
 
@@ -63,6 +64,7 @@ def scored_by_calendar(
         before: Losses of the asked rows by the first model, which serves until the first instant.
         recipe: How models are fitted.
         loss: Of the task.
+        recent_us: A fit takes rows that are at most so much older than its instant; ``None``: all.
     """
     losses = before.copy()
     highest = max([0.0, *learned.labels.tolist(), *asked.labels.tolist()])
@@ -70,6 +72,8 @@ def scored_by_calendar(
     bounds = [to_us(at) for at in instants]
     for number, (start, end) in enumerate(zip(bounds, [*bounds[1:], np.iinfo(np.int64).max], strict=False), start=1):
         known = (known_us <= start) & (learned.at_us < start)
+        if recent_us is not None:
+            known &= learned.at_us >= start - recent_us
         served = (asked.at_us >= start) & (asked.at_us < end)
         if not known.any() or not served.any():
             continue
@@ -123,7 +127,9 @@ class Calendar:
         recipe = replace(recipe, max_rows=most) if isinstance(most, int) else recipe
         rows = Rows(learned, np.asarray(training[LABEL], dtype=np.float64), instants_of(training, EVENT_TIME))
         asked_rows = Rows(scored, truth, instants_of(asked, "event_time"))
-        return scored_by_calendar(rows, known_us, asked_rows, instants, never, recipe, self._loss)
+        days = self._spec.training.get("train_window_days")
+        recent_us = int(days * _DAY_US) if isinstance(days, int | float) else None
+        return scored_by_calendar(rows, known_us, asked_rows, instants, never, recipe, self._loss, recent_us)
 
     def _training_rows(self) -> pa.Table:
         """The project's training set at the end of the replay, labelled rows only."""

@@ -145,6 +145,7 @@ def _derived(planned: Planned) -> dict[str, Any]:
     plan, window = planned.plan, planned.plan.window
     look, longest = render_duration(window / 7), max(plan.steps)
     enough = min(200, max(20, planned.rows // 2))  # rows of a window that has a verdict
+    cooldown = window * min(4, max(1, round(plan.count / 11)))
     return {
         "cluster": {"trial_cpus": 0.8},
         "features": {"history": render_duration(2 * longest)},
@@ -159,9 +160,10 @@ def _derived(planned: Planned) -> dict[str, Any]:
         "control": {
             "health": {"look_every": look, "window": look},
             "retrain": {
-                "cooldown": render_duration(4 * window),
-                "backoff_max": render_duration(8 * window),
-                "budget_period": render_duration(40 * window),
+                "cooldown": render_duration(cooldown),
+                "backoff_max": render_duration(2 * cooldown),
+                "budget_period": render_duration(10 * cooldown),
+                "min_labelled_rows": min(500, planned.rows),
             },
             "trial": {
                 "weight": 0.3,

@@ -88,6 +88,7 @@ data:
   outcomes_view: outcomes
 training:
   holdout_days: 20
+  train_window_days: 100
   trials: 2
   quality: {min_rows: 300}
   seed: 7
@@ -115,7 +116,7 @@ def _write_project(directory: Path) -> Path:
     rng = np.random.default_rng(5)
     day = np.sort(rng.uniform(0, DAYS, ROWS))
     a, b = rng.normal(size=(2, ROWS))
-    pull = np.where(day > 0.45 * DAYS, -2.0, 2.0) * a + b
+    pull = np.where(day > 0.35 * DAYS, -2.0, 2.0) * a + b
     won = rng.random(ROWS) < 1 / (1 + np.exp(-pull))
     start = datetime(2025, 1, 1, tzinfo=UTC)
     at = [(start + timedelta(days=each)).isoformat() for each in day.tolist()]

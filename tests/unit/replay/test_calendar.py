@@ -44,6 +44,16 @@ def test_a_later_model_knows_what_changed_and_an_earlier_one_does_not() -> None:
     assert late < 0.5 * wrong
 
 
+def test_a_fit_takes_no_older_rows_than_a_retraining_does() -> None:
+    rows, instants = _turning(6000), (START + 40 * DAY,)
+    loss, before = TaskLoss("classifier", "log_loss"), np.full(6000, 9.0)
+    late = rows.at_us > to_us(START + 40 * DAY)
+    everything = scored_by_calendar(rows, rows.at_us, rows, instants, before, RECIPE, loss)[late].mean()
+    fortnight_us = 15 * DAY // timedelta(microseconds=1)
+    recent = scored_by_calendar(rows, rows.at_us, rows, instants, before, RECIPE, loss, fortnight_us)[late].mean()
+    assert recent < 0.3 < everything
+
+
 def test_labels_that_were_not_known_yet_are_not_learned_from() -> None:
     rows = _turning(3000)
     before = np.full(3000, 9.0)
