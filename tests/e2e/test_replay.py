@@ -180,6 +180,8 @@ def test_a_replay_that_is_killed_is_resumed_to_the_same_requests(
         time.sleep(0.2)
     process.send_signal(signal.SIGKILL)
     process.wait(30)
+    assert process.stdout is not None
+    process.stdout.close()
     before = Journal.read(journal)
     figures = _figures(project, _replay(project, "--resume"))
     _check(figures, project)
