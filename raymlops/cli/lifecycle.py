@@ -1,10 +1,8 @@
-"""``raymlops up | down | env | status | demo``."""
+"""``raymlops up | down | env | status``."""
 
 from __future__ import annotations
 
-import runpy
 import shlex
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +14,7 @@ from raymlops import runtime
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
 from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
-from raymlops.errors import ConfigError, ModelVersionNotFound, UnavailableError
+from raymlops.errors import ModelVersionNotFound, UnavailableError
 from raymlops.platform import Platform, connect
 from raymlops.records.endpoints import EndpointStatus
 from raymlops.records.models import ModelVersion
@@ -205,25 +203,7 @@ def status_rows(models: Sequence[ModelStatus], endpoints: Sequence[EndpointStatu
     return rows
 
 
-@one_line_errors
-def demo(
-    weeks: Annotated[int, typer.Option(min=1, max=44, help="Weeks to replay.")] = 44,
-    per_week: Annotated[int, typer.Option(min=100, help="Flights asked about in a week.")] = 1000,
-    full: Annotated[bool, typer.Option("--full", help="Ask about every flight.")] = False,
-    seed: Annotated[int, typer.Option(help="Draws the sample and the trials.")] = 7,
-    port: Annotated[int, typer.Option(help="HTTP port.")] = 8000,
-) -> None:
-    """Run the closed loop on a year of real flights, from start to end."""
-    project = Path(__file__).resolve().parents[2] / "examples" / "flights"
-    if not (project / "project.yaml").exists():
-        raise ConfigError(f"the demo runs from a clone of the repository: {project} is not there")
-    sys.path.insert(0, str(project))
-    run_demo = runpy.run_module("flights.demo")["run_demo"]
-    code = run_demo(project, weeks=weeks, per_week=None if full else per_week, seed=seed, port=port)
-    raise typer.Exit(code)
-
-
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (up, down, env, status, demo):
+    for command in (up, down, env, status):
         app.command()(command)

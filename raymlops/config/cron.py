@@ -1,4 +1,8 @@
-"""Times of a cron expression in a time zone. Pure, and exact where clocks are changed."""
+"""Times of a cron expression in a time zone. Pure, and exact where clocks are changed.
+
+The library cronsim 2.8 was tried: what it finds backwards is not what it finds forwards where a time comes twice,
+and a trigger that looks back for what is due would miss such a time, or fire twice.
+"""
 
 from __future__ import annotations
 
@@ -43,14 +47,19 @@ class Cron:
     """
 
     minutes: tuple[int, ...]
+    """0 to 59, ascending."""
     hours: tuple[int, ...]
+    """0 to 23, ascending."""
     days: frozenset[int]
+    """Of the month, 1 to 31."""
     months: frozenset[int]
+    """1 to 12."""
     weekdays: frozenset[int]
     """0 is Sunday."""
     either: bool
     """Whether a day need only fit the day of the month or the day of the week, since both are restricted."""
     zone: tzinfo
+    """In which times are local."""
     _known: list[tuple[datetime, datetime]] = field(default_factory=list, repr=False, compare=False)
     """The newest times that were found, with nothing due between them."""
 
@@ -66,6 +75,9 @@ class Cron:
 
     def following(self, now: datetime) -> datetime | None:
         """The first time after ``now``; ``None`` where there is none within eight years."""
+        for before, after in self._known:
+            if before <= now < after:
+                return after
         return self._nearest(now, 1)
 
     def _nearest(self, now: datetime, step: int) -> datetime | None:

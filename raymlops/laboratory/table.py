@@ -20,12 +20,13 @@ from raymlops.laboratory.files import read_table
 from raymlops.records.tasks import LearningTask
 from raymlops.tables.columns import as_table
 
-__all__ = ["PreparedTable", "prepare"]
+__all__ = ["ROUND_LENGTHS", "PreparedTable", "prepare"]
 
-_ROUND = (
+ROUND_LENGTHS = (
     *(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180, 360, 720)),
     *(timedelta(days=days) for days in (1, 2, 7, 14, 28, 91, 364)),
 )
+"""Lengths that a window may be given, ascending."""
 _AIM, _MOST_WINDOWS = 60, 400
 _DAY = timedelta(days=1)
 
@@ -158,7 +159,7 @@ def _length(window: str | timedelta | None, at_us: npt.NDArray[np.int64]) -> tim
             raise ConfigError(f"window must be longer than 0s, got {window!r}")
         return length
     span = timedelta(microseconds=int(at_us.max() - at_us.min()))
-    return next((length for length in _ROUND if span / length <= _AIM), _ROUND[-1])
+    return next((length for length in ROUND_LENGTHS if span / length <= _AIM), ROUND_LENGTHS[-1])
 
 
 def _delay(label_delay: str | timedelta | None, window: timedelta) -> timedelta:

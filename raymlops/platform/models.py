@@ -8,9 +8,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from raymlops import monitoring, runtime
+from raymlops.errors import DataError
 from raymlops.records.models import AliasChange, ModelVersion
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from raymlops.experiments import Boosting, LearningTask
     from raymlops.features import TrainingSet
     from raymlops.platform import Platform
@@ -117,11 +120,32 @@ class Models:
         """
         from raymlops.runtime.actors.actuator import Rescorer
 
-        events = self._events.read(f"predictions/{name}", None, None, "served_at")
+        events = self.asked(name)
         if not events.num_rows:
             return {}
         scores = Rescorer(self._metadata.models).scores(name, version, events)
         return dict(zip(events["request_id"].to_pylist(), scores.tolist(), strict=True))
+
+    def predictions(self, name: str, version: int) -> dict[str, tuple[float, ...]]:
+        """As ``rescore``, with the whole answer: one probability per class, or the value of a regression.
+
+        Raises:
+            DataError: The version takes inputs that were not logged.
+        """
+        from raymlops.runtime.actors.actuator import Rescorer
+
+        events = self.asked(name)
+        if not events.num_rows:
+            return {}
+        outputs = Rescorer(self._metadata.models).outputs(name, version, events)
+        if outputs is None:
+            raise DataError(f"version {version} of {name!r} takes inputs that were not logged with what was asked")
+        found = outputs["value"][:, None] if "value" in outputs else outputs["probability"]
+        return dict(zip(events["request_id"].to_pylist(), map(tuple, found.astype(float).tolist()), strict=True))
+
+    def asked(self, name: str) -> pa.Table:
+        """The model's prediction log: one row per prediction event, with the model's inputs, in the order served."""
+        return self._events.read(f"predictions/{name}", None, None, "served_at")
 
     def retire(self, name: str, version: int, *, reason: str = "on demand") -> ModelVersion:
         """See to it that a version is never served again; one that is in service is refused.

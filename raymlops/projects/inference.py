@@ -15,20 +15,24 @@ import pyarrow.compute as pc
 
 from raymlops.config.section import parse_duration
 from raymlops.errors import ConfigError, DataError, NotEnoughRows, SchemaMismatch
+from raymlops.features.definitions.naming import check_column
 from raymlops.laboratory.columns import label_values, plain_column
 from raymlops.projects.columns import Column, Labels, describe_columns, kind_of
 from raymlops.projects.instants import read_instants
 from raymlops.projects.naming import Names, slug
 from raymlops.projects.reading import check_columns
+from raymlops.projects.rows import OWN_COLUMNS
 from raymlops.projects.training import training_settings
 from raymlops.projects.windows import aggregates, calendar_parts, event_fields, fitting_windows
 from raymlops.records.labels import label_text
+from raymlops.serving.models.input_names import EVENT_SCHEMA
 
 __all__ = ["Asked", "Inferred", "infer", "likely_entities", "time_columns"]
 
 _LEAST_ROWS = 100
 _LEAST_PER_ENTITY = 2.0
 _MOST_EARLY = 0.1
+_RARE_ROWS = 30
 _MOST_REPEATED, _COMPARED = 0.15, 50
 _MOST_CATEGORIES_OF_ENTITY = 50
 _ENTITY_NAME = re.compile(
@@ -122,6 +126,7 @@ def infer(raw: Any, asked: Asked, *, name: str, table: str) -> Inferred:
     rows, at_us, notes = _sound_rows(raw, asked)
     labels = _labels(rows, asked)
     _check_delay(rows, at_us, asked)
+    notes += _rare_classes(labels)
     named = {asked.label, asked.event_time, *asked.entities, *([asked.label_time] if asked.label_time else [])}
     columns = describe_columns(rows, at_us, labels, named, time_zone=asked.time_zone)
     columns = _chosen(columns, asked, notes)
@@ -193,6 +198,11 @@ def _sound_rows(raw: Any, asked: Asked) -> tuple[Any, npt.NDArray[np.int64], lis
     named = [("label", asked.label), ("time", asked.event_time), *(("entity", name) for name in asked.entities)]
     named += [("label time", asked.label_time)] if asked.label_time else []
     check_columns(raw, [*named, *(("kept column", n) for n in asked.keep), *(("left out", n) for n in asked.leave_out)])
+    for what, name in named:
+        check_column(what, name if what == "entity" else name.lstrip("_"))
+    own = [name for name in asked.entities if name in OWN_COLUMNS]
+    if own:
+        raise DataError(f"entity {own[0]!r} must not have the name of a column of the platform: rename it")
     once = [name for _, name in named]
     if len(set(once)) < len(once):
         raise ConfigError(f"label, time, label time and entities must be different columns, got {once}")
@@ -225,19 +235,32 @@ def _labels(rows: Any, asked: Asked) -> Labels:
         raise NotEnoughRows(
             f"the table must have {_LEAST_ROWS} rows with {asked.label!r} and {asked.event_time!r}, got {len(known)}"
         )
-    kind, _, classes = label_values(known, asked.label)
+    kind, _, _ = label_values(known, asked.label)
     values = np.full(len(column), np.nan)
     if kind == "regressor":
         values[there] = np.asarray(known.cast(pa.float64(), safe=False))
         return Labels(kind, values, ())
     texts = sorted({label_text(value) for value in pc.unique(known).to_pylist()}, key=_class_order)
+    strange = [text for text in texts if not text.isprintable()]
+    if strange:
+        raise DataError(f"label {asked.label!r} must have classes of printable text, got {strange[0]!r:.80}")
     if len(texts) < 2:
         raise DataError(f"label {asked.label!r} must have at least two classes, got {texts}")
     encoded = known.combine_chunks().dictionary_encode()
     codes = np.array([texts.index(label_text(value)) for value in encoded.dictionary.to_pylist()], dtype=np.float64)
     values[there] = codes[np.asarray(encoded.indices)]
-    del classes
     return Labels(kind, values, tuple(texts))
+
+
+def _rare_classes(labels: Labels) -> list[str]:
+    if not labels.classes:
+        return []
+    counts = np.bincount(labels.values[~np.isnan(labels.values)].astype(np.int64))
+    return [
+        f"class {name!r} has {count} rows: a training whose rows hold none of them is refused"
+        for name, count in zip(labels.classes, counts, strict=True)
+        if count < _RARE_ROWS
+    ]
 
 
 def _class_order(text: str) -> tuple[int, float, str]:
@@ -323,7 +346,10 @@ def _entity(rows: Any, column: str, names: Names, notes: list[str]) -> dict[str,
         "dtype": dtype,
         "distinct": distinct,
         "repeats": bool(repeats),
-        "input": dtype == "string" and distinct <= _MOST_CATEGORIES_OF_ENTITY and bool(repeats),
+        "input": dtype == "string"
+        and column not in EVENT_SCHEMA.names
+        and distinct <= _MOST_CATEGORIES_OF_ENTITY
+        and bool(repeats),
         "recent": names.new(f"{slug(column)}_recent"),
         "outcomes": names.new(f"{slug(column)}_outcomes"),
     }
@@ -336,7 +362,8 @@ def _key_column(rows: Any, entity: dict[str, Any]) -> Column:
 def _repeated_share(rows: Any, columns: Sequence[str]) -> float:
     """The share of rows that repeat another one in the first of the columns."""
     chosen = rows.select(list(dict.fromkeys(columns))[:_COMPARED])
-    return 1.0 - chosen.group_by(chosen.column_names).aggregate([]).num_rows / max(rows.num_rows, 1)
+    distinct = chosen.group_by(chosen.column_names).aggregate([]).num_rows
+    return 1.0 - float(distinct) / float(chosen.num_rows)
 
 
 def _told(column: Column) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Protocol
 from pydantic import Field, JsonValue
 
 from raymlops.records.record import Instant, Record
+from raymlops.records.replays import ProjectReplay
 
 __all__ = ["BundleManifest", "Deployment", "DeploymentStore", "ProjectData", "ProjectSpec", "Source"]
 
@@ -57,6 +58,8 @@ class ProjectSpec(Record):
     segments: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
     """Parts of the traffic that the model is monitored on apart: columns, whose values are judged one by one, or
     conditions such as ``distance > 1000 and origin = 'JFK'``."""
+    replay: ProjectReplay = Field(default=ProjectReplay(), exclude_if=lambda value: value == ProjectReplay())
+    """How the project is replayed as live operation."""
     training: dict[str, object] = Field(default_factory=dict)
     """Parameters of the training pipeline, overridden by those of a run."""
     data: ProjectData | None = Field(default=None, exclude_if=lambda value: value is None)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from raymlops.clock import ReplayClock
+
 if TYPE_CHECKING:
     from raymlops.platform import Platform
 
@@ -33,22 +35,30 @@ def _kill_actor(processes: Callable[[str], list[psutil.Process]], class_name: st
 @pytest.fixture(scope="module")
 def story(platform: Platform, flights_project: Path, processes: Callable[[str], list[psutil.Process]]) -> Any:
     from flights.bad_candidate import start_bad_trial
-    from flights.client import PredictionClient
-    from flights.demo import deploy_project, feed_history, train_first
-    from flights.replay import MODEL, Replay
-    from flights.story import Story
 
+    from raymlops.replay.client import PredictionClient
+    from raymlops.replay.plan import Sample, Wishes
+    from raymlops.replay.player import Replay
+    from raymlops.replay.run import deploy_project, feed_history, train_first
+    from raymlops.replay.settings import plan_replay
+    from raymlops.replay.source import load_project
+    from raymlops.replay.story import Story
     from raymlops.runtime.cluster.clocks import build_clock
 
+    project = load_project(flights_project)
+    plan = plan_replay(project, Wishes(windows=WEEKS, sample=Sample(rows=PER_WEEK))).plan
     bundle = deploy_project(platform, flights_project)
-    feed_history(platform)
-    story = Story(platform, train_first(platform, seed=7), bundle)
+    feed_history(platform, project, plan)
+    story = Story(platform, project.spec, plan, train_first(platform, project, plan, seed=7), bundle)
 
     async def replay() -> None:
-        async with PredictionClient(platform.url, MODEL) as client:
-            replayed = Replay(platform, build_clock(platform.config), client, per_week=PER_WEEK, seed=7)
-            story.tally, story.late_of = client.tally, replayed.late_of
-            async for week in replayed.weeks(WEEKS):
+        names = (project.spec.model, project.spec.name)
+        async with PredictionClient(platform.url, project.spec.model) as client:
+            clock = build_clock(platform.config)
+            assert isinstance(clock, ReplayClock)
+            replayed = Replay(platform, clock, client, project.tables, plan, names=names, seed=7)
+            story.tally, story.label_of = client.tally, replayed.label_of
+            async for week in replayed.windows():
                 story.add(week)
                 if week.number == KILL_METADATA_AFTER:
                     _kill_actor(processes, "MetadataActor")
@@ -65,7 +75,7 @@ def story(platform: Platform, flights_project: Path, processes: Callable[[str], 
 def test_no_request_fails_though_processes_are_killed_and_models_swapped(story: Any) -> None:
     assert story.tally.failures == []
     assert story.tally.failed == 0
-    assert sum(len(week.answers) for week in story.weeks) == WEEKS * PER_WEEK
+    assert sum(len(week.answers) for week in story.windows_played) == WEEKS * PER_WEEK
 
 
 def test_drift_starts_a_retraining_from_the_deployed_bundle(story: Any) -> None:
@@ -94,11 +104,11 @@ def test_the_bad_candidate_is_rolled_back(story: Any) -> None:
 
 def test_the_served_probabilities_are_those_of_the_versions_that_claim_them(story: Any) -> None:
     """No answer mixes two versions: each is recomputed by the version it names, from the logged inputs."""
-    versions = {answer.version for week in story.weeks for answer in week.answers}
+    versions = {answer.version for week in story.windows_played for answer in week.answers}
     recomputed = {version: story.platform.models.rescore("flight-delay", version) for version in versions}
-    for week in story.weeks:
+    for week in story.windows_played:
         for answer in week.answers:
-            assert answer.probability == pytest.approx(recomputed[answer.version][answer.flight_id], abs=1e-6)
+            assert answer.score == pytest.approx(recomputed[answer.version][answer.request_id], abs=1e-6)
 
 
 def test_what_was_served_is_what_the_tables_say(story: Any) -> None:
@@ -125,8 +135,8 @@ def test_lineage_leads_from_the_champion_to_tables_bundle_and_run(story: Any) ->
 
 
 def test_an_answer_is_traced_to_data_code_and_who_promoted_its_version(story: Any) -> None:
-    answer = story.weeks[-1].answers[0]
-    found = story.platform.models.explain(answer.flight_id)
+    answer = story.windows_played[-1].answers[0]
+    found = story.platform.models.explain(answer.request_id)
     assert (found["model"], found["answered_by"]["version"]) == ("flight-delay", answer.version)
     assert found["answered_by"]["bundle"] == found["answered_by"]["code"]["digest"] == story.bundle
     assert found["answered_by"]["run"]["reason"]
@@ -159,7 +169,7 @@ def test_the_ledger_holds(story: Any) -> None:
 
 
 def test_the_page_shows_it(story: Any, tmp_path: Path) -> None:
-    from flights.report import write_report
+    from raymlops.replay.report import write_report
 
     page = write_report(story, tmp_path / "demo.html").read_text()
     assert "never retrained" in page

@@ -64,7 +64,10 @@ def test_a_table_becomes_a_model_that_answers(
     assert (run.status, run.error) == (RunStatus.SUCCEEDED, None), run.result
     assert run.result["outcome"] == "candidate", run.result["reason"]
     platform.endpoints.deploy(spec.model, run.result["version"], features=spec.service)
-    _assert_answers(platform, spec, rows)
+    try:
+        _assert_answers(platform, spec, rows)
+    finally:
+        platform.endpoints.undeploy(spec.model, reason="the test is over")
 
 
 def _written(shape: str, directory: Path) -> Path:

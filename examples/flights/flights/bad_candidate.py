@@ -9,7 +9,6 @@ import pyarrow as pa
 from xgboost import XGBClassifier
 
 from flights.definitions import SERVICE
-from flights.replay import MODEL
 from flights.spine import spine
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["start_bad_trial"]
 
 _ROWS = 20_000
+MODEL = "flight-delay"
 REASON = "deliberately bad: the demo fitted it to shuffled labels, to show that it is taken out again"
 
 

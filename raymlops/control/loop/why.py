@@ -18,6 +18,7 @@ from raymlops.control.rollout.judge import judge_probation
 from raymlops.control.rollout.observation import Look, Observation
 from raymlops.control.rollout.rollout_state import Rollout, own_windows, retrain_verdict
 from raymlops.control.rollout.trial_decisions import judge_look, limits_of
+from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.control.triggering.policies import RetrainVerdict
 from raymlops.errors import InvalidTransition, NotFoundError
 from raymlops.laboratory.probed import Probed
@@ -68,6 +69,10 @@ class History(Record):
     """Whether a deployed bundle trains the model, today."""
     probed: Probed = Field(default_factory=Probed)
     """What probes have shown; what they showed later than the instant asked about is left out."""
+    data: NewData | None = None
+    """What came into the tables of today's champion; of an earlier instant it is not known."""
+    code: NewCode | None = None
+    """How the deployed bundle differs from the one of today's champion."""
 
 
 def explain(
@@ -105,6 +110,8 @@ def explain(
         windows=[window for window in history.windows if at - window.end >= label_delay],
         trainable=history.trainable,
         probed=history.probed,
+        data=history.data,
+        code=history.code,
     )
     verdict = retrain_verdict(state, seen, config)
     shown = describe(state, seen, verdict, reasons_against(state, seen, config, label_delay=label_delay))

@@ -108,13 +108,14 @@ class RetrainPolicy:
             return RetrainVerdict(
                 outcome=RetrainOutcome.QUIET, reason=f"decided on {occasion} before", occasion=occasion, fired=found
             )
-        outcome, reason = self._weigh(request, fired)
+        rows = labelled_rows(request.windows)
+        outcome, reason = self._weigh(request, fired, rows)
         return RetrainVerdict(
             outcome=outcome,
             reason=reason,
             occasion=occasion,
             fired=fired,
-            labelled_rows=labelled_rows(request.windows),
+            labelled_rows=rows,
             orders=tuple(order.sequence for order in request.orders),
         )
 
@@ -158,7 +159,7 @@ class RetrainPolicy:
         grown_s = limits.cooldown.total_seconds() * limits.backoff_factor ** min(rejections, 64)
         return max(limits.cooldown, timedelta(seconds=min(grown_s, limits.backoff_max.total_seconds())))
 
-    def _weigh(self, request: RetrainRequest, fired: Sequence[Fired]) -> tuple[RetrainOutcome, str]:
+    def _weigh(self, request: RetrainRequest, fired: Sequence[Fired], rows: int) -> tuple[RetrainOutcome, str]:
         limits, reason = self._limits, "; ".join(each.reason for each in fired)
         ordered = any(each.trigger == ORDER for each in fired)
         broken = None if ordered else _broken(request)
@@ -170,7 +171,6 @@ class RetrainPolicy:
         spent = self._spent(request)
         if spent is not None:
             return RetrainOutcome.HOLD, f"{spent}: {reason}"
-        rows = labelled_rows(request.windows)
         if rows < limits.min_labelled_rows and not ordered:
             return RetrainOutcome.HOLD, f"{rows} labelled rows, {limits.min_labelled_rows} are needed: {reason}"
         return RetrainOutcome.RETRAIN, reason

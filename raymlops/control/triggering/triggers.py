@@ -121,8 +121,11 @@ def _performance(windows: Sequence[WindowRecord], count: WindowCount | None) -> 
 def _drift(windows: Sequence[WindowRecord], count: DriftCount | None) -> Fired | None:
     if count is None:
         return None
+    first = next((number for number, window in enumerate(windows) if window.drifted), None)
+    if first is None:
+        return None
     state, rule = AlarmState(), alarm_rule(count)
-    for window in windows:
+    for window in windows[first:]:
         state = state.after(window, rule)
     if state.alarm is None:
         return None
@@ -148,8 +151,7 @@ def _max_age(champion_since: datetime, now: datetime, max_age: timedelta | None)
 
 
 def _new_labelled_rows(windows: Sequence[WindowRecord], least: int | None) -> Fired | None:
-    rows = labelled_rows(windows)
-    if least is None or rows < least:
+    if least is None or (rows := labelled_rows(windows)) < least:
         return None
     facts = {"labelled_rows": rows}
     return Fired(trigger="new_labelled_rows", reason=f"{rows} labelled rows since the champion took over", facts=facts)

@@ -52,4 +52,5 @@ def _accrued(trigger: str, facts: dict[str, Any]) -> float:
     name = next((name for name in _LOSSES if name in measured and reference.get(name, 0.0) > 0), None)
     if name is None:
         return 0.0
-    return max(0.0, float(measured[name]) / float(reference[name]) - 1.0) * len(facts.get("windows", ()))
+    excess = float(measured[name]) / float(reference[name]) - 1.0
+    return max(0.0, excess) * len(facts.get("windows", ()))

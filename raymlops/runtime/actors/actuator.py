@@ -100,7 +100,7 @@ class Rescorer:
         """The scoring function of one model's versions."""
 
         def rescore(version: int, events: pa.Table) -> Rescored:
-            outputs = self._answer(model, version, events)
+            outputs = self.outputs(model, version, events)
             if outputs is None:
                 return Rescored(np.full(events.num_rows, np.nan))
             if "label" not in outputs:
@@ -115,10 +115,11 @@ class Rescorer:
 
     def scores(self, model: str, version: int, events: pa.Table) -> npt.NDArray[np.float64]:
         """What a version's events would have had as ``score``; NaN where it takes inputs that were not logged."""
-        outputs = self._answer(model, version, events)
+        outputs = self.outputs(model, version, events)
         return np.full(events.num_rows, np.nan) if outputs is None else scores_of(outputs)
 
-    def _answer(self, model: str, version: int, events: pa.Table) -> Outputs | None:
+    def outputs(self, model: str, version: int, events: pa.Table) -> Outputs | None:
+        """What a version would have answered to events; ``None`` where it takes inputs that were not logged."""
         loaded = self._load(model, version)
         names = [column.name for column in loaded.signature.inputs]
         if not set(names) <= set(events.column_names):

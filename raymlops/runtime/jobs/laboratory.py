@@ -19,9 +19,8 @@ from raymlops.laboratory.table import PreparedTable, prepare
 from raymlops.metadata import Metadata
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.monitoring.events.recorded import EVENTS, LABELS
-from raymlops.records.models import ModelVersion
 from raymlops.runtime.cluster.niceness import give_way
-from raymlops.steps.project.context import PARAMETER_PREFIX
+from raymlops.steps.recipes import recipe_of
 
 __all__ = ["build_recorded", "fit_on_ray", "recipe_of"]
 
@@ -60,17 +59,6 @@ def build_recorded(
     matrix = build_matrix(prepared, first=prepared.first, recipe=recipe_of(champion), mapper=fit_on_ray(timeout_s))
     matrix.save(home / "laboratory" / f"{model}.arrow")
     return matrix
-
-
-def recipe_of(version: ModelVersion) -> Recipe:
-    """What a version was fitted by; the laboratory's own recipe for one that was registered by hand."""
-    family, parameters = version.parameters.get("family"), version.parameters
-    if not isinstance(family, str):
-        return Recipe()
-    own = {
-        name.removeprefix(PARAMETER_PREFIX): v for name, v in parameters.items() if name.startswith(PARAMETER_PREFIX)
-    }
-    return Recipe(family=family, params=own)
 
 
 def fit_on_ray(timeout_s: float) -> Mapper:

@@ -205,13 +205,13 @@ class JobRunner:
         listed: list[JobDetails] = self._jobs.list_jobs()
         return listed
 
-    def end(self, run_id: str, reason: str, status: RunStatus = RunStatus.FAILED) -> None:
+    def end(self, run_id: str, reason: str, ending: RunStatus = RunStatus.FAILED) -> None:
         """Stop the job of a run, and end the run if it has not ended by itself meanwhile.
 
         Args:
             run_id: The run.
             reason: Why.
-            status: What becomes of the run.
+            ending: What becomes of the run.
 
         Raises:
             UnavailableError: The job would not go.
@@ -223,7 +223,7 @@ class JobRunner:
                 raise UnavailableError(f"the job of run {run_id} did not stop within {_STOP_S:g} s")
             time.sleep(_POLL_S)
         self.keep_logs(run_id)
-        changes = {"status": status, "ended_at": self._clock.now(), "error": reason}
+        changes = {"status": ending, "ended_at": self._clock.now(), "error": reason}
         # somebody else has found it ended, too; or there is no record of it, which is why its job was stopped
         with contextlib.suppress(InvalidTransition, RunNotFound):
             if not self._runs.get_run(run_id).status.final:

@@ -296,7 +296,10 @@ def _trial_deadlines(config: PlatformConfig) -> Callable[[str], Awaitable[float]
         policies.refresh()
         return policies.of(model).config.trial.deadline.total_seconds() * 1000
 
-    return lambda model: asyncio.to_thread(read, model)
+    async def read_aside(model: str) -> float:
+        return await asyncio.to_thread(read, model)
+
+    return read_aside
 
 
 def _deployment(

@@ -7,7 +7,7 @@ import pytest
 
 from raymlops.delivery import project as project_module
 from raymlops.delivery import read_project
-from raymlops.delivery.project import collect_files
+from raymlops.delivery.project import collect_files, parse_project
 from raymlops.errors import ConfigError
 
 from .conftest import write_project
@@ -55,3 +55,50 @@ def test_data_does_not_travel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "data.csv").write_bytes(b"x" * 101)
     with pytest.raises(ConfigError, match=r"at most 100 bytes; .*data\.csv"):
         collect_files(tmp_path)
+
+
+POLICY = """
+policy:
+  triggers: {drift: null, cron: {at: "0 3 * * mon", zone: Europe/Berlin}}
+  retrain: {cooldown: 3d}
+  environments:
+    prod: {trial: {weight: 0.05}}
+"""
+
+
+def test_a_project_says_the_policy_of_its_model(tmp_path: Path) -> None:
+    project = write_project(tmp_path)
+    said = read_project(project)
+    assert said.policy is None
+    assert "policy" not in said.model_dump_json()
+    with (project / "project.yaml").open("a") as file:
+        file.write(POLICY)
+    policy = read_project(project).policy
+    assert policy is not None
+    assert policy["environments"] == {"prod": {"trial": {"weight": 0.05}}}
+
+
+@pytest.mark.parametrize(
+    ("policy", "what"),
+    [
+        ("policy: {retrain: {cooldown: 3}}", r"project\.yaml: policy\.retrain\.cooldown must carry its unit.*got 3"),
+        ("policy: {triggers: {cron: {at: daily}}}", r"policy\.triggers\.cron must be five fields"),
+        (
+            "policy: {environments: {prod: {trial: {weigth: 0.1}}}}",
+            r"environment prod: policy\.trial\.weigth is not a setting; known here: .*weight",
+        ),
+        ("policy: {retrain: {cooldown: 2026-01-01}}", "policy"),
+        ("policy: often", "policy: Input should be a valid dictionary"),
+    ],
+)
+def test_a_policy_that_breaks_a_rule_is_refused(tmp_path: Path, policy: str, what: str) -> None:
+    project = write_project(tmp_path)
+    with (project / "project.yaml").open("a") as file:
+        file.write(policy)
+    with pytest.raises(ConfigError, match=what):
+        read_project(project)
+
+
+def test_a_bundle_whose_policy_is_of_another_release_can_be_read(tmp_path: Path) -> None:
+    content = (write_project(tmp_path) / "project.yaml").read_bytes() + b"policy: {retrain: {gone: 1}}\n"
+    assert parse_project(content, "project.yaml").policy == {"retrain": {"gone": 1}}

@@ -11,7 +11,7 @@ import pytest
 from raymlops.delivery import verify_bundle, verify_unpacked
 from raymlops.delivery.verify import bundle_digest
 from raymlops.errors import DeploymentError, NotFoundError
-from raymlops.records.bundles import BundleManifest
+from raymlops.records.bundles import BundleManifest, ProjectSpec
 
 
 @pytest.fixture
@@ -27,6 +27,14 @@ def bundle(built: tuple[Path, BundleManifest], tmp_path: Path) -> Path:
 
 def test_a_bundle_as_built_verifies(bundle: Path, built: tuple[Path, BundleManifest]) -> None:
     assert verify_bundle(bundle) == built[1]
+
+
+def test_the_policy_is_part_of_the_digest_and_bundles_without_one_keep_theirs() -> None:
+    spec = ProjectSpec(name="p", model="m", definitions="d:d", service="s", spine="d:s", training={"trials": 8})
+    before = bundle_digest("a" * 64, spec, "b" * 64)
+    assert before == "1ff1700656ab07c904911f847d26b46b47f6e15ebfc4c865328fc0f781c9e431", "as of the release before"
+    said = [spec.model_copy(update={"policy": {"retrain": {"cooldown": f"{days}d"}}}) for days in (1, 2)]
+    assert len({before, *(bundle_digest("a" * 64, each, "b" * 64) for each in said)}) == 3
 
 
 @pytest.mark.parametrize("name", ["bundle.zip", "lock.txt", "manifest.json"])

@@ -78,6 +78,13 @@ def test_a_suspected_column_can_be_kept_and_another_left_out() -> None:
     assert {"name": "express", "reason": "you left it out", "suspect": False} in found["left_out"]
 
 
+def test_rare_classes_are_told() -> None:
+    found = answers(
+        with_column(houses(), "y", ["rare" if n < 7 else f"k{n % 2}" for n in range(1500)]), Asked("y", "sold")
+    )
+    assert "class 'rare' has 7 rows: a training whose rows hold none of them is refused" in found["notes"]
+
+
 def test_what_is_of_no_use_cannot_be_kept() -> None:
     with pytest.raises(ConfigError, match="must be a suspected leak, got 'order_id', which is left out: it is an id"):
         answers(orders(), replace(ORDERS, keep=("order_id",)))
@@ -156,6 +163,7 @@ def test_labels_of_ones_zeros_trues_and_numbers() -> None:
         ({"price": ["yes"] * 1500}, Asked("price", "sold"), "at least two values, got 'yes' in every row"),
         ({"price": [None] * 1450 + [1, 2] * 25}, Asked("price", "sold"), "must have 100 rows"),
         ({"price": [f"t{n}" for n in range(1500)]}, Asked("price", "sold"), "at most 50 classes, got 1500"),
+        ({"price": ["a\nb", "c"] * 750}, Asked("price", "sold"), "classes of printable text"),
         ({"sold": [None] * 1500}, Asked("price", "sold"), "time 'sold'|column 'sold'"),
         ({"sold": ["2024-01-01", "1.1.2024"] * 750}, Asked("price", "sold"), "in one form, got 2"),
         ({"area": [0.0] * 1500, "noise": [0.0] * 1500, 'Lage "gut"': ["a"] * 1500}, Asked("price", "sold"), ""),

@@ -53,6 +53,32 @@ def test_columns_of_every_type_are_typed_or_left_out(tmp_path: Path) -> None:
     assert report.green, report.output
 
 
+def test_columns_with_the_names_that_the_platform_uses_are_read(tmp_path: Path) -> None:
+    names = {"customer_id": "entity", "ordered_at": "event_time", "shipped_at": "label_time", "returned": "label"}
+    table = orders().rename_columns([names.get(name, name) for name in orders().column_names])
+    parquet.write_table(table, tmp_path / "named.parquet")
+    asked = Asked("label", "event_time", ("entity",), label_time="label_time")
+    made = make_project(str(tmp_path / "named.parquet"), tmp_path / "named", asked)
+    report = run_suite(made.directory, tmp_path / "home", timeout_s=240)
+    assert report.green, report.output
+
+
+def test_what_names_and_labels_hold_is_no_code(tmp_path: Path) -> None:
+    hostile = 'x""" + str(1/0) + """\\'
+    table = orders().rename_columns([hostile if name in {"amount"} else name for name in orders().column_names])
+    labels = [hostile if each == "yes" else "{{ 1/0 }}" for each in table["returned"].to_pylist()]
+    table = table.set_column(table.column_names.index("returned"), hostile + " #", pa.array(labels))
+    parquet.write_table(table, tmp_path / "hostile.parquet")
+    asked = Asked(hostile + " #", "ordered_at", ("customer_id",))
+    made = make_project(str(tmp_path / "hostile.parquet"), tmp_path / "hostile", asked)
+    spec = read_project(made.directory)
+    assert spec.data is not None
+    assert (spec.data.label, set(spec.data.classes)) == (hostile + " #", {hostile, "{{ 1/0 }}"})
+    assert hostile in spec.request_columns
+    report = run_suite(made.directory, tmp_path / "home", timeout_s=240)
+    assert report.green, report.output
+
+
 def test_what_is_packed_into_a_bundle_holds_everything_that_a_run_needs(tmp_path: Path) -> None:
     made = make("orders", tmp_path)
     assert {"project.yaml", "orders/definitions.py", "orders/spine.py", "tests/test_project.py"} <= set(

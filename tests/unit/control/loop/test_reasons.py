@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from raymlops.config import ControlConfig, RetrainConfig, TriggersConfig, WindowCount
+from raymlops.config import ControlConfig, CronTrigger, NewDataTrigger, RetrainConfig, TriggersConfig, WindowCount
 from raymlops.control import (
     FailRun,
     Observation,
@@ -17,6 +18,7 @@ from raymlops.control import (
     decide,
     reasons_against,
 )
+from raymlops.control.triggering.news import NewData, TableGrowth
 from raymlops.errors import NotFoundError, StorageError
 from raymlops.records.plans import Trial
 from raymlops.records.reasons import Reason
@@ -127,6 +129,23 @@ def test_each_thing_that_stands_against_it_is_told(
     assert text in reason.text
     assert reason.until == until
     assert reason.remedy
+
+
+def test_how_near_other_triggers_are_is_told() -> None:
+    news = {"cron": CronTrigger(at="0 3 * * *"), "new_data": NewDataTrigger(min_rows=100), "new_code": True}
+    config = CONFIG.model_copy(update={"triggers": CONFIG.triggers.model_copy(update=news)})
+    grown = TableGrowth(trained_version=1, version=2, rows=40)
+    taken_over = NOW - timedelta(hours=1)
+    seen = see(plans=[example_plan(at=taken_over)], windows=[example_window(9, end=NOW, start=taken_over)])
+    told = [
+        reason.text
+        for data in (None, NewData(tables={"trips": grown}))
+        for reason in reasons_against(Rollout(), replace(seen, data=data), config)
+        if reason.kind == "no_trigger"
+    ]
+    assert all("the calendar comes due at 2013-03-14T03:00:00+00:00" in text for text in told)
+    assert ["unknown number of new rows" in told[0], "40 new rows came, needs 100" in told[1]] == [True, True]
+    assert "the deployed bundle has the champion's code" in told[0]
 
 
 def test_all_of_them_are_told_at_once() -> None:

@@ -130,6 +130,9 @@ def test_new_rows_start_a_retraining_that_has_them() -> None:
     world.step()
     show(219)
     assert world.step() == []
+    assert world.controller.why("m").verdict.outcome == "quiet"
+    show(220)
+    assert world.controller.why("m").verdict.reason.startswith("100 new rows in trips")
     show(220)
     assert [decision.run_id for decision in world.step()] == ["m-data-1-220"]
 

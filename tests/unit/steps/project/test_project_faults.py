@@ -134,6 +134,12 @@ def test_a_sound_project_has_no_fault() -> None:
             "must give a scikit-learn classifier, got Ridge",
         ),
         ({"training": {"search": {"checked_project:broken": {}}}}, "raised ZeroDivisionError: division by zero"),
+        ({"policy": {"trial": {"weight": 2.0}}}, "policy: trial.weight must be less than or equal to 1, got 2.0"),
+        (
+            {"policy": {"environments": {"prod": {"tirals": {}}}}},
+            "policy: environment prod: policy.tirals is not a sett",
+        ),
+        ({"policy": 3}, "policy: must be an object, got 3"),
     ],
 )
 def test_a_fault_is_one_line_under_its_key(changes: dict[str, Any], fault: str) -> None:

@@ -1,9 +1,9 @@
-"""A client of the prediction service, such as an airline's website would have."""
+"""A client of the prediction service, such as the website of whoever asks would have."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
@@ -15,25 +15,38 @@ __all__ = ["Answer", "PredictionClient", "Question", "Tally"]
 
 _HEADERS = {"Content-Type": "application/json"}
 _LABELS_A_REQUEST = 1000
+_KEPT_FAILURES = 20
 
 
 @dataclass(frozen=True)
 class Question:
-    """One flight at its scheduled departure."""
+    """One request about one row."""
 
-    flight_id: str
+    request_id: str
     at: datetime
     instance: Mapping[str, object]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the service said."""
+    """What the service said.
 
-    flight_id: str
-    probability: float
+    Attributes:
+        request_id: Of the question.
+        prediction: One probability per class, or the value of a regression.
+        version: That answered.
+        role: Of that version.
+    """
+
+    request_id: str
+    prediction: tuple[float, ...]
     version: int
     role: str
+
+    @property
+    def score(self) -> float:
+        """One number: the value, the probability of the second of two classes, or the largest of several."""
+        return self.prediction[1] if len(self.prediction) == 2 else max(self.prediction)
 
 
 @dataclass
@@ -44,21 +57,38 @@ class Tally:
     failed: int = 0
     failures: list[str] = field(default_factory=list)
 
+    def fail(self, message: str) -> None:
+        """Count a failure; the first few are kept."""
+        self.failed += 1
+        if len(self.failures) < _KEPT_FAILURES:
+            self.failures.append(message)
+
 
 class PredictionClient:
-    """Asks about flights and reports their fate, over HTTP, some requests at a time.
+    """Asks, and reports what came true, over HTTP, some requests at a time.
 
     Args:
         url: Of the platform.
         model: Name of the model.
         connections: Requests under way at once.
         deadline_s: Of one request.
+        heard: Called once for each request that ended: with its answer, with why it failed, or with ``None`` where it
+            reported labels.
     """
 
-    def __init__(self, url: str, model: str, *, connections: int = 16, deadline_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        connections: int = 16,
+        deadline_s: float = 30.0,
+        heard: Callable[[Answer | str | None], None] = lambda _: None,
+    ) -> None:
         self._base = f"{url}/v2/models/{model}"
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(total=deadline_s)
+        self._heard = heard
         self.tally = Tally()
 
     async def __aenter__(self) -> Self:
@@ -79,13 +109,14 @@ class PredictionClient:
                 answer = await self._ask(question)
                 if answer is not None:
                     answers.append(answer)
+                    self._heard(answer)
 
         await asyncio.gather(*(work() for _ in range(self._connections)))
         return answers
 
     async def _ask(self, question: Question) -> Answer | None:
         body = {
-            "id": question.flight_id,
+            "id": question.request_id,
             "instances": [question.instance],
             "parameters": {"at": question.at.isoformat()},
         }
@@ -93,14 +124,17 @@ class PredictionClient:
         if said is None:
             return None
         outputs = {output["name"]: output["data"] for output in said["outputs"]}
-        probability = outputs["probability"]
-        late = probability[0][1] if isinstance(probability[0], list) else probability[1]
-        return Answer(question.flight_id, float(late), int(said["model_version"]), said["parameters"]["role"])
+        prediction = outputs["probability"] if "probability" in outputs else outputs["value"]
+        if isinstance(prediction[0], list):
+            prediction = prediction[0]
+        numbers = tuple(map(float, prediction))
+        return Answer(question.request_id, numbers, int(said["model_version"]), said["parameters"]["role"])
 
     async def report(self, labels: Sequence[Mapping[str, object]]) -> None:
         """Report labels: ``request_id``, ``row``, ``label``, ``event_time``."""
         for start in range(0, len(labels), _LABELS_A_REQUEST):
-            await self._post("labels", {"labels": labels[start : start + _LABELS_A_REQUEST]})
+            if await self._post("labels", {"labels": labels[start : start + _LABELS_A_REQUEST]}) is not None:
+                self._heard(None)
 
     async def _post(self, path: str, body: Mapping[str, object]) -> dict[str, Any] | None:
         self.tally.requests += 1
@@ -109,12 +143,9 @@ class PredictionClient:
                 content = await response.read()
                 if response.status == 200:
                     return dict(orjson.loads(content))
-                self._failed(f"{path}: {response.status} {content[:300].decode(errors='replace')}")
+                failure = f"{path}: {response.status} {content[:300].decode(errors='replace')}"
         except (aiohttp.ClientError, TimeoutError) as error:
-            self._failed(f"{path}: {type(error).__name__}: {error}")
+            failure = f"{path}: {type(error).__name__}: {error}"
+        self.tally.fail(failure)
+        self._heard(failure)
         return None
-
-    def _failed(self, message: str) -> None:
-        self.tally.failed += 1
-        if len(self.tally.failures) < 20:
-            self.tally.failures.append(message)
