@@ -10,8 +10,8 @@ from typing import Any
 from raymlops.clock import ManualClock
 from raymlops.config import ControlConfig, CronTrigger, DriftCount, FleetConfig, RetrainConfig, TriggersConfig
 from raymlops.control import Controller
-from raymlops.testing.control import FakeActuator, FakeObserver, InMemoryLedger
 from raymlops.testing.control_examples import DAY, START, example_plan, example_run, example_window
+from tests.support.control import FakeActuator, FakeObserver, InMemoryLedger
 
 __all__ = ["measure"]
 

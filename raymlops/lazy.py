@@ -16,7 +16,7 @@ def lazy_names(package: str, modules: Mapping[str, Sequence[str]]) -> Callable[[
 
     Args:
         package: The package's ``__name__``.
-        modules: The names that each module of the package defines.
+        modules: The names that each module of the package defines; ``raymlops.`` begins the name of a module elsewhere.
     """
     where = {name: module for module, names in modules.items() for name in names}
     if clashes := where.keys() & modules.keys():
@@ -25,7 +25,8 @@ def lazy_names(package: str, modules: Mapping[str, Sequence[str]]) -> Callable[[
     def load(name: str) -> object:
         if name not in where:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{package}.{where[name]}"), name)
+        module = where[name]
+        value = getattr(import_module(module if module.startswith("raymlops.") else f"{package}.{module}"), name)
         setattr(sys.modules[package], name, value)
         return value
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from raymlops import projects
 from raymlops.cli.options import options_of
 from raymlops.cli.output import console, one_line_errors, printable
 from raymlops.errors import ConfigError, DataError
@@ -59,29 +60,26 @@ class _Given:
 @options_of(_Given)
 def init(given: _Given) -> None:
     """Make a project from a table: definitions, training, tests, CI. Needs no platform."""
-    from raymlops.projects.inference import Asked, likely_entities, time_columns
-    from raymlops.projects.making import make_project
-    from raymlops.projects.reading import check_columns, read_raw
-    from raymlops.projects.rendering import check_empty
-
     directory = given.directory or Path(Path(given.table).stem or "project")
-    check_empty(directory)
+    projects.check_empty(directory)
     ask = not given.yes and _on_terminal()
     times = [name for name in (given.event_time, given.label_time) if name is not None]
-    raw = read_raw(given.table, texts=times, time_zone=given.time_zone)
+    raw = projects.read_raw(given.table, texts=times, time_zone=given.time_zone)
     label = _label(given, raw, ask)
-    check_columns(raw, [("label", label)])
-    event_time = given.event_time or _time([name for name in time_columns(raw) if name not in {label, *times}], ask)
+    projects.check_columns(raw, [("label", label)])
+    event_time = given.event_time or _time(
+        [name for name in projects.time_columns(raw) if name not in {label, *times}], ask
+    )
     if event_time not in times:  # texts of CSV files that were taken for the time are read anew, as they are written
-        raw = read_raw(given.table, texts=[*times, event_time], time_zone=given.time_zone)
+        raw = projects.read_raw(given.table, texts=[*times, event_time], time_zone=given.time_zone)
     entities = tuple(given.entity or ())
     if not given.entity:
-        entities = _entities(likely_entities(raw, [label, event_time, *times]), ask)
+        entities = _entities(projects.likely_entities(raw, [label, event_time, *times]), ask)
     delay = given.label_delay
     if delay is None:
         known = given.label_time is not None or not ask
         delay = "0s" if known else typer.prompt("How long after its row is a label known (such as 0s, 1d)?", "0s")
-    asked = Asked(
+    asked = projects.Asked(
         label,
         event_time,
         entities,
@@ -92,7 +90,7 @@ def init(given: _Given) -> None:
         leave_out=tuple(given.leave_out or ()),
         most_inputs=given.most_inputs,
     )
-    _tell(make_project(given.table, directory, asked, name=given.name, source=given.template, raw=raw))
+    _tell(projects.make_project(given.table, directory, asked, name=given.name, source=given.template, raw=raw))
 
 
 def _on_terminal() -> bool:

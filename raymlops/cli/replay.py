@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raymlops import replay as engine
 from raymlops.cli.options import options_of
 from raymlops.cli.output import console, one_line_errors
 from raymlops.config.loader import load_config
@@ -51,11 +52,8 @@ def replay(
     html: Annotated[Path | None, typer.Option(help="The page; left out, replay.html in the home.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a replay was killed.")] = False,
 ) -> None:
-    """A project's own table as live operation: a first part trains, the rest arrives as requests and labels."""
-    from raymlops.replay.report import write_files
-    from raymlops.replay.run import ReplayOptions, run_replay
-
-    options = ReplayOptions(
+    """Play a project's own table as live operation: a first part trains, the rest arrives as requests and labels."""
+    options = engine.ReplayOptions(
         home=asked.home,
         port=asked.port,
         wishes=_wishes(asked),
@@ -67,10 +65,10 @@ def replay(
 
     def finish(story: Story, place: Path) -> None:
         page = html or place / "replay.html"
-        write_files(story, html=page, json=json)
+        engine.write_files(story, html=page, json=json)
         console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
-    story = run_replay(asked.directory, options, finish=finish)
+    story = engine.run_replay(asked.directory, options, finish=finish)
     raise typer.Exit(0 if story.tally.failed == 0 else 1)
 
 
@@ -82,40 +80,35 @@ def demo(
     seed: Annotated[int, typer.Option(help="Draws the sample and the trials.")] = 7,
     port: Annotated[int, typer.Option(help="HTTP port.")] = 8000,
 ) -> None:
-    """The closed loop on a year of real flights, start to end."""
+    """Run the closed loop on a year of real flights, from start to end."""
     project = Path(__file__).resolve().parents[2] / "examples" / "flights"
     if not (project / "project.yaml").exists():
         raise ConfigError(f"the demo runs from a clone of the repository: {project} is not there")
     sys.path.insert(0, str(project))
-    from raymlops.replay.plan import Sample, Wishes
-    from raymlops.replay.report import write_files, write_report
-    from raymlops.replay.run import ReplayOptions, run_replay
-    from raymlops.replay.source import imported
 
-    options = ReplayOptions(
+    options = engine.ReplayOptions(
         home=load_config().home / "demo",
         port=port,
-        wishes=Wishes(windows=weeks, sample=Sample() if full else Sample(rows=per_week)),
+        wishes=engine.Wishes(windows=weeks, sample=engine.Sample() if full else engine.Sample(rows=per_week)),
         seed=seed,
         own_home=True,
-        after={_BAD_CANDIDATE_WEEK: imported("flights.bad_candidate:start_bad_trial", "bad candidate")},
+        after={_BAD_CANDIDATE_WEEK: engine.imported("flights.bad_candidate:start_bad_trial", "bad candidate")},
     )
 
     def finish(story: Story, place: Path) -> None:
-        write_files(story, html=place / "reports" / "replay.html", json=place / "reports" / "replay.json")
-        page = write_report(story, place / "reports" / "demo.html")
+        engine.write_files(story, html=place / "reports" / "replay.html", json=place / "reports" / "replay.json")
+        page = engine.write_report(story, place / "reports" / "demo.html")
         console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
-    story = run_replay(project, options, finish=finish)
+    story = engine.run_replay(project, options, finish=finish)
     raise typer.Exit(0 if story.tally.failed == 0 else 1)
 
 
 def _wishes(asked: _Asked) -> Wishes:
-    from raymlops.replay.plan import Wishes, parse_sample
 
-    return Wishes(
+    return engine.Wishes(
         windows=asked.windows,
-        sample=None if asked.sample is None else parse_sample(asked.sample),
+        sample=None if asked.sample is None else engine.parse_sample(asked.sample),
         start=None if asked.start is None else _instant("from", asked.start),
         end=None if asked.end is None else _instant("to", asked.end),
     )

@@ -8,6 +8,7 @@ from raymlops.lazy import lazy_names
 
 if TYPE_CHECKING:
     from raymlops.laboratory.building import build_matrix
+    from raymlops.laboratory.comparison import LoopComparison, ServedModel, compare_loop
     from raymlops.laboratory.foresight import ForesightPolicy, Weighed, default_policy
     from raymlops.laboratory.loss_matrix import LossMatrix, MatrixFacts, Paired, Staleness
     from raymlops.laboratory.policies import (
@@ -32,6 +33,7 @@ __all__ = [
     "ForesightPolicy",
     "History",
     "LabReport",
+    "LoopComparison",
     "LossMatrix",
     "MatrixFacts",
     "Never",
@@ -43,11 +45,13 @@ __all__ = [
     "Recipe",
     "Regret",
     "Schedule",
+    "ServedModel",
     "Staleness",
     "Weighed",
     "best_schedules",
     "build_matrix",
     "check_price",
+    "compare_loop",
     "compare_policies",
     "default_policy",
     "oracle",
@@ -62,6 +66,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "building": ["build_matrix"],
+        "comparison": ["LoopComparison", "ServedModel", "compare_loop"],
         "foresight": ["ForesightPolicy", "Weighed", "default_policy"],
         "loss_matrix": ["LossMatrix", "MatrixFacts", "Paired", "Staleness"],
         "policies": ["CheapestCalendar", "Drift", "Never", "Performance", "Periodic", "Regret", "Schedule"],

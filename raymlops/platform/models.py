@@ -118,12 +118,10 @@ class Models:
 
         Requests of one row only; of several events of a request, the last one counts.
         """
-        from raymlops.runtime.actors.actuator import Rescorer
-
         events = self.asked(name)
         if not events.num_rows:
             return {}
-        scores = Rescorer(self._metadata.models).scores(name, version, events)
+        scores = runtime.Rescorer(self._metadata.models).scores(name, version, events)
         return dict(zip(events["request_id"].to_pylist(), scores.tolist(), strict=True))
 
     def predictions(self, name: str, version: int) -> dict[str, tuple[float, ...]]:
@@ -132,12 +130,10 @@ class Models:
         Raises:
             DataError: The version takes inputs that were not logged.
         """
-        from raymlops.runtime.actors.actuator import Rescorer
-
         events = self.asked(name)
         if not events.num_rows:
             return {}
-        outputs = Rescorer(self._metadata.models).outputs(name, version, events)
+        outputs = runtime.Rescorer(self._metadata.models).outputs(name, version, events)
         if outputs is None:
             raise DataError(f"version {version} of {name!r} takes inputs that were not logged with what was asked")
         found = outputs["value"][:, None] if "value" in outputs else outputs["probability"]

@@ -9,13 +9,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from raymlops import laboratory, monitoring, runtime, tables
+from raymlops import control, laboratory, monitoring, runtime, tables
 from raymlops.errors import DeploymentNotFound, ModelVersionNotFound
 from raymlops.metadata.anchors import verify_against
 from raymlops.records.alerts import AlertStatus, AlertStore, Delivery
 from raymlops.records.ledger import Ledger as LedgerStore
 from raymlops.records.ledger import LedgerEntry
-from raymlops.records.models import ModelRegistry
+from raymlops.records.models import ModelRegistry, trained_at
 from raymlops.records.orders import Order
 from raymlops.records.plans import PlanStore, ServingPlan
 from raymlops.runtime.cluster.names import CONTROLLER, MONITOR
@@ -135,9 +135,7 @@ class Control:
 
     def status(self) -> list[ModelStatus]:
         """What the controller's last turn saw, by model, and whether its endpoint answers."""
-        from raymlops.control import join_statuses  # here, as every name of the control package loads all of it
-
-        return join_statuses(_actor(CONTROLLER, _STATUS_S).status(), runtime.endpoint_statuses())
+        return control.join_statuses(_actor(CONTROLLER, _STATUS_S).status(), runtime.endpoint_statuses())
 
     def why(self, model: str, at: datetime | None = None) -> Why:
         """Tell what was served at an instant, what the policy said, and what stood against a retraining.
@@ -157,9 +155,7 @@ class Control:
         Args:
             model: Name of a model; one that no deployed bundle trains has the platform's.
         """
-        from raymlops.control import ModelPolicies
-
-        policies = ModelPolicies(
+        policies = control.ModelPolicies(
             self._platform.metadata.deployments, self._config.control, environment=self._config.environment
         )
         policies.refresh()
@@ -207,10 +203,8 @@ class Control:
         Raises:
             InvalidTransition: No version is on trial.
         """
-        from raymlops.control.rollout.by_hand import next_share
-
         plan = self._plans.get_plan(model)
-        step = next_share(plan)
+        step = control.next_share(plan)
         if step is not None and not whole:
             return self._platform.endpoints.start_trial(model, step, reason=reason)
         assert plan.trial is not None
@@ -230,21 +224,17 @@ class Control:
         Raises:
             InvalidTransition: A version is on trial, or the last trial made its version champion.
         """
-        from raymlops.control.rollout.by_hand import trial_to_retry
-
         plans = self._plans.list_plans(model)
         if not plans:
             raise DeploymentNotFound.of(model)
-        return self._platform.endpoints.start_trial(model, trial_to_retry(plans), reason=reason)
+        return self._platform.endpoints.start_trial(model, control.trial_to_retry(plans), reason=reason)
 
     def backtest(self, model: str) -> list[Backtested]:
         """When the policy in force for a model would have retrained it, over the stored windows."""
-        from raymlops.control import RetrainPolicy, backtest
-
         windows = self._windows.list_windows(model)
-        policy = RetrainPolicy(self.policy(model).config)
+        policy = control.RetrainPolicy(self.policy(model).config)
         probed = self._controller.probed(model)
-        return backtest(windows, policy, label_delay=self._config.monitoring.label_delay, probed=probed)
+        return control.backtest(windows, policy, label_delay=self._config.monitoring.label_delay, probed=probed)
 
     def comparison(self, model: str) -> LoopComparison | None:
         """What the champions of a model lost, beside never retraining, a calendar, and the best schedules in hindsight.
@@ -257,22 +247,21 @@ class Control:
         Raises:
             DeploymentNotFound: The model is not deployed.
         """
-        from raymlops.laboratory.comparison import ServedModel, compare_loop
-        from raymlops.records.models import trained_at
-
         plans = self._plans.list_plans(model)
         if not plans:
             raise DeploymentNotFound.of(model)
         changes = [after for before, after in pairwise([None, *plans]) if _champion_of(before) != _champion_of(after)]
         versions = self._platform.metadata.models
         served = [
-            ServedModel(since=plan.created_at, trained_at=trained_at(versions.get_version(model, plan.champion)))
+            laboratory.ServedModel(
+                since=plan.created_at, trained_at=trained_at(versions.get_version(model, plan.champion))
+            )
             for plan in changes
             if plan is not None
         ]
         regret = self.policy(model).config.triggers.regret
         price = laboratory.DEFAULT_PRICE if regret is None else regret.price
-        return compare_loop(self._controller.probed(model).windows, served, price=price)
+        return laboratory.compare_loop(self._controller.probed(model).windows, served, price=price)
 
     @property
     def _controller(self) -> ControllerService:

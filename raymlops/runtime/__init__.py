@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from raymlops.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from raymlops.runtime.actors.actuator import Rescorer
     from raymlops.runtime.actors.control_plane import rebuild_projection
     from raymlops.runtime.by_hand import ByHand
     from raymlops.runtime.cluster.clients import ActorProxy, metadata_stores
@@ -46,6 +47,7 @@ __all__ = [
     "JobRunner",
     "Lineages",
     "ModelOperator",
+    "Rescorer",
     "RunOperator",
     "Session",
     "StreamedTraining",
@@ -75,6 +77,7 @@ __getattr__ = lazy_names(
         "by_hand": ["ByHand"],
         "session": ["Session", "open_session"],
         "takedown": ["take_down"],
+        "actors.actuator": ["Rescorer"],
         "actors.control_plane": ["rebuild_projection"],
         "cluster.clients": ["ActorProxy", "metadata_stores"],
         "cluster.clocks": ["build_clock"],

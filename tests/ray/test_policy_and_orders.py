@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from raymlops.testing.training_project import DEFINITIONS, PROJECT, SOURCE, tables
 
 from raymlops.errors import ConfigError
 from raymlops.records.runs import RunStatus
+from tests.support.killed_project import DEFINITIONS
+from tests.support.training_project import PROJECT, SOURCE, tables
 
 if TYPE_CHECKING:
     from raymlops.platform import Platform

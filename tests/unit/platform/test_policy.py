@@ -18,10 +18,11 @@ from raymlops.cli import control as control_commands
 from raymlops.clock import ManualClock
 from raymlops.config import ControlConfig, PlatformConfig, RetrainConfig
 from raymlops.errors import ConfigError, DeploymentNotFound
+from raymlops.laboratory.probed import Probed
 from raymlops.metadata import MetadataService
 from raymlops.platform.operations import Control
 from raymlops.records.bundles import BundleManifest, Deployment, ProjectSpec
-from raymlops.runtime.jobs.operators import DeliveryOperator
+from raymlops.runtime.jobs.delivery_operator import DeliveryOperator
 from raymlops.testing.control_examples import DAY, START, example_plan, example_window
 
 BUNDLE = "a" * 64
@@ -65,7 +66,9 @@ def test_the_policy_in_force_follows_the_live_bundle(world: World) -> None:
     assert world.control.policy("m").config == world.config.control
 
 
-def test_a_backtest_asks_the_policy_of_the_model(world: World) -> None:
+def test_a_backtest_asks_the_policy_of_the_model(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    controller = SimpleNamespace(probed=lambda model: Probed())  # nothing was probed
+    monkeypatch.setattr(Control, "_controller", property(lambda self: controller))
     for day in range(4):
         world.metadata.windows.put_window(example_window(day, drifted=day == 2), b"")
     assert world.control.backtest("m") == []
