@@ -116,7 +116,7 @@ class _Served:
         self.ledger = SimpleNamespace(entries=lambda _: self._entries())
         self.endpoints = SimpleNamespace(flush=lambda _: None)
         self.runs = SimpleNamespace(list=lambda _: [])
-        self.control = SimpleNamespace(step=list)
+        self.control = SimpleNamespace(step=list, comparison=lambda _: None)
 
     def _entries(self) -> list[LedgerEntry]:
         """The loop decided twice to retrain."""
