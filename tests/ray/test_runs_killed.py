@@ -16,6 +16,7 @@ import psutil
 import pyarrow as pa
 import pytest
 
+from raymlops.delivery import read_project
 from raymlops.errors import DeploymentError, ModelLoadFailed, NotFoundError
 from raymlops.records.runs import Run, RunStatus, StepStatus
 from raymlops.runtime.jobs.run_jobs import JobRunner
@@ -110,14 +111,15 @@ def test_a_job_that_is_killed_ends_keeps_its_logs_and_is_resumed(
         platform.models.verify(PROJECT.model, version.version)
     model.write_bytes(content)
     assert not [r for r in platform.runs.list(project) if not r.status.final]
-    assert [v.name for v in platform.models.trained_on("depot_loads")] == [PROJECT.model]
+    assert PROJECT.model in {trained.name for trained in platform.models.trained_on("depot_loads")}
 
 
 def test_a_run_of_an_altered_bundle_fails_and_names_the_file(platform: Platform, project: str) -> None:
     import ray
 
     session = Path(ray._private.worker.global_worker.node.get_session_dir_path())
-    (module,) = (session / "runtime_resources" / "working_dir_files").rglob("killed_project.py")
+    unpacked = (session / "runtime_resources" / "working_dir_files").rglob("killed_project.py")
+    (module,) = (each for each in unpacked if read_project(each.parent).name == project)
     module.write_text(f"{SOURCE}\nraise AssertionError('it is not imported')\n")
     try:
         done = platform.runs.start(project, parameters=PARAMETERS, reason="swapped", wait=True)
