@@ -225,7 +225,7 @@ def platform(
         "monitoring": {"drift": {"min_share": 0.0, "false_discovery_rate": 0.25}},
         "control": {
             "triggers": {"regret": None, "drift": {"n": 1, "of": 1}},
-            "retrain": {"min_labelled_rows": 300},
+            "retrain": {"min_labelled_rows": 300, "cooldown": "28d", "backoff_factor": 1.0},
             "trial": {"min_labelled_rows": 40},
         },
     }

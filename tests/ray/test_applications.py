@@ -157,7 +157,11 @@ class JobService:
             ("ended", JobStatus.SUCCEEDED, bundle),
             ("theirs", JobStatus.RUNNING, {}),
         ]
-        return [SimpleNamespace(submission_id=i, status=s, start_time=began_ms, metadata=m) for i, s, m in known]
+        env = {"env_vars": {}}
+        return [
+            SimpleNamespace(submission_id=i, status=s, start_time=began_ms, metadata=m, runtime_env=env)
+            for i, s, m in known
+        ]
 
     def get_job_status(self, run_id: str) -> JobStatus:
         if self.away:

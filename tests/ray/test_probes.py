@@ -78,7 +78,8 @@ def test_a_window_is_probed_from_the_training_set_and_the_record(platform: Platf
     assert shown[-1].loss < 0.3, "the label follows the input"
     standing = weigh_probed(shown, trained_at=start, price=0.05)
     assert standing is not None
-    assert not standing.pays
+    assert (standing.age_windows, standing.probed_windows, standing.end) == (1, len(shown), shown[-1].end)
+    assert standing.accrued == 0, "the probe of its own window stands for it"
     assert (folder / "shown.json").stat().st_mode & 0o077 == 0
 
 
