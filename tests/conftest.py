@@ -222,9 +222,12 @@ def platform(
         "home": str(home),
         "serving": {"port": port, "grpc_port": grpc_port, "breaker": {"probe_after_max": "1s"}},
         "batch": {"part_rows": 500, "block_rows": 250},
-        "monitoring": {"drift": {"min_share": 0.0, "false_discovery_rate": 0.25}},
+        "monitoring": {
+            "drift": {"min_effect": 0.0016, "min_share": 0.0, "false_discovery_rate": 0.25},
+            "performance": {"margin": 0.2, "calibration_margin": 0.03},
+        },
         "control": {
-            "triggers": {"regret": None, "drift": {"n": 1, "of": 1}},
+            "triggers": {"regret": None, "performance": {"n": 1, "of": 1}, "drift": {"n": 1, "of": 1}},
             "retrain": {"min_labelled_rows": 300, "cooldown": "28d", "backoff_factor": 1.0},
             "trial": {"min_labelled_rows": 40},
         },
