@@ -118,7 +118,7 @@ def test_a_run_of_an_altered_bundle_fails_and_names_the_file(platform: Platform,
     import ray
 
     session = Path(ray._private.worker.global_worker.node.get_session_dir_path())
-    unpacked = (session / "runtime_resources" / "working_dir_files").rglob("killed_project.py")
+    unpacked = (session / "runtime_resources" / "working_dir_files").glob("*/killed_project.py")
     (module,) = (each for each in unpacked if read_project(each.parent).name == project)
     module.write_text(f"{SOURCE}\nraise AssertionError('it is not imported')\n")
     try:
