@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from raymlops.delivery.project import SourceFile, is_left_out
 from raymlops.errors import ConfigError
@@ -71,7 +71,7 @@ def read_checkout(directory: Path, files: Mapping[str, SourceFile]) -> Checkout:
             head = repo.head()
         except KeyError:  # nothing was committed yet
             return Checkout(shipped)
-        commit: Commit = repo[head]  # type: ignore[assignment]
+        commit = cast("Commit", repo[head])
         changed = _changed(repo, commit, below, shipped)
         author = commit.author.decode(errors="replace")
         found = Source(commit=head.decode(), author=author, branch=_branch(repo), dirty=bool(changed))
@@ -92,6 +92,7 @@ def _changed(repo: Repo, commit: Commit, below: str, files: Mapping[str, SourceF
 
 
 def _branch(repo: Repo) -> str | None:
-    followed: tuple[bytes, ...] = tuple(repo.refs.follow(b"HEAD")[0])  # type: ignore[arg-type]
-    names = [name for name in followed if name.startswith(b"refs/heads/")]
+    from dulwich.refs import HEADREF
+
+    names = [name for name in repo.refs.follow(HEADREF)[0] if name.startswith(b"refs/heads/")]
     return names[-1].removeprefix(b"refs/heads/").decode() if names else None

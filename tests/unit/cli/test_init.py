@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -23,7 +24,7 @@ def run(*arguments: str, said: str = "") -> tuple[int, str, str]:
     return done.exit_code, done.stdout, done.stderr
 
 
-def spec(project: Path) -> dict[str, object]:
+def spec(project: Path) -> dict[str, Any]:
     found: dict[str, object] = yaml.safe_load((project / "project.yaml").read_text())
     return found
 
@@ -43,7 +44,7 @@ def test_all_answers_are_options(table: Path, tmp_path: Path) -> None:
     assert "classifier of 2 classes from 3,000 rows" in out
     found = spec(tmp_path / "p")
     assert found["name"] == "returns"
-    assert "refund_code" in found["request_columns"]  # type: ignore[operator]
+    assert "refund_code" in found["request_columns"]
 
 
 def test_without_a_directory_the_project_is_named_after_the_table(
@@ -52,8 +53,8 @@ def test_without_a_directory_the_project_is_named_after_the_table(
     monkeypatch.chdir(tmp_path)
     assert run(str(table), "--label", "returned", "--time", "ordered_at", "--yes")[0] == 0
     found = spec(tmp_path / "orders")
-    assert found["data"]["table"] == "../orders.parquet"  # type: ignore[index]
-    assert found["data"]["entities"] == ["customer_id"], "a column of this name whose values come back"  # type: ignore[index]
+    assert found["data"]["table"] == "../orders.parquet"
+    assert found["data"]["entities"] == ["customer_id"], "a column of this name whose values come back"
 
 
 def test_on_a_terminal_it_asks_what_it_cannot_know(
@@ -63,7 +64,7 @@ def test_on_a_terminal_it_asks_what_it_cannot_know(
     code, out, _ = run(str(table), str(tmp_path / "p"), said="returned\nordered_at\ncustomer_id\n2d\n")
     assert code == 0, out
     data = spec(tmp_path / "p")["data"]
-    assert (data["label"], data["event_time"], data["entities"], data["label_delay"]) == (  # type: ignore[index]
+    assert (data["label"], data["event_time"], data["entities"], data["label_delay"]) == (
         "returned",
         "ordered_at",
         ["customer_id"],

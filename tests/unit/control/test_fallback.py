@@ -32,7 +32,7 @@ class World(ControlWorld):
         self.serve(backup=None)
         self.observer.untrainable = {"m"}
         self.evidence: dict[int, Any] = {1: EQUAL, 2: EQUAL}
-        self.observer.trial_evidence = self.compare  # type: ignore[method-assign]
+        vars(self.observer)["trial_evidence"] = self.compare
 
     def compare(self, model: str, scope: Any) -> Any:
         found = self.evidence[scope.champion]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,9 +67,11 @@ def test_a_committed_project_is_clean(project: Path, tmp_path: Path) -> None:
     ],
     ids=["edited", "added", "removed", "executable"],
 )
-def test_what_differs_from_the_commit_is_named(project: Path, tmp_path: Path, change: object, named: str) -> None:
+def test_what_differs_from_the_commit_is_named(
+    project: Path, tmp_path: Path, change: Callable[[Path], object], named: str
+) -> None:
     commit(tmp_path)
-    change(project)  # type: ignore[operator]
+    change(project)
     found = read(project)
     assert found.source is not None
     assert found.source.dirty

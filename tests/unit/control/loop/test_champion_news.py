@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -34,7 +34,7 @@ class World:
         self.bundles = {"a": built("a", "1"), "b": built("b", "2"), "c": built("c", "1", policy={"retrain": {}})}
         self.live: str | None = "a"
         self.looked = 0
-        self.news = ChampionNews(self, self.bundle_of, self.rows_of, self.clock)  # type: ignore[arg-type]
+        self.news = ChampionNews(cast("Any", self), self.bundle_of, self.rows_of, self.clock)
         self.models = self.runs = self.deployments = self
 
     def get_version(self, model: str, version: int) -> Any:

@@ -258,7 +258,7 @@ def test_a_damaged_record_or_an_unknown_version_is_a_problem_and_no_error(world:
     assert "cannot be read" in world.prober.probed("m", 1).problem
 
 
-def test_a_replay_waits_up_to_the_deadline(world: World) -> None:
+def test_a_replay_waits_up_to_the_deadline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.close(0)
     task = world.tasks[0]
 
@@ -266,7 +266,7 @@ def test_a_replay_waits_up_to_the_deadline(world: World) -> None:
         world.now_s += max(timeout_s, 0.5)
         return False
 
-    task.wait = wait  # type: ignore[method-assign]
+    monkeypatch.setattr(task, "wait", wait)
     world.prober._config = CONFIG.model_copy(update={"probes": ProbesConfig(attempts=1)})
     world.prober.settle("m")
     assert task.canceled

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from raymlops.config import ControlConfig, RetrainConfig
 from raymlops.control import ModelPolicies
 from raymlops.errors import NotFoundError
-from raymlops.records.bundles import BundleManifest, Deployment, ProjectSpec
+from raymlops.records.bundles import BundleManifest, Deployment, DeploymentStore, ProjectSpec
 from raymlops.testing.control_examples import DAY, START
 
 PLATFORM = ControlConfig(retrain=RetrainConfig(cooldown=5 * DAY))
@@ -52,7 +52,7 @@ def deployments() -> Deployments:
 
 @pytest.fixture
 def policies(deployments: Deployments) -> ModelPolicies:
-    return ModelPolicies(deployments, PLATFORM, "prod")  # type: ignore[arg-type]
+    return ModelPolicies(cast("DeploymentStore", deployments), PLATFORM, "prod")
 
 
 def test_the_policy_of_the_live_bundle_is_in_force(deployments: Deployments, policies: ModelPolicies) -> None:
