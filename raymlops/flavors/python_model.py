@@ -42,6 +42,8 @@ HEADER = struct.Struct("<cQ")
 """Of a message between the two processes: its kind, and the length of what follows in bytes."""
 _LOAD_S, _ANSWER_S = 120.0, 60.0
 _MAX_BYTES = 2**31 - 1
+_PIPE_BYTES = 1 << 16
+"""What a pipe holds on Linux."""
 _MAX_ANSWER_BYTES = 2**30
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "HOME")
 """What the process has of this one's environment: no key and no address."""
@@ -227,14 +229,17 @@ class _Worker:
         self._stop()
         self._process = process = _spawn()
         self._end = weakref.finalize(self, _finish, process)
-        answered, payload = self._exchange(process, b"L", self._content, _LOAD_S)
-        if answered != b"D":
-            self._stop()
-            raise ModelLoadFailed(f"the class cannot be loaded: {json.loads(payload)['text']}")
-        self._told = json.loads(payload)
+        self._told = json.loads(self._prepare(process, b"L", self._content, "the class cannot be loaded"))
         if self._example:
-            self._exchange(process, b"E", self._example, _LOAD_S)
+            self._prepare(process, b"E", self._example, "the example cannot be read")
         return process
+
+    def _prepare(self, process: subprocess.Popen[bytes], kind: bytes, payload: bytes, problem: str) -> bytes:
+        answered, told = self._exchange(process, kind, payload, _LOAD_S)
+        if answered == b"X":
+            self._stop()
+            raise ModelLoadFailed(f"{problem}: {json.loads(told)['text']}")
+        return told
 
     def _exchange(
         self, process: subprocess.Popen[bytes], kind: bytes, payload: bytes, timeout_s: float
@@ -290,7 +295,7 @@ def _send(pipe: IO[bytes], content: bytes, deadline: float) -> None:
     rest = memoryview(content)
     while rest:
         _await(pipe, select.POLLOUT, deadline)
-        rest = rest[os.write(pipe.fileno(), rest[: select.PIPE_BUF]) :]  # so much fits whenever anything does
+        rest = rest[os.write(pipe.fileno(), rest[:_PIPE_BYTES]) :]  # as much as fits, which is something by now
 
 
 def _receive(pipe: IO[bytes], length: int, deadline: float) -> bytes:
