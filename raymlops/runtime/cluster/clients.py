@@ -11,9 +11,10 @@ from typing import Any, cast
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import ActorUnschedulableError, GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import ActorUnschedulableError, GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from raymlops.errors import RaymlopsError, UnavailableError
+from raymlops.flavors.guard import in_one_line
 from raymlops.metadata.stores import Metadata
 from raymlops.runtime.cluster.names import METADATA, PROJECTOR
 
@@ -48,6 +49,29 @@ def domain_error(error: RayTaskError) -> BaseException:
     raised: BaseException = cause if isinstance(cause, RaymlopsError) else error
     _log.debug("raised on the cluster: %s", error)
     return raised
+
+
+def task_result(reference: ray.ObjectRef, what: str, timeout_s: float | None = None) -> Any:
+    """What a task returned.
+
+    Args:
+        reference: Of the task.
+        what: What it did, as the subject of a sentence: ``a fit of the laboratory``.
+        timeout_s: How long to wait for it.
+
+    Raises:
+        RaymlopsError: The task raised it.
+        UnavailableError: It raised something else, was lost, or did not end in time.
+    """
+    try:
+        return ray.get(reference, timeout=timeout_s)
+    except RayTaskError as error:
+        raised = domain_error(error)
+        if isinstance(raised, RaymlopsError):
+            raise raised from error
+        raise UnavailableError(f"{what} failed: {in_one_line(error.cause or error)}") from error
+    except RayError as error:
+        raise UnavailableError(f"{what} was lost: {in_one_line(error)}") from error
 
 
 class Parts:

@@ -8,9 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import ray
-from ray.exceptions import RayError, RayTaskError
 
-from raymlops.errors import RaymlopsError, UnavailableError
+from raymlops.errors import UnavailableError
 from raymlops.laboratory.building import Mapper, ModelLosses, build_matrix, fit_model
 from raymlops.laboratory.loss_matrix import LossMatrix
 from raymlops.laboratory.recipe import Recipe
@@ -19,6 +18,7 @@ from raymlops.laboratory.table import PreparedTable, prepare
 from raymlops.metadata import Metadata
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.monitoring.events.recorded import EVENTS, LABELS
+from raymlops.runtime.cluster.clients import task_result
 from raymlops.runtime.cluster.niceness import give_way
 from raymlops.steps.recipes import recipe_of
 
@@ -77,7 +77,8 @@ def fit_on_ray(timeout_s: float) -> Mapper:
                 done, waiting = ray.wait(waiting, timeout=max(0.0, deadline - time.monotonic()))
                 if not done:
                     raise UnavailableError(f"{len(waiting)} fits of the laboratory did not end within {timeout_s:g} s")
-                yield _result(done[0])
+                found: ModelLosses = task_result(done[0], "a fit of the laboratory")
+                yield found
         finally:
             for each in waiting:
                 ray.cancel(each, force=True)
@@ -88,16 +89,3 @@ def fit_on_ray(timeout_s: float) -> Mapper:
 def _fit(table: PreparedTable, model: int, recipe: Recipe, drift: bool) -> ModelLosses:
     give_way()
     return fit_model(table, model, recipe, drift=drift)
-
-
-def _result(reference: ray.ObjectRef) -> ModelLosses:
-    try:
-        found: ModelLosses = ray.get(reference)
-    except RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, RaymlopsError):
-            raise cause from error
-        raise UnavailableError(f"a fit of the laboratory failed: {error}") from error
-    except RayError as error:
-        raise UnavailableError(f"a fit of the laboratory was lost: {error}") from error
-    return found

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import ray
-from ray.exceptions import RayError, RayTaskError
 
 from raymlops.config.platform import PlatformConfig
-from raymlops.errors import RaymlopsError, UnavailableError
 from raymlops.records.models import ModelVersion
+from raymlops.runtime.cluster.clients import task_result
 from raymlops.runtime.cluster.niceness import give_way
 from raymlops.runtime.jobs.probe_work import prepare, probe
 from raymlops.runtime.nodes.feature_readers import open_reader
@@ -35,15 +34,7 @@ class RayProbeTask:
         return bool(ray.wait([self._reference], timeout=timeout_s)[0])
 
     def outcome(self) -> str:
-        try:
-            return str(ray.get(self._reference, timeout=_ANSWER_S))
-        except RayTaskError as error:
-            cause = error.cause
-            if isinstance(cause, RaymlopsError):
-                raise cause from error
-            raise UnavailableError(f"probes failed: {type(cause).__name__}: {cause}") from error
-        except RayError as error:
-            raise UnavailableError(f"probes were lost: {error}") from error
+        return str(task_result(self._reference, "a task of probes", _ANSWER_S))
 
     def cancel(self) -> None:
         ray.cancel(self._reference, force=True)
