@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from raymlops.delivery.project import SourceFile, is_left_out
+from raymlops.delivery.project import PROJECT_FILE, SourceFile, is_left_out
 from raymlops.errors import ConfigError
 from raymlops.records.bundles import Source
 
@@ -25,7 +25,8 @@ class Checkout(NamedTuple):
 
     Attributes:
         files: The project's files but for those that git ignores.
-        source: The commit; ``None`` where the project is in no checkout, or in one without a commit.
+        source: The commit; ``None`` where the project is in no checkout, in one without a commit, or where
+            git ignores it.
         changed: Files that differ from the commit, by path.
     """
 
@@ -66,6 +67,8 @@ def read_checkout(directory: Path, files: Mapping[str, SourceFile]) -> Checkout:
         prefix = directory.resolve().relative_to(root).as_posix()
         below = "" if prefix == "." else f"{prefix}/"
         ignored = IgnoreFilterManager.from_repo(repo)
+        if ignored.is_ignored(below + PROJECT_FILE):
+            return Checkout(dict(files))  # a directory that git is to know nothing of
         shipped = {name: file for name, file in files.items() if not ignored.is_ignored(below + name)}
         try:
             head = repo.head()

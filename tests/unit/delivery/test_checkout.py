@@ -89,6 +89,28 @@ def test_without_a_commit_or_a_checkout_nothing_is_said(
     assert read(alone) == Checkout(collect_files(alone))
 
 
+def test_a_project_that_git_ignores_is_in_no_checkout(tmp_path: Path) -> None:
+    with porcelain.init(str(tmp_path)):
+        (tmp_path / ".gitignore").write_text("out/\n")
+        (tmp_path / "out" / "p").mkdir(parents=True)
+    (tmp_path / "out" / "p" / "project.yaml").write_text("name: flights")
+    commit(tmp_path)
+    found = read(tmp_path / "out" / "p")
+    assert found == Checkout(collect_files(tmp_path / "out" / "p"))
+
+
+def test_what_a_directory_takes_back_from_those_above_it_travels(tmp_path: Path) -> None:
+    with porcelain.init(str(tmp_path)):
+        (tmp_path / ".gitignore").write_text("*.parquet\n")
+        (tmp_path / "p" / "tests").mkdir(parents=True)
+    (tmp_path / "p" / ".gitignore").write_text("!tests/rows.parquet\n")
+    (tmp_path / "p" / "project.yaml").write_text("name: flights")
+    for name in ("tests/rows.parquet", "table.parquet"):
+        (tmp_path / "p" / name).write_text("rows")
+    commit(tmp_path)
+    assert set(read(tmp_path / "p").files) == {"project.yaml", "tests/rows.parquet"}
+
+
 def test_a_detached_head_has_no_branch(project: Path, tmp_path: Path) -> None:
     made = commit(tmp_path)
     porcelain.checkout(str(tmp_path), made.encode(), force=True)
