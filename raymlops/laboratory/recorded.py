@@ -17,7 +17,7 @@ _KEYS = ["request_id", "row"]
 
 
 def recorded_table(events: pa.Table, labels: pa.Table, inputs: Sequence[str], *, regression: bool) -> pa.Table:
-    """One row for each labelled row that was asked about: ``inputs``, ``LABEL``, ``EVENT_TIME`` and ``KNOWN``.
+    """One row for each labelled row that was asked about, by time: ``inputs``, ``LABEL``, ``EVENT_TIME`` and ``KNOWN``.
 
     Of a row that was answered twice, by a champion and in a shadow, the inputs count once; of labels that contradict
     each other, the first that came.
@@ -46,7 +46,9 @@ def recorded_table(events: pa.Table, labels: pa.Table, inputs: Sequence[str], *,
         except pa.ArrowInvalid as error:
             raise DataError(f"labels of a regression must be numbers: {error}") from error
         joined = joined.set_column(joined.column_names.index(LABEL), LABEL, values)
-    return joined.drop_columns(_KEYS)
+    # whoever draws from the rows must draw the same, in whatever order requests were answered
+    ordered = joined.sort_by([(name, "ascending") for name in (EVENT_TIME, *_KEYS)])
+    return ordered.drop_columns(_KEYS)
 
 
 def _first(table: pa.Table, by: str) -> pa.Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -57,3 +58,31 @@ def test_a_record_without_labels_or_inputs_is_refused() -> None:
         recorded_table(events(), labels(), ["x"], regression=False)
     with pytest.raises(DataError, match=r"inputs \['y'\] were not recorded"):
         recorded_table(events(), labels("1"), ["y"], regression=False)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_have_one_order_whatever_order_requests_were_answered_in(seed: int) -> None:
+    """Whoever draws a sample from the rows, with one seed, must draw the same rows again."""
+    count = 5000
+    ids = [f"r{number}" for number in range(count)]
+    events = pa.table(
+        {
+            "request_id": ids,
+            "row": pa.array([0] * count, pa.int32()),
+            "event_time": [AT + timedelta(minutes=number % 7) for number in range(count)],
+            "x": [float(number) for number in range(count)],
+        }
+    )
+    labels = pa.table(
+        {
+            "request_id": ids,
+            "row": pa.array([0] * count, pa.int32()),
+            "label": ["1"] * count,
+            "event_time": [AT + timedelta(days=1)] * count,
+        }
+    )
+    draw = np.random.default_rng(seed)
+    shuffled = [table.take(pa.array(draw.permutation(count))) for table in (events, labels)]
+    found = recorded_table(*shuffled, ["x"], regression=False)
+    assert found.equals(recorded_table(events, labels, ["x"], regression=False))
+    assert found[EVENT_TIME].to_pylist() == sorted(found[EVENT_TIME].to_pylist())
