@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,11 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from raymlops.errors import ConfigError, NotEnoughRows, TrainingError
+from raymlops.errors import ConfigError, DataError, NotEnoughRows, TrainingError
 from raymlops.experiments.metrics import row_terms
-from raymlops.experiments.task import FloatArray, IntArray, matrix, target
+from raymlops.experiments.task import FloatArray, IntArray, model_inputs, target, with_texts
 from raymlops.experiments.trial import ParameterValue
 from raymlops.flavors.building import FIXED
+from raymlops.flavors.frames import distinct, vocabulary_of
+from raymlops.flavors.xgboost import escaped, mark_escaped
 from raymlops.records.record import Record
 from raymlops.records.tasks import LearningTask
 
@@ -25,6 +27,8 @@ __all__ = ["Boosting", "RowSource", "Slice", "evaluate_streamed", "fit_streamed"
 
 _SCORE_BINS = 1 << 16
 """Scores that fall into one of these count as tied in the area under the curve."""
+_MOST_CATEGORIES = 100_000
+"""Distinct values of one input; a column with more names rows, not groups of rows."""
 _OWN = FIXED | {"tree_method", "max_bin", "num_class"}
 _INSTANT = pa.timestamp("us", tz="UTC")
 
@@ -98,39 +102,45 @@ class Slice:
 def fit_streamed(rows: RowSource, task: LearningTask, boosting: Boosting, *, cache: Path | None = None) -> Any:
     """Fit a booster by histograms, on binned pages that XGBoost keeps on disk (its external memory).
 
-    The rows are read three times: for their shape, for the quantiles, and to be binned. What stays in memory is one
-    batch, and some 30 bytes a row: labels, predictions, gradients, and which leaf a row is in.
+    The rows are read three times: for their shape, for the quantiles, and to be binned; and once before, for the
+    distinct values, where inputs are texts or categories. What stays in memory is one batch, and some 30 bytes a row:
+    labels, predictions, gradients, and which leaf a row is in.
 
     Args:
         rows: What to learn from.
-        task: Inputs, label and kind; all inputs are numbers.
+        task: Inputs, label and kind; inputs are numbers, bools or texts.
         boosting: How.
         cache: Directory for the pages, which need one byte per row and input; ``None``: a temporary one.
 
     Returns:
-        A booster with the task's inputs as its feature names.
+        A booster with the task's inputs as its feature names; one with categories has no names, as after ``fit``.
 
     Raises:
-        ConfigError: A parameter is the platform's, or the task has categories.
-        SchemaMismatch: A column is missing or not a number.
-        DataError: A label is not finite or not one of the classes.
+        ConfigError: A parameter is the platform's.
+        SchemaMismatch: A column is missing, or neither a number nor a text.
+        DataError: A label is not finite or not one of the classes, or a category has more than 100,000 values.
         NotEnoughRows: There is no row.
         TrainingError: XGBoost refused.
     """
     import xgboost
 
-    if task.categories:
-        raise ConfigError(f"a streamed fit takes numbers alone, got categories {list(task.categories)}")
     own = sorted(_OWN.intersection(boosting.params))
     if own:
         raise ConfigError(f"parameters {own} are set by the platform", parameters=own)
     settings = {**boosting.params, **_objective(task), "tree_method": "hist", "max_bin": boosting.max_bin}
     settings |= {"nthread": boosting.threads, "seed": boosting.seed, "verbosity": 0}
+    task = _with_texts_of(rows, task)
+    known = _vocabularies(rows, task)
     with tempfile.TemporaryDirectory(prefix="pages-", dir=cache) as pages:
-        batches = _batches(rows, task, str(Path(pages) / "page"))
+        batches = _batches(rows, task, known, str(Path(pages) / "page"))
         try:
-            data = xgboost.ExtMemQuantileDMatrix(batches, max_bin=boosting.max_bin, nthread=boosting.threads)
-            return xgboost.train(settings, data, num_boost_round=boosting.rounds)
+            data = xgboost.ExtMemQuantileDMatrix(
+                batches, max_bin=boosting.max_bin, nthread=boosting.threads, enable_categorical=bool(task.categories)
+            )
+            booster = xgboost.train(settings, data, num_boost_round=boosting.rounds)
+            if task.categories:
+                mark_escaped(booster)
+            return booster
         except xgboost.core.XGBoostError as error:
             if batches.rows == 0:
                 raise NotEnoughRows("a fit needs at least one row, got 0") from error
@@ -139,13 +149,11 @@ def fit_streamed(rows: RowSource, task: LearningTask, boosting: Boosting, *, cac
             data = None  # the pages are mapped until it is gone
 
 
-def evaluate_streamed(
-    score: Callable[[FloatArray], FloatArray], rows: RowSource, task: LearningTask
-) -> dict[str, float]:
+def evaluate_streamed(score: Callable[[Any], FloatArray], rows: RowSource, task: LearningTask) -> dict[str, float]:
     """The task's metrics over all rows, one batch at a time.
 
     Args:
-        score: Inputs [N, inputs] -> probabilities [N, classes], or values [N].
+        score: Inputs as ``model_inputs`` gives them, [N, inputs] -> probabilities [N, classes], or values [N].
         rows: What to judge on.
         task: What was learned.
 
@@ -163,7 +171,7 @@ def evaluate_streamed(
         if batch.num_rows == 0:
             continue
         labels = target(batch, task)
-        predictions = score(matrix(batch, task.inputs))
+        predictions = score(model_inputs(batch, task))
         for name, terms in row_terms(labels, predictions, task).items():
             totals[name] = totals.get(name, 0.0) + float(terms.sum())
         seen += batch.num_rows
@@ -187,7 +195,30 @@ def _objective(task: LearningTask) -> dict[str, object]:
     return {"objective": "multi:softprob", "num_class": task.classes}
 
 
-def _batches(rows: RowSource, task: LearningTask, cache_prefix: str) -> Any:
+def _with_texts_of(rows: RowSource, task: LearningTask) -> LearningTask:
+    """The task with the texts of the rows among its categories; the first batch tells the types."""
+    first = next(iter(rows.batches(task.inputs)), None)
+    return task if first is None else with_texts(task, first.schema)
+
+
+def _vocabularies(rows: RowSource, task: LearningTask) -> dict[str, list[Any]]:
+    """The distinct values of each category over all rows, in order."""
+    if not task.categories:
+        return {}
+    found: dict[str, set[Any]] = {name: set() for name in task.categories}
+    frame: Any = None
+    alone = task.model_copy(update={"inputs": task.categories})
+    for batch in rows.batches(task.categories):
+        frame = model_inputs(batch, alone)
+        for name, values in found.items():
+            values |= distinct(frame[name])
+            if len(values) > _MOST_CATEGORIES:
+                rule = f"input {name!r} must have at most {_MOST_CATEGORIES:,} distinct values to be a category"
+                raise DataError(f"{rule}, got more: leave it out, or map it to fewer", column=name)
+    return {name: vocabulary_of(values, frame[name]) for name, values in found.items()}
+
+
+def _batches(rows: RowSource, task: LearningTask, known: Mapping[str, Sequence[Any]], cache_prefix: str) -> Any:
     """The rows as XGBoost pulls them; what reading them raises comes out of the call that pulled."""
     import xgboost
 
@@ -205,9 +236,13 @@ def _batches(rows: RowSource, task: LearningTask, cache_prefix: str) -> Any:
                 self._reading, self.rows = rows.batches((*task.inputs, task.label)), 0
             for batch in self._reading:
                 if batch.num_rows:
-                    inputs = matrix(batch, task.inputs).astype(np.float32)
                     self.rows += batch.num_rows
-                    input_data(data=inputs, label=target(batch, task), feature_names=list(task.inputs))
+                    inputs = model_inputs(batch, task)
+                    if task.categories:
+                        inputs, names = escaped(inputs, known), None  # the frame has the names
+                    else:
+                        inputs, names = inputs.astype(np.float32), list(task.inputs)
+                    input_data(data=inputs, label=target(batch, task), feature_names=names)
                     return True
             return False
 

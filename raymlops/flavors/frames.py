@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ __all__ = [
     "GivenRows",
     "codes_of",
     "columns_of_frame",
+    "distinct",
     "frame_of",
     "has_texts",
     "input_remedy",
@@ -35,6 +36,7 @@ __all__ = [
     "texts_as_objects",
     "vocabularies",
     "vocabulary",
+    "vocabulary_of",
     "with_categories",
     "with_one_missing",
 ]
@@ -289,12 +291,27 @@ def columns_of_frame(frame: Any) -> dict[str, Array]:
 
 def vocabularies(frame: Any, names: Sequence[str]) -> dict[str, list[Any]]:
     """The distinct values of columns, in order: the categories of an estimator that is fitted on the frame."""
-    found = {name: sorted(frame[name].dropna().unique().tolist()) for name in names}
-    return {name: list(map(_whole, values)) for name, values in found.items() if values}
+    return {name: vocabulary_of(distinct(frame[name]), frame[name]) for name in names}
+
+
+def distinct(values: Any) -> set[Any]:
+    """The distinct values of a column of a frame, whole floats as integers: XGBoost takes no floats as categories."""
+    return {_whole(value) for value in values.dropna().unique().tolist()}
+
+
+def vocabulary_of(found: Collection[Any], column: Any) -> list[Any]:
+    """Distinct values in order; of a column without any, one that stands for none: a booster must hold some.
+
+    Args:
+        found: Of all rows that are fitted on.
+        column: Some of these rows; its dtype tells numbers from texts.
+    """
+    import pandas as pd
+
+    return sorted(found) or [0 if pd.api.types.is_numeric_dtype(column.dtype) else ""]
 
 
 def _whole(value: Any) -> Any:
-    """A whole float as an integer: XGBoost takes no floats as categories."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

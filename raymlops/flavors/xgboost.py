@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from raymlops.records.models import Signature
     from raymlops.records.tasks import LearningTask
 
-__all__ = ["FLAVOR", "XgboostFlavor"]
+__all__ = ["FLAVOR", "XgboostFlavor", "asked_of", "escaped", "mark_escaped"]
 
 _CLASSIFIERS = ("binary:logistic", "multi:softprob")
 """Objectives that answer probabilities."""
@@ -75,8 +75,8 @@ class _Family:
         framed = is_frame(inputs)
         if framed:
             known = vocabularies(inputs, task.categories)
-            inputs = _escaped(inputs, known)
-            watched = None if watched is None else (_escaped(watched[0], known), watched[1])
+            inputs = escaped(inputs, known)
+            watched = None if watched is None else (escaped(watched[0], known), watched[1])
             estimator.set_params(enable_categorical=True)
         stops_early = estimator.early_stopping_rounds is not None
         if stops_early and watched is None:
@@ -88,7 +88,7 @@ class _Family:
         estimator.fit(inputs, rows.labels, **given)
         estimator.set_params(callbacks=None)
         if framed:
-            _mark_escaped(estimator.get_booster())
+            mark_escaped(estimator.get_booster())
         best = int(estimator.best_iteration) + 1 if stops_early else None
         return Outcome(best, None if watcher is None else watcher.stopped_at)
 
@@ -217,7 +217,7 @@ def _with_categories_of(whole: Any, cut: Any) -> Any:
     return restored
 
 
-def _mark_escaped(booster: Any) -> None:
+def mark_escaped(booster: Any) -> None:
     """Note in a booster that its texts are escaped; its inputs have no names, as of one that was fitted on a matrix."""
     booster.set_attr(**{_ESCAPED: "1"})
     booster.feature_names = None
@@ -233,13 +233,13 @@ def asked_of(booster: Any, frame: Any) -> Any:
     plain = {place: name for place, name in enumerate(frame.columns) if frame[name].dtype != "category"}
     known = _categories(booster, dict.fromkeys(plain), frame.columns)
     if booster.attr(_ESCAPED) is not None:
-        return _escaped(frame, {plain[place]: listed for place, listed in known.items()})
+        return escaped(frame, {plain[place]: listed for place, listed in known.items()})
     if booster.feature_names is None and not known:
         return numbers_of(frame)
     return with_categories(frame, {plain[place]: listed for place, listed in known.items()})
 
 
-def _escaped(frame: Any, known: Mapping[str, Sequence[Any]]) -> Any:
+def escaped(frame: Any, known: Mapping[str, Sequence[Any]]) -> Any:
     """A frame whose texts are categories in ASCII, of which XGBoost keeps names whole; any other value is missing."""
     held = with_categories(frame, known)
     texts = {name: held[name].cat.categories for name in known if isinstance(known[name][0], str)}

@@ -38,9 +38,10 @@ def rows(first: int, count: int) -> Any:
     chance = np.random.default_rng(first)
     a, b = chance.normal(size=(2, count))
     label = [None if n % 50 == 0 else int(a[n] + b[n] > 0) for n in range(count)]
+    note = ["über" if value > 0 else None for value in b]
     times = pa.array([T + timedelta(minutes=first + n) for n in range(count)], INSTANT)
     cases = np.arange(first, first + count)
-    return pa.table({"case": cases, "event_time": times, "a": a, "b": b, "note": ["-"] * count, "label": label})
+    return pa.table({"case": cases, "event_time": times, "a": a, "b": b, "note": note, "label": label})
 
 
 def test_a_table_version_becomes_a_registered_model(platform: Platform) -> None:
@@ -48,8 +49,8 @@ def test_a_table_version_becomes_a_registered_model(platform: Platform) -> None:
     for part in range(3):
         platform.features.ingest("outcomes", rows(1000 * part, 1000))
     task = LearningTask(inputs=("a", "b"))
-    with pytest.raises(SchemaMismatch, match="note"):
-        platform.models.train_streamed("outcome", "outcomes", LearningTask(inputs=("a", "note")), Boosting())
+    with pytest.raises(SchemaMismatch, match="event_time"):
+        platform.models.train_streamed("outcome", "outcomes", LearningTask(inputs=("a", "event_time")), Boosting())
 
     version = platform.models.train_streamed(
         "outcome", "outcomes", task, Boosting(rounds=20), version=1, test_from=T + timedelta(minutes=1500)
@@ -62,6 +63,16 @@ def test_a_table_version_becomes_a_registered_model(platform: Platform) -> None:
         "outcome", "outcomes", task, Boosting(rounds=20), version=1, test_from=T + timedelta(minutes=1500)
     )
     assert (again.version, again.digest) == (version.version, version.digest)
+
+    texts = platform.models.train_streamed(
+        "noted",
+        "outcomes",
+        LearningTask(inputs=("a", "note")),
+        Boosting(rounds=20),
+        test_from=T + timedelta(minutes=2000),
+    )
+    assert texts.signature.texts == ("note",)
+    assert texts.metrics["test_auc"] > 0.85  # a alone comes to some 0.75
 
     _, newest, blocks = platform.reader.blocks("outcomes")
     assert newest == 2

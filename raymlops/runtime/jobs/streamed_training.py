@@ -16,9 +16,11 @@ from ray.exceptions import RayError, RayTaskError
 
 from raymlops.errors import SchemaMismatch, UnavailableError
 from raymlops.experiments import Boosting, LearningTask, RowSource, Slice, evaluate_streamed, fit_streamed
-from raymlops.experiments.task import FloatArray, is_numeric
+from raymlops.experiments.task import FloatArray, example_of, is_numeric, with_texts
 from raymlops.features import FeatureReader
 from raymlops.features.offline.bucketed_tables import BlockedTable
+from raymlops.flavors.frames import is_frame
+from raymlops.flavors.xgboost import asked_of
 from raymlops.records.models import ModelVersion
 from raymlops.records.names import check_name
 from raymlops.runtime.cluster.clients import domain_error
@@ -147,7 +149,7 @@ class StreamedTraining:
             metrics = self._judge(booster, learned, task, "train")
             if test_from is not None:
                 metrics |= self._judge(booster, Slice(rows, task.label, start=test_from), task, "test")
-            sample = _sample(learned, task.inputs, int(metrics["train_rows"]))
+            sample = example_of(_sample(learned, task.inputs, int(metrics["train_rows"])), task)
         return self._models.register(
             name,
             booster,
@@ -159,8 +161,9 @@ class StreamedTraining:
         )
 
     def _judge(self, booster: Any, rows: RowSource, task: LearningTask, part: str) -> dict[str, float]:
-        def score(inputs: FloatArray) -> FloatArray:
-            raw: FloatArray = booster.inplace_predict(inputs.astype(np.float32)).astype(np.float64)
+        def score(inputs: Any) -> FloatArray:
+            given = asked_of(booster, inputs) if is_frame(inputs) else inputs.astype(np.float32)
+            raw: FloatArray = booster.inplace_predict(given, validate_features=False).astype(np.float64)
             return np.column_stack([1.0 - raw, raw]) if task.binary else raw
 
         return {f"{part}_{name}": value for name, value in evaluate_streamed(score, rows, task).items()}
@@ -170,9 +173,10 @@ def _check_columns(view: str, schema: pa.Schema, task: LearningTask) -> None:
     absent = [name for name in (*task.inputs, task.label) if name not in schema.names]
     if absent:
         raise SchemaMismatch(f"view {view!r} has no columns {absent}, only {schema.names}", columns=absent)
-    texts = [name for name in (*task.inputs, task.label) if not is_numeric(schema.field(name).type)]
-    if texts:
-        raise SchemaMismatch(f"columns {texts} of view {view!r} must be numbers to be learned from", columns=texts)
+    with_texts(task, schema)  # raises what no input may be
+    held = schema.field(task.label).type
+    if not is_numeric(held):
+        raise SchemaMismatch(f"label {task.label!r} of view {view!r} must be a number, got {held}", column=task.label)
 
 
 def _sample(rows: RowSource, inputs: Sequence[str], count: int) -> pa.Table:

@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 
 from raymlops.errors import ConfigError, DataError, NotEnoughRows, SchemaMismatch, StorageError, TrainingError
 from raymlops.experiments import Boosting, LearningTask, Slice, evaluate_streamed, fit_streamed, metrics
-from raymlops.experiments.task import matrix
+from raymlops.experiments import streamed
+from raymlops.experiments.task import matrix, model_inputs, target, with_texts
+from raymlops.flavors.protocol import FitRows
+from raymlops.flavors.xgboost import FLAVOR
 
 T = datetime(2024, 1, 1, tzinfo=UTC)
 BINARY = LearningTask(inputs=("a", "b", "c"))
@@ -63,7 +66,7 @@ def test_the_trees_are_those_of_the_rows_in_memory(task: LearningTask, tmp_path:
     table = table_of(3000, task)
     source = Batches(table, 700)
     booster = fit_streamed(source, task, Boosting(rounds=8, params={"max_depth": 3}, seed=1), cache=tmp_path)
-    assert source.readings == 3
+    assert source.readings == 4  # the first one ends with the types of the columns
     assert booster.feature_names == ["a", "b", "c"]
     assert not list(tmp_path.iterdir())
     inputs = matrix(table, task.inputs).astype(np.float32)
@@ -76,6 +79,53 @@ def test_the_trees_are_those_of_the_rows_in_memory(task: LearningTask, tmp_path:
         num_boost_round=8,
     )
     assert np.allclose(booster.inplace_predict(inputs), whole.inplace_predict(inputs), atol=1e-5)
+
+
+def texts_of(rows: int, task: LearningTask) -> pa.Table:
+    """Two texts and a number that is a category; one text comes late, some are missing, one is never there."""
+    chance = np.random.default_rng(5)
+    city = np.array(["Łódź", "Łódka", "a" * 40 + "1", "a" * 40 + "2", "back\\slash"])[chance.integers(0, 5, rows)]
+    city[-3:] = "only at the end"
+    plan = chance.integers(0, 4, rows)
+    signal = (city == "Łódź") * 2.0 - (plan == 2) + chance.normal(0, 0.3, rows)
+    label: Any = signal
+    if task.kind == "classifier":
+        label = np.digitize(signal, [0.5] if task.binary else [-0.5, 1.0])
+    cities = pa.array([None if n % 11 == 0 else str(text) for n, text in enumerate(city)])
+    return pa.table({"a": cities, "b": plan, "c": pa.nulls(rows, pa.string()), "label": label})
+
+
+@pytest.mark.parametrize("task", [BINARY, MULTI, VALUE], ids=["binary", "multiclass", "regression"])
+def test_texts_are_learned_as_in_memory(task: LearningTask, tmp_path: Path) -> None:
+    task = task.model_copy(update={"categories": ("b",)})
+    table = texts_of(2000, task)
+    boosting = Boosting(rounds=8, params={"max_depth": 3}, seed=1)
+    booster = fit_streamed(Batches(table, 300), task, boosting, cache=tmp_path)
+    whole = fit_streamed(Batches(table, 2000), task, boosting, cache=tmp_path)
+    frame = model_inputs(table, task)
+    kind: Any = "classifier" if task.kind == "classifier" else "regressor"
+    answers = FLAVOR.answers(booster, kind, frame)
+    assert np.allclose(answers, FLAVOR.answers(whole, kind, frame), atol=1e-6)
+
+    estimator = FLAVOR.families["xgboost"].build({"n_estimators": 8, "max_depth": 3}, seed=1, task=task)
+    given = with_texts(task, table.schema)
+    FLAVOR.families["xgboost"].fit(estimator, FitRows(frame, target(table, task), None, None), None, given)
+    assert np.allclose(answers, FLAVOR.answers(estimator.get_booster(), kind, frame), atol=1e-5)
+    scored = evaluate_streamed(
+        lambda rows: answers_of(FLAVOR.answers(booster, kind, rows), task), Batches(table, 300), task
+    )
+    assert scored["rows"] == 2000
+
+
+def answers_of(raw: Any, task: LearningTask) -> Any:
+    return np.column_stack([1 - raw, raw]) if task.binary else raw
+
+
+def test_a_text_with_a_value_for_every_row_is_no_category(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streamed, "_MOST_CATEGORIES", 100)
+    table = table_of(200, BINARY).set_column(0, "a", [[f"row {n}" for n in range(200)]])
+    with pytest.raises(DataError, match="'a' must have at most 100 distinct values"):
+        fit_streamed(Batches(table, 60), BINARY, Boosting(rounds=2))
 
 
 def test_a_seed_gives_the_same_bytes() -> None:
@@ -126,13 +176,13 @@ def test_a_slice_is_a_span_of_time_with_labels() -> None:
     ("table", "boosting", "error", "message"),
     [
         (table_of(0, BINARY), Boosting(), NotEnoughRows, "at least one row"),
-        (table_of(50, BINARY).set_column(1, "b", [["x"] * 50]), Boosting(), SchemaMismatch, "'b'"),
+        (table_of(50, BINARY).set_column(1, "b", [[[1.0]] * 50]), Boosting(), SchemaMismatch, "'b'"),
         (table_of(50, MULTI), Boosting(), DataError, "0 to 1"),
         (table_of(50, BINARY), Boosting(params={"nthread": 4}), ConfigError, "nthread"),
         (table_of(50, BINARY), Boosting(params={"max_bin": 9}), ConfigError, "max_bin"),
         (table_of(50, BINARY), Boosting(params={"max_depth": "deep"}), TrainingError, "not fitted"),
     ],
-    ids=["empty", "text", "wrong class", "own thread", "own bins", "refused parameter"],
+    ids=["empty", "list", "wrong class", "own thread", "own bins", "refused parameter"],
 )
 def test_bad_input_is_named(table: pa.Table, boosting: Boosting, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
@@ -143,7 +193,7 @@ def test_what_reading_raises_comes_out_and_leaves_no_page(tmp_path: Path) -> Non
     class Breaking(Batches):
         def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
             yield from super().batches(columns)
-            if self.readings == 3:
+            if self.readings == 4:
                 raise StorageError("the file is gone")
 
     with pytest.raises(StorageError, match="gone"):

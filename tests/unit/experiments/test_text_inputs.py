@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raymlops.errors import SchemaMismatch
+from raymlops.errors import SchemaMismatch, TrainingError
 from raymlops.experiments import LearningTask, estimators, fit_candidate, loss_curve
 from raymlops.experiments.task import example_of, model_inputs
 from raymlops.records.record import sha256_of
@@ -78,6 +78,21 @@ def test_a_family_learns_from_texts_and_answers_as_fitted(family: str, tmp_path:
     assert said[labels == 1].mean() > said[labels == 0].mean() + 0.1
     weights = model.importances()
     assert max(weights, key=lambda name: weights[name]) in {"city", "store"} if weights else family.startswith("hist")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_text_that_is_missing_in_every_row_of_the_fit_is_missing(family: str, tmp_path: Path) -> None:
+    pytest.importorskip("lightgbm")
+    place = TRAIN.column_names.index("city")
+    table = TRAIN.set_column(place, "city", pa.nulls(TRAIN.num_rows, pa.string()))
+    if family == "hist_gradient_boosting":  # scikit-learn's own bound: it bins no column without a value
+        with pytest.raises(TrainingError, match="hist_gradient_boosting"):
+            fit_candidate(family, PARAMS[family], seed=1, rows=table, task=TASK)
+        return
+    fitted = fit_candidate(family, PARAMS[family], seed=1, rows=table, task=TASK)
+    manifest = save_model(tmp_path / "m", fitted.estimator, example=example_of(table.slice(0, 40), TASK))
+    model = load_model(tmp_path / "m", manifest, sha256_of(manifest))
+    assert_answers_as_fitted(model, fitted.estimator, TASK)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
