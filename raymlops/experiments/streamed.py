@@ -17,8 +17,7 @@ from raymlops.errors import ConfigError, DataError, NotEnoughRows, TrainingError
 from raymlops.experiments.metrics import row_terms
 from raymlops.experiments.task import FloatArray, IntArray, model_inputs, target, with_texts
 from raymlops.experiments.trial import ParameterValue
-from raymlops.flavors.building import FIXED
-from raymlops.flavors.frames import distinct, vocabulary_of
+from raymlops.flavors.building import FIXED, distinct, vocabulary_of
 from raymlops.flavors.xgboost import escaped, mark_escaped
 from raymlops.records.record import Record
 from raymlops.records.tasks import LearningTask
@@ -211,7 +210,7 @@ def _vocabularies(rows: RowSource, task: LearningTask) -> dict[str, list[Any]]:
     for batch in rows.batches(task.categories):
         frame = model_inputs(batch, alone)
         for name, values in found.items():
-            values |= distinct(frame[name])
+            values.update(distinct(frame[name]))
             if len(values) > _MOST_CATEGORIES:
                 rule = f"input {name!r} must have at most {_MOST_CATEGORIES:,} distinct values to be a category"
                 raise DataError(f"{rule}, got more: leave it out, or map it to fewer", column=name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from raymlops.errors import ConfigError
@@ -10,7 +10,7 @@ from raymlops.errors import ConfigError
 if TYPE_CHECKING:
     from raymlops.flavors.protocol import Array
 
-__all__ = ["FIXED", "categorical", "check_names", "weights_arguments"]
+__all__ = ["FIXED", "categorical", "check_names", "distinct", "vocabularies", "vocabulary_of", "weights_arguments"]
 
 FIXED = frozenset({"n_jobs", "nthread", "random_state", "seed", "objective", "eval_metric", "device", "verbosity"})
 """Parameters that the platform sets itself."""
@@ -52,3 +52,29 @@ def weights_arguments(estimator: Any, weights: Array | None) -> dict[str, Any]:
         kind = type(last).__name__
         raise ConfigError(f"class_weight and half_life_days need sample weights, which {kind} has not")
     return {f"{prefix}sample_weight": weights}
+
+
+def vocabularies(frame: Any, names: Sequence[str]) -> dict[str, list[Any]]:
+    """The distinct values of columns, in order: the categories of an estimator that is fitted on the frame."""
+    return {name: vocabulary_of(distinct(frame[name]), frame[name]) for name in names}
+
+
+def distinct(values: Any) -> set[Any]:
+    """The distinct values of a column of a frame, whole floats as integers: XGBoost takes no floats as categories."""
+    return {_whole(value) for value in values.dropna().unique().tolist()}
+
+
+def vocabulary_of(found: Collection[Any], column: Any) -> list[Any]:
+    """Distinct values in order; of a column without any, one that stands for none: a booster must hold some.
+
+    Args:
+        found: Of all rows that are fitted on.
+        column: Some of these rows; its dtype tells numbers from texts.
+    """
+    import pandas as pd
+
+    return sorted(found) or [0 if pd.api.types.is_numeric_dtype(column.dtype) else ""]
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -25,7 +25,6 @@ __all__ = [
     "GivenRows",
     "codes_of",
     "columns_of_frame",
-    "distinct",
     "frame_of",
     "has_texts",
     "input_remedy",
@@ -34,9 +33,7 @@ __all__ = [
     "numbers_of",
     "text_columns",
     "texts_as_objects",
-    "vocabularies",
     "vocabulary",
-    "vocabulary_of",
     "with_categories",
     "with_one_missing",
 ]
@@ -287,32 +284,6 @@ def columns_of_frame(frame: Any) -> dict[str, Array]:
         else:
             columns[name] = _as_objects(values).to_numpy(dtype=object)
     return columns
-
-
-def vocabularies(frame: Any, names: Sequence[str]) -> dict[str, list[Any]]:
-    """The distinct values of columns, in order: the categories of an estimator that is fitted on the frame."""
-    return {name: vocabulary_of(distinct(frame[name]), frame[name]) for name in names}
-
-
-def distinct(values: Any) -> set[Any]:
-    """The distinct values of a column of a frame, whole floats as integers: XGBoost takes no floats as categories."""
-    return {_whole(value) for value in values.dropna().unique().tolist()}
-
-
-def vocabulary_of(found: Collection[Any], column: Any) -> list[Any]:
-    """Distinct values in order; of a column without any, one that stands for none: a booster must hold some.
-
-    Args:
-        found: Of all rows that are fitted on.
-        column: Some of these rows; its dtype tells numbers from texts.
-    """
-    import pandas as pd
-
-    return sorted(found) or [0 if pd.api.types.is_numeric_dtype(column.dtype) else ""]
-
-
-def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _told(values: Any) -> dict[bytes, bytes] | None:

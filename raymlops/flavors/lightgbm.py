@@ -10,13 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from raymlops.errors import ConfigError, DataError, SchemaMismatch
-from raymlops.flavors.building import check_names, weights_arguments
+from raymlops.flavors.building import check_names, vocabularies, weights_arguments
 from raymlops.flavors.frames import (
     codes_of,
     is_frame,
     numbers_of,
     text_columns,
-    vocabularies,
     vocabulary,
     with_categories,
 )

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from raymlops.errors import ConfigError, DataError, SchemaMismatch
-from raymlops.flavors.building import check_names, weights_arguments
+from raymlops.flavors.building import check_names, vocabularies, weights_arguments
 from raymlops.flavors.dense_booster import DenseBooster
-from raymlops.flavors.frames import codes_of, is_frame, numbers_of, vocabularies, vocabulary, with_categories
+from raymlops.flavors.frames import codes_of, is_frame, numbers_of, vocabulary, with_categories
 from raymlops.flavors.protocol import (
     Description,
     Outcome,

@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raymlops.errors import ConfigError, DataError, NotEnoughRows, SchemaMismatch, StorageError, TrainingError
-from raymlops.experiments import Boosting, LearningTask, Slice, evaluate_streamed, fit_streamed, metrics
-from raymlops.experiments import streamed
+from raymlops.experiments import Boosting, LearningTask, Slice, evaluate_streamed, fit_streamed, metrics, streamed
 from raymlops.experiments.task import matrix, model_inputs, target, with_texts
 from raymlops.flavors.protocol import FitRows
 from raymlops.flavors.xgboost import FLAVOR
