@@ -376,8 +376,10 @@ def _exact(values: Array, dtype: np.dtype[Any]) -> Array:
 def _extension(values: Array, dtype: Any) -> Any:
     import pandas as pd
 
-    listed = [None if _is_missing(value) else value for value in values.tolist()]
-    kind = getattr(dtype, "kind", "O")
+    kind: str = getattr(dtype, "kind", "O")
+    listed: Any = values
+    if not isinstance(dtype, pd.StringDtype):  # which takes None and NaN alike
+        listed = [None if _is_missing(value) else value for value in values.tolist()]
     if values.dtype.kind == "f" and kind in "iu" and all(v is None or v.is_integer() for v in listed):
         listed = [None if value is None else int(value) for value in listed]
     elif kind == "b":
