@@ -24,7 +24,7 @@ class RunStatus(StrEnum):
     @property
     def final(self) -> bool:
         """Whether nothing more will happen to the run."""
-        return self in {RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELED}
+        return self is not RunStatus.PENDING and self is not RunStatus.RUNNING
 
 
 class StepStatus(StrEnum):
