@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -227,13 +227,18 @@ class RunOperator:
             self._jobs.submit(run)
         return self.wait(run.id, timeout_s=timeout_s) if wait else run
 
-    def wait(self, run_id: str, *, timeout_s: float = 3600.0) -> Run:
+    def wait(self, run_id: str, *, timeout_s: float = 3600.0, on_look: Callable[[Run], None] | None = None) -> Run:
         """Wait for the end of a run.
+
+        Args:
+            run_id: Of the run.
+            timeout_s: How long to wait.
+            on_look: Called with the run each time that it was looked at, at its end too.
 
         Raises:
             UnavailableError: It has not ended after ``timeout_s``.
         """
-        return self._jobs.wait(run_id, timeout_s)
+        return self._jobs.wait(run_id, timeout_s, on_look)
 
     def cancel(self, run_id: str, reason: str) -> None:
         """End a run; one that has ended, or is not known, is left as it is. The controller has recorded its decision.
