@@ -174,8 +174,9 @@ class Controller:
         if at is None and plans:
             data, code = news_of(self._observer, model, plans[-1].champion, config.triggers)
             history = history.model_copy(update={"data": data, "code": code})
-        looks = self._looks.as_of(model, then, instant, config)
+        looks, unreadable = self._looks.as_of(model, then, instant, config)
         found = explain(model, history, instant, config, label_delay=self._label_delay, looks=looks)
+        found = found.model_copy(update={"unreadable": tuple(unreadable)})
         return found.model_copy(update={"reasons": (*found.reasons, waits)}) if at is None and waits else found
 
     def probed(self, model: str) -> Probed:

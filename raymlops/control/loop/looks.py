@@ -119,20 +119,34 @@ class Looks:
         )
         return Look(kind="probation", since=since, at=at, trial=self._observer.trial_evidence(seen.model, scope))
 
-    def as_of(self, model: str, plans: Sequence[ServingPlan], at: datetime, config: ControlConfig) -> list[Look]:
+    def as_of(
+        self, model: str, plans: Sequence[ServingPlan], at: datetime, config: ControlConfig
+    ) -> tuple[list[Look], list[str]]:
         """The trial and the probation of a model as they stood at an instant, where they were under way.
+
+        What cannot be read of the one is told, and keeps neither the other nor anything else from being told.
 
         Args:
             model: Name of the model.
             plans: Those that there were then, oldest first.
             at: The instant.
             config: How far back.
+
+        Returns:
+            The looks, and what could not be read, for people.
         """
+        looks, unreadable = list[Look](), list[str]()
         if not plans:
-            return []
+            return looks, unreadable
         seen = Observation(model=model, now=at, plans=plans, runs=(), windows=())
-        looks = self.trial_at(seen, at, config.trial), self.probation_at(seen, at, config.trial)
-        return [look for look in looks if look is not None]
+        for kind, take in (("trial", self.trial_at), ("probation", self.probation_at)):
+            try:
+                look = take(seen, at, config.trial)
+            except Exception as error:  # whatever it is: the rest of the answer stands without it
+                unreadable.append(f"the evidence of the {kind} cannot be read: {type(error).__name__}: {error}")
+                continue
+            looks += [] if look is None else [look]
+        return looks, unreadable
 
     def at_floor(self, seen: Observation, config: ControlConfig) -> Look | None:
         """Former champions on the newest labelled windows, where the champion lies below its floor there.

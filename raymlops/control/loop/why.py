@@ -49,6 +49,8 @@ class Why(Record):
     """That the champion's newest window lay below its floor, and why it stayed all the same."""
     standings: tuple[Standing, ...] = ()
     """How the version on trial, and the champion on probation, stood, by the labels that are known today."""
+    unreadable: tuple[str, ...] = ()
+    """What of the trial and the probation could not be read, and is not in ``standings`` for that."""
     window: WindowRecord | None
     """The newest window of the champion that had closed, as it is known today: labels may have come since."""
     decisions: tuple[LedgerEntry, ...]
