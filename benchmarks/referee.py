@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from benchmarks.peer_processes import Peer
 from benchmarks.policy_series import GENERATED, Series, real_series
@@ -25,6 +26,8 @@ from raymlops.laboratory.table import prepare
 RHOS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Prices as lfmm counts them: at 1, retraining in every window costs as much as never retraining."""
 OURS = "raymlops"
+_MOST_ROWS = 1000
+"""Of a window, drawn by chance: lfmm scores each of its models on all rows, and draws what it fits them on."""
 _UNPAID = 0.01
 """lfmm's unit of price where retraining gains nothing: a share of the loss of one window."""
 
@@ -75,13 +78,23 @@ def _write(series: Series, folder: Path) -> str:
     if table.task.kind == "regressor":
         middle = float(np.median(labels[table.windows < series.first]))
         labels, note = (labels > middle).astype(np.float64), f"asked is whether the value lies above {middle:g}"
+    drawn = np.flatnonzero(_drawn(table.windows))
     columns: dict[str, Any] = {name: table.inputs[:, at] for at, name in enumerate(table.task.inputs)}
     length_us = table.starts_us[1] - table.starts_us[0]
     # A row's instant is its window's start: the harness asks only which week it lies in.
     columns |= {"y": labels, "week": table.windows, "known": (table.known_us - table.starts_us[0]) / length_us}
-    pq.write_table(pa.table(columns), folder / "stream.parquet")
+    pq.write_table(pa.table(columns).take(pa.array(drawn)), folder / "stream.parquet")
     (folder / "first.json").write_text(json.dumps(series.first))
     return note
+
+
+def _drawn(windows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows are given to lfmm."""
+    rank = np.empty(len(windows), dtype=np.int64)
+    order = np.lexsort((np.random.default_rng(0).random(len(windows)), windows))
+    starts = np.flatnonzero(np.diff(windows[order], prepend=-1))
+    rank[order] = np.arange(len(windows)) - np.repeat(starts, np.diff(np.append(starts, len(windows))))
+    return rank < _MOST_ROWS
 
 
 def _decided(folder: Path, first: int) -> dict[str, list[int]]:

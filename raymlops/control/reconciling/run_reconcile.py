@@ -132,9 +132,9 @@ class RunReconciler:
         for stop in found:
             _log.warning("the job of run %s is stopped: %s", stop.run_id, stop.reason)
             problem = self._try(stop.run_id, partial(self._jobs.end, stop.run_id, stop.reason))
-            if (stray := self._strays.get(stop.run_id)) is not None:
+            if (unrecorded := self._strays.get(stop.run_id)) is not None:
                 told = {"state": "alive" if problem else "stopped", "problem": problem}
-                self._strays[stop.run_id] = stray.model_copy(update=told)
+                self._strays[stop.run_id] = unrecorded.model_copy(update=told)
         return found
 
     def _has_ended(self, run_id: str) -> bool:
