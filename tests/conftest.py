@@ -230,6 +230,7 @@ def platform(
             "triggers": {"regret": None, "performance": {"n": 1, "of": 1}, "drift": {"n": 1, "of": 1}},
             "retrain": {"min_labelled_rows": 300, "cooldown": "28d", "backoff_factor": 1.0},
             "trial": {"min_labelled_rows": 40},
+            "fleet": {"false_alarms": None},
         },
     }
     config = load_config(flights_project / "platform.yaml", environ={}, overrides=overrides)

@@ -57,6 +57,8 @@ def why(
         console.print("nothing stands against a retraining")
     else:
         show(found.reasons, ["text", "remedy", "until"], as_json=False)
+    for problem in found.unreadable:
+        console.print(problem, markup=False)
     for standing in found.standings:
         on = f"version {standing.version} on {standing.kind} since {standing.since}, beside {standing.compared_with}"
         console.print(f"{on}: {standing.verdict}: {standing.reason}")

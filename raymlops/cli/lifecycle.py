@@ -146,9 +146,10 @@ def status(json: JsonOption = False, config: ConfigOption = None) -> None:
         except UnavailableError as error:  # what answers is known all the same
             rows = []
             console.print(f"the controller does not tell what it is about: {error}")
-        ready = all(endpoint.answers for endpoint in endpoints)
+        ready, strays = all(endpoint.answers for endpoint in endpoints), connected.runs.strays()
         if json:
-            show_json({"url": connected.url, "ready": ready, "models": rows, "endpoints": endpoints})
+            found = {"models": rows, "endpoints": endpoints, "stray_jobs": strays}
+            show_json({"url": connected.url, "ready": ready, **found})
             return
         silent = sum(not endpoint.answers for endpoint in endpoints)
         state = "answers" if ready else f"is up, and {silent} of its {len(endpoints)} models do not answer,"
@@ -162,6 +163,8 @@ def status(json: JsonOption = False, config: ConfigOption = None) -> None:
         for row in rows:
             for told in troubles(row):
                 console.print(f"{row.model}: {told}")
+        for stray in strays:
+            console.print(stray.text, markup=False)
 
 
 def about_champion(models: Versions, endpoint: EndpointStatus) -> str:

@@ -281,6 +281,9 @@ class FleetConfig(Section):
     """At most so many retrainings of all models, retries included, within ``budget_period``. Null: no limit."""
     budget_period: Span = _d("1d")
     """Sliding period of the budget."""
+    false_alarms: float | None = Field(0.1, gt=0, lt=1)
+    """At most this share, in the mean, of the champions that drift or performance alone have retrained were as good as
+    ever: over all models together. A model that is alone on its platform has its own triggers alone. Null: all have."""
 
 
 class ControlConfig(PolicyConfig):

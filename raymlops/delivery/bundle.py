@@ -22,6 +22,7 @@ from raymlops.delivery.verify import ARCHIVE, LOCK, MANIFEST, TESTS, bundle_dige
 from raymlops.errors import ConfigError, DeploymentError, StorageError
 from raymlops.records.bundles import BundleManifest, ProjectSpec
 from raymlops.records.record import sha256_of
+from raymlops.scratch import Scratch
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
@@ -156,9 +157,9 @@ def _tested(files: Mapping[str, SourceFile], timeout_s: float) -> SuiteReport:
 
 @contextmanager
 def _copied(files: Mapping[str, SourceFile]) -> Iterator[Path]:
-    # Outside of bundles_root, whose parents may hold a pytest configuration that is not the project's.
-    with tempfile.TemporaryDirectory(prefix="raymlops-build-") as scratch:
-        directory = Path(scratch) / "project"
+    # Outside of bundles_root and of the home, whose parents may hold a pytest configuration that is not the project's.
+    with Scratch("build", Path(tempfile.gettempdir())) as scratch:
+        directory = scratch / "project"
         directory.mkdir()
         unpack(files, directory)
         yield directory

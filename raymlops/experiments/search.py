@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +24,22 @@ if TYPE_CHECKING:
     from raymlops.experiments.trial import TrialSpec
     from raymlops.records.tasks import LearningTask
 
-__all__ = ["Budgeted", "Drawn", "InProcessTuner", "Journaled", "Search", "Tuner", "forget_old", "rows_digest"]
+__all__ = [
+    "TRIALS_LOG",
+    "Budgeted",
+    "Drawn",
+    "InProcessTuner",
+    "Journaled",
+    "Search",
+    "Told",
+    "Tuner",
+    "forget_old",
+    "rows_digest",
+]
+
+TRIALS_LOG = "raymlops.trials"
+"""Name of the logger that tells how far a search is."""
+_log = logging.getLogger(TRIALS_LOG)
 
 
 class Search(Protocol):
@@ -116,6 +133,46 @@ class Drawn:
 
     def tell(self, result: TrialResult) -> None:
         del result
+
+
+class Told:
+    """A search that logs what comes of each trial, for whoever waits for it.
+
+    Args:
+        inner: The search.
+        metric: Of its task; lower is better.
+    """
+
+    def __init__(self, inner: Search, metric: str) -> None:
+        self._inner = inner
+        self._metric = metric
+        self._all = inner.left
+        self._best = math.inf
+        self._place = "in the run's own process"
+
+    @property
+    def left(self) -> int:
+        return self._inner.left
+
+    def ask(self) -> TrialSpec | None:
+        return self._inner.ask()
+
+    def tell(self, result: TrialResult) -> None:
+        self._inner.tell(result)
+        spec, loss = result.spec, result.metrics.get(self._metric, math.nan)
+        ended = f"{self._metric} {loss:.4f}"
+        if result.error is not None:
+            ended = f"failed: {result.error}"
+        elif result.stopped_at is not None:
+            ended = f"given up after {result.stopped_at} rounds"
+        elif loss < self._best:
+            self._best, ended = loss, f"{ended}, the best so far"
+        where = f"{spec.family}, {self._place}"
+        _log.info("trial %d of %d, %s: %s, %.1f s", spec.number + 1, self._all, where, ended, result.seconds)
+
+    def run_by(self, place: str) -> None:
+        """The trials that follow are run elsewhere, as ``by Ray Tune, 2 at a time``."""
+        self._place = place
 
 
 class Budgeted:

@@ -13,7 +13,6 @@ import select
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import weakref
@@ -30,6 +29,7 @@ import pyarrow as pa
 from raymlops.errors import ConfigError, DataError, DeploymentError, ModelLoadFailed
 from raymlops.flavors.frames import GivenRows
 from raymlops.flavors.protocol import Description, inputs_of
+from raymlops.scratch import Scratch
 
 if TYPE_CHECKING:
     from raymlops.flavors.protocol import Array, Columns, Staged, Task
@@ -136,8 +136,8 @@ class PythonModelFlavor:
     def save_for_mlflow(self, loaded: _Packed, options: Mapping[str, Any]) -> None:
         import mlflow.pyfunc
 
-        with tempfile.TemporaryDirectory() as scratch:
-            place = Path(scratch) / self.file
+        with Scratch("mlflow") as scratch:
+            place = scratch / self.file
             place.write_bytes(loaded.content)
             mlflow.pyfunc.save_model(loader_module=__name__, data_path=str(place), **options)
 
@@ -227,8 +227,9 @@ class _Worker:
         if self._process is not None and self._process.poll() is None:
             return self._process
         self._stop()
-        self._process = process = _spawn()
-        self._end = weakref.finalize(self, _finish, process)
+        scratch = Scratch("model")
+        self._process = process = _spawn(scratch.path)
+        self._end = weakref.finalize(self, _finish, process, scratch)
         self._told = json.loads(self._prepare(process, b"L", self._content, "the class cannot be loaded"))
         if self._example:
             self._prepare(process, b"E", self._example, "the example cannot be read")
@@ -261,10 +262,13 @@ class _Worker:
         self._process = None
 
 
-def _spawn() -> subprocess.Popen[bytes]:
-    """An interpreter with this package, and nothing else of this process."""
+def _spawn(directory: Path) -> subprocess.Popen[bytes]:
+    """An interpreter with this package and a directory, and nothing else of this process."""
     root = str(Path(__file__).parents[2])
-    run = f"import sys; sys.path.insert(0, {root!r}); from raymlops.flavors.python_worker import main; main()"
+    run = (
+        f"import sys; sys.path.insert(0, {root!r}); from pathlib import Path; "
+        f"from raymlops.flavors.python_worker import main; main(Path({str(directory)!r}))"
+    )
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
         [sys.executable, "-c", run],
@@ -284,9 +288,10 @@ def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
     return process.stdin, process.stdout
 
 
-def _finish(process: subprocess.Popen[bytes]) -> None:
+def _finish(process: subprocess.Popen[bytes], scratch: Scratch) -> None:
     process.kill()
     process.wait()
+    scratch.close()
     for pipe in _pipes(process):
         pipe.close()
 

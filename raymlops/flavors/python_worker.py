@@ -15,7 +15,6 @@ import os
 import select
 import shutil
 import sys
-import tempfile
 import threading
 import zipfile
 from pathlib import Path
@@ -32,16 +31,16 @@ from raymlops.flavors.python_model import CODE, FILES, HEADER, SPEC
 __all__ = ["main"]
 
 
-def main() -> None:
-    """Serve one model; ends when the parent closes the pipe or dies."""
+def main(directory: Path) -> None:
+    """Serve one model; ends when the parent closes the pipe or dies.
+
+    Args:
+        directory: Empty; the package is unpacked there.
+    """
     given, taken = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the class prints is no answer
-    directory = Path(tempfile.mkdtemp(prefix="raymlops-model-"))
     threading.Thread(target=_end_with_parent, args=(given.fileno(), directory), daemon=True).start()
-    try:
-        _serve(given, taken, directory)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    _serve(given, taken, directory)
 
 
 def _end_with_parent(handle: int, directory: Path) -> None:

@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import sqlite3
-import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from raymlops.flavors import flavor_named, parse
 from raymlops.records.models import ModelVersion
 from raymlops.records.record import canonical_json
 from raymlops.records.runs import Run, RunStatus
+from raymlops.scratch import Scratch
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -162,8 +162,8 @@ class MlflowProjection:
             tags=tags,
             params={name: _text(value) for name, value in version.parameters.items()},
         )
-        with tempfile.TemporaryDirectory(prefix="raymlops-mlflow-") as scratch:
-            directory = str(Path(scratch) / "model")
+        with Scratch("mlflow") as scratch:
+            directory = str(scratch / "model")
             _save(loaded, version, directory, Model(model_id=logged.model_id, run_id=run_id))
             client.log_model_artifacts(logged.model_id, directory)
         client.finalize_logged_model(logged.model_id, "READY")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
 from raymlops.records.record import Instant, Record
 
-__all__ = ["Run", "RunStatus", "RunStore", "StepRun", "StepStatus"]
+__all__ = ["Run", "RunStatus", "RunStore", "StepRun", "StepStatus", "StrayJob"]
 
 
 class RunStatus(StrEnum):
@@ -24,7 +24,26 @@ class RunStatus(StrEnum):
     @property
     def final(self) -> bool:
         """Whether nothing more will happen to the run."""
-        return self in {RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELED}
+        return self is not RunStatus.PENDING and self is not RunStatus.RUNNING
+
+
+class StrayJob(Record):
+    """A job of this platform whose run has no record, as after the database was put back from a backup."""
+
+    run_id: str
+    seen_at_s: float
+    """When it was found, seconds since 1970 on the wall clock."""
+    state: Literal["alive", "stopped", "ended"] = "alive"
+    """Nobody waits for what it does: it is stopped after a minute, where it has not ended by itself."""
+    problem: str = ""
+    """Why it could not be stopped yet."""
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        told = {"alive": "is alive and will be stopped", "stopped": "was stopped", "ended": "has ended by itself"}
+        problem = f"; it could not be stopped yet: {self.problem}" if self.problem else ""
+        return f"the job of run {self.run_id} {told[self.state]}: there is no record of the run{problem}"
 
 
 class StepStatus(StrEnum):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from raymlops.replay.player import Pace, Replay, push_rows
 from raymlops.replay.settings import Planned, free_port, plan_replay, platform_config, read_policy
 from raymlops.replay.source import Project, known_classes_only, load_project
 from raymlops.replay.story import Story
+from raymlops.replay.trial_lines import TrialLines
 from raymlops.replay.view import View
 from raymlops.runtime.supervision.stopping import take_down_local
 
@@ -153,14 +155,26 @@ def first_parameters(spec: ProjectSpec, plan: ReplayPlan, seed: int) -> dict[str
     return {**own, **spec.replay.first_run, "seed": seed}
 
 
-def train_first(platform: Platform, project: Project, plan: ReplayPlan, seed: int) -> Run:
+def train_first(
+    platform: Platform, project: Project, plan: ReplayPlan, seed: int, tell: Callable[[str], None] = lambda _: None
+) -> Run:
     """Train and deploy the first version.
+
+    Args:
+        platform: To train and deploy on.
+        project: Trained.
+        plan: Of the replay.
+        seed: Draws the trials.
+        tell: Called with a line about each trial of the search, as it ends.
 
     Raises:
         TrainingError: The run came to no candidate.
     """
     spec = project.spec
-    run = platform.runs.start(spec.name, parameters=first_parameters(spec, plan, seed), reason="first model")
+    parameters = first_parameters(spec, plan, seed)
+    run = platform.runs.start(spec.name, parameters=parameters, reason="first model", wait=False)
+    trials = TrialLines(partial(platform.runs.logs, run.id, "tune"), tell)
+    run = platform.runs.wait(run.id, on_look=lambda _: trials.look())
     version = run.result.get("version")
     if run.status is not RunStatus.SUCCEEDED or version is None:
         raise TrainingError(f"the first run came to no model: {run.error or run.result.get('reason')}", run=run.id)
@@ -197,7 +211,7 @@ class _Run:
         with view.stage(f"ingesting {plan.first} {plan.unit}s of {project.spec.replay.things}"):
             feed_history(platform, project, plan)
         with view.stage("searching and training the first model"):
-            run = train_first(platform, project, plan, self.options.seed)
+            run = train_first(platform, project, plan, self.options.seed, view.tell_trial)
         self.journal.begin({"run": run.id, "bundle": bundle, "marks": dict(marks)})
         return self._story(run, bundle)
 

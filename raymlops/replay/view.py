@@ -37,6 +37,10 @@ class View:
         """Print one line."""
         self._console.print(text, **_PLAIN)
 
+    def tell_trial(self, text: str) -> None:
+        """Print a line about one trial of a search that is under way."""
+        self.tell(f"    {text}")
+
     def tell_plan(self, plan: ReplayPlan, project: Project) -> None:
         """Say what is trained on and what is replayed, and what was done to the data."""
         first, last = plan.trained_until, plan.end

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+
+from raymlops.scratch import Scratch
 
 __all__ = ["DistinctSketch", "FrequentSketch", "LargestByHash", "QuantileSketch"]
 
@@ -156,7 +157,7 @@ class LargestByHash:
         self._parts = parts
         self._held: list[npt.NDArray[Any]] = []
         self._held_rows = 0
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._scratch: Scratch | None = None
 
     def __enter__(self) -> LargestByHash:
         return self
@@ -165,7 +166,7 @@ class LargestByHash:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._scratch is not None:
-            self._scratch.cleanup()
+            self._scratch.close()
 
     def add(self, hashes: Hashes, values: Ints) -> None:
         """Take in N pairs.
@@ -185,12 +186,12 @@ class LargestByHash:
 
     def _spill(self) -> None:
         if self._scratch is None:
-            self._scratch = tempfile.TemporaryDirectory(prefix="raymlops-")
+            self._scratch = Scratch("sketch")
         pairs = self._held[0]  # sorted by hash, so that each part is one slice
         bounds = [int(part * (_SPACE / self._parts)) for part in range(self._parts)]
         starts = np.searchsorted(pairs["hash"], np.array(bounds, np.uint64))
         for part, slice_ in enumerate(np.split(pairs, starts[1:])):
-            with Path(self._scratch.name, str(part)).open("ab") as file:
+            with Path(self._scratch.path, str(part)).open("ab") as file:
                 slice_.tofile(file)
         self._held, self._held_rows = [], 0
 
@@ -208,7 +209,7 @@ class LargestByHash:
             self._held = [_largest(np.concatenate(self._held))]
             self._spill()
         for part in range(self._parts):
-            yield self._merged(Path(self._scratch.name, str(part)))["value"]
+            yield self._merged(Path(self._scratch.path, str(part)))["value"]
 
     def _merged(self, path: Path) -> npt.NDArray[Any]:
         merged = np.empty(0, self._PAIR)

@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 _PROGRAMS = ("valkey-server", "redis-server")
+_POSTGRES, _REDIS = "raymlops-pg-", "rml-"
 
 
 class RedisServer:
@@ -71,7 +73,8 @@ def redis_program() -> str:
 @pytest.fixture
 def redis_directory() -> Iterator[Path]:
     # The path of a unix socket has at most 107 bytes; a test's own directory may have more.
-    with tempfile.TemporaryDirectory(prefix=f"rml-{os.getpid()}-") as directory:
+    _sweep(_REDIS)
+    with tempfile.TemporaryDirectory(prefix=f"{_REDIS}{os.getpid()}-") as directory:
         yield Path(directory)
 
 
@@ -81,6 +84,14 @@ def redis_server(redis_program: str, redis_directory: Path) -> Iterator[RedisSer
     server.start()
     yield server
     server.kill()
+
+
+def _sweep(prefix: str) -> None:
+    """Remove the directories of test runs that were killed: the names of all tell whose they are."""
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        owner = left.name.removeprefix(prefix).partition("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)  # a server that was left behind ends without its files
 
 
 def _postgres_binaries() -> Path | None:
@@ -100,7 +111,8 @@ def postgres() -> Iterator[str]:
     psycopg = pytest.importorskip("psycopg")
     # PostgreSQL refuses to run as root, and pytest's directories are closed to other users: it gets one of its own,
     # so that no mode of a directory we did not make has to change.
-    home = Path(tempfile.mkdtemp(prefix="raymlops-pg-"))
+    _sweep(_POSTGRES)
+    home = Path(tempfile.mkdtemp(prefix=f"{_POSTGRES}{os.getpid()}-"))
     as_user: list[str] = []
     if os.geteuid() == 0:
         shutil.chown(home, "postgres", "postgres")

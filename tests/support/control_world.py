@@ -8,6 +8,7 @@ from typing import Any, Literal
 from raymlops.clock import ManualClock
 from raymlops.config.control import (
     ControlConfig,
+    FleetConfig,
     HealthConfig,
     RetrainConfig,
     TrialConfig,
@@ -55,6 +56,7 @@ class ControlWorld:
             retrain=RetrainConfig(cooldown=timedelta(), min_labelled_rows=0, budget_runs=1000),
             trial=TrialConfig(weight=0.3, max_duration=7 * DAY, min_labelled_rows=100, look_every=DAY / 24),
             health=HealthConfig(look_every=DAY / 24),
+            fleet=FleetConfig(false_alarms=None),
         )
         self.clock = ManualClock(START)
         self.ledger = InMemoryLedger(self.clock, self.switch)

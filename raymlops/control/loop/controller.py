@@ -35,10 +35,9 @@ from raymlops.control.rollout.rollout_state import (
     Rollout,
     decide,
     instead_of_retraining,
-    own_windows,
-    retrain_verdict,
+    retrain_request,
 )
-from raymlops.control.triggering.policies import RetrainVerdict
+from raymlops.control.triggering.policies import RetrainPolicy, RetrainVerdict
 from raymlops.errors import InvalidTransition
 from raymlops.laboratory.probed import Probed
 from raymlops.records.ledger import Ledger, LedgerEntry
@@ -175,8 +174,9 @@ class Controller:
         if at is None and plans:
             data, code = news_of(self._observer, model, plans[-1].champion, config.triggers)
             history = history.model_copy(update={"data": data, "code": code})
-        looks = self._looks.as_of(model, then, instant, config)
+        looks, unreadable = self._looks.as_of(model, then, instant, config)
         found = explain(model, history, instant, config, label_delay=self._label_delay, looks=looks)
+        found = found.model_copy(update={"unreadable": tuple(unreadable)})
         return found.model_copy(update={"reasons": (*found.reasons, waits)}) if at is None and waits else found
 
     def probed(self, model: str) -> Probed:
@@ -225,9 +225,12 @@ class Controller:
             seen = observe(self._observer, model, state, self._clock.now(), config.triggers)
             state = replace(state, paused=state.paused or not self._config.enabled)
             self._fleet.see(state, seen)
-            verdict = retrain_verdict(state, seen, config)
-            reasons = reasons_against(state, seen, config, label_delay=self._label_delay, verdict=verdict)
-            below = floor_standing(seen, own_windows(seen), config)
+            request = retrain_request(state, seen)
+            verdict = RetrainPolicy(config).evaluate(request)
+            reasons = reasons_against(
+                state, seen, config, label_delay=self._label_delay, request=request, verdict=verdict
+            )
+            below = floor_standing(seen, seen.own_windows, config)
             self._statuses[model] = describe(state, seen, verdict, reasons, below)
             pending = state.pending
             if pending is not None and not self._hands.done(pending):
@@ -245,13 +248,24 @@ class Controller:
                 raise InvalidTransition(f"decision {decision.key} was taken before and is over", key=decision.key)
             decisions.append(decision)
 
-    def _record_in_turn(self, decision: Decision, seen: Observation) -> LedgerEntry | None:
-        """Record a decision; ``None`` where it is a retraining that must wait for others."""
-        if not isinstance(decision, StartRetraining) or not self._fleet.limited:
-            return self._record(decision)
+    def _record_in_turn(
+        self, decision: Decision, seen: Observation, config: ControlConfig
+    ) -> tuple[Decision, LedgerEntry | None, bool]:
+        """Record a decision, with what it was let through by.
+
+        Returns:
+            The decision, its entry, ``None`` where it is a retraining that must wait for others, and whether that may
+            take long.
+        """
+        if not isinstance(decision, StartRetraining):
+            return decision, self._record(decision), False
         with self._fleet.asking():
             self._folded.catch_up()  # whoever asked before has recorded what it was given
-            return self._record(decision) if self._fleet.ask(decision, seen, self._folded) else None
+            place = self._fleet.ask(decision, seen, config.triggers, self._folded)
+            if not place.granted:
+                return decision, None, place.full
+            told = decision.model_copy(update={"facts": {**decision.facts, **place.facts}})
+            return told, self._record(told), False
 
     def _record(self, decision: Decision) -> LedgerEntry:
         return self._ledger.append_entry(
@@ -274,9 +288,10 @@ class Controller:
             floor_look=by_kind.get("floor"),
         )
         decision = decide(state, looked, config, verdict)
-        entry = None if decision is None else self._record_in_turn(decision, seen)
+        entry, full = None, False
+        if decision is not None:
+            decision, entry, full = self._record_in_turn(decision, seen, config)
         waits = decision is not None and entry is None
-        full = waits and self._fleet.is_full(seen.model, seen.now, self._folded)
         if full:  # it may take long until there is a place for it
             decision = instead_of_retraining(state, looked, config)
             entry = None if decision is None else self._record(decision)

@@ -1,29 +1,55 @@
-"""What all models may use together: runs at once, and a budget of runs. Who waits is ordered."""
+"""What all models share: runs at once, a budget of runs, and the share of false alarms. Who waits is ordered."""
 
 from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from raymlops.config.control import FleetConfig
+from raymlops.config.control import FleetConfig, TriggersConfig
 from raymlops.control.loop.folding import FoldedLedger
 from raymlops.control.rollout.decisions import StartRetraining
 from raymlops.control.rollout.observation import Observation
 from raymlops.control.rollout.rollout_state import Rollout
+from raymlops.control.triggering.false_alarms import (
+    ALARMS,
+    alarm_evidence,
+    champions_so_far,
+    evidence_needed,
+    let_through,
+)
 from raymlops.control.triggering.urgency import run_seconds, urgency
 from raymlops.records.reasons import Reason
 
-__all__ = ["Fleet"]
+__all__ = ["Fleet", "Place"]
 
 _NO_LIMIT = 1 << 30
 _SHOWN = 3
 _STALE_S = 300.0
 """A model that nobody could look at for so long takes no place, and waits for none."""
+
+
+class Place(NamedTuple):
+    """What became of asking for a place."""
+
+    granted: bool
+    full: bool = False
+    """Whether somebody's run must end, time pass or evidence grow before there is one."""
+    facts: dict[str, Any] = {}  # noqa: RUF012 - read only
+    """What an alarm was let through by."""
+
+
+class _Alarm(NamedTuple):
+    """A retraining that only alarms call for."""
+
+    evidence: float
+    alone: float
+    """The evidence that it would need, were it the only alarm ever."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +60,8 @@ class _Wish:
     since: datetime
     round: int
     """In which it was first asked for."""
+    alarm: _Alarm | None = None
+    """``None`` where something else than an alarm calls for it, or its champion's alarm was let through before."""
 
 
 def _rank(model: str, wish: _Wish) -> tuple[float, datetime, str]:
@@ -50,8 +78,19 @@ class _Room(NamedTuple):
     """When the budget has room again."""
 
 
+@dataclass(frozen=True)
+class _Started:
+    """The retrainings of all models, as far as the ledger was read."""
+
+    sequence: int = -1
+    at: tuple[datetime, ...] = ()
+    """When each started, ascending."""
+    alarms: frozenset[tuple[str, int]] = field(default_factory=frozenset)
+    """Models, and the champions that alarms alone have retrained: each counts once."""
+
+
 @dataclass
-class _Place:
+class _Model:
     """What is known of one model."""
 
     seen_s: float
@@ -77,29 +116,25 @@ class Fleet:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._asking = threading.Lock()
-        self._places: dict[str, _Place] = {}
+        self._places: dict[str, _Model] = {}
         self._models: frozenset[str] = frozenset()
         self._round = 0
-
-    @property
-    def limited(self) -> bool:
-        """Whether there is any limit."""
-        return self._config.runs_at_once is not None or self._config.budget_runs is not None
+        self._started = _Started()
 
     def begin_round(self, models: Collection[str]) -> None:
         """A new round of turns begins; a model that is not deployed any more takes no place."""
         with self._lock:
             self._round += 1
             self._models = frozenset(models)
-            self._places = {model: place for model, place in self._places.items() if model in self._models}
+            self._places = {model: self._places.get(model) or _Model(self._monotonic()) for model in models}
 
     def next_in_line(self, now: datetime, ledger: FoldedLedger) -> list[str]:
         """The models that wait and for which there is room, the most urgent first."""
         with self._lock:
-            queue = self._queue()
+            queue = self._queue(ledger)
             if not queue:
                 return []
-            room = self._room(None, now, ledger.states())
+            room = self._room(None, now, ledger)
             return queue[: max(0, room.free)]
 
     @contextmanager
@@ -131,62 +166,97 @@ class Fleet:
         with self._asking:
             yield
 
-    def ask(self, decision: StartRetraining, seen: Observation, ledger: FoldedLedger) -> bool:
+    def ask(
+        self, decision: StartRetraining, seen: Observation, triggers: TriggersConfig, ledger: FoldedLedger
+    ) -> Place:
         """Ask for a place; call it, and record the decision, within ``asking``.
 
         Args:
             decision: The retraining.
             seen: The platform.
+            triggers: Of the model.
             ledger: What it says of all models.
-
-        Returns:
-            Whether it may start.
         """
         worth = urgency(decision.facts.get("fired", ()), run_seconds(seen.runs))
         with self._lock:
+            alarm = self._alarm(decision, seen, triggers, ledger)
+            if alarm is None and not self._limited:
+                return Place(granted=True)
             place = self._place(decision.model)
             place.asked = True
             if place.wish is None:
-                place.wish = _Wish(worth, seen.now, self._round)
-            elif place.wish.urgency != worth:
-                place.wish = replace(place.wish, urgency=worth)
-            room = self._room(decision.model, seen.now, ledger.states())
-            own = _rank(decision.model, place.wish)
-            ahead = sum(1 for model, wish in self._wishes() if _rank(model, wish) < own)
-            if place.wish.round == self._round or room.free <= ahead:
-                return False
+                place.wish = _Wish(worth, seen.now, self._round, alarm)
+            elif (place.wish.urgency, place.wish.alarm) != (worth, alarm):
+                place.wish = replace(place.wish, urgency=worth, alarm=alarm)
+            room = self._room(decision.model, seen.now, ledger)
+            if room.free <= 0 or place.wish.round == self._round:
+                return Place(granted=False, full=room.free <= 0)
+            queue = self._queue(ledger)
+            if decision.model not in queue[: room.free]:
+                return Place(granted=False, full=decision.model not in queue)
             place.wish, place.running = None, True
-            return True
-
-    def is_full(self, model: str, now: datetime, ledger: FoldedLedger) -> bool:
-        """Whether no place is left for a model: somebody's run must end, or time pass, before there is one."""
-        with self._lock:
-            return self._room(model, now, ledger.states()).free <= 0
+            if alarm is None:
+                return Place(granted=True)
+            return Place(granted=True, facts={"alarm": {**alarm._asdict(), "models": len(self._models)}})
 
     def reason(self, model: str, now: datetime, ledger: FoldedLedger) -> Reason | None:
         """Why a retraining of a model waits; ``None`` where none does."""
         with self._lock:
-            names = self._queue()
-            if model not in names:
+            wish = self._places[model].wish if model in self._places else None
+            if wish is None:
                 return None
-            room, ahead = self._room(model, now, ledger.states()), names[: names.index(model)]
+            names, count = self._queue(ledger), len(self._models)
+            let = len(self._read(ledger).alarms)
+            room = self._room(model, now, ledger)
+        if model not in names:
+            return (
+                None if wish.alarm is None else _waits_for_evidence(wish.alarm, count, let, self._config.false_alarms)
+            )
+        ahead = names[: names.index(model)]
+        if not room.told:
+            return None  # the next round starts it
         more = f" and {len(ahead) - _SHOWN} more" if len(ahead) > _SHOWN else ""
         before = f"; before it comes {', '.join(ahead[:_SHOWN])}{more}" if ahead else ""
         text = f"the models share control.fleet: {'; '.join(room.told)}{before}"
         return Reason(kind="fleet", text=text, remedy="it starts by itself; or raise control.fleet", until=room.until)
 
-    def _room(self, model: str | None, now: datetime, states: Mapping[str, Rollout]) -> _Room:
+    @property
+    def _limited(self) -> bool:
+        return self._config.runs_at_once is not None or self._config.budget_runs is not None
+
+    def _alarm(
+        self, decision: StartRetraining, seen: Observation, triggers: TriggersConfig, ledger: FoldedLedger
+    ) -> _Alarm | None:
+        """How strongly an alarm speaks that must be let through first."""
+        level, models = self._config.false_alarms, len(self._models)
+        if level is None or models < 2 or decision.attempt > 1 or not ALARMS.keys() >= set(decision.triggers):
+            return None
+        if (decision.model, decision.champion) in self._read(ledger).alarms:
+            return None
+        alone = evidence_needed(models, champions_so_far(seen.plans), 1, level)
+        return _Alarm(alarm_evidence(seen.own_windows, triggers), alone)
+
+    def _read(self, ledger: FoldedLedger) -> _Started:
+        """What the ledger says of all models' retrainings; folded again only where there is news."""
+        sequence = ledger.sequence
+        if self._started.sequence != sequence:
+            each = [one for state in ledger.states().values() for one in state.retrainings]
+            alarms = frozenset(
+                (one.model, one.champion) for one in each if one.triggers and ALARMS.keys() >= set(one.triggers)
+            )
+            self._started = _Started(sequence, tuple(sorted(one.at for one in each)), alarms)
+        return self._started
+
+    def _room(self, model: str | None, now: datetime, ledger: FoldedLedger) -> _Room:
         """What is left of the limits, but for what a model has itself."""
         config, free, until, told = self._config, _NO_LIMIT, None, []
         if config.runs_at_once is not None:
-            running = len(self._running(states) - {model})
+            running = len(self._running(ledger.states()) - {model})
             free = config.runs_at_once - running
             told.append(f"{running} of {config.runs_at_once} runs are under way")
         if config.budget_runs is not None:
-            since = now - config.budget_period
-            started = sorted(
-                each.at for state in states.values() for each in state.retrainings if since < each.at <= now
-            )
+            at = self._read(ledger).at
+            started = at[bisect_right(at, now - config.budget_period) : bisect_right(at, now)]
             left = config.budget_runs - len(started)
             free = min(free, left)
             told.append(f"{len(started)} of {config.budget_runs} runs of the budget are spent")
@@ -196,19 +266,21 @@ class Fleet:
     def _running(self, states: Mapping[str, Rollout]) -> set[str]:
         """Models with a run under way; of one that nobody has looked at since the start, the ledger tells."""
         now_s, running = self._monotonic(), set[str]()
-        for model in self._models:
-            place = self._places.get(model)
-            if place is None or place.running is None:
+        for model, place in self._places.items():
+            if place.running is None:
                 state = states.get(model)
                 if state is not None and state.open_retraining is not None:
                     running.add(model)
             elif place.running and now_s - place.seen_s < _STALE_S:
                 running.add(model)
-        return running
+        return running & self._models
 
-    def _queue(self) -> list[str]:
-        """The models that wait, the most urgent first."""
-        return [model for _, _, model in sorted(_rank(model, wish) for model, wish in self._wishes())]
+    def _queue(self, ledger: FoldedLedger) -> list[str]:
+        """The models that wait for room alone, the most urgent first."""
+        wishes = dict(self._wishes())
+        needs = {model: wish.alarm.alone / wish.alarm.evidence for model, wish in wishes.items() if wish.alarm}
+        held = needs.keys() - let_through(needs, len(self._read(ledger).alarms)) if needs else set[str]()
+        return [name for _, _, name in sorted(_rank(name, wish) for name, wish in wishes.items() if name not in held)]
 
     def _wishes(self) -> Iterator[tuple[str, _Wish]]:
         now_s = self._monotonic()
@@ -216,5 +288,15 @@ class Fleet:
             if place.wish is not None and now_s - place.seen_s < _STALE_S:
                 yield model, place.wish
 
-    def _place(self, model: str) -> _Place:
-        return self._places.setdefault(model, _Place(self._monotonic()))
+    def _place(self, model: str) -> _Model:
+        return self._places.setdefault(model, _Model(self._monotonic()))
+
+
+def _waits_for_evidence(alarm: _Alarm, models: int, let: int, level: float | None) -> Reason:
+    needed = alarm.alone / (let + 1)
+    text = (
+        f"only an alarm calls for it, and its evidence of {alarm.evidence:.3g} is below the {needed:.3g} that "
+        f"control.fleet.false_alarms of {level:g} asks for of {models} models after {let} alarms let through"
+    )
+    remedy = "further windows tell; or `raymlops control retrain`, which needs no evidence"
+    return Reason(kind="fleet", text=text, remedy=remedy)

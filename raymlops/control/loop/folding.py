@@ -57,6 +57,11 @@ class FoldedLedger:
                     self._sequence = entry.sequence
             return self._sequence
 
+    @property
+    def sequence(self) -> int:
+        """The newest entry that was folded."""
+        return self._sequence
+
     def state(self, model: str) -> Rollout:
         """What was folded about a model; it is paused while all are.
 

@@ -12,7 +12,6 @@ from raymlops.control.rollout import plans as plan_history
 from raymlops.control.rollout.evidence import ShareSince, TrialEvidence, TrialScope
 from raymlops.control.rollout.floor import find_fallen
 from raymlops.control.rollout.observation import Look, Observation
-from raymlops.control.rollout.rollout_state import own_windows
 from raymlops.control.rollout.trial_decisions import backup_may_return
 from raymlops.errors import RaymlopsError
 from raymlops.records.plans import ServingPlan
@@ -97,13 +96,13 @@ class Looks:
 
     def at_probation(self, seen: Observation, config: ControlConfig) -> Look | None:
         """The champion beside the one before it, where it is on probation and a look at it is due."""
-        since = plan_history.champion_since(seen.plans)
+        since = seen.champion_since
         at = self._due(seen, "probation", since, config.trial.look_every)
         return None if at is None else self.probation_at(seen, at, config.trial)
 
     def probation_at(self, seen: Observation, at: datetime, config: TrialConfig) -> Look | None:
         """The champion's probation as it stands at an instant, where it is on probation then."""
-        probation, since = config.probation, plan_history.champion_since(seen.plans)
+        probation, since = config.probation, seen.champion_since
         former = seen.plan.backup
         if probation is None or former is None or not backup_may_return(seen.plan):
             return None
@@ -120,20 +119,34 @@ class Looks:
         )
         return Look(kind="probation", since=since, at=at, trial=self._observer.trial_evidence(seen.model, scope))
 
-    def as_of(self, model: str, plans: Sequence[ServingPlan], at: datetime, config: ControlConfig) -> list[Look]:
+    def as_of(
+        self, model: str, plans: Sequence[ServingPlan], at: datetime, config: ControlConfig
+    ) -> tuple[list[Look], list[str]]:
         """The trial and the probation of a model as they stood at an instant, where they were under way.
+
+        What cannot be read of the one is told, and keeps neither the other nor anything else from being told.
 
         Args:
             model: Name of the model.
             plans: Those that there were then, oldest first.
             at: The instant.
             config: How far back.
+
+        Returns:
+            The looks, and what could not be read, for people.
         """
+        looks, unreadable = list[Look](), list[str]()
         if not plans:
-            return []
+            return looks, unreadable
         seen = Observation(model=model, now=at, plans=plans, runs=(), windows=())
-        looks = self.trial_at(seen, at, config.trial), self.probation_at(seen, at, config.trial)
-        return [look for look in looks if look is not None]
+        for kind, take in (("trial", self.trial_at), ("probation", self.probation_at)):
+            try:
+                look = take(seen, at, config.trial)
+            except Exception as error:  # whatever it is: the rest of the answer stands without it
+                unreadable.append(f"the evidence of the {kind} cannot be read: {type(error).__name__}: {error}")
+                continue
+            looks += [] if look is None else [look]
+        return looks, unreadable
 
     def at_floor(self, seen: Observation, config: ControlConfig) -> Look | None:
         """Former champions on the newest labelled windows, where the champion lies below its floor there.
@@ -142,8 +155,8 @@ class Looks:
 
         A former version that cannot be loaded, or scored, is left out.
         """
-        fallen, plan = find_fallen(own_windows(seen), config.fallback), seen.plan
-        since = plan_history.champion_since(seen.plans)
+        fallen, plan = find_fallen(seen.own_windows, config.fallback), seen.plan
+        since = seen.champion_since
         under_way = plan.trial is not None or any(not run.status.final for run in seen.runs)
         if not fallen or under_way or plan.champion in plan.blocked:
             return None
@@ -172,7 +185,7 @@ class Looks:
         """The champion's health, where another version can take over and a look at it is due."""
         if seen.plan.backup is None and not plan_history.former_champions(seen.plans):
             return None
-        since = plan_history.champion_since(seen.plans)
+        since = seen.champion_since
         at = self._due(seen, "health", since, config.health.look_every)
         if at is None:
             return None

@@ -13,7 +13,6 @@ from raymlops.control.rollout.rollout_state import Rollout, retrain_request
 from raymlops.control.triggering.news import ORDER
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
 from raymlops.control.triggering.regret import is_in_force, regret_text
-from raymlops.control.triggering.triggers import labelled_rows
 from raymlops.records.reasons import Reason
 from raymlops.records.windows import WindowRecord
 
@@ -28,6 +27,7 @@ def reasons_against(
     config: ControlConfig,
     *,
     label_delay: timedelta = timedelta(0),
+    request: RetrainRequest | None = None,
     verdict: RetrainVerdict | None = None,
 ) -> tuple[Reason, ...]:
     """All that keeps the loop from starting a retraining now, the most lasting first; none where one may start.
@@ -37,9 +37,11 @@ def reasons_against(
         seen: The platform.
         config: Triggers and limits.
         label_delay: How long after its end a window closes.
-        verdict: As of ``retrain_verdict``, where it is known already.
+        request: As of ``retrain_request``, where it is known already.
+        verdict: What the policy says to it, likewise.
     """
-    request = retrain_request(state, seen)
+    if request is None:
+        request = retrain_request(state, seen)
     if verdict is None:
         verdict = RetrainPolicy(config).evaluate(request)
     found = [*_of_the_loop(state, seen, config), *_under_way(state, seen, config)]
@@ -62,7 +64,7 @@ def _of_the_loop(state: Rollout, seen: Observation, config: ControlConfig) -> It
     elif state.paused:
         remedy = f"`raymlops control resume {seen.model}`, or without a name where all are paused"
         yield Reason(kind="paused", text="the loop is paused", remedy=remedy)
-    since = plan_history.champion_since(seen.plans)
+    since = seen.champion_since
     if since > seen.now:
         text = f"the champion's plan is dated {since.isoformat()}, which has not come: the clock was set back"
         yield Reason(kind="clock_set_back", text=text, remedy="deploy the champion again", until=since)
@@ -182,7 +184,7 @@ def _of_limits(request: RetrainRequest, config: ControlConfig) -> Iterator[Reaso
         text = f"{len(recent)} retrainings started within {limits.budget_period}, allowed are {limits.budget_runs}"
         until = recent[len(recent) - limits.budget_runs] + limits.budget_period
         yield Reason(kind="budget", text=text, remedy=f"{by_hand}; or raise control.retrain.budget_runs", until=until)
-    rows = labelled_rows(request.windows)
+    rows = request.labelled_rows
     if rows < limits.min_labelled_rows:
         text = f"{rows} labelled rows since the champion took over, {limits.min_labelled_rows} are needed"
         remedy = "record labels, or lower control.retrain.min_labelled_rows"

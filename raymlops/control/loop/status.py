@@ -5,9 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 
 from raymlops.control.loop.turns import TurnReport
-from raymlops.control.rollout import plans as plan_history
 from raymlops.control.rollout.observation import Observation
-from raymlops.control.rollout.rollout_state import Rollout, own_windows
+from raymlops.control.rollout.rollout_state import Rollout
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainVerdict
 from raymlops.records.plans import Trial
 from raymlops.records.reasons import Reason
@@ -85,7 +84,7 @@ def describe(
         model=seen.model,
         phase=phase,
         champion=plan.champion,
-        champion_since=plan_history.champion_since(seen.plans),
+        champion_since=seen.champion_since,
         backup=plan.backup,
         trial=plan.trial,
         blocked=plan.blocked,
@@ -99,7 +98,7 @@ def describe(
 
 def labels_of(seen: Observation) -> str:
     """How much of the champion's newest window is labelled, and which way that leans; empty before one has closed."""
-    newest = next(iter(own_windows(seen)[::-1]), None)
+    newest = next(iter(seen.own_windows[::-1]), None)
     performance = None if newest is None else newest.performance.get(seen.plan.champion)
     return "" if performance is None else performance.labels_text
 

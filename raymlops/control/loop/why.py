@@ -16,7 +16,7 @@ from raymlops.control.rollout.floor import floor_standing
 from raymlops.control.rollout.guards import Standing, standing_of
 from raymlops.control.rollout.judge import judge_probation
 from raymlops.control.rollout.observation import Look, Observation
-from raymlops.control.rollout.rollout_state import Rollout, own_windows, retrain_verdict
+from raymlops.control.rollout.rollout_state import Rollout, retrain_verdict
 from raymlops.control.rollout.trial_decisions import judge_look, limits_of
 from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.control.triggering.policies import RetrainVerdict
@@ -49,6 +49,8 @@ class Why(Record):
     """That the champion's newest window lay below its floor, and why it stayed all the same."""
     standings: tuple[Standing, ...] = ()
     """How the version on trial, and the champion on probation, stood, by the labels that are known today."""
+    unreadable: tuple[str, ...] = ()
+    """What of the trial and the probation could not be read, and is not in ``standings`` for that."""
     window: WindowRecord | None
     """The newest window of the champion that had closed, as it is known today: labels may have come since."""
     decisions: tuple[LedgerEntry, ...]
@@ -124,7 +126,7 @@ def explain(
         champion_since=shown.champion_since or at,
         verdict=verdict,
         reasons=shown.reasons,
-        below_floor=floor_standing(seen, own_windows(seen), config),
+        below_floor=floor_standing(seen, seen.own_windows, config),
         standings=tuple(_standing(look, state, seen, config) for look in looks),
         window=own[-1] if own else None,
         decisions=tuple(entries[-_SHOWN_DECISIONS:]),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from raymlops.errors import RaymlopsError, RunNotFound
-from raymlops.records.runs import Run, RunStatus, RunStore
+from raymlops.records.runs import Run, RunStatus, RunStore, StrayJob
 
 __all__ = ["Jobs", "RunReconciler", "StopJob", "is_of_home", "stops"]
 
@@ -21,6 +21,8 @@ _SLACK_S = 60.0
 """So much longer than its deadline a run may take: it ends by itself, and says what it did."""
 _EXIT_S = 60.0
 """How long the job of a run that ended may take to exit."""
+_MOST_STRAYS = 20
+"""So many jobs without a record are remembered."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,11 @@ class RunReconciler:
         self._deadline_s = deadline_s
         self._time_s = time_s
         self._ended: dict[str, float] = {}
+        self._strays: dict[str, StrayJob] = {}
+
+    def strays(self) -> list[StrayJob]:
+        """The jobs that were found without a record of their run, since this process started, the newest last."""
+        return list(self._strays.values())
 
     def turn(self) -> list[StopJob]:
         """End runs that lost their jobs, and jobs that outlive their runs or their deadline.
@@ -108,6 +115,9 @@ class RunReconciler:
             run for status in (RunStatus.PENDING, RunStatus.RUNNING) for run in self._runs.list_runs(None, status)
         ]
         alive = self._jobs.alive()
+        for run_id, stray in self._strays.items():
+            if stray.state == "alive" and run_id not in alive:
+                self._strays[run_id] = stray.model_copy(update={"state": "ended", "problem": ""})
         if not open_runs and not alive:
             self._ended = {}
             return []
@@ -121,7 +131,10 @@ class RunReconciler:
         found = stops(ids, alive, lingering, self._deadline_s)
         for stop in found:
             _log.warning("the job of run %s is stopped: %s", stop.run_id, stop.reason)
-            self._try(stop.run_id, partial(self._jobs.end, stop.run_id, stop.reason))
+            problem = self._try(stop.run_id, partial(self._jobs.end, stop.run_id, stop.reason))
+            if (unrecorded := self._strays.get(stop.run_id)) is not None:
+                told = {"state": "alive" if problem else "stopped", "problem": problem}
+                self._strays[stop.run_id] = unrecorded.model_copy(update=told)
         return found
 
     def _has_ended(self, run_id: str) -> bool:
@@ -132,10 +145,16 @@ class RunReconciler:
             return self._runs.get_run(run_id).status.final
         except RunNotFound:
             _log.warning("the job of run %s is ours, and there is no record of the run", run_id)
+            self._strays.setdefault(run_id, StrayJob(run_id=run_id, seen_at_s=time.time()))
+            while len(self._strays) > _MOST_STRAYS:
+                self._strays.pop(next(iter(self._strays)))
             return True
 
-    def _try(self, run_id: str, act: Callable[[], object]) -> None:
+    def _try(self, run_id: str, act: Callable[[], object]) -> str:
+        """Do it; what keeps it from being done is told, and empty where nothing does."""
         try:
             act()
         except RaymlopsError as error:
             _log.warning("run %s could not be looked after, next try follows: %s", run_id, error)
+            return str(error)
+        return ""

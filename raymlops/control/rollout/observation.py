@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Literal
 
+from raymlops.control.rollout import plans as plan_history
 from raymlops.control.rollout.evidence import Health, TrialEvidence
 from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.laboratory.probed import Probed
@@ -64,3 +66,21 @@ class Observation:
     def plan(self) -> ServingPlan:
         """What is served."""
         return self.plans[-1]
+
+    @cached_property
+    def champion_since(self) -> datetime:
+        """When the champion took over."""
+        return plan_history.champion_since(self.plans)
+
+    @cached_property
+    def own_windows(self) -> list[WindowRecord]:
+        """The champion's closed windows, oldest first, without those that are dated after now."""
+        since, champion = self.champion_since, self.plan.champion
+        return [
+            window
+            for window in self.windows
+            if window.champion == champion
+            and window.end <= self.now
+            # A window in which the champion changed belongs to the one that served for most of it.
+            and (since > self.now or window.start >= since or window.start + (window.end - window.start) / 2 >= since)
+        ]

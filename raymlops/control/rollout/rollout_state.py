@@ -29,7 +29,6 @@ from raymlops.control.triggering.news import ORDER
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
 from raymlops.records.plans import Trial
 from raymlops.records.runs import Run, RunStatus
-from raymlops.records.windows import WindowRecord
 
 __all__ = [
     "Look",
@@ -37,7 +36,6 @@ __all__ = [
     "Rollout",
     "decide",
     "instead_of_retraining",
-    "own_windows",
     "retrain_request",
     "retrain_verdict",
 ]
@@ -83,7 +81,7 @@ def decide(
 
 def instead_of_retraining(state: Rollout, seen: Observation, config: ControlConfig) -> FallBack | None:
     """Who takes over from a champion below its floor, where nothing is under way and no retraining may start."""
-    return decide_floor(seen, own_windows(seen), config, impossible=state.unpromotable)
+    return decide_floor(seen, seen.own_windows, config, impossible=state.unpromotable)
 
 
 def retrain_verdict(state: Rollout, seen: Observation, config: ControlConfig) -> RetrainVerdict:
@@ -97,11 +95,11 @@ def retrain_request(state: Rollout, seen: Observation) -> RetrainRequest:
     What is dated after now was written before the clock was set back: such windows and starts count for nothing, and a
     champion whose plan is one of them counts by its version alone.
     """
-    since = plan_history.champion_since(seen.plans)
+    since = seen.champion_since
     return RetrainRequest(
         now=seen.now,
         champion_since=min(since, seen.now),
-        windows=own_windows(seen),
+        windows=seen.own_windows,
         started=[each.at for each in state.retrainings if each.at <= seen.now],
         rejections=state.rejections_under(seen.plans),
         used=state.used_occasions,
@@ -112,19 +110,6 @@ def retrain_request(state: Rollout, seen: Observation) -> RetrainRequest:
         rows_before=_rows_before(state, seen),
         code=seen.code,
     )
-
-
-def own_windows(seen: Observation) -> list[WindowRecord]:
-    """The champion's closed windows, oldest first, without those that are dated after now."""
-    since = plan_history.champion_since(seen.plans)
-    return [
-        window
-        for window in seen.windows
-        if window.champion == seen.plan.champion
-        and window.end <= seen.now
-        # A window in which the champion changed belongs to the one that served for most of it.
-        and (since > seen.now or window.start >= since or window.start + (window.end - window.start) / 2 >= since)
-    ]
 
 
 def _conclude_run(state: Rollout, seen: Observation, config: ControlConfig) -> Decision | None:

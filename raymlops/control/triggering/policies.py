@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 
 from raymlops.config.control import ControlConfig
 from raymlops.control.triggering.news import ORDER, NewCode, NewData, RetrainOrder, find_news
@@ -72,6 +73,11 @@ class RetrainRequest:
     code: NewCode | None = None
     """How the deployed bundle differs from the champion's."""
 
+    @cached_property
+    def labelled_rows(self) -> int:
+        """Labelled rows in the champion's windows."""
+        return labelled_rows(self.windows)
+
 
 class RetrainPolicy:
     """Turns fired triggers into a retraining, or holds them back. Pure, immutable, thread-safe.
@@ -108,7 +114,7 @@ class RetrainPolicy:
             return RetrainVerdict(
                 outcome=RetrainOutcome.QUIET, reason=f"decided on {occasion} before", occasion=occasion, fired=found
             )
-        rows = labelled_rows(request.windows)
+        rows = request.labelled_rows
         outcome, reason = self._weigh(request, fired, rows)
         return RetrainVerdict(
             outcome=outcome,

@@ -90,7 +90,7 @@ def list_alarms(windows: Iterable[WindowRecord], rule: AlarmRule) -> tuple[Drift
 
 
 def _raise(window: WindowRecord) -> DriftAlarm:
-    return DriftAlarm(
+    return DriftAlarm.model_construct(  # of a valid record's values, at every turn of every model
         model=window.model, champion=window.champion, raised_at=window.end, columns=tuple(sorted(_drifted(window)))
     )
 

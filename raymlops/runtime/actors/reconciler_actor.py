@@ -45,7 +45,8 @@ _REPLICA = "reconciler"
 class ReconcilerActor(Parts):
     """Keeps endpoints, candidates and runs as they are planned, and takes orders about them.
 
-    Its parts: ``operator`` takes orders, ``replicas`` reaches what serves, ``reconciler`` tells how endpoints are.
+    Its parts: ``operator`` takes orders, ``replicas`` reaches what serves, ``reconciler`` tells how endpoints are,
+    ``runs`` which jobs have no record.
     """
 
     def __init__(self, config: PlatformConfig) -> None:
@@ -59,9 +60,14 @@ class ReconcilerActor(Parts):
         self._operator = EndpointOperator(
             config.serving, metadata, clock, self._reconciler, replicas, settled=wake_projector
         )
-        self.parts = {"operator": self._operator, "replicas": replicas, "reconciler": self._reconciler}
         deadline_s = config.cluster.run_deadline.total_seconds()
         self._runs = RunReconciler(metadata.runs, JobRunner(config.home, metadata.runs, clock), deadline_s)
+        self.parts = {
+            "operator": self._operator,
+            "replicas": replicas,
+            "reconciler": self._reconciler,
+            "runs": self._runs,
+        }
         threading.Thread(target=self._reconciler.run, name="reconcile", daemon=True).start()
         self._upkeep = [
             Repeating("records", self._keep_records, _RECORDS_EVERY_S),

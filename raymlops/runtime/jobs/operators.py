@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,9 @@ from raymlops.pipelines.artifacts import ArtifactRef, ArtifactStore
 from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.records.names import check_case, check_digest, check_name
 from raymlops.records.record import sha256_of
-from raymlops.records.runs import Run, RunStatus
+from raymlops.records.runs import Run, RunStatus, StrayJob
+from raymlops.runtime.cluster.clients import ActorProxy
+from raymlops.runtime.cluster.names import RECONCILER
 from raymlops.runtime.cluster.people import acting_user
 from raymlops.serving.models.model_files import load_model, save_model
 from raymlops.tables.columns import as_table
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["ModelOperator", "RunOperator"]
 
 _LOG = logging.getLogger(__name__)
+_STATUS_S = 15.0
+"""How long the reconciler may take to tell what it has found."""
 _REFERENCE_ROWS = 100
 """An example of so many rows is taken for what the model was fitted on; fewer could not tell a shift from chance."""
 
@@ -227,13 +231,18 @@ class RunOperator:
             self._jobs.submit(run)
         return self.wait(run.id, timeout_s=timeout_s) if wait else run
 
-    def wait(self, run_id: str, *, timeout_s: float = 3600.0) -> Run:
+    def wait(self, run_id: str, *, timeout_s: float = 3600.0, on_look: Callable[[Run], None] | None = None) -> Run:
         """Wait for the end of a run.
+
+        Args:
+            run_id: Of the run.
+            timeout_s: How long to wait.
+            on_look: Called with the run each time that it was looked at, at its end too.
 
         Raises:
             UnavailableError: It has not ended after ``timeout_s``.
         """
-        return self._jobs.wait(run_id, timeout_s)
+        return self._jobs.wait(run_id, timeout_s, on_look)
 
     def cancel(self, run_id: str, reason: str) -> None:
         """End a run; one that has ended, or is not known, is left as it is. The controller has recorded its decision.
@@ -299,6 +308,11 @@ class RunOperator:
             for run in self._metadata.runs.list_runs(pipeline, alive):
                 self._jobs.reconcile(run)
         return self._metadata.runs.list_runs(pipeline, status, limit)
+
+    def strays(self) -> Sequence[StrayJob]:
+        """Jobs of this platform without a record of their run, found since its reconciler started, the newest last."""
+        stray_jobs: Sequence[StrayJob] = ActorProxy(RECONCILER, _STATUS_S, "runs").strays()
+        return stray_jobs
 
     def get(self, run_id: str) -> Run:
         """One run; one whose job ended without a word is brought to its end first."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from raymlops import runtime
 from raymlops.experiments.halving import Halving, HalvingRule
-from raymlops.experiments.search import Search
+from raymlops.experiments.search import Search, Told
 from raymlops.experiments.trial import TrialResult, run_trial
 from raymlops.records.tasks import LearningTask
 from raymlops.runtime.cluster.free_cpus import await_free_cpus
@@ -63,6 +63,7 @@ class RayTuner:
         free = await_free_cpus(self._cpus, self._timeout_s)
         at_once = max(1, int(free / self._cpus)) if concurrency is None else concurrency
         race = None if halving is None else Halving(halving)
+        trials = Told(trials, task.metric)
         results: list[TrialResult] = []
         slow, over = None, False
         while slow is None and not self._pays(results, trials.left, at_once):
@@ -79,6 +80,7 @@ class RayTuner:
                 trials.tell(results[-1])
         if not over and trials.left:
             data = {"train": train, "valid": valid, "task": task, "rule": halving}
+            trials.run_by(f"by Ray Tune, {at_once} at a time")
             where: dict[str, Any] = {"name": name, "storage": self._storage, "cpus": self._cpus}
             results += runtime.run_by_tune(trials, data, at_once=at_once, race=race, **where)
         if slow is not None:

@@ -26,6 +26,7 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, UnavailableError
 from raymlops.runtime.supervision.haproxy_guard import Limits, write_wrapper
 from raymlops.runtime.supervision.home_note import ClusterNote, note_cluster, noted_cluster, prepare_home, write_private
+from raymlops.scratch import sweep
 
 __all__ = [
     "MARKER",
@@ -137,6 +138,7 @@ def start_head(config: PlatformConfig, while_starting: Callable[[], None] = lamb
     cluster_id = secrets.token_hex(4)
     gcs_port, dashboard_port, agent_port, client_port, *other_ports = _free_ports(7)
     directory = _private_directory(config.home)
+    sweep(config.home / "scratch")
     log_path = config.home / "cluster.log"
     arguments = _head_options(config, gcs_port, dashboard_port, agent_port, client_port)
     arguments["temp-dir"] = str(directory / "ray")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import orjson
 import yaml
 
 from raymlops.features.catalog.applied import CatalogState
+from raymlops.scratch import Scratch
 from raymlops.steps.project.project_faults import project_faults
 
 __all__ = ["check_project", "main"]
@@ -35,9 +35,9 @@ def check_project(directory: Path, applied: CatalogState, *, timeout_s: float = 
     Returns:
         ``project.yaml: KEY: what is wrong``, one line per fault.
     """
-    with tempfile.TemporaryDirectory(prefix="raymlops-check-") as scratch:
-        answer = Path(scratch) / "answer.json"
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "RAYMLOPS_HOME": str(Path(scratch) / "home")}
+    with Scratch("check") as scratch:
+        answer = scratch / "answer.json"
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "RAYMLOPS_HOME": str(scratch / "home")}
         try:
             done = subprocess.run(  # noqa: S603 - our own interpreter and arguments
                 [sys.executable, "-m", "raymlops.steps.project.project_check", str(answer)],

@@ -21,7 +21,7 @@ from raymlops.experiments import (
     TrialSpec,
     select,
 )
-from raymlops.experiments.search import forget_old, rows_digest
+from raymlops.experiments.search import TRIALS_LOG, Told, forget_old, rows_digest
 
 SPACE = SearchSpace(
     {
@@ -165,6 +165,26 @@ def test_other_families_have_no_rounds_to_stop_at(rows: pa.Table, task: Learning
 def test_rows_have_a_digest_of_their_content(rows: pa.Table) -> None:
     assert rows_digest(rows) == rows_digest(pa.concat_tables([rows[:700], rows[700:]]))
     assert rows_digest(rows[:10], rows[10:]) != rows_digest(rows[:11], rows[11:])
+
+
+def test_each_trial_is_told_of_with_its_place_and_the_best_so_far(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger=TRIALS_LOG)
+    search = Told(Drawn(SPACE.sample(0, 4)), "log_loss")
+    specs = [search.ask() for _ in range(4)]
+    losses, errors, stops = (0.5, 0.4, 0.6, 0.7), (None, None, "bad depth", None), (None, None, None, 5)
+    for place, (spec, loss, error, stopped) in enumerate(zip(specs, losses, errors, stops, strict=True)):
+        assert spec is not None
+        if place == 2:
+            search.run_by("by Ray Tune, 2 at a time")
+        metrics = {"log_loss": loss}
+        search.tell(TrialResult(spec=spec, metrics=metrics, seconds=1.25, error=error, stopped_at=stopped))
+    assert search.ask() is None
+    assert [record.getMessage() for record in caplog.records] == [
+        "trial 1 of 4, xgboost, in the run's own process: log_loss 0.5000, the best so far, 1.2 s",
+        "trial 2 of 4, logistic, in the run's own process: log_loss 0.4000, the best so far, 1.2 s",
+        "trial 3 of 4, xgboost, by Ray Tune, 2 at a time: failed: bad depth, 1.2 s",
+        "trial 4 of 4, logistic, by Ray Tune, 2 at a time: given up after 5 rounds, 1.2 s",
+    ]
 
 
 class _First:

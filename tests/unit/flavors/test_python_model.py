@@ -92,6 +92,7 @@ def test_it_has_no_key_of_the_platform_and_goes_with_its_model(
     factor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/somewhere/secret")
+    monkeypatch.setenv("RAYMLOPS_HOME", str(tmp_path))
     made = PythonModel("model:Model", factor, code={"model.py": CODE})
     manifest = save_model(tmp_path / "packaged", made, example=ROWS)
     model = load_model(tmp_path / "packaged", manifest, sha256_of(manifest))
@@ -99,9 +100,11 @@ def test_it_has_no_key_of_the_platform_and_goes_with_its_model(
     assert token == 0
     assert parent == os.getpid()
     asked = psutil.Process(int(process))
-    del model
+    assert len(list((tmp_path / "scratch").iterdir())) == 1, "its files are in the platform's home"
+    del model, made
     gc.collect()
     asked.wait(timeout=20)
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_several_outputs_are_refused(factor: Path, tmp_path: Path) -> None:

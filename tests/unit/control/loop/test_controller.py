@@ -190,6 +190,27 @@ def test_why_tells_how_far_each_guard_is_from_deciding() -> None:
     assert [standing.kind for standing in world.controller.why("m").standings] == ["probation"]
 
 
+def test_why_answers_all_the_rest_where_evidence_cannot_be_read() -> None:
+    world = with_trial()
+    world.user_promote()
+    world.user_trial()
+    world.show("unclear")
+    world.disappoint("good")
+    world.advance(HOUR)
+    world.step()
+    before = world.controller.why("m")
+    world.observer.evidence_trouble = StorageError("events of the trial are damaged")
+    found = world.controller.why("m")
+    assert found.standings == ()
+    assert found.unreadable == tuple(
+        f"the evidence of the {kind} cannot be read: StorageError: events of the trial are damaged"
+        for kind in ("trial", "probation")
+    )
+    assert (found.verdict, found.reasons, found.decisions) == (before.verdict, before.reasons, before.decisions)
+    world.observer.evidence_trouble = None
+    assert world.controller.why("m") == before
+
+
 def test_evidence_is_gathered_once_per_look(world: ControlWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     reach_trial(world)
     asked: list[TrialScope] = []

@@ -36,6 +36,8 @@ class World:
     """Models with a controller that they share."""
 
     def __init__(self, fleet: FleetConfig, models: Sequence[str] = ("a", "b", "c"), **limits: Any) -> None:
+        if "false_alarms" not in fleet.model_fields_set:  # a single window is enough here
+            fleet = fleet.model_copy(update={"false_alarms": None})
         settings = {"cooldown": timedelta(), "min_labelled_rows": 0, "budget_runs": 1000, "max_attempts": 1, **limits}
         self.config = ControlConfig(
             triggers=TriggersConfig(performance=WindowCount(n=1, of=1), drift=DriftCount(n=1, of=1)),
@@ -275,3 +277,44 @@ def test_what_a_run_takes_is_the_median_of_the_last_ones() -> None:
     assert run_seconds([]) == 60.0
     assert run_seconds([run(0, 500), *(run(day, day) for day in range(1, 6))]) == 180.0
     assert run_seconds([run(0, 2), run(1, 9, RunStatus.FAILED)]) == 120.0
+
+
+JUDGED = FleetConfig(false_alarms=0.1)
+
+
+def test_an_alarm_waits_until_its_evidence_does_for_the_whole_fleet() -> None:
+    world = World(JUDGED, ("a", "b"))
+    world.close_windows({"a": None, "b": 0.4})
+    assert world.controller.step() == []
+    assert world.waits("a") is not None
+    assert "evidence of 18" in (world.waits("a") or "")
+    assert "40 that control.fleet.false_alarms of 0.1 asks for of 2 models after 0 alarms" in (world.waits("a") or "")
+    world.close_windows({"a": None, "b": 0.4})
+    (decision,) = world.controller.step()
+    assert decision.model == "a"
+    alarm = world.ledger.entries("a")[-1].evidence["facts"]["alarm"]
+    assert alarm["evidence"] > alarm["alone"] == 40
+    assert alarm["models"] == 2
+
+
+def test_many_alarms_at_once_need_less_each() -> None:
+    names = tuple("abcdefghij")
+    judged = FleetConfig(false_alarms=0.12)
+    few, many = World(judged, names), World(judged, names)
+    few.close_windows({"a": None} | dict.fromkeys(names[1:], 0.4))
+    many.close_windows(dict.fromkeys(names, None))
+    assert few.controller.step() == [], "an evidence of 18, where 167 are needed"
+    assert len(many.controller.step()) == 10, "the same, where 167 / 10 are needed"
+
+
+def test_what_no_alarm_calls_for_needs_no_evidence_and_one_model_alone_has_its_own_triggers() -> None:
+    world = World(JUDGED, ("a", "b"))
+    world.close_windows({"a": None, "b": 0.4})
+    order = Order(request="one", by="ann", reason="please")
+    world.ledger.append_entry(**order.for_retraining("a", "http"))
+    (decision,) = world.controller.step()
+    assert decision.model == "a"
+    assert "alarm" not in world.ledger.entries("a")[-1].evidence["facts"]
+    alone = World(JUDGED, ("a",))
+    alone.close_windows({"a": None})
+    assert [decision.model for decision in alone.controller.step()] == ["a"]

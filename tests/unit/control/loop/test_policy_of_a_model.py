@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from raymlops.config import ControlConfig, DriftCount, RetrainConfig, TriggersConfig
+from raymlops.config import ControlConfig, DriftCount, FleetConfig, RetrainConfig, TriggersConfig
 from raymlops.config.policy import resolve_policy
 from raymlops.control import Controller, ModelPolicy
 from raymlops.testing.control_examples import DAY, example_plan, example_window
@@ -15,6 +15,7 @@ from tests.support.control_world import ControlWorld
 PLATFORM = ControlConfig(
     triggers=TriggersConfig(performance=None, drift=DriftCount(n=2, of=3)),
     retrain=RetrainConfig(cooldown=timedelta(), min_labelled_rows=0),
+    fleet=FleetConfig(false_alarms=None),
 )
 
 

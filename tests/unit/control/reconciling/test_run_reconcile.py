@@ -65,6 +65,8 @@ class Cluster:
         return self._end(run.id, "the job ended")
 
     def end(self, run_id: str, reason: str) -> None:
+        if run_id in self.broken:
+            raise UnavailableError("the job service does not answer")
         del self.jobs[run_id]
         if run_id in self.runs and not self.runs[run_id].status.final:
             self._end(run_id, reason)
@@ -111,8 +113,32 @@ def test_a_job_without_a_record_is_stopped_and_keeps_no_other_from_being_looked_
     reconciler = RunReconciler(cluster, cluster, 3600.0, lambda: clock[0])
     assert [stop.run_id for stop in reconciler.turn()] == ["endless"]
     clock[0] = 61.0
+    assert [(stray.run_id, stray.state) for stray in reconciler.strays()] == [("orphan", "alive")]
+    cluster.broken = {"orphan"}
+    assert [stop.run_id for stop in reconciler.turn()] == ["orphan"]
+    (stray,) = reconciler.strays()
+    assert "is alive and will be stopped: there is no record of the run; it could not be stopped yet: " in stray.text
+    cluster.broken = set()
     assert [stop.run_id for stop in reconciler.turn()] == ["orphan"]
     assert cluster.jobs == {}
+    assert [stray.text for stray in reconciler.strays()] == [
+        "the job of run orphan was stopped: there is no record of the run"
+    ]
+
+
+def test_a_job_without_a_record_that_ends_by_itself_is_told_of_too() -> None:
+    cluster = Cluster()
+    cluster.jobs["orphan"] = 5.0
+    reconciler = RunReconciler(cluster, cluster, 3600.0, lambda: 0.0)
+    reconciler.turn()
+    cluster.jobs.clear()
+    reconciler.turn()
+    assert [(stray.state, stray.seen_at_s > 0) for stray in reconciler.strays()] == [("ended", True)]
+    for number in range(30):
+        cluster.jobs = {f"orphan-{number:02d}": 5.0}
+        reconciler.turn()
+    assert len(reconciler.strays()) == 20, "the newest are remembered"
+    assert reconciler.strays()[-1].run_id == "orphan-29"
 
 
 def test_jobs_of_other_people_and_of_other_platforms_are_left_alone(tmp_path: Path) -> None:

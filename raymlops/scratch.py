@@ -1,0 +1,95 @@
+"""Directories for files of one process alone, which go with it: also where it is killed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+
+__all__ = ["Scratch", "scratch_root", "sweep"]
+
+_PREFIX = "raymlops."
+
+
+class Scratch:
+    """A directory that only its owner may enter; gone once it is closed, collected, or the process has ended.
+
+    Whatever a killed process left is removed by the next one that makes such a directory in the same place: a process
+    holds a lock on its directories, which the kernel lets go of when it dies. A context manager that gives the path.
+
+    Args:
+        kind: What it is for, which is part of its name.
+        root: Where it is made; ``scratch_root`` by default.
+    """
+
+    def __init__(self, kind: str, root: Path | None = None) -> None:
+        place = scratch_root() if root is None else root
+        sweep(place)
+        self.path, handle = _locked(place, f"{_PREFIX}{kind}-")
+        self._end = weakref.finalize(self, _remove, self.path, handle)
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, *failure: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the directory and all that is in it. Closing twice changes nothing."""
+        self._end()
+
+
+def scratch_root() -> Path:
+    """Where this process's directories are made: in the platform's home, where it belongs to one."""
+    home = os.environ.get("RAYMLOPS_HOME")
+    if not home or not Path(home).is_dir():
+        return Path(tempfile.gettempdir())
+    place = Path(home) / "scratch"
+    place.mkdir(mode=0o700, exist_ok=True)
+    return place
+
+
+def sweep(root: Path) -> list[Path]:
+    """Remove the directories of processes that are no more; returns them. Nobody else's are touched."""
+    removed = []
+    for found in root.glob(f"{_PREFIX}*"):
+        try:
+            if found.is_symlink() or found.stat().st_uid != os.geteuid():
+                continue
+            handle = os.open(found, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:  # it went meanwhile, or is no directory
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # its process is alive
+            os.close(handle)
+            continue
+        _remove(found, handle)
+        removed.append(found)
+    return removed
+
+
+def _locked(root: Path, prefix: str) -> tuple[Path, int]:
+    """A new directory, and the handle that holds its lock."""
+    while True:
+        made = Path(tempfile.mkdtemp(prefix=prefix, dir=root))
+        try:
+            handle = os.open(made, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # another process has swept it before it was locked
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # likewise, just now
+            os.close(handle)
+            continue
+        if os.fstat(handle).st_nlink:
+            return made, handle
+        os.close(handle)
+
+
+def _remove(path: Path, handle: int) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    os.close(handle)

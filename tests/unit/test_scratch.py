@@ -1,0 +1,82 @@
+"""Directories of one process: gone with it, whatever it dies of, and nobody else's are touched."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from raymlops.scratch import Scratch, scratch_root, sweep
+
+_HOLDS = """
+import sys
+from pathlib import Path
+from raymlops.scratch import Scratch
+held = Scratch("test", Path(sys.argv[1]))
+(held.path / "file").write_text("x")
+print(held.path, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_it_is_private_and_gone_when_it_is_closed_or_collected(tmp_path: Path) -> None:
+    with Scratch("test", tmp_path) as path:
+        (path / "file").write_text("x")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+        assert path.name.startswith("raymlops.test-")
+    assert list(tmp_path.iterdir()) == []
+    scratch = Scratch("test", tmp_path)
+    scratch.close()
+    scratch.close()
+    Scratch("test", tmp_path)
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_goes_with_the_next_and_what_a_living_one_holds_stays(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _HOLDS, str(tmp_path)]
+    with (
+        subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as dead,
+        subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as living,
+    ):
+        killed, held = (Path(process.stdout.readline().strip()) for process in (dead, living) if process.stdout)
+        dead.send_signal(signal.SIGKILL)
+        dead.wait(60)
+        assert (killed / "file").exists()
+        with Scratch("test", tmp_path) as path:
+            assert sorted(tmp_path.iterdir()) == sorted([held, path])
+        living.communicate("", timeout=60)
+    assert living.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_links_files_and_other_names_are_left_alone(tmp_path: Path) -> None:
+    place, elsewhere = tmp_path / "place", tmp_path / "elsewhere"
+    for made in (place, elsewhere, place / "raymlops-old", place / "raymlops.left-x"):
+        made.mkdir()
+    (place / "raymlops.link-x").symlink_to(elsewhere)
+    (place / "raymlops.file-x").touch()
+    assert sweep(place) == [place / "raymlops.left-x"]
+    assert sorted(path.name for path in place.iterdir()) == ["raymlops-old", "raymlops.file-x", "raymlops.link-x"]
+    assert elsewhere.is_dir()
+    assert sweep(tmp_path / "not there") == []
+
+
+def test_it_lies_in_the_platforms_home_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYMLOPS_HOME", str(tmp_path))
+    assert scratch_root() == tmp_path / "scratch"
+    assert stat.S_IMODE((tmp_path / "scratch").stat().st_mode) == 0o700
+    monkeypatch.setenv("RAYMLOPS_HOME", str(tmp_path / "not there"))
+    assert scratch_root() == Path(tempfile.gettempdir())
+    monkeypatch.delenv("RAYMLOPS_HOME")
+    assert scratch_root() == Path(tempfile.gettempdir())
+    with Scratch("test") as path:
+        assert path.parent == Path(tempfile.gettempdir())
+        assert path.stat().st_uid == os.geteuid()
