@@ -22,10 +22,10 @@ _NAME = "raymlops"
 
 
 def open_tracer(config: TracingConfig, exporter: SpanExporter | None = None) -> Tracer:
-    """The tracer of requests: of a request that its caller traces every span, of others a share.
+    """The tracer of requests: makes every span, unless the request's caller says that it is not to be traced.
 
     Args:
-        config: Where spans go, and the share.
+        config: Where spans go.
         exporter: Sends spans elsewhere than the configuration says.
 
     Raises:
@@ -87,7 +87,7 @@ def _open(config: TracingConfig, ids: NamedIds | None, exporter: SpanExporter | 
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
-        from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, TraceIdRatioBased
+        from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 
         if exporter is None:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -96,7 +96,7 @@ def _open(config: TracingConfig, ids: NamedIds | None, exporter: SpanExporter | 
     except ImportError as error:
         message = f"tracing.enabled needs the extra otel (pip install 'raymlops[otel]'): {error}"
         raise ConfigError(message) from error
-    sampler = ParentBased(TraceIdRatioBased(config.sample)) if ids is None else ALWAYS_ON
+    sampler = ParentBased(ALWAYS_ON) if ids is None else ALWAYS_ON
     provider = TracerProvider(
         sampler=sampler,
         resource=Resource.create({"service.name": config.service_name}),

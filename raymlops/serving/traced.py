@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import random
 from typing import TYPE_CHECKING, Any
 
 from raymlops.serving.answering.fallback import Answer, Query
@@ -25,26 +26,33 @@ class TracedEndpoint(Endpoint):
     Args:
         model: The model's name.
         loader: Builds servings.
-        tracer: Makes the spans.
+        tracer: Makes the spans, of every request it is asked for whose caller does not say otherwise.
+        sample: Share of the requests without ``traceparent`` that it is asked for.
         options: As ``Endpoint`` takes them.
     """
 
-    def __init__(self, model: str, loader: Any, *, tracer: Tracer, **options: Any) -> None:
+    def __init__(self, model: str, loader: Any, *, tracer: Tracer, sample: float, **options: Any) -> None:
+        from opentelemetry.context import Context
         from opentelemetry.trace import SpanKind, get_current_span
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         super().__init__(model, loader, **options)
         self._tracer = tracer
-        self._kind = SpanKind.SERVER
+        self._sample = sample
+        self._kind, self._root = SpanKind.SERVER, Context()
         self._current = get_current_span
         self._extract = TraceContextTextMapPropagator().extract
 
     async def handle(self, request: HttpRequest) -> HttpReply:
         """As ``Endpoint.handle``, within a span."""
+        parent = self._extract(request.headers) if "traceparent" in request.headers else None
+        # decided here and not by the SDK's sampler, which has the span's name and attributes made before it declines
+        if not parent and random() >= self._sample:  # noqa: S311 - no secret depends on it
+            return await super().handle(request)
         route = self._route_of(request.path)
         with self._tracer.start_as_current_span(
             f"{request.method} {route}",
-            context=self._extract(request.headers),
+            context=parent or self._root,
             kind=self._kind,
             attributes={
                 "http.request.method": request.method,

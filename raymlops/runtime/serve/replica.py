@@ -134,7 +134,7 @@ class ModelReplica:
         keys_required = config.serving.keys_required or config.serving.keys_required_on(await asyncio.to_thread(_host))
         endpoint: Callable[..., Endpoint] = Endpoint
         if config.tracing.enabled:
-            endpoint = partial(TracedEndpoint, tracer=open_tracer(config.tracing))
+            endpoint = partial(TracedEndpoint, tracer=open_tracer(config.tracing), sample=config.tracing.sample)
         self._endpoint = endpoint(
             model,
             loader,

@@ -19,9 +19,9 @@ TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 class Traced:
     def __init__(self, service: Any, sample: float) -> None:
         self.exporter = sdk.InMemorySpanExporter()
-        self._tracer: Any = open_tracer(TracingConfig(enabled=True, sample=sample), self.exporter)
+        self._tracer: Any = open_tracer(TracingConfig(enabled=True), self.exporter)
         options = {"clock": service.clock, "events": service.events, "labels": service.labels}
-        service.endpoint = TracedEndpoint("delay", service.loader, tracer=self._tracer, **options)
+        service.endpoint = TracedEndpoint("delay", service.loader, tracer=self._tracer, sample=sample, **options)
         assert service.serve()
 
     def spans(self) -> list[Any]:
