@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import computed_field
 
 from raymlops.records.record import Instant, Record
+from raymlops.records.shown import frame_of
 from raymlops.scorecard.data import DATA
 from raymlops.scorecard.evidence import Evidence
 from raymlops.scorecard.infrastructure import INFRASTRUCTURE
@@ -12,6 +15,10 @@ from raymlops.scorecard.item import Item
 from raymlops.scorecard.level_two import LEVEL_TWO
 from raymlops.scorecard.model import MODEL
 from raymlops.scorecard.monitoring import MONITORING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 __all__ = ["QUESTIONS", "ScoreCard", "score"]
 
@@ -43,6 +50,10 @@ class ScoreCard(Record):
     def score(self) -> float:
         """The least of the sections' sums: a chain is as strong as its weakest link."""
         return min(self.sections.values())
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row for each test, then for each item of the checklist."""
+        return frame_of((*self.items, *self.level_two))
 
 
 _SECTIONS = tuple(dict.fromkeys(question.id.rpartition("-")[0] for question in QUESTIONS))

@@ -23,6 +23,7 @@ from raymlops.records.models import ModelVersion
 from raymlops.records.names import check_label
 from raymlops.records.runs import Run
 from raymlops.records.scoring import OutputMode, ScoringCheck, ScoringPlan, ScoringReceipt, Source
+from raymlops.records.shown import Listed
 from raymlops.runtime.jobs.join_tasks import join_tasks
 from raymlops.runtime.jobs.part_workers import score_on_cluster
 from raymlops.scoring.csv_files import typed_copy
@@ -125,13 +126,13 @@ class BatchOperator:
             plan=job.plan, rows=rows, parts=len(job.parts), verdict=found.verdict, reasons=found.reasons
         )
 
-    def list(self, model: str | None = None, version: int | None = None) -> list[Run]:
+    def list(self, model: str | None = None, version: int | None = None) -> Listed[Run]:
         """What was scored, newest first, by one model, by one of its versions, or by any."""
-        return [
+        return Listed(
             run
             for run in self._metadata.runs.list_runs(PIPELINE)
             if model in (None, run.parameters["model"]) and version in (None, run.parameters["version"])
-        ]
+        )
 
     def _job(self, request: _Request) -> tuple[ScoringJob, ScorerSetting, bool]:
         model = self._metadata.models.get_version(request.model, self._version(request))

@@ -29,6 +29,7 @@ from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.records.names import check_case, check_digest, check_name
 from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus
+from raymlops.records.shown import Listed
 from raymlops.runtime.cluster.people import acting_user
 from raymlops.serving.models.model_files import load_model, save_model
 from raymlops.tables.columns import as_table
@@ -293,12 +294,12 @@ class RunOperator:
 
     def list(
         self, pipeline: str | None = None, status: RunStatus | str | None = None, limit: int | None = None
-    ) -> list[Run]:
+    ) -> Listed[Run]:
         """Runs, newest first; of those that look alive, the ones whose jobs ended are brought to their end first."""
         for alive in (RunStatus.PENDING, RunStatus.RUNNING):
             for run in self._metadata.runs.list_runs(pipeline, alive):
                 self._jobs.reconcile(run)
-        return self._metadata.runs.list_runs(pipeline, status, limit)
+        return Listed(self._metadata.runs.list_runs(pipeline, status, limit))
 
     def get(self, run_id: str) -> Run:
         """One run; one whose job ended without a word is brought to its end first."""
