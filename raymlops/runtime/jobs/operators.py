@@ -31,6 +31,7 @@ from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus
 from raymlops.records.shown import Listed
 from raymlops.runtime.cluster.people import acting_user
+from raymlops.runtime.cluster.progress import progress
 from raymlops.serving.models.model_files import load_model, save_model
 from raymlops.tables.columns import as_table
 
@@ -234,7 +235,12 @@ class RunOperator:
         Raises:
             UnavailableError: It has not ended after ``timeout_s``.
         """
-        return self._jobs.wait(run_id, timeout_s)
+        with progress(f"run {run_id}") as tell:
+            return self._jobs.wait(
+                run_id,
+                timeout_s,
+                lambda run: tell(len(run.steps), run.steps[-1].step if run.steps else str(run.status)),
+            )
 
     def cancel(self, run_id: str, reason: str) -> None:
         """End a run; one that has ended, or is not known, is left as it is. The controller has recorded its decision.
