@@ -24,7 +24,7 @@ def score(
 ) -> None:
     """The ML Test Score of a model (28 tests) and the level-2 checklist, each with its evidence."""
     with platform(config) as connected:
-        card = connected.score(model)
+        card = connected.control.score(model)
     if json is not None:
         json.write_text(card.model_dump_json(indent=2) + "\n")
     _print(card)

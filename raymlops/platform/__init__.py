@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Self, cast
 from raymlops import runtime
 from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
-from raymlops.platform.evidence import score_of
 from raymlops.platform.features import Features
 from raymlops.platform.models import Models
 from raymlops.platform.operations import Control, Labels, Ledger, Monitor
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from raymlops.features import Definition, FeatureReader, FeatureStore
     from raymlops.metadata import Metadata
     from raymlops.metadata.garbage import GarbageReport
-    from raymlops.scorecard import ScoreCard
 
 __all__ = ["Platform", "connect"]
 
@@ -197,15 +195,6 @@ class Platform:
             remove: Whether to remove what is found.
         """
         return self.by_hand.collect_garbage(keep, grace, remove=remove)
-
-    def score(self, model: str) -> ScoreCard:
-        """The ML Test Score of a model, and the level-2 checklist, from what is recorded.
-
-        Raises:
-            NotFoundError: No version of the model is registered.
-            UnavailableError: An actor does not answer.
-        """
-        return score_of(self, model)
 
     def close(self) -> None:
         """Disconnect, and stop what ``connect`` started."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 from raymlops import control, laboratory, monitoring, runtime, tables
 from raymlops.errors import DeploymentNotFound, ModelVersionNotFound
 from raymlops.metadata.anchors import verify_against
+from raymlops.platform.evidence import score_of
 from raymlops.records.alerts import AlertStatus, AlertStore, Delivery
 from raymlops.records.ledger import Ledger as LedgerStore
 from raymlops.records.ledger import LedgerEntry
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from raymlops.monitoring.windows.rollup import PeriodProfile
     from raymlops.platform import Platform
     from raymlops.runtime.actors.controller_actor import ControllerService
+    from raymlops.scorecard import ScoreCard
     from raymlops.tables.columns import Reading
 
 __all__ = ["Control", "Labels", "Ledger", "Monitor"]
@@ -230,6 +232,15 @@ class Control:
         if not plans:
             raise DeploymentNotFound.of(model)
         return self._platform.endpoints.start_trial(model, control.trial_to_retry(plans), reason=reason)
+
+    def score(self, model: str) -> ScoreCard:
+        """The ML Test Score of a model, and the level-2 checklist, from what is recorded.
+
+        Raises:
+            NotFoundError: No version of the model is registered.
+            UnavailableError: An actor does not answer.
+        """
+        return score_of(self._platform, model)
 
     def backtest(self, model: str) -> Listed[Backtested]:
         """When the policy in force for a model would have retrained it, over the stored windows."""

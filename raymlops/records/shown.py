@@ -36,7 +36,7 @@ def shown(*names: str, line: bool = True) -> Callable[[type[T]], type[T]]:
         if names:
             setattr(kind, _NAMES, names)
         if line:
-            kind.__repr__ = one_line  # type: ignore[assignment,method-assign]  # of any object
+            kind.__repr__ = one_line  # type: ignore[method-assign]  # of any object
         kind._repr_html_ = html_of  # type: ignore[attr-defined]  # which IPython asks for by this name
         return kind
 

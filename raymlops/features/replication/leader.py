@@ -6,14 +6,10 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from raymlops.errors import StorageError
 from raymlops.features.catalog.applied import CatalogState, ResolvedView
-from raymlops.features.definitions.naming import parse_reference
-from raymlops.features.discovery.freshness import view_freshness
 from raymlops.features.online.node_copy import key_types_of
 from raymlops.features.replication.ports import Progress
 from raymlops.features.store import FeatureStore
-from raymlops.records.discovery import FeatureFreshness
 from raymlops.records.record import sha256_of
 
 __all__ = ["LeadingStore"]
@@ -31,25 +27,6 @@ class LeadingStore(FeatureStore):
             known = self._digested = (state, sha256_of(state))
         marks = {ref: self._online.watermark(ref) for ref, applied in state.views.items() if applied.view.online}
         return Progress(known[1], {ref: mark for ref, mark in marks.items() if mark is not None})
-
-    def freshness(self) -> list[FeatureFreshness]:
-        """How far each applied view reaches, offline and online, by name and version.
-
-        Raises:
-            StorageError: A table cannot be read.
-        """
-        state, now = self._catalog.state(), self._clock.now()
-        found = []
-        for ref in sorted(state.views, key=parse_reference):
-            view, watermark, problem = state.views[ref].view, None, ""
-            if view.online:
-                try:
-                    watermark = self._online.watermark(ref)
-                except StorageError as error:
-                    problem = str(error)
-            fresh = view_freshness(view, state.table_of(view), self._tables, now=now, watermark=watermark)
-            found.append(fresh.model_copy(update={"online_problem": problem}))
-        return found
 
     def definitions(self) -> CatalogState:
         return self._catalog.state()

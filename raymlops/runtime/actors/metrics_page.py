@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
+from raymlops.features import FeatureView
 from raymlops.metadata import Metadata
 from raymlops.runtime.actors.control_metrics import control_families, endpoint_families
 from raymlops.runtime.actors.metrics_parts import Part, PartedPage
 from raymlops.runtime.actors.metrics_server import page_of_families
 from raymlops.runtime.actors.platform_metrics import LedgerPage, disk_page, features_page, runs_page
 from raymlops.runtime.cluster.clients import ActorProxy
-from raymlops.runtime.cluster.names import CONTROLLER, FEATURES, RECONCILER
+from raymlops.runtime.cluster.names import CONTROLLER, RECONCILER
+from raymlops.runtime.nodes.feature_readers import open_reader
 
 __all__ = ["platform_page"]
 
@@ -54,7 +57,9 @@ def platform_page(
         )
 
     def features() -> str:
-        return features_page(ActorProxy(FEATURES, timeout_s).freshness(), clock.now())
+        with closing(open_reader(config, clock=clock)) as reader:  # which asks the features actor where it is
+            views = [view for view in reader.definitions() if isinstance(view, FeatureView)]
+            return features_page([reader.discovery.freshness(view.ref) for view in views], clock.now())
 
     parts = [
         Part("serving", replicas),
