@@ -172,3 +172,14 @@ def test_the_rules_are_loaded_and_healthy(prometheus: Callable[[str, dict[str, s
         for group in yaml.safe_load((ROOT / "configs" / "prometheus" / "rules.yml").read_text())["groups"]
         for rule in group["rules"]
     }
+
+
+def test_a_model_is_scored_by_what_the_platform_has_recorded(
+    platform: Platform, traffic: None, command: Callable[..., Any]
+) -> None:
+    done = command("score", MODEL)
+    assert done.returncode == 0, done.stderr
+    assert f"{MODEL}: ML Test Score 0 of 7" in done.stdout  # by hand, and without a pipeline: it earns little
+    found = {item.id: item for item in platform.control.score(MODEL).items}
+    assert found["monitoring-7"].evidence[0].id.startswith(f"window:{MODEL}@")
+    assert found["infrastructure-4"].status == "missing"
