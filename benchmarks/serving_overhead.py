@@ -37,31 +37,37 @@ class _Versions:
         return self._version
 
 
-def measure() -> dict[str, Any]:
-    """Median microseconds per request of the bare model and of the endpoint, and their ratio."""
+def fitted() -> tuple[Any, np.ndarray[Any, Any]]:
+    """The model, and rows that it was fitted on."""
     rows = np.random.default_rng(0).normal(size=(4000, COLUMNS))
-    model = XGBClassifier(n_estimators=TREES, n_jobs=1).fit(rows, rows[:, 0] + rows[:, 1] > 0)
+    return XGBClassifier(n_estimators=TREES, n_jobs=1).fit(rows, rows[:, 0] + rows[:, 1] > 0), rows
+
+
+def endpoint_of(model: Any, rows: np.ndarray[Any, Any], make: Callable[..., Endpoint] = Endpoint) -> Endpoint:
+    """An endpoint that serves the model."""
     names = [f"c{number}" for number in range(COLUMNS)]
     with tempfile.TemporaryDirectory() as folder:
-        manifest = save_model(
-            Path(folder) / "model", model, example=pa.table(dict(zip(names, rows[:8].T, strict=True)))
-        )
-        now = datetime.now(UTC)
-        version = ModelVersion(
-            name="m",
-            version=1,
-            path=str(Path(folder) / "model"),
-            manifest=manifest,
-            digest=sha256_of(manifest),
-            created_at=now,
-        )
-        endpoint = Endpoint("m", Loader(_Versions(version)))
+        path = Path(folder) / "model"
+        manifest = save_model(path, model, example=pa.table(dict(zip(names, rows[:8].T, strict=True))))
+        now, digest = datetime.now(UTC), sha256_of(manifest)
+        version = ModelVersion(name="m", version=1, path=str(path), manifest=manifest, digest=digest, created_at=now)
+        endpoint = make("m", Loader(_Versions(version)))
         endpoint.slot.swap(endpoint.slot.load(ServingPlan(model="m", number=1, champion=1, created_at=now)))
+    return endpoint
+
+
+def request_for(row: np.ndarray[Any, Any]) -> HttpRequest:
+    """A request about one row."""
+    tensor = {"name": "features", "shape": [1, COLUMNS], "datatype": "FP64", "data": row.tolist()}
+    return HttpRequest("POST", "/v2/models/m/infer", {}, orjson.dumps({"inputs": [tensor]}))
+
+
+def measure() -> dict[str, Any]:
+    """Median microseconds per request of the bare model and of the endpoint, and their ratio."""
+    model, rows = fitted()
+    endpoint = endpoint_of(model, rows)
     booster, row = model.get_booster(), rows[:1].astype(np.float32)
-    body = orjson.dumps(
-        {"inputs": [{"name": "features", "shape": [1, COLUMNS], "datatype": "FP64", "data": rows[0].tolist()}]}
-    )
-    request = HttpRequest("POST", "/v2/models/m/infer", {}, body)
+    request = request_for(rows[0])
 
     async def bare() -> None:
         booster.inplace_predict(row)
@@ -70,17 +76,17 @@ def measure() -> dict[str, Any]:
         reply = await endpoint.handle(request)
         assert reply.status == 200
 
-    bare_us, served_us = asyncio.run(_compare(bare, served))
+    bare_us, served_us = asyncio.run(compare(bare, served))
     return {"model_us": bare_us, "endpoint_us": served_us, "ratio": round(served_us / bare_us, 2)}
 
 
-async def _compare(*calls: Callable[[], Awaitable[None]]) -> list[float]:
+async def compare(*calls: Callable[[], Awaitable[None]], timer: Callable[[], float] = time.perf_counter) -> list[float]:
     """Median microseconds of each, measured in turns."""
     found: list[list[float]] = [[] for _ in calls]
     for _ in range(ROUNDS):
         for times, call in zip(found, calls, strict=True):
-            started = time.perf_counter()
+            started = timer()
             for _ in range(REQUESTS):
                 await call()
-            times.append((time.perf_counter() - started) / REQUESTS * 1e6)
+            times.append((timer() - started) / REQUESTS * 1e6)
     return [round(statistics.median(times), 1) for times in found]

@@ -214,7 +214,7 @@ def platform(
     from raymlops.platform import connect
 
     home = tmp_path_factory.mktemp("home")
-    port, grpc_port = _free_ports(2)
+    port, grpc_port, metrics_port = _free_ports(3)
     # Windows of a third of the demo's traffic: at what users get, weekly windows of 350 flights are too few to tell a
     # season from the weather, so that this platform alarms more easily, and one window is enough for the trigger; what
     # staleness costs is not asked, for the tests of the loop begin with drift.
@@ -225,6 +225,7 @@ def platform(
         "monitoring": {
             "drift": {"min_effect": 0.0016, "min_share": 0.0, "false_discovery_rate": 0.25},
             "performance": {"margin": 0.2, "calibration_margin": 0.03},
+            "metrics": {"port": metrics_port, "aliases": ["kserve", "mlserver"]},
         },
         "control": {
             "triggers": {"regret": None, "performance": {"n": 1, "of": 1}, "drift": {"n": 1, "of": 1}},

@@ -141,10 +141,10 @@ def status(json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show every endpoint, what it should serve, what answers, and the state of the loop."""
     with platform(config) as connected:
         endpoints = connected.endpoints.status()
+        rows: Sequence[ModelStatus] = []
         try:
             rows = connected.control.status()
         except UnavailableError as error:  # what answers is known all the same
-            rows = []
             console.print(f"the controller does not tell what it is about: {error}")
         ready, strays = all(endpoint.answers for endpoint in endpoints), connected.runs.strays()
         if json:

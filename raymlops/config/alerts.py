@@ -72,7 +72,7 @@ class AlertsConfig(Section):
 
 
 class MetricsConfig(Section):
-    """What Prometheus may scrape of the monitor."""
+    """What Prometheus may scrape of the platform."""
 
     port: int | None = Field(None, ge=1, le=65535)
     """Port of ``GET /metrics`` on the control plane's node; off without one."""
@@ -80,6 +80,10 @@ class MetricsConfig(Section):
     """Address it is bound to. Whoever can reach it can read it: no key is asked for."""
     columns: int = Field(20, ge=0, le=1000)
     """Columns per model, the most important ones, whose drift is exposed one by one."""
+    timeout: Span = _d("5s")
+    """Deadline of one scrape: an actor that has not answered by then is left out, see ``raymlops_scrape_up``."""
+    aliases: tuple[Literal["kserve", "mlserver"], ...] = ()
+    """Systems under whose names the figures of serving are shown a second time, for dashboards that exist."""
 
 
 def check_url(url: str) -> None:

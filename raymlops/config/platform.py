@@ -16,6 +16,7 @@ from raymlops.config.metadata import MetadataConfig
 from raymlops.config.monitoring import MonitoringConfig
 from raymlops.config.section import Section
 from raymlops.config.serving import ServingConfig
+from raymlops.config.tracing import TracingConfig
 from raymlops.records.names import ENVIRONMENT_PATTERN
 
 __all__ = ["PlatformConfig"]
@@ -46,6 +47,8 @@ class PlatformConfig(Section):
     """Retraining and rollout."""
     delivery: DeliveryConfig = DeliveryConfig()
     """Bundles and environments."""
+    tracing: TracingConfig = TracingConfig()
+    """OpenTelemetry traces."""
 
     @property
     def metadata_url(self) -> str | Path:

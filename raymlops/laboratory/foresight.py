@@ -9,6 +9,7 @@ import numpy as np
 from raymlops.laboratory import DEFAULT_PRICE
 from raymlops.laboratory.loss_matrix import FloatArray, Staleness
 from raymlops.laboratory.simulation import History
+from raymlops.records.shown import shown
 
 __all__ = ["ForesightPolicy", "Weighed", "default_policy"]
 
@@ -47,6 +48,7 @@ class Weighed:
         )
 
 
+@shown(line=False)
 @dataclass(frozen=True)
 class ForesightPolicy:
     """Retrains when the next window is expected to cost more than the best rhythm, and staleness has cost the price.

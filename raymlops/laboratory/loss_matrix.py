@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raymlops.errors import DataError, NotEnoughRows
+from raymlops.records.shown import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,7 @@ FloatArray = npt.NDArray[np.float64]
 Losses = npt.NDArray[np.floating[Any]]
 
 
+@shown()
 class Paired(NamedTuple):
     """Two models on the same rows."""
 
@@ -34,6 +36,7 @@ class Paired(NamedTuple):
     standard_error: float
 
 
+@shown()
 @dataclass(frozen=True)
 class Staleness:
     """What is known of how models go stale.
@@ -74,6 +77,7 @@ class MatrixFacts:
     notes: tuple[str, ...] = ()
 
 
+@shown("windows", "first")
 class LossMatrix:
     """Losses per row of models fitted at the start of each window, on that window and all later ones. Immutable.
 

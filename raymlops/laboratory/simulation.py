@@ -9,6 +9,7 @@ import numpy as np
 
 from raymlops.errors import ConfigError
 from raymlops.laboratory.loss_matrix import FloatArray, Losses, LossMatrix, Paired, Staleness
+from raymlops.records.shown import shown
 
 __all__ = ["Firing", "History", "Outcome", "Policy", "best_schedules", "oracle", "replay", "simulate"]
 
@@ -123,6 +124,7 @@ class Firing:
     worth: float
 
 
+@shown()
 @dataclass(frozen=True)
 class Outcome:
     """What a policy came to on a matrix.

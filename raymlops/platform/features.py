@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from raymlops.records.features import (
     QuarantinedRow,
     VacuumReport,
 )
+from raymlops.records.shown import Listed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,9 +71,9 @@ class Features:
         rows = tables.as_table(f"view {view!r}: what is ingested", table)
         return self._platform.feature_writer.push(view, rows, ingest_id=ingest_id or uuid.uuid4().hex, **options)
 
-    def quarantine(self, view: str, ingest_id: str | None = None) -> Sequence[QuarantinedRow]:
+    def quarantine(self, view: str, ingest_id: str | None = None) -> Listed[QuarantinedRow]:
         """The rows that ingests into a view refused, with the reasons."""
-        return self._platform.reader.quarantine(view, ingest_id)
+        return Listed(self._platform.reader.quarantine(view, ingest_id))
 
     def vacuum(self, *, retention: timedelta = timedelta(days=7), dry_run: bool = True) -> VacuumReport:
         """Remove files that no training set pins and that no version of the last ``retention`` needs; or only tell."""
@@ -82,9 +83,9 @@ class Features:
         """A training set again, from the manifest with a digest: the same bytes, or an error that says why not."""
         return self._platform.reader.rebuild(self._platform.reader.manifest(digest))
 
-    def materialize(self, view: str | None = None) -> list[MaterializeReceipt]:
+    def materialize(self, view: str | None = None) -> Listed[MaterializeReceipt]:
         """Bring the online store up to the newest table versions, of one view or of all."""
-        return self._platform.feature_writer.materialize(view)
+        return Listed(self._platform.feature_writer.materialize(view))
 
     def online(
         self,
@@ -151,9 +152,9 @@ class Features:
 
     def search(
         self, text: str = "", *, tags: Mapping[str, str] | None = None, owner: str | None = None
-    ) -> Sequence[FeatureMatch]:
+    ) -> Listed[FeatureMatch]:
         """Definitions with all the words of a text somewhere in them, and the tags, and the owner."""
-        return self._catalog.search(text, tags, owner)
+        return Listed(self._catalog.search(text, tags, owner))
 
     @cached_property
     def _ingestion(self) -> runtime.Ingestion:

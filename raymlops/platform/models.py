@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from raymlops import monitoring, runtime
 from raymlops.errors import DataError
 from raymlops.records.models import AliasChange, ModelVersion
+from raymlops.records.shown import Listed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -89,9 +90,9 @@ class Models:
         )
         return training.train(name, view, task, boosting, version=version, test_from=test_from)
 
-    def list(self, name: str) -> list[ModelVersion]:
+    def list(self, name: str) -> Listed[ModelVersion]:
         """All versions, oldest first."""
-        return self._metadata.models.list_versions(name)
+        return Listed(self._metadata.models.list_versions(name))
 
     def get(self, name: str, version: int) -> ModelVersion:
         """One version."""
@@ -105,9 +106,9 @@ class Models:
         """
         return self._operator.verify(name, version)
 
-    def history(self, name: str) -> Sequence[AliasChange]:
+    def history(self, name: str) -> Listed[AliasChange]:
         """Every change of the aliases ``champion`` and ``backup``, oldest first."""
-        return self._metadata.models.alias_history(name)
+        return Listed(self._metadata.models.alias_history(name))
 
     def serving_at(self, name: str, when: datetime) -> int | None:
         """The version that was champion at an instant."""
@@ -168,9 +169,9 @@ class Models:
         """
         return self._lineages.of_request(request_id, model)
 
-    def trained_on(self, table: str, version: int | None = None) -> Sequence[ModelVersion]:
+    def trained_on(self, table: str, version: int | None = None) -> Listed[ModelVersion]:
         """Versions of any model that were trained on a table, at one version of it or at any."""
-        return self._lineages.trained_on(table, version)
+        return Listed(self._lineages.trained_on(table, version))
 
     def rebuild_mlflow(self) -> int:
         """Bring MLflow up to date from the store, whatever it has lost; returns how much was written."""

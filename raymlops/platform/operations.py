@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 from raymlops import control, laboratory, monitoring, runtime, tables
 from raymlops.errors import DeploymentNotFound, ModelVersionNotFound
 from raymlops.metadata.anchors import verify_against
+from raymlops.platform.evidence import score_of
 from raymlops.records.alerts import AlertStatus, AlertStore, Delivery
 from raymlops.records.ledger import Ledger as LedgerStore
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelRegistry, trained_at
 from raymlops.records.orders import Order
 from raymlops.records.plans import PlanStore, ServingPlan
+from raymlops.records.shown import Listed
 from raymlops.runtime.cluster.names import CONTROLLER, MONITOR
 from raymlops.runtime.cluster.people import acting_user
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from raymlops.monitoring.windows.rollup import PeriodProfile
     from raymlops.platform import Platform
     from raymlops.runtime.actors.controller_actor import ControllerService
+    from raymlops.scorecard import ScoreCard
     from raymlops.tables.columns import Reading
 
 __all__ = ["Control", "Labels", "Ledger", "Monitor"]
@@ -99,17 +102,18 @@ class Monitor:
         start: datetime | None = None,
         end: datetime | None = None,
         every: timedelta | None = None,
-    ) -> list[PeriodProfile]:
+    ) -> Listed[PeriodProfile]:
         """Closed windows added up to days, weeks or the like, without their rows; ``None``: all windows, in one."""
-        return self._monitor.rollup(name, start, end, every)
+        return Listed(self._monitor.rollup(name, start, end, every))
 
-    def alerts(self, name: str | None = None) -> list[AlertStatus]:
+    def alerts(self, name: str | None = None) -> Listed[AlertStatus]:
         """Alerts about a model, or all, oldest first, and who has heard of them."""
         deliveries: dict[str, list[Delivery]] = {}
         for delivery in self._alerts.list_deliveries(name):
             deliveries.setdefault(delivery.alert.key, []).append(delivery)
         found = self._alerts.list_alerts(name)
-        return [AlertStatus(alert=alert, deliveries=tuple(deliveries.get(alert.key, ()))) for alert in found]
+        statuses = [AlertStatus(alert=alert, deliveries=tuple(deliveries.get(alert.key, ()))) for alert in found]
+        return Listed(statuses)
 
     @property
     def _monitor(self) -> MonitorService:
@@ -129,13 +133,13 @@ class Control:
         self._plans = platform.metadata.plans
         self._platform = platform
 
-    def step(self) -> list[Decision]:
+    def step(self) -> Listed[Decision]:
         """One turn of the reconcile loop, now: closes the windows that are due, then decides and acts."""
-        return self._controller.step()
+        return Listed(self._controller.step())
 
-    def status(self) -> list[ModelStatus]:
+    def status(self) -> Listed[ModelStatus]:
         """What the controller's last turn saw, by model, and whether its endpoint answers."""
-        return control.join_statuses(_actor(CONTROLLER, _STATUS_S).status(), runtime.endpoint_statuses())
+        return Listed(control.join_statuses(_actor(CONTROLLER, _STATUS_S).status(), runtime.endpoint_statuses()))
 
     def why(self, model: str, at: datetime | None = None) -> Why:
         """Tell what was served at an instant, what the policy said, and what stood against a retraining.
@@ -229,12 +233,22 @@ class Control:
             raise DeploymentNotFound.of(model)
         return self._platform.endpoints.start_trial(model, control.trial_to_retry(plans), reason=reason)
 
-    def backtest(self, model: str) -> list[Backtested]:
+    def score(self, model: str) -> ScoreCard:
+        """The ML Test Score of a model, and the level-2 checklist, from what is recorded.
+
+        Raises:
+            NotFoundError: No version of the model is registered.
+            UnavailableError: An actor does not answer.
+        """
+        return score_of(self._platform, model)
+
+    def backtest(self, model: str) -> Listed[Backtested]:
         """When the policy in force for a model would have retrained it, over the stored windows."""
         windows = self._windows.list_windows(model)
         policy = control.RetrainPolicy(self.policy(model).config)
         probed = self._controller.probed(model)
-        return control.backtest(windows, policy, label_delay=self._config.monitoring.label_delay, probed=probed)
+        delay = self._config.monitoring.label_delay
+        return Listed(control.backtest(windows, policy, label_delay=delay, probed=probed))
 
     def comparison(self, model: str) -> LoopComparison | None:
         """What the champions of a model lost, beside never retraining, a calendar, and the best schedules in hindsight.
@@ -306,9 +320,9 @@ class Ledger:
         self._ledger = ledger
         self._anchors = anchors
 
-    def entries(self, subject: str | None = None) -> list[LedgerEntry]:
+    def entries(self, subject: str | None = None) -> Listed[LedgerEntry]:
         """Entries, oldest first."""
-        return self._ledger.entries(subject)
+        return Listed(self._ledger.entries(subject))
 
     def verify(self) -> int:
         """Check the hash chain, and the hashes that earlier checks kept outside of the database.

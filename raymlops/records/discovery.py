@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pydantic import Field
 
 from raymlops.records.record import Instant, Record
+from raymlops.records.shown import frame_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "FeatureDescription",
@@ -83,6 +87,10 @@ class ViewStatistics(Record):
     newest_by_key: tuple[Instant, ...] = ()
     """101 quantiles, 0% to 100%, of the keys' newest event times."""
     fields: dict[str, FieldStatistics]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row for each field."""
+        return frame_of(list(self.fields.values()))
 
 
 class FeatureFreshness(Record):

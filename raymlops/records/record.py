@@ -9,6 +9,7 @@ import orjson
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 
 from raymlops.clock import from_us, to_us
+from raymlops.records.shown import html_of, one_line
 
 __all__ = ["Instant", "Record", "canonical_json", "sha256_of"]
 
@@ -21,6 +22,12 @@ class Record(BaseModel):
 
     # Written as null (the default), a NaN metric could never be read back.
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    def __repr__(self) -> str:
+        return one_line(self)
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
 
 
 def canonical_json(value: object) -> bytes:

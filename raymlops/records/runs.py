@@ -9,7 +9,7 @@ from pydantic import Field
 
 from raymlops.records.record import Instant, Record
 
-__all__ = ["Run", "RunStatus", "RunStore", "StepRun", "StepStatus", "StrayJob"]
+__all__ = ["Run", "RunCount", "RunStatus", "RunStore", "StepRun", "StepStatus", "StrayJob"]
 
 
 class RunStatus(StrEnum):
@@ -91,6 +91,18 @@ class Run(Record):
     error: str | None = None
 
 
+class RunCount(Record):
+    """The runs of one pipeline in one state."""
+
+    pipeline: str
+    status: RunStatus
+    runs: int
+    oldest_at: Instant
+    """When the oldest of them was created."""
+    newest_at: Instant
+    """When the newest was."""
+
+
 class RunStore(Protocol):
     """Runs of pipelines and their steps."""
 
@@ -132,6 +144,10 @@ class RunStore(Protocol):
         self, pipeline: str | None = None, status: RunStatus | str | None = None, limit: int | None = None
     ) -> list[Run]:
         """Runs with their steps, newest ``created_at`` first, at most ``limit`` of them."""
+        ...
+
+    def count_runs(self) -> list[RunCount]:
+        """How many runs each pipeline has in each state, by pipeline, then state; states without any are left out."""
         ...
 
     def record_step(self, run_id: str, step: StepRun) -> None:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import ray
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
@@ -22,6 +23,7 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.errors import RaymlopsError, UnavailableError
 from raymlops.runtime.actors import control_plane as actors
 from raymlops.runtime.cluster import local_cluster as cluster
+from raymlops.runtime.cluster.metrics_discovery import announce_metrics, join_rays_job
 from raymlops.runtime.serve import replica
 from raymlops.runtime.supervision.home_note import note_cluster, noted_cluster, running_config
 
@@ -49,6 +51,13 @@ def bring_up(home: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         for waiting in [pool.submit(actors.start_control_plane, config), pool.submit(_serve, config)]:
             waiting.result()
+    if note.foreign:  # Ray's own directory is not ours to write to
+        announce_metrics(home, config.monitoring.metrics)
+    else:
+        session = Path(ray._private.worker.global_worker.node.get_session_dir_path())
+        path = announce_metrics(session, config.monitoring.metrics)
+        if path is not None:
+            join_rays_job(session, path)
     _log.info("the control actors and Serve were up after %.1f s", time.monotonic() - started_at)
 
 

@@ -159,10 +159,13 @@ class Endpoint:
             counts["events_recorded_total"] = ("Prediction events, in rows.", events.recorded)
             counts["events_dropped_total"] = ("Prediction events that were lost, in rows.", events.dropped)
         self._metrics.candidate_fallbacks = self._answerer.candidate_fallbacks
+        serving = self.slot.current
+        served = frozenset() if serving is None else serving.plan.versions
+        self._metrics.forget_but(served)
         self._metrics.swaps, self._metrics.load_s = self.slot.swaps, self.slot.load_s
         return [
             *self._metrics.families(),
-            *breaker_families(self._breakers),
+            *breaker_families(self._breakers, served),
             *(family_of(name, "gauge", *level) for name, level in levels.items()),
             *(family_of(name, "counter", *count) for name, count in counts.items()),
         ]
@@ -275,17 +278,20 @@ class Endpoint:
     async def _infer(self, call: _Call) -> HttpReply:
         loaded = call.pinned or call.serving.champion
         infer = await self._reader.infer(call.request, loaded.model.schema, call.ends_ns)
+        read_ns = time.perf_counter_ns()
         request_id = infer.id or uuid4().hex
         at_us = [to_us(self._clock.now())] * infer.rows
         key = call.request.headers.get("x-sticky-key") or request_id
         answer = await self._answer(
             Query(call.serving, call.pinned, request_id, key, infer.columns, at_us, call.started_ns, call.ends_ns)
         )
+        answered_ns = time.perf_counter_ns()
         head = _head(self.model, answer.version, request_id, {"role": answer.role})
         if infer.rows <= ROWS_AT_ONCE:
             body, headers = encode_infer(head, answer.outputs, infer)
         else:
             body, headers = await asyncio.to_thread(encode_infer, head, answer.outputs, infer)
+        self._metrics.staged(call.started_ns, read_ns, answered_ns, time.perf_counter_ns())
         return HttpReply(200, headers, body, answer.counted_for)
 
     async def _answer(self, query: Query) -> Answer:
@@ -314,6 +320,7 @@ class Endpoint:
     async def _predict(self, call: _Call) -> HttpReply:
         now_us = to_us(self._clock.now())
         predict = await self._reader.predict(call.request, call.serving.instances, now_us, call.ends_ns)
+        read_ns = time.perf_counter_ns()
         request_id = predict.id or uuid4().hex
         key = call.request.headers.get("x-sticky-key") or request_id
         answer = await self._answer(
@@ -331,8 +338,10 @@ class Endpoint:
                 predict.feature_times_us,
             )
         )
+        answered_ns = time.perf_counter_ns()
         head = _head(self.model, answer.version, request_id, {"role": answer.role, "missing": predict.missing})
         body, headers = encode_infer(head, answer.outputs)
+        self._metrics.staged(call.started_ns, read_ns, answered_ns, time.perf_counter_ns())
         return HttpReply(200, headers, body, answer.counted_for)
 
     async def _record_labels(self, call: _Call) -> HttpReply:

@@ -92,6 +92,18 @@ class RunStoreContract:
         with pytest.raises(DataError, match="-1"):
             metadata.runs.list_runs(limit=-1)
 
+    def test_runs_are_counted_by_pipeline_and_state(self, metadata: Metadata) -> None:
+        assert metadata.runs.count_runs() == []
+        for hour, pipeline in ((1, "b"), (3, "a"), (2, "a"), (4, "a")):
+            metadata.runs.create_run(example_run(f"run-{hour}", pipeline, EPOCH + hour * HOUR))
+        metadata.runs.update_run("run-3", status=RunStatus.RUNNING)
+        found = [(of.pipeline, of.status, of.runs, of.oldest_at, of.newest_at) for of in metadata.runs.count_runs()]
+        assert found == [
+            ("a", RunStatus.PENDING, 2, EPOCH + 2 * HOUR, EPOCH + 4 * HOUR),
+            ("a", RunStatus.RUNNING, 1, EPOCH + 3 * HOUR, EPOCH + 3 * HOUR),
+            ("b", RunStatus.PENDING, 1, EPOCH + HOUR, EPOCH + HOUR),
+        ]
+
 
 class ArtifactStoreContract:
     """What every ``ArtifactStore`` does."""

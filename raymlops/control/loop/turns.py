@@ -11,6 +11,7 @@ from datetime import datetime
 
 from raymlops.clock import Clock
 from raymlops.errors import RaymlopsError
+from raymlops.records.shown import shown
 
 __all__ = ["TurnReport", "Turns"]
 
@@ -20,6 +21,7 @@ _MOST_DOUBLINGS = 30
 _log = logging.getLogger(__name__)
 
 
+@shown()
 @dataclass(frozen=True)
 class TurnReport:
     """How one model's turns go.

@@ -27,10 +27,12 @@ from raymlops.control.rollout.decisions import (
 )
 from raymlops.control.triggering.news import RetrainOrder
 from raymlops.records.plans import ServingPlan
+from raymlops.records.shown import shown
 
 __all__ = ["Rollout"]
 
 
+@shown()
 @dataclass(frozen=True)
 class Rollout:
     """What the ledger says about one model."""

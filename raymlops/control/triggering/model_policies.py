@@ -11,6 +11,7 @@ from raymlops.config.policy import resolve_policy
 from raymlops.errors import ConfigError
 from raymlops.records.bundles import BundleManifest, Deployment, DeploymentStore
 from raymlops.records.record import Instant, Record, sha256_of
+from raymlops.records.shown import shown
 
 __all__ = ["LiveBundle", "ModelPolicies", "ModelPolicy", "PolicySetting"]
 
@@ -67,6 +68,7 @@ class ModelPolicy(Record):
         return found
 
 
+@shown()
 class LiveBundle(NamedTuple):
     """A deployed bundle."""
 

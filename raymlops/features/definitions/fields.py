@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, get_args
 
 from raymlops.errors import ConfigError
 from raymlops.features.definitions.naming import check_column, check_text, items_of
+from raymlops.records.shown import shown
 
 __all__ = ["NUMERIC", "DType", "Field", "without_description"]
 
@@ -23,6 +24,7 @@ _FARTHEST = 1e300
 NUMERIC = frozenset({"int64", "float64"})
 
 
+@shown(line=False)
 @dataclass(frozen=True)
 class Field:
     """One typed column of a view, with the constraints that ingested values must meet.

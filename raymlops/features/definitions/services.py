@@ -22,6 +22,7 @@ from raymlops.features.definitions.naming import (
 from raymlops.features.definitions.views import DType, Entity, FeatureView, Field, without_description
 from raymlops.records.names import check_name
 from raymlops.records.record import sha256_of
+from raymlops.records.shown import shown
 
 __all__ = ["Definition", "FeatureService", "OnDemandView", "seen_as"]
 
@@ -29,6 +30,7 @@ _LONGEST_EXAMPLE = 1_000
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
+@shown(line=False)
 @dataclass(frozen=True)
 class FeatureService:
     """The features of one model, in the model's order.
@@ -71,6 +73,7 @@ def seen_as(reference: str) -> str:
     return column_name(view, field)
 
 
+@shown(line=False)
 @dataclass(frozen=True)
 class OnDemandView:
     """Features computed from other features and from the request, by one function on both sides.

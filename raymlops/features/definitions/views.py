@@ -26,6 +26,7 @@ from raymlops.features.definitions.naming import (
 )
 from raymlops.records.names import check_name
 from raymlops.records.record import sha256_of
+from raymlops.records.shown import shown
 from raymlops.tables.time_zones import check_time_zone
 
 __all__ = [
@@ -52,6 +53,7 @@ _FUNCTION_DTYPES: Mapping[str, Collection[str]] = {
 _LONGEST = timedelta(days=365_250)
 
 
+@shown(line=False)
 @dataclass(frozen=True)
 class Entity:
     """An entity: what features describe, with its key columns.
@@ -78,6 +80,7 @@ class Entity:
         return sha256_of({"entity": asdict(self)})
 
 
+@shown(line=False)
 @dataclass(frozen=True)
 class WindowAggregate:
     """A number over the recent events of an entity: those with event time in ``(T - window, T]``.
@@ -116,6 +119,7 @@ def _check_span(owner: str, span: object) -> None:
         raise ConfigError(f"{owner} must be a timedelta above 0 and at most 1,000 years, got {span!r}")
 
 
+@shown(line=False)
 @dataclass(frozen=True)
 class FeatureView:
     """A table of timed facts about one entity, and the features read from it.

@@ -12,6 +12,7 @@ from deltalake.exceptions import DeltaError
 
 from raymlops.errors import StorageError
 from raymlops.features.definitions.schema import check_columns
+from raymlops.records.shown import shown
 from raymlops.tables.columns import SEQUENCE
 
 __all__ = ["BLOCK_ROWS", "Block", "BlockedTable", "FileBlock", "TableBlock", "blocks_of"]
@@ -68,6 +69,7 @@ class FileBlock:
                 raise StorageError(reason, table=self.name, path=fragment.path) from error
 
 
+@shown()
 @dataclass(frozen=True)
 class BlockedTable:
     """One version of a table.

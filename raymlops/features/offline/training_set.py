@@ -19,6 +19,7 @@ from raymlops.features.catalog.layout import training_sets_path
 from raymlops.records.features import TrainingSetManifest
 from raymlops.records.names import check_name
 from raymlops.records.record import sha256_of
+from raymlops.records.shown import shown
 from raymlops.tables.columns import to_pandas
 from raymlops.tables.content import content_digest
 from raymlops.tables.files import Root, failure, open_files
@@ -37,6 +38,7 @@ _PARQUET = b"PAR1"
 """What Parquet files begin with."""
 
 
+@shown("manifest", "code_changed")
 class TrainingSet:
     """A training set: its rows, and the manifest of what they were made from.
 

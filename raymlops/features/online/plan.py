@@ -18,6 +18,7 @@ from raymlops.features.definitions.views import DType
 from raymlops.features.online.online_keys import RequestKeys
 from raymlops.features.online.online_store import OnlineStore
 from raymlops.features.online.run_reader import Value, ViewReader
+from raymlops.records.shown import shown
 
 __all__ = ["KeyTypes", "OnlinePlan", "OnlineRows"]
 
@@ -25,6 +26,7 @@ KeyTypes = Callable[[ResolvedView], "tuple[type, ...] | None"]
 """Tells ``int`` or ``str`` for each key of a view; ``None`` as long as its table has no rows."""
 
 
+@shown()
 @dataclass(frozen=True)
 class OnlineRows:
     """Features of some requests."""
@@ -65,6 +67,7 @@ class _PlannedView:
         return RequestKeys(view.ref, view.join_columns, types, f"view {view.name!r}")
 
 
+@shown("request_columns", "feature_columns")
 class OnlinePlan:
     """Reads the features of one service, as of given instants, in this process.
 

@@ -14,6 +14,7 @@ from raymlops.laboratory.foresight import ForesightPolicy, default_policy
 from raymlops.laboratory.loss_matrix import LossMatrix
 from raymlops.laboratory.policies import CheapestCalendar, Drift, Never, Performance, Periodic, Regret
 from raymlops.laboratory.simulation import Outcome, Policy, best_schedules, oracle, replay, simulate
+from raymlops.records.shown import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,7 @@ class AgePoint:
     standard_error: float
 
 
+@shown()
 @dataclass(frozen=True)
 class LabReport:
     """Policies compared on one matrix.

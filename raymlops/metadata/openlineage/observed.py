@@ -35,6 +35,7 @@ class ObservedRuns:
         self._namespace = namespace
         self.get_run = metadata.runs.get_run
         self.list_runs = metadata.runs.list_runs
+        self.count_runs = metadata.runs.count_runs
 
     def create_run(self, run: Run) -> Run:
         created = self._runs.create_run(run)

@@ -15,17 +15,18 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    func,
     insert,
     select,
     update,
 )
 
-from raymlops.clock import Clock, to_us
+from raymlops.clock import Clock, from_us, to_us
 from raymlops.errors import AlreadyRegistered, DataError, InvalidTransition, RunNotFound
 from raymlops.metadata.sql.schema import ROW_NUMBER, runs, tables
 from raymlops.metadata.sql.store import SqlStore, decode, encode, same
 from raymlops.records.names import check_name
-from raymlops.records.runs import Run, RunStatus, StepRun
+from raymlops.records.runs import Run, RunCount, RunStatus, StepRun
 
 __all__ = ["SqlRunStore"]
 
@@ -88,6 +89,22 @@ class SqlRunStore(SqlStore):
         wanted = wanted.order_by(runs.c.created_us.desc(), runs.c.sequence.desc()).limit(limit)
         with self._database.read() as connection:
             return _load_runs(connection, wanted)
+
+    def count_runs(self) -> list[RunCount]:
+        key = (runs.c.pipeline, runs.c.status)
+        created = runs.c.created_us
+        wanted = select(*key, func.count(), func.min(created), func.max(created)).group_by(*key).order_by(*key)
+        with self._database.read() as connection:
+            return [
+                RunCount(
+                    pipeline=pipeline,
+                    status=RunStatus(status),
+                    runs=count,
+                    oldest_at=from_us(oldest_us),
+                    newest_at=from_us(newest_us),
+                )
+                for pipeline, status, count, oldest_us, newest_us in connection.execute(wanted)
+            ]
 
     def record_step(self, run_id: str, step: StepRun) -> None:
         with self._database.write() as connection:

@@ -34,6 +34,7 @@ from raymlops.monitoring.performance.reweighting import (
     tempered,
 )
 from raymlops.monitoring.profiles.profile import SCORE_COLUMN
+from raymlops.records.shown import shown
 from raymlops.records.windows import EstimatedPerformance
 
 __all__ = ["Estimation", "PerformanceEstimator"]
@@ -54,6 +55,7 @@ _CERTAIN = 0.01
 Floats = NDArray[np.float64]
 
 
+@shown()
 @dataclass(frozen=True)
 class Estimation:
     """What is estimated about one version in one window.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from raymlops.errors import DataError
 from raymlops.monitoring.profiles.sketches import KnownValues, hash_texts
+from raymlops.records.shown import shown
 
 __all__ = [
     "ColumnBins",
@@ -38,6 +39,7 @@ SPECIAL_SLOTS = 2
 Kind = Literal["numeric", "categorical", "identifier"]
 
 
+@shown()
 @dataclass(frozen=True)
 class ColumnBins:
     """The frozen bins of one column.

@@ -31,6 +31,7 @@ from raymlops.monitoring.profiles.discriminant import sides_of
 from raymlops.monitoring.profiles.dispersion import NEAR, fit_block_nulls
 from raymlops.monitoring.profiles.encoding import Encoding
 from raymlops.monitoring.profiles.rows_given import rows_given
+from raymlops.records.shown import shown
 from raymlops.tables.columns import as_table
 
 __all__ = ["DOMAIN_FILE", "DomainClassifier", "DomainDrift"]
@@ -53,6 +54,7 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 
+@shown()
 @dataclass(frozen=True)
 class DomainDrift:
     """How well a window's rows can be told from the reference's.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,12 @@ from raymlops.monitoring.profiles.columns import ColumnBins
 from raymlops.monitoring.profiles.dispersion import BlockNull, critical_statistic, p_value
 from raymlops.monitoring.profiles.distances import EFFECTS, column_distances, null_distances
 from raymlops.monitoring.profiles.divergence import Evidence
+from raymlops.records.shown import frame_of, shown
 from raymlops.records.windows import ColumnDrift
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 __all__ = ["CountedColumn", "DriftReport", "DriftRule", "judge"]
 
@@ -51,6 +56,7 @@ class DriftRule:
             raise ConfigError(f"measure must be one of {', '.join(EFFECTS)}, got {self.measure!r}")
 
 
+@shown()
 @dataclass(frozen=True)
 class DriftReport:
     """A window against its reference.
@@ -78,6 +84,12 @@ class DriftReport:
         """Names of the drifted columns, the one furthest above its threshold first."""
         names = [name for name, column in self.columns.items() if column.drifted]
         return sorted(names, key=lambda name: (-self.columns[name].score / self.columns[name].threshold, name))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row for each column of the reference."""
+        frame = frame_of(list(self.columns.values()))
+        frame.insert(0, "column", list(self.columns))
+        return frame
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from raymlops.errors import ConflictError, DataError
 from raymlops.monitoring.profiles.columns import ColumnBins
 from raymlops.monitoring.profiles.sketches import DistinctSketch, QuantileSketch
+from raymlops.records.shown import shown
 
 __all__ = [
     "FORMAT",
@@ -63,6 +64,7 @@ class IdentifierSketch:
         return min(1.0, self.distinct.count / self.rows) if self.rows else 0.0
 
 
+@shown()
 @dataclass(frozen=True, eq=False)
 class Profile:
     """Counts of one window on the bins of one reference: constant size, whatever the rows.

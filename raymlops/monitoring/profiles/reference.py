@@ -24,6 +24,7 @@ from raymlops.monitoring.profiles.profile import FORMAT, Profile, parse_document
 from raymlops.monitoring.profiles.rows_given import rows_given
 from raymlops.monitoring.profiles.sketched_columns import sketch_columns
 from raymlops.records.record import sha256_of
+from raymlops.records.shown import shown
 from raymlops.tables.columns import as_table
 
 __all__ = ["Reference"]
@@ -46,6 +47,7 @@ class ReferenceColumn:
     importance: float | None = None
 
 
+@shown("rows", "columns", "skipped", "digest")
 class Reference:
     """What a model's inputs and scores looked like when it was made. Immutable, so threads may share it.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raymlops.monitoring.alerts.alarm import AlarmRule
 from raymlops.monitoring.performance.estimate_checks import EstimateCheck, check_estimates
@@ -14,7 +14,12 @@ from raymlops.monitoring.profiles.reference import Reference
 from raymlops.monitoring.report.answers import Answer, answer_questions, drift_weight, explain, overall_drift
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.reasons import Reason
+from raymlops.records.shown import frame_of, shown
 from raymlops.records.windows import WindowRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 __all__ = ["Distribution", "MonitorReport", "distributions", "main_metric"]
 
@@ -50,6 +55,7 @@ class Distribution:
         }
 
 
+@shown()
 @dataclass(frozen=True)
 class MonitorReport:
     """A model's windows, made of aggregates alone: no row of data is in it.
@@ -120,6 +126,10 @@ class MonitorReport:
                 name: [[at.isoformat(), value] for at, value in points] for name, points in self.comparisons.items()
             },
         }
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row for each window."""
+        return frame_of(self.windows)
 
     def html(self) -> str:
         """One page that needs nothing else: no network, and no script but its own, which draws plots when asked to."""

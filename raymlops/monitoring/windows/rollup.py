@@ -14,6 +14,7 @@ from raymlops.monitoring.profiles.profile import SCORE_COLUMN, Profile
 from raymlops.monitoring.profiles.reference import Reference
 from raymlops.monitoring.profiles.sketched_columns import new_value_share
 from raymlops.monitoring.windows.window_profiles import Part
+from raymlops.records.shown import shown
 from raymlops.records.windows import WindowProfile
 
 __all__ = ["PeriodProfile", "roll_up"]
@@ -21,6 +22,7 @@ __all__ = ["PeriodProfile", "roll_up"]
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
+@shown()
 @dataclass(frozen=True)
 class PeriodProfile:
     """What one champion's windows of a period hold together.

@@ -1,13 +1,25 @@
-"""The controller's figures for the metrics page."""
+"""The controller's and the reconciler's figures for the metrics page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from raymlops.control import ControlStatus
+from raymlops.records.endpoints import EndpointStatus
 from raymlops.serving.answering.metrics import Family, Sample, family_of
 
-__all__ = ["control_families"]
+__all__ = ["control_families", "endpoint_families"]
+
+
+def endpoint_families(status: EndpointStatus) -> list[Family]:
+    """What Prometheus is told of one model's endpoint, as it was last seen from outside."""
+    levels = {
+        "endpoint_answers": ("Whether callers of the model get answers.", status.answers),
+        "endpoint_as_planned": ("Whether every replica serves the newest plan.", status.as_planned),
+        "endpoint_planned_replicas": ("Replicas that the newest plan names.", status.replicas),
+        "endpoint_answering_replicas": ("Replicas that serve the newest plan.", status.answering),
+    }
+    return [family_of(name, "gauge", text, float(value)) for name, (text, value) in levels.items()]
 
 
 def control_families(status: ControlStatus) -> list[Family]:

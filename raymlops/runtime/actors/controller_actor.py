@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -16,7 +15,6 @@ from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.monitoring.service import MonitorService
 from raymlops.records.models import ModelRegistry
 from raymlops.runtime.actors.actuator import ClusterObserver, RayActuator, Rescorer
-from raymlops.runtime.actors.control_metrics import control_families
 from raymlops.runtime.cluster.clients import ActorProxy, metadata_stores
 from raymlops.runtime.cluster.clocks import ClockMoved, build_clock
 from raymlops.runtime.cluster.names import MONITOR
@@ -37,7 +35,6 @@ __all__ = ["ControllerService"]
 _WINDOWS_AT_ONCE = 32
 """Windows that one turn closes at most, so that it looks at trials and health in between."""
 _CLOCK_LOOK_S = 0.05
-_FIGURES_S = 5.0
 
 
 class _SharedRescorer(Rescorer):
@@ -99,8 +96,6 @@ class ControllerService(Controller):
         self._incidents: dict[str, Incidents] = {}
         self._closes_all = config.clock.kind == "replay"
         self._loop = self._start_loop(config)
-        if config.monitoring.metrics.port is not None:
-            self._sending = Repeating("control figures", partial(_send, self.status, self._figures), _FIGURES_S)
 
     def status(self) -> list[ControlStatus]:
         """What the last turns saw, by model, with what the monitor lost or put aside."""
@@ -140,8 +135,3 @@ class ControllerService(Controller):
         if self._closes_all:
             self._prober.settle(model)
         self._incidents[model] = self._figures.incidents(model)
-
-
-def _send(statuses: Callable[[], list[ControlStatus]], figures: Figures) -> None:
-    for status in statuses():
-        figures.record_control(status.model, control_families(status))

@@ -7,8 +7,10 @@ from dataclasses import fields
 from raymlops.config.platform import PlatformConfig
 from raymlops.metadata import Metadata, MetadataService
 from raymlops.metadata.openlineage import Emitter, ObservedRuns, transports_of
+from raymlops.metadata.traced import TracedLedger, TracedRuns
 from raymlops.runtime.cluster.clients import Parts
 from raymlops.runtime.cluster.clocks import build_clock
+from raymlops.tracing import open_loop_tracer
 
 __all__ = ["MetadataActor"]
 
@@ -27,6 +29,10 @@ class MetadataActor(Parts):
         )
         openlineage = config.metadata.openlineage
         metadata.runs = ObservedRuns(metadata, Emitter(transports_of(openlineage)), clock, openlineage.namespace)
+        if config.tracing.enabled:
+            tracer, ids = open_loop_tracer(config.tracing)
+            metadata.runs = TracedRuns(metadata.runs, tracer, ids)
+            metadata.ledger = TracedLedger(metadata, tracer, ids)
         self.parts = {store.name: getattr(metadata, store.name) for store in fields(Metadata)}
 
     def home(self) -> str:

@@ -1,11 +1,11 @@
-"""``GET /metrics`` of the monitor."""
+"""``GET /metrics`` of the platform: its server, and the parts that the monitor holds."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Protocol
@@ -19,9 +19,10 @@ from raymlops.monitoring.alerts.alarm import AlarmRule
 from raymlops.monitoring.report.exposition import CONTENT_TYPE, ModelHistory, add_sample, exposition, metric_of, page_of
 from raymlops.records.plans import PlanStore
 from raymlops.records.windows import WindowStore
+from raymlops.serving.answering.aliases import AliasKind, aliased
 from raymlops.serving.answering.metrics import Family
 
-__all__ = ["MetricsPage", "MetricsServer", "ReplicaFigures", "WindowSource"]
+__all__ = ["MetricsPage", "MetricsServer", "ReplicaFigures", "WindowSource", "page_of_families"]
 
 _log = logging.getLogger(__name__)
 _TIMEOUT_S = 10.0
@@ -93,11 +94,18 @@ class ReplicaFigures:
     Args:
         prefix: Begins the names of the families.
         keep_s: A replica that was silent for longer is gone.
+        aliases: Other systems under whose names the figures are shown a second time.
     """
 
-    def __init__(self, prefix: str = "raymlops_model", keep_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        prefix: str = "raymlops_model",
+        keep_s: float = 30.0,
+        aliases: Sequence[AliasKind] = (),
+    ) -> None:
         self._prefix = prefix
         self._keep_s = keep_s
+        self._aliases = aliases
         self._lock = threading.Lock()
         self._newest: dict[tuple[str, str], tuple[float, Sequence[Family]]] = {}
 
@@ -109,17 +117,36 @@ class ReplicaFigures:
     def render(self, at_s: float | None = None) -> str:
         """The part of the page that is about replicas."""
         now = time.monotonic() if at_s is None else at_s
-        metrics: dict[str, Metric] = {}
         with self._lock:
             self._newest = {key: kept for key, kept in self._newest.items() if now - kept[0] <= self._keep_s}
             newest = sorted(self._newest.items())
-        for (model, replica), (_, families) in newest:
-            for family, kind, text, samples in families:
-                name = f"{self._prefix}_{family}"
-                metric = metrics.setdefault(name, metric_of(name, kind, text))
-                for suffix, labels, value in samples:
-                    add_sample(metric, name + suffix, {"model": model, "replica": replica, **labels}, value)
-        return page_of(list(metrics.values()))
+        own = [
+            ({"model": model, "replica": replica}, family)
+            for (model, replica), (_, families) in newest
+            for family in families
+        ]
+        theirs = [
+            labelled
+            for (model, replica), (_, families) in newest
+            for labelled in aliased(self._aliases, model, replica, families)
+        ]
+        return page_of_families(self._prefix, own) + page_of_families("", theirs)
+
+
+def page_of_families(prefix: str, families: Iterable[tuple[Mapping[str, str], Family]]) -> str:
+    """Families in the text format; those of one name become one metric.
+
+    Args:
+        prefix: Begins the name of each metric.
+        families: Each with the labels that its samples share.
+    """
+    metrics: dict[str, Metric] = {}
+    for shared, (family, kind, text, samples) in families:
+        name = f"{prefix}_{family}" if prefix else family
+        metric = metrics.setdefault(name, metric_of(name, kind, text))
+        for suffix, labels, value in samples:
+            add_sample(metric, name + suffix, {**shared, **labels}, value)
+    return page_of(list(metrics.values()))
 
 
 class MetricsServer:
@@ -166,9 +193,6 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             self._reply(200, self.page(), CONTENT_TYPE)
-        except RaymlopsError as error:
-            _log.warning("metrics could not be read: %s", error)
-            self._reply(503, "the metadata store does not answer\n", "text/plain; charset=utf-8")
         except OSError as error:  # whoever scraped has gone
             _log.debug("metrics could not be sent: %s", error)
         except Exception:

@@ -18,6 +18,7 @@ from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.monitoring.report.monitor_report import MonitorReport
 from raymlops.monitoring.service import MonitorService
 from raymlops.records.ledger import Ledger
+from raymlops.runtime.actors.metrics_page import platform_page
 from raymlops.runtime.actors.metrics_server import MetricsPage, MetricsServer, ReplicaFigures
 from raymlops.runtime.actors.notifier_actor import drift_alarm_rules
 from raymlops.runtime.actors.upkeep import Upkeep
@@ -27,6 +28,7 @@ from raymlops.runtime.cluster.names import CONTROLLER
 from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.explain.served_features import ServedFeatureAudit
 from raymlops.runtime.nodes.feature_readers import open_reader
+from raymlops.serving.answering.aliases import AliasKind
 from raymlops.serving.answering.metrics import Family
 
 __all__ = ["Figures", "MonitorActor"]
@@ -40,7 +42,7 @@ _CONTROLLER_S = 5.0
 class MonitorActor(Parts):
     """The monitor over the home's event tables, with its upkeep and its metrics.
 
-    Its parts: ``monitor`` keeps events, labels and windows, ``figures`` takes what replicas and the controller count.
+    Its parts: ``monitor`` keeps events, labels and windows, ``figures`` takes what replicas count.
     """
 
     def __init__(self, config: PlatformConfig) -> None:
@@ -50,7 +52,7 @@ class MonitorActor(Parts):
         losses = Losses(partial(_tell, metadata.ledger))
         monitor = _Monitor(tables, metadata, clock, config.monitoring, audit, rule_of)
         monitor.losses = losses
-        figures = Figures(monitor, losses, clock)
+        figures = Figures(monitor, losses, clock, config.monitoring.metrics.aliases)
         self.parts = {"monitor": monitor, "figures": figures}
         watch = ClockWatch(clock) if config.clock.kind == "system" else None
         upkeep = Upkeep(monitor, metadata.plans, clock, watch)
@@ -58,8 +60,9 @@ class MonitorActor(Parts):
         self._upkeeping = Repeating("upkeep", upkeep.turn, every_s)
         metrics = config.monitoring.metrics
         if metrics.port is not None:
-            page = MetricsPage(metadata, clock, config.monitoring, rule_of)
-            self._metrics = MetricsServer(metrics.host, metrics.port, lambda: page.render() + figures.render())
+            windows = MetricsPage(metadata, clock, config.monitoring, rule_of)
+            page = platform_page(config, metadata, clock, windows=windows.render, replicas=figures.render)
+            self._metrics = MetricsServer(metrics.host, metrics.port, page.render)
 
 
 class _Monitor(MonitorService):
@@ -88,19 +91,22 @@ class _Monitor(MonitorService):
 
 
 class Figures:
-    """What replicas and the controller have counted, for the metrics page, and which events were lost. Thread-safe.
+    """What replicas have counted, for the metrics page, and which events were lost. Thread-safe.
 
     Args:
         monitor: Tells which events were put aside.
         losses: Told how many events replicas have dropped.
         clock: Dates what was lost.
+        aliases: Other systems under whose names the figures are shown, too.
     """
 
-    def __init__(self, monitor: MonitorService, losses: Losses, clock: Clock) -> None:
+    def __init__(
+        self, monitor: MonitorService, losses: Losses, clock: Clock, aliases: Sequence[AliasKind] = ()
+    ) -> None:
         self._monitor = monitor
         self._losses = losses
         self._clock = clock
-        self._replicas, self._control = ReplicaFigures(), ReplicaFigures("raymlops_control")
+        self._replicas = ReplicaFigures(aliases=aliases)
 
     def record(self, model: str, replica: str, families: Sequence[Family]) -> None:
         """Take what a replica has counted, and see whether it has lost events."""
@@ -108,17 +114,13 @@ class Figures:
         lost = sum(sample.value for family in families if family.name == _DROPPED for sample in family.samples)
         self._losses.counted(model, replica, int(lost), self._clock.now())
 
-    def record_control(self, model: str, families: Sequence[Family]) -> None:
-        """Take what the controller has counted."""
-        self._control.put(model, "controller", families)
-
     def incidents(self, model: str) -> Incidents:
         """What became of a model's events, where that is not as it should be."""
         return self._losses.of(model, self._monitor.out_of_bounds_rows(model))
 
     def render(self) -> str:
         """The figures, as Prometheus has them."""
-        return self._replicas.render() + self._control.render()
+        return self._replicas.render()
 
 
 def _tell(ledger: Ledger, episode: Episode) -> None:

@@ -8,16 +8,14 @@ from __future__ import annotations
 import logging
 import threading
 from functools import partial
-from typing import Any
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.control.endpoints.operator import EndpointOperator
 from raymlops.control.reconciling.reconciler import Reconciler
 from raymlops.control.reconciling.run_reconcile import RunReconciler
-from raymlops.records.endpoints import EndpointStatus
 from raymlops.runtime.cluster.clients import ActorProxy, Parts, metadata_stores, wake_projector
 from raymlops.runtime.cluster.clocks import build_clock
-from raymlops.runtime.cluster.names import FEATURES, MONITOR
+from raymlops.runtime.cluster.names import FEATURES
 from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.jobs.run_jobs import JobRunner
 from raymlops.runtime.nodes.online_views import materialise_lost
@@ -26,7 +24,6 @@ from raymlops.runtime.serve.draining import trouble_of_drain
 from raymlops.runtime.serve.endpoints import EndpointReplicas
 from raymlops.runtime.supervision.home_note import note_drained, noted_drained, stopping
 from raymlops.runtime.supervision.supervisor import keep_supervisor
-from raymlops.serving.answering.metrics import Family, family_of
 
 __all__ = ["ReconcilerActor"]
 
@@ -38,8 +35,6 @@ _STOP_EVERY_S = 0.2
 """Whoever stops the platform waits for so long at most until replicas are asked to hand over their events."""
 _MATERIALISE_S = 600.0
 """Deadline of bringing one view back: it may be large."""
-_REPLICA = "reconciler"
-"""Stands for a replica's name beside the figures of what was looked at from outside."""
 
 
 class ReconcilerActor(Parts):
@@ -85,22 +80,8 @@ class ReconcilerActor(Parts):
 
     def _keep_records(self) -> None:
         self._operator.catch_up()
-        if self._config.monitoring.metrics.port is not None:
-            figures: Any = ActorProxy(MONITOR, part="figures")
-            for status in self._reconciler.statuses():
-                figures.record(status.model, _REPLICA, _families(status))
 
     def _keep_features(self) -> None:
         plans = self._metadata.plans.served_plans().values()
         if back := materialise_lost(plans, ActorProxy(FEATURES, _MATERIALISE_S)):
             _log.warning("online features were lost and are back: %s", ", ".join(back))
-
-
-def _families(status: EndpointStatus) -> list[Family]:
-    levels = {
-        "endpoint_answers": ("Whether callers of the model get answers.", status.answers),
-        "endpoint_as_planned": ("Whether every replica serves the newest plan.", status.as_planned),
-        "endpoint_planned_replicas": ("Replicas that the newest plan names.", status.replicas),
-        "endpoint_answering_replicas": ("Replicas that serve the newest plan.", status.answering),
-    }
-    return [family_of(name, "gauge", text, float(value)) for name, (text, value) in levels.items()]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +23,9 @@ from raymlops.metadata import Metadata
 from raymlops.records.models import ModelVersion
 from raymlops.records.names import check_label
 from raymlops.records.runs import Run
-from raymlops.records.scoring import OutputMode, ScoringCheck, ScoringPlan, ScoringReceipt, Source
+from raymlops.records.scoring import OutputMode, Part, PartReceipt, ScoringCheck, ScoringPlan, ScoringReceipt, Source
+from raymlops.records.shown import Listed
+from raymlops.runtime.cluster.progress import progress
 from raymlops.runtime.jobs.join_tasks import join_tasks
 from raymlops.runtime.jobs.part_workers import score_on_cluster
 from raymlops.scoring.csv_files import typed_copy
@@ -112,7 +115,15 @@ class BatchOperator:
             UnavailableError: No CPU got free in time, or the workers died again and again.
         """
         job, setting, as_tasks = self._job(_Request(model, str(source), str(output), **options))
-        return job.run(lambda parts: score_on_cluster(setting, self._config, parts, as_tasks=as_tasks))
+
+        def scored(parts: Sequence[Part]) -> Generator[PartReceipt, None, None]:
+            scoring = score_on_cluster(setting, self._config, parts, as_tasks=as_tasks)
+            with closing(scoring), progress(f"scoring by {model}", len(parts)) as tell:
+                for done, receipt in enumerate(scoring, 1):
+                    tell(done, "")
+                    yield receipt
+
+        return job.run(scored)
 
     def check(
         self, model: str, source: Path | str, output: Path | str, **options: Unpack[ScoringOptions]
@@ -125,13 +136,13 @@ class BatchOperator:
             plan=job.plan, rows=rows, parts=len(job.parts), verdict=found.verdict, reasons=found.reasons
         )
 
-    def list(self, model: str | None = None, version: int | None = None) -> list[Run]:
+    def list(self, model: str | None = None, version: int | None = None) -> Listed[Run]:
         """What was scored, newest first, by one model, by one of its versions, or by any."""
-        return [
+        return Listed(
             run
             for run in self._metadata.runs.list_runs(PIPELINE)
             if model in (None, run.parameters["model"]) and version in (None, run.parameters["version"])
-        ]
+        )
 
     def _job(self, request: _Request) -> tuple[ScoringJob, ScorerSetting, bool]:
         model = self._metadata.models.get_version(request.model, self._version(request))

@@ -23,6 +23,7 @@ from raymlops.metadata import Metadata
 from raymlops.records.bundles import BundleManifest, Deployment
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.names import check_digest
+from raymlops.records.shown import Listed
 from raymlops.runtime.cluster.people import acting_user
 from raymlops.tables.files import parse_root
 
@@ -93,6 +94,6 @@ class DeliveryOperator:
         where = environment or self._config.environment
         return approve_bundle(self.verify(bundle), where, by, self._metadata.ledger)
 
-    def environments(self) -> list[Deployment]:
+    def environments(self) -> Listed[Deployment]:
         """The newest deployment of every pipeline in every environment that has one."""
-        return self._metadata.deployments.list_live_deployments()
+        return Listed(self._metadata.deployments.list_live_deployments())

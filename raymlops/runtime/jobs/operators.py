@@ -29,9 +29,11 @@ from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.records.names import check_case, check_digest, check_name
 from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus, StrayJob
+from raymlops.records.shown import Listed
 from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.names import RECONCILER
 from raymlops.runtime.cluster.people import acting_user
+from raymlops.runtime.cluster.progress import progress
 from raymlops.serving.models.model_files import load_model, save_model
 from raymlops.tables.columns import as_table
 
@@ -242,7 +244,14 @@ class RunOperator:
         Raises:
             UnavailableError: It has not ended after ``timeout_s``.
         """
-        return self._jobs.wait(run_id, timeout_s, on_look)
+        if on_look is not None:  # which shows how far it is in its own way
+            return self._jobs.wait(run_id, timeout_s, on_look)
+        with progress(f"run {run_id}") as tell:
+            return self._jobs.wait(
+                run_id,
+                timeout_s,
+                lambda run: tell(len(run.steps), run.steps[-1].step if run.steps else str(run.status)),
+            )
 
     def cancel(self, run_id: str, reason: str) -> None:
         """End a run; one that has ended, or is not known, is left as it is. The controller has recorded its decision.
@@ -302,12 +311,12 @@ class RunOperator:
 
     def list(
         self, pipeline: str | None = None, status: RunStatus | str | None = None, limit: int | None = None
-    ) -> list[Run]:
+    ) -> Listed[Run]:
         """Runs, newest first; of those that look alive, the ones whose jobs ended are brought to their end first."""
         for alive in (RunStatus.PENDING, RunStatus.RUNNING):
             for run in self._metadata.runs.list_runs(pipeline, alive):
                 self._jobs.reconcile(run)
-        return self._metadata.runs.list_runs(pipeline, status, limit)
+        return Listed(self._metadata.runs.list_runs(pipeline, status, limit))
 
     def strays(self) -> Sequence[StrayJob]:
         """Jobs of this platform without a record of their run, found since its reconciler started, the newest last."""

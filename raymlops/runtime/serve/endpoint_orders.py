@@ -14,6 +14,7 @@ from raymlops.records.endpoints import EndpointStatus
 from raymlops.records.models import ModelVersion
 from raymlops.records.orders import Order
 from raymlops.records.plans import ServingPlan, Trial
+from raymlops.records.shown import Listed
 from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.names import RECONCILER
 from raymlops.runtime.cluster.people import acting_user
@@ -111,9 +112,9 @@ class EndpointOrders:
         """
         return self._operator.undeploy(_order(reason), name)
 
-    def status(self) -> list[EndpointStatus]:
+    def status(self) -> Listed[EndpointStatus]:
         """How each planned endpoint was at the last look: whether it answers, and what is not as planned, and why."""
-        return endpoint_statuses()
+        return Listed(endpoint_statuses())
 
     def trial(
         self,

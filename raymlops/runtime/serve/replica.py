@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib.metadata import version
 from typing import Any, cast
 
@@ -46,6 +47,8 @@ from raymlops.serving.plans.slot import PlanFollower
 from raymlops.serving.protocol.access import CLOSED, Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest
 from raymlops.serving.protocol.protocols import CandidateClient, Columns, Outputs
+from raymlops.serving.traced import TracedEndpoint
+from raymlops.tracing import open_tracer
 
 __all__ = [
     "SHAPE_VARIABLE",
@@ -129,7 +132,10 @@ class ModelReplica:
         features = await asyncio.to_thread(runtime.open_reader, config, clock=clock)
         loader = Loader(self._metadata.models, features, _Candidates(), model_files(config))
         keys_required = config.serving.keys_required or config.serving.keys_required_on(await asyncio.to_thread(_host))
-        self._endpoint = Endpoint(
+        endpoint: Callable[..., Endpoint] = Endpoint
+        if config.tracing.enabled:
+            endpoint = partial(TracedEndpoint, tracer=open_tracer(config.tracing), sample=config.tracing.sample)
+        self._endpoint = endpoint(
             model,
             loader,
             clock=clock,

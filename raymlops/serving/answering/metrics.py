@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -26,6 +26,8 @@ DURATIONS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 
 """Upper bounds of the histogram of durations, in seconds."""
 BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Upper bounds of the histogram of batch sizes, in rows."""
+_VERSIONS = 16
+"""Of so many versions at most figures are kept: those that are served, then the newest."""
 
 
 class Sample(NamedTuple):
@@ -90,6 +92,31 @@ class ServingMetrics:
         """What the last load of a plan took."""
         self.batch_rows = Histogram(BATCH_ROWS)
         self._durations: dict[int, Histogram] = {}
+        self._stages = {stage: Histogram(DURATIONS_S) for stage in ("preprocess", "predict", "postprocess")}
+
+    def staged(self, started_ns: int, read_ns: int, answered_ns: int, encoded_ns: int) -> None:
+        """Count how long an answered request was read, answered and encoded; all by ``time.perf_counter_ns``."""
+        self._stages["preprocess"].observe((read_ns - started_ns) / 1e9)
+        self._stages["predict"].observe((answered_ns - read_ns) / 1e9)
+        self._stages["postprocess"].observe((encoded_ns - answered_ns) / 1e9)
+
+    def forget_but(self, served: Collection[int]) -> None:
+        """Drop the figures of old versions: a replica that outlives a hundred of them must not show them all.
+
+        Args:
+            served: Versions whose figures are kept in any case.
+        """
+        known = {version for _, version in self.replies if version is not None}
+        known |= {version for version, _ in self.fallbacks} | set(self.candidate_fallbacks)
+        gone = known - _shown(known, served)
+        if not gone:
+            return
+        for version in gone:
+            self._durations.pop(version, None)
+            self.rows.pop(version, None)
+            self.candidate_fallbacks.pop(version, None)
+        self.replies = Counter({key: count for key, count in self.replies.items() if key[1] not in gone})
+        self.fallbacks = Counter({key: count for key, count in self.fallbacks.items() if key[0] not in gone})
 
     def replied(self, status: int, version: int | None, seconds: float) -> None:
         """Count a reply, and how long it took where a version answered."""
@@ -112,6 +139,9 @@ class ServingMetrics:
         ]
         text = "Time from a request's arrival to its answer, by the version that answered."
         yield from _family("infer_request_duration_seconds", "histogram", text, durations)
+        stages = [sample for stage, found in self._stages.items() for sample in found.samples({"stage": stage})]
+        text = "Time of an answered request by what was done: reading it, answering, writing the answer."
+        yield from _family("infer_stage_duration_seconds", "histogram", text, stages)
         rows = [Sample("", {"version": str(version)}, count) for version, count in self.rows.items()]
         yield from _family("infer_rows_total", "counter", "Rows answered, by version.", rows)
         batches = list(self.batch_rows.samples({}))
@@ -132,14 +162,23 @@ class ServingMetrics:
         yield family_of("plan_load_seconds", "gauge", text, self.load_s)
 
 
-def breaker_families(breakers: Breakers) -> Iterator[Family]:
-    """Metric families of the circuit breakers: which versions are not asked, and how often breakers opened."""
+def breaker_families(breakers: Breakers, served: Collection[int]) -> Iterator[Family]:
+    """Metric families of circuit breakers: which versions are not asked, and how often breakers opened.
+
+    Args:
+        breakers: Of all versions that were asked.
+        served: Versions that are shown in any case; of others only the newest are.
+    """
+    shown = _shown({*breakers.states(), *breakers.openings}, served)
     states = [
         Sample("", {"version": str(version)}, float(state is not BreakerState.CLOSED))
         for version, state in breakers.states().items()
+        if version in shown
     ]
     yield from _family("breaker_open", "gauge", "1 where a version is not asked until a probe passes.", states)
-    openings = [Sample("", {"version": str(version)}, count) for version, count in breakers.openings.items()]
+    openings = [
+        Sample("", {"version": str(version)}, count) for version, count in breakers.openings.items() if version in shown
+    ]
     text = "How often a version failed so often in a row that it was not asked any more."
     yield from _family("breaker_openings_total", "counter", text, openings)
 
@@ -152,6 +191,10 @@ def family_of(name: str, kind: str, text: str, value: float) -> Family:
 def _family(name: str, kind: str, text: str, samples: list[Sample]) -> Iterator[Family]:
     if samples:
         yield Family(name, kind, text, samples)
+
+
+def _shown(known: Collection[int], served: Collection[int]) -> set[int]:
+    return set(sorted(known, key=lambda version: (version in served, version), reverse=True)[:_VERSIONS])
 
 
 def _bound(bound: float) -> str:

@@ -30,7 +30,7 @@ from raymlops.serving.protocol.http import HttpReply, HttpRequest, error_reply, 
 __all__ = ["METADATA", "SERVICE", "GrpcReply", "InferenceService"]
 
 SERVICE = "inference.GRPCInferenceService"
-METADATA = ("authorization", "x-sticky-key")
+METADATA = ("authorization", "x-sticky-key", "traceparent", "tracestate")
 """The request metadata that mean what the headers of their names do."""
 
 _log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import pytest
 
 from raymlops.config.serving import BatchingConfig, EventLogConfig, ServingConfig
 from raymlops.records.plans import Baseline, Trial
-from raymlops.serving.answering.metrics import Histogram
+from raymlops.serving.answering.metrics import Histogram, ServingMetrics
 
 pytestmark = pytest.mark.asyncio
 
@@ -152,3 +152,25 @@ async def test_breakers_are_on_the_page(service: Any, helpers: Any) -> None:
     }
     service.serve(3, 3, backup=2)
     assert values(service, "breaker_openings_total") == {(("version", "1"),): 1, (("version", "2"),): 1}
+
+
+async def test_a_replica_that_outlives_many_versions_shows_the_served_and_the_newest() -> None:
+    metrics = ServingMetrics()
+    for version in range(1, 101):
+        metrics.replied(200, version, 0.001)
+        metrics.rows[version] += 1
+        metrics.fallbacks[version, "backup"] += 1
+        metrics.candidate_fallbacks[version] += 1
+    metrics.replied(429, None, 0.0)
+    metrics.forget_but({3})
+    shown = {
+        int(sample.labels["version"])
+        for family in metrics.families()
+        for sample in family.samples
+        if sample.labels.get("version")
+    }
+    assert shown == {3, *range(86, 101)}
+    assert metrics.replies[429, None] == 1
+    before = list(metrics.families())
+    metrics.forget_but({3})
+    assert list(metrics.families()) == before
