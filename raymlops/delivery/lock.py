@@ -6,6 +6,7 @@ import re
 import sysconfig
 import threading
 from collections.abc import Mapping
+from email.parser import HeaderParser
 from importlib.metadata import Distribution, distributions
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from raymlops.errors import ConfigError
 __all__ = [
     "PARSING",
     "PLATFORM",
+    "Installed",
     "Lock",
     "Pinned",
     "installed_distributions",
@@ -63,18 +65,34 @@ class Lock(NamedTuple):
         return versions_of(read_lock(self.content))
 
 
-def installed_distributions() -> dict[str, Distribution]:
+class Installed(NamedTuple):
+    """A distribution that is installed, its metadata read once."""
+
+    version: str
+    requires: tuple[str, ...]
+    """What it needs, as PEP 508 says it."""
+    distribution: Distribution
+
+    def file(self, name: str) -> str | None:
+        """A file of its ``dist-info``; ``None`` where there is none."""
+        return self.distribution.read_text(name)
+
+
+def installed_distributions() -> dict[str, Installed]:
     """Normalised name -> distribution that is installed.
 
     Only the environment's own directories count: what a process has put on its import path besides them, as Ray's
     workers do, is no part of the environment.
     """
-    places = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
-    return {
-        str(canonicalize_name(found.metadata["Name"])): found
-        for found in distributions(path=places)
-        if found.metadata["Name"]
-    }
+    places, parser = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}), HeaderParser()
+    installed = {}
+    for found in distributions(path=places):
+        text = found.read_text("METADATA") or found.read_text("PKG-INFO") or ""
+        headers = parser.parsestr(text.partition("\n\n")[0])  # the long description after them is of no use here
+        if headers["Name"] and headers["Version"]:
+            requires = tuple(headers.get_all("Requires-Dist", []))
+            installed[str(canonicalize_name(headers["Name"]))] = Installed(headers["Version"], requires, found)
+    return installed
 
 
 def installed_lock() -> bytes:

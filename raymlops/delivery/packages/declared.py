@@ -6,13 +6,13 @@ import ast
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import Distribution, packages_distributions
+from importlib.metadata import packages_distributions
 from pathlib import PurePosixPath
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from raymlops.delivery.lock import PLATFORM
+from raymlops.delivery.lock import PLATFORM, Installed
 from raymlops.delivery.project import SourceFile
 from raymlops.errors import ConfigError
 
@@ -57,7 +57,7 @@ def _lines(files: Mapping[str, SourceFile]) -> Iterator[tuple[str, str]]:
             yield PYPROJECT, str(line)
 
 
-def closure(requirements: Iterable[Requirement], installed: Mapping[str, Distribution]) -> dict[str, str]:
+def closure(requirements: Iterable[Requirement], installed: Mapping[str, Installed]) -> dict[str, str]:
     """What requirements lead to in this environment: distribution -> installed version.
 
     Raises:
@@ -85,9 +85,9 @@ def closure(requirements: Iterable[Requirement], installed: Mapping[str, Distrib
     return dict(sorted(found.items()))
 
 
-def _requires(distribution: Distribution, extra: str) -> Iterator[Requirement]:
+def _requires(distribution: Installed, extra: str) -> Iterator[Requirement]:
     """What a distribution needs, of itself or for one of its extras."""
-    for line in distribution.requires or []:
+    for line in distribution.requires:
         requirement = Requirement(line)
         marker = requirement.marker
         plain = marker is None or marker.evaluate({"extra": ""})
@@ -98,7 +98,7 @@ def _requires(distribution: Distribution, extra: str) -> Iterator[Requirement]:
 
 
 def require_declared(
-    files: Mapping[str, SourceFile], requirements: Iterable[Requirement], installed: Mapping[str, Distribution]
+    files: Mapping[str, SourceFile], requirements: Iterable[Requirement], installed: Mapping[str, Installed]
 ) -> None:
     """Refuse a project that imports what it does not declare: neither itself nor by needing RayMLOps.
 

@@ -8,13 +8,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
-from importlib.metadata import Distribution
 from pathlib import Path
 from typing import Any
 
 from raymlops.delivery.lock import (
     PARSING,
     PLATFORM,
+    Installed,
     Lock,
     Pinned,
     installed_distributions,
@@ -142,12 +142,12 @@ def _first_error(text: str) -> str:
     return " ".join("(address)" if "://" in word else word for word in line.split())
 
 
-def _hashes_told(installed: Mapping[str, Distribution], pins: Mapping[str, str]) -> dict[str, Pinned]:
+def _hashes_told(installed: Mapping[str, Installed], pins: Mapping[str, str]) -> dict[str, Pinned]:
     """What is installed, with the hashes of files that were installed by name: the only ones that Python keeps."""
     found = {}
     for name, version in pins.items():
         hashes: set[str] = set()
-        if direct := installed[name].read_text("direct_url.json"):
+        if direct := installed[name].file("direct_url.json"):
             archive: dict[str, Any] = json.loads(direct).get("archive_info", {})
             hashes |= {value for kind, value in archive.get("hashes", {}).items() if kind == "sha256"}
         found[name] = Pinned(version, frozenset(hashes) if name != PLATFORM else frozenset())

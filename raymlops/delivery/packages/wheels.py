@@ -102,7 +102,7 @@ def verify_installed(directory: Path) -> None:
     for path in sorted(directory.glob("*.whl")):
         name = str(parse_wheel_filename(path.name)[0])
         found = here.get(name)
-        installed = {} if found is None else _recorded(found.read_text("RECORD") or "")
+        installed = {} if found is None else _recorded(found.file("RECORD") or "")
         with zipfile.ZipFile(path) as wheel:
             record = next(each for each in wheel.namelist() if each.endswith(".dist-info/RECORD"))
             carried = _recorded(wheel.read(record).decode())
