@@ -22,7 +22,7 @@ __all__ = ["SAMPLE_FILE", "Sample", "imported", "open_sample", "sample_rows"]
 
 SAMPLE_FILE = "tests/rows.parquet"
 """Rows of the project's table, which ``raymlops init`` writes."""
-_MOST_LABELS = 3000
+_MOST_LABELS, _MOST_ROWS = 3000, 50_000
 _BEGINNING, _END = datetime(1970, 1, 2, tzinfo=UTC), datetime(2261, 1, 1, tzinfo=UTC)
 _HISTORY = timedelta(days=40_000)
 """Further back than any sample reaches: online reads of all its rows stay exact."""
@@ -83,7 +83,7 @@ def sample_rows(directory: Path, spec: ProjectSpec, definitions: Sequence[Defini
         tables = cast("_Replayed", imported(spec.replay.source)())
         known = tables.labels["known_at"]
         until = known[min(_MOST_LABELS, len(known)) - 1].as_py() + timedelta(microseconds=1)
-        views = {name: rows.between(None, until) for name, rows in tables.views.items()}
+        views = {name: _newest(rows.between(None, until)) for name, rows in tables.views.items()}
         return SampleRows(views, until, f"the first rows of replay.source {spec.replay.source!r}")
     if spec.data is None or not (directory / SAMPLE_FILE).exists():
         return None
@@ -94,6 +94,10 @@ def sample_rows(directory: Path, spec: ProjectSpec, definitions: Sequence[Defini
         return None
     until = labelled["label_time"][labelled.num_rows - 1].as_py() + timedelta(microseconds=1)
     return SampleRows(rows.pushed(_BEGINNING, until), until, SAMPLE_FILE)
+
+
+def _newest(rows: pa.Table) -> pa.Table:
+    return rows.slice(max(0, rows.num_rows - _MOST_ROWS))
 
 
 @contextmanager

@@ -51,6 +51,7 @@ _QUALITY: Mapping[str, Any] = {
 _BARS: Mapping[str, Any] = {
     "train_window_days": None,
     "label_maturity_days": 0.0,
+    "knowledge_cutoff": False,
     "max_rows": None,
     "search_rows": None,
     "search_budget_s": None,
@@ -208,7 +209,7 @@ def _overrides(sample: Sample) -> dict[str, Any]:
     """Parameters of the run: those of the project, without what asks for many rows or much time."""
     search = training_parameters(sample.spec, {}).search
     family, ranges = next(iter(search.items()))
-    small = dict(ranges)
+    small = {name: value for name, value in ranges.items() if name not in {"window_days", "calibration"}}
     if "n_estimators" in small:
         small["n_estimators"] = _MOST_ROUNDS
     return {**_BARS, "search": {family: small}, "holdout_days": _holdout_days(sample), "quality": dict(_QUALITY)}
