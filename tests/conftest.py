@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 settings.register_profile("suite", deadline=None)  # a timing fails no test
 settings.load_profile("suite")
 
+os.environ.setdefault("UV_OFFLINE", "1")  # what tests build asks no package index
 _ROOT = Path(__file__).parent
 _CONFORMANCE = _ROOT / "conformance"
 _ORDER = {"unit": 0, "repo": 1, "contract": 2, "ray": 3, "e2e": 4}

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from raymlops.building import build_project, check_behaviour, lock_directory
 from raymlops.cli.feature_store.definitions import fault_lines
 from raymlops.cli.output import ConfigOption, JsonOption, one_line_errors, platform, printable, show, show_json
-from raymlops.delivery import create_key
+from raymlops.clock import SystemClock
+from raymlops.config.loader import load_config
+from raymlops.delivery import WHEELS, create_key, install_wheels, lock_file, read_project, verify_bundle, verify_here
 from raymlops.errors import ConfigError
+from raymlops.records.names import check_digest
+from raymlops.runtime.cluster.people import acting_user
 
 __all__ = ["app"]
 
@@ -26,27 +32,70 @@ def build(
         bool, typer.Option(help="Build files that differ from the commit; the bundle says so.")
     ] = False,
     key: Annotated[Path | None, typer.Option(help="Private key to sign with; see `keygen`.")] = None,
+    wheels: Annotated[bool, typer.Option(help="Carry the wheels of the lock: installing them needs no index.")] = False,
+    offline: Annotated[bool, typer.Option(help="Ask no index for the hashes of the lock.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Test a project and build its immutable bundle."""
-    with platform(config) as connected:
-        try:
-            manifest = connected.delivery.build(project, allow_dirty=allow_dirty, key=key)
-        except ConfigError as error:
-            lines = fault_lines(error)
-            if not lines:
-                raise
-            typer.echo("\n".join(["error: nothing was built", *map(printable, lines)]), err=True)
-            raise typer.Exit(1) from error
-    show_json(manifest.model_dump(mode="json", include={"digest", "tests", "built_at", "source"}))
+    """Check and test a project and build its immutable bundle. Needs no running platform."""
+    how = {"allow_dirty": allow_dirty, "wheels": wheels, "offline": offline}
+    try:
+        manifest = build_project(load_config(config), SystemClock(), project, by=acting_user(), key=key, **how)
+    except ConfigError as error:
+        lines = fault_lines(error)
+        if not lines:
+            raise
+        typer.echo("\n".join(["error: nothing was built", *map(printable, lines)]), err=True)
+        raise typer.Exit(1) from error
+    if manifest.lock_from == "installed":
+        told = "the lock names what is installed, without the hashes of an index: none was asked, or none answered"
+        typer.echo(f"note: {told}", err=True)
+    told_fields = {"digest", "tests", "checks", "built_at", "source", "lock_from", "byproducts"}
+    show_json(manifest.model_dump(mode="json", include=told_fields))
+
+
+@app.command()
+@one_line_errors
+def check(project: Path, json: JsonOption = False) -> None:
+    """Run the checks that every project gets: features, sample, steps, model. Needs no running platform."""
+    read_project(project)
+    results = check_behaviour(project)
+    rows = [each.model_dump(mode="json") for each in results]
+    told = [
+        {**row, "evidence": f"{row['evidence']}; {row['remedy']}" if row.get("remedy") else row["evidence"]}
+        for row in rows
+    ]
+    show(rows if json else told, ["name", "outcome", "seconds", "evidence"], as_json=json)
+    if any(each.outcome == "failed" for each in results):
+        raise typer.Exit(1)
+
+
+@app.command()
+@one_line_errors
+def lock(project: Path) -> None:
+    """Write a project's requirements.lock, with the hashes of the index: builds everywhere then have the same one."""
+    read_project(project)
+    typer.echo(lock_directory(project))
+
+
+@app.command()
+@one_line_errors
+def install(
+    bundle: str,
+    python: Annotated[Path, typer.Option(help="Interpreter of the environment.")] = Path(sys.executable),
+    config: ConfigOption = None,
+) -> None:
+    """Install the packages of a bundle from the wheels that it carries; no index is asked."""
+    check_digest("bundle", bundle)
+    place = load_config(config).home / "bundles" / bundle
+    install_wheels(place / WHEELS, lock_file(place, verify_bundle(place)), python)
+    show_json({"digest": bundle, "installed": str(python)})
 
 
 @app.command()
 @one_line_errors
 def verify(bundle: str, config: ConfigOption = None) -> None:
-    """Check every hash of a bundle."""
-    with platform(config) as connected:
-        show_json({"digest": connected.delivery.verify(bundle).digest, "verified": True})
+    """Check every hash of a bundle, and its packages against what is installed. Needs no running platform."""
+    show_json({"digest": verify_here(load_config(config).home / "bundles", bundle).digest, "verified": True})
 
 
 @app.command()

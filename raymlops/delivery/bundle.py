@@ -5,32 +5,74 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
 
 from raymlops.clock import Clock
 from raymlops.delivery.archive import pack, unpack
 from raymlops.delivery.checkout import Checkout, read_checkout
-from raymlops.delivery.lock import installed_lock
+from raymlops.delivery.lock import Lock
+from raymlops.delivery.packages.locking import lock_project
+from raymlops.delivery.packages.wheels import WHEELS, carry_wheels
 from raymlops.delivery.project import PROJECT_FILE, SourceFile, collect_files, parse_project, read_project
 from raymlops.delivery.provenance import sign_bundle
+from raymlops.delivery.report import count_checks, junit_report
 from raymlops.delivery.suite import SuiteReport, run_suite
-from raymlops.delivery.verify import ARCHIVE, LOCK, MANIFEST, TESTS, bundle_digest, verify_bundle
+from raymlops.delivery.verify import (
+    ARCHIVE,
+    BILL,
+    LOCK,
+    MANIFEST,
+    REPORT,
+    TESTS,
+    bundle_digest,
+    lock_file,
+    require_one_of_version,
+    verify_bundle,
+)
 from raymlops.errors import ConfigError, DeploymentError, StorageError
-from raymlops.records.bundles import BundleManifest, ProjectSpec
+from raymlops.records.bundles import BundleManifest, CheckResult, ProjectSpec
 from raymlops.records.record import sha256_of
 from raymlops.scratch import Scratch
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
 
-__all__ = ["ProjectCheck", "build_bundle"]
+__all__ = ["BehaviourChecks", "BundleParts", "ProjectCheck", "build_bundle"]
 
 ProjectCheck = Callable[[Path], Sequence[str]]
 """Directory with a copy of a project -> everything that is wrong with it, one line per fault."""
+BehaviourChecks = Callable[[Path], Sequence[CheckResult]]
+"""Directory with a copy of a project -> what came of the checks that every project gets."""
+
+
+def _offline_lock(files: Mapping[str, SourceFile], known: Iterable[bytes]) -> Lock:
+    return lock_project(files, known, ask_index=False)
+
+
+@dataclass(frozen=True)
+class BundleParts:
+    """What is asked of a project, and how the parts of its bundle are made that depend on more than the project.
+
+    Attributes:
+        check: Tells all that is wrong with a project, before anything is run; it is given a copy of its files.
+        behaviour: Runs the checks that every project gets, before its own tests.
+        lock: From the project's files, and the locks of former bundles of the same files.
+        bill: The bill of materials of the environment; ``None``: there is none.
+        wheels: Whether the bundle carries the wheels of its lock.
+    """
+
+    check: ProjectCheck | None = None
+    behaviour: BehaviourChecks | None = None
+    lock: Callable[[Mapping[str, SourceFile], Iterable[bytes]], Lock] = _offline_lock
+    bill: Callable[[], bytes] | None = None
+    wheels: bool = False
 
 
 def build_bundle(
@@ -38,13 +80,13 @@ def build_bundle(
     bundles_root: Path | str,
     clock: Clock,
     *,
-    check: ProjectCheck | None = None,
+    parts: BundleParts | None = None,
     test_timeout_s: float = 300.0,
     allow_dirty: bool = False,
     signer: CryptoSigner | None = None,
     by: str = "",
 ) -> BundleManifest:
-    """Test a project and make it a bundle: ``bundles_root/DIGEST`` with archive, lock, manifest and test output.
+    """Test a project and make it a bundle: ``bundles_root/DIGEST`` with archive, lock, manifest and test reports.
 
     The tests run on a copy of exactly the files that are shipped. Equal files, in an equal environment, are one bundle:
     where it is there already it is verified, not built again. The directory appears whole or not at all; several
@@ -54,7 +96,8 @@ def build_bundle(
         project_dir: Holds ``project.yaml``, the code and its tests.
         bundles_root: Holds the bundles; made where it is not there.
         clock: Tells when it was built.
-        check: Tells all that is wrong with a project, before its tests run; it is given a copy of its files.
+        parts: Checks, lock, bill of materials and wheels; by default only the project's own tests run, no index is
+            asked, and there are neither of the latter.
         test_timeout_s: How long the tests may take.
         allow_dirty: Whether files of a git checkout may differ from its commit; the manifest says that they do.
         signer: The key that the bundle is signed with (``read_key``).
@@ -62,19 +105,21 @@ def build_bundle(
 
     Raises:
         ConfigError: ``project.yaml`` or a file of the project is wrong; ``context["faults"]`` has every fault. Or the
-            checkout is dirty.
-        DeploymentError: A test failed, none passed, or the tests took too long; or what is there under the digest is
-            not what was built.
+            checkout is dirty, a dependency is not declared, or the project's lock is not what is installed.
+        DeploymentError: A check or a test failed, no test passed, or the tests took too long; what is there under the
+            digest is not what was built; or another bundle has the project's version.
         StorageError: A file cannot be read or written; the message names it.
     """
-    root = Path(bundles_root)
+    root, parts = Path(bundles_root), parts or BundleParts()
     try:
-        checkout = read_checkout(Path(project_dir), _read_files(Path(project_dir), check))
+        checkout = read_checkout(Path(project_dir), _read_files(Path(project_dir), parts.check))
         project = parse_project(checkout.files[PROJECT_FILE].content, PROJECT_FILE)
         if not allow_dirty:
             checkout.require_clean(project.name)
         root.mkdir(parents=True, exist_ok=True)
-        manifest = _build(checkout, project, root, _Suite(check, test_timeout_s), built_at=clock.now(), by=by)
+        manifest = _build(checkout, project, root, parts, test_timeout_s, built_at=clock.now(), by=by)
+        if parts.wheels:
+            carry_wheels(lock_file(root / manifest.digest, manifest), root / manifest.digest / WHEELS)
         if signer is not None:
             sign_bundle(root / manifest.digest, manifest, checkout.source, signer)
         return manifest
@@ -100,59 +145,116 @@ def _require_sound(files: Mapping[str, SourceFile], check: ProjectCheck) -> None
         raise ConfigError("; ".join(faults), faults=list(faults))
 
 
-class _Suite(NamedTuple):
-    """What a project must pass."""
-
-    check: ProjectCheck | None
-    timeout_s: float
-
-
 def _build(
-    checkout: Checkout, project: ProjectSpec, root: Path, test: _Suite, *, built_at: datetime, by: str
+    checkout: Checkout,
+    project: ProjectSpec,
+    root: Path,
+    parts: BundleParts,
+    test_timeout_s: float,
+    *,
+    built_at: datetime,
+    by: str,
 ) -> BundleManifest:
     files = checkout.files
-    archive, lock = pack(files), installed_lock()
-    digest = bundle_digest(sha256_of(archive), project, sha256_of(lock))
+    archive, former = pack(files), _former(root, project.name)
+    lock = parts.lock(files, _locks(root, [each for each in former if each.archive_sha256 == sha256_of(archive)]))
+    digest = bundle_digest(sha256_of(archive), project, sha256_of(lock.content))
     target = root / digest
     if target.exists():
         return verify_bundle(target)
-    if test.check is not None:
-        _require_sound(files, test.check)
-    report = _tested(files, test.timeout_s)
+    if parts.check is not None:
+        _require_sound(files, parts.check)
+    draft = BundleManifest(
+        digest=digest,
+        project=project,
+        archive_sha256=sha256_of(archive),
+        files={name: sha256_of(file.content) for name, file in files.items()},
+        lock_sha256=sha256_of(lock.content),
+        packages=lock.packages,
+        lock_from=lock.origin,
+        tests={},
+        built_at=built_at,
+        built_by=by,
+        source=checkout.source,
+    )
+    for other in former:
+        require_one_of_version(draft, other)
+    checks = _checked(files, draft, root, parts)
+    report, junit = _tested(files, test_timeout_s, checks)
     if not report.green:
-        log = root / "rejected" / f"{digest}.txt"
-        log.parent.mkdir(exist_ok=True)
-        log.write_text(report.output)
+        log = _rejected(root, digest, report.output)
         raise DeploymentError(
             f"project {project.name!r}: its tests must pass, got: {report.summary}; see {log}",
             project=project.name,
             log=str(log),
             tests=report.counts,
         )
-    manifest = BundleManifest(
-        digest=digest,
-        project=project,
-        archive_sha256=sha256_of(archive),
-        files={name: sha256_of(file.content) for name, file in files.items()},
-        lock_sha256=sha256_of(lock),
-        tests=report.counts,
-        built_at=built_at,
-        built_by=by,
-        source=checkout.source,
-    )
-    content = {
-        ARCHIVE: archive,
-        LOCK: lock,
-        TESTS: report.output.encode(),
-        MANIFEST: manifest.model_dump_json(indent=2).encode(),
-    }
+    content = {ARCHIVE: archive, LOCK: lock.content, TESTS: report.output.encode(), REPORT: junit}
+    if parts.bill is not None:
+        content[BILL] = parts.bill()
+    byproducts = {name: sha256_of(content[name]) for name in (REPORT, BILL) if name in content}
+    found = {"tests": report.counts, "checks": count_checks(checks), "byproducts": byproducts}
+    content[MANIFEST] = draft.model_copy(update=found).model_dump_json(indent=2).encode()
     _publish(content, target)
     return verify_bundle(target)
 
 
-def _tested(files: Mapping[str, SourceFile], timeout_s: float) -> SuiteReport:
+def _former(root: Path, name: str) -> list[BundleManifest]:
+    """The manifests of a project's bundles that are there; whoever uses one of the bundles verifies it."""
+    found = []
+    for path in sorted(root.glob(f"*/{MANIFEST}")):
+        try:
+            manifest = BundleManifest.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):  # another bundle's fault is told to those who use that bundle
+            continue
+        if manifest.project.name == name and manifest.digest == path.parent.name:
+            found.append(manifest)
+    return found
+
+
+def _locks(root: Path, bundles: Iterable[BundleManifest]) -> Iterator[bytes]:
+    """The locks of bundles, of those that were not altered."""
+    for manifest in bundles:
+        lock = lock_file(root / manifest.digest, manifest)
+        if manifest.packages and lock.exists() and sha256_of(content := lock.read_bytes()) == manifest.lock_sha256:
+            yield content
+
+
+def _checked(
+    files: Mapping[str, SourceFile], draft: BundleManifest, root: Path, parts: BundleParts
+) -> Sequence[CheckResult]:
+    if parts.behaviour is None:
+        return ()
     with _copied(files) as directory:
-        return run_suite(directory, directory.parent / "home", timeout_s=timeout_s)
+        checks = parts.behaviour(directory)
+    failed = [each for each in checks if each.outcome == "failed"]
+    if failed:
+        log = _rejected(root, draft.digest, "".join(f"{each.model_dump_json()}\n" for each in checks))
+        first, others = failed[0], f" ({len(failed) - 1} more failed)" if len(failed) > 1 else ""
+        raise DeploymentError(
+            f"project {draft.project.name!r}: check {first.name} failed: {first.evidence}; {first.remedy}{others}; "
+            f"see {log}",
+            project=draft.project.name,
+            checks=[each.name for each in failed],
+            log=str(log),
+        )
+    return checks
+
+
+def _rejected(root: Path, digest: str, text: str) -> Path:
+    log = root / "rejected" / f"{digest}.txt"
+    log.parent.mkdir(exist_ok=True)
+    log.write_text(text)
+    return log
+
+
+def _tested(
+    files: Mapping[str, SourceFile], timeout_s: float, checks: Sequence[CheckResult]
+) -> tuple[SuiteReport, bytes]:
+    with _copied(files) as directory:
+        results = directory.parent / "tests.xml"
+        report = run_suite(directory, directory.parent / "home", timeout_s=timeout_s, report=results)
+        return report, junit_report(results, checks)
 
 
 @contextmanager

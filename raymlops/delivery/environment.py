@@ -7,15 +7,16 @@ from pathlib import Path
 from raymlops.clock import Clock
 from raymlops.config.delivery import DeliveryConfig, EnvironmentRules
 from raymlops.delivery.approval import ledger_subject
-from raymlops.delivery.lock import installed_lock
+from raymlops.delivery.lock import installed_lock, package_faults
+from raymlops.delivery.packages.wheels import WHEELS, verify_installed, verify_wheels
 from raymlops.delivery.rules import DeliveryStore, check_rules
-from raymlops.delivery.verify import bundle_digest
+from raymlops.delivery.verify import bundle_digest, lock_file, require_one_of_version, verify_bundle
 from raymlops.errors import ConfigError, DeploymentError, NotFoundError
 from raymlops.records.bundles import BundleManifest, Deployment
-from raymlops.records.names import check_name
+from raymlops.records.names import check_digest, check_name
 from raymlops.records.record import sha256_of
 
-__all__ = ["DeliveryStore", "deploy_bundle", "rollback_target"]
+__all__ = ["DeliveryStore", "deploy_bundle", "require_packages", "rollback_target", "verify_here"]
 
 
 def deploy_bundle(
@@ -50,7 +51,7 @@ def deploy_bundle(
     """
     check_name("environment", environment)
     digest = manifest.digest
-    _require_whole(manifest)
+    _require_whole(manifest, store)
     check_rules(manifest, environment, DeliveryConfig().rules(environment) if rules is None else rules, store, place)
     store.deployments.put_bundle(manifest)
     live = store.deployments.find_deployment(environment, manifest.project.name)
@@ -76,14 +77,51 @@ def deploy_bundle(
     )
 
 
-def _require_whole(manifest: BundleManifest) -> None:
+def _require_whole(manifest: BundleManifest, store: DeliveryStore) -> None:
     digest = manifest.digest
     if bundle_digest(manifest.archive_sha256, manifest.project, manifest.lock_sha256) != digest:
         raise DeploymentError(f"bundle {digest}: its manifest was altered", digest=digest)
-    if sha256_of(installed_lock()) != manifest.lock_sha256:
-        raise DeploymentError(
-            f"bundle {digest}: was tested with other packages than are installed here; build it again", digest=digest
-        )
+    require_packages(manifest)
+    for other in store.deployments.list_bundles(manifest.project.name):
+        if manifest.project.version is not None and other.digest != digest:
+            require_one_of_version(manifest, other)
+
+
+def require_packages(manifest: BundleManifest) -> None:
+    """Refuse a bundle that was tested with other packages than are installed here.
+
+    Raises:
+        DeploymentError: It was; the message names them.
+    """
+    if manifest.packages:
+        faults = package_faults(manifest.packages)
+    else:  # a bundle of release 0.1
+        faults = [] if sha256_of(installed_lock()) == manifest.lock_sha256 else ["its lock names other ones"]
+    if faults:
+        told = f"was tested with other packages than are installed here: {'; '.join(faults)}"
+        remedy = f"install its lock (raymlops delivery install {manifest.digest}), or build it again"
+        raise DeploymentError(f"bundle {manifest.digest}: {told}; {remedy}", digest=manifest.digest)
+
+
+def verify_here(root: Path, bundle: str) -> BundleManifest:
+    """Compute every hash of a bundle again, its wheels' too, and hold its packages against what is installed here.
+
+    Args:
+        root: Holds the bundles.
+        bundle: The digest.
+
+    Raises:
+        DeploymentError: Something was altered, or other packages are installed.
+    """
+    check_digest("bundle", bundle)
+    manifest = verify_bundle(root / bundle)
+    wheels = root / bundle / WHEELS
+    if wheels.exists():
+        verify_wheels(wheels, lock_file(root / bundle, manifest))
+    require_packages(manifest)
+    if wheels.exists():
+        verify_installed(wheels)
+    return manifest
 
 
 def rollback_target(environment: str, pipeline: str | None, store: DeliveryStore) -> Deployment:

@@ -165,9 +165,16 @@ def _statement(manifest: BundleManifest, source: Source | None, public: str) -> 
                 },
                 "resolvedDependencies": dependencies,
             },
-            "runDetails": {"builder": {"id": public}, "byproducts": [{"name": "tests", "annotations": manifest.tests}]},
+            "runDetails": {"builder": {"id": public}, "byproducts": _byproducts(manifest)},
         },
     }
+
+
+def _byproducts(manifest: BundleManifest) -> list[dict[str, Any]]:
+    counts: list[dict[str, Any]] = [{"name": "tests", "annotations": manifest.tests}]
+    if manifest.checks:
+        counts.append({"name": "checks", "annotations": manifest.checks})
+    return counts + [{"name": name, "digest": {"sha256": sha}} for name, sha in sorted(manifest.byproducts.items())]
 
 
 def _public(signer: CryptoSigner) -> str:

@@ -33,13 +33,14 @@ class SuiteReport(NamedTuple):
     """One line."""
 
 
-def run_suite(directory: Path, home: Path, *, timeout_s: float) -> SuiteReport:
+def run_suite(directory: Path, home: Path, *, timeout_s: float, report: Path | None = None) -> SuiteReport:
     """Run pytest in a project's directory, in a process group of its own that does not outlive the call.
 
     Args:
         directory: The project; first on the tests' import path.
         home: ``RAYMLOPS_HOME`` of the tests, so that they cannot touch the platform's.
         timeout_s: After this the tests are killed, and count as failed.
+        report: File that pytest writes its results to, as JUnit XML.
 
     Raises:
         ConfigError: pytest is not installed.
@@ -47,6 +48,8 @@ def run_suite(directory: Path, home: Path, *, timeout_s: float) -> SuiteReport:
     if importlib.util.find_spec("pytest") is None:
         raise ConfigError("building a bundle runs its tests: pytest must be installed")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no"]
+    if report is not None:
+        command.append(f"--junitxml={report}")
     # A build may itself run under pytest, whose settings are not the project's.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment = {**inherited, "PYTHONDONTWRITEBYTECODE": "1", "RAYMLOPS_HOME": str(home)}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from raymlops.delivery.lock import read_lock, versions_of
 from raymlops.delivery.project import PROJECT_FILE, parse_project
 from raymlops.errors import ConfigError, DeploymentError, NotFoundError
 from raymlops.records.bundles import BundleManifest, ProjectSpec
@@ -16,16 +17,23 @@ from raymlops.records.record import sha256_of
 
 __all__ = [
     "ARCHIVE",
+    "BILL",
     "LOCK",
     "MANIFEST",
+    "REPORT",
     "TESTS",
     "bundle_digest",
+    "lock_file",
     "read_sources",
+    "require_one_of_version",
     "verify_bundle",
     "verify_unpacked",
 ]
 
-ARCHIVE, LOCK, MANIFEST, TESTS = "bundle.zip", "lock.txt", "manifest.json", "tests.txt"
+ARCHIVE, LOCK, MANIFEST, TESTS = "bundle.zip", "requirements.lock", "manifest.json", "tests.txt"
+REPORT, BILL = "tests.xml", "sbom.json"
+"""Byproducts of a build: what tests and checks came to, as JUnit XML, and the bill of materials."""
+_OLD_LOCK = "lock.txt"
 
 
 def bundle_digest(archive_sha256: str, project: ProjectSpec, lock_sha256: str) -> str:
@@ -52,13 +60,47 @@ def verify_bundle(directory: Path | str) -> BundleManifest:
     except ValidationError as error:
         raise _altered(place / MANIFEST, f"must be a bundle's manifest: {error.error_count()} faults") from error
     _check_archive(place / ARCHIVE, manifest)
-    _expect(place / LOCK, manifest.lock_sha256, sha256_of(_read(place / LOCK)))
+    lock = lock_file(place, manifest)
+    content = _read(lock)
+    _expect(lock, manifest.lock_sha256, sha256_of(content))
+    if manifest.packages and versions_of(read_lock(content, str(lock))) != manifest.packages:
+        raise _altered(place / MANIFEST, "must name the packages of the lock")
     digest = bundle_digest(manifest.archive_sha256, manifest.project, manifest.lock_sha256)
     _expect(place / MANIFEST, digest, manifest.digest)
     _expect(place, digest, place.name)
     if manifest.tests.get("failed") != 0 or manifest.tests.get("passed", 0) < 1:
         raise _altered(place / MANIFEST, f"its tests must be green, got {manifest.tests}")
+    if manifest.checks.get("failed", 0):
+        raise _altered(place / MANIFEST, f"its checks must be green, got {manifest.checks}")
+    for name, expected in manifest.byproducts.items():
+        if name not in {REPORT, BILL}:
+            raise _altered(place / MANIFEST, f"a byproduct must be {REPORT} or {BILL}, got {name!r}")
+        _expect(place / name, expected, sha256_of(_read(place / name)))
     return manifest
+
+
+def lock_file(directory: Path, manifest: BundleManifest) -> Path:
+    """The lock of a bundle; those of release 0.1 had another one."""
+    return directory / (LOCK if manifest.packages else _OLD_LOCK)
+
+
+def require_one_of_version(manifest: BundleManifest, other: BundleManifest) -> None:
+    """Refuse a bundle whose project has the name and the version of another one.
+
+    Raises:
+        DeploymentError: It has; the message says in what the two differ.
+    """
+    mine, others = manifest.project, other.project
+    if mine.version is None or (mine.name, mine.version) != (others.name, others.version):
+        return
+    if manifest.digest == other.digest:
+        return
+    differs = "packages" if manifest.archive_sha256 == other.archive_sha256 else "files"
+    raise DeploymentError(
+        f"project {mine.name!r}: version {mine.version!r} is bundle {other.digest}, of other {differs}: give "
+        f"{PROJECT_FILE} a new version",
+        digest=other.digest,
+    )
 
 
 def read_sources(directory: Path) -> dict[str, bytes]:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic import Field, JsonValue
 
 from raymlops.records.record import Instant, Record
 from raymlops.records.replays import ProjectReplay
 
-__all__ = ["BundleManifest", "Deployment", "DeploymentStore", "ProjectData", "ProjectSpec", "Source"]
+__all__ = [
+    "BundleManifest",
+    "CheckResult",
+    "Deployment",
+    "DeploymentStore",
+    "ProjectData",
+    "ProjectSpec",
+    "Source",
+]
 
 
 class ProjectData(Record):
@@ -42,6 +50,8 @@ class ProjectSpec(Record):
 
     name: str
     """Name of the pipeline; ``runs.start(NAME)`` runs it."""
+    version: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Name of this state of the project, such as ``1.4.0``: two bundles of one version are refused. Null: no name."""
     model: str
     definitions: str
     """``module:name`` of the sequence of feature definitions."""
@@ -81,6 +91,18 @@ class Source(Record):
     """Whether a file differs from the commit."""
 
 
+class CheckResult(Record):
+    """What came of one of the checks that every project gets."""
+
+    name: str
+    outcome: Literal["passed", "failed", "not_applicable"]
+    seconds: float
+    evidence: str
+    """What was seen, or why the check does not apply, in one line."""
+    remedy: str = Field(default="", exclude_if=lambda value: not value)
+    """What to do where it failed."""
+
+
 class BundleManifest(Record):
     """An immutable, tested build of a project."""
 
@@ -91,9 +113,18 @@ class BundleManifest(Record):
     files: dict[str, str]
     """Path in the archive -> hex SHA-256."""
     lock_sha256: str
-    """SHA-256 over the installed distributions it was tested with."""
+    """SHA-256 over the lock: the distributions it was tested with."""
+    packages: dict[str, str] = Field(default_factory=dict, exclude_if=lambda value: not value)
+    """Distribution -> version, as the lock has them; none in bundles of release 0.1, which locked all that was
+    installed."""
+    lock_from: str = Field(default="", exclude_if=lambda value: not value)
+    """Whose hashes the lock has: ``project``, ``index``, or ``installed``, where no index was reachable."""
     tests: dict[str, int]
     """``passed``, ``failed``, ``skipped``."""
+    checks: dict[str, int] = Field(default_factory=dict, exclude_if=lambda value: not value)
+    """``passed``, ``failed``, ``not_applicable``, of the checks that every project gets."""
+    byproducts: dict[str, str] = Field(default_factory=dict, exclude_if=lambda value: not value)
+    """File beside the archive -> hex SHA-256: the report of tests and checks, the bill of materials."""
     built_at: Instant
     built_by: str = Field(default="", exclude_if=lambda value: not value)
     """Account that built it first."""

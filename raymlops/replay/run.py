@@ -135,7 +135,7 @@ def run_replay(directory: Path, options: ReplayOptions, *, finish: Callable[[Sto
 
 def deploy_project(platform: Platform, directory: Path) -> str:
     """Test and build the project, deploy the bundle; returns its digest."""
-    bundle = platform.delivery.build(directory, allow_dirty=True)  # a project that is being tried
+    bundle = platform.delivery.build(directory, allow_dirty=True, offline=True)  # a project that is being tried
     platform.delivery.deploy(bundle.digest, reason="first deployment")
     return bundle.digest
 

@@ -27,7 +27,7 @@ from raymlops.steps.validation.evaluate import Judging, evaluate
 from raymlops.steps.validation.validate_data import validate_data
 from raymlops.steps.validation.validate_infra import validate_infra
 
-__all__ = ["train_project", "training_pipeline"]
+__all__ = ["step_parameters", "train_project", "training_pipeline"]
 
 _FRAME = {"frame": "extract.frame", "task": "extract.task"}
 _PARTS = {"frame": "extract.frame", "parts": "split.parts"}
@@ -76,7 +76,7 @@ def train_project(
     try:
         done = runner.run(
             pipeline,
-            _step_parameters(project, training_parameters(project, parameters or {})),
+            step_parameters(project, training_parameters(project, parameters or {})),
             run_id=context.run_id,
             context=replace(context, origin=origin_of(context.metadata, resume_of)),
             reason=reason,
@@ -156,7 +156,7 @@ def _release_steps() -> tuple[Step, ...]:
     )
 
 
-def _step_parameters(project: ProjectSpec, values: TrainingParameters) -> dict[str, Any]:
+def step_parameters(project: ProjectSpec, values: TrainingParameters) -> dict[str, Any]:
     """What the steps take, grouped so that a change touches the cache of those alone that it concerns."""
     given, project = values.model_dump(mode="json"), project.model_copy(update={"policy": None})
     own = ("as_of", "search", "skip_unchanged", "refit", "monitor_window_days", "infra_timeout_s", "quality")

@@ -17,7 +17,7 @@ from raymlops.features.definitions.schema import arrow_type, typed
 from raymlops.features.definitions.services import OnDemandView, seen_as
 from raymlops.features.definitions.views import DType, FeatureView, Field, WindowAggregate
 
-__all__ = ["example_of", "values_of"]
+__all__ = ["domain_of", "example_of", "values_of"]
 
 _MIXED_ROWS = 24
 _LEAST = -(2**63)
@@ -53,7 +53,7 @@ def example_of(view: OnDemandView, views: Mapping[str, FeatureView]) -> dict[str
     Raises:
         SchemaMismatch: the view's own example has values that are not of the declared types.
     """
-    domains = {seen_as(reference): _domain(view, reference, views) for reference in view.inputs}
+    domains = {seen_as(reference): domain_of(view, reference, views) for reference in view.inputs}
     rows = _mixed(view.ref, domains) if view.example is None else _given(view, view.example, domains)
     missing = [name for name, domain in domains.items() if domain.nullable]
     first = rows[0]
@@ -61,8 +61,8 @@ def example_of(view: OnDemandView, views: Mapping[str, FeatureView]) -> dict[str
     return {name: pa.array([row[name] for row in rows], arrow_type(field.dtype)) for name, field in domains.items()}
 
 
-def _domain(view: OnDemandView, reference: str, views: Mapping[str, FeatureView]) -> Field:
-    """What values an input can have; any may be missing, unless it is a count."""
+def domain_of(view: OnDemandView, reference: str, views: Mapping[str, FeatureView]) -> Field:
+    """What values an input of an on-demand view can have; any may be missing, unless it is a count."""
     if ":" not in reference:
         return Field(reference, view.request_type(reference))
     name, _, feature = parse_feature(reference)

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
-from raymlops import steps
+from raymlops.building import build_project
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
 from raymlops.config.policy import resolve_policy
 from raymlops.delivery import (
     approve_bundle,
-    build_bundle,
     deploy_bundle,
-    read_key,
     rollback_target,
     verify_bundle,
+    verify_here,
 )
-from raymlops.features.catalog.catalog_file import Catalog
-from raymlops.features.catalog.layout import catalog_path
 from raymlops.metadata import Metadata
 from raymlops.records.bundles import BundleManifest, Deployment
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.names import check_digest
 from raymlops.records.shown import Listed
 from raymlops.runtime.cluster.people import acting_user
-from raymlops.tables.files import parse_root
 
 __all__ = ["DeliveryOperator"]
 
@@ -39,28 +34,39 @@ class DeliveryOperator:
         self._clock = clock
         self._root = config.home / "bundles"
 
-    def build(self, project: Path | str, *, allow_dirty: bool = False, key: Path | None = None) -> BundleManifest:
-        """Check and test a project, build its immutable bundle, and record it.
+    def build(
+        self,
+        project: Path | str,
+        *,
+        allow_dirty: bool = False,
+        key: Path | None = None,
+        wheels: bool = False,
+        offline: bool = False,
+    ) -> BundleManifest:
+        """Check and test a project, build its immutable bundle, and record it; see ``building.build_project``.
 
         Args:
             project: Its directory.
             allow_dirty: Whether files of a git checkout may differ from its commit.
             key: File with the private key that the bundle is signed with; by default ``delivery.signing_key``.
+            wheels: Whether the bundle carries the wheels of its lock.
+            offline: Ask no index for the hashes of the lock.
         """
-        root = parse_root(self._config.features.root_in(self._config.home))
-        applied = Catalog(catalog_path(root), self._config.features.storage_options).state()
-        check = partial(steps.check_project, applied=applied)
-        key = key or self._config.delivery.signing_key
-        signer = None if key is None else read_key(key)
-        built = build_bundle(
-            project, self._root, self._clock, check=check, allow_dirty=allow_dirty, signer=signer, by=acting_user()
+        built = build_project(
+            self._config,
+            self._clock,
+            project,
+            by=acting_user(),
+            allow_dirty=allow_dirty,
+            key=key,
+            wheels=wheels,
+            offline=offline,
         )
         return self._metadata.deployments.put_bundle(built)
 
     def verify(self, bundle: str) -> BundleManifest:
-        """Check every hash of a bundle."""
-        check_digest("bundle", bundle)
-        return verify_bundle(self._root / bundle)
+        """Check every hash of a bundle, and its packages against what is installed here."""
+        return verify_here(self._root, bundle)
 
     def deploy(self, bundle: str, environment: str | None = None, *, reason: str = "") -> Deployment:
         """Make a bundle what an environment runs, and its policy the one of its model there.
@@ -92,7 +98,8 @@ class DeliveryOperator:
     def approve(self, bundle: str, environment: str | None = None, *, by: str) -> LedgerEntry:
         """Record that somebody approves a bundle for an environment."""
         where = environment or self._config.environment
-        return approve_bundle(self.verify(bundle), where, by, self._metadata.ledger)
+        check_digest("bundle", bundle)
+        return approve_bundle(verify_bundle(self._root / bundle), where, by, self._metadata.ledger)
 
     def environments(self) -> Listed[Deployment]:
         """The newest deployment of every pipeline in every environment that has one."""

@@ -25,13 +25,15 @@ _CLOCK = ManualClock(EPOCH)
 def test_a_bundle_holds_the_source_and_what_it_was_tested_with(built: tuple[Path, BundleManifest]) -> None:
     root, manifest = built
     directory = root / manifest.digest
-    assert sorted(path.name for path in directory.iterdir()) == ["bundle.zip", "lock.txt", "manifest.json", "tests.txt"]
+    assert sorted(path.name for path in directory.iterdir()) == [
+        *("bundle.zip", "manifest.json", "requirements.lock", "tests.txt", "tests.xml")
+    ]
     assert sorted(manifest.files) == ["definitions.py", "project.yaml", "run.sh", "tests/test_definitions.py"]
     assert manifest.tests == {"passed": 1, "failed": 0, "skipped": 0}
     assert (manifest.built_at, manifest.project.model) == (EPOCH, "flight-delay")
     assert manifest.project.training == {"trials": 8}
     assert "1 passed" in (directory / "tests.txt").read_text()
-    assert "\nsqlalchemy==" in (directory / "lock.txt").read_text()
+    assert "\nsqlalchemy==" in (directory / "requirements.lock").read_text()
     with zipfile.ZipFile(directory / "bundle.zip") as archive:
         modes = {entry.filename: entry.external_attr >> 16 & 0o777 for entry in archive.infolist()}
         assert archive.testzip() is None
@@ -83,15 +85,18 @@ def test_what_is_there_under_the_digest_is_verified(built: tuple[Path, BundleMan
     root, manifest = built
     copy = tmp_path / "bundles"
     shutil.copytree(root, copy)
-    (copy / manifest.digest / "lock.txt").chmod(0o600)
-    (copy / manifest.digest / "lock.txt").write_text("other\n")
-    with pytest.raises(DeploymentError, match=r"lock\.txt: must have digest"):
+    (copy / manifest.digest / "requirements.lock").chmod(0o600)
+    (copy / manifest.digest / "requirements.lock").write_text("other==1.0\n")
+    with pytest.raises(DeploymentError, match=r"requirements\.lock: must have digest"):
         build_bundle(write_project(tmp_path / "project"), copy, _CLOCK)
 
 
 def test_the_lock_does_not_depend_on_the_process(built: tuple[Path, BundleManifest], tmp_path: Path) -> None:
     (tmp_path / "stray-1.0.dist-info").mkdir()
     (tmp_path / "stray-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: stray\nVersion: 1.0\n")
-    code = "import sys; from raymlops.delivery.lock import installed_lock; sys.stdout.buffer.write(installed_lock())"
+    code = (
+        "import sys; from raymlops.delivery.packages.locking import lock_project; "
+        "sys.stdout.buffer.write(lock_project({}, ask_index=False).content)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True)
     assert sha256_of(done.stdout) == built[1].lock_sha256

@@ -37,7 +37,7 @@ def test_the_policy_is_part_of_the_digest_and_bundles_without_one_keep_theirs() 
     assert len({before, *(bundle_digest("a" * 64, each, "b" * 64) for each in said)}) == 3
 
 
-@pytest.mark.parametrize("name", ["bundle.zip", "lock.txt", "manifest.json"])
+@pytest.mark.parametrize("name", ["bundle.zip", "requirements.lock", "manifest.json"])
 def test_every_byte_counts(bundle: Path, name: str) -> None:
     content = bytearray((bundle / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -46,7 +46,7 @@ def test_every_byte_counts(bundle: Path, name: str) -> None:
         verify_bundle(bundle)
 
 
-@pytest.mark.parametrize("name", ["bundle.zip", "lock.txt", "manifest.json"])
+@pytest.mark.parametrize("name", ["bundle.zip", "requirements.lock", "manifest.json"])
 def test_what_is_missing_is_named(bundle: Path, name: str) -> None:
     (bundle / name).unlink()
     with pytest.raises(DeploymentError, match=f"{name}: a bundle must have it"):

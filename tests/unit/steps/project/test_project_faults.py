@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from raymlops.clock import ManualClock
-from raymlops.delivery import build_bundle
+from raymlops.delivery import BundleParts, build_bundle
 from raymlops.errors import ConfigError
 from raymlops.features.catalog.applied import CatalogState
 from raymlops.steps.project.project_check import check_project
@@ -201,7 +201,10 @@ def test_a_build_tells_every_fault_before_it_tests(tmp_path: Path) -> None:
 
     def build() -> None:
         build_bundle(
-            project, tmp_path / "bundles", ManualClock(EPOCH), check=lambda place: check_project(place, NOTHING)
+            project,
+            tmp_path / "bundles",
+            ManualClock(EPOCH),
+            parts=BundleParts(check=lambda place: check_project(place, NOTHING)),
         )
 
     with pytest.raises(ConfigError) as caught:

@@ -1,0 +1,89 @@
+"""Runs the checks of a project in a process of its own, which imports the project's modules.
+
+``python -m raymlops.building.checks.room ANSWER SCRATCH`` runs in the project's directory and writes one JSON line to
+the file ``ANSWER`` when a check starts, and one when it is done.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from raymlops.records.bundles import CheckResult
+
+__all__ = ["check_behaviour", "main"]
+
+
+def check_behaviour(directory: Path, *, timeout_s: float = 180.0) -> list[CheckResult]:
+    """What came of every check that a project gets.
+
+    Args:
+        directory: Holds ``project.yaml`` and the modules that it names.
+        timeout_s: After this the process is ended; the check that was running counts as failed.
+
+    Returns:
+        One result for each check that was reached, in their order.
+    """
+    with tempfile.TemporaryDirectory(prefix="raymlops-checks-") as scratch:
+        answer, errors = Path(scratch) / "answer.jsonl", Path(scratch) / "errors.txt"
+        answer.touch()
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "RAYMLOPS_HOME": str(Path(scratch) / "home")}
+        with errors.open("wb") as sink:
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments
+                [sys.executable, "-m", "raymlops.building.checks.room", str(answer), scratch],
+                cwd=directory,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            try:
+                ended = f"ended the process with code {process.wait(timeout_s)}"
+            except subprocess.TimeoutExpired:
+                ended = f"was not done after {timeout_s:g} s in all"
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        lines: list[dict[str, Any]] = [orjson.loads(line) for line in answer.read_bytes().splitlines()]
+        results = [CheckResult.model_validate(line["result"]) for line in lines if "result" in line]
+        if lines and "end" in lines[-1]:
+            return results
+        told = (errors.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+        running = next((line["start"] for line in reversed(lines) if "start" in line), "project_can_be_read")
+        evidence, remedy = f"{ended}: {told}"[:500], "mend the project's code, or look at what it waits for"
+        return [*results, CheckResult(name=running, outcome="failed", seconds=0.0, evidence=evidence, remedy=remedy)]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Check the project in the working directory.
+
+    Returns:
+        The exit code.
+    """
+    from raymlops.building.checks.suite import run_checks
+
+    answer, scratch = map(Path, arguments)
+    with answer.open("ab", buffering=0) as sink:
+
+        def started(name: str) -> None:
+            sink.write(orjson.dumps({"start": name}) + b"\n")
+
+        for result in run_checks(Path.cwd(), scratch / "work", started):
+            sink.write(orjson.dumps({"result": result.model_dump(mode="json")}) + b"\n")
+        sink.write(b'{"end": true}\n')
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
