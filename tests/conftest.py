@@ -231,6 +231,17 @@ def platform(
             "retrain": {"min_labelled_rows": 300, "cooldown": "28d", "backoff_factor": 1.0},
             "trial": {"min_labelled_rows": 40},
         },
+        "delivery": {
+            "environments": {
+                "tried": {
+                    "rehearse": True,
+                    "rate_per_s": 20.0,
+                    "p99": "5s",
+                    "load_for": "2s",
+                    "parameters": {"rule": "absolute"},
+                }
+            }
+        },
     }
     config = load_config(flights_project / "platform.yaml", environ={}, overrides=overrides)
     ReplayClock(home / "clock", datetime(2013, 2, 26, 5, tzinfo=UTC))

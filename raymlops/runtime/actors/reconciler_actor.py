@@ -15,6 +15,7 @@ from raymlops.control.endpoints.operator import EndpointOperator
 from raymlops.control.reconciling.reconciler import Reconciler
 from raymlops.control.reconciling.run_reconcile import RunReconciler
 from raymlops.records.endpoints import EndpointStatus
+from raymlops.runtime.actors.source_watch import SourceWatch
 from raymlops.runtime.cluster.clients import ActorProxy, Parts, metadata_stores, wake_projector
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.names import FEATURES, MONITOR
@@ -45,7 +46,8 @@ _REPLICA = "reconciler"
 class ReconcilerActor(Parts):
     """Keeps endpoints, candidates and runs as they are planned, and takes orders about them.
 
-    Its parts: ``operator`` takes orders, ``replicas`` reaches what serves, ``reconciler`` tells how endpoints are.
+    Its parts: ``operator`` takes orders, ``replicas`` reaches what serves, ``reconciler`` tells how endpoints are,
+    ``source`` how it stands with the watched repository.
     """
 
     def __init__(self, config: PlatformConfig) -> None:
@@ -59,7 +61,12 @@ class ReconcilerActor(Parts):
         self._operator = EndpointOperator(
             config.serving, metadata, clock, self._reconciler, replicas, settled=wake_projector
         )
-        self.parts = {"operator": self._operator, "replicas": replicas, "reconciler": self._reconciler}
+        self.parts = {
+            "operator": self._operator,
+            "replicas": replicas,
+            "reconciler": self._reconciler,
+            "source": SourceWatch(config, metadata, clock),
+        }
         deadline_s = config.cluster.run_deadline.total_seconds()
         self._runs = RunReconciler(metadata.runs, JobRunner(config.home, metadata.runs, clock), deadline_s)
         threading.Thread(target=self._reconciler.run, name="reconcile", daemon=True).start()
