@@ -234,6 +234,17 @@ def platform(
             "trial": {"min_labelled_rows": 40},
             "fleet": {"false_alarms": None},
         },
+        "delivery": {
+            "environments": {
+                "tried": {
+                    "rehearse": True,
+                    "rate_per_s": 20.0,
+                    "p99": "5s",
+                    "load_for": "2s",
+                    "parameters": {"rule": "absolute"},
+                }
+            }
+        },
     }
     config = load_config(flights_project / "platform.yaml", environ={}, overrides=overrides)
     ReplayClock(home / "clock", datetime(2013, 2, 26, 5, tzinfo=UTC))

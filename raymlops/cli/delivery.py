@@ -113,10 +113,23 @@ def approve(
 
 @app.command()
 @one_line_errors
-def deploy(bundle: str, env: _Environment = None, reason: str = "", config: ConfigOption = None) -> None:
-    """Deploy a bundle in an environment."""
+def deploy(
+    bundle: str,
+    env: _Environment = None,
+    reason: str = "",
+    rehearse: Annotated[
+        bool | None,
+        typer.Option(help="Run its pipeline and ask its model before it is served; left out, as the environment says."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Deploy a bundle in an environment; what changes is shown first."""
     with platform(config) as connected:
-        show_json(connected.delivery.deploy(bundle, env, reason=reason))
+        for line in connected.delivery.changes(bundle, env).lines:
+            typer.echo(printable(line), err=True)
+        if not dry_run:
+            show_json(connected.delivery.deploy(bundle, env, reason=reason, rehearse=rehearse))
 
 
 @app.command()
@@ -144,4 +157,4 @@ def keygen(file: Path) -> None:
 def environments(json: JsonOption = False, config: ConfigOption = None) -> None:
     """List the live bundle of each environment."""
     with platform(config) as connected:
-        show(connected.delivery.environments(), ["environment", "bundle", "at", "reason"], as_json=json)
+        show(connected.delivery.environments(), ["environment", "bundle", "version", "at", "reason"], as_json=json)

@@ -18,12 +18,13 @@ from raymlops.errors import ModelVersionNotFound, UnavailableError
 from raymlops.platform import Platform, connect
 from raymlops.records.endpoints import EndpointStatus
 from raymlops.records.models import ModelVersion
+from raymlops.records.pushes import SourceStatus
 from raymlops.runtime.supervision.home_note import noted_cluster, supervisor_of
 
 if TYPE_CHECKING:
     from raymlops.control import ModelStatus
 
-__all__ = ["about_champion", "add_to", "status_rows", "troubles"]
+__all__ = ["about_champion", "add_to", "source_lines", "status_rows", "troubles"]
 
 _LOOK_S = 0.5
 _TOLD = ("held_up", "paused", "disabled", "clock_set_back", "broken_data", "features_differ", "budget", "probes")
@@ -147,9 +148,11 @@ def status(json: JsonOption = False, config: ConfigOption = None) -> None:
         except UnavailableError as error:  # what answers is known all the same
             console.print(f"the controller does not tell what it is about: {error}")
         ready, strays = all(endpoint.answers for endpoint in endpoints), connected.runs.strays()
+        source = connected.delivery.source()
         if json:
             found = {"models": rows, "endpoints": endpoints, "stray_jobs": strays}
-            show_json({"url": connected.url, "ready": ready, **found})
+            more = {} if source is None else {"source": source}
+            show_json({"url": connected.url, "ready": ready, **found, **more})
             return
         silent = sum(not endpoint.answers for endpoint in endpoints)
         state = "answers" if ready else f"is up, and {silent} of its {len(endpoints)} models do not answer,"
@@ -165,6 +168,16 @@ def status(json: JsonOption = False, config: ConfigOption = None) -> None:
                 console.print(f"{row.model}: {told}")
         for stray in strays:
             console.print(stray.text, markup=False)
+        for line in [] if source is None else source_lines(source):
+            console.print(line)
+
+
+def source_lines(source: SourceStatus) -> list[str]:
+    """What an operator has to know of the watched repository: what is wrong with it, and its newest commits."""
+    told = [] if source.problem is None else [f"source: {source.problem}"]
+    for each in source.commits:
+        told.append(f"source: {each.branch} at {each.commit[:12]}: {each.state}: {each.description}")
+    return told
 
 
 def about_champion(models: Versions, endpoint: EndpointStatus) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, JsonValue, StringConstraints, field_validator, model_validator
 
-from raymlops.config.section import Section
+from raymlops.config.section import Section, Span
+from raymlops.config.section import parse_duration as _d
+from raymlops.config.source import SourceConfig
 from raymlops.records.names import ENVIRONMENT_PATTERN
 
 __all__ = ["DeliveryConfig", "EnvironmentRules"]
@@ -31,7 +33,27 @@ class EnvironmentRules(Section):
     after: _Environment | None = None
     """An environment that it must have been deployed in before."""
     green_runs: int = Field(0, ge=0)
-    """So many runs of the bundle must have succeeded."""
+    """So many runs of the bundle must have succeeded: in the environment of ``after`` where there is one."""
+    rehearse: bool = False
+    """Whether the bundle's definitions are installed, its pipeline is run once and the model that it registers is asked
+    before anything is switched; that model is then served. Otherwise deploying a bundle is no more than a record of
+    what the environment's runs use."""
+    parameters: Mapping[str, JsonValue] = Field(default_factory=dict)
+    """Of the run of a rehearsal, over those of the project; see the parameters of training."""
+    rate_per_s: float | None = Field(None, gt=0)
+    """Requests per second that a rehearsal must answer, each within ``p99`` but for one in a hundred."""
+    p99: Span | None = None
+    """Latency from when a request was due, whether or not it could be sent then."""
+    load_for: Span = _d("10s")
+    """How long a rehearsal asks at that rate."""
+
+    @model_validator(mode="after")
+    def _load(self) -> Self:
+        if (self.rate_per_s is None) != (self.p99 is None):
+            raise ValueError("must have both rate_per_s and p99, or neither")
+        if self.rate_per_s is not None and not self.rehearse:
+            raise ValueError("rate_per_s and p99 are of a rehearsal: set rehearse")
+        return self
 
     @field_validator("builders")
     @classmethod
@@ -50,7 +72,12 @@ class DeliveryConfig(Section):
     """Environment -> its rules; an environment that is not named has none."""
     signing_key: Path | None = None
     """File with the private key that bundles are signed with, as ``raymlops delivery keygen`` wrote it."""
+    source: SourceConfig | None = None
+    """Git repository whose pushes are built and deployed; null watches none."""
 
     def rules(self, environment: str) -> EnvironmentRules:
         """The rules of an environment."""
-        return self.environments.get(environment, EnvironmentRules())
+        named = environment
+        if self.source is not None and environment not in self.environments and self.source.gives(environment):
+            named = self.source.like
+        return self.environments.get(named, EnvironmentRules())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from raymlops.clock import Clock
 from raymlops.config.delivery import DeliveryConfig, EnvironmentRules
@@ -12,11 +14,40 @@ from raymlops.delivery.packages.wheels import WHEELS, verify_installed, verify_w
 from raymlops.delivery.rules import DeliveryStore, check_rules
 from raymlops.delivery.verify import bundle_digest, lock_file, require_one_of_version, verify_bundle
 from raymlops.errors import ConfigError, DeploymentError, NotFoundError
-from raymlops.records.bundles import BundleManifest, Deployment
+from raymlops.records.bundles import BundleManifest, Deployment, ServedBefore
 from raymlops.records.names import check_digest, check_name
 from raymlops.records.record import sha256_of
 
-__all__ = ["DeliveryStore", "deploy_bundle", "require_packages", "rollback_target", "verify_here"]
+__all__ = [
+    "DeliveryStore",
+    "Switched",
+    "deploy_bundle",
+    "record_deployment",
+    "require_deployable",
+    "require_packages",
+    "rollback_target",
+    "verify_here",
+]
+
+
+class Switched(NamedTuple):
+    """A model that a deployment put in service.
+
+    Attributes:
+        version: Of the model.
+        replaced: What was served before; ``None`` where nothing was.
+        facts: What it was judged by before.
+    """
+
+    version: int
+    replaced: ServedBefore | None
+    facts: Mapping[str, object]
+
+    @property
+    def evidence(self) -> dict[str, object]:
+        """All of it as JSON values."""
+        before = None if self.replaced is None else self.replaced.version
+        return {"version": self.version, "replaced_version": before, **self.facts}
 
 
 def deploy_bundle(
@@ -49,16 +80,39 @@ def deploy_bundle(
         DeploymentError: The manifest does not hold together, the bundle was tested with other packages than are
             installed here, or it breaks a rule of the environment.
     """
-    check_name("environment", environment)
+    require_deployable(manifest, environment, store, rules=rules, place=place)
+    return record_deployment(manifest, environment, store, clock, reason, by=by)
+
+
+def record_deployment(
+    manifest: BundleManifest,
+    environment: str,
+    store: DeliveryStore,
+    clock: Clock,
+    reason: str = "",
+    *,
+    by: str | None = None,
+    served: Switched | None = None,
+) -> Deployment:
+    """Record that a bundle that may be deployed is live, and in the ledger first; likewise.
+
+    Args:
+        manifest: As ``verify_bundle`` gave it.
+        environment: Where.
+        store: Where it is recorded.
+        clock: Tells when.
+        reason: Why, for people.
+        by: Who deploys it, for the ledger.
+        served: The model that was put in service with it; ``None`` where what is served stays.
+    """
     digest = manifest.digest
-    _require_whole(manifest, store)
-    check_rules(manifest, environment, DeliveryConfig().rules(environment) if rules is None else rules, store, place)
     store.deployments.put_bundle(manifest)
-    live = store.deployments.find_deployment(environment, manifest.project.name)
+    last = next(iter(store.deployments.list_deployments(environment, manifest.project.name)), None)
+    live = None if last is None or last.ended else last
     if live is not None and live.bundle == digest:
         return live
     # The key tells a repeat after a crash from a later return to the same bundle.
-    replaced = "nothing" if live is None else f"{live.bundle}@{live.at.isoformat()}"
+    replaced = "nothing" if last is None else f"{last.bundle}@{last.at.isoformat()}"
     store.ledger.append_entry(
         ledger_subject(digest),
         "deploy_bundle",
@@ -69,12 +123,46 @@ def deploy_bundle(
             "pipeline": manifest.project.name,
             "replaced": None if live is None else live.bundle,
             "by": by,
+            "commit": None if manifest.source is None else manifest.source.commit,
+            **({} if served is None else served.evidence),
         },
         key=f"deploy_bundle:{environment}:{manifest.project.name}:{digest}:after:{replaced}",
     )
     return store.deployments.put_deployment(
-        Deployment(environment=environment, bundle=digest, at=clock.now(), reason=reason)
+        Deployment(
+            environment=environment,
+            bundle=digest,
+            at=clock.now(),
+            reason=reason,
+            version=None if served is None else served.version,
+            replaced=None if served is None else served.replaced,
+        )
     )
+
+
+def require_deployable(
+    manifest: BundleManifest,
+    environment: str,
+    store: DeliveryStore,
+    *,
+    rules: EnvironmentRules | None = None,
+    place: Path | None = None,
+    own: str | None = None,
+) -> None:
+    """Refuse a bundle that may not be deployed; takes and raises what ``deploy_bundle`` does.
+
+    Args:
+        manifest: As ``verify_bundle`` gave it.
+        environment: Where it is to be deployed.
+        store: Tells approvals, deployments and runs.
+        rules: What the environment asks for; those of an unchanged configuration by default.
+        place: Directory of the bundle.
+        own: Environment of the platform, whose pipelines have no environment in front of their names.
+    """
+    check_name("environment", environment)
+    _require_whole(manifest, store)
+    rules = DeliveryConfig().rules(environment) if rules is None else rules
+    check_rules(manifest, environment, rules, store, place, own)
 
 
 def _require_whole(manifest: BundleManifest, store: DeliveryStore) -> None:

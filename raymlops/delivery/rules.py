@@ -10,10 +10,14 @@ from raymlops.delivery.approval import approvers
 from raymlops.delivery.provenance import read_signed
 from raymlops.errors import DeploymentError
 from raymlops.records.bundles import BundleManifest, DeploymentStore, Source
+from raymlops.records.environments import name_in
 from raymlops.records.ledger import Ledger
 from raymlops.records.runs import RunStatus, RunStore
 
 __all__ = ["DeliveryStore", "check_rules"]
+
+_GREEN = {None, "candidate", "skipped"}
+"""Outcomes of runs that count: a model was registered, or there was nothing to learn."""
 
 
 class DeliveryStore(Protocol):
@@ -25,7 +29,12 @@ class DeliveryStore(Protocol):
 
 
 def check_rules(
-    manifest: BundleManifest, environment: str, rules: EnvironmentRules, store: DeliveryStore, place: Path | None
+    manifest: BundleManifest,
+    environment: str,
+    rules: EnvironmentRules,
+    store: DeliveryStore,
+    place: Path | None,
+    own: str | None = None,
 ) -> None:
     """Hold a bundle against the rules of an environment.
 
@@ -35,6 +44,7 @@ def check_rules(
         rules: Of that environment.
         store: Tells approvals, deployments and runs.
         place: Directory of the bundle.
+        own: Environment of the platform, whose pipelines have no environment in front of their names.
 
     Raises:
         DeploymentError: A rule is broken; the message says which, and by what.
@@ -45,7 +55,7 @@ def check_rules(
             raise DeploymentError(f"bundle {manifest.digest}: {environment!r} asks for a signature, there is none")
         source = read_signed(place, manifest, rules.builders).source
     _check_source(manifest.digest, environment, rules, source)
-    _check_history(manifest, environment, rules, store)
+    _check_history(manifest, environment, rules, store, own)
     authors = {manifest.built_by, "" if source is None else source.author}
     _check_approvals(manifest.digest, environment, store.ledger, rules.approvals, authors)
 
@@ -60,7 +70,9 @@ def _check_source(digest: str, environment: str, rules: EnvironmentRules, source
         raise DeploymentError(f"bundle {digest}: {rule}, this is of {'none' if branch is None else repr(branch)}")
 
 
-def _check_history(manifest: BundleManifest, environment: str, rules: EnvironmentRules, store: DeliveryStore) -> None:
+def _check_history(
+    manifest: BundleManifest, environment: str, rules: EnvironmentRules, store: DeliveryStore, own: str | None
+) -> None:
     digest, name = manifest.digest, manifest.project.name
     if rules.after is not None:
         before = store.deployments.list_deployments(rules.after, name)
@@ -68,9 +80,13 @@ def _check_history(manifest: BundleManifest, environment: str, rules: Environmen
             rule = f"must be deployed in {rules.after!r} before {environment!r}"
             raise DeploymentError(f"bundle {digest}: {rule}, and never was", digest=digest)
     if rules.green_runs:
-        green = sum(run.bundle == digest for run in store.runs.list_runs(name, RunStatus.SUCCEEDED))
+        where = rules.after or own
+        pipeline = name if where is None or own is None else name_in(where, own, name)
+        runs = store.runs.list_runs(pipeline, RunStatus.SUCCEEDED)
+        green = sum(run.bundle == digest and run.result.get("outcome") in _GREEN for run in runs)
         if green < rules.green_runs:
-            rule = f"must have {rules.green_runs} runs that succeeded before {environment!r}"
+            within = "" if pipeline == name else f" in {where!r}"
+            rule = f"must have {rules.green_runs} runs that succeeded{within} before {environment!r}"
             raise DeploymentError(f"bundle {digest}: {rule}, has {green}", digest=digest)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -99,13 +99,15 @@ class FeatureStore:
             self.close()
             raise
 
-    def apply(self, *definitions: Definition, dry_run: bool = False) -> ApplyReport:
+    def apply(self, *definitions: Definition, dry_run: bool = False, withdraw: Collection[str] = ()) -> ApplyReport:
         """Add definitions, all or none.
 
         Args:
             definitions: In any order. A view that continues another gets its rows before this returns; where this is
                 cut off, at the next apply or start.
             dry_run: Write nothing; what would be refused is in the report instead of raised.
+            withdraw: What was applied and came to no use, as an ``ApplyReport`` names it, and is taken back before;
+                what has rows, or is needed by others, stays.
 
         Raises:
             AlreadyRegistered: a definition differs from the one of its name and version.
@@ -115,6 +117,8 @@ class FeatureStore:
             StorageError: nothing was written.
         """
         with self._lock:
+            if withdraw and not dry_run:
+                self._catalog.withdraw(withdraw, lambda table: _newest_of(self._tables, table) is not None)
             report = self._catalog.apply(definitions, dry_run=dry_run, newest_of=partial(_newest_of, self._tables))
             if not dry_run:
                 self._continue_views()

@@ -24,6 +24,8 @@ Cause = Literal[
     "promoted",
     "trial_inconclusive",
     "events_lost",
+    "build_failed",
+    "deployed",
 ]
 """The first four are conditions: raised once, and cleared. The others happen."""
 

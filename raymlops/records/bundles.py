@@ -16,6 +16,7 @@ __all__ = [
     "DeploymentStore",
     "ProjectData",
     "ProjectSpec",
+    "ServedBefore",
     "Source",
 ]
 
@@ -119,6 +120,8 @@ class BundleManifest(Record):
     installed."""
     lock_from: str = Field(default="", exclude_if=lambda value: not value)
     """Whose hashes the lock has: ``project``, ``index``, or ``installed``, where no index was reachable."""
+    python: str = Field(default="", exclude_if=lambda value: not value)
+    """Version of Python that it was tested with, as ``3.11``; empty where that was not noted."""
     tests: dict[str, int]
     """``passed``, ``failed``, ``skipped``."""
     checks: dict[str, int] = Field(default_factory=dict, exclude_if=lambda value: not value)
@@ -132,6 +135,14 @@ class BundleManifest(Record):
     """Its commit, where the project lies in a git checkout."""
 
 
+class ServedBefore(Record):
+    """What a deployment took out of service, and a roll-back puts back."""
+
+    version: int
+    service: str | None = None
+    """Feature service whose features were joined."""
+
+
 class Deployment(Record):
     """A bundle that is live in an environment."""
 
@@ -139,6 +150,12 @@ class Deployment(Record):
     bundle: str
     at: Instant
     reason: str = ""
+    version: int | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Version of the model that it put in service; ``None`` where it left alone what is served."""
+    replaced: ServedBefore | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What was served before that; ``None`` where nothing was."""
+    ended: bool = Field(default=False, exclude_if=lambda value: not value)
+    """Whether the environment is gone: then nothing is live in it."""
 
 
 class DeploymentStore(Protocol):
@@ -169,11 +186,14 @@ class DeploymentStore(Protocol):
         ...
 
     def find_deployment(self, environment: str, pipeline: str | None = None) -> Deployment | None:
-        """The latest deployment in an environment, of one pipeline or any; ``None`` where there is none."""
+        """The latest deployment in an environment, of one pipeline or any; ``None``: there is none, or it ended."""
         ...
 
     def list_live_deployments(self) -> list[Deployment]:
-        """The latest deployment of each pipeline in each environment, by environment, then pipeline."""
+        """The latest deployment of each pipeline in each environment, by environment, then pipeline.
+
+        Those that ended are left out.
+        """
         ...
 
     def list_deployments(self, environment: str, pipeline: str | None = None) -> list[Deployment]:

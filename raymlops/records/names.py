@@ -70,7 +70,13 @@ _RULES: dict[str, _Rule] = {
     "run": _FILE._replace(longest=200, reserved=frozenset({"streamed"})),
     "training set": _FILE,
     "alias": _FILE,
-    "environment": _Rule(re.compile(ENVIRONMENT_PATTERN), "lower-case letters, digits, - and _, a letter first", 63),
+    # "rehearsal." stands before the name of a model that is asked before it is put in service.
+    "environment": _Rule(
+        re.compile(ENVIRONMENT_PATTERN),
+        "lower-case letters, digits, - and _, a letter first",
+        63,
+        frozenset({"rehearsal"}),
+    ),
     "webhook": _Rule(re.compile(WEBHOOK_PATTERN), "lower-case letters, digits, - and _, a letter or digit first", 63),
 }
 _OWN_PREFIXES = ("candidate-",)

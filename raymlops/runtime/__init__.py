@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from raymlops.runtime.by_hand import ByHand
     from raymlops.runtime.cluster.clients import ActorProxy, metadata_stores
     from raymlops.runtime.cluster.clocks import build_clock
+    from raymlops.runtime.deploying.deployer import Deployer
     from raymlops.runtime.explain.feature_catalog import FeatureCatalog
     from raymlops.runtime.explain.lineage import Lineages
     from raymlops.runtime.jobs.batch import BatchOperator
+    from raymlops.runtime.jobs.build_jobs import build_and_deploy
     from raymlops.runtime.jobs.delivery_operator import DeliveryOperator
     from raymlops.runtime.jobs.join_tasks import join_tasks
     from raymlops.runtime.jobs.laboratory import build_recorded
@@ -41,6 +43,7 @@ __all__ = [
     "BatchOperator",
     "ByHand",
     "DeliveryOperator",
+    "Deployer",
     "EndpointOrders",
     "FeatureCatalog",
     "Ingestion",
@@ -51,6 +54,7 @@ __all__ = [
     "RunOperator",
     "Session",
     "StreamedTraining",
+    "build_and_deploy",
     "build_clock",
     "build_recorded",
     "copies",
@@ -81,11 +85,13 @@ __getattr__ = lazy_names(
         "actors.control_plane": ["rebuild_projection"],
         "cluster.clients": ["ActorProxy", "metadata_stores"],
         "cluster.clocks": ["build_clock"],
+        "deploying.deployer": ["Deployer"],
         "explain.feature_catalog": ["FeatureCatalog"],
         "explain.lineage": ["Lineages"],
         "jobs.batch": ["BatchOperator"],
         "jobs.join_tasks": ["join_tasks"],
         "jobs.laboratory": ["build_recorded"],
+        "jobs.build_jobs": ["build_and_deploy"],
         "jobs.delivery_operator": ["DeliveryOperator"],
         "jobs.operators": ["ModelOperator", "RunOperator"],
         "jobs.run_jobs": ["JobRunner"],

@@ -290,6 +290,9 @@ class DeploymentStoreContract:
         assert metadata.deployments.list_deployments("dev", "other") == deployments[3:]
         prod = metadata.deployments.put_deployment(deployments[1].model_copy(update={"environment": "prod"}))
         assert metadata.deployments.list_live_deployments() == [deployments[2], deployments[3], prod]
+        metadata.deployments.put_deployment(prod.model_copy(update={"ended": True}))
+        assert metadata.deployments.list_live_deployments() == [deployments[2], deployments[3]]
+        assert metadata.deployments.find_deployment("prod", "flights") is None
 
     def test_only_a_known_bundle_is_deployed(self, metadata: Metadata) -> None:
         with pytest.raises(NotFoundError, match="ghost"):

@@ -1,4 +1,4 @@
-"""Which policy is in force for each model of an environment, and which bundle trains it."""
+"""Which policy is in force for each model, by the bundle that trains it and the environment it is live in."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from raymlops.config.control import ControlConfig, PolicyConfig
 from raymlops.config.policy import resolve_policy
 from raymlops.errors import ConfigError
 from raymlops.records.bundles import BundleManifest, Deployment, DeploymentStore
+from raymlops.records.environments import name_in
 from raymlops.records.record import Instant, Record, sha256_of
 from raymlops.records.shown import shown
 
@@ -77,12 +78,12 @@ class LiveBundle(NamedTuple):
 
 
 class ModelPolicies:
-    """Looks up policies by the bundles that are live in one environment. Thread-safe.
+    """Looks up policies by the bundles that are live. Thread-safe.
 
     Args:
         deployments: Bundles, and which are live.
         platform: What the platform's configuration says.
-        environment: Where models are served.
+        environment: The platform's own: models of other environments are called ``ENVIRONMENT.NAME``.
     """
 
     def __init__(self, deployments: DeploymentStore, platform: ControlConfig, environment: str) -> None:
@@ -101,12 +102,12 @@ class ModelPolicies:
             UnavailableError: Likewise.
         """
         live: dict[str, LiveBundle] = {}
-        deployed = [each for each in self._deployments.list_live_deployments() if each.environment == self._environment]
-        for deployment in sorted(deployed, key=lambda each: each.at):
+        for deployment in sorted(self._deployments.list_live_deployments(), key=lambda each: each.at):
             digest = deployment.bundle
             manifest = self._manifests.get(digest) or self._deployments.get_bundle(digest)
             self._manifests[digest] = manifest
-            live[manifest.project.model] = LiveBundle(deployment, manifest)
+            model = name_in(deployment.environment, self._environment, manifest.project.model)
+            live[model] = LiveBundle(deployment, manifest)
         self._live = live
 
     def bundle_of(self, model: str) -> LiveBundle | None:
@@ -116,7 +117,9 @@ class ModelPolicies:
     def pipeline_of(self, model: str) -> str | None:
         """The pipeline that trains a model."""
         live = self._live.get(model)
-        return None if live is None else live.manifest.project.name
+        if live is None:
+            return None
+        return name_in(live.deployment.environment, self._environment, live.manifest.project.name)
 
     def of(self, model: str) -> ModelPolicy:
         """The policy in force for a model."""
@@ -127,20 +130,21 @@ class ModelPolicies:
         return self._policies[key]
 
     def _resolve(self, model: str, live: LiveBundle | None) -> ModelPolicy:
-        project, source, problem = None, "", ""
+        project, source, problem, environment = None, "", "", self._environment
         if live is not None:
+            environment = live.deployment.environment
             project = live.manifest.project.policy
             source = f"project.yaml of bundle {live.manifest.digest[:12]}"
         try:
-            config, sources = resolve_policy(self._platform, project, self._environment, source=source)
+            config, sources = resolve_policy(self._platform, project, environment, source=source)
         except ConfigError as error:
             # A bundle of another release, or for another platform: its model must not go without any policy.
             problem = str(error)
             _log.error("the policy of %r is not in force, the platform's is: %s", model, problem)
-            config, sources = resolve_policy(self._platform, None, self._environment)
+            config, sources = resolve_policy(self._platform, None, environment)
         return ModelPolicy(
             model=model,
-            environment=self._environment,
+            environment=environment,
             bundle=None if live is None else live.manifest.digest,
             since=None if live is None else live.deployment.at,
             config=config,

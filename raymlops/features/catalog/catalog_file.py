@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from raymlops.errors import ConfigError, StorageError
 from raymlops.features.catalog.applied import CatalogState
 from raymlops.features.catalog.draft import Draft, NewestOf
+from raymlops.features.catalog.withdrawal import without
 from raymlops.features.definitions.services import Definition
 from raymlops.records.features import ApplyReport
 from raymlops.tables.files import Root, failure, open_files, parse_root
@@ -89,6 +90,17 @@ class Catalog:
             if after.model_dump_json() != state.model_dump_json():
                 self._write(after)
         return draft.report(dry_run=dry_run)
+
+    def withdraw(self, labels: Collection[str], holds_rows: Callable[[str], bool]) -> None:
+        """Take definitions back that nothing that stays needs; see ``without``.
+
+        Raises:
+            StorageError: nothing was written.
+        """
+        state = self.state()
+        left = without(state, labels, holds_rows)
+        if left != state:
+            self._write(left)
 
     def _write(self, state: CatalogState) -> None:
         try:

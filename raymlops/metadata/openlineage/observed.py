@@ -11,6 +11,7 @@ from raymlops.metadata.openlineage.emitter import Emitter
 from raymlops.metadata.openlineage.events import run_event, step_event
 from raymlops.metadata.stores import Metadata
 from raymlops.records.artifacts import Artifact
+from raymlops.records.environments import project_of_run
 from raymlops.records.models import ModelVersion
 from raymlops.records.runs import Run, RunStatus, StepRun, StepStatus
 
@@ -72,9 +73,8 @@ class ObservedRuns:
         number = run.result.get("version")
         if run.bundle is None or not isinstance(number, int):
             return None
-        return self._metadata.models.get_version(
-            self._metadata.deployments.get_bundle(run.bundle).project.model, number
-        )
+        project = project_of_run(self._metadata.deployments.get_bundle(run.bundle).project, run.pipeline)
+        return self._metadata.models.get_version(project.model, number)
 
     def _step_event(self, run_id: str, step: StepRun, at: datetime) -> dict[str, Any]:
         run = self.get_run(run_id)

@@ -75,13 +75,14 @@ class SqlDeploymentStore(SqlStore):
     def find_deployment(self, environment: str, pipeline: str | None = None) -> Deployment | None:
         with self._database.read() as connection:
             body = connection.execute(_newest(environment, pipeline)).scalar()
-        return None if body is None else decode(Deployment, body)
+        found = None if body is None else decode(Deployment, body)
+        return None if found is None or found.ended else found
 
     def list_live_deployments(self) -> list[Deployment]:
         newest = select(func.max(deployments.c.sequence)).group_by(deployments.c.environment, deployments.c.pipeline)
         wanted = select(deployments.c.body).where(deployments.c.sequence.in_(newest))
         wanted = wanted.order_by(deployments.c.environment, deployments.c.pipeline)
-        return self._all(Deployment, wanted)
+        return [found for found in self._all(Deployment, wanted) if not found.ended]
 
     def list_deployments(self, environment: str, pipeline: str | None = None) -> list[Deployment]:
         return self._all(Deployment, _newest(environment, pipeline))

@@ -24,6 +24,8 @@ _SEVERITIES: dict[Cause, Severity] = {
     "promoted": "info",
     "trial_inconclusive": "warning",
     "events_lost": "critical",
+    "build_failed": "critical",
+    "deployed": "info",
 }
 _SHOWN_COLUMNS = 5
 
@@ -211,6 +213,8 @@ def _cause(entry: LedgerEntry) -> Cause | None:
         "promote": "promoted",
         "ask": "trial_inconclusive",
         "events_lost": "events_lost",
+        "commit_failed": "build_failed",
+        "commit_deployed": "deployed",
     }
     if entry.action == "abandon" and not entry.evidence.get("superseded", False):
         return "abandoned"
@@ -218,7 +222,8 @@ def _cause(entry: LedgerEntry) -> Cause | None:
 
 
 def _kept(evidence: dict[str, Any]) -> dict[str, Any]:
-    names = ("version", "previous", "to", "cause", "run_id", "decision", "final", "replica", "rows", "refused")
+    names = ["version", "previous", "to", "cause", "run_id", "decision", "final", "replica", "rows", "refused"]
+    names += ["commit", "branch", "environment", "bundle"]  # of a push
     return {name: evidence[name] for name in names if name in evidence}
 
 

@@ -13,6 +13,7 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.control.endpoints.operator import EndpointOperator
 from raymlops.control.reconciling.reconciler import Reconciler
 from raymlops.control.reconciling.run_reconcile import RunReconciler
+from raymlops.runtime.actors.source_watch import SourceWatch
 from raymlops.runtime.cluster.clients import ActorProxy, Parts, metadata_stores, wake_projector
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.names import FEATURES
@@ -41,7 +42,7 @@ class ReconcilerActor(Parts):
     """Keeps endpoints, candidates and runs as they are planned, and takes orders about them.
 
     Its parts: ``operator`` takes orders, ``replicas`` reaches what serves, ``reconciler`` tells how endpoints are,
-    ``runs`` which jobs have no record.
+    ``runs`` which jobs have no record, ``source`` how it stands with the watched repository.
     """
 
     def __init__(self, config: PlatformConfig) -> None:
@@ -62,6 +63,7 @@ class ReconcilerActor(Parts):
             "replicas": replicas,
             "reconciler": self._reconciler,
             "runs": self._runs,
+            "source": SourceWatch(config, metadata, clock),
         }
         threading.Thread(target=self._reconciler.run, name="reconcile", daemon=True).start()
         self._upkeep = [

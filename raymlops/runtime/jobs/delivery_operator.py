@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from raymlops import runtime
 from raymlops.building import build_project
 from raymlops.clock import Clock
+from raymlops.config.delivery import EnvironmentRules
 from raymlops.config.platform import PlatformConfig
 from raymlops.config.policy import resolve_policy
 from raymlops.delivery import (
     approve_bundle,
-    deploy_bundle,
     rollback_target,
     verify_bundle,
     verify_here,
 )
+from raymlops.delivery.changes import BundleChanges
+from raymlops.delivery.environment import record_deployment, require_deployable
+from raymlops.errors import ConfigError
 from raymlops.metadata import Metadata
 from raymlops.records.bundles import BundleManifest, Deployment
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.names import check_digest
+from raymlops.records.pushes import SourceStatus
 from raymlops.records.shown import Listed
+from raymlops.runtime.cluster.names import RECONCILER
 from raymlops.runtime.cluster.people import acting_user
 
+if TYPE_CHECKING:
+    from raymlops.runtime.deploying.deployer import Deployer
+
 __all__ = ["DeliveryOperator"]
+
+_STATUS_S = 15.0
+"""Deadline of what only tells what is known."""
 
 
 class DeliveryOperator:
@@ -68,24 +81,40 @@ class DeliveryOperator:
         """Check every hash of a bundle, and its packages against what is installed here."""
         return verify_here(self._root, bundle)
 
-    def deploy(self, bundle: str, environment: str | None = None, *, reason: str = "") -> Deployment:
+    def changes(self, bundle: str, environment: str | None = None) -> BundleChanges:
+        """What deploying a bundle would change in an environment; nothing is."""
+        return self._deployer.changes(self.verify(bundle), environment or self._config.environment)
+
+    def deploy(
+        self, bundle: str, environment: str | None = None, *, reason: str = "", rehearse: bool | None = None
+    ) -> Deployment:
         """Make a bundle what an environment runs, and its policy the one of its model there.
+
+        Args:
+            bundle: Its digest.
+            environment: Where; the platform's own by default.
+            reason: Why, for the ledger.
+            rehearse: Whether the bundle must first show there that it works, and its model is then served; as the
+                rules of the environment say where left out.
 
         Raises:
             ConfigError: The bundle's policy does not go with the platform's; the message says why.
-            DeploymentError: It was altered, or lacks approvals.
+            ConflictError: Another deployment is under way in the environment.
+            DeploymentError: It was altered, lacks approvals, cannot run there, or failed its rehearsal: what was live
+                before still is.
         """
         manifest = self.verify(bundle)
         where = environment or self._config.environment
-        if where == self._config.environment:  # what the platforms of others say is not known here
-            resolve_policy(self._config.control, manifest.project.policy, where, source=f"project.yaml of {bundle}")
-        rules, by, place = self._config.delivery.rules(where), acting_user(), self._root / bundle
-        return deploy_bundle(manifest, where, self._metadata, self._clock, reason, by=by, rules=rules, place=place)
+        resolve_policy(self._config.control, manifest.project.policy, where, source=f"project.yaml of {bundle}")
+        rules = self._config.delivery.rules(where)
+        if rules.rehearse if rehearse is None else rehearse:
+            return self._deployer.deploy(manifest, where, reason)
+        return self._record(manifest, where, rules, reason)
 
     def rollback(
         self, environment: str | None = None, pipeline: str | None = None, *, reason: str = "rolled back"
     ) -> Deployment:
-        """Deploy the bundle that was live before the present one.
+        """Deploy the bundle that was live before the present one, and serve what was served before.
 
         Args:
             environment: Where; the platform's own by default.
@@ -93,13 +122,45 @@ class DeliveryOperator:
             reason: Why, for the ledger.
         """
         former = rollback_target(environment or self._config.environment, pipeline, self._metadata)
-        return self.deploy(former.bundle, former.environment, reason=reason)
+        manifest = self.verify(former.bundle)
+        live = self._metadata.deployments.find_deployment(former.environment, manifest.project.name)
+        assert live is not None  # it is what there is something before
+        if live.version is not None and live.replaced is not None:
+            return self._deployer.roll_back(live, manifest, reason)
+        return self._record(manifest, live.environment, self._config.delivery.rules(live.environment), reason)
 
     def approve(self, bundle: str, environment: str | None = None, *, by: str) -> LedgerEntry:
         """Record that somebody approves a bundle for an environment."""
         where = environment or self._config.environment
         check_digest("bundle", bundle)
         return approve_bundle(verify_bundle(self._root / bundle), where, by, self._metadata.ledger)
+
+    def remove_environment(self, environment: str, *, reason: str = "its branch is gone") -> None:
+        """End all that an environment has: its models are served no more, and no bundle is live in it.
+
+        Versions and history stay; may be called again.
+
+        Raises:
+            ConfigError: It is the platform's own.
+        """
+        if environment == self._config.environment:
+            raise ConfigError(f"environment {environment!r} is the platform's own, and cannot be removed")
+        self._deployer.remove(environment, reason)
+
+    def source(self) -> SourceStatus | None:
+        """How it stands with the repository that is watched; ``None`` where none is."""
+        status: SourceStatus | None = runtime.ActorProxy(RECONCILER, _STATUS_S, "source").status()
+        return status
+
+    def _record(self, manifest: BundleManifest, environment: str, rules: EnvironmentRules, reason: str) -> Deployment:
+        """Make a bundle live, and leave what is served alone."""
+        own, place = self._config.environment, self._root / manifest.digest
+        require_deployable(manifest, environment, self._metadata, rules=rules, place=place, own=own)
+        return record_deployment(manifest, environment, self._metadata, self._clock, reason, by=acting_user())
+
+    @property
+    def _deployer(self) -> Deployer:
+        return runtime.Deployer(self._config, self._metadata, self._clock)
 
     def environments(self) -> Listed[Deployment]:
         """The newest deployment of every pipeline in every environment that has one."""

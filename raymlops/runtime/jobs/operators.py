@@ -25,6 +25,7 @@ from raymlops.metadata import Metadata
 from raymlops.monitoring import REFERENCE_FILE, Reference
 from raymlops.pipelines import StepLogs, resume_outlook
 from raymlops.pipelines.artifacts import ArtifactRef, ArtifactStore
+from raymlops.records.environments import project_of_run
 from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.records.names import check_case, check_digest, check_name
 from raymlops.records.record import sha256_of
@@ -197,31 +198,29 @@ class RunOperator:
         wait: bool = True,
         timeout_s: float = 3600.0,
         run_id: str | None = None,
+        bundle: str | None = None,
     ) -> Run:
         """Run the deployed bundle of a pipeline as a Ray Job.
 
         Args:
-            pipeline: Its name.
+            pipeline: Its name; in another environment than the platform's own, ``ENVIRONMENT.NAME``.
             parameters: Of the run.
             reason: For the ledger.
             wait: Whether to wait for the end of the run.
             timeout_s: How long to wait.
             run_id: The id of a run that is in the ledger already; a new one where left out.
+            bundle: Digest of a bundle of the pipeline that is run in place of the deployed one.
 
         Raises:
             NotFoundError: No bundle of the pipeline is deployed.
             UnavailableError: The run has not ended after ``timeout_s``.
         """
-        deployment = self._metadata.deployments.find_deployment(self._config.environment, pipeline)
-        if deployment is None:
-            where = f"environment {self._config.environment!r}"
-            raise NotFoundError(f"no bundle of pipeline {pipeline!r} is deployed in {where}: build and deploy one")
         run = Run(
             id=run_id or f"{pipeline}-{uuid.uuid4().hex[:12]}",
             pipeline=pipeline,
             parameters=dict(parameters or {}),
             reason=reason,
-            bundle=deployment.bundle,
+            bundle=bundle or self._deployed(pipeline),
             created_at=self._clock.now(),
         )
         if run_id is None:  # the controller has recorded its own decision
@@ -232,6 +231,18 @@ class RunOperator:
         if not run.status.final:
             self._jobs.submit(run)
         return self.wait(run.id, timeout_s=timeout_s) if wait else run
+
+    def _deployed(self, pipeline: str) -> str:
+        """Digest of the bundle that is live; of ``ENVIRONMENT.NAME``, in that environment."""
+        deployments, own = self._metadata.deployments, self._config.environment
+        found = deployments.find_deployment(own, pipeline)
+        if found is None:
+            prefix, _, name = pipeline.partition(".")
+            found = deployments.find_deployment(prefix, name) if name and prefix != own else None
+        if found is None:
+            where = f"environment {own!r}"
+            raise NotFoundError(f"no bundle of pipeline {pipeline!r} is deployed in {where}: build and deploy one")
+        return found.bundle
 
     def wait(self, run_id: str, *, timeout_s: float = 3600.0, on_look: Callable[[Run], None] | None = None) -> Run:
         """Wait for the end of a run.
@@ -291,14 +302,16 @@ class RunOperator:
     def _record(self, action: str, run: Run, reason: str) -> None:
         """Put the word of a person into the ledger before anything comes of it."""
         facts = {"run": run.id, "pipeline": run.pipeline, "bundle": run.bundle, "parameters": run.parameters}
-        model = self._metadata.deployments.get_bundle(run.bundle or "").project.model
+        model = project_of_run(self._metadata.deployments.get_bundle(run.bundle or "").project, run.pipeline).model
         key = f"user/{model}/{action}/{run.id}"
         self._metadata.ledger.append_entry(model, action, reason, {**facts, "by": acting_user()}, key=key)
 
     def _associate(self, run: Run) -> None:
         """Put a run into the context of its environment."""
-        self._metadata.contexts.put_context("environment", self._config.environment)
-        self._metadata.contexts.add_to_context("environment", self._config.environment, run_ids=[run.id])
+        name = self._metadata.deployments.get_bundle(run.bundle or "").project.name
+        environment = run.pipeline.removesuffix(name).removesuffix(".") or self._config.environment
+        self._metadata.contexts.put_context("environment", environment)
+        self._metadata.contexts.add_to_context("environment", environment, run_ids=[run.id])
 
     def compare(self, run_ids: Sequence[str]) -> pa.Table:
         """Status, reason, results and metrics of some runs, one row each."""

@@ -20,6 +20,7 @@ from raymlops.runtime.cluster import local_cluster as cluster
 from raymlops.runtime.cluster.clients import metadata_stores, wake_projector
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.free_cpus import await_free_cpus
+from raymlops.runtime.jobs.bundle_definitions import bundle_project
 from raymlops.runtime.jobs.join_tasks import join_tasks
 from raymlops.runtime.jobs.trial_log import write_trials
 from raymlops.runtime.jobs.tuning import RayTuner
@@ -119,7 +120,7 @@ def _train(config: PlatformConfig, metadata: Metadata, run: Run, bundle: str, de
             metadata=metadata,
             tuner=RayTuner(work / "tune", free_cpus_timeout_s=timeout_s, cpus_per_trial=config.cluster.trial_cpus),
             clock=clock,
-            project=metadata.deployments.get_bundle(bundle).project,
+            project=bundle_project(metadata.deployments.get_bundle(bundle).project, run.pipeline),
             run_id=run.id,
             work=work,
             bundle=bundle,

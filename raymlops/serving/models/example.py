@@ -16,7 +16,7 @@ from raymlops.serving.protocol.open_inference import decode_infer, encode_infer
 from raymlops.serving.protocol.protocols import Columns, Outputs
 from raymlops.serving.protocol.tensors import encode_json
 
-__all__ = ["answer_example"]
+__all__ = ["answer_example", "example_request"]
 
 _ANY_LENGTH = RequestLimits(text_chars=1 << 40)
 """How long a text may be is for the platform that serves the model to say."""
@@ -33,14 +33,19 @@ def answer_example(model: Model, columns: Columns) -> Outputs:
     return _answer(model, columns)
 
 
-def _answer(model: Model, columns: Columns) -> Outputs:
+def example_request(model: Model, columns: Columns) -> bytes:
+    """The body of an infer request with N rows."""
     schema = model.schema
     inputs = []
     for name in schema.names:
         datatype = schema.datatypes[name]
         data = _as_sent(datatype, columns[name])
         inputs.append({"name": name, "datatype": datatype, "shape": [len(data)], "data": data})
-    asked = decode_infer(orjson.dumps({"inputs": inputs}), {}, schema, _ANY_LENGTH)
+    return orjson.dumps({"inputs": inputs})
+
+
+def _answer(model: Model, columns: Columns) -> Outputs:
+    asked = decode_infer(example_request(model, columns), {}, model.schema, _ANY_LENGTH)
     outputs = model.predict(asked.columns)
     check_outputs(outputs, asked.rows)
     encode_infer({}, outputs, asked)

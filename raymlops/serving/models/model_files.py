@@ -110,7 +110,11 @@ class Parity(NamedTuple):
 
     def holds(self, model: Model) -> bool:
         """Whether ``model`` answers them likewise, within tolerance. Raises what the model raises."""
-        return _agree(model.predict(self.columns), self.scores)
+        return self.agrees(model.predict(self.columns))
+
+    def agrees(self, outputs: Outputs) -> bool:
+        """Whether these are the answers, within tolerance."""
+        return _agree(outputs, self.scores)
 
 
 def load_model(directory: Path, manifest: ModelManifest, digest: str) -> Model:

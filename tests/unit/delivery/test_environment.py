@@ -11,12 +11,13 @@ import pytest
 from raymlops.clock import ManualClock
 from raymlops.config.delivery import EnvironmentRules
 from raymlops.delivery import approve_bundle, approvers, deploy_bundle, rollback_target
+from raymlops.delivery.environment import Switched, record_deployment, require_deployable
 from raymlops.delivery.lock import installed_lock
 from raymlops.delivery.verify import bundle_digest
 from raymlops.errors import ConfigError, DeploymentError, NotFoundError, StorageError
 from raymlops.metadata import MetadataService
 from raymlops.metadata.sql.deployments import SqlDeploymentStore
-from raymlops.records.bundles import BundleManifest, Deployment, Source
+from raymlops.records.bundles import BundleManifest, Deployment, ServedBefore, Source
 from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus
 from raymlops.testing.metadata_examples import EPOCH, example_bundle
@@ -137,6 +138,55 @@ def test_an_environment_may_ask_for_green_runs_in_another(store: MetadataService
     with pytest.raises(DeploymentError, match="must have 2 runs that succeeded before 'prod', has 1"):
         deploy_bundle(bundle, "prod", store, clock, rules=rules)
     assert deploy_bundle(bundle, "prod", store, clock, rules=rules.model_copy(update={"green_runs": 1}))
+
+
+def test_green_runs_are_those_of_the_environment_before(store: MetadataService, clock: ManualClock) -> None:
+    bundle, rules = _manifest(), EnvironmentRules(after="staging", green_runs=1)
+    deploy_bundle(bundle, "staging", store, clock)
+
+    def run(pipeline: str, outcome: str) -> None:
+        name = f"{pipeline}-{outcome}"
+        store.runs.create_run(Run(id=name, pipeline=pipeline, bundle=bundle.digest, created_at=EPOCH))
+        store.runs.update_run(name, status=RunStatus.RUNNING)
+        store.runs.update_run(name, status=RunStatus.SUCCEEDED, result={"outcome": outcome})
+
+    run("flights", "candidate")
+    run("dev.flights", "candidate")
+    run("staging.flights", "refused")
+    with pytest.raises(DeploymentError, match="must have 1 runs that succeeded in 'staging' before 'prod', has 0"):
+        require_deployable(bundle, "prod", store, rules=rules, own="prod")
+    with pytest.raises(DeploymentError, match="has 0"):
+        require_deployable(bundle, "prod", store, rules=rules, own="dev")
+    require_deployable(bundle, "prod", store, rules=rules, own="staging")
+    run("staging.flights", "candidate")
+    require_deployable(bundle, "prod", store, rules=rules, own="prod")
+
+
+def test_what_a_deployment_put_in_service_and_from_which_commit_is_recorded(
+    store: MetadataService, clock: ManualClock
+) -> None:
+    source = Source(commit="a" * 40, author="ada", branch="main")
+    bundle = _manifest().model_copy(update={"source": source})
+    served = Switched(3, ServedBefore(version=2, service="delays@1"), {"run": "r"})
+    live = record_deployment(bundle, "dev", store, clock, served=served)
+    assert store.deployments.find_deployment("dev", "flights") == live
+    assert (live.version, live.replaced) == (3, ServedBefore(version=2, service="delays@1"))
+    (entry,) = store.ledger.entries()
+    facts = {name: entry.evidence[name] for name in ("commit", "version", "replaced_version", "run")}
+    assert facts == {"commit": "a" * 40, "version": 3, "replaced_version": 2, "run": "r"}
+
+
+def test_nothing_is_live_in_an_environment_that_ended(store: MetadataService, clock: ManualClock) -> None:
+    live = deploy_bundle(_manifest(), "dev", store, clock)
+    kept = deploy_bundle(_manifest(), "staging", store, clock)
+    clock.advance_to(EPOCH + timedelta(minutes=1))
+    store.deployments.put_deployment(live.model_copy(update={"ended": True, "at": clock.now()}))
+    assert store.deployments.find_deployment("dev", "flights") is None
+    assert store.deployments.list_live_deployments() == [kept]
+    clock.advance_to(EPOCH + timedelta(hours=1))
+    again = deploy_bundle(_manifest(), "dev", store, clock, "back")
+    assert store.deployments.find_deployment("dev") == again
+    assert store.ledger.entries()[-1].reason == "back"
 
 
 def test_a_rollback_goes_to_the_bundle_before(store: MetadataService, clock: ManualClock) -> None:

@@ -82,7 +82,19 @@ def test_another_bundle_another_environment_another_model(deployments: Deploymen
     policies.refresh()
     policies.refresh()
     assert policies.of("m").config == PLATFORM
-    assert sorted(deployments.read) == ["a" * 64, "c" * 64, "d" * 64], "each bundle is read once"
+    assert sorted(deployments.read) == [each * 64 for each in "abcd"], "each bundle is read once"
+
+
+def test_a_model_of_another_environment_is_named_by_it_and_has_its_policy_there(
+    deployments: Deployments, policies: ModelPolicies
+) -> None:
+    said = {"retrain": {"cooldown": "1d"}, "environments": {"dev": {"retrain": {"cooldown": "2d"}}}}
+    deployments.deploy("a" * 64, said)
+    deployments.deploy("b" * 64, said, env="dev", day=1)
+    policies.refresh()
+    assert policies.pipeline_of("dev.m") == f"dev.{policies.pipeline_of('m')}"
+    assert [policies.of(name).config.retrain.cooldown.days for name in ("m", "dev.m")] == [1, 2]
+    assert (policies.of("dev.m").environment, policies.of("dev.m").bundle) == ("dev", "b" * 64)
 
 
 def test_the_newest_of_several_pipelines_of_a_model(deployments: Deployments, policies: ModelPolicies) -> None:

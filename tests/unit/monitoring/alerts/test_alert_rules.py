@@ -155,6 +155,8 @@ def entry(action: str, **evidence: Any) -> Alert | None:
     ("action", "evidence", "cause", "severity"),
     [
         ("run_failed", {"final": True}, "retraining_failed", "critical"),
+        ("commit_failed", {"commit": "a", "branch": "main"}, "build_failed", "critical"),
+        ("commit_deployed", {"commit": "a", "bundle": "b"}, "deployed", "info"),
         ("run_failed", {"final": True, "rejections": 0}, "retraining_failed", "critical"),
         ("roll_back", {"cause": "health", "to": 1}, "rolled_back", "critical"),
         ("roll_back", {"cause": "trial"}, "rolled_back", "warning"),

@@ -1,0 +1,251 @@
+"""From a commit to production: pushes, approvals, runs, what must stop on the way, and the way back."""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.delivered_project import Commands, commit, make_home, push, write_project
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1500)]
+
+_WAIT_S = 300.0
+_REHEARSE = {
+    "rehearse": True,
+    "rate_per_s": 20.0,
+    "p99": "5s",  # what a busy machine keeps, too
+    "load_for": "3s",
+    # the table stands still, so that a champion has seen every row that a candidate is judged on
+    "parameters": {"rule": "absolute"},
+}
+_DIVERGES = {"search": {"xgboost": {"n_estimators": 50, "learning_rate": 500.0, "max_depth": 6}}}
+_OTHER = {"search": {"xgboost": {"n_estimators": 120, "learning_rate": 0.05, "max_depth": 2}}}
+
+
+class World:
+    """A platform that watches a repository, and a checkout of it."""
+
+    def __init__(self, place: Path) -> None:
+        from dulwich.repo import Repo
+
+        self.place, self.origin, self.checkout = place, place / "origin.git", place / "checkout"
+        self.origin.mkdir()
+        Repo.init_bare(str(self.origin), default_branch=b"main").close()
+        self.run = Commands(place / "platform.yaml")
+        self.trusted = self.run("delivery", "keygen", str(place / "ci.pem")).stdout.strip()
+        prod = {"approvals": 1, "after": "staging", "green_runs": 2, "branch": "main", "builders": {"ci": self.trusted}}
+        self.home = make_home(
+            place,
+            {
+                "environment": "prod",
+                "serving": {"port": _free_port()},
+                "metadata": {"mlflow": False},
+                "cluster": {"num_cpus": 5, "object_store_bytes": 100 << 20},
+                "delivery": {
+                    "signing_key": str(place / "ci.pem"),
+                    "source": {
+                        "url": str(self.origin),
+                        "every": "1s",
+                        "branches": {"main": "dev", "strict": "strict", "feature/*": "{branch}"},
+                    },
+                    "environments": {
+                        "dev": _REHEARSE,
+                        "strict": {**_REHEARSE, "p99": "10us"},
+                        "staging": {**_REHEARSE, "approvals": 1, "after": "dev"},
+                        "prod": {**_REHEARSE, **prod},
+                    },
+                },
+            },
+        )
+
+    def pushed(self, message: str, branch: str = "main", **changes: Any) -> dict[str, Any]:
+        """Commit and push the project; what became of the commit."""
+        write_project(self.checkout, **changes)
+        made = commit(self.checkout, message)
+        push(self.checkout, self.origin, branch)
+        return self.ended(made)
+
+    def ended(self, made: str) -> dict[str, Any]:
+        file, deadline = self.home / "commits" / f"{made}.json", time.monotonic() + _WAIT_S
+        while True:
+            told: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"state": "pending"}
+            if told["state"] != "pending":
+                return told
+            assert time.monotonic() < deadline, told
+            time.sleep(0.5)
+
+    def served(self) -> dict[str, int]:
+        """Model -> the version that answers."""
+        told = self.run.json("status", "--json")
+        return {each["model"]: each["champion"] for each in told["endpoints"] if each["answers"]}
+
+    def live(self) -> dict[str, str]:
+        """Environment -> its bundle."""
+        return {each["environment"]: each["bundle"] for each in self.run.json("delivery", "environments", "--json")}
+
+
+def _free_port() -> int:
+    for port in random.sample(range(20_000, 30_000), 50):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise OSError("none of 50 ports is free")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    world = World(tmp_path_factory.mktemp("delivered"))
+    try:
+        started = world.run("up")
+        assert started.returncode == 0, started.stderr
+        yield world
+    finally:
+        world.run("down")
+
+
+@pytest.fixture(scope="module")
+def first(world: World) -> dict[str, Any]:
+    """What became of the first push."""
+    return world.pushed("the first")
+
+
+@pytest.fixture(scope="module")
+def bundle(world: World, first: dict[str, Any]) -> str:
+    """The bundle of the first push, which is live in every environment."""
+    assert first["state"] == "success", first["description"]
+    digest = str(first["bundle"])
+    approve = ("delivery", "approve", digest)
+    deploy = ("delivery", "deploy", digest)
+    assert "must be approved for 'staging' by 1, is by 0: nobody" in world.run.refused(*deploy, "--env", "staging")
+    world.run.json(*approve, "--env", "staging", "--by", "ada@example.org")
+    assert "its builder and its author do not count" in world.run.refused(*deploy, "--env", "staging")
+    world.run.json(*approve, "--env", "staging", "--by", "bob")
+    world.run.json(*deploy, "--env", "staging")
+    assert "must have 2 runs that succeeded in 'staging' before 'prod', has 1" in world.run.refused(*deploy)
+    parameters = ("-p", "rule=absolute", "-p", "skip_unchanged=false")
+    run = world.run.json("runs", "start", "staging.toy", *parameters)
+    assert (run["bundle"], run["result"]["outcome"]) == (digest, "candidate")
+    assert "must be approved for 'prod' by 1, is by 0" in world.run.refused(*deploy)
+    world.run.json(*approve, "--by", "carol")
+    world.run.json(*deploy)
+    return digest
+
+
+def test_a_push_is_built_and_runs_in_dev_alone(world: World, first: dict[str, Any]) -> None:
+    assert (first["state"], first["environment"], first["branch"]) == ("success", "dev", "main"), first
+    entries = world.run.json("ledger", "entries", f"bundle:{first['bundle']}", "--json")
+    deployed = next(entry for entry in entries if entry["action"] == "deploy_bundle")
+    assert deployed["evidence"]["commit"] == first["commit"]
+    assert deployed["evidence"]["load"]["requests"] == 60
+    assert deployed["evidence"]["load"]["failed"] == 0
+    assert world.run.json("status", "--json")["source"]["problem"] is None
+
+
+def test_the_same_bundle_goes_through_every_environment(world: World, bundle: str) -> None:
+    assert world.live() == {"dev": bundle, "staging": bundle, "prod": bundle}
+    assert set(world.served()) == {"dev.toy", "staging.toy", "toy"}, "each has a model of its own"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"test": "def test_it():\n    assert False\n"}, "its tests must pass, got: 1 failed"),
+        ({"training": _DIVERGES}, "came to no model: refused"),
+    ],
+    ids=["a failing test", "training diverges"],
+)
+def test_a_bad_push_stops_and_what_serves_goes_on(
+    world: World, bundle: str, changes: dict[str, Any], told: str
+) -> None:
+    served, live = world.served(), world.live()
+    ended = world.pushed(told, **changes)
+    assert ended["state"] == "failure"
+    assert told in ended["description"]
+    assert (world.served(), world.live()) == (served, live)
+    builds = [each for each in world.run.json("ledger", "entries", "source:main", "--json")]
+    assert [each["action"] for each in builds[-2:]] == ["build_commit", "commit_failed"], "told once"
+
+
+def test_a_service_that_is_too_slow_for_its_environment_stops(world: World, bundle: str) -> None:
+    world.run.json("delivery", "deploy", bundle, "--env", "strict", "--no-rehearse")
+    version = world.run.json("runs", "start", "strict.toy", "-p", "rule=absolute")["result"]["version"]
+    world.run.json("models", "deploy", "strict.toy", str(version), "--features", "toy@1")
+    served, live = world.served(), world.live()
+    assert served["strict.toy"] == version
+    ended = world.pushed("slower", "strict", training={"seed": 2})
+    assert ended["state"] == "failure"
+    assert "the service is too slow: p99 must be at most 0.01 ms, got" in ended["description"]
+    assert (world.served(), world.live()) == (served, live)
+
+
+def test_a_good_push_takes_over_and_a_roll_back_restores(world: World, bundle: str) -> None:
+    before = world.served()
+    ended = world.pushed("another", training=_OTHER)
+    assert ended["state"] == "success", ended["description"]
+    after = world.served()
+    assert after["dev.toy"] == ended["version"] != before["dev.toy"]
+    assert {name: after[name] for name in ("toy", "staging.toy")} == {
+        name: before[name] for name in ("toy", "staging.toy")
+    }
+    world.run.json("delivery", "rollback", "--env", "dev")
+    assert world.served() == before
+    assert world.live()["dev"] == bundle
+
+
+def test_a_branch_has_an_environment_that_goes_with_it(world: World, bundle: str) -> None:
+    from dulwich.repo import Repo
+
+    ended = world.pushed("tried", "feature/x", training={"seed": 3})
+    assert ended["state"] == "success", ended["description"]
+    own = ended["environment"]
+    assert own.startswith("feature-x-")
+    assert world.served()[f"{own}.toy"] == ended["version"]
+    assert world.live()[own] == ended["bundle"] != bundle
+    with closing(Repo(str(world.origin))) as origin:
+        del origin.refs[b"refs/heads/feature/x"]
+    deadline = time.monotonic() + _WAIT_S
+    while own in world.live():
+        assert time.monotonic() < deadline
+    assert f"{own}.toy" not in world.served()
+    assert world.live()["dev"] == bundle
+
+
+def test_an_altered_bundle_and_an_unknown_signer_are_refused(world: World, bundle: str) -> None:
+    live = world.live()
+    other = world.place / "other.pem"
+    assert world.run("delivery", "keygen", str(other)).returncode == 0
+    write_project(world.checkout, training={"seed": 4})
+    commit(world.checkout, "signed by a stranger")
+    made = world.run.json("delivery", "build", str(world.checkout), "--key", str(other))["digest"]
+    assert "must be signed by one of ci, and is by none of them" in world.run.refused("delivery", "deploy", made)
+    archive = world.home / "bundles" / made / "bundle.zip"
+    archive.chmod(0o644)
+    archive.write_bytes(archive.read_bytes().replace(b"late", b"last", 1))
+    assert "bundle.zip: must have digest" in world.run.refused("delivery", "deploy", made, "--env", "dev")
+    assert world.live() == live
+
+
+def test_a_repository_that_is_away_is_told_and_comes_back(world: World, bundle: str) -> None:
+    aside = world.place / "aside.git"
+    world.origin.rename(aside)
+    try:
+        deadline = time.monotonic() + _WAIT_S
+        while (problem := world.run.json("status", "--json")["source"]["problem"]) is None:
+            assert time.monotonic() < deadline
+        assert "cannot be read: NotGitRepository" in problem
+        assert {"dev", "staging", "prod"} <= set(world.live())
+    finally:
+        aside.rename(world.origin)
+    ended = world.pushed("back", training={"seed": 5})
+    assert ended["state"] == "success", ended["description"]

@@ -1,0 +1,74 @@
+"""A bundle that has to show that it works before its model serves, on the running platform."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from raymlops.errors import DeploymentError
+from tests.support.delivered_project import write_project
+from tests.support.killed_project import DEFINITIONS
+from tests.support.training_project import tables
+
+if TYPE_CHECKING:
+    from raymlops.platform import Platform
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(540)]
+
+MODEL = "tried.toy"
+
+
+@pytest.fixture(scope="module")
+def place(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The project; its environment goes with it."""
+    platform.apply(*DEFINITIONS)
+    for view, table in tables().items():
+        platform.features.ingest(view, table)
+    yield tmp_path_factory.mktemp("tried")
+    platform.delivery.remove_environment("tried", reason="the tests are over")
+    assert MODEL not in {status.model for status in platform.endpoints.status() if status.answers}
+
+
+def _served(platform: Platform) -> set[str]:
+    return set(platform.metadata.plans.served_plans())
+
+
+def test_a_bundle_is_live_once_its_model_has_answered(platform: Platform, place: Path) -> None:
+    before = _served(platform)
+    write_project(place)
+    digest = platform.delivery.build(place).digest
+    live = platform.delivery.deploy(digest, "tried", reason="the first")
+    plan = platform.endpoints.plan(MODEL)
+    assert (live.version, live.replaced) == (plan.champion, None)
+    assert plan.service == "toy@1"
+    assert _served(platform) == before | {MODEL}, "the rehearsal's endpoint is gone"
+    evidence = platform.ledger.entries(f"bundle:{digest}")[-1].evidence
+    assert (evidence["load"]["requests"], evidence["load"]["failed"]) == (40, 0)
+    assert platform.runs.get(evidence["run"]).pipeline == MODEL
+    assert platform.control.policy(MODEL).bundle == digest
+    assert platform.delivery.deploy(digest, "tried") == live, "a repeat does nothing"
+
+
+def test_what_fails_its_run_leaves_what_serves_and_the_next_one_can_be_rolled_back(
+    platform: Platform, place: Path
+) -> None:
+    plan, former = platform.endpoints.plan(MODEL), platform.delivery.environments()
+    write_project(place, {"quality": {"min_rows": 10**6}})
+    starved = platform.delivery.build(place).digest
+    with pytest.raises(DeploymentError, match="came to no model: blocked"):
+        platform.delivery.deploy(starved, "tried")
+    assert platform.endpoints.plan(MODEL) == plan
+    assert platform.delivery.environments() == former
+    assert platform.ledger.entries(f"bundle:{starved}")[-1].action == "refuse_bundle"
+
+    write_project(place, {"seed": 3})
+    changed = platform.delivery.build(place).digest
+    live = platform.delivery.deploy(changed, "tried")
+    assert live.replaced is not None
+    assert live.replaced.version == plan.champion != live.version
+    back = platform.delivery.rollback("tried")
+    assert back.bundle != changed
+    assert platform.endpoints.plan(MODEL).champion == plan.champion == back.version
