@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from raymlops.errors import DeploymentNotFound, InvalidTransition
 from raymlops.records.ledger import Ledger, LedgerEntry
 from raymlops.records.models import ModelRegistry, ModelState
 from raymlops.records.plans import PlanStore, ServingPlan
 
-__all__ = ["PlanRecords", "intent_of", "settle"]
+__all__ = ["PlanRecords", "intent_of", "require_blessed", "require_served", "require_unblocked", "settle"]
 
 
 class PlanRecords(Protocol):
@@ -44,3 +45,24 @@ def settle(metadata: PlanRecords, plan: ServingPlan) -> None:
     for known in metadata.models.list_versions(model):
         if known.version not in plan.versions and known.state in in_service:
             metadata.models.set_state(model, known.version, ModelState.ARCHIVED, **why)
+
+
+def require_served(name: str, plan: ServingPlan | None) -> ServingPlan:
+    """The newest plan of a model; raises ``DeploymentNotFound`` where the model is not served."""
+    if plan is None or not plan.served:
+        raise DeploymentNotFound.of(name)
+    return plan
+
+
+def require_unblocked(plan: ServingPlan, version: int) -> None:
+    """Raises ``InvalidTransition`` where a version is blocked."""
+    if version in plan.blocked:
+        raise InvalidTransition(f"version {version} of {plan.model} is blocked: unblock it first")
+
+
+def require_blessed(models: ModelRegistry, plan: ServingPlan, before: ServingPlan | None) -> None:
+    """Raises ``InvalidTransition`` where a version that is new in a plan is not blessed."""
+    present = frozenset() if before is None else before.versions
+    for version in sorted(plan.versions - present):
+        # the store refuses it too; here it is known before a process is started for it
+        models.get_version(plan.model, version).require_blessed()

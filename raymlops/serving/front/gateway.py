@@ -13,11 +13,12 @@ import orjson
 
 from raymlops.config.serving import ServingConfig
 from raymlops.errors import DataError, DeploymentNotFound, NotFoundError, RaymlopsError, UnavailableError
+from raymlops.records.keys import Scope
 from raymlops.records.plans import BLOCKED, ServingPlan
 from raymlops.serving.front.endpoint_view import EndpointView
 from raymlops.serving.front.openapi import docs_page, openapi_document
 from raymlops.serving.front.operations import Operations
-from raymlops.serving.protocol.access import OPEN, Access
+from raymlops.serving.protocol.access import DESCRIBE, OPEN, Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest, error_reply, json_reply, raw_reply, reply_to
 from raymlops.serving.protocol.tensors import parse_json
 
@@ -33,6 +34,9 @@ _READY_WITHIN_S = 2.0
 
 _REASON_WITHIN_S = 1.0
 """A caller of a model that is not up is not kept waiting for why, while the platform starts and its actors are busy."""
+
+_ANYTHING: tuple[Scope, ...] = ("infer", "label", "read", "trigger", "operate")
+"""Who may do anything about a model is told that it has no endpoint."""
 
 _Route = Callable[[HttpRequest], Awaitable[HttpReply]]
 
@@ -133,10 +137,12 @@ class Gateway:
 
     async def _dispatch(self, request: HttpRequest) -> HttpReply:
         path = request.path.rstrip("/")
-        if path.startswith((_MODELS, _INDEX)):
-            self._access.check(request.headers, "infer")
         if path.startswith(f"{_MODELS}/"):
-            await self._refuse_model(path[len(_MODELS) + 1 :].partition("/")[0])
+            model = path[len(_MODELS) + 1 :].partition("/")[0]
+            self._access.check(request.headers, _ANYTHING, model)
+            await self._refuse_model(model)
+        if path.startswith((_MODELS, _INDEX)):
+            self._access.check_any(request.headers, DESCRIBE)
         methods: tuple[str, ...] = ("GET",)
         if path in self._dynamic:
             methods = self._dynamic[path][0]
@@ -150,27 +156,31 @@ class Gateway:
         return self._static[path] if path in self._static else await self._dynamic[path][1](request)
 
     async def _ready(self, request: HttpRequest) -> HttpReply:
-        del request
         # raises, and so is 503, where the metadata store does not answer
         plans = await self._plans.served_plans()
         seen = {} if self._view is None else await self._view.statuses()
         silent = [] if self._view is None else [one for one in plans if one not in seen or not seen[one].answers]
         if not silent:
             return json_reply({"ready": True})
-        told = [f"{model}: {seen[model].reason if model in seen else 'nobody has looked yet'}" for model in silent]
-        raise UnavailableError(f"{len(silent)} of {len(plans)} models do not answer: {'; '.join(told)}")
+        shown = self._access.shown(request.headers, DESCRIBE)  # health is for everybody, names are not
+        named = [model for model in silent if shown(model)]
+        told = [f"{model}: {seen[model].reason if model in seen else 'nobody has looked yet'}" for model in named]
+        names = f": {'; '.join(told)}" if told else ""
+        raise UnavailableError(f"{len(silent)} of {len(plans)} models do not answer{names}")
 
     async def _models(self, request: HttpRequest) -> HttpReply:
-        del request
-        return json_reply({"models": sorted(await self._plans.served_plans())})
+        shown = self._access.check_any(request.headers, DESCRIBE)
+        return json_reply({"models": [model for model in sorted(await self._plans.served_plans()) if shown(model)]})
 
     async def _index(self, request: HttpRequest) -> HttpReply:
         asked = parse_json(request.body) if request.body else {}
         ready_only = asked.get("ready", False)
         if type(ready_only) is not bool:
             raise DataError("'ready' must be a bool")
+        shown = self._access.check_any(request.headers, DESCRIBE)
         plans = await self._plans.served_plans()
-        found = await asyncio.gather(*(self._versions(plans[model], request) for model in sorted(plans)))
+        models = [model for model in sorted(plans) if shown(model)]
+        found = await asyncio.gather(*(self._versions(plans[model], request) for model in models))
         rows = [row for some in found for row in some]
         return json_reply([row for row in rows if row["state"] == "READY" or not ready_only])
 
