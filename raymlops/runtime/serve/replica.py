@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -46,6 +46,9 @@ from raymlops.serving.plans.slot import PlanFollower
 from raymlops.serving.protocol.access import CLOSED, Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest
 from raymlops.serving.protocol.protocols import CandidateClient, Columns, Outputs
+
+if TYPE_CHECKING:
+    from raymlops.console import Console
 
 __all__ = [
     "SHAPE_VARIABLE",
@@ -255,6 +258,7 @@ class GatewayReplica:
         reconciler: Any = AsyncActorProxy(RECONCILER, part="reconciler")
         self._key_store = metadata.keys
         required = serving.keys_required or serving.keys_required_on(await asyncio.to_thread(_host))
+        self._console = await asyncio.to_thread(_console, config)
         self._gateway = Gateway(
             version("raymlops"),
             metadata.plans,
@@ -262,6 +266,7 @@ class GatewayReplica:
             Operations(metadata, operator, reconciler_timeout_s(config), _trial_deadlines(config)),
             endpoints=Endpoints(metadata.plans, serving.deadline.total_seconds()),
             config=serving,
+            pages=self._console,
             access=Access(required=required),
         )
         self._front = Front(self._gateway, serving)
@@ -286,6 +291,15 @@ class GatewayReplica:
             self._keys.cancel()
         if self._grpc is not None:
             await self._grpc.stop(_GRACE_S)
+        self._console.close()
+
+
+def _console(config: PlatformConfig) -> Console:
+    """The pages; imported here, as no replica of a model needs what they take."""
+    from raymlops.console import Console
+    from raymlops.runtime.serve.console_sources import cluster_sources
+
+    return Console(cluster_sources(config))
 
 
 def _trial_deadlines(config: PlatformConfig) -> Callable[[str], Awaitable[float]]:

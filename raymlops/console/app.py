@@ -1,0 +1,120 @@
+"""The console's front: from a request to a page, whatever fails on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from raymlops.console.asking import Asking
+from raymlops.console.rendering import render
+from raymlops.console.request import PREFIX, Page, PageRequest
+from raymlops.console.routes import NAVIGATION, find_page
+from raymlops.console.sources import Sources
+from raymlops.console.static_files import static_file
+from raymlops.errors import NotFoundError, RaymlopsError, Unauthenticated
+from raymlops.records.keys import Scope
+from raymlops.serving.protocol.access import Access
+from raymlops.serving.protocol.http import HttpReply, HttpRequest, status_of
+
+__all__ = ["PREFIX", "Console"]
+
+_log = logging.getLogger(__name__)
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "content-type": "text/html; charset=utf-8",
+    "content-security-policy": _POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cache-control": "no-store",
+}
+_READ: Scope = "operate"
+"""What a key must allow whose holder looks at pages, where keys are asked for."""
+_PAGES_AT_ONCE, _CALLS_AT_ONCE = 4, 16
+
+
+class Console:
+    """Answers requests for pages. Thread-safe.
+
+    Args:
+        sources: What the pages read.
+        deadline_s: How long the parts of the platform have to answer one page.
+    """
+
+    def __init__(self, sources: Sources, deadline_s: float = 5.0) -> None:
+        self._sources = sources
+        self._deadline_s = deadline_s
+        self._pages = ThreadPoolExecutor(_PAGES_AT_ONCE, "console-page")
+        self._calls = ThreadPoolExecutor(_CALLS_AT_ONCE, "console-call")
+
+    def takes(self, path: str) -> bool:
+        """Whether a path is the console's."""
+        return path == PREFIX or path.startswith(f"{PREFIX}/")
+
+    async def handle(self, request: HttpRequest, access: Access) -> HttpReply:
+        """Answer one request, in a thread: pages are drawn aside from the loop that answers everybody else."""
+        return await asyncio.get_running_loop().run_in_executor(self._pages, self.answer, request, access)
+
+    def answer(self, request: HttpRequest, access: Access) -> HttpReply:
+        """Answer one request; every fault becomes a page."""
+        path = unquote(request.path[len(PREFIX) :]).strip("/")
+        if request.method not in ("GET", "HEAD"):
+            return self._fault(405, f"pages take GET, got {request.method}", allow="GET, HEAD")
+        if path.startswith("static/"):
+            return _static(path.removeprefix("static/"))
+        try:
+            access.check(request.headers, _READ)
+            return self._page(path, request.query)
+        except RaymlopsError as error:
+            asks_for_key = {"www_authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
+            return self._fault(status_of(error), str(error), **asks_for_key)
+        except Exception:
+            _log.exception("the page %r failed", path)
+            return self._fault(500, "internal error: the log of the gateway tells more")
+
+    def close(self) -> None:
+        """End the threads; calls under way are not waited for."""
+        self._pages.shutdown(wait=False, cancel_futures=True)
+        self._calls.shutdown(wait=False, cancel_futures=True)
+
+    def _page(self, path: str, query: str) -> HttpReply:
+        found = find_page(path)
+        if found is None:
+            raise NotFoundError(f"there is no page {PREFIX}/{path}")
+        function, parts = found
+        ask = Asking(self._calls, self._deadline_s)
+        page = function(self._sources, PageRequest(parts, dict(parse_qsl(query)), ask))
+        return self._shown(page, ask.problems, section=path.partition("/")[0], status=200)
+
+    def _shown(self, page: Page, problems: list[str], *, section: str, status: int) -> HttpReply:
+        if page.raw is not None:
+            return HttpReply(status, _HEADERS, page.raw)
+        frame: dict[str, Any] = {
+            "title": page.title,
+            "problems": list(dict.fromkeys(problems)),
+            "navigation": NAVIGATION,
+            "section": section,
+            "now": self._sources.clock.now(),
+            "version": self._sources.version,
+            "environment": self._sources.config.environment,
+        }
+        return HttpReply(status, _HEADERS, render(page.template, {**frame, **page.values}))
+
+    def _fault(self, status: int, message: str, **headers: str) -> HttpReply:
+        page = Page("fault", f"{status}", {"status": status, "message": message})
+        reply = self._shown(page, [], section="", status=status)
+        return reply._replace(headers={**_HEADERS, **{name.replace("_", "-"): text for name, text in headers.items()}})
+
+
+def _static(name: str) -> HttpReply:
+    found = static_file(name)
+    if found is None:
+        return HttpReply(404, {**_HEADERS, "content-type": "text/plain; charset=utf-8"}, b"there is no such file")
+    kept = {"cache-control": "public, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
+    return HttpReply(200, {"content-type": found[1], **kept}, found[0])
