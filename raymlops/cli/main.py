@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from raymlops.cli import batch, control, delivery, garbage, init, keys, lab, ledger, lifecycle, replay, runs
+from raymlops.cli import batch, console, control, delivery, garbage, init, keys, lab, ledger, lifecycle, replay, runs
 from raymlops.cli.feature_store import definitions, features
 from raymlops.cli.monitoring import monitor
 from raymlops.cli.registry import models
@@ -20,6 +20,7 @@ garbage.add_to(app)
 lab.add_to(app)
 init.add_to(app)
 replay.add_to(app)
+console.add_to(app)
 app.add_typer(features.app, name="features")
 app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")

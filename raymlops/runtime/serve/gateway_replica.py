@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import serve
 from ray.serve.context import _get_global_client
@@ -27,6 +27,9 @@ from raymlops.serving.front.gateway import Gateway
 from raymlops.serving.front.operations import Operations
 from raymlops.serving.protocol.access import Access
 from raymlops.serving.protocol.refusal_log import RefusalLog
+
+if TYPE_CHECKING:
+    from raymlops.console import Console
 
 __all__ = ["GatewayReplica", "bound_host"]
 
@@ -58,6 +61,7 @@ class GatewayReplica:
             delivery=Approvals(config),
             refusals=self._refusals,
         )
+        self._console = await asyncio.to_thread(_console, config, operations)
         self._gateway = Gateway(
             version("raymlops"),
             metadata.plans,
@@ -65,6 +69,7 @@ class GatewayReplica:
             operations,
             endpoints=Endpoints(metadata.plans, serving.deadline.total_seconds()),
             config=serving,
+            pages=self._console,
             access=Access(required=required),
         )
         self._front = Front(self._gateway, serving)
@@ -88,6 +93,15 @@ class GatewayReplica:
         self._keys.cancel()
         if self._grpc is not None:
             await self._grpc.stop(_GRACE_S)
+        self._console.close()
+
+
+def _console(config: PlatformConfig, operations: Operations) -> Console:
+    """The pages; imported here, as no replica of a model needs what they take."""
+    from raymlops.console import Console
+    from raymlops.runtime.serve.console_sources import cluster_sources
+
+    return Console(cluster_sources(config), operations=operations)
 
 
 def _trial_deadlines(config: PlatformConfig) -> Callable[[str], Awaitable[float]]:

@@ -22,7 +22,7 @@ from raymlops.serving.protocol.access import DESCRIBE, OPEN, Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest, error_reply, json_reply, raw_reply, reply_to
 from raymlops.serving.protocol.tensors import parse_json
 
-__all__ = ["Gateway", "ModelEndpoints", "ServedPlans"]
+__all__ = ["Gateway", "ModelEndpoints", "Pages", "ServedPlans"]
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +62,18 @@ class ModelEndpoints(Protocol):
         ...
 
 
+class Pages(Protocol):
+    """Answers with pages for people; the console does."""
+
+    def takes(self, path: str) -> bool:
+        """Whether a path is one of theirs."""
+        ...
+
+    async def handle(self, request: HttpRequest, access: Access) -> HttpReply:
+        """Answer one request; every fault becomes a page."""
+        ...
+
+
 class Gateway:
     """Answers the requests that are for no endpoint. All methods belong to one event loop.
 
@@ -72,6 +84,7 @@ class Gateway:
         operations: Takes orders about them; without it, nobody may operate.
         endpoints: Say whether versions are ready; without them the index does not know.
         config: Limits.
+        pages: For people; without them there are none.
         access: Who may ask about models; ``admit`` replaces it.
     """
 
@@ -84,6 +97,7 @@ class Gateway:
         *,
         endpoints: ModelEndpoints | None = None,
         config: ServingConfig | None = None,
+        pages: Pages | None = None,
         access: Access = OPEN,
     ) -> None:
         config = config or ServingConfig()
@@ -92,6 +106,7 @@ class Gateway:
         self._view = view
         self._operations = operations
         self._endpoints = endpoints
+        self._pages = pages
         self._deadline_s = config.deadline.total_seconds()
         self._access = access
         self._replies: Counter[int] = Counter()
@@ -122,6 +137,8 @@ class Gateway:
         try:
             if self._operations is not None and self._operations.takes(request.path):
                 reply = await self._operations.handle(request)
+            elif self._pages is not None and self._pages.takes(request.path):
+                reply = await self._pages.handle(request, self._access)
             else:
                 async with asyncio.timeout(self._deadline_s - request.received_s):
                     reply = await self._dispatch(request)

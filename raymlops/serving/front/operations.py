@@ -170,15 +170,19 @@ class Operations:
         except ConfigError as error:  # a name that is none, as any other error in what was sent
             raise DataError(f"{asked.action}: {error}") from error
 
-    async def preview(self, action: str, model: str, given: Parameters) -> ServingPlan | None:
+    async def preview(self, action: str, model: str, given: Asked) -> ServingPlan:
         """The plan that an order about a model would make; it makes none, and so needs no key.
 
         Raises:
+            DataError: The action makes no plan.
             RaymlopsError: The order could not be carried out; the message says why.
         """
         order = Order(request=uuid4().hex, by="nobody", reason=given.reason, dry_run=True)
         async with asyncio.timeout(self._deadline_s):
-            return await self._plans[action](order, model, given)
+            plan = await self._plans[action](order, model, given) if action in self._plans else None
+        if plan is None:
+            raise DataError(f"{action} makes no serving plan")
+        return plan
 
     async def _do(self, key: ApiKey, order: Order, asked: Requested) -> ServingPlan | LedgerEntry | None:
         if asked.action == "retrain":

@@ -66,7 +66,7 @@ class Access:
         """
         if not self._required:
             return None
-        key = self._bearer(headers)
+        key = self.bearer(headers)
         self.allow(key, scope, target)
         return key
 
@@ -78,7 +78,7 @@ class Access:
         """
         if not self._required:
             return _everything
-        key = self._bearer(headers)
+        key = self.bearer(headers)
         held = next((grant.target for grant in key.grants if _allows(key, scope, grant.target)), ALL_MODELS)
         self.allow(key, scope, held)
         return partial(_allows, key, scope)
@@ -131,7 +131,8 @@ class Access:
         key = self._keys.get(key_id)
         return key if key is not None and key.is_valid(self._clock.now()) else None
 
-    def _bearer(self, headers: Mapping[str, str]) -> ApiKey:
+    def bearer(self, headers: Mapping[str, str]) -> ApiKey:
+        """The key of a request; raises ``Unauthenticated`` where it has no valid one."""
         return self.authenticate(_token(headers))
 
     def _note(self, kind: RefusalKind, key: ApiKey | None, scope: str, target: str) -> None:

@@ -1,0 +1,38 @@
+"""Which page stands under which address, and the navigation."""
+
+from __future__ import annotations
+
+import re
+
+from raymlops.console.pages import ledger, loop, model, runs
+from raymlops.console.request import PageFunction
+
+__all__ = ["NAVIGATION", "find_page"]
+
+NAVIGATION = (
+    ("", "Loop"),
+    ("models", "Models"),
+    ("runs", "Runs"),
+    ("ledger", "Ledger"),
+)
+"""First part of the address -> what the page is called."""
+
+_NAME = r"([^/]+)"
+_ROUTES: tuple[tuple[str, PageFunction], ...] = (
+    (r"", loop.loop_page),
+    (r"models", model.models_page),
+    (rf"models/{_NAME}", model.model_page),
+    (r"runs", runs.runs_page),
+    (r"ledger", ledger.ledger_page),
+    (r"ledger/verify", ledger.verify_page),
+    (r"ledger/([0-9]{1,18})", ledger.entry_page),
+)
+_COMPILED = tuple((re.compile(pattern), function) for pattern, function in _ROUTES)
+
+
+def find_page(path: str) -> tuple[PageFunction, tuple[str, ...]] | None:
+    """The page under an address below the console's own, and what the address names; ``None`` where there is none."""
+    for pattern, function in _COMPILED:
+        if (found := pattern.fullmatch(path)) is not None:
+            return function, found.groups()
+    return None
