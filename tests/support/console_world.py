@@ -394,11 +394,14 @@ def _statistics() -> ViewStatistics:
     )  # fmt: skip
 
 
-def make_sources(home: Path, *, dead: Sequence[str] = (), columns: int = 2) -> tuple[Sources, Callable[[], None]]:
-    """The sources of a filled platform, and what closes them."""
+def make_sources(
+    home: Path, *, dead: Sequence[str] = (), columns: int = 2, filled: bool = False
+) -> tuple[Sources, Callable[[], None]]:
+    """The sources of a filled platform, and what closes them; ``filled`` where its database is there already."""
     clock = ManualClock(NOW)
     metadata = MetadataService(home / "metadata.db", clock=clock)
-    fill(metadata, clock)
+    if not filled:
+        fill(metadata, clock)
     parts = Parts(metadata, set(dead), columns)
     sources = Sources(
         metadata=metadata, control=parts, endpoints=parts, monitor=parts, features=parts, runs=parts, cards=parts,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -37,16 +38,26 @@ def grant_of(action: str) -> str:
     return f"{scope_of(action)}:{'env/prod' if action == 'approve' else ADDRESSES[action].split('&')[0].split('=')[1]}"
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A filled database, to be copied: filling one takes a second."""
+    home = tmp_path_factory.mktemp("template")
+    World(home).close()
+    return home
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    found = World(tmp_path)
+def world(template: Path, tmp_path: Path) -> Iterator[World]:
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    found = World(tmp_path, filled=True)
     yield found
     found.close()
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[World]:
-    found = World(tmp_path, required=True)
+def guarded(template: Path, tmp_path: Path) -> Iterator[World]:
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    found = World(tmp_path, required=True, filled=True)
     yield found
     found.close()
 
