@@ -22,6 +22,7 @@ _ROUTES: tuple[tuple[str, PageFunction], ...] = (
     (r"", loop.loop_page),
     (r"models", model.models_page),
     (rf"models/{_NAME}", model.model_page),
+    (rf"models/{_NAME}/([0-9]{{1,9}})", model.card_page),
     (r"runs", runs.runs_page),
     (r"ledger", ledger.ledger_page),
     (r"ledger/verify", ledger.verify_page),
