@@ -120,7 +120,7 @@ def _rollout(sources: Sources, request: PageRequest, why: Why, standing: Standin
     intervals = [one for each in [*earlier, standing] if (one := _interval(each)) is not None]
     margin = float(standing.facts.get("allowed", 0.0))
     evidence = [
-        draw_evidence_bar(guard.value, guard.bar, guard.name)
+        (guard.name, draw_evidence_bar(guard.value, guard.bar, guard.name))
         for guard in standing.guards
         if guard.name in ("faults", "late") and guard.value is not None
     ]
