@@ -131,7 +131,7 @@ class Console:
             raise NotFoundError(f"there is no page {PREFIX}/{path}")
         function, parts = found
         ask = Asking(self._calls, self._deadline_s)
-        page = function(self._sources, PageRequest(parts, dict(parse_qsl(query)), ask))
+        page = function(self._sources, PageRequest(parts, tuple(parse_qsl(query)), ask))
         return self._shown(page, ask.problems, section=path.partition("/")[0], status=200, viewer=viewer)
 
     def _shown(

@@ -25,12 +25,12 @@ class PageRequest(NamedTuple):
 
     Attributes:
         parts: What the address names, in order: a model, a run ...
-        query: Parameters of the address, the last of each name.
+        query: Parameters of the address, in order.
         ask: Begins calls.
     """
 
     parts: tuple[str, ...]
-    query: Mapping[str, str]
+    query: tuple[tuple[str, str], ...]
     ask: Asking
 
     def text(self, name: str) -> str:
@@ -39,10 +39,14 @@ class PageRequest(NamedTuple):
         Raises:
             DataError: It is too long.
         """
-        value = self.query.get(name, "").strip()
+        value = (self.many(name) or [""])[-1]
         if len(value) > _LONGEST:
             raise DataError(f"{name!r} must have at most {_LONGEST} characters, got {len(value)}")
         return value
+
+    def many(self, name: str) -> list[str]:
+        """All values of a parameter, without spaces around them."""
+        return [value.strip() for key, value in self.query if key == name]
 
     def number(self, name: str) -> int | None:
         """A parameter that is a whole number of 0 or more; ``None`` where it is not there.

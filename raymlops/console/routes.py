@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from raymlops.console.pages import ledger, loop, model, runs
+from raymlops.console.pages import ledger, loop, model, monitoring, runs
 from raymlops.console.request import PageFunction
 
 __all__ = ["NAVIGATION", "find_page"]
@@ -12,6 +12,7 @@ __all__ = ["NAVIGATION", "find_page"]
 NAVIGATION = (
     ("", "Loop"),
     ("models", "Models"),
+    ("monitoring", "Monitoring"),
     ("runs", "Runs"),
     ("ledger", "Ledger"),
 )
@@ -22,7 +23,12 @@ _ROUTES: tuple[tuple[str, PageFunction], ...] = (
     (r"", loop.loop_page),
     (r"models", model.models_page),
     (rf"models/{_NAME}", model.model_page),
+    (rf"models/{_NAME}/([0-9]{{1,9}})", model.card_page),
+    (r"monitoring", monitoring.models_page),
+    (rf"monitoring/{_NAME}", monitoring.report_page),
     (r"runs", runs.runs_page),
+    (r"runs/compare", runs.compare_page),
+    (rf"runs/{_NAME}", runs.run_page),
     (r"ledger", ledger.ledger_page),
     (r"ledger/verify", ledger.verify_page),
     (r"ledger/([0-9]{1,18})", ledger.entry_page),
