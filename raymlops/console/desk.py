@@ -96,7 +96,7 @@ class Desk:
             return Shown(_told("Not so", f"forms take GET and POST, got {request.method}"), 405, {"allow": "GET, POST"})
         posted = _fields(request) if request.method == "POST" else None
         if path == "login":
-            return await self._login(request, posted)
+            return await self._login(request, viewer, posted)
         if path == "logout":
             return self._logout(request, viewer, posted)
         name = path.removeprefix("actions/")
@@ -111,7 +111,7 @@ class Desk:
             return await self._preview(form, viewer, request)
         return await self._act(action, viewer, request, posted)
 
-    async def _login(self, request: HttpRequest, posted: Mapping[str, str] | None) -> Shown:
+    async def _login(self, request: HttpRequest, viewer: Viewer, posted: Mapping[str, str] | None) -> Shown:
         if posted is None:
             return self._login_page(request, _query(request).get("next", ""), "", 200)
         after = posted.get("next", "")
@@ -126,7 +126,10 @@ class Desk:
         except Unauthenticated:
             self._limit.failed(name)
             return self._login_page(request, after, "This key is not valid: it is wrong, revoked or expired.", 401)
-        return _to(_own_place(after), **{"set-cookie": self._sessions.begin(key, request.headers)})
+        place, models = _own_place(after), Viewer(viewer.access, key).models
+        if place == url() and models and not Viewer(viewer.access, key).may("read"):
+            place = url("models", models[0])  # the first page is about all models
+        return _to(place, **{"set-cookie": self._sessions.begin(key, request.headers)})
 
     def _login_page(self, request: HttpRequest, after: str, problem: str, status: int) -> Shown:
         token, cookie = self._sessions.begin_login(request.headers)

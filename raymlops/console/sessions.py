@@ -9,11 +9,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 
 from raymlops.console.request import PREFIX
 from raymlops.errors import Forbidden, Overloaded
-from raymlops.records.keys import ALL_MODELS, ApiKey, Scope
+from raymlops.records.keys import ALL_ENVIRONMENTS, ALL_MODELS, ENVIRONMENT, ApiKey, Scope
 from raymlops.serving.protocol.access import Access
 
 __all__ = ["LoginLimit", "Session", "Sessions", "Viewer", "require_own_form"]
@@ -56,6 +55,13 @@ class Viewer:
     access: Access
     key: ApiKey | None = None
     session: Session | None = None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that the key may read one by one, by name."""
+        grants = () if self.key is None else self.key.grants
+        named = {grant.target for grant in grants if grant.target not in {ALL_MODELS, ALL_ENVIRONMENTS}}
+        return tuple(sorted(name for name in named if not name.startswith(ENVIRONMENT) and self.may("read", name)))
 
     def may(self, scope: Scope, target: str = ALL_MODELS) -> bool:
         """Whether the viewer may do something about a model or an environment; where no key is needed, all may read."""
@@ -169,10 +175,9 @@ def _digest(text: str) -> str:
 
 
 def _cookies(headers: Mapping[str, str]) -> dict[str, str]:
-    try:
-        return {name: morsel.value for name, morsel in SimpleCookie(headers.get("cookie", "")).items()}
-    except CookieError:
-        return {}
+    # by hand: the standard library stops at the first cookie of another application that it does not like
+    pairs = (part.strip().partition("=") for part in headers.get("cookie", "").split(";"))
+    return {name: value for name, _, value in pairs}
 
 
 def _set_cookie(name: str, value: str, max_age_s: float, headers: Mapping[str, str]) -> str:

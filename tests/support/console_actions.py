@@ -135,6 +135,8 @@ class Browser:
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self.cookies: dict[str, str] = {}
+        self.landed = ""
+        """Where a sign-in led to."""
 
     async def send(self, method: str, address: str, body: bytes = b"", **headers: str) -> HttpReply:
         path, _, query = address.partition("?")
@@ -219,7 +221,9 @@ class World:
         """A browser that is signed in, where grants are given."""
         browser = Browser(self.gateway)
         if grants:
-            assert (await browser.sign_in(self.key(*grants, name=name))).status == 303
+            reply = await browser.sign_in(self.key(*grants, name=name))
+            assert reply.status == 303
+            browser.landed = reply.headers["location"]
         return browser
 
     async def refused(self) -> list[dict[str, Any]]:

@@ -134,6 +134,15 @@ async def test_a_key_that_is_revoked_ends_its_session(world: World) -> None:
     assert world.metadata.plans.plan_numbers()["churn"] == 4
 
 
+async def test_all_models_are_paused_by_a_key_for_all(world: World) -> None:
+    narrow, browser = await world.browser("operate:churn"), await world.browser("operate:*", name="bob")
+    path = "/console/actions/pause?model=*"
+    assert "lacks the grant" in (await narrow.get(path)).body.decode()
+    assert path.replace("*", "%2A") in (await browser.get("/console")).body.decode()
+    assert (await browser.submit(await browser.form(path), {"reason": "maintenance"})).status == 303
+    assert [entry.action for entry in world.metadata.ledger.entries("*")] == ["use_right", "pause"]
+
+
 async def test_of_two_people_who_promote_at_once_one_wins(world: World) -> None:
     ann, bob = await world.browser("operate:churn"), await world.browser("operate:*", name="bob")
     first = await ann.form("/console/actions/promote?model=churn&version=4")
@@ -290,6 +299,9 @@ async def test_where_keys_are_required_a_key_reads_its_own_model(guarded: World)
     assert "Sign in" in (await nobody.get("/console")).body.decode()
     narrow, reader = await guarded.browser("read:churn"), await guarded.browser("read:*", name="bob")
     callers = await guarded.browser("infer:*", "label:*", "trigger:churn", name="eve")
+    assert narrow.landed == "/console/models/churn"
+    assert reader.landed == "/console"
+    assert '<a href="/console/models/churn">churn</a>' in (await narrow.get("/console")).body.decode()
     statuses = {
         path: [(await one.get(f"/console{path}")).status for one in (narrow, reader, callers)]
         for path in (
