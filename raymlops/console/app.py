@@ -39,7 +39,7 @@ _HEADERS = {
     "referrer-policy": "same-origin",
     "cache-control": "no-store",
 }
-_OF_A_MODEL = ("models", "monitoring")
+_OF_A_MODEL = ("models", "monitoring", "policy")
 """Pages below these are about the model that their address names; every other page is about all models."""
 _PAGES_AT_ONCE, _CALLS_AT_ONCE = 4, 16
 

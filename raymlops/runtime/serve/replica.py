@@ -204,8 +204,10 @@ class ModelReplica:
             self._endpoint.admit(Access(keys, refusals=self._refusals))
             await self._refusals.tell(self._append_entry)
 
-    async def _append_entry(self, *entry: Any, key: str) -> LedgerEntry:
-        return await asyncio.to_thread(self._metadata.ledger.append_entry, *entry, key=key)
+    async def _append_entry(
+        self, subject: str, action: str, reason: str, evidence: dict[str, Any], *, key: str
+    ) -> LedgerEntry:
+        return await asyncio.to_thread(self._metadata.ledger.append_entry, subject, action, reason, evidence, key=key)
 
     async def _report(self, every_s: float) -> None:
         """Send the figures to the monitor again and again; one report that is lost is made up by the next."""
