@@ -93,8 +93,8 @@ class Console:
         return self._shown(page, ask.problems, section=path.partition("/")[0], status=200)
 
     def _shown(self, page: Page, problems: list[str], *, section: str, status: int) -> HttpReply:
-        if page.raw is not None:
-            return HttpReply(status, _HEADERS, page.raw)
+        if page.to is not None:
+            return HttpReply(303, {**_HEADERS, "location": page.to}, b"")
         frame: dict[str, Any] = {
             "title": page.title,
             "problems": list(dict.fromkeys(problems)),
