@@ -137,8 +137,8 @@ class Console:
     def _shown(
         self, page: Page, problems: list[str], *, section: str, status: int, viewer: Viewer | None = None
     ) -> HttpReply:
-        if page.raw is not None:
-            return HttpReply(status, _HEADERS, page.raw)
+        if page.to is not None:
+            return HttpReply(303, {**_HEADERS, "location": page.to}, b"")
         frame: dict[str, Any] = {
             "title": page.title,
             "problems": list(dict.fromkeys(problems)),

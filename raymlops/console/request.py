@@ -85,13 +85,13 @@ class Page:
         template: Its file, without ``.html.j2``.
         title: Of the page.
         values: What it shows.
-        raw: A whole document instead, as the card of a model is.
+        to: The address of another page to go to instead.
     """
 
     template: str
     title: str
     values: Mapping[str, Any] = field(default_factory=dict)
-    raw: bytes | None = None
+    to: str | None = None
 
 
 PageFunction = Callable[[Sources, PageRequest], Page]

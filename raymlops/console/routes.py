@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from raymlops.console.pages import ledger, loop, model, monitoring, runs
+from raymlops.console.pages import delivery, features, ledger, lineage, loop, model, monitoring, policy, runs, system
 from raymlops.console.request import PageFunction
 
 __all__ = ["NAVIGATION", "find_page"]
@@ -13,8 +13,12 @@ NAVIGATION = (
     ("", "Loop"),
     ("models", "Models"),
     ("monitoring", "Monitoring"),
+    ("features", "Features"),
     ("runs", "Runs"),
+    ("lineage", "Lineage"),
+    ("delivery", "Delivery"),
     ("ledger", "Ledger"),
+    ("system", "System"),
 )
 """First part of the address -> what the page is called."""
 
@@ -29,6 +33,15 @@ _ROUTES: tuple[tuple[str, PageFunction], ...] = (
     (r"runs", runs.runs_page),
     (r"runs/compare", runs.compare_page),
     (rf"runs/{_NAME}", runs.run_page),
+    (r"features", features.features_page),
+    (rf"features/{_NAME}", features.feature_page),
+    (r"lineage", lineage.lineage_page),
+    (rf"lineage/request/{_NAME}", lineage.request_page),
+    (rf"lineage/{_NAME}/{_NAME}", lineage.node_page),
+    (r"delivery", delivery.delivery_page),
+    (rf"delivery/bundles/{_NAME}", delivery.bundle_page),
+    (rf"policy/{_NAME}", policy.policy_page),
+    (r"system", system.system_page),
     (r"ledger", ledger.ledger_page),
     (r"ledger/verify", ledger.verify_page),
     (r"ledger/([0-9]{1,18})", ledger.entry_page),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -166,6 +166,7 @@ class Sources:
         lineage: Lineage of versions and of requests.
         cluster: Nodes and actors.
         config: The settings in force.
+        setting_sources: Tells who gave each setting.
         clock: The platform's clock.
         version: Of RayMLOps.
     """
@@ -180,5 +181,6 @@ class Sources:
     lineage: LineageView
     cluster: ClusterView
     config: PlatformConfig
+    setting_sources: Callable[[], Mapping[str, str]]
     clock: Clock
     version: str

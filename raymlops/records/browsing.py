@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from raymlops.records.bundles import BundleManifest
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelVersion
 from raymlops.records.plans import ServingPlan
 from raymlops.records.record import Instant, Record
 from raymlops.records.runs import Run, RunStatus
 
-__all__ = ["EntryPage", "RecordBrowser", "RunPage", "WindowMark"]
+__all__ = ["BundlePage", "EntryPage", "RecordBrowser", "RunPage", "WindowMark"]
 
 
 class RunPage(Record):
@@ -28,6 +29,14 @@ class EntryPage(Record):
 
     entries: tuple[LedgerEntry, ...]
     before: int | None = None
+    """Where the next page begins; ``None`` where there is none."""
+
+
+class BundlePage(Record):
+    """Some bundles, newest first."""
+
+    bundles: tuple[BundleManifest, ...]
+    before: str | None = None
     """Where the next page begins; ``None`` where there is none."""
 
 
@@ -100,6 +109,14 @@ class RecordBrowser(Protocol):
 
     def window_marks(self, models: Sequence[str], each: int, until: datetime | None = None) -> list[WindowMark]:
         """The newest windows of some models that start before an instant, so many of each; by model, newest first."""
+        ...
+
+    def bundle_page(self, pipeline: str | None = None, before: str | None = None, limit: int = 50) -> BundlePage:
+        """Bundles, of one pipeline or all, newest first.
+
+        Raises:
+            DataError: ``before`` is no place in the list.
+        """
         ...
 
     def models_of_pipelines(self) -> Mapping[str, str]:

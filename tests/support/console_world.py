@@ -405,7 +405,8 @@ def make_sources(
     parts = Parts(metadata, set(dead), columns)
     sources = Sources(
         metadata=metadata, control=parts, endpoints=parts, monitor=parts, features=parts, runs=parts, cards=parts,
-        lineage=Lineages(metadata, NoEvents()), cluster=parts, config=PlatformConfig(home=home), clock=clock,
+        lineage=Lineages(metadata, NoEvents()), cluster=parts, config=PlatformConfig(home=home),
+        setting_sources=lambda: {"serving.port": EVIL}, clock=clock,
         version="1.2.3",
     )  # fmt: skip
     return sources, metadata.close

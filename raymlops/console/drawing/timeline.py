@@ -86,9 +86,9 @@ def draw_timeline(rows: Sequence[Row], start: datetime, end: datetime) -> Markup
     axis = _Axis(start, end)
     height = _TOP + _ROW * len(rows) + 8
     parts = [_ticks(axis, height), *(_row(row, _TOP + place * _ROW, axis) for place, row in enumerate(rows))]
-    return Markup('<svg class="line" viewBox="0 0 {} {}" role="group" aria-label="time line of {} models">{}</svg>').format(
-        _WIDTH, height, len(rows), Markup("").join(parts)
-    )
+    return Markup(
+        '<svg class="line" viewBox="0 0 {} {}" role="group" aria-label="time line of {} models">{}</svg>'
+    ).format(_WIDTH, height, len(rows), Markup("").join(parts))
 
 
 def _ticks(axis: _Axis, height: int) -> Markup:
@@ -128,9 +128,9 @@ def _bar(bar: Bar, base: int, axis: _Axis) -> Markup:
         height = _HEIGHTS[bar.kind]
         shape = _rect(left, base - height, width, height, _FILLS[bar.kind])
         if bar.kind == "broken":
-            shape += Markup('<text x="{:.1f}" y="{}" text-anchor="middle" font-size="12" font-weight="700">!</text>').format(
-                left + width / 2, base - height - 2
-            )
+            shape += Markup(
+                '<text x="{:.1f}" y="{}" text-anchor="middle" font-size="12" font-weight="700">!</text>'
+            ).format(left + width / 2, base - height - 2)
     elif bar.kind == "trial":
         shape = Markup(
             '<rect x="{:.1f}" y="{}" width="{:.1f}" height="7" rx="3" fill="none" stroke="var(--swap)" stroke-width="2"/>'

@@ -103,7 +103,7 @@ def _graph(run: Run, events: Iterable[ArtifactEvent]) -> Mapping[str, Any]:
             "kind": str(step.status),
             "name": name,
             "href": url("runs", run.id, step=name) + "#log",
-            "here": str(step.status) == "failed",
+            "mark": "bad" if str(step.status) == "failed" else "",
         }
         for name, step in last.items()
     ]

@@ -35,7 +35,7 @@ function drawGraph(place) {
   }
   for (const id of graph.nodes()) {
     const node = graph.node(id), left = node.x - node.width / 2, top = node.y - node.height / 2;
-    const link = add(svg, "a", {href: node.href, class: node.here ? "here" : "", "aria-label": `${node.kind} ${node.name}`});
+    const link = add(svg, "a", {href: node.href, class: node.here ? "here" : node.mark || "", "aria-label": `${node.kind} ${node.name}`});
     add(link, "title", {}, `${node.kind} ${node.name}`);
     add(link, "rect", {x: left, y: top, width: node.width, height: node.height, rx: 7});
     add(link, "text", {x: left + 12, y: top + 18, "font-size": 10.5}, node.kind);

@@ -19,7 +19,7 @@ from raymlops.metadata.sql.monitoring.windows import windows
 from raymlops.metadata.sql.plans import plans
 from raymlops.metadata.sql.schema import model_versions, runs
 from raymlops.metadata.sql.store import SqlStore, decode
-from raymlops.records.browsing import EntryPage, RunPage, WindowMark
+from raymlops.records.browsing import BundlePage, EntryPage, RunPage, WindowMark
 from raymlops.records.bundles import BundleManifest
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelVersion
@@ -133,6 +133,18 @@ class SqlRecordBrowser(SqlStore):
 
         return [_mark(body) for (body,) in self._newest(newest, models)]
 
+    def bundle_page(self, pipeline: str | None = None, before: str | None = None, limit: int = 50) -> BundlePage:
+        wanted = select(bundles.c.sequence, bundles.c.body)
+        if pipeline is not None:
+            wanted = wanted.where(bundles.c.pipeline == pipeline)
+        if before is not None:
+            wanted = wanted.where(bundles.c.sequence < _place(f"{before}.0")[0])
+        with self._database.read() as connection:
+            rows = connection.execute(wanted.order_by(bundles.c.sequence.desc()).limit(limit + 1)).all()
+        shown = rows[:limit]
+        place = str(shown[-1][0]) if len(rows) > limit and shown else None
+        return BundlePage(bundles=tuple(decode(BundleManifest, body) for _, body in shown), before=place)
+
     def models_of_pipelines(self) -> Mapping[str, str]:
         newest = select(func.max(deployments.c.sequence)).group_by(deployments.c.environment, deployments.c.pipeline)
         live = select(deployments.c.bundle).where(deployments.c.sequence.in_(newest))
@@ -156,7 +168,7 @@ def _place(before: str) -> tuple[int, int]:
             raise ValueError(before)
         return int(created), int(sequence)
     except ValueError as error:
-        raise DataError(f"'before' must be a place in the list of runs, such as 1700.12, got {before!r}") from error
+        raise DataError(f"'before' must be a place in the list, as the page before gave it, got {before!r}") from error
 
 
 def _holds(row: LedgerRow, sought: str) -> bool:

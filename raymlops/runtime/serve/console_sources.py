@@ -28,6 +28,7 @@ from raymlops.runtime.explain.feature_catalog import FeatureCatalog
 from raymlops.runtime.explain.lineage import Lineages
 from raymlops.runtime.explain.model_cards import model_card
 from raymlops.runtime.nodes.feature_readers import open_reader
+from raymlops.runtime.supervision.home_note import noted_sources
 
 __all__ = ["cluster_sources"]
 
@@ -52,6 +53,7 @@ def cluster_sources(config: PlatformConfig) -> Sources:
         lineage=Lineages(metadata, DeltaEventTables(config.home / "monitor")),
         cluster=_Cluster(),
         config=config,
+        setting_sources=partial(noted_sources, config.home),
         clock=build_clock(config),
         version=version("raymlops"),
     )
