@@ -165,7 +165,11 @@ class Browser:
 
     async def submit(self, form: Form, fields: Mapping[str, str] | None = None, **headers: str) -> HttpReply:
         content = urlencode({**form.fields, **(fields or {})}).encode()
-        sent: dict[str, Any] = {"content_type": "application/x-www-form-urlencoded", "origin": "http://localhost:8000", **headers}
+        sent: dict[str, Any] = {
+            "content_type": "application/x-www-form-urlencoded",
+            "origin": "http://localhost:8000",
+            **headers,
+        }
         return await self.send("POST", form.action, content, **sent)
 
     async def sign_in(self, text: str) -> HttpReply:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 from collections.abc import Iterator
 from datetime import timedelta
@@ -132,6 +133,22 @@ async def test_a_key_that_is_revoked_ends_its_session(world: World) -> None:
     assert "Sign out" not in page
     assert (await browser.sign_in(text)).status == 401
     assert world.metadata.plans.plan_numbers()["churn"] == 4
+
+
+async def test_pages_lead_to_what_can_be_done(world: World) -> None:
+    browser = await world.browser()
+
+    async def offered(path: str) -> set[str]:
+        text = (await browser.get(f"/console{path}")).body.decode().replace("&amp;", "&")
+        return set(re.findall(r'href="/console/actions/([^"]+)"', text))
+
+    on_trial = await offered("/models/churn")
+    assert {"promote?model=churn&version=4", "abort?model=churn", "unblock?model=churn&version=1"} <= on_trial
+    assert "rollback?model=churn" not in on_trial
+    assert {"rollback?model=delay", "promote?model=delay", "retrain?model=delay"} <= await offered("/models/delay")
+    assert f"approve?environment=prod&bundle={BUNDLE}" in await offered(f"/delivery/bundles/{BUNDLE}")
+    for address in on_trial:
+        assert (await browser.get(f"/console/actions/{address}")).status == 200, address
 
 
 async def test_all_models_are_paused_by_a_key_for_all(world: World) -> None:
