@@ -14,6 +14,7 @@ from raymlops.control.endpoints.operator_ports import Replicas, Runtime
 from raymlops.control.endpoints.plan_records import (
     PlanRecords,
     intent_of,
+    outlook,
     require_blessed,
     require_served,
     require_unblocked,
@@ -278,7 +279,7 @@ class EndpointOperator:
         self, order: Order, model: str, action: str, make: Callable[[ServingPlan | None], ServingPlan]
     ) -> ServingPlan:
         if order.dry_run:
-            return self._outlook(order, model, make)
+            return outlook(self._metadata, order, model, make)
         with self._turn(model):
             key = order.key(model, action)
             given = next((entry for entry in self._metadata.ledger.entries(model) if entry.key == key), None)
@@ -297,14 +298,6 @@ class EndpointOperator:
                 if action == "deploy" and self._metadata.plans.find_plan(model) == plan:
                     self._take_back(plan, current, order, error)
                 raise
-
-    def _outlook(self, order: Order, model: str, make: Callable[[ServingPlan | None], ServingPlan]) -> ServingPlan:
-        """The plan that an order would make."""
-        current = self._metadata.plans.find_plan(model)
-        order.require_expected(model, current)
-        plan = make(current)
-        require_blessed(self._metadata.models, plan, current)
-        return plan
 
     def _bring_into_effect(
         self, plan: ServingPlan, before: ServingPlan | None, order: Order | None, action: str

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from raymlops.errors import DeploymentNotFound, InvalidTransition
 from raymlops.records.ledger import Ledger, LedgerEntry
 from raymlops.records.models import ModelRegistry, ModelState
+from raymlops.records.orders import Order
 from raymlops.records.plans import PlanStore, ServingPlan
 
-__all__ = ["PlanRecords", "intent_of", "require_blessed", "require_served", "require_unblocked", "settle"]
+__all__ = ["PlanRecords", "intent_of", "outlook", "require_blessed", "require_served", "require_unblocked", "settle"]
 
 
 class PlanRecords(Protocol):
@@ -66,3 +68,14 @@ def require_blessed(models: ModelRegistry, plan: ServingPlan, before: ServingPla
     for version in sorted(plan.versions - present):
         # the store refuses it too; here it is known before a process is started for it
         models.get_version(plan.model, version).require_blessed()
+
+
+def outlook(
+    metadata: PlanRecords, order: Order, model: str, make: Callable[[ServingPlan | None], ServingPlan]
+) -> ServingPlan:
+    """The plan that an order would make, which ``make`` makes of the newest; raises what the order would raise."""
+    current = metadata.plans.find_plan(model)
+    order.require_expected(model, current)
+    plan = make(current)
+    require_blessed(metadata.models, plan, current)
+    return plan

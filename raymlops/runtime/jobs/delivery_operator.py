@@ -88,12 +88,10 @@ class DeliveryOperator:
         former = rollback_target(environment or self._config.environment, pipeline, self._metadata)
         return self.deploy(former.bundle, former.environment, reason=reason)
 
-    def approve(
-        self, bundle: str, environment: str | None = None, *, by: str, reason: str = "", key_id: str | None = None
-    ) -> LedgerEntry:
-        """Record that somebody approves a bundle for an environment; ``key_id`` is the API key's, if one was shown."""
+    def approve(self, bundle: str, environment: str | None = None, *, by: str) -> LedgerEntry:
+        """Record that somebody approves a bundle for an environment."""
         where = environment or self._config.environment
-        return approve_bundle(self.verify(bundle), where, by, self._metadata.ledger, reason, key_id=key_id)
+        return approve_bundle(self.verify(bundle), where, by, self._metadata.ledger)
 
     def environments(self) -> list[Deployment]:
         """The newest deployment of every pipeline in every environment that has one."""

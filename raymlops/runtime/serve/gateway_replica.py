@@ -58,7 +58,7 @@ class GatewayReplica:
             reconciler_timeout_s(config),
             _trial_deadlines(config),
             controls=controller,
-            delivery=Approvals(config),
+            delivery=Approvals(config.home),
             refusals=self._refusals,
         )
         self._console = await asyncio.to_thread(_console, config, operations)
