@@ -112,7 +112,7 @@ class SqlRecordBrowser(SqlStore):
 
     def newest_entries(self, subjects: Sequence[str], each: int) -> list[LedgerEntry]:
         def newest(subject: str) -> Select[Any]:
-            own = select_entries().where(ledger_entries.c.subject == subject)
+            own: Select[Any] = select_entries().where(ledger_entries.c.subject == subject)
             return own.order_by(ledger_entries.c.sequence.desc()).limit(each)
 
         return [entry_of(row) for row in self._newest(newest, subjects)]
