@@ -63,7 +63,7 @@ def setting_sources(config: PlatformConfig, environ: Mapping[str, str] | None = 
     except ConfigError:  # the program gave what the files do not hold
         return {}
     return {
-        name: draft.source_of(tuple(name.split("."))) if told.get(name) == value else PROGRAM
+        name: draft.sources.get(tuple(name.split(".")), DEFAULTS) if told.get(name) == value else PROGRAM
         for name, value in _leaves(config.model_dump(mode="json"))
     }
 
