@@ -245,7 +245,7 @@ class Parts:
             reasons=(Reason(kind="cooldown", text=f"cooldown {EVIL}", remedy="wait", until=NOW + DAY),),
             standings=standing,
             window=self.metadata.windows.list_windows(model)[-1],
-            decisions=tuple(self.metadata.ledger.entries(model)[-5:]),
+            decisions=tuple(reversed(self.metadata.browser.newest_entries([model], 5))),
         )
 
     def statuses(self) -> list[EndpointStatus]:
