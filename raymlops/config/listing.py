@@ -19,19 +19,16 @@ PROGRAM = "the program, or an option of the command line"
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting in force.
-
-    Attributes:
-        name: Dotted, as in ``serving.port``.
-        value: As JSON has it; passwords in URLs are left out.
-        default: Whether it is what the code says by itself.
-        source: Who gave it: a file, a variable ...
-    """
+    """One setting in force."""
 
     name: str
+    """Dotted, as in ``serving.port``."""
     value: object
+    """As JSON has it; passwords in URLs are left out."""
     default: bool
+    """Whether it is what the code says by itself."""
     source: str
+    """Who gave it: a file, a variable ..."""
 
 
 def list_settings(config: PlatformConfig, sources: Mapping[str, str]) -> list[Setting]:
@@ -63,7 +60,7 @@ def setting_sources(config: PlatformConfig, environ: Mapping[str, str] | None = 
     except ConfigError:  # the program gave what the files do not hold
         return {}
     return {
-        name: draft.source_of(tuple(name.split("."))) if told.get(name) == value else PROGRAM
+        name: draft.sources.get(tuple(name.split(".")), DEFAULTS) if told.get(name) == value else PROGRAM
         for name, value in _leaves(config.model_dump(mode="json"))
     }
 

@@ -17,7 +17,7 @@ _MOST_EACH = 15
 
 
 class Node(NamedTuple):
-    """One thing: ``kind`` is ``model`` (``NAME@VERSION``), ``run``, ``artifact``, ``bundle``, ``table``, ``endpoint``."""
+    """One thing; of kind ``model`` (``NAME@VERSION``), ``run``, ``artifact``, ``bundle``, ``table`` or ``endpoint``."""
 
     kind: str
     name: str

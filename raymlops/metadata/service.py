@@ -70,9 +70,9 @@ class MetadataService(Metadata):
             windows=SqlWindowStore(database, clock),
             profiles=SqlProfileStore(database, clock),
             deployments=SqlDeploymentStore(database, clock),
+            browser=SqlRecordBrowser(database, clock),
             keys=SqlKeyStore(database, clock),
             alerts=SqlAlertStore(database, clock),
-            browser=SqlRecordBrowser(database, clock),
         )
 
     def close(self) -> None:

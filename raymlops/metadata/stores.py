@@ -36,6 +36,6 @@ class Metadata:
     windows: WindowStore
     profiles: ProfileStore
     deployments: DeploymentStore
+    browser: RecordBrowser
     keys: KeyStore
     alerts: AlertStore
-    browser: RecordBrowser

@@ -186,7 +186,7 @@ def read(reply: HttpReply) -> _Reader:
 class World:
     """A gateway with a console over a filled platform."""
 
-    def __init__(self, home: Path, *, required: bool = False, filled: bool = False) -> None:
+    def __init__(self, home: Path, *, required: bool = False, filled: Path | None = None) -> None:
         self.sources, self._close = make_sources(home, filled=filled)
         self.metadata: MetadataService = self.sources.metadata  # type: ignore[assignment]
         self.required = required

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -51,14 +52,14 @@ EVIL = """<script>alert("x")</script>'"><img src=x onerror=alert(1)>"""
 _MODEL_DIGEST, _SET_DIGEST = "1" * 64, "5" * 64
 
 
-def fill(metadata: MetadataService, clock: ManualClock, models: Sequence[str] = ("churn", "delay", "price")) -> None:
+def fill(metadata: MetadataService, models: Sequence[str] = ("churn", "delay", "price")) -> None:
     """Some weeks of life of some models: versions, plans, windows, runs, decisions, a bundle for each."""
     for place, name in enumerate(models):
         _register(metadata, name, 4)
         _windows(metadata, name, place)
         _deliver(metadata, name, place)
         _runs(metadata, name)
-        _decide(metadata, clock, name, on_trial=place == 0)
+        _decide(metadata, name, on_trial=place == 0)
 
 
 def _register(metadata: MetadataService, name: str, versions: int) -> None:
@@ -168,8 +169,7 @@ def _step(step: str, place: int, began: datetime, digest: str, *, failed: bool) 
     )
 
 
-def _decide(metadata: MetadataService, clock: ManualClock, name: str, *, on_trial: bool) -> None:
-    del clock  # entries are dated by the service's clock, which the caller moves
+def _decide(metadata: MetadataService, name: str, *, on_trial: bool) -> None:
     for number, version in enumerate((1, 2, 3), 1):
         at = NOW - (30 - 10 * version) * DAY
         evidence: dict[str, object] = {"by": EVIL, "number": number, "run_id": f"{name}-{version - 1}"}
@@ -245,7 +245,7 @@ class Parts:
             reasons=(Reason(kind="cooldown", text=f"cooldown {EVIL}", remedy="wait", until=NOW + DAY),),
             standings=standing,
             window=self.metadata.windows.list_windows(model)[-1],
-            decisions=tuple(self.metadata.ledger.entries(model)[-5:]),
+            decisions=tuple(reversed(self.metadata.browser.newest_entries([model], 5))),
         )
 
     def statuses(self) -> list[EndpointStatus]:
@@ -395,18 +395,29 @@ def _statistics() -> ViewStatistics:
 
 
 def make_sources(
-    home: Path, *, dead: Sequence[str] = (), columns: int = 2, filled: bool = False
+    home: Path, *, filled: Path | None = None, dead: Sequence[str] = (), columns: int = 2
 ) -> tuple[Sources, Callable[[], None]]:
-    """The sources of a filled platform, and what closes them; ``filled`` where its database is there already."""
+    """The sources of a filled platform, and what closes them; ``filled`` is a database to begin with a copy of."""
     clock = ManualClock(NOW)
+    if filled is not None:
+        shutil.copy(filled, home / "metadata.db")
     metadata = MetadataService(home / "metadata.db", clock=clock)
-    if not filled:
-        fill(metadata, clock)
+    if filled is None:
+        fill(metadata)
     parts = Parts(metadata, set(dead), columns)
     sources = Sources(
-        metadata=metadata, control=parts, endpoints=parts, monitor=parts, features=parts, runs=parts, cards=parts,
-        lineage=Lineages(metadata, NoEvents()), cluster=parts, config=PlatformConfig(home=home),
-        setting_sources=lambda: {"serving.port": EVIL}, clock=clock,
+        metadata=metadata,
+        control=parts,
+        endpoints=parts,
+        monitor=parts,
+        features=parts,
+        runs=parts,
+        cards=parts,
+        lineage=Lineages(metadata, NoEvents()),
+        cluster=parts,
+        config=PlatformConfig(home=home),
+        setting_sources=lambda: {"serving.port": EVIL},
+        clock=clock,
         version="1.2.3",
-    )  # fmt: skip
+    )
     return sources, metadata.close

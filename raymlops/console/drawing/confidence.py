@@ -72,8 +72,9 @@ def draw_evidence_bar(value: float, bar: float, label: str) -> Markup:
     fill = "var(--bad-mark)" if value >= bar else "var(--run)"
     text = f"{label}: e-value {value:.3g}, gives up at {bar:g}"
     return Markup(
-        '<svg viewBox="0 0 {0} 16" role="img" aria-label="{1}"><rect y="3" width="{0}" height="10" rx="3" fill="var(--chip)"'
-        ' stroke="var(--soft)"/><rect y="3" width="{2:.1f}" height="10" rx="3" fill="{3}"/></svg>'
+        '<svg viewBox="0 0 {0} 16" role="img" aria-label="{1}">'
+        '<rect y="3" width="{0}" height="10" rx="3" fill="var(--chip)" stroke="var(--soft)"/>'
+        '<rect y="3" width="{2:.1f}" height="10" rx="3" fill="{3}"/></svg>'
     ).format(width, text, max(share * width, 2.0), fill)
 
 

@@ -113,7 +113,8 @@ def _row(row: Row, top: int, axis: _Axis) -> Markup:
     parts = [
         Markup(
             '<line x1="0" x2="{}" y1="{}" y2="{}" stroke="var(--line)"/>'
-            '<a href="{}"><text x="2" y="{}" fill="var(--link)" font-size="13" font-weight="600">{}<title>{}</title></text></a>'
+            '<a href="{}"><text x="2" y="{}" fill="var(--link)" font-size="13" font-weight="600">'
+            "{}<title>{}</title></text></a>"
         ).format(_WIDTH, top + _ROW - 4, top + _ROW - 4, row.href, base, label, row.name)
     ]
     parts += [_bar(bar, base, axis) for bar in row.bars if axis.shows(bar.start, bar.end)]
@@ -133,7 +134,8 @@ def _bar(bar: Bar, base: int, axis: _Axis) -> Markup:
             ).format(left + width / 2, base - height - 2)
     elif bar.kind == "trial":
         shape = Markup(
-            '<rect x="{:.1f}" y="{}" width="{:.1f}" height="7" rx="3" fill="none" stroke="var(--swap)" stroke-width="2"/>'
+            '<rect x="{:.1f}" y="{}" width="{:.1f}" height="7" rx="3" fill="none"'
+            ' stroke="var(--swap)" stroke-width="2"/>'
         ).format(left, base + 12, width)
     else:
         shape = _rect(left, base + 4, max(width, 4.0), 6, _FILLS[bar.kind])

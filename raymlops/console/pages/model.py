@@ -9,6 +9,7 @@ from typing import Any
 from raymlops.console.drawing.confidence import Interval, draw_evidence_bar, draw_intervals
 from raymlops.console.request import Page, PageRequest, url
 from raymlops.console.sources import Sources
+from raymlops.control.loop.status import ControlStatus
 from raymlops.control.loop.why import Why
 from raymlops.control.rollout.guards import Standing
 from raymlops.errors import ModelVersionNotFound
@@ -20,6 +21,7 @@ _ROWS = 20
 _LOOKS = 6
 """Earlier looks at a trial that are asked for where somebody wants to see how it came to stand as it does."""
 _SHOWN_MODELS = 100
+_DECISIONS = 10
 
 
 def models_page(sources: Sources, request: PageRequest) -> Page:
@@ -55,19 +57,22 @@ def model_page(sources: Sources, request: PageRequest) -> Page:
     plans = ask("the metadata actor", browser.plan_page, name, request.number("plans"), _ROWS)
     versions = ask("the metadata actor", browser.version_page, name, request.number("versions"), _ROWS)
     endpoints = ask("the reconciler", sources.endpoints.statuses)
-    why = ask("the controller", sources.control.why, name)
+    statuses = ask("the controller", sources.control.status)
+    entries = ask("the metadata actor", browser.newest_entries, [name], _DECISIONS)
     served = None if at is None else ask("the metadata actor", metadata.models.serving_at, name, at)
     then = None if at is None else ask("the controller", sources.control.why, name, at)
     shown_plans, shown_versions = plans.get() or [], versions.get() or []
     plan = newest.get()
     if plan is None and not shown_versions and not ask.problems and request.number("versions") is None:
         raise ModelVersionNotFound.of(name)
-    told = why.find()
+    status = next((each for each in statuses.get() or () if each.model == name), None)
+    told = ask("the controller", sources.control.why, name).find() if _may_be_judged(sources, plan, status) else None
     values = {
         "name": name,
         "plan": plan,
         "endpoint": next((each for each in endpoints.get() or () if each.model == name), None),
-        "why": told,
+        "status": status,
+        "decisions": entries.get() or [],
         "rollouts": [] if told is None else [_rollout(sources, request, told, one, looks) for one in told.standings],
         "steps": [] if plan is None or plan.trial is None else _steps(plan, shown_plans),
         "plans": shown_plans,
@@ -88,6 +93,17 @@ def card_page(sources: Sources, request: PageRequest) -> Page:
     found = request.ask("the metadata actor", sources.metadata.models.get_version, name, int(version))
     values = {"name": name, "version": found.need(), "card": asked.find()}
     return Page("card", f"{name} v{version}", values)
+
+
+def _may_be_judged(sources: Sources, plan: ServingPlan | None, status: ControlStatus | None) -> bool:
+    """Whether a version is on trial or on probation: how it stands is worth the time that the controller takes."""
+    if plan is None or not plan.served or plan.trial is not None:
+        return plan is not None and plan.served
+    since = plan.created_at if status is None or status.champion_since is None else status.champion_since
+    probation = sources.config.control.trial.probation
+    if probation is None or plan.backup is None:
+        return False
+    return sources.clock.now() - since <= probation.max_duration
 
 
 def _older(name: str, what: str, numbers: Sequence[int]) -> str | None:

@@ -8,6 +8,7 @@ from raymlops.monitoring.report.page import render_body, window_length_text
 
 __all__ = ["models_page", "report_page"]
 
+_MODELS = 50
 _WINDOWS = 60
 """Of one page; older ones are a page further."""
 _DEADLINE_S = 10.0
@@ -17,10 +18,12 @@ _DEADLINE_S = 10.0
 def models_page(sources: Sources, request: PageRequest) -> Page:
     """The models that are served, each with its newest window."""
     served = request.ask("the metadata actor", sources.metadata.plans.served_plans)
-    names = sorted(served.get() or {})
+    every, first = sorted(served.get() or {}), (request.number("page") or 0) * _MODELS
+    names = every[first : first + _MODELS]
     marks = request.ask("the metadata actor", sources.metadata.browser.window_marks, names, 1) if names else None
     newest = {mark.model: mark for mark in (marks.get() if marks else None) or ()}
-    return Page("monitoring", "Monitoring", {"names": names, "newest": newest})
+    more = url("monitoring", page=first // _MODELS + 1) if first + _MODELS < len(every) else None
+    return Page("monitoring", "Monitoring", {"names": names, "newest": newest, "next": more})
 
 
 def report_page(sources: Sources, request: PageRequest) -> Page:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from raymlops.console.request import Page, PageRequest, url
@@ -92,7 +93,7 @@ def step_edges(steps: Sequence[StepRun], events: Iterable[ArtifactEvent]) -> lis
     names = list(dict.fromkeys(step.step for step in steps))
     found = {(wrote[digest], step) for digest, step in read if digest in wrote and wrote[digest] != step}
     known = sorted((one, other) for one, other in found if one in names and other in names)
-    return known or list(zip(names, names[1:], strict=False))
+    return known or list(pairwise(names))
 
 
 def _graph(run: Run, events: Iterable[ArtifactEvent]) -> Mapping[str, Any]:

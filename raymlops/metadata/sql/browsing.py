@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from pydantic_core import from_json
 from sqlalchemy import Select, func, or_, select, union_all
@@ -113,7 +113,7 @@ class SqlRecordBrowser(SqlStore):
     def newest_entries(self, subjects: Sequence[str], each: int) -> list[LedgerEntry]:
         def newest(subject: str) -> Select[Any]:
             own = select_entries().where(ledger_entries.c.subject == subject)
-            return own.order_by(ledger_entries.c.sequence.desc()).limit(each)
+            return cast("Select[Any]", own.order_by(ledger_entries.c.sequence.desc()).limit(each))
 
         return [entry_of(row) for row in self._newest(newest, subjects)]
 

@@ -62,8 +62,8 @@ def test_where_keys_are_required_a_page_says_so(browser: Browser) -> None:
     assert browser.console.answer(HttpRequest("GET", "/console/static/console.css"), access).status == 200
 
 
-def test_a_page_says_which_part_does_not_answer(tmp_path: Path) -> None:
-    sources, close = make_sources(tmp_path, dead=["controller", "reconciler"])
+def test_a_page_says_which_part_does_not_answer(tmp_path: Path, filled: Path) -> None:
+    sources, close = make_sources(tmp_path, filled=filled, dead=["controller", "reconciler"])
     console = Console(sources)
     try:
         text = console.answer(HttpRequest("GET", "/console/models"), Access(required=False)).body.decode()
@@ -74,11 +74,11 @@ def test_a_page_says_which_part_does_not_answer(tmp_path: Path) -> None:
     assert '<a href="/console/models/churn">churn</a>' in text
 
 
-def test_a_part_that_hangs_is_waited_for_until_the_deadline(tmp_path: Path) -> None:
+def test_a_part_that_hangs_is_waited_for_until_the_deadline(tmp_path: Path, filled: Path) -> None:
     from dataclasses import replace
     from threading import Event
 
-    sources, close = make_sources(tmp_path)
+    sources, close = make_sources(tmp_path, filled=filled)
     ever = Event()
 
     class Hanging:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -44,21 +43,19 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A filled database, to be copied: filling one takes a second."""
     home = tmp_path_factory.mktemp("template")
     World(home).close()
-    return home
+    return home / "metadata.db"
 
 
 @pytest.fixture
 def world(template: Path, tmp_path: Path) -> Iterator[World]:
-    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
-    found = World(tmp_path, filled=True)
+    found = World(tmp_path, filled=template)
     yield found
     found.close()
 
 
 @pytest.fixture
 def guarded(template: Path, tmp_path: Path) -> Iterator[World]:
-    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
-    found = World(tmp_path, required=True, filled=True)
+    found = World(tmp_path, required=True, filled=template)
     yield found
     found.close()
 
