@@ -42,6 +42,8 @@ T = TypeVar("T")
 _MAX_BODY_BYTES = 16 << 10
 _MOST_FIELDS = 20
 _REQUEST_CHARS = 64
+_NEWEST = 100
+"""So many plans, and entries about a subject, are looked through: what a person did is among the newest."""
 
 
 class Shown(NamedTuple):
@@ -255,10 +257,10 @@ class Desk:
 
     async def _overtaken(self, form: Form, expected: int) -> Shown:
         """Somebody else was faster: what they did, and the way back to a page that shows what is now."""
-        plans = await self._call(self._sources.metadata.plans.list_plans, form.name)
+        plans = (await self._call(self._sources.metadata.browser.plan_page, form.name, None, _NEWEST))[::-1]
         newer = [plan for plan in plans if plan.number > expected]
         base = next((plan for plan in plans if plan.number == expected), None)
-        entries = await self._call(self._sources.metadata.ledger.entries, form.name)
+        entries = await self._newest_entries(form.name)
         values = {
             "action": form.action,
             "name": form.name,
@@ -275,7 +277,7 @@ class Desk:
         about = "environment" if "environment" in query else "model"
         form = Form(next(action for action in ACTIONS.values() if action.about == about), query.get(about, ""), query)
         _require_reader(viewer, form, request)
-        entries = await self._call(self._sources.metadata.ledger.entries, form.target)
+        entries = await self._newest_entries(form.target)
         used = [entry for entry in entries if entry.evidence.get("request") == request_id]
         used = [entry for entry in used if entry.action in {USED, RETRAIN_ORDER}]
         if not used:
@@ -291,6 +293,10 @@ class Desk:
             "back": _subject_page(form),
         }
         return Shown(Page("done", "Done", values))
+
+    async def _newest_entries(self, subject: str) -> list[LedgerEntry]:
+        page = await self._call(self._sources.metadata.browser.entry_page, subject, None, None, None, _NEWEST)
+        return list(page.entries)
 
     async def _call(self, function: Callable[..., T], *args: Any) -> T:
         """Call what blocks, in a thread.
