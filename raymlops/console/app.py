@@ -85,7 +85,7 @@ class Console:
             return await draw(self._fault, 500, "internal error: the log of the gateway tells more", viewer)
         if shown.page is None:
             return HttpReply(shown.status, {**_HEADERS, **shown.headers}, b"")
-        reply = await draw(partial(self._shown, shown.page, [], section="", status=shown.status, viewer=viewer))
+        reply = await draw(partial(self._shown, shown.page, [], section=path, status=shown.status, viewer=viewer))
         return reply._replace(headers={**_HEADERS, **shown.headers})
 
     def answer(self, request: HttpRequest, access: Access, viewer: Viewer | None = None) -> HttpReply:
