@@ -26,6 +26,7 @@ from raymlops.records.ledger import GENESIS
 from raymlops.records.models import ModelState
 from raymlops.testing.metadata_alerts import AlertStoreContract
 from raymlops.testing.metadata_blessings import BlessingContract
+from raymlops.testing.metadata_browsing import RecordBrowserContract
 from raymlops.testing.metadata_examples import (
     EPOCH,
     HOUR,
@@ -337,5 +338,6 @@ class MetadataContract(
     DeploymentStoreContract,
     KeyStoreContract,
     AlertStoreContract,
+    RecordBrowserContract,
 ):
     """What every whole metadata store does."""
