@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -66,3 +67,15 @@ def test_what_is_wrong_is_said_in_one_line(run: Run, options: tuple[str, ...], s
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert json.loads(run("list", "--json").stdout) == []
+
+
+def test_a_key_from_before_there_were_grants_is_read_and_revoked(run: Run, tmp_path: Path) -> None:
+    assert run("create", "new").exit_code == 0  # makes the database
+    old = {"id": "0123456789ab", "name": "old", "scopes": ["operate", "label"], "digest": "0" * 64}
+    body = json.dumps({**old, "created_at": "2025-01-01T00:00:00Z", "revoked_at": None})
+    with closing(sqlite3.connect(tmp_path / "metadata.db")) as database, database:
+        database.execute("INSERT INTO api_keys (id, body) VALUES (?, ?)", ("0123456789ab", body))
+    assert json.loads(run("list", "--json").stdout)[1]["grants"] == "operate:*, label:*"
+    assert run("revoke", "0123456789ab", "--reason", "it is old").exit_code == 0
+    row = json.loads(run("list", "--json").stdout)[1]
+    assert (row["grants"], row["revoked_at"] is None, row["expires_at"]) == ("operate:*, label:*", False, None)
