@@ -8,6 +8,7 @@ import sys
 from benchmarks import (
     batch_score,
     concept_drift,
+    console,
     control_turns,
     domain_classifier,
     drift,
@@ -37,6 +38,7 @@ from benchmarks import (
 FIGURES = {
     "batch_score": batch_score.measure,
     "concept_drift": concept_drift.measure,
+    "console": console.measure,
     "control_turns": control_turns.measure,
     "domain_classifier": domain_classifier.measure,
     "drift": drift.measure,

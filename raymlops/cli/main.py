@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from raymlops.cli import batch, control, delivery, garbage, init, keys, lab, ledger, lifecycle, replay, runs, score
+from raymlops.cli import (
+    batch,
+    console,
+    control,
+    delivery,
+    garbage,
+    init,
+    keys,
+    lab,
+    ledger,
+    lifecycle,
+    replay,
+    runs,
+    score,
+)
 from raymlops.cli.feature_store import definitions, features
 from raymlops.cli.monitoring import monitor
 from raymlops.cli.registry import models
@@ -20,6 +34,7 @@ garbage.add_to(app)
 lab.add_to(app)
 init.add_to(app)
 replay.add_to(app)
+console.add_to(app)
 score.add_to(app)
 app.add_typer(features.app, name="features")
 app.add_typer(runs.app, name="runs")

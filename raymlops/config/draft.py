@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from raymlops.config.section import Section, render_duration
 from raymlops.errors import ConfigError
 
-__all__ = ["DEFAULTS", "Draft", "FieldPath", "section_at"]
+__all__ = ["DEFAULTS", "Draft", "FieldPath", "hide_passwords", "section_at"]
 
 FieldPath = tuple[str, ...]
 """Names of the sections on the way to a field, and its own."""
@@ -91,8 +91,13 @@ class Draft(Generic[_S]):
         rule = detail["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
         if _hides_input(self._kind, path):
             return f"{source}: {name} {rule}"  # the value may hold a secret
-        value = _PASSWORD.sub(r"\1:***@", repr(detail["input"]))
+        value = hide_passwords(repr(detail["input"]))
         return f"{source}: {name} {rule}, got {value}"
+
+
+def hide_passwords(text: str) -> str:
+    """A text with the passwords of the URLs in it left out."""
+    return _PASSWORD.sub(r"\1:***@", text)
 
 
 def section_at(kind: type[Section], path: FieldPath) -> type[Section] | None:

@@ -14,7 +14,7 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError
 from raymlops.records.names import check_name
 
-__all__ = ["load_config"]
+__all__ = ["draft_config", "load_config"]
 
 PREFIX = "RAYMLOPS_"
 _DEFAULT_FILE = Path("configs/platform.yaml")
@@ -48,6 +48,17 @@ def load_config(
         ConfigError: A file is missing or not YAML, or a value breaks a rule; the message names file, field, rule and
             value.
     """
+    return draft_config(path, environment=environment, environ=environ, overrides=overrides).validate()
+
+
+def draft_config(
+    path: Path | str | None = None,
+    *,
+    environment: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Draft[PlatformConfig]:
+    """As ``load_config``, and not validated yet: the draft knows where each value came from."""
     variables = os.environ if environ is None else environ
     draft = Draft(PlatformConfig)
     file = _find_file(path, variables)
@@ -63,7 +74,7 @@ def load_config(
     for name, dotted in _variables(variables):
         draft.merge(_nested(dotted, _read_scalar(name, variables[name])), name)
     draft.merge(overrides or {}, "overrides")
-    return draft.validate()
+    return draft
 
 
 def _find_file(path: Path | str | None, variables: Mapping[str, str]) -> Path | None:

@@ -17,9 +17,17 @@ def ledger_subject(digest: str) -> str:
 
 
 def approve_bundle(
-    manifest: BundleManifest, environment: str, by: str, ledger: Ledger, reason: str = ""
+    manifest: BundleManifest, environment: str, by: str, ledger: Ledger, reason: str = "", *, key_id: str | None = None
 ) -> LedgerEntry:
     """Record that a person approves a bundle for an environment; once is enough.
+
+    Args:
+        manifest: Of the bundle.
+        environment: Where it may be deployed then.
+        by: Who approves.
+        ledger: Where it is recorded.
+        reason: Why, for people.
+        key_id: Of the API key by which it was asked for, if it was.
 
     Raises:
         ConfigError: Nobody, or no environment, is named.
@@ -30,7 +38,8 @@ def approve_bundle(
         ledger_subject(manifest.digest),
         _APPROVE,
         reason or f"approved for {environment} by {by}",
-        {"bundle": manifest.digest, "environment": environment, "by": by, "pipeline": manifest.project.name},
+        {"bundle": manifest.digest, "environment": environment, "by": by, "pipeline": manifest.project.name}
+        | ({} if key_id is None else {"key": key_id}),
         key=f"{_APPROVE}:{environment}:{manifest.digest}:{by}",
     )
 

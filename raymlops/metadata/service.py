@@ -6,6 +6,7 @@ from pathlib import Path
 
 from raymlops.clock import Clock, SystemClock
 from raymlops.metadata.sql.artifacts import SqlArtifactStore
+from raymlops.metadata.sql.browsing import SqlRecordBrowser
 from raymlops.metadata.sql.contexts import SqlContextStore
 from raymlops.metadata.sql.database import Database
 from raymlops.metadata.sql.deployments import SqlDeploymentStore
@@ -69,6 +70,7 @@ class MetadataService(Metadata):
             windows=SqlWindowStore(database, clock),
             profiles=SqlProfileStore(database, clock),
             deployments=SqlDeploymentStore(database, clock),
+            browser=SqlRecordBrowser(database, clock),
             keys=SqlKeyStore(database, clock),
             alerts=SqlAlertStore(database, clock),
         )

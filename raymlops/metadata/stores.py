@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from raymlops.records.alerts import AlertStore
 from raymlops.records.artifacts import ArtifactStore, ContextStore
+from raymlops.records.browsing import RecordBrowser
 from raymlops.records.bundles import DeploymentStore
 from raymlops.records.keys import KeyStore
 from raymlops.records.ledger import Ledger
@@ -35,5 +36,6 @@ class Metadata:
     windows: WindowStore
     profiles: ProfileStore
     deployments: DeploymentStore
+    browser: RecordBrowser
     keys: KeyStore
     alerts: AlertStore

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
+from raymlops.errors import StaleWrite
+from raymlops.records.plans import ServingPlan
 from raymlops.records.record import Record
 
 __all__ = ["RETRAIN_ORDER", "Order", "OrderEntry"]
@@ -30,12 +32,28 @@ class Order(Record):
     by: str
     """Who asked."""
     reason: str
+    expected_plan: int | None = None
+    """Number of the newest plan that the order was decided by, 0 for none; ``None``: it does not matter."""
+    dry_run: bool = False
+    """Tell the plan that would be made, and make none."""
+
+    def require_expected(self, model: str, plan: ServingPlan | None) -> None:
+        """Refuse to go on from another plan than the order was decided by.
+
+        Raises:
+            StaleWrite: ``plan`` is not the one.
+        """
+        number = 0 if plan is None else plan.number
+        if self.expected_plan is not None and number != self.expected_plan:
+            why = "" if plan is None else f": {plan.reason}"
+            message = f"the newest plan of {model} must still be {self.expected_plan}, got {number}{why}"
+            raise StaleWrite(message, model=model, plan=number, expected=self.expected_plan)
 
     def key(self, model: str, action: str) -> str:
         """Idempotency key of its ledger entry."""
         return f"user/{model}/{action}/{self.request}"
 
-    def for_retraining(self, model: str, via: Literal["http", "platform"]) -> OrderEntry:
+    def for_retraining(self, model: str, via: Literal["http", "console", "platform"]) -> OrderEntry:
         """The ledger entry by which it asks the controller to retrain a model."""
         return OrderEntry(
             subject=model,

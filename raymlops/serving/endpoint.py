@@ -32,7 +32,7 @@ from raymlops.serving.plans.loader import Loaded, Loader, Serving
 from raymlops.serving.plans.rehearsal import RecordedRequests
 from raymlops.serving.plans.slot import Slot
 from raymlops.serving.plans.trials import ShadowQueue
-from raymlops.serving.protocol.access import OPEN, Access
+from raymlops.serving.protocol.access import DESCRIBE, OPEN, Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest, error_reply, json_reply, raw_reply, reply_to
 from raymlops.serving.protocol.open_inference import encode_infer
 from raymlops.serving.protocol.protocols import LabelSink
@@ -120,13 +120,13 @@ class Endpoint:
         self._prober = Prober(self._breakers, self._recorded, self.slot)
         self._in_flight = 0
         self._prefix = f"/v2/models/{model}"
-        self._routes: dict[str, tuple[str, Scope, _Handler]] = {
-            "": ("GET", "infer", self._metadata),
-            "/ready": ("GET", "infer", self._ready),
-            "/plan": ("GET", "infer", _plan),
-            "/infer": ("POST", "infer", self._infer),
-            "/predict": ("POST", "infer", self._predict),
-            "/labels": ("POST", "label", self._record_labels),
+        self._routes: dict[str, tuple[str, tuple[Scope, ...], _Handler]] = {
+            "": ("GET", DESCRIBE, self._metadata),
+            "/ready": ("GET", DESCRIBE, self._ready),
+            "/plan": ("GET", DESCRIBE, _plan),
+            "/infer": ("POST", ("infer",), self._infer),
+            "/predict": ("POST", ("infer",), self._predict),
+            "/labels": ("POST", ("label",), self._record_labels),
         }
         self._versioned = ("", "/ready", "/infer")
 
@@ -231,7 +231,7 @@ class Endpoint:
         if route is None or (version is not None and action not in self._versioned):
             raise NotFoundError(f"there is no {path!r}")
         method, scope, handler = route
-        self._access.check(request.headers, scope)
+        self._access.check(request.headers, scope, self.model)
         if request.method != method and (request.method, method) != ("HEAD", "GET"):
             allowed = "GET, HEAD" if method == "GET" else method
             return error_reply(405, f"{path!r} takes {allowed}, got {request.method}", allow=allowed)

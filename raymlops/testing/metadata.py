@@ -21,11 +21,12 @@ from raymlops.errors import (
 )
 from raymlops.metadata import Metadata
 from raymlops.records.bundles import Deployment
-from raymlops.records.keys import new_key
+from raymlops.records.keys import Grant, new_key
 from raymlops.records.ledger import GENESIS
 from raymlops.records.models import ModelState
 from raymlops.testing.metadata_alerts import AlertStoreContract
 from raymlops.testing.metadata_blessings import BlessingContract
+from raymlops.testing.metadata_browsing import RecordBrowserContract
 from raymlops.testing.metadata_examples import (
     EPOCH,
     HOUR,
@@ -323,7 +324,7 @@ class KeyStoreContract:
         key, _ = new_key("a", ["infer"], EPOCH)
         metadata.keys.put_key(key)
         with pytest.raises(AlreadyRegistered, match=key.id):
-            metadata.keys.put_key(key.model_copy(update={"scopes": ("admin",)}))
+            metadata.keys.put_key(key.model_copy(update={"grants": (Grant(scope="admin"),)}))
         with pytest.raises(NotFoundError, match="'0123456789ab' does not exist"):
             metadata.keys.revoke_key("0123456789ab")
 
@@ -340,5 +341,6 @@ class MetadataContract(
     DeploymentStoreContract,
     KeyStoreContract,
     AlertStoreContract,
+    RecordBrowserContract,
 ):
     """What every whole metadata store does."""

@@ -11,7 +11,15 @@ from raymlops.clock import Clock
 from raymlops.config.serving import ServingConfig
 from raymlops.control.endpoints.name_locks import NameLocks
 from raymlops.control.endpoints.operator_ports import Replicas, Runtime
-from raymlops.control.endpoints.plan_records import PlanRecords, intent_of, settle
+from raymlops.control.endpoints.plan_records import (
+    PlanRecords,
+    intent_of,
+    outlook,
+    require_blessed,
+    require_served,
+    require_unblocked,
+    settle,
+)
 from raymlops.control.reconciling.reconcile import cpus_needed, endpoint_name, wanted_candidate, wanted_of
 from raymlops.errors import (
     DeploymentError,
@@ -96,7 +104,7 @@ class EndpointOperator:
         def plan(current: ServingPlan | None) -> ServingPlan:
             served = current if current is not None and current.served else None
             if current is not None:
-                _require_unblocked(current, version)
+                require_unblocked(current, version)
             same = served is not None and served.champion == version
             return ServingPlan(
                 model=name,
@@ -124,9 +132,9 @@ class EndpointOperator:
         """
 
         def plan(current: ServingPlan | None) -> ServingPlan:
-            served = _served(name, current)
+            served = require_served(name, current)
             self._metadata.models.get_version(name, trial.version)
-            _require_unblocked(served, trial.version)
+            require_unblocked(served, trial.version)
             if served.champion == trial.version:
                 raise InvalidTransition(f"version {trial.version} of {name} is the champion already")
             if served.trial is not None and served.trial.version != trial.version:
@@ -141,9 +149,9 @@ class EndpointOperator:
         """Make ``version`` the champion and the present champion its backup."""
 
         def plan(current: ServingPlan | None) -> ServingPlan:
-            served = _served(name, current)
+            served = require_served(name, current)
             self._metadata.models.get_version(name, version)
-            _require_unblocked(served, version)
+            require_unblocked(served, version)
             if served.champion == version:
                 return served
             return self._next(served, order, champion=version, backup=served.champion, trial=None)
@@ -158,14 +166,14 @@ class EndpointOperator:
         """
 
         def plan(current: ServingPlan | None) -> ServingPlan:
-            served = _served(name, current)
+            served = require_served(name, current)
             if served.trial is not None:
                 return self._next(served, order, trial=None)
             if trial_only:
                 raise InvalidTransition(f"no version of {name} is on trial")
             if served.backup is None:
                 raise InvalidTransition(f"{name} has neither a trial to end nor a backup to fall back to")
-            _require_unblocked(served, served.backup)
+            require_unblocked(served, served.backup)
             return self._next(served, order, champion=served.backup, backup=None)
 
         return self._on_order(order, name, "roll_back", plan)
@@ -174,7 +182,7 @@ class EndpointOperator:
         """Have ``version`` answer nobody from now on: whoever comes after it does. A trial of it ends."""
 
         def plan(current: ServingPlan | None) -> ServingPlan:
-            served = _served(name, current)
+            served = require_served(name, current)
             self._metadata.models.get_version(name, version)
             if version in served.blocked:
                 return served
@@ -205,7 +213,7 @@ class EndpointOperator:
         """Serve the model no more: its endpoint and its trial end, its plans and versions stay."""
 
         def plan(current: ServingPlan | None) -> ServingPlan:
-            return self._next(_served(name, current), order, served=False, backup=None, trial=None)
+            return self._next(require_served(name, current), order, served=False, backup=None, trial=None)
 
         return self._on_order(order, name, "undeploy", plan)
 
@@ -218,11 +226,14 @@ class EndpointOperator:
         with self._turn(name):
             self._metadata.models.get_version(name, version)
             current = self._metadata.plans.find_plan(name)
+            order.require_expected(name, current)
             if current is not None and version in current.versions:
                 raise InvalidTransition(
                     f"version {version} of {name} is in service by plan {current.number}: "
                     "promote another one, end its trial or undeploy the model first"
                 )
+            if order.dry_run:
+                return
             evidence = {"version": version, "by": order.by}
             key = order.key(name, "retire")
             self._metadata.ledger.append_entry(name, "retire", order.reason, evidence, key=key)
@@ -267,6 +278,8 @@ class EndpointOperator:
     def _on_order(
         self, order: Order, model: str, action: str, make: Callable[[ServingPlan | None], ServingPlan]
     ) -> ServingPlan:
+        if order.dry_run:
+            return outlook(self._metadata, order, model, make)
         with self._turn(model):
             key = order.key(model, action)
             given = next((entry for entry in self._metadata.ledger.entries(model) if entry.key == key), None)
@@ -277,6 +290,7 @@ class EndpointOperator:
                 if planned is None or newer:
                     return self._metadata.plans.get_plan(model)
                 return self._bring_into_effect(planned, current, None, "")
+            order.require_expected(model, current)
             plan = make(current)
             try:
                 return self._bring_into_effect(plan, current, order, action)
@@ -288,10 +302,7 @@ class EndpointOperator:
     def _bring_into_effect(
         self, plan: ServingPlan, before: ServingPlan | None, order: Order | None, action: str
     ) -> ServingPlan:
-        present = frozenset() if before is None else before.versions
-        for version in sorted(plan.versions - present):
-            # the store refuses it too; here it is known before a process is started for it
-            self._metadata.models.get_version(plan.model, version).require_blessed()
+        require_blessed(self._metadata.models, plan, before)
         endpoint = endpoint_name(plan.model)
         was_up = before is not None and before.served and self._runtime.is_up(endpoint)
         self._runtime.require_room(f"plan {plan.number} of {plan.model}", cpus_needed(plan, before, self._config))
@@ -382,14 +393,3 @@ class EndpointOperator:
             if not mine:
                 raise UnavailableError(f"another change of {model} has been under way for {timeout_s:g} s")
             yield
-
-
-def _served(name: str, plan: ServingPlan | None) -> ServingPlan:
-    if plan is None or not plan.served:
-        raise DeploymentNotFound.of(name)
-    return plan
-
-
-def _require_unblocked(plan: ServingPlan, version: int) -> None:
-    if version in plan.blocked:
-        raise InvalidTransition(f"version {version} of {plan.model} is blocked: unblock it first")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
+from raymlops.errors import DeploymentNotFound, InvalidTransition
 from raymlops.records.ledger import Ledger, LedgerEntry
 from raymlops.records.models import ModelRegistry, ModelState
+from raymlops.records.orders import Order
 from raymlops.records.plans import PlanStore, ServingPlan
 
-__all__ = ["PlanRecords", "intent_of", "settle"]
+__all__ = ["PlanRecords", "intent_of", "outlook", "require_blessed", "require_served", "require_unblocked", "settle"]
 
 
 class PlanRecords(Protocol):
@@ -44,3 +47,35 @@ def settle(metadata: PlanRecords, plan: ServingPlan) -> None:
     for known in metadata.models.list_versions(model):
         if known.version not in plan.versions and known.state in in_service:
             metadata.models.set_state(model, known.version, ModelState.ARCHIVED, **why)
+
+
+def require_served(name: str, plan: ServingPlan | None) -> ServingPlan:
+    """The newest plan of a model; raises ``DeploymentNotFound`` where the model is not served."""
+    if plan is None or not plan.served:
+        raise DeploymentNotFound.of(name)
+    return plan
+
+
+def require_unblocked(plan: ServingPlan, version: int) -> None:
+    """Raises ``InvalidTransition`` where a version is blocked."""
+    if version in plan.blocked:
+        raise InvalidTransition(f"version {version} of {plan.model} is blocked: unblock it first")
+
+
+def require_blessed(models: ModelRegistry, plan: ServingPlan, before: ServingPlan | None) -> None:
+    """Raises ``InvalidTransition`` where a version that is new in a plan is not blessed."""
+    present = frozenset() if before is None else before.versions
+    for version in sorted(plan.versions - present):
+        # the store refuses it too; here it is known before a process is started for it
+        models.get_version(plan.model, version).require_blessed()
+
+
+def outlook(
+    metadata: PlanRecords, order: Order, model: str, make: Callable[[ServingPlan | None], ServingPlan]
+) -> ServingPlan:
+    """The plan that an order would make, which ``make`` makes of the newest; raises what the order would raise."""
+    current = metadata.plans.find_plan(model)
+    order.require_expected(model, current)
+    plan = make(current)
+    require_blessed(metadata.models, plan, current)
+    return plan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import orjson
 from pydantic import ValidationError
@@ -30,7 +31,9 @@ from raymlops.metadata.sql.store import SqlStore
 from raymlops.records.ledger import GENESIS, LedgerEntry
 from raymlops.records.record import canonical_json
 
-__all__ = ["SqlLedger"]
+__all__ = ["LedgerRow", "SqlLedger", "entry_of", "ledger_entries", "select_entries"]
+
+LedgerRow: TypeAlias = Row[int, int, str, str, str, str, str, str, str]
 
 ledger_entries = Table(
     "ledger_entries",
@@ -56,7 +59,8 @@ ledger_head = Table(
 )
 
 
-def _select_entries() -> Select[int, int, str, str, str, str, str, str, str]:
+def select_entries() -> Select[int, int, str, str, str, str, str, str, str]:
+    """All entries, in the columns that ``entry_of`` reads."""
     columns = ledger_entries.c
     return select(
         columns.sequence,
@@ -72,7 +76,7 @@ def _select_entries() -> Select[int, int, str, str, str, str, str, str, str]:
 
 
 # Built once: SQLAlchemy takes longer to put a statement together than SQLite to run it.
-_ENTRY_BY_KEY = _select_entries().where(ledger_entries.c.key == bindparam("key"))
+_ENTRY_BY_KEY = select_entries().where(ledger_entries.c.key == bindparam("key"))
 _INSERT_ENTRY = insert(ledger_entries)
 _HEAD = select(ledger_head.c.count, ledger_head.c.hash)
 _MOVE_HEAD = update(ledger_head)
@@ -92,7 +96,7 @@ class SqlLedger(SqlStore):
         with self._database.write() as connection:
             first = connection.execute(_ENTRY_BY_KEY, {"key": key}).first()
             if first is not None:
-                return _to_entry(first)
+                return entry_of(first)
             count, last_hash = _head(connection)
             draft = {
                 "sequence": count + 1,
@@ -111,16 +115,16 @@ class SqlLedger(SqlStore):
             return entry
 
     def entries(self, subject: str | None = None, after: int = 0) -> list[LedgerEntry]:
-        wanted = _select_entries().where(ledger_entries.c.sequence > after).order_by(ledger_entries.c.sequence)
+        wanted = select_entries().where(ledger_entries.c.sequence > after).order_by(ledger_entries.c.sequence)
         if subject is not None:
             wanted = wanted.where(ledger_entries.c.subject == subject)
         with self._database.read() as connection:
-            return [_to_entry(row) for row in connection.execute(wanted)]
+            return [entry_of(row) for row in connection.execute(wanted)]
 
     def verify_ledger(self) -> int:
         with self._database.read() as connection:
             count, last_hash = 0, GENESIS
-            for row in connection.execute(_select_entries().order_by(ledger_entries.c.sequence)).yield_per(1000):
+            for row in connection.execute(select_entries().order_by(ledger_entries.c.sequence)).yield_per(1000):
                 last_hash = _verified_hash(row, count + 1, last_hash)
                 count += 1
             head_count, head_hash = _head(connection)
@@ -141,10 +145,10 @@ def _signed(draft: dict[str, object]) -> LedgerEntry:
         raise DataError(f"ledger entry {draft['key']!r} must hold JSON values: {error}") from error
 
 
-def _verified_hash(row: Row[int, int, str, str, str, str, str, str, str], sequence: int, previous_hash: str) -> str:
+def _verified_hash(row: LedgerRow, sequence: int, previous_hash: str) -> str:
     if row[0] != sequence:
         raise _broken(sequence, f"is missing: {row[0]} stands in its place")
-    entry = _to_entry(row)
+    entry = entry_of(row)
     if entry.hash != entry.expected_hash():
         raise _broken(sequence, "was altered or moved: its hash does not cover it")
     if entry.previous_hash != previous_hash:
@@ -177,7 +181,12 @@ def _to_row(entry: LedgerEntry) -> dict[str, object]:
     return {**entry.model_dump(exclude={"at", "evidence"}), "at_us": to_us(entry.at), "evidence": evidence}
 
 
-def _to_entry(row: Row[int, int, str, str, str, str, str, str, str]) -> LedgerEntry:
+def entry_of(row: LedgerRow) -> LedgerEntry:
+    """The entry that a row holds.
+
+    Raises:
+        LedgerBroken: It cannot be read.
+    """
     sequence, at_us, subject, action, reason, evidence, key, previous_hash, digest = row
     try:
         return LedgerEntry(

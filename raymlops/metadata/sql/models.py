@@ -26,12 +26,13 @@ from sqlalchemy import (
 from raymlops.clock import from_us, to_us
 from raymlops.errors import DataError, InvalidTransition, ModelVersionNotFound, StaleWrite
 from raymlops.metadata.sql.blessed import require_blessed
+from raymlops.metadata.sql.database import Database
 from raymlops.metadata.sql.schema import ROW_NUMBER, model_versions, tables
 from raymlops.metadata.sql.store import SqlStore, decode, encode, encode_values
 from raymlops.records.models import AliasChange, ModelState, ModelVersion, StateChange
 from raymlops.records.names import check_case, check_name
 
-__all__ = ["SqlModelRegistry"]
+__all__ = ["SqlModelRegistry", "version_of"]
 
 model_tables = Table(
     "model_tables",
@@ -242,8 +243,13 @@ class SqlModelRegistry(SqlStore):
         return encode(version.model_copy(update={"path": self._database.below_home(version.path)}))
 
     def _version_of(self, body: str) -> ModelVersion:
-        version = decode(ModelVersion, body)
-        return version.model_copy(update={"path": self._database.in_home(version.path)})
+        return version_of(self._database, body)
+
+
+def version_of(database: Database, body: str) -> ModelVersion:
+    """The version stored as ``body``, its path as it is used."""
+    version = decode(ModelVersion, body)
+    return version.model_copy(update={"path": database.in_home(version.path)})
 
 
 def _known_state(state: ModelState | str) -> ModelState:

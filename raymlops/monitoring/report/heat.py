@@ -14,18 +14,21 @@ from markupsafe import Markup
 from raymlops.monitoring.report.answers import drift_weight, explain, over_threshold
 from raymlops.records.windows import ColumnDrift, WindowRecord
 
-__all__ = ["HeatCell", "HeatRow", "heat_color", "heat_rows", "plot_data"]
+__all__ = ["HeatCell", "HeatRow", "heat_rows", "heat_rules", "heat_tone", "plot_data"]
 
 SHOWN_COLUMNS = 40
 _HEAT = ((236, 178, 60, 0.05), (236, 170, 50, 0.55), (222, 98, 44, 0.9), (186, 28, 56, 1.0))
 """Colours of score over threshold at 0, 1, 2 and 4 and more: see-through where it is calm, on light and on dark."""
+_TONES = 8
+"""Between two of them."""
 
 
 @dataclass(frozen=True)
 class HeatCell:
     """One column in one window."""
 
-    color: str
+    tone: str
+    """Class of the style sheet: ``h0`` far below the threshold to ``h24`` at 4 times it and more."""
     title: str
     flagged: bool
 
@@ -59,10 +62,19 @@ def heat_rows(windows: Sequence[WindowRecord]) -> tuple[list[HeatRow], int]:
     return rows, max(0, len(ranked) - SHOWN_COLUMNS)
 
 
-def heat_color(ratio: float) -> str:
-    """Colour of a score ``ratio`` times its threshold."""
+def heat_tone(ratio: float) -> str:
+    """Class of a score ``ratio`` times its threshold: a page under a strict policy has no style beside its sheet."""
     place = min(max(ratio, 0.0), 4.0)
     place = place if place <= 2 else 2 + (place - 2) / 2
+    return f"h{round(place * _TONES)}"
+
+
+def heat_rules() -> str:
+    """The rules of the style sheet for all tones."""
+    return "\n".join(f".heat td.h{step} {{ background: {_color(step / _TONES)}; }}" for step in range(3 * _TONES + 1))
+
+
+def _color(place: float) -> str:
     low = min(int(place), len(_HEAT) - 2)
     *rgb, alpha = (a + (b - a) * (place - low) for a, b in zip(_HEAT[low], _HEAT[low + 1], strict=True))
     return f"rgba({','.join(str(round(part)) for part in rgb)},{alpha:.2f})"
@@ -126,11 +138,11 @@ def _heat_row(
     for column, window in zip(columns, windows, strict=True):
         when = f"{name}, {window.start:%d %b %Y}"
         if column is None:
-            cells.append(HeatCell("transparent", f"{when}: not known", False))
+            cells.append(HeatCell("", f"{when}: not known", False))
             continue
         title = f"{when}: score {column.score:.3f}, threshold {column.threshold:.3f}, p {column.p_value:.2g}"
         title += f", {column.missing_share:.0%} missing" if column.missing_share else ""
         title += f", {column.test}" if column.drifted else ""
         title += f", {column.problem}" if column.problem else ""
-        cells.append(HeatCell(heat_color(over_threshold(column)), title, column.drifted))
+        cells.append(HeatCell(heat_tone(over_threshold(column)), title, column.drifted))
     return HeatRow(name, importance, tuple(cells), sum(cell.flagged for cell in cells))

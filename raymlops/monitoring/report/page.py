@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby, pairwise
 
+from markupsafe import Markup
+
 from raymlops.monitoring.data_quality.feature_ages import age_text
 from raymlops.monitoring.report.answers import drift_weight, explain, overall_drift
 from raymlops.monitoring.report.charts import Line, Marker, Span, bar_pairs, strip_chart, time_chart, volume_chart
@@ -15,7 +17,7 @@ from raymlops.monitoring.report.html import allowed_by, page_file, page_style, p
 from raymlops.monitoring.report.monitor_report import MonitorReport, main_metric
 from raymlops.records.windows import WindowRecord
 
-__all__ = ["render"]
+__all__ = ["render", "render_body", "window_length_text"]
 
 VERSION_COLORS = ("#2f6db3", "#b84f14", "#277a4c", "#7d4fa8", "#8a6508", "#b03a5b", "#14747d", "#6b6b6b")
 """Dark enough for white letters on them, light enough to be seen on a dark page."""
@@ -23,16 +25,36 @@ _QUALITY_COLORS = {"ok": "#277a4c", "warn": "#a87408", "block": "#b3261e"}
 
 
 def render(report: MonitorReport) -> str:
-    """The page of a report."""
-    windows = report.windows
-    span = (windows[0].start, windows[-1].end) if windows else (report.created_at, report.created_at)
-    rows, hidden = heat_rows(windows)
-    metric = main_metric(windows)
-    script = page_file("page.js")
+    """The page of a report, whole in itself."""
+    windows, script, style = report.windows, page_file("page.js"), page_style()
+    body = render_body(report)
     return page_template("raymlops.monitoring.report").render(
         report=report,
         windows=windows,
-        span=span,
+        span=_span(report),
+        window_length=window_length_text(windows),
+        body=body,
+        plots='id="columns-data"' in body,
+        style=style,
+        style_hash=allowed_by(style),
+        script=script,
+        script_hash=allowed_by(script),
+    )
+
+
+def _span(report: MonitorReport) -> tuple[datetime, datetime]:
+    windows = report.windows
+    return (windows[0].start, windows[-1].end) if windows else (report.created_at, report.created_at)
+
+
+def render_body(report: MonitorReport) -> Markup:
+    """What a report says, to stand within a page that has the style sheet; no element has a style of its own."""
+    windows, span = report.windows, _span(report)
+    rows, hidden = heat_rows(windows)
+    metric = main_metric(windows)
+    body = page_template("raymlops.monitoring.report", "body.html.j2").render(
+        report=report,
+        windows=windows,
         metric=metric,
         metric_name=(metric or "").replace("_", " "),
         summary=summary(windows, metric),
@@ -47,13 +69,9 @@ def render(report: MonitorReport) -> str:
         qualities=_qualities(windows, span),
         coverage=_coverage_chart(windows, span),
         plots=plot_data(windows) if rows else "",
-        style=page_style(),
-        script=script,
-        script_hash=allowed_by(script),
         columns=len(rows) + hidden - any(window.prediction_drift for window in windows),
         heat=rows,
         most_important=max((row.importance or 0.0 for row in rows), default=0.0) or 1.0,
-        window_length=_length_text(windows),
         hidden=hidden,
         ticks=_ticks(windows),
         bars=[(d, bar_pairs(d.labels, d.reference, d.window)) for d in report.distributions],
@@ -66,6 +84,7 @@ def render(report: MonitorReport) -> str:
         segmented=next((window for window in reversed(windows) if window.segments), None),
         table=[_table_row(window, metric) for window in reversed(windows)],
     )
+    return Markup(body)  # noqa: S704 - a template that escapes every value
 
 
 _COMPARISON_COLORS = ("#9aa3b0", "#c7a76c", "#8fb8a5")
@@ -256,7 +275,8 @@ def _volume(windows: Sequence[WindowRecord], span: tuple[datetime, datetime]) ->
     return volume_chart(rows, span)
 
 
-def _length_text(windows: Sequence[WindowRecord]) -> str:
+def window_length_text(windows: Sequence[WindowRecord]) -> str:
+    """How long a window is: ``1 day``; empty without one."""
     if not windows:
         return ""
     hours = (windows[-1].end - windows[-1].start).total_seconds() / 3600

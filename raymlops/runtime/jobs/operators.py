@@ -24,7 +24,6 @@ from raymlops.flavors.python_model import PythonModel
 from raymlops.metadata import Metadata
 from raymlops.monitoring import REFERENCE_FILE, Reference
 from raymlops.pipelines import StepLogs, resume_outlook
-from raymlops.pipelines.artifacts import ArtifactRef, ArtifactStore
 from raymlops.records.environments import project_of_run
 from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.records.names import check_case, check_digest, check_name
@@ -35,6 +34,7 @@ from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.names import RECONCILER
 from raymlops.runtime.cluster.people import acting_user
 from raymlops.runtime.cluster.progress import progress
+from raymlops.runtime.explain.model_cards import model_card
 from raymlops.serving.models.model_files import load_model, save_model
 from raymlops.tables.columns import as_table
 
@@ -125,17 +125,7 @@ class ModelOperator:
         Raises:
             NotFoundError: The version was registered by hand, or its run made no card, or the card is gone.
         """
-        run_id = self._metadata.models.get_version(name, version).run_id
-        if run_id is None:
-            raise NotFoundError(f"version {version} of {name!r} was registered by hand and has no card")
-        made = [
-            step.outputs for step in self._metadata.runs.get_run(run_id).steps if step.step == "card" and step.outputs
-        ]
-        if not made:
-            raise NotFoundError(f"run {run_id} of version {version} of {name!r} made no card", run_id=run_id)
-        artifacts = ArtifactStore(self._home / "artifacts")
-        values = artifacts.get(ArtifactRef(digest=made[-1]["card"], kind="json"))
-        return values, artifacts.get(ArtifactRef(digest=made[-1]["page"], kind="bytes")).decode()
+        return model_card(self._home, self._metadata, name, version)
 
     def verify(self, name: str, version: int) -> ModelVersion:
         """Check every file of a version against its manifest, and this against its digest; then load and ask it.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from datetime import timedelta
 
+from raymlops.clock import SystemClock
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError
 from raymlops.metadata import MetadataService
-from raymlops.records.keys import ApiKey, Scope, new_key
+from raymlops.records.keys import ApiKey, Grant, Scope, new_key
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.people import acting_user
 from raymlops.runtime.supervision.home_note import noted_cluster, prepare_home, running_config
@@ -17,17 +19,31 @@ __all__ = ["create_key", "list_keys", "require_keys", "revoke_key"]
 
 
 def create_key(
-    config: PlatformConfig, name: str, scopes: Sequence[Scope], reason: str = "on demand"
+    config: PlatformConfig,
+    name: str,
+    scopes: Sequence[Scope],
+    reason: str = "on demand",
+    *,
+    grants: Sequence[Grant] = (),
+    expires_after: timedelta | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key, recorded in the ledger first; running endpoints know it within a poll.
+
+    Args:
+        config: The platform's configuration.
+        name: Whose it is.
+        scopes: Scopes that it has over all models.
+        reason: Why, for the ledger.
+        grants: Scopes that it has over one target.
+        expires_after: How long it opens anything, by the system clock; for ever, if left out.
 
     Returns:
         The key, and its text, which is kept nowhere.
     """
     with _metadata(config) as metadata:
-        key, text = new_key(name, scopes, build_clock(config).now())
-        facts = {"name": name, "scopes": list(key.scopes), "by": acting_user()}
-        metadata.ledger.append_entry(_subject(key.id), "create_key", reason, facts, key=f"create_key:{key.id}")
+        expires_at = None if expires_after is None else SystemClock().now() + expires_after
+        key, text = new_key(name, scopes, build_clock(config).now(), grants=grants, expires_at=expires_at)
+        metadata.ledger.append_entry(_subject(key.id), "create_key", reason, _facts(key), key=f"create_key:{key.id}")
         return metadata.keys.put_key(key), text
 
 
@@ -46,8 +62,8 @@ def revoke_key(config: PlatformConfig, key_id: str, reason: str = "on demand") -
     with _metadata(config) as metadata:
         found = next((key for key in metadata.keys.list_keys() if key.id == key_id), None)
         if found is not None:  # what is not there is refused below
-            facts = {"name": found.name, "scopes": list(found.scopes), "by": acting_user()}
-            metadata.ledger.append_entry(_subject(key_id), "revoke_key", reason, facts, key=f"revoke_key:{key_id}")
+            entry_key = f"revoke_key:{key_id}"
+            metadata.ledger.append_entry(_subject(key_id), "revoke_key", reason, _facts(found), key=entry_key)
         return metadata.keys.revoke_key(key_id)
 
 
@@ -62,8 +78,21 @@ def require_keys(config: PlatformConfig, host: str | None = None) -> None:
         ConfigError: Nobody could call what would be served.
     """
     host = host or config.serving.host
-    if config.serving.keys_required_on(host) and all(key.revoked_at is not None for key in list_keys(config)):
+    now = SystemClock().now()
+    if config.serving.keys_required_on(host) and not any(key.is_valid(now) for key in list_keys(config)):
         raise ConfigError(f"serving on {host} needs an API key: make one with `raymlops keys create NAME`", host=host)
+
+
+def _facts(key: ApiKey) -> dict[str, object]:
+    expires_at = None if key.expires_at is None else key.expires_at.isoformat()
+    grants = [str(grant) for grant in key.grants]
+    return {
+        "name": key.name,
+        "grants": grants,
+        "scopes": list(key.scopes),
+        "expires_at": expires_at,
+        "by": acting_user(),
+    }
 
 
 def _subject(key_id: str) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from typing import Any, cast
 
 import numpy as np
@@ -23,15 +22,14 @@ from starlette.types import Receive, Scope, Send
 from raymlops import runtime
 from raymlops.config.platform import PlatformConfig
 from raymlops.config.serving import AutoscalingConfig, ServingConfig
-from raymlops.control.triggering.model_policies import ModelPolicies
 from raymlops.errors import RaymlopsError
+from raymlops.records.ledger import LedgerEntry
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.cluster.clients import AsyncActorProxy, metadata_stores
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.memory_limit import limit_growth
-from raymlops.runtime.cluster.names import MONITOR, RECONCILER
-from raymlops.runtime.serve.endpoint_orders import reconciler_timeout_s
-from raymlops.runtime.serve.grpc_ingress import Endpoints, start_grpc
+from raymlops.runtime.cluster.names import MONITOR
+from raymlops.runtime.serve.gateway_replica import GatewayReplica, bound_host
 from raymlops.runtime.serve.http_middleware import answer_directly
 from raymlops.runtime.serve.internal_port import close_internal_port
 from raymlops.runtime.serve.keys import require_keys
@@ -39,14 +37,12 @@ from raymlops.runtime.serve.model_fetching import model_files
 from raymlops.runtime.serve.serve_front import Front
 from raymlops.serving.answering.event_log import EventLog
 from raymlops.serving.endpoint import Endpoint
-from raymlops.serving.front.endpoint_view import EndpointView
-from raymlops.serving.front.gateway import Gateway
-from raymlops.serving.front.operations import Operations
 from raymlops.serving.plans.loader import Loader, load_version
 from raymlops.serving.plans.slot import PlanFollower
 from raymlops.serving.protocol.access import CLOSED, Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest
 from raymlops.serving.protocol.protocols import CandidateClient, Columns, Outputs
+from raymlops.serving.protocol.refusal_log import RefusalLog
 from raymlops.serving.traced import TracedEndpoint
 from raymlops.tracing import open_tracer
 
@@ -131,7 +127,9 @@ class ModelReplica:
         # asked for here, as neither a candidate nor the gateway reads features or imports what that takes
         features = await asyncio.to_thread(runtime.open_reader, config, clock=clock)
         loader = Loader(self._metadata.models, features, _Candidates(), model_files(config))
-        keys_required = config.serving.keys_required or config.serving.keys_required_on(await asyncio.to_thread(_host))
+        keys_required = config.serving.keys_required or config.serving.keys_required_on(
+            await asyncio.to_thread(bound_host)
+        )
         endpoint: Callable[..., Endpoint] = Endpoint
         if config.tracing.enabled:
             endpoint = partial(TracedEndpoint, tracer=open_tracer(config.tracing), sample=config.tracing.sample)
@@ -144,6 +142,7 @@ class ModelReplica:
             labels=sink,
             access=Access(required=keys_required),
         )
+        self._refusals = RefusalLog(serve.get_replica_context().replica_id.unique_id)
         self._front = Front(self._endpoint, config.serving)
         self._keys_required = keys_required
         every_s = config.serving.plan_poll_every.total_seconds()
@@ -208,7 +207,14 @@ class ModelReplica:
 
     async def _refresh_keys(self) -> None:
         if self._keys_required:
-            self._endpoint.admit(Access(await asyncio.to_thread(self._metadata.keys.list_keys)))
+            keys = await asyncio.to_thread(self._metadata.keys.list_keys)
+            self._endpoint.admit(Access(keys, refusals=self._refusals))
+            await self._refusals.tell(self._append_entry)
+
+    async def _append_entry(
+        self, subject: str, action: str, reason: str, evidence: dict[str, Any], *, key: str
+    ) -> LedgerEntry:
+        return await asyncio.to_thread(self._metadata.ledger.append_entry, subject, action, reason, evidence, key=key)
 
     async def _report(self, every_s: float) -> None:
         """Send the figures to the monitor again and again; one report that is lost is made up by the next."""
@@ -249,63 +255,6 @@ class CandidateReplica:
     async def infer(self, columns: dict[str, np.ndarray[Any, Any]]) -> Outputs:
         """Predict N rows."""
         return self._loaded.model.predict(columns)
-
-
-class GatewayReplica:
-    """What no endpoint answers."""
-
-    async def __init__(self, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
-        serving = config.serving
-        metadata: Any = metadata_stores(kind=AsyncActorProxy)
-        operator: Any = AsyncActorProxy(RECONCILER, part="operator")
-        reconciler: Any = AsyncActorProxy(RECONCILER, part="reconciler")
-        self._key_store = metadata.keys
-        required = serving.keys_required or serving.keys_required_on(await asyncio.to_thread(_host))
-        self._gateway = Gateway(
-            version("raymlops"),
-            metadata.plans,
-            EndpointView(reconciler),
-            Operations(metadata, operator, reconciler_timeout_s(config), _trial_deadlines(config)),
-            endpoints=Endpoints(metadata.plans, serving.deadline.total_seconds()),
-            config=serving,
-            access=Access(required=required),
-        )
-        self._front = Front(self._gateway, serving)
-        self._keys: asyncio.Task[None] | None = None
-        if required:
-            self._keys = asyncio.create_task(self._follow_keys(serving.plan_poll_every.total_seconds()))
-        self._grpc = await start_grpc(serving, self._gateway, metadata.plans)
-
-    async def __call__(self, request: Request) -> Response:
-        return await self._front.answer(request.scope, request.receive)
-
-    async def _follow_keys(self, every_s: float) -> None:
-        while True:
-            try:
-                self._gateway.admit(Access(await self._key_store.list_keys()))
-            except Exception as error:  # whatever it is: a gateway that stops asking would know no new key for ever
-                _log.warning("keys could not be read, going on with those that are known: %r", error)
-            await asyncio.sleep(every_s)
-
-    async def __del__(self) -> None:  # Serve awaits it at a graceful stop
-        if self._keys is not None:
-            self._keys.cancel()
-        if self._grpc is not None:
-            await self._grpc.stop(_GRACE_S)
-
-
-def _trial_deadlines(config: PlatformConfig) -> Callable[[str], Awaitable[float]]:
-    """Model -> the deadline of a trial of it, in milliseconds, by the policy in force."""
-    policies = ModelPolicies(metadata_stores().deployments, config.control, config.environment)
-
-    def read(model: str) -> float:
-        policies.refresh()
-        return policies.of(model).config.trial.deadline.total_seconds() * 1000
-
-    async def read_aside(model: str) -> float:
-        return await asyncio.to_thread(read, model)
-
-    return read_aside
 
 
 def _deployment(
@@ -366,12 +315,6 @@ def gateway_application(config: PlatformConfig) -> serve.Application:
     return deployment.options(ray_actor_options=on_head).bind(config)
 
 
-def _host() -> str:
-    """The address that Serve is bound to: a Serve that somebody else started keeps its own, whatever is configured."""
-    client: Any = _get_global_client()
-    return str(client.http_config.host)
-
-
 def serve_runs() -> bool:
     """Whether the cluster has a Serve that somebody started."""
     return _get_global_client(raise_if_no_controller_running=False) is not None
@@ -384,6 +327,6 @@ def start_serving(config: PlatformConfig) -> None:
         ConfigError: Serve runs already, where strangers may call, and there is no key.
     """
     serve.start(http_options={"host": config.serving.host, "port": config.serving.port})
-    require_keys(config, _host())
+    require_keys(config, bound_host())
     if "gateway" not in serve.status().applications:
         serve.run(gateway_application(config), name="gateway", route_prefix="/")

@@ -37,9 +37,12 @@ class Front:
             return _Response(error_reply(408, late, connection="close"))
         except Overloaded as error:
             return _Response(error_reply(429, str(error), retry_after="1", connection="close"))
-        if isinstance(self._core, Gateway) and b"%" in (sent := scope.get("raw_path") or b""):
-            # HAProxy finds endpoints by the path as it was sent; decoded it may name one that is up, which this is not
-            request = request._replace(path=sent.decode("latin-1"))
+        if isinstance(self._core, Gateway):
+            request = request._replace(query=scope.get("query_string", b"").decode("latin-1"))
+            if b"%" in (sent := scope.get("raw_path") or b""):
+                # HAProxy finds endpoints by the path as it was sent; decoded it may name one that is up, which this is
+                # not
+                request = request._replace(path=sent.decode("latin-1"))
         try:
             return _Response(await self._core.handle(request))
         finally:

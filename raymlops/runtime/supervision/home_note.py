@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from raymlops.config.listing import setting_sources
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, UnavailableError
 
@@ -32,6 +33,7 @@ __all__ = [
     "noted_cluster",
     "noted_drained",
     "noted_progress",
+    "noted_sources",
     "prepare_home",
     "running_config",
     "stopping",
@@ -43,6 +45,7 @@ __all__ = [
 
 Phase = Literal["starting", "up", "restarting", "failed", "stopping"]
 _DRAINED = "drained.json"
+_SOURCES = "setting-sources.json"
 _TURN_S = 90.0
 
 
@@ -116,6 +119,7 @@ def write_private(path: Path, text: str) -> None:
 def note_config(config: PlatformConfig) -> None:
     """Keep the configuration that the platform starts with, for every process that joins later."""
     write_private(config.home / "platform.json", config.model_dump_json(exclude={"home"}))
+    write_private(config.home / _SOURCES, json.dumps(setting_sources(config)))
 
 
 def running_config(home: Path) -> PlatformConfig:
@@ -130,6 +134,17 @@ def running_config(home: Path) -> PlatformConfig:
         return PlatformConfig.model_validate_json(json.dumps(noted))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} is not readable: {error}") from error
+
+
+def noted_sources(home: Path) -> dict[str, str]:
+    """Dotted name of each setting -> who gave it when the platform started; empty where that was not noted."""
+    try:
+        found: dict[str, str] = json.loads((home / _SOURCES).read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{home / _SOURCES} is not readable: {error}") from error
+    return found
 
 
 def note_cluster(home: Path, note: ClusterNote) -> None:

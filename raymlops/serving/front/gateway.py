@@ -13,15 +13,16 @@ import orjson
 
 from raymlops.config.serving import ServingConfig
 from raymlops.errors import DataError, DeploymentNotFound, NotFoundError, RaymlopsError, UnavailableError
+from raymlops.records.keys import Scope
 from raymlops.records.plans import BLOCKED, ServingPlan
 from raymlops.serving.front.endpoint_view import EndpointView
 from raymlops.serving.front.openapi import docs_page, openapi_document
 from raymlops.serving.front.operations import Operations
-from raymlops.serving.protocol.access import OPEN, Access
+from raymlops.serving.protocol.access import DESCRIBE, OPEN, Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest, error_reply, json_reply, raw_reply, reply_to
 from raymlops.serving.protocol.tensors import parse_json
 
-__all__ = ["Gateway", "ModelEndpoints", "ServedPlans"]
+__all__ = ["Gateway", "ModelEndpoints", "Pages", "ServedPlans"]
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +34,9 @@ _READY_WITHIN_S = 2.0
 
 _REASON_WITHIN_S = 1.0
 """A caller of a model that is not up is not kept waiting for why, while the platform starts and its actors are busy."""
+
+_ANYTHING: tuple[Scope, ...] = ("infer", "label", "read", "trigger", "operate")
+"""Who may do anything about a model is told that it has no endpoint."""
 
 _Route = Callable[[HttpRequest], Awaitable[HttpReply]]
 
@@ -58,6 +62,18 @@ class ModelEndpoints(Protocol):
         ...
 
 
+class Pages(Protocol):
+    """Answers with pages for people; the console does."""
+
+    def takes(self, path: str) -> bool:
+        """Whether a path is one of theirs."""
+        ...
+
+    async def handle(self, request: HttpRequest, access: Access) -> HttpReply:
+        """Answer one request; every fault becomes a page."""
+        ...
+
+
 class Gateway:
     """Answers the requests that are for no endpoint. All methods belong to one event loop.
 
@@ -68,6 +84,7 @@ class Gateway:
         operations: Takes orders about them; without it, nobody may operate.
         endpoints: Say whether versions are ready; without them the index does not know.
         config: Limits.
+        pages: For people; without them there are none.
         access: Who may ask about models; ``admit`` replaces it.
     """
 
@@ -80,6 +97,7 @@ class Gateway:
         *,
         endpoints: ModelEndpoints | None = None,
         config: ServingConfig | None = None,
+        pages: Pages | None = None,
         access: Access = OPEN,
     ) -> None:
         config = config or ServingConfig()
@@ -88,6 +106,7 @@ class Gateway:
         self._view = view
         self._operations = operations
         self._endpoints = endpoints
+        self._pages = pages
         self._deadline_s = config.deadline.total_seconds()
         self._access = access
         self._replies: Counter[int] = Counter()
@@ -118,6 +137,8 @@ class Gateway:
         try:
             if self._operations is not None and self._operations.takes(request.path):
                 reply = await self._operations.handle(request)
+            elif self._pages is not None and self._pages.takes(request.path):
+                reply = await self._pages.handle(request, self._access)
             else:
                 async with asyncio.timeout(self._deadline_s - request.received_s):
                     reply = await self._dispatch(request)
@@ -133,10 +154,12 @@ class Gateway:
 
     async def _dispatch(self, request: HttpRequest) -> HttpReply:
         path = request.path.rstrip("/")
-        if path.startswith((_MODELS, _INDEX)):
-            self._access.check(request.headers, "infer")
         if path.startswith(f"{_MODELS}/"):
-            await self._refuse_model(path[len(_MODELS) + 1 :].partition("/")[0])
+            model = path[len(_MODELS) + 1 :].partition("/")[0]
+            self._access.check(request.headers, _ANYTHING, model)
+            await self._refuse_model(model)
+        if path.startswith((_MODELS, _INDEX)):
+            self._access.check_any(request.headers, DESCRIBE)
         methods: tuple[str, ...] = ("GET",)
         if path in self._dynamic:
             methods = self._dynamic[path][0]
@@ -150,27 +173,31 @@ class Gateway:
         return self._static[path] if path in self._static else await self._dynamic[path][1](request)
 
     async def _ready(self, request: HttpRequest) -> HttpReply:
-        del request
         # raises, and so is 503, where the metadata store does not answer
         plans = await self._plans.served_plans()
         seen = {} if self._view is None else await self._view.statuses()
         silent = [] if self._view is None else [one for one in plans if one not in seen or not seen[one].answers]
         if not silent:
             return json_reply({"ready": True})
-        told = [f"{model}: {seen[model].reason if model in seen else 'nobody has looked yet'}" for model in silent]
-        raise UnavailableError(f"{len(silent)} of {len(plans)} models do not answer: {'; '.join(told)}")
+        shown = self._access.shown(request.headers, DESCRIBE)  # health is for everybody, names are not
+        named = [model for model in silent if shown(model)]
+        told = [f"{model}: {seen[model].reason if model in seen else 'nobody has looked yet'}" for model in named]
+        names = f": {'; '.join(told)}" if told else ""
+        raise UnavailableError(f"{len(silent)} of {len(plans)} models do not answer{names}")
 
     async def _models(self, request: HttpRequest) -> HttpReply:
-        del request
-        return json_reply({"models": sorted(await self._plans.served_plans())})
+        shown = self._access.check_any(request.headers, DESCRIBE)
+        return json_reply({"models": [model for model in sorted(await self._plans.served_plans()) if shown(model)]})
 
     async def _index(self, request: HttpRequest) -> HttpReply:
         asked = parse_json(request.body) if request.body else {}
         ready_only = asked.get("ready", False)
         if type(ready_only) is not bool:
             raise DataError("'ready' must be a bool")
+        shown = self._access.check_any(request.headers, DESCRIBE)
         plans = await self._plans.served_plans()
-        found = await asyncio.gather(*(self._versions(plans[model], request) for model in sorted(plans)))
+        models = [model for model in sorted(plans) if shown(model)]
+        found = await asyncio.gather(*(self._versions(plans[model], request) for model in models))
         rows = [row for some in found for row in some]
         return json_reply([row for row in rows if row["state"] == "READY" or not ready_only])
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from raymlops.config.serving import RequestLimits
 from raymlops.records.models import TEXT
 from raymlops.records.plans import Role
-from raymlops.serving.front.operations import OPERATIONS, operation_schema, scope_of
+from raymlops.serving.front.orders import ENVIRONMENT_OPERATIONS, OPERATIONS, Parameters, operation_schema, scope_of
 from raymlops.serving.protocol.datatypes import NUMBERS
 from raymlops.serving.protocol.open_inference import MAX_DIMENSIONS, MAX_ID_CHARS
 
@@ -30,6 +30,7 @@ _CONFLICT = "What is served does not allow it"
 _READING = tuple(status for status in _ERRORS if status != "504")
 _SERVER = ("500", "503")
 _MODEL = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+_ENVIRONMENT = _MODEL | {"name": "environment"}
 _VERSION = {"name": "version", "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[0-9]+$"}}
 _STICKY = {
     "name": "X-Sticky-Key",
@@ -248,16 +249,19 @@ def _model_paths() -> dict[str, Any]:
 
 def _operation_paths() -> dict[str, Any]:
     paths: dict[str, Any] = {}
-    for action, (_, summary) in OPERATIONS.items():
-        answer = _json({"type": "object"} if action in {"retire", "retrain"} else _ref("ServingPlan"))
-        given = [_MODEL, _IDEMPOTENCY]
-        operation = _operation(action, summary, scope_of(action), given, answer, (*_ERRORS, "409"))
+    orders = [(f"/v2/repository/models/{{model}}/{action}", action, _MODEL, *of) for action, of in OPERATIONS.items()]
+    orders += [
+        (f"/v2/repository/environments/{{environment}}/{action}", action, _ENVIRONMENT, *of)
+        for action, of in ENVIRONMENT_OPERATIONS.items()
+    ]
+    for path, action, target, kind, summary in orders:
+        makes_plan = issubclass(kind, Parameters) and action != "retire"
+        answer = _json(_ref("ServingPlan") if makes_plan else {"type": "object"})
+        operation = _operation(action, summary, scope_of(action), [target, _IDEMPOTENCY], answer, (*_ERRORS, "409"))
         body = _object({}, {"parameters": operation_schema(action)}, closed=True)
         content = {"required": False, "content": _json(body)}
         # whoever comes from loopback needs a key, too
-        paths[f"/v2/repository/models/{{model}}/{action}"] = {
-            "post": operation | {"requestBody": content, "security": [{"key": []}]}
-        }
+        paths[path] = {"post": operation | {"requestBody": content, "security": [{"key": []}]}}
     return paths
 
 

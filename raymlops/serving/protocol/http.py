@@ -51,6 +51,7 @@ class HttpRequest(NamedTuple):
         headers: Names in lower case.
         body: As sent.
         received_s: How long it took to arrive.
+        query: As sent, without the question mark; endpoints of models have no use for one.
     """
 
     method: str
@@ -58,6 +59,7 @@ class HttpRequest(NamedTuple):
     headers: Mapping[str, str] = {}
     body: bytes = b""
     received_s: float = 0.0
+    query: str = ""
 
 
 class HttpReply(NamedTuple):

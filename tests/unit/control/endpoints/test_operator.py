@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -15,7 +15,14 @@ from raymlops.config.serving import ServingConfig
 from raymlops.control.endpoints.operator import EndpointOperator
 from raymlops.control.endpoints.plan_records import intent_of
 from raymlops.control.reconciling.reconcile import Wanted, wanted_of
-from raymlops.errors import DeploymentError, DeploymentNotFound, InvalidTransition, SwapFailed, UnavailableError
+from raymlops.errors import (
+    DeploymentError,
+    DeploymentNotFound,
+    InvalidTransition,
+    StaleWrite,
+    SwapFailed,
+    UnavailableError,
+)
 from raymlops.metadata import MetadataService
 from raymlops.records.models import ModelState
 from raymlops.records.orders import Order
@@ -292,3 +299,43 @@ def test_a_model_that_cannot_be_settled_holds_up_no_other(world: World) -> None:
         world.metadata.plans.put_plan(ServingPlan(model=model, number=1, champion=1, created_at=EPOCH))
     operator_of(world).catch_up()  # of the first, no version is registered
     assert (world.metadata.models.aliases("aaa"), world.metadata.models.aliases("churn")) == ({}, {"champion": 1})
+
+
+def test_of_two_who_decided_by_the_same_plan_one_wins(world: World) -> None:
+    operator = operator_of(world)
+    operator.deploy(order("1", "earlier"), "churn", 1)
+    first = order("2", "it is better").model_copy(update={"expected_plan": 1})
+    second = order("3", "no, that one").model_copy(update={"expected_plan": 1})
+    promoted = operator.promote(first, "churn", 2)
+    with pytest.raises(StaleWrite, match="must still be 1, got 2: it is better"):
+        operator.promote(second, "churn", 3)
+    with pytest.raises(StaleWrite):
+        operator.retire(second, "churn", 3)
+    assert operator.promote(first, "churn", 2) == promoted, "the same order, given again, is no other one"
+    assert world.metadata.plans.get_plan("churn") == promoted
+    with pytest.raises(StaleWrite, match="must still be 0, got 2"):
+        operator.deploy(order("4").model_copy(update={"expected_plan": 0}), "churn", 1)
+
+
+class Looking:
+    """Gives an operator orders that are to be looked at alone."""
+
+    def __init__(self, operator: EndpointOperator) -> None:
+        self._operator = operator
+
+    def __getattr__(self, action: str) -> Any:
+        def look(given: Order, *arguments: object) -> Any:
+            return getattr(self._operator, action)(given.model_copy(update={"dry_run": True}), *arguments)
+
+        return look
+
+
+@pytest.mark.parametrize("action", ORDERS)
+def test_an_order_can_be_looked_at_before_it_is_given(world: World, action: str) -> None:
+    operator = operator_of(world)
+    operator.deploy(order("first", "earlier"), "churn", 1)
+    operator.deploy(order("second", "earlier"), "churn", 3 if action != "start_trial" else 1)
+    before, told = world.metadata.plans.list_plans("churn"), world.metadata.ledger.entries()
+    looked = ORDERS[action](cast("EndpointOperator", Looking(operator)))
+    assert (world.metadata.plans.list_plans("churn"), world.metadata.ledger.entries()) == (before, told)
+    assert ORDERS[action](operator) == looked

@@ -4,7 +4,9 @@ import json
 import math
 from datetime import UTC, datetime, timedelta
 
-from raymlops.monitoring.report.heat import heat_color, heat_rows, plot_data
+from raymlops.monitoring.report.heat import heat_rows, heat_rules, heat_tone, plot_data
+from raymlops.monitoring.report.html import page_style
+from raymlops.monitoring.report.page import VERSION_COLORS
 from raymlops.records.windows import ColumnDrift, WindowRecord
 
 START = datetime(2013, 1, 7, tzinfo=UTC)
@@ -26,9 +28,17 @@ def window(week: int, **scores: float) -> WindowRecord:
 
 
 def test_heat_grows_with_the_ratio() -> None:
-    assert heat_color(0) == "rgba(236,178,60,0.05)"
-    assert heat_color(4) == heat_color(99) == "rgba(186,28,56,1.00)"
-    assert len({heat_color(ratio) for ratio in (0, 0.5, 1, 2, 3, 4)}) == 6
+    rules = heat_rules()
+    assert ".heat td.h0 { background: rgba(236,178,60,0.05); }" in rules
+    assert heat_tone(4) == heat_tone(99) == "h24"
+    assert ".heat td.h24 { background: rgba(186,28,56,1.00); }" in rules
+    assert len({heat_tone(ratio) for ratio in (0, 0.5, 1, 2, 3, 4)}) == 6
+    assert rules in page_style()
+
+
+def test_the_style_sheet_has_the_colours_of_versions() -> None:
+    for place, color in enumerate(VERSION_COLORS):
+        assert f".chip.v{place} {{ background: {color}; }}" in page_style()
 
 
 def test_the_most_worrying_column_comes_first() -> None:

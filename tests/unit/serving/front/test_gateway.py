@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 import pytest
 
 from raymlops.config.serving import ServingConfig
 from raymlops.errors import UnavailableError
-from raymlops.records.keys import new_key
+from raymlops.records.endpoints import EndpointStatus
+from raymlops.records.keys import new_key, parse_grant
 from raymlops.records.plans import ServingPlan, Trial
+from raymlops.serving.front.endpoint_view import EndpointView
 from raymlops.serving.front.gateway import Gateway
 from raymlops.serving.protocol.access import Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest, error_reply, json_reply
@@ -201,6 +204,31 @@ async def test_models_are_listed_for_keys_alone_where_keys_are_required(plans: F
     gateway.admit(Access([key]))
     headers = {"authorization": f"Bearer {text}"}
     assert (await gateway.handle(HttpRequest("GET", "/v2/models", headers))).status == 200
+
+
+async def test_lists_and_readiness_show_a_key_its_own_models_alone(plans: FakePlans) -> None:
+    class Two(FakePlans):
+        async def served_plans(self) -> Mapping[str, ServingPlan]:
+            return {"delay": PLAN, "fraud": PLAN.model_copy(update={"model": "fraud"})}
+
+    class Silent:
+        async def statuses(self) -> Sequence[EndpointStatus]:
+            return []
+
+    key, text = new_key("caller", [], PLAN.created_at, grants=[parse_grant("read:fraud")])
+    gateway = Gateway("1.2.3", Two(), EndpointView(Silent()), access=Access([key]))
+    headers = {"authorization": f"Bearer {text}"}
+
+    async def told(path: str, sent: Mapping[str, str]) -> Any:
+        return orjson.loads((await gateway.handle(HttpRequest("GET", path, sent))).body)
+
+    assert await told("/v2/models", headers) == {"models": ["fraud"]}
+    assert {row["name"] for row in await told("/v2/repository/index", headers)} == {"fraud"}
+    silent = "2 of 2 models do not answer"
+    assert await told("/v2/health/ready", {}) == {"error": silent}
+    assert await told("/v2/health/ready", headers) == {"error": f"{silent}: fraud: nobody has looked yet"}
+    for other in ("delay", "nobody", "fra%75d"):  # whether there is such a model is not told
+        assert (await gateway.handle(HttpRequest("GET", f"/v2/models/{other}/ready", headers))).status == 403
 
 
 @pytest.mark.parametrize("path", ["/v2", "/v2/models", "/v2/health/ready", "/docs", "/v2/repository/index"])

@@ -11,15 +11,16 @@ import orjson
 import pytest
 
 from raymlops.clock import ManualClock
-from raymlops.errors import ConfigError, InvalidTransition, UnavailableError
+from raymlops.errors import ConfigError, InvalidTransition, StaleWrite, UnavailableError
 from raymlops.records.endpoints import EndpointStatus
-from raymlops.records.keys import ApiKey, Scope, new_key
+from raymlops.records.keys import ApiKey, Scope, new_key, parse_grant
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.orders import Order
 from raymlops.records.plans import ServingPlan
 from raymlops.serving.front.endpoint_view import EndpointView
 from raymlops.serving.front.gateway import Gateway
-from raymlops.serving.front.operations import OPERATIONS, Operations
+from raymlops.serving.front.operations import Operations
+from raymlops.serving.front.orders import OPERATIONS
 from raymlops.serving.protocol.http import HttpReply, HttpRequest
 from raymlops.testing.metadata_examples import example_draft
 from tests.support.control import InMemoryLedger
@@ -59,6 +60,9 @@ class Records:
             [draft.model_copy(update={"version": number}) for number in (1, 2, 3)] if name in {"churn", "new"} else []
         )
 
+    async def entries(self, subject: str | None = None, after: int = 0) -> Sequence[LedgerEntry]:
+        return self.written.entries(subject, after)
+
     async def append_entry(self, *given: Any, **named: Any) -> LedgerEntry:
         return self.written.append_entry(*given, **named)
 
@@ -76,9 +80,9 @@ class Hands:
         self.hangs = False
 
     def __getattr__(self, method: str) -> Any:
-        async def call(order: Order, *arguments: object) -> ServingPlan | None:
+        async def call(order: Order, *arguments: object, **named: object) -> ServingPlan | None:
             self.orders.append(order)
-            self.given.append((method, *arguments))
+            self.given.append((method, *arguments, *named.values()))
             if self.hangs:
                 await asyncio.Event().wait()
             if self.outcome is not None:
@@ -92,10 +96,44 @@ async def trial_deadline_ms(model: str) -> float:
     return {"churn": 90.0}[model]
 
 
+class Switches:
+    """A controller that writes down what it is told."""
+
+    def __init__(self, ledger: InMemoryLedger) -> None:
+        self._ledger = ledger
+
+    async def pause(self, model: str | None = None, *, reason: str, by: str = "") -> LedgerEntry:
+        return self._switch("pause", model, reason, by)
+
+    async def resume(self, model: str | None = None, *, reason: str, by: str = "") -> LedgerEntry:
+        return self._switch("resume", model, reason, by)
+
+    def _switch(self, action: str, model: str | None, reason: str, by: str) -> LedgerEntry:
+        count = len(self._ledger.entries())
+        return self._ledger.append_entry(model or "*", action, reason, {"by": by}, key=f"{action}/{count}")
+
+
+class Approvals:
+    def __init__(self) -> None:
+        self.given: list[tuple[str, str, str, str]] = []
+
+    async def approve(self, bundle: str, environment: str, *, key: ApiKey, reason: str) -> LedgerEntry:
+        self.given.append((bundle, environment, key.name, reason))
+        return InMemoryLedger(ManualClock(AT)).append_entry("bundle", "approve_bundle", reason, {}, key="a")
+
+
 class World:
     def __init__(self) -> None:
-        self.records, self.hands = Records(), Hands()
-        self.gateway = Gateway("1", self.records, None, Operations(self.records, self.hands, 0.05, trial_deadline_ms))
+        self.records, self.hands, self.approvals = Records(), Hands(), Approvals()
+        self.operations = Operations(
+            self.records,
+            self.hands,
+            0.05,
+            trial_deadline_ms,
+            controls=Switches(self.records.written),
+            delivery=self.approvals,
+        )
+        self.gateway = Gateway("1", self.records, None, self.operations)
 
     async def post(
         self, path: str, key: str | None, body: bytes = b"", method: str = "POST", **headers: str
@@ -128,6 +166,7 @@ async def test_nobody_operates_without_a_key_that_may(world: World, action: str)
         ("churn/unload", {"unload_dependents": False}, ("undeploy", "churn")),
         ("churn/promote", {"version": 3}, ("promote", "churn", 3)),
         ("churn/rollback", {}, ("rollback", "churn")),
+        ("churn/abort", {}, ("rollback", "churn", True)),
         ("churn/block", {"version": 3}, ("block", "churn", 3)),
         ("churn/unblock", {"version": 3}, ("unblock", "churn", 3)),
         ("churn/retire", {"version": 1, "reason": "old"}, ("retire", "churn", 1)),
@@ -273,3 +312,67 @@ async def test_readiness_outlives_who_looks_for_a_minute() -> None:
     now[0] = 61.0
     with pytest.raises(UnavailableError, match="not known: the reconciler actor died"):
         await view.statuses()
+
+
+@pytest.mark.parametrize("action", ["promote", "rollback", "unload", "pause"])
+async def test_the_use_of_a_right_is_in_the_ledger_before_it_acts(world: World, action: str) -> None:
+    world.hands.outcome = InvalidTransition("it cannot be done")
+    parameters = {"reason": "on call", **({"version": 3} if action == "promote" else {})}
+    text = world.records.key("operate")
+    await world.post(f"churn/{action}", text, orjson.dumps({"parameters": parameters}), idempotency_key="r-1")
+    used = world.records.written.entries("churn")[0]
+    key = world.records.made[0]
+    assert (used.action, used.reason) == ("use_right", "on call")
+    assert (used.evidence["asked"], used.evidence["key"], used.evidence["name"]) == (action, key.id, "ann")
+    assert (used.evidence["via"], used.evidence["request"]) == ("http", "r-1")
+    assert text.split("_", 2)[2] not in used.model_dump_json()
+
+
+async def test_an_order_says_which_plan_it_was_decided_by_and_may_be_looked_at(world: World) -> None:
+    key = world.records.key("operate")
+    body = orjson.dumps({"parameters": {"version": 3, "expected_plan": 4, "dry_run": True}})
+    assert (await world.post("churn/promote", key, body)).status == 200
+    assert (world.hands.orders[0].expected_plan, world.hands.orders[0].dry_run) == (4, True)
+    assert world.records.written.entries() == [], "looking is no use of a right"
+    assert (await world.post("churn/promote", None, body)).status == 401
+    world.hands.outcome = StaleWrite("the newest plan of churn must still be 4, got 5")
+    reply = await world.post("churn/promote", key, body)
+    assert (reply.status, orjson.loads(reply.body)["error"]) == (409, str(world.hands.outcome))
+
+
+async def test_the_loop_is_paused_once_by_one_order(world: World) -> None:
+    key = world.records.key("operate")
+
+    async def switch(action: str, request: str, path: str = "churn") -> int:
+        return (await world.post(f"{path}/{action}", key, idempotency_key=request)).status
+
+    assert [await switch("pause", "1"), await switch("resume", "2"), await switch("pause", "1")] == [200] * 3
+    assert [entry.action for entry in world.records.written.entries("churn")] == [
+        "use_right",
+        "pause",
+        "use_right",
+        "resume",
+    ]
+    assert await switch("pause", "3", "*") == 200
+    assert [entry.action for entry in world.records.written.entries("*")] == ["use_right", "pause"]
+    assert await switch("pause", "4", "nobody") == 404
+    narrow, text = new_key("bob", [], AT, grants=[parse_grant("operate:churn")])
+    world.records.made.append(narrow)
+    assert (await world.post("*/pause", text)).status == 403
+
+
+async def test_a_bundle_is_approved_in_the_name_of_the_key(world: World) -> None:
+    key, text = new_key("bob", [], AT, grants=[parse_grant("operate:env/staging")])
+    world.records.made.append(key)
+    bundle = "b" * 64
+
+    async def approve(environment: str, told: str = bundle) -> int:
+        body = orjson.dumps({"parameters": {"bundle": told, "reason": "seen"}})
+        headers = {"authorization": f"Bearer {text}"}
+        path = f"/v2/repository/environments/{environment}/approve"
+        return (await world.gateway.handle(HttpRequest("POST", path, headers, body))).status
+
+    assert await approve("staging") == 200
+    assert world.approvals.given == [(bundle, "staging", "bob", "seen")]
+    assert [await approve("prod"), await approve("staging", "nope")] == [403, 400]
+    assert [entry.subject for entry in world.records.written.entries()] == ["env/staging"]

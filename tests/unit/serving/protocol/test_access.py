@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from raymlops.clock import ManualClock
 from raymlops.config.serving import ServingConfig
 from raymlops.errors import Forbidden, Unauthenticated
-from raymlops.records.keys import ApiKey, Scope, new_key, split_key
-from raymlops.serving.protocol.access import OPEN, Access
+from raymlops.records.keys import ApiKey, Scope, new_key, parse_grant, split_key
+from raymlops.serving.protocol.access import DESCRIBE, OPEN, Access
 
 AT = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -26,7 +27,7 @@ def test_a_key_opens_what_its_scopes_cover() -> None:
     access.check(label[1], "label")
     for scope in ("infer", "label", "admin"):
         access.check(admin[1], scope)  # type: ignore[arg-type]
-    with pytest.raises(Forbidden, match="'label' is needed"):
+    with pytest.raises(Forbidden, match="'label' over"):
         access.check(infer[1], "label")
     with pytest.raises(Forbidden):
         access.check(label[1], "infer")
@@ -87,14 +88,33 @@ def test_keys_are_required_everywhere_but_on_loopback(host: str, required: bool)
     assert ServingConfig(host=host, require_keys=True).keys_required
 
 
-def scopes(value: Any) -> Any:
-    return ApiKey(id="0" * 12, name="n", scopes=value, digest="0" * 64, created_at=AT)
+def test_an_expired_key_opens_nothing_at_once() -> None:
+    clock = ManualClock(AT)
+    key, text = new_key("caller", ["infer"], AT, expires_at=AT + timedelta(days=30))
+    access = Access([key], clock=clock)
+    headers = {"authorization": f"Bearer {text}"}
+    clock.advance_to(AT + timedelta(days=30) - timedelta(seconds=1))
+    assert access.check(headers, "infer") == key
+    assert access.find(key.id) == key
+    clock.advance_to(AT + timedelta(days=30))
+    with pytest.raises(Unauthenticated):
+        access.check(headers, "infer")
+    assert access.find(key.id) is None
+    assert not access.shown(headers, ("infer",))("churn")
 
 
-def test_a_key_must_be_for_something() -> None:
-    for wrong in ((), ("root",)):
-        with pytest.raises(ValueError, match="scopes"):
-            scopes(wrong)
+def test_a_list_shows_what_the_key_may_read() -> None:
+    key, text = new_key("caller", [], AT, grants=[parse_grant("infer:churn"), parse_grant("label:fraud")])
+    headers = {"authorization": f"Bearer {text}"}
+    access = Access([key])
+    shown = access.check_any(headers, DESCRIBE)
+    assert [model for model in ("churn", "fraud", "delay") if shown(model)] == ["churn"]
+    with pytest.raises(Forbidden):
+        access.check_any(headers, ("operate",))
+    with pytest.raises(Unauthenticated):
+        access.check_any({}, DESCRIBE)
+    assert OPEN.check_any({}, DESCRIBE)("churn")
+    assert not access.shown({}, DESCRIBE)("churn")
 
 
 @pytest.mark.asyncio

@@ -1,0 +1,176 @@
+"""The console's front: from a request to a page, whatever fails on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from raymlops.console.actions import ACTIONS
+from raymlops.console.asking import Asking
+from raymlops.console.desk import Desk
+from raymlops.console.rendering import render
+from raymlops.console.request import PREFIX, Page, PageRequest
+from raymlops.console.routes import NAVIGATION, find_page
+from raymlops.console.sessions import Sessions, Viewer
+from raymlops.console.sources import Sources
+from raymlops.console.static_files import static_file
+from raymlops.errors import NotFoundError, Overloaded, RaymlopsError, Unauthenticated
+from raymlops.records.keys import ALL_MODELS
+from raymlops.serving.front.operations import Operations
+from raymlops.serving.protocol.access import Access
+from raymlops.serving.protocol.http import HttpReply, HttpRequest, status_of
+
+__all__ = ["PREFIX", "Console"]
+
+_log = logging.getLogger(__name__)
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "content-type": "text/html; charset=utf-8",
+    "content-security-policy": _POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cache-control": "no-store",
+}
+_OF_A_MODEL = ("models", "monitoring", "policy")
+"""Pages below these are about the model that their address names; every other page is about all models."""
+_PAGES_AT_ONCE, _CALLS_AT_ONCE = 4, 16
+
+
+class Console:
+    """Answers requests for pages, in threads, and takes the forms of people who act, on one event loop.
+
+    Args:
+        sources: What the pages read.
+        deadline_s: How long the parts of the platform have to answer one page.
+        operations: Carries actions out; without it, the console is only read.
+    """
+
+    def __init__(self, sources: Sources, deadline_s: float = 5.0, *, operations: Operations | None = None) -> None:
+        self._sources = sources
+        self._deadline_s = deadline_s
+        self._pages = ThreadPoolExecutor(_PAGES_AT_ONCE, "console-page")
+        self._calls = ThreadPoolExecutor(_CALLS_AT_ONCE, "console-call")
+        self._sessions = Sessions(sources.config.serving.port)
+        self._desk = None
+        if operations is not None:
+            self._desk = Desk(sources, operations, self._sessions, self._calls, deadline_s)
+
+    def takes(self, path: str) -> bool:
+        """Whether a path is the console's."""
+        return path == PREFIX or path.startswith(f"{PREFIX}/")
+
+    async def handle(self, request: HttpRequest, access: Access) -> HttpReply:
+        """Answer one request; pages are drawn in a thread, aside from the loop that answers everybody else."""
+        draw = partial(asyncio.get_running_loop().run_in_executor, self._pages)
+        path, viewer = _path(request), None
+        try:
+            viewer = self._sessions.viewer(request.headers, access)
+            if self._desk is None or not self._desk.takes(path):
+                return await draw(self.answer, request, access, viewer)
+            shown = await self._desk.handle(request, path, viewer)
+        except TimeoutError:
+            return await draw(self._fault, 504, "it was not done in time", viewer)
+        except RaymlopsError as error:
+            return await draw(self._refused, error, viewer)
+        except Exception:
+            _log.exception("the form %r failed", path)
+            return await draw(self._fault, 500, "internal error: the log of the gateway tells more", viewer)
+        if shown.page is None:
+            return HttpReply(shown.status, {**_HEADERS, **shown.headers}, b"")
+        reply = await draw(partial(self._shown, shown.page, [], section=path, status=shown.status, viewer=viewer))
+        return reply._replace(headers={**_HEADERS, **shown.headers})
+
+    def answer(self, request: HttpRequest, access: Access, viewer: Viewer | None = None) -> HttpReply:
+        """Answer one request for a page; every fault becomes a page.
+
+        Args:
+            request: For a page.
+            access: The keys, and whether reading needs one.
+            viewer: Who asks; by default, the holder of the key in the request's header.
+        """
+        path = _path(request)
+        if request.method not in ("GET", "HEAD"):
+            return self._fault(405, f"pages take GET, got {request.method}", allow="GET, HEAD")
+        if path.startswith("static/"):
+            return _static(path.removeprefix("static/"))
+        try:
+            viewer = viewer or Sessions(0).viewer(request.headers, access)
+            self._require_reader(path, request, viewer)
+            return self._page(path, request.query, viewer)
+        except RaymlopsError as error:
+            return self._refused(error, viewer)
+        except Exception:
+            _log.exception("the page %r failed", path)
+            return self._fault(500, "internal error: the log of the gateway tells more")
+
+    def close(self) -> None:
+        """End the threads; calls under way are not waited for."""
+        self._pages.shutdown(wait=False, cancel_futures=True)
+        self._calls.shutdown(wait=False, cancel_futures=True)
+
+    def _require_reader(self, path: str, request: HttpRequest, viewer: Viewer) -> None:
+        """A page about one model needs a grant over it, every other page one over all models."""
+        section, _, rest = path.partition("/")
+        target = rest.partition("/")[0] if section in _OF_A_MODEL else ""
+        if viewer.key is None:
+            viewer.access.check(request.headers, "read", target or ALL_MODELS)
+        elif not viewer.may("read", target or ALL_MODELS):
+            viewer.access.allow(viewer.key, "read", target or ALL_MODELS)
+
+    def _page(self, path: str, query: str, viewer: Viewer) -> HttpReply:
+        found = find_page(path)
+        if found is None:
+            raise NotFoundError(f"there is no page {PREFIX}/{path}")
+        function, parts = found
+        ask = Asking(self._calls, self._deadline_s)
+        page = function(self._sources, PageRequest(parts, tuple(parse_qsl(query)), ask))
+        return self._shown(page, ask.problems, section=path.partition("/")[0], status=200, viewer=viewer)
+
+    def _shown(
+        self, page: Page, problems: list[str], *, section: str, status: int, viewer: Viewer | None = None
+    ) -> HttpReply:
+        if page.to is not None:
+            return HttpReply(303, {**_HEADERS, "location": page.to}, b"")
+        frame: dict[str, Any] = {
+            "title": page.title,
+            "problems": list(dict.fromkeys(problems)),
+            "navigation": NAVIGATION,
+            "section": section,
+            "now": self._sources.clock.now(),
+            "version": self._sources.version,
+            "environment": self._sources.config.environment,
+            "viewer": viewer,
+            "can_act": self._desk is not None,
+            "actions": ACTIONS,
+        }
+        return HttpReply(status, _HEADERS, render(page.template, {**frame, **page.values}))
+
+    def _refused(self, error: RaymlopsError, viewer: Viewer | None = None) -> HttpReply:
+        asks_for_key = {"www_authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
+        retry = {"retry_after": "60"} if isinstance(error, Overloaded) else {}
+        return self._fault(status_of(error), str(error), viewer, **asks_for_key, **retry)
+
+    def _fault(self, status: int, message: str, viewer: Viewer | None = None, **headers: str) -> HttpReply:
+        page = Page("fault", f"{status}", {"status": status, "message": message})
+        reply = self._shown(page, [], section="", status=status, viewer=viewer)
+        return reply._replace(headers={**_HEADERS, **{name.replace("_", "-"): text for name, text in headers.items()}})
+
+
+def _path(request: HttpRequest) -> str:
+    return unquote(request.path[len(PREFIX) :]).strip("/")
+
+
+def _static(name: str) -> HttpReply:
+    found = static_file(name)
+    if found is None:
+        return HttpReply(404, {**_HEADERS, "content-type": "text/plain; charset=utf-8"}, b"there is no such file")
+    kept = {"cache-control": "public, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
+    return HttpReply(200, {"content-type": found[1], **kept}, found[0])

@@ -1,0 +1,46 @@
+"""The ledger: what was done and decided, by whom, and whether the chain of hashes holds."""
+
+from __future__ import annotations
+
+from raymlops.console.request import Page, PageRequest, url
+from raymlops.console.sources import Sources
+from raymlops.errors import LedgerBroken, NotFoundError
+
+__all__ = ["entry_page", "ledger_page", "verify_page"]
+
+_ROWS = 50
+_VERIFY_S = 30.0
+"""A check reads the whole ledger, which takes longer than a page may."""
+
+
+def ledger_page(sources: Sources, request: PageRequest) -> Page:
+    """Entries, newest first, by subject, action and text."""
+    subject, action, text = (request.text(name) or None for name in ("subject", "action", "text"))
+    before = request.number("before")
+    asked = request.ask("the metadata actor", sources.metadata.browser.entry_page, subject, action, text, before, _ROWS)
+    found = asked.need()
+    older = (
+        None if found.before is None else url("ledger", subject=subject, action=action, text=text, before=found.before)
+    )
+    chosen = {"subject": subject or "", "action": action or "", "text": text or ""}
+    return Page("ledger", "Ledger", {"entries": found.entries, "older": older, "chosen": chosen})
+
+
+def verify_page(sources: Sources, request: PageRequest) -> Page:
+    """Whether every entry follows from the one before it."""
+    request.ask.extend(_VERIFY_S)
+    try:
+        count, broken = request.ask("the metadata actor", sources.metadata.ledger.verify_ledger).need(), ""
+    except LedgerBroken as error:
+        count, broken = 0, str(error)
+    return Page("ledger_verify", "Ledger: check", {"count": count, "broken": broken})
+
+
+def entry_page(sources: Sources, request: PageRequest) -> Page:
+    """One entry, whole."""
+    sequence = int(request.parts[0])
+    asked = request.ask("the metadata actor", sources.metadata.browser.entry_page, None, None, None, sequence + 1, 1)
+    found = asked.need().entries
+    if not found or found[0].sequence != sequence:
+        raise NotFoundError(f"there is no ledger entry {sequence}")
+    return Page("ledger_entry", f"Ledger entry {sequence}", {"entry": found[0]})

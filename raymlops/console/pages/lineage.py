@@ -1,0 +1,111 @@
+"""Lineage: one thing and what lies around it, and from the id of a request to the data behind its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from raymlops.console.lineage_graph import Edge, Neighbourhood, Node, neighbourhood, neighbours
+from raymlops.console.request import Page, PageRequest, url
+from raymlops.console.sources import Sources
+from raymlops.errors import NotFoundError
+
+__all__ = ["lineage_page", "node_page", "request_page"]
+
+_HOPS, _MOST_HOPS = 2, 4
+_DEADLINE_S = 10.0
+_KINDS = ("request", "model", "run", "artifact", "table", "bundle", "endpoint", "feature")
+
+
+def lineage_page(sources: Sources, request: PageRequest) -> Page:
+    """Where to begin; a form that names something leads to it."""
+    del sources
+    kind, name = request.text("kind"), request.text("name")
+    if not (kind and name):
+        return Page("lineage", "Lineage", {"kinds": _KINDS})
+    if kind not in _KINDS:
+        raise NotFoundError(f"there is no lineage of a {kind!r}: of {', '.join(_KINDS)} there is")
+    return Page("lineage", "Lineage", {}, to=url("lineage", kind, name))
+
+
+def node_page(sources: Sources, request: PageRequest) -> Page:
+    """One thing, and what lies two steps around it, or as many as are asked for."""
+    kind, name = request.parts
+    request.ask.extend(_DEADLINE_S)
+    hops = min(max(request.number("hops") or _HOPS, 1), _MOST_HOPS)
+    if kind == "feature":
+        found = request.ask("the features", _around_feature, sources, name).need()
+    else:
+        walk = partial(neighbours, sources.metadata)
+        found = request.ask("the metadata actor", neighbourhood, Node(kind, name), hops, walk).need()
+    values = {
+        "node": found.center,
+        "found": found,
+        "rows": [(edge.source, edge.target) for edge in found.edges],
+        "graph": _graph(found),
+        "hops": hops,
+        "more": url("lineage", kind, name, hops=hops + 1) if kind != "feature" and hops < _MOST_HOPS else None,
+        "address": _address,
+        "about": _about,
+    }
+    return Page("lineage_node", f"Lineage of {kind} {name}", values)
+
+
+def request_page(sources: Sources, request: PageRequest) -> Page:
+    """Everything behind the answer to one request: rows, version, data, code, and who put it there."""
+    request.ask.extend(_DEADLINE_S)
+    (request_id,) = request.parts
+    model = request.text("model") or None
+    told = request.ask("the prediction log", sources.lineage.of_request, request_id, model).need()
+    answered = told["answered_by"]
+    center = Node("request", request_id)
+    version = Node("model", f"{told['model']}@{answered['version']}")
+    walk = partial(neighbours, sources.metadata)
+    found = request.ask("the metadata actor", neighbourhood, version, 1, walk).get() or Neighbourhood(
+        version, [version]
+    )
+    around = Neighbourhood(center, [center, *found.nodes], [Edge(version, center), *found.edges])
+    return Page(
+        "lineage_request", f"Request {request_id}", {"told": told, "graph": _graph(around), "address": _address}
+    )
+
+
+def _around_feature(sources: Sources, name: str) -> Neighbourhood:
+    """A definition of features, with all that it is made of, and all that is made of it."""
+    lineage = sources.features.describe(name).lineage
+    edges = [
+        Edge(Node(each.source.kind, each.source.name), Node(each.target.kind, each.target.name))
+        for each in (*lineage.upstream, *lineage.downstream)
+    ]
+    center = Node(lineage.subject.kind, lineage.subject.name)
+    return Neighbourhood(center, list(dict.fromkeys([center, *(node for edge in edges for node in edge)])), edges)
+
+
+def _address(node: Node) -> str:
+    """Where a node is the center."""
+    if node.kind in ("view", "on-demand view", "service", "entity"):
+        return url("lineage", "feature", node.name)
+    if node.kind == "training set":
+        return url("lineage", "artifact", node.name)
+    return url("lineage", node.kind, node.name)
+
+
+def _about(node: Node) -> str | None:
+    """The page about a node itself."""
+    if node.kind == "model" and "@" in node.name:
+        model, _, version = node.name.rpartition("@")
+        return url("models", model, version)
+    pages = {"run": ("runs",), "bundle": ("delivery", "bundles"), "endpoint": ("models",), "view": ("features",)}
+    pages |= {"service": ("features",), "on-demand view": ("features",), "entity": ("features",)}
+    return url(*pages[node.kind], node.name) if node.kind in pages else None
+
+
+def _graph(found: Neighbourhood) -> Mapping[str, Any]:
+    ids = {node: f"{node.kind} {node.name}" for node in found.nodes}
+    nodes = [
+        {"id": ids[node], "kind": node.kind, "name": node.name, "href": _address(node), "here": node == found.center}
+        for node in found.nodes
+    ]
+    edges = [(ids[edge.source], ids[edge.target]) for edge in found.edges if edge.source in ids and edge.target in ids]
+    return {"label": f"lineage of {found.center.kind} {found.center.name}", "nodes": nodes, "edges": edges}

@@ -1,0 +1,82 @@
+"""Templates of the console: every value in them is escaped, and none holds a style or a script of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+import orjson
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from raymlops.console.request import url
+from raymlops.console.static_files import static_url
+from raymlops.monitoring.report.heat import script_json
+
+__all__ = ["render", "span_text"]
+
+_UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
+
+
+def render(template: str, values: Mapping[str, Any]) -> bytes:
+    """A page, encoded; lone surrogates, which no encoding has, become question marks."""
+    return _environment().get_template(f"{template}.html.j2").render(values).encode("utf-8", "replace")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("raymlops.console"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"url": url, "static": static_url}
+    environment.filters |= {
+        "instant": instant_element,
+        "span": span_text,
+        "figure": figure,
+        "json_data": script_json,
+        "pretty": pretty,
+        "words": lambda text: str(text).replace("_", " "),
+    }
+    return environment
+
+
+def pretty(value: object) -> str:
+    """JSON values as people read them; what JSON has no form for, as text."""
+    return orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
+
+
+def instant_element(at: datetime | None) -> Markup | str:
+    """An instant, to the minute, in UTC; machines read it exactly."""
+    if at is None:
+        return "-"
+    exact = at.astimezone(UTC)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        exact.isoformat(), f"{exact:%Y-%m-%d %H:%M:%S} UTC", f"{exact:%d %b %Y %H:%M}"
+    )
+
+
+def span_text(span: timedelta | float | None) -> str:
+    """A span of time by its largest unit: ``3.2 h``."""
+    if span is None:
+        return "-"
+    seconds = span.total_seconds() if isinstance(span, timedelta) else float(span)
+    for length, unit in _UNITS:
+        if abs(seconds) >= length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds * 1000:.3g} ms"
+
+
+def figure(value: object) -> str:
+    """A number as people read it: thousands set apart, four digits of a fraction; anything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "-" if value is None else str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.4g}" if math.isfinite(value) else "-"

@@ -1,0 +1,186 @@
+"""What the pages read, each by a Protocol as narrow as the pages need. Every call may raise ``RaymlopsError``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from raymlops.clock import Clock
+from raymlops.config.platform import PlatformConfig
+from raymlops.control.loop.status import ControlStatus
+from raymlops.control.loop.why import Why
+from raymlops.metadata.stores import Metadata
+from raymlops.monitoring.report.monitor_report import MonitorReport
+from raymlops.records.discovery import FeatureDescription, FeatureMatch
+from raymlops.records.endpoints import EndpointStatus
+
+__all__ = [
+    "ActorView",
+    "ClusterView",
+    "ControlView",
+    "EndpointStatuses",
+    "FeatureView",
+    "LineageView",
+    "ModelCards",
+    "NodeView",
+    "ReportView",
+    "RunLogs",
+    "Sources",
+]
+
+
+class ControlView(Protocol):
+    """What the controller sees and decides; the controller is one."""
+
+    def status(self) -> Sequence[ControlStatus]:
+        """What the last turns saw, by model."""
+        ...
+
+    def why(self, model: str, at: datetime | None = None) -> Why:
+        """What stood at an instant, now where left out; raises ``NotFoundError`` where there was no plan."""
+        ...
+
+
+class EndpointStatuses(Protocol):
+    """How endpoints are; the reconciler is one."""
+
+    def statuses(self) -> Sequence[EndpointStatus]:
+        """How each planned endpoint was at the last look."""
+        ...
+
+
+class ReportView(Protocol):
+    """What the monitor reports; the monitor is one."""
+
+    def report(self, model: str, start: datetime | None = None, end: datetime | None = None) -> MonitorReport:
+        """Windows of a model, their drift and performance."""
+        ...
+
+
+class FeatureView(Protocol):
+    """What is applied, and what is known about it."""
+
+    def listing(self) -> list[dict[str, Any]]:
+        """What is applied, entities first."""
+        ...
+
+    def search(self, text: str = "") -> list[FeatureMatch]:
+        """Definitions that have all the words of a text in them."""
+        ...
+
+    def describe(self, name: str) -> FeatureDescription:
+        """One definition with statistics, freshness and lineage; raises ``NotFoundError``."""
+        ...
+
+
+class RunLogs(Protocol):
+    """What runs printed and logged."""
+
+    def logs(self, run_id: str, step: str | None = None) -> str:
+        """Of one step, or of the job and every step; raises ``NotFoundError`` where there is none."""
+        ...
+
+
+class ModelCards(Protocol):
+    """Cards of versions that came out of runs."""
+
+    def card(self, name: str, version: int) -> tuple[dict[str, Any], str]:
+        """A card, as JSON values and as a page; raises ``NotFoundError`` where there is none."""
+        ...
+
+
+class LineageView(Protocol):
+    """What is behind a version, and behind an answer."""
+
+    def of_version(self, name: str, version: int) -> dict[str, Any]:
+        """What a version was made of; raises ``NotFoundError``."""
+        ...
+
+    def of_request(self, request_id: str, model: str | None = None) -> dict[str, Any]:
+        """Everything behind the answer to a request; raises ``NotFoundError``."""
+        ...
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """One node of the cluster.
+
+    Attributes:
+        name: Its address.
+        alive: Whether the cluster counts it in.
+        head: Whether the control actors live there.
+        resources: Name -> how much of it the node has: ``CPU``, ``memory`` in bytes ...
+    """
+
+    name: str
+    alive: bool
+    head: bool
+    resources: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ActorView:
+    """One control actor.
+
+    Attributes:
+        name: What it is called.
+        answers: Whether it answered just now.
+        problem: Why not.
+    """
+
+    name: str
+    answers: bool
+    problem: str = ""
+
+
+class ClusterView(Protocol):
+    """The cluster that the platform runs on."""
+
+    def nodes(self) -> Sequence[NodeView]:
+        """All nodes."""
+        ...
+
+    def actors(self) -> Sequence[ActorView]:
+        """The control actors, and whether each answers."""
+        ...
+
+    def free_cpus(self) -> Mapping[str, float]:
+        """Node -> logical CPUs that nobody holds."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Everything that the pages read.
+
+    Attributes:
+        metadata: The stores.
+        control: The controller.
+        endpoints: The reconciler.
+        monitor: The monitor.
+        features: The catalog of features.
+        runs: Logs of runs.
+        cards: Cards of models.
+        lineage: Lineage of versions and of requests.
+        cluster: Nodes and actors.
+        config: The settings in force.
+        setting_sources: Tells who gave each setting.
+        clock: The platform's clock.
+        version: Of RayMLOps.
+    """
+
+    metadata: Metadata
+    control: ControlView
+    endpoints: EndpointStatuses
+    monitor: ReportView
+    features: FeatureView
+    runs: RunLogs
+    cards: ModelCards
+    lineage: LineageView
+    cluster: ClusterView
+    config: PlatformConfig
+    setting_sources: Callable[[], Mapping[str, str]]
+    clock: Clock
+    version: str

@@ -1,0 +1,40 @@
+"""Approvals of bundles that are asked for over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from raymlops.delivery import approve_bundle, verify_bundle
+from raymlops.errors import NotFoundError
+from raymlops.records.keys import ApiKey
+from raymlops.records.ledger import LedgerEntry
+from raymlops.runtime.cluster.clients import metadata_stores
+
+__all__ = ["Approvals"]
+
+
+class Approvals:
+    """Approves bundles off the event loop: their files are read, and every hash is checked.
+
+    Args:
+        home: The platform's directory.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._bundles = home / "bundles"
+
+    async def approve(self, bundle: str, environment: str, *, key: ApiKey, reason: str) -> LedgerEntry:
+        """Approve in the name of the key: the rule of four eyes compares names with the builder's and the author's.
+
+        Raises:
+            NotFoundError: There is no such bundle.
+        """
+        return await asyncio.to_thread(self._approve, bundle, environment, key, reason)
+
+    def _approve(self, bundle: str, environment: str, key: ApiKey, reason: str) -> LedgerEntry:
+        place = self._bundles / bundle
+        if not place.is_dir():
+            raise NotFoundError(f"bundle {bundle} does not exist", bundle=bundle)
+        ledger = metadata_stores().ledger
+        return approve_bundle(verify_bundle(place), environment, key.name, ledger, reason, key_id=key.id)

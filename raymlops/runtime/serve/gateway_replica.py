@@ -1,0 +1,124 @@
+"""The Serve deployment of the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from ray import serve
+from ray.serve.context import _get_global_client
+from starlette.requests import Request
+from starlette.responses import Response
+
+from raymlops.config.platform import PlatformConfig
+from raymlops.control.triggering.model_policies import ModelPolicies
+from raymlops.runtime.cluster.clients import AsyncActorProxy, metadata_stores
+from raymlops.runtime.cluster.names import CONTROLLER, RECONCILER
+from raymlops.runtime.serve.approvals import Approvals
+from raymlops.runtime.serve.endpoint_orders import reconciler_timeout_s
+from raymlops.runtime.serve.grpc_ingress import Endpoints, start_grpc
+from raymlops.runtime.serve.internal_port import close_internal_port
+from raymlops.runtime.serve.serve_front import Front
+from raymlops.serving.front.endpoint_view import EndpointView
+from raymlops.serving.front.gateway import Gateway
+from raymlops.serving.front.operations import Operations
+from raymlops.serving.protocol.access import Access
+from raymlops.serving.protocol.refusal_log import RefusalLog
+
+if TYPE_CHECKING:
+    from raymlops.console import Console
+
+__all__ = ["GatewayReplica", "bound_host"]
+
+_log = logging.getLogger(__name__)
+close_internal_port()  # when a replica imports its class, before its servers start
+_GRACE_S = 10.0
+"""How long requests under way have to end where the gateway is stopped."""
+
+
+class GatewayReplica:
+    """What no endpoint answers."""
+
+    async def __init__(self, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
+        serving = config.serving
+        metadata: Any = metadata_stores(kind=AsyncActorProxy)
+        operator: Any = AsyncActorProxy(RECONCILER, part="operator")
+        reconciler: Any = AsyncActorProxy(RECONCILER, part="reconciler")
+        controller: Any = AsyncActorProxy(CONTROLLER)
+        self._records = metadata
+        self._refusals = RefusalLog(serve.get_replica_context().replica_id.unique_id)
+        required = serving.keys_required or serving.keys_required_on(await asyncio.to_thread(bound_host))
+        self._required = required
+        operations = Operations(
+            metadata,
+            operator,
+            reconciler_timeout_s(config),
+            _trial_deadlines(config),
+            controls=controller,
+            delivery=Approvals(config.home),
+            refusals=self._refusals,
+        )
+        self._console = await asyncio.to_thread(_console, config, operations)
+        self._gateway = Gateway(
+            version("raymlops"),
+            metadata.plans,
+            EndpointView(reconciler),
+            operations,
+            endpoints=Endpoints(metadata.plans, serving.deadline.total_seconds()),
+            config=serving,
+            pages=self._console,
+            access=Access(required=required),
+        )
+        self._front = Front(self._gateway, serving)
+        self._keys = asyncio.create_task(self._follow_keys(serving.plan_poll_every.total_seconds()))
+        self._grpc = await start_grpc(serving, self._gateway, metadata.plans)
+
+    async def __call__(self, request: Request) -> Response:
+        return await self._front.answer(request.scope, request.receive)
+
+    async def _follow_keys(self, every_s: float) -> None:
+        while True:
+            try:
+                keys = await self._records.keys.list_keys()
+                self._gateway.admit(Access(keys, required=self._required, refusals=self._refusals))
+                await self._refusals.tell(self._records.ledger.append_entry)
+            except Exception as error:  # whatever it is: a gateway that stops asking would know no new key for ever
+                _log.warning("keys could not be read, going on with those that are known: %r", error)
+            await asyncio.sleep(every_s)
+
+    async def __del__(self) -> None:  # Serve awaits it at a graceful stop
+        self._keys.cancel()
+        if self._grpc is not None:
+            await self._grpc.stop(_GRACE_S)
+        self._console.close()
+
+
+def _console(config: PlatformConfig, operations: Operations) -> Console:
+    """The pages; imported here, as no replica of a model needs what they take."""
+    from raymlops.console import Console
+    from raymlops.runtime.serve.console_sources import cluster_sources
+
+    return Console(cluster_sources(config), operations=operations)
+
+
+def _trial_deadlines(config: PlatformConfig) -> Callable[[str], Awaitable[float]]:
+    """Model -> the deadline of a trial of it, in milliseconds, by the policy in force."""
+    policies = ModelPolicies(metadata_stores().deployments, config.control, config.environment)
+
+    def read(model: str) -> float:
+        policies.refresh()
+        return policies.of(model).config.trial.deadline.total_seconds() * 1000
+
+    async def read_aside(model: str) -> float:
+        return await asyncio.to_thread(read, model)
+
+    return read_aside
+
+
+def bound_host() -> str:
+    """The address that Serve is bound to: a Serve that somebody else started keeps its own, whatever is configured."""
+    client: Any = _get_global_client()
+    return str(client.http_config.host)
