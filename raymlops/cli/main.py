@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from raymlops.cli import batch, control, delivery, garbage, init, keys, lab, ledger, lifecycle, replay, runs
+from raymlops import __version__
+from raymlops.cli import batch, carried, control, delivery, garbage, init, keys, lab, ledger, lifecycle, replay, runs
 from raymlops.cli.feature_store import definitions, features
 from raymlops.cli.monitoring import monitor
 from raymlops.cli.registry import models
@@ -14,7 +17,25 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     name="raymlops", no_args_is_help=True, add_completion=False, help="Keeps a model right after it ships."
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"raymlops {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Keeps a model right after it ships."""
+
+
 lifecycle.add_to(app)
+carried.add_to(app)
 definitions.add_to(app)
 garbage.add_to(app)
 lab.add_to(app)
