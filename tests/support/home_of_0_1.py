@@ -24,8 +24,19 @@ __all__ = ["LEFT_OUT", "MODEL", "as_json", "said_of", "table_facts"]
 
 MODEL, SERVICE = "visits", "visits"
 START, DAYS, ROWS = datetime(2025, 1, 1, tzinfo=UTC), 60, 900
-LEFT_OUT = ("logs", "mlflow", "project", "replay.jsonl", "auth_token", "cluster.json", "supervisor", "spool")
-"""Of the home, what is no record: logs, MLflow's projection, and what belongs to running processes."""
+LEFT_OUT = (
+    "ray",
+    "logs",
+    "tests.txt",
+    "mlflow",
+    "project",
+    "replay.jsonl",
+    "auth_token",
+    "cluster.json",
+    "supervisor",
+    "spool",
+)
+"""Of the home, what is no record: logs, printed tests, MLflow's projection, and what belongs to running processes."""
 
 
 def as_json(record: Any) -> Any:
@@ -86,19 +97,16 @@ def _use(platform: Any, project: Any, plan: Any) -> dict[str, Any]:
     from raymlops.replay.client import PredictionClient
     from raymlops.replay.player import Replay
     from raymlops.replay.run import deploy_project, feed_history, train_first
+    from raymlops.replay.source import imported
     from raymlops.runtime.cluster.clocks import build_clock
 
     deploy_project(platform, project.directory)
     feed_history(platform, project, plan)
     train_first(platform, project, plan, seed=7)
     name = project.spec.service
-    entities = pa.table({column: ["u1"] for column in project.spec.data.entities})
-    spine = pa.table(
-        {"user_id": [f"u{n}" for n in range(8)], "event_time": [plan.trained_until] * 8, "label": [0, 1] * 4}
-    )
-    for column in {*project.spec.request_columns} - {*spine.column_names}:
-        spine = spine.append_column(column, pa.array(np.linspace(-1.0, 1.0, 8)))
-        entities = entities.append_column(column, pa.array([0.5]))
+    spine = imported(project.spec.spine, "spine")(platform.features, START, plan.trained_until).slice(0, 60)
+    asked = [each for each in spine.column_names if each not in {"event_time", "label", "label_time"}]
+    entities = spine.select(asked).slice(0, 2)
     training = platform.features.training_set(name, spine, name="by-hand")
     rows = training.table()
     example = rows.select(platform.models.get(MODEL, 1).manifest.signature.names)
@@ -130,7 +138,7 @@ def _use(platform: Any, project: Any, plan: Any) -> dict[str, Any]:
         "request": request,
         "answer": answer,
         "online": online.select([each for each in online.column_names if "__" in each]).to_pylist(),
-        "online_asked": entities.to_pylist(),
+        "online_asked": json.loads(json.dumps(entities.to_pylist(), default=str)),
         "online_at": plan.end.isoformat(),
         "asked": len(answers),
     }
