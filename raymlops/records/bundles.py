@@ -43,6 +43,7 @@ class ProjectSpec(Record):
     name: str
     """Name of the pipeline; ``runs.start(NAME)`` runs it."""
     model: str
+    """Name of the model that its runs register versions of."""
     definitions: str
     """``module:name`` of the sequence of feature definitions."""
     service: str
@@ -50,7 +51,9 @@ class ProjectSpec(Record):
     spine: str
     """``module:function``: ``(reader, start, end)`` to keys, ``event_time``, ``label`` and request-time fields."""
     task: str = "classifier"
+    """``classifier``, of two classes or several, or ``regressor``."""
     metric: str = "log_loss"
+    """What is minimised: ``log_loss`` or ``brier`` of a classifier, ``rmse`` or ``mae`` of a regressor."""
     request_columns: tuple[str, ...] = ()
     """Spine columns that are model inputs as they are, in order; the service's features follow."""
     categories: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)

@@ -4,6 +4,7 @@ from pydantic import BaseModel
 from ray.serve import Application
 
 from raymlops.config.loader import load_config
+from raymlops.control.reconciling.reconcile import Wanted, endpoint_name
 from raymlops.runtime.serve.replica import model_application
 from raymlops.runtime.supervision.home_note import running_config
 
@@ -16,5 +17,7 @@ class Arguments(BaseModel):
 
 
 def build(args: Arguments) -> Application:
-    """The application; it serves the model's newest plan."""
-    return model_application(running_config(load_config().home), args.model, args.replicas)
+    """The application; it serves the model's newest plan, and the reconciler knows it as the one that it would start."""
+    config = running_config(load_config().home)
+    wanted = Wanted(endpoint_name(args.model), args.model, args.replicas, config.serving.replica_cpus)
+    return model_application(config, args.model, args.replicas, shape=wanted.shape)
