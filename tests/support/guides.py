@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from unittest import SkipTest
 
@@ -18,7 +19,7 @@ __all__ = ["GUIDES", "environment_in", "run_guide"]
 
 ROOT = Path(__file__).parents[2]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
-_EXPORTED = "printenv -0 > .environment"
+_EXPORTED = 'printenv -0 > "$HOME/.environment"'
 
 
 def environment_in(directory: Path, **variables: str) -> dict[str, str]:
@@ -33,7 +34,9 @@ def environment_in(directory: Path, **variables: str) -> dict[str, str]:
     return {**plain, "PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(directory), "COLUMNS": "200", **variables}
 
 
-def run_guide(guide: Path, directory: Path, environment: dict[str, str], *, cluster: bool) -> int:
+def run_guide(
+    guide: Path, directory: Path, environment: dict[str, str], *, cluster: bool, words: Mapping[str, str] | None = None
+) -> int:
     """Run a guide's blocks in ``directory``; returns how many ran.
 
     Args:
@@ -41,13 +44,17 @@ def run_guide(guide: Path, directory: Path, environment: dict[str, str], *, clus
         directory: Where the reader is.
         environment: Of the shell; what a block exports is kept in it.
         cluster: Whether blocks that need a platform run, too.
+        words: Places and ports in the guide's shell blocks -> those that are used instead.
     """
     ran = 0
 
     def shell(example: Example) -> None:
         nonlocal ran
         ran += 1
-        _type(example.parsed, directory, environment)
+        lines = str(example.parsed)
+        for word, used in (words or {}).items():
+            lines = lines.replace(word, used)
+        _type(lines, directory, environment)
 
     def python(example: Example) -> None:
         nonlocal ran
@@ -75,5 +82,5 @@ def _type(lines: str, directory: Path, environment: dict[str, str]) -> None:
         check=False,
     )
     assert done.returncode == 0, f"{lines}\n{done.stdout}\n{done.stderr}"
-    exported = (directory / ".environment").read_text().rstrip("\0").split("\0")
+    exported = Path(environment["HOME"], ".environment").read_text().rstrip("\0").split("\0")
     environment.update(dict(each.partition("=")[::2] for each in exported))

@@ -33,13 +33,15 @@ class Installed:
         plain = {name: os.environ[name] for name in ("HOME", "TMPDIR", "LANG") if name in os.environ}
         return plain | {"PATH": f"{self.environment / 'bin'}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "200"}
 
-    def run(self, *command: str, cwd: Path, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-        """Run a program of the environment's ``bin``."""
+    def run(
+        self, *command: str, cwd: Path, timeout_s: float = 120, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program of the environment's ``bin``, with more environment variables if given."""
         program = str(self.environment / "bin" / command[0])
         return subprocess.run(
             [program, *command[1:]],
             cwd=cwd,
-            env=self.variables,
+            env=self.variables | variables,
             capture_output=True,
             text=True,
             timeout=timeout_s,
