@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CHOSEN := not slow
 
-.PHONY: help setup style lint format test test-all test-unit test-ray demo bench chaos lock proto clean
+.PHONY: help setup style lint format test test-all test-unit test-ray demo bench chaos docs lock proto clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -56,6 +56,9 @@ bench: setup  ## the figures of docs/benchmarks.md
 chaos: setup  ## kills everything under load and judges every answer; ARGS="--kills 200 --trees 10 --seed 7"
 	$(BIN)/python -m benchmarks.chaos $(ARGS)
 
+docs: setup  ## the site of the documentation, in site/; needs no network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 lock:  ## resolve requirements.lock again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-header --all-extras --group dev pyproject.toml -o requirements.lock
@@ -65,4 +68,4 @@ proto:  ## generate the gRPC messages again (needs grpcio-tools)
 		--pyi_out=raymlops/serving/front open_inference.proto
 
 clean:  ## remove what setup and the tools made
-	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache site

@@ -1,40 +1,11 @@
-"""Score a table: ``ray job submit --working-dir . -- python jobs/batch_score.py MODEL SOURCE OUTPUT [--version N]``.
+"""Score a table, from a clone.
 
-What is cut off goes on with the same arguments.
+``ray job submit --working-dir . -- python jobs/batch_score.py MODEL SOURCE OUTPUT [--version N]``
 """
 
-import argparse
 import sys
-from datetime import datetime
 
-from raymlops.errors import RaymlopsError
-from raymlops.platform import connect
-
-
-def main() -> int:
-    """Predict every row; 1 where nothing was written."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model")
-    parser.add_argument("source", help="Parquet or CSV file, directory of such, Delta table[@vN], or view:NAME[@vN]")
-    parser.add_argument("output", help="Delta table to write")
-    parser.add_argument("--version", type=int, help="of the model; left out, the champion")
-    parser.add_argument("--features", help="feature service; left out, the version's own")
-    parser.add_argument("--at", type=datetime.fromisoformat, help="instant of all rows; left out, event_time")
-    parser.add_argument("--column", dest="columns", action="append", help="to carry over; left out, all")
-    parser.add_argument("--mode", choices=["create", "append", "overwrite"], default="create")
-    arguments = vars(parser.parse_args())
-    try:
-        platform = connect(start=False)
-        receipt = platform.batch.score(**arguments)
-        platform.detach()
-    except RaymlopsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"{receipt.rows} rows in version {receipt.output_version} of {receipt.plan.output}: {receipt.verdict}")
-    for reason in receipt.reasons:
-        print(reason)
-    return 0
-
+from raymlops.jobs.batch_score import main
 
 if __name__ == "__main__":
     sys.exit(main())

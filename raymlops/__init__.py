@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Platform", "PythonModel", "__version__", "connect"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 __getattr__ = lazy_names(__name__, {"platform": ["Platform", "connect"], "flavors.python_model": ["PythonModel"]})

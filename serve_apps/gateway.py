@@ -1,18 +1,5 @@
-"""Server metadata, health and API description, for ``serve deploy`` on a cluster that runs the platform."""
+"""``raymlops.serve_apps.gateway`` by the import path that it has in a clone."""
 
-from pydantic import BaseModel
-from ray.serve import Application
+from raymlops.serve_apps.gateway import build
 
-from raymlops.config.loader import load_config
-from raymlops.runtime.serve.replica import gateway_application
-from raymlops.runtime.supervision.home_note import running_config
-
-
-class Arguments(BaseModel):
-    """The application takes no arguments."""
-
-
-def build(args: Arguments) -> Application:
-    """The application."""
-    del args
-    return gateway_application(running_config(load_config().home))
+__all__ = ["build"]

@@ -1,20 +1,5 @@
-"""The endpoint of one model, for ``serve deploy configs/serve/endpoint.yaml`` on a cluster that runs the platform."""
+"""``raymlops.serve_apps.model_endpoint`` by the import path that it has in a clone."""
 
-from pydantic import BaseModel
-from ray.serve import Application
+from raymlops.serve_apps.model_endpoint import build
 
-from raymlops.config.loader import load_config
-from raymlops.runtime.serve.replica import model_application
-from raymlops.runtime.supervision.home_note import running_config
-
-
-class Arguments(BaseModel):
-    """Arguments of the application."""
-
-    model: str
-    replicas: int = 1
-
-
-def build(args: Arguments) -> Application:
-    """The application; it serves the model's newest plan."""
-    return model_application(running_config(load_config().home), args.model, args.replicas)
+__all__ = ["build"]

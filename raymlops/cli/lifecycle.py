@@ -128,7 +128,8 @@ def _print_environment(home: Path) -> bool:
         return False
     variables = {"RAYMLOPS_HOME": str(home), "RAY_ADDRESS": note.address}
     if note.dashboard_url is not None:
-        variables["RAY_API_SERVER_ADDRESS"] = note.dashboard_url
+        variables["RAY_API_SERVER_ADDRESS"] = note.dashboard_url  # `ray job`
+        variables["RAY_DASHBOARD_ADDRESS"] = note.dashboard_url  # `serve deploy`
     if not note.foreign:
         variables |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(home / "auth_token")}
         variables |= runtime.loopback_environment(note.address)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from raymlops import __version__
 from raymlops.cli import (
     batch,
+    carried,
     console,
     control,
     delivery,
@@ -28,7 +32,25 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     name="raymlops", no_args_is_help=True, add_completion=False, help="Keeps a model right after it ships."
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"raymlops {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Keeps a model right after it ships."""
+
+
 lifecycle.add_to(app)
+carried.add_to(app)
 definitions.add_to(app)
 garbage.add_to(app)
 lab.add_to(app)

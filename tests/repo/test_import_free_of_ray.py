@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SHELL = {"runtime", "cli"}
+SHELL = {"runtime", "cli", "serve_apps"}
 CORES = sorted(path.parent.name for path in (ROOT / "raymlops").glob("*/__init__.py") if path.parent.name not in SHELL)
 
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = sorted(
     f"raymlops.{path.parent.name}"
     for path in (ROOT / "raymlops").glob("*/__init__.py")
-    if path.parent.name not in {"runtime", "cli", "records", "testing"}
+    if path.parent.name not in {"runtime", "cli", "records", "testing", "jobs", "serve_apps"}
 )
 PUBLIC = ["raymlops", "raymlops.clock", "raymlops.errors", *PACKAGES]
 

@@ -25,6 +25,7 @@ class QualityRules(_Parameters):
     min_rows: int = Field(500, ge=1)
     """Labelled rows in all."""
     min_holdout_rows: int = Field(100, ge=1)
+    """Labelled rows in the holdout."""
     max_missing_share: float | None = Field(0.98, ge=0.0, le=1.0)
     """Of any input, over all rows."""
     max_missing_increase: float | None = Field(0.5, ge=0.0, le=1.0)
@@ -58,6 +59,7 @@ class TrainingParameters(_Parameters):
     max_rows: int | None = Field(None, ge=1)
     """Rows before the holdout are sampled down to so many; the holdout is never sampled."""
     seed: int = Field(0, ge=0)
+    """Draws trials, samples of rows and intervals: equal seeds give equal models."""
     knowledge_cutoff: bool = False
     """Whether features must have been known, and not only true, at the time of a row."""
     trials: int = Field(8, ge=1)
@@ -95,12 +97,15 @@ class TrainingParameters(_Parameters):
     tolerance: float = Field(0.0, ge=0.0)
     """In units of the loss, see ``experiments.evaluation.verdict``."""
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
+    """Of the intervals that the verdict about a candidate is drawn from."""
     bootstrap_rounds: int = Field(1000, ge=100)
+    """Times that the holdout is drawn anew for an interval."""
     block_hours: float = Field(24.0, ge=0.0)
     """Length of the blocks of time that intervals are drawn over; 0 draws rows."""
     slices: tuple[str, ...] = ()
     """Columns of the spine or of the features whose values are judged apart."""
     slice_min_rows: int = Field(200, ge=1)
+    """A value with fewer rows in the holdout is not judged apart."""
     slice_tolerance: float | None = Field(None, ge=0.0)
     """Refuse where the candidate is significantly worse by more than this on a slice; ``None`` only reports."""
     slice_max_loss_ratio: float | None = Field(None, gt=1.0)
@@ -112,7 +117,9 @@ class TrainingParameters(_Parameters):
     monitor_window_days: float | None = Field(7.0, gt=0.0)
     """Length of the monitoring windows that the model's reference is calibrated for."""
     infra_timeout_s: float = Field(120.0, gt=0.0)
+    """How long the packaged model may take to load and answer in a process like the one that serves it."""
     quality: QualityRules = QualityRules()
+    """What the data must be like."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

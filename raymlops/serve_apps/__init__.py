@@ -1,0 +1,1 @@
+"""Serve applications for declarative deployment: ``build(args) -> Application``."""
