@@ -51,8 +51,11 @@ def test_a_pipeline_without_a_bundle_is_named(platform: Platform) -> None:
         platform.runs.start("nothing")
 
 
-def test_tune_gives_the_results_of_one_process(platform: Platform, tmp_path: Path) -> None:
+def test_tune_gives_the_results_of_one_process(
+    platform: Platform, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     from raymlops.experiments import Drawn, HalvingRule, InProcessTuner, TrialSpec
+    from raymlops.experiments.search import TRIALS_LOG
     from raymlops.records.tasks import LearningTask
     from raymlops.runtime.jobs.tuning import RayTuner
 
@@ -67,7 +70,10 @@ def test_tune_gives_the_results_of_one_process(platform: Platform, tmp_path: Pat
     task = LearningTask(inputs=("a", "b", "c"))
     here = InProcessTuner().search(Drawn(specs), table[:400], table[400:], task=task, name="here")
     by_tune = RayTuner(tmp_path, cpus_per_trial=0.5, start_s=0.0)
+    caplog.set_level("INFO", logger=TRIALS_LOG)
     there = by_tune.search(Drawn(specs), table[:400], table[400:], task=task, name="there")
+    told = sorted(record.getMessage() for record in caplog.records if record.name == TRIALS_LOG)
+    assert ["by Ray Tune" in line for line in told] == [False, True, True]
     assert [result.metrics for result in there] == [result.metrics for result in here]
     assert there[2].error is not None
     assert (tmp_path / "there").is_dir()

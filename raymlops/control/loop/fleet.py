@@ -30,6 +30,8 @@ __all__ = ["Fleet", "Place"]
 
 _NO_LIMIT = 1 << 30
 _SHOWN = 3
+_ALARM = "alarm"
+"""Name of the fact that says by what evidence an alarm was let through."""
 _STALE_S = 300.0
 """A model that nobody could look at for so long takes no place, and waits for none."""
 
@@ -86,7 +88,7 @@ class _Started:
     at: tuple[datetime, ...] = ()
     """When each started, ascending."""
     alarms: frozenset[tuple[str, int]] = field(default_factory=frozenset)
-    """Models, and the champions that alarms alone have retrained: each counts once."""
+    """Models, and their champions of which an alarm was let through: each counts once."""
 
 
 @dataclass
@@ -197,7 +199,7 @@ class Fleet:
             place.wish, place.running = None, True
             if alarm is None:
                 return Place(granted=True)
-            return Place(granted=True, facts={"alarm": {**alarm._asdict(), "models": len(self._models)}})
+            return Place(granted=True, facts={_ALARM: {**alarm._asdict(), "models": len(self._models)}})
 
     def reason(self, model: str, now: datetime, ledger: FoldedLedger) -> Reason | None:
         """Why a retraining of a model waits; ``None`` where none does."""
@@ -241,9 +243,7 @@ class Fleet:
         sequence = ledger.sequence
         if self._started.sequence != sequence:
             each = [one for state in ledger.states().values() for one in state.retrainings]
-            alarms = frozenset(
-                (one.model, one.champion) for one in each if one.triggers and ALARMS.keys() >= set(one.triggers)
-            )
+            alarms = frozenset((one.model, one.champion) for one in each if _ALARM in one.facts)
             self._started = _Started(sequence, tuple(sorted(one.at for one in each)), alarms)
         return self._started
 
