@@ -20,6 +20,7 @@ import requests
 import yaml
 
 from raymlops.monitoring.report.dashboard import expressions
+from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
 from raymlops.records.windows import ColumnDrift, EstimatedPerformance, Performance, WindowRecord
 
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.ray
 
 DEADLINE_S = 60.0
 ROOT = Path(__file__).parents[2]
-MODEL = "scraped"
+MODEL, WINDOWED = "scraped", "scraped-windows"
 NOT_YET = {"raymlops_model_fallbacks_total"}
 """Counters that come into being with the first time that they count."""
 
@@ -56,17 +57,21 @@ def traffic(platform: Platform) -> None:
     example = pa.table({"a": rows[:, 0], "b": rows[:, 1]})
     version = platform.models.register(MODEL, LogisticRegression().fit(rows, rows[:, 0] > 0), example=example).version
     platform.endpoints.deploy(MODEL, version)
-    platform.apply(view := FeatureView("scraped", Entity("scraped_user", ["user"]), [Field("x", "float64")], ttl="1d"))
+    platform.apply(
+        view := FeatureView("scraped", Entity("scraped_user", ["user"]), [Field("x", "float64")], ttl=timedelta(days=1))
+    )
     times = pa.array([now - timedelta(hours=1)], pa.timestamp("us", tz="UTC"))
     platform.features.push(view.name, pa.table({"user": ["ada"], "event_time": times, "x": [1.0]}))
     metadata.runs.create_run(Run(id="scraped-1", pipeline="scraped", status="succeeded", created_at=now, ended_at=now))
     column = ColumnDrift(score=0.2, threshold=0.1, p_value=0.0, drifted=True, importance=0.5)
     found: Any = {"rows": 9, "metrics": {"auc": 0.8}, "intervals": {"auc": (0.7, 0.9)}}
     window = WindowRecord(
-        model=MODEL, start=now - timedelta(hours=1), end=now, champion=version, rows=9, columns={"a": column},
-        reference_metrics={"auc": 0.8}, performance={version: Performance(labelled_rows=9, label_lean=0.1, **found)},
-        estimated={version: EstimatedPerformance(method="recalibrated", effective_rows=9, **found)},
+        model=WINDOWED, start=now - timedelta(hours=1), end=now, champion=1, rows=9, columns={"a": column},
+        reference_metrics={"auc": 0.8}, performance={1: Performance(labelled_rows=9, label_lean=0.1, **found)},
+        estimated={1: EstimatedPerformance(method="recalibrated", effective_rows=9, **found)},
     )  # fmt: skip
+    # planned to be served by nobody, so that the loop does not go on from a window that it did not close
+    metadata.plans.put_plan(ServingPlan(model=WINDOWED, number=1, champion=1, served=False, created_at=now))
     metadata.windows.put_window(window, b"")
     body = {"inputs": [{"name": "features", "shape": [1, 2], "datatype": "FP64", "data": [1.0, 2.0]}]}
     for _ in range(20):
@@ -181,5 +186,5 @@ def test_a_model_is_scored_by_what_the_platform_has_recorded(
     assert done.returncode == 0, done.stderr
     assert f"{MODEL}: ML Test Score 0 of 7" in done.stdout  # by hand, and without a pipeline: it earns little
     found = {item.id: item for item in platform.control.score(MODEL).items}
-    assert found["monitoring-7"].evidence[0].id.startswith(f"window:{MODEL}@")
+    assert found["infrastructure-4"].evidence[0].id == f"version:{MODEL}@1"
     assert found["infrastructure-4"].status == "missing"

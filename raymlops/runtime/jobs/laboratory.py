@@ -20,6 +20,7 @@ from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.monitoring.events.recorded import EVENTS, LABELS
 from raymlops.runtime.cluster.clients import task_result
 from raymlops.runtime.cluster.niceness import give_way
+from raymlops.runtime.cluster.progress import progress
 from raymlops.steps.recipes import recipe_of
 
 __all__ = ["build_recorded", "fit_on_ray", "recipe_of"]
@@ -72,13 +73,16 @@ def fit_on_ray(timeout_s: float) -> Mapper:
         task = ray.remote(_fit).options(num_cpus=1, max_retries=2)
         place, deadline = ray.put(table), time.monotonic() + timeout_s
         waiting = [task.remote(place, model, recipe, drift) for model in models]
+        total = len(waiting)
         try:
-            while waiting:
-                done, waiting = ray.wait(waiting, timeout=max(0.0, deadline - time.monotonic()))
-                if not done:
-                    raise UnavailableError(f"{len(waiting)} fits of the laboratory did not end within {timeout_s:g} s")
-                found: ModelLosses = task_result(done[0], "a fit of the laboratory")
-                yield found
+            with progress("fits of the laboratory", total) as tell:
+                while waiting:
+                    done, waiting = ray.wait(waiting, timeout=max(0.0, deadline - time.monotonic()))
+                    if not done:
+                        raise UnavailableError(f"{len(waiting)} fits of the laboratory did not end in {timeout_s:g} s")
+                    found: ModelLosses = task_result(done[0], "a fit of the laboratory")
+                    tell(total - len(waiting), "")
+                    yield found
         finally:
             for each in waiting:
                 ray.cancel(each, force=True)

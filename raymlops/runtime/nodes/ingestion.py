@@ -15,6 +15,7 @@ from raymlops.features.intake.row_batches import IngestOptions
 from raymlops.records.features import IngestReceipt
 from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.names import FEATURES
+from raymlops.runtime.cluster.progress import progress
 from raymlops.tables.columns import as_table
 from raymlops.tables.sources import FileSource
 
@@ -81,11 +82,13 @@ class Ingestion:
     def _staged(
         self, view: str, tables: Iterable[pa.Table], ingest_id: str, options: IngestOptions, *, text: bool
     ) -> IngestReceipt:
-        staged, blocks = uuid.uuid4().hex, 0
+        staged, blocks, rows = uuid.uuid4().hex, 0, 0
         try:
-            for table in tables:
-                self._store.stage(staged, blocks, table)
-                blocks += 1
+            with progress(f"ingesting into {view}") as tell:
+                for table in tables:
+                    self._store.stage(staged, blocks, table)
+                    blocks, rows = blocks + 1, rows + table.num_rows
+                    tell(rows, f"{rows:,} rows")
             return self._committer.ingest_staged(view, staged, blocks, ingest_id=ingest_id, text=text, **options)
         finally:
             self._store.discard(staged)
