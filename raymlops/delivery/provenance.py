@@ -150,6 +150,8 @@ def _statement(manifest: BundleManifest, source: Source | None, public: str) -> 
         {"name": "archive", "digest": {"sha256": manifest.archive_sha256}},
         {"name": "lock", "digest": {"sha256": manifest.lock_sha256}},
     ]
+    if "ray" in manifest.packages:
+        dependencies.append({"name": "ray", "uri": f"pkg:pypi/ray@{manifest.packages['ray']}"})
     if source is not None:
         dependencies.append({"name": "commit", "digest": {"gitCommit": source.commit}})
     return {

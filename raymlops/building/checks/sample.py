@@ -18,7 +18,7 @@ from raymlops.features import Definition, FeatureReader, FeatureStore
 from raymlops.projects import project_rows
 from raymlops.records.bundles import ProjectSpec
 
-__all__ = ["SAMPLE_FILE", "Sample", "imported", "open_sample", "sample_rows"]
+__all__ = ["SAMPLE_FILE", "Sample", "SampleRows", "imported", "open_sample", "sample_rows"]
 
 SAMPLE_FILE = "tests/rows.parquet"
 """Rows of the project's table, which ``raymlops init`` writes."""

@@ -104,8 +104,9 @@ def verify_installed(directory: Path) -> None:
         found = here.get(name)
         installed = {} if found is None else _recorded(found.file("RECORD") or "")
         with zipfile.ZipFile(path) as wheel:
-            record = next(each for each in wheel.namelist() if each.endswith(".dist-info/RECORD"))
-            carried = _recorded(wheel.read(record).decode())
+            # a wheel may hold the RECORDs of others that it ships, further down
+            own = [each for each in wheel.namelist() if each.endswith(".dist-info/RECORD") and each.count("/") == 1]
+            carried = _recorded(wheel.read(own[0]).decode()) if own else {"RECORD": "missing"}
         for file, digest in carried.items():
             if ".data/" not in file and installed.get(file) != digest:
                 raise DeploymentError(f"{name}: {file} is installed in another form than {path.name} carries it")

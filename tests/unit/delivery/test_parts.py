@@ -65,6 +65,9 @@ def test_what_the_checks_found_is_in_manifest_report_and_statement(project: Path
     assert read_signed(place, manifest, {"ci": public}).builder == "ci"
     (envelope,) = place.glob("provenance-*.json")
     statement = json.loads(Envelope.from_dict(json.loads(envelope.read_bytes())).payload)
+    needed = {each["name"]: each for each in statement["predicate"]["buildDefinition"]["resolvedDependencies"]}
+    assert needed["lock"]["digest"] == {"sha256": manifest.lock_sha256}
+    assert needed["ray"]["uri"] == f"pkg:pypi/ray@{manifest.packages['ray']}"
     details = statement["predicate"]["runDetails"]
     assert details["builder"] == {"id": public}
     assert {each["name"]: each.get("digest", {}).get("sha256") for each in details["byproducts"]} == {

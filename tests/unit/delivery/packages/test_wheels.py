@@ -91,6 +91,7 @@ def test_what_is_installed_is_held_against_the_wheel_file_by_file(tmp_path: Path
 
     def write(lines: list[str]) -> None:
         with zipfile.ZipFile(path, "w") as wheel:
+            wheel.writestr("iniconfig/vendored/other-1.dist-info/RECORD", "other.py,sha256=abc,3\n")
             wheel.writestr(f"iniconfig-{found.version}.dist-info/RECORD", "\n".join(lines) + "\n")
 
     write(own)
