@@ -143,7 +143,8 @@ class Deployer:
             facts = {"run": run.id, "load": None if report is None else _figures(report)}
             return self._switched(model, version.version, service, f"bundle {manifest.digest[:12]}: {reason}", facts)
         except BaseException:
-            self._store.apply(withdraw=installed.added)
+            if installed.added:
+                self._store.apply(withdraw=installed.added)
             raise
 
     def _switched(

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from raymlops.features import Entity, FeatureService, FeatureView, Field, OnDemandView, WindowAggregate
+import pyarrow as pa
+
+from raymlops.clock import ManualClock
+from raymlops.features import Entity, FeatureService, FeatureStore, FeatureView, Field, OnDemandView, WindowAggregate
 from raymlops.features.catalog.catalog_file import Catalog
 
+AT = datetime(2026, 1, 5, tzinfo=UTC)
 SHOP = Entity("shop", ["shop_id"])
 LOADS = FeatureView("loads", SHOP, [Field("load", "float64")])
 RECENT = FeatureView(
@@ -72,3 +77,13 @@ def test_on_demand_views_are_taken_back(tmp_path: Path) -> None:
     assert "purchases@1" in catalog.state().views, "and it to that"
     _withdraw(catalog, added)
     assert catalog.state() == before
+
+
+def test_a_store_keeps_what_rows_came_into(tmp_path: Path) -> None:
+    with closing(FeatureStore(tmp_path / "features", clock=ManualClock(AT))) as store:
+        first = store.apply(SHOP, LOADS).added
+        store.ingest("loads", pa.table({"shop_id": ["a"], "event_time": [AT], "load": [1.0]}))
+        second = store.apply(RECENT, FeatureService("toy", ["recent:load_7d"])).added
+        assert store.apply(withdraw=[*first, *second]).added == ()
+        assert store.apply(SHOP, LOADS, dry_run=True).added == ()
+        assert set(store.apply(RECENT, dry_run=True).added) == {"view recent@1"}
