@@ -6,7 +6,9 @@ import json
 import sys
 
 from benchmarks import (
+    autoscaling,
     batch_score,
+    beside_training,
     concept_drift,
     control_turns,
     domain_classifier,
@@ -23,6 +25,7 @@ from benchmarks import (
     pipeline,
     policies,
     policy_choice,
+    pools,
     serving,
     serving_overhead,
     swaps,
@@ -32,6 +35,7 @@ from benchmarks import (
 )
 
 FIGURES = {
+    "autoscaling": autoscaling.measure,
     "batch_score": batch_score.measure,
     "concept_drift": concept_drift.measure,
     "control_turns": control_turns.measure,
@@ -49,7 +53,10 @@ FIGURES = {
     "pipeline": pipeline.measure,
     "policies": policies.measure,
     "policy_choice": policy_choice.measure,
+    "pool_of_30": pools.measure_thirty,
+    "pool_of_300": pools.measure_zipf,
     "serving": serving.measure,
+    "serving_beside_training": beside_training.measure,
     "serving_overhead": serving_overhead.measure,
     "swaps": swaps.measure,
     "trials": trials.measure,

@@ -5,14 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 from raymlops.clock import Clock
 from raymlops.config.serving import ServingConfig
 from raymlops.control.endpoints.name_locks import NameLocks
 from raymlops.control.endpoints.operator_ports import Replicas, Runtime
-from raymlops.control.endpoints.plan_records import PlanRecords, intent_of, settle
-from raymlops.control.reconciling.reconcile import cpus_needed, endpoint_name, wanted_candidate, wanted_of
+from raymlops.control.endpoints.placing import is_pooled, place
+from raymlops.control.endpoints.plan_records import (
+    PlanRecords,
+    intent_of,
+    require_unblocked,
+    served_plan,
+    settle,
+    write_down,
+)
+from raymlops.control.reconciling.reconcile import wanted_candidate
 from raymlops.errors import (
     DeploymentError,
     DeploymentNotFound,
@@ -74,6 +81,7 @@ class EndpointOperator:
         service: str | None = None,
         replicas: int | None = None,
         baseline: Baseline | None = None,
+        pooled: bool | None = None,
     ) -> ServingPlan:
         """Serve ``version`` as champion; returns when every replica answers with it.
 
@@ -84,6 +92,7 @@ class EndpointOperator:
             service: Feature service that ``predict`` joins; ``None`` for infer only.
             replicas: How many; as configured where left out.
             baseline: The constant answer where no version can; ``None`` keeps what was declared before.
+            pooled: Whether the pool answers for it; ``None``: as it does now, or else by its size.
 
         Raises:
             ModelVersionNotFound: There is no such version.
@@ -96,7 +105,7 @@ class EndpointOperator:
         def plan(current: ServingPlan | None) -> ServingPlan:
             served = current if current is not None and current.served else None
             if current is not None:
-                _require_unblocked(current, version)
+                require_unblocked(current, version)
             same = served is not None and served.champion == version
             return ServingPlan(
                 model=name,
@@ -108,6 +117,7 @@ class EndpointOperator:
                 baseline=baseline or (None if current is None else current.baseline),
                 service=service,
                 replicas=replicas or self._config.replicas,
+                pooled=is_pooled(pooled, self._metadata.models.get_version(name, version), served, self._config),
                 reason=order.reason,
                 created_at=self._clock.now(),
             )
@@ -124,9 +134,9 @@ class EndpointOperator:
         """
 
         def plan(current: ServingPlan | None) -> ServingPlan:
-            served = _served(name, current)
+            served = served_plan(name, current)
             self._metadata.models.get_version(name, trial.version)
-            _require_unblocked(served, trial.version)
+            require_unblocked(served, trial.version)
             if served.champion == trial.version:
                 raise InvalidTransition(f"version {trial.version} of {name} is the champion already")
             if served.trial is not None and served.trial.version != trial.version:
@@ -141,9 +151,9 @@ class EndpointOperator:
         """Make ``version`` the champion and the present champion its backup."""
 
         def plan(current: ServingPlan | None) -> ServingPlan:
-            served = _served(name, current)
+            served = served_plan(name, current)
             self._metadata.models.get_version(name, version)
-            _require_unblocked(served, version)
+            require_unblocked(served, version)
             if served.champion == version:
                 return served
             return self._next(served, order, champion=version, backup=served.champion, trial=None)
@@ -158,14 +168,14 @@ class EndpointOperator:
         """
 
         def plan(current: ServingPlan | None) -> ServingPlan:
-            served = _served(name, current)
+            served = served_plan(name, current)
             if served.trial is not None:
                 return self._next(served, order, trial=None)
             if trial_only:
                 raise InvalidTransition(f"no version of {name} is on trial")
             if served.backup is None:
                 raise InvalidTransition(f"{name} has neither a trial to end nor a backup to fall back to")
-            _require_unblocked(served, served.backup)
+            require_unblocked(served, served.backup)
             return self._next(served, order, champion=served.backup, backup=None)
 
         return self._on_order(order, name, "roll_back", plan)
@@ -174,7 +184,7 @@ class EndpointOperator:
         """Have ``version`` answer nobody from now on: whoever comes after it does. A trial of it ends."""
 
         def plan(current: ServingPlan | None) -> ServingPlan:
-            served = _served(name, current)
+            served = served_plan(name, current)
             self._metadata.models.get_version(name, version)
             if version in served.blocked:
                 return served
@@ -201,11 +211,20 @@ class EndpointOperator:
 
         return self._on_order(order, name, "unblock_version", plan)
 
+    def move_out(self, order: Order, name: str) -> ServingPlan:
+        """Have a pooled model answered by an application of its own."""
+
+        def plan(current: ServingPlan | None) -> ServingPlan:
+            served = served_plan(name, current)
+            return self._next(served, order, pooled=False) if served.pooled else served
+
+        return self._on_order(order, name, "move_out", plan)
+
     def undeploy(self, order: Order, name: str) -> ServingPlan:
         """Serve the model no more: its endpoint and its trial end, its plans and versions stay."""
 
         def plan(current: ServingPlan | None) -> ServingPlan:
-            return self._next(_served(name, current), order, served=False, backup=None, trial=None)
+            return self._next(served_plan(name, current), order, served=False, backup=None, trial=None)
 
         return self._on_order(order, name, "undeploy", plan)
 
@@ -292,26 +311,27 @@ class EndpointOperator:
         for version in sorted(plan.versions - present):
             # the store refuses it too; here it is known before a process is started for it
             self._metadata.models.get_version(plan.model, version).require_blessed()
-        endpoint = endpoint_name(plan.model)
-        was_up = before is not None and before.served and self._runtime.is_up(endpoint)
-        self._runtime.require_room(f"plan {plan.number} of {plan.model}", cpus_needed(plan, before, self._config))
+        placing = place(plan, before, self._config, self._runtime)
+        self._runtime.require_room(f"plan {plan.number} of {plan.model}", placing.needs)
         with ExitStack() as held:
+            if placing.left is not None:
+                held.enter_context(self._runtime.hold(placing.left))
             if plan.served and plan.trial is not None:
                 candidate = wanted_candidate(plan.model, plan.trial, self._config)
                 held.enter_context(self._runtime.hold(candidate))
                 self._runtime.await_up(candidate)
-            if was_up and plan.served and plan != before:
+            if placing.up and plan != before:
                 self._replicas.prepare(plan)
             if order is not None and plan != before:
-                self._write_down(plan, order, action)
+                write_down(self._metadata, plan, order, action)
             plan = self._metadata.plans.put_plan(plan)
-        self._runtime.wake()
-        if was_up and plan.served:
-            self._swap(plan)
-        self._settle(plan)
-        if plan.served and (not was_up or before is None or before.replicas != plan.replicas):
-            wanted = next(want for want in wanted_of([plan], self._config) if want.name == endpoint)
-            self._runtime.await_up(wanted, plan.number)
+            self._runtime.wake()
+            if placing.up:
+                self._swap(plan)
+            self._settle(plan)
+            resized = before is None or before.replicas != plan.replicas
+            if placing.wanted is not None and (not placing.up or placing.left is not None or resized):
+                self._runtime.await_up(placing.wanted, plan.number)
         return plan
 
     def _swap(self, plan: ServingPlan) -> None:
@@ -325,23 +345,13 @@ class EndpointOperator:
                 key=f"swap/{plan.model}/{plan.number}",
             )
 
-    def _write_down(self, plan: ServingPlan, order: Order, action: str) -> LedgerEntry:
-        """Say who asked for a plan, before it is one."""
-        evidence: dict[str, Any] = {**plan.model_dump(mode="json", exclude={"reason"}), "by": order.by}
-        asked = plan.champion if plan.trial is None else plan.trial.version
-        version = self._metadata.models.get_version(plan.model, asked)
-        evidence["blessings"] = [blessing.model_dump(mode="json") for blessing in version.blessings]
-        evidence["registered_by_hand"] = version.run_id is None
-        key = order.key(plan.model, action)
-        return self._metadata.ledger.append_entry(plan.model, action, plan.reason, evidence, key=key)
-
     def _take_back(self, plan: ServingPlan, before: ServingPlan | None, order: Order, error: Exception) -> None:
         """Plan again what was planned before a plan that did not come up; where nothing was, nothing."""
         reason = f"plan {plan.number} is taken back: {error}"
         changes: Mapping[str, object] = {"number": plan.number + 1, "created_at": self._clock.now(), "reason": reason}
         base = plan.model_copy(update={"served": False, "trial": None, "backup": None}) if before is None else before
         restored = base.model_copy(update=dict(changes))
-        self._write_down(restored, Order(request=order.request, by=order.by, reason=reason), "take_back")
+        write_down(self._metadata, restored, Order(request=order.request, by=order.by, reason=reason), "take_back")
         self._metadata.plans.put_plan(restored)
         self._runtime.wake()
         self._settle(restored)
@@ -382,14 +392,3 @@ class EndpointOperator:
             if not mine:
                 raise UnavailableError(f"another change of {model} has been under way for {timeout_s:g} s")
             yield
-
-
-def _served(name: str, plan: ServingPlan | None) -> ServingPlan:
-    if plan is None or not plan.served:
-        raise DeploymentNotFound.of(name)
-    return plan
-
-
-def _require_unblocked(plan: ServingPlan, version: int) -> None:
-    if version in plan.blocked:
-        raise InvalidTransition(f"version {version} of {plan.model} is blocked: unblock it first")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from raymlops.errors import DeploymentNotFound, InvalidTransition
 from raymlops.records.ledger import Ledger, LedgerEntry
 from raymlops.records.models import ModelRegistry, ModelState
+from raymlops.records.orders import Order
 from raymlops.records.plans import PlanStore, ServingPlan
 
-__all__ = ["PlanRecords", "intent_of", "settle"]
+__all__ = ["PlanRecords", "intent_of", "require_unblocked", "served_plan", "settle", "write_down"]
 
 
 class PlanRecords(Protocol):
@@ -19,12 +21,44 @@ class PlanRecords(Protocol):
     ledger: Ledger
 
 
+def served_plan(name: str, plan: ServingPlan | None) -> ServingPlan:
+    """The plan, if by it the model is served.
+
+    Raises:
+        DeploymentNotFound: It is not.
+    """
+    if plan is None or not plan.served:
+        raise DeploymentNotFound.of(name)
+    return plan
+
+
+def require_unblocked(plan: ServingPlan, version: int) -> None:
+    """Refuse a version that a plan blocks.
+
+    Raises:
+        InvalidTransition: It is blocked.
+    """
+    if version in plan.blocked:
+        raise InvalidTransition(f"version {version} of {plan.model} is blocked: unblock it first")
+
+
 def intent_of(entry: LedgerEntry) -> ServingPlan | None:
     """The plan that an entry asks for; ``None`` where it asks for none, or says too little of it."""
     fields = {name: entry.evidence[name] for name in ServingPlan.model_fields if name in entry.evidence}
     if not {"model", "number", "champion", "created_at"} <= set(fields):
         return None
     return ServingPlan.model_validate({**fields, "reason": entry.reason})
+
+
+def write_down(metadata: PlanRecords, plan: ServingPlan, order: Order, action: str) -> LedgerEntry:
+    """Say who asked for a plan, before it is one."""
+    evidence: dict[str, Any] = {**plan.model_dump(mode="json", exclude={"reason"}), "by": order.by}
+    asked = plan.champion if plan.trial is None else plan.trial.version
+    version = metadata.models.get_version(plan.model, asked)
+    evidence["blessings"] = [blessing.model_dump(mode="json") for blessing in version.blessings]
+    evidence["registered_by_hand"] = version.run_id is None
+    key = order.key(plan.model, action)
+    return metadata.ledger.append_entry(plan.model, action, plan.reason, evidence, key=key)
 
 
 def settle(metadata: PlanRecords, plan: ServingPlan) -> None:

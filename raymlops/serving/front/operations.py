@@ -73,7 +73,14 @@ class Orders(Protocol):
     """Carries operations out and returns the resulting serving plan; the reconciler is one."""
 
     async def deploy(
-        self, order: Order, name: str, version: int, service: str | None, replicas: int | None, baseline: None
+        self,
+        order: Order,
+        name: str,
+        version: int,
+        service: str | None,
+        replicas: int | None,
+        baseline: None,
+        pooled: bool | None,
     ) -> ServingPlan: ...
 
     async def start_trial(self, order: Order, name: str, trial: Trial) -> ServingPlan: ...
@@ -105,6 +112,7 @@ class _Load(_Parameters):
     version: int | None = Field(None, ge=1)
     features: str | None = Field(None, min_length=1)
     replicas: int | None = Field(None, ge=1, le=1000)
+    pooled: bool | None = None
 
 
 class _Unload(_Parameters):
@@ -224,7 +232,7 @@ class Operations:
             version = plan.champion if plan is not None else versions[-1].version
         if plan is not None and service is None:
             service = plan.service
-        return await self._orders.deploy(order, model, version, service, given.replicas, None)
+        return await self._orders.deploy(order, model, version, service, given.replicas, None, given.pooled)
 
     async def _trial(self, order: Order, model: str, given: _Trial) -> ServingPlan:
         plan = await self._records.plans.find_plan(model)
