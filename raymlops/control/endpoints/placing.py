@@ -37,7 +37,7 @@ def place(plan: ServingPlan, before: ServingPlan | None, config: ServingConfig, 
         UnavailableError: What runs could not be looked at.
     """
     wanted, was = _application(plan, config), None if before is None else _application(before, config)
-    pool_runs = runtime.is_up(POOL_NAME)
+    pool_runs = wanted is not None and wanted.pooled and runtime.is_up(POOL_NAME)
     needs = cpus_needed(plan, before, config, pool_runs=pool_runs)
     if wanted is None:
         return Placing(None, None, up=False, needs=needs)

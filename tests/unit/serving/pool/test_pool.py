@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -309,3 +310,35 @@ async def test_figures_are_told_of_models_that_were_used(world: World) -> None:
         assert [model for model, _ in told] == ["a", "b"]
         await world.versions_of(pool, "b")
         assert [model for model, _ in pool.families(last)[1]] == ["b"]
+
+
+async def test_who_has_no_key_brings_nothing_into_memory(world: World) -> None:
+    world.plan("a")
+    async with opened(world) as pool:
+        pool.admit(Access(required=True))
+        for action in ("/infer", "/ready", ""):
+            assert (await world.ask(pool, "a", action))[0] == 401
+        assert world.loads == []
+        pool.admit(OPEN)
+        assert await world.versions_of(pool, "a") == ["1"]
+
+
+async def test_who_waits_too_long_for_a_model_is_told_and_the_load_goes_on(world: World) -> None:
+    world.plan("a")
+    world.config = world.config.model_copy(update={"deadline": timedelta(milliseconds=100)})
+    world.held_up["a"] = threading.Event()
+    async with opened(world) as pool:
+        assert (await world.ask(pool, "a"))[0] == 504
+        world.held_up["a"].set()
+        await until(lambda: pool.loaded == ["a"])
+        assert await world.versions_of(pool, "a") == ["1"]
+        assert world.loads == [("a", 1)]
+
+
+async def test_the_calls_of_a_model_are_counted_and_timed(world: World) -> None:
+    world.plan("a")
+    async with opened(world) as pool:
+        await world.versions_of(pool, *["a"] * 20)
+        worked = pool._hosted["a"].work.worked
+        assert worked.calls >= 20  # and those by which it was checked when it was loaded
+        assert worked.seconds > 0
