@@ -6,7 +6,9 @@ import json
 import sys
 
 from benchmarks import (
+    autoscaling,
     batch_score,
+    beside_training,
     concept_drift,
     console,
     control_turns,
@@ -25,6 +27,7 @@ from benchmarks import (
     pipeline,
     policies,
     policy_choice,
+    pools,
     referee,
     serving,
     serving_overhead,
@@ -36,6 +39,7 @@ from benchmarks import (
 )
 
 FIGURES = {
+    "autoscaling": autoscaling.measure,
     "batch_score": batch_score.measure,
     "concept_drift": concept_drift.measure,
     "console": console.measure,
@@ -56,7 +60,10 @@ FIGURES = {
     "policies": policies.measure,
     "policy_choice": policy_choice.measure,
     "referee": referee.measure,
+    "pool_of_30": pools.measure_thirty,
+    "pool_of_300": pools.measure_zipf,
     "serving": serving.measure,
+    "serving_beside_training": beside_training.measure,
     "serving_overhead": serving_overhead.measure,
     "swaps": swaps.measure,
     "tracing": tracing.measure,

@@ -158,7 +158,7 @@ def status(json: JsonOption = False, config: ConfigOption = None) -> None:
         silent = sum(not endpoint.answers for endpoint in endpoints)
         state = "answers" if ready else f"is up, and {silent} of its {len(endpoints)} models do not answer,"
         console.print(f"the platform {state} at {connected.url}")
-        columns = ["model", "phase", "champion", "answers", "backup", "blocked", "run", "problem"]
+        columns = ["model", "phase", "champion", "answers", "pooled", "backup", "blocked", "run", "problem"]
         show(status_rows(rows, endpoints), columns, as_json=False)
         for endpoint in endpoints:
             told = about_champion(connected.models, endpoint)
@@ -214,6 +214,7 @@ def status_rows(models: Sequence[ModelStatus], endpoints: Sequence[EndpointStatu
                 "model": endpoint.model,
                 "champion": endpoint.champion,
                 "answers": answers if endpoint.reason is None else f"{answers}: {endpoint.reason}",
+                "pooled": "yes" if endpoint.pooled else None,
                 "run": None if known is None else known.run_id,
             }
         )

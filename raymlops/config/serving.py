@@ -16,6 +16,7 @@ __all__ = [
     "BreakerConfig",
     "CandidateConfig",
     "EventLogConfig",
+    "PoolConfig",
     "RequestLimits",
     "ServingConfig",
 ]
@@ -82,6 +83,25 @@ class CandidateConfig(Section):
     """Memory that it may take beyond what it holds once loaded; the kernel refuses more."""
 
 
+class PoolConfig(Section):
+    """The pool: a process in which the models answer whose plans say that they are pooled."""
+
+    below_bytes: int | None = Field(None, ge=1)
+    """A model whose files are smaller is pooled where its deployment does not say; null: none is."""
+    memory_bytes: int = Field(1 << 30, ge=1 << 20)
+    """Memory that the loaded models of one replica may take; beyond it, the model used longest ago leaves memory."""
+    replicas: int = Field(1, ge=1)
+    """Replicas of the pool; each of them can answer for every pooled model."""
+    cpus: float = Field(0.25, gt=0)
+    """Logical CPUs that one replica of the pool holds."""
+    slow_above: Span = _d("100ms")
+    """A model whose calls take longer on average, for ``moves_after``, moves out of the pool."""
+    busy_above: float = Field(0.5, gt=0, le=1)
+    """A model whose calls take more than this share of a replica's time, for ``moves_after``, moves out of the pool."""
+    moves_after: Span = _d("10s")
+    """For so long a model must be slow or busy. A model that is neither for half of that starts from the beginning."""
+
+
 class AutoscalingConfig(Section):
     """How Serve adds and removes replicas of an endpoint; it has at least as many as its deployment says."""
 
@@ -142,6 +162,8 @@ class ServingConfig(Section):
     """How requests are predicted together."""
     breaker: BreakerConfig = BreakerConfig()
     """When a failing version is left alone, in a replica."""
+    pool: PoolConfig = PoolConfig()
+    """The process that pooled models share."""
     candidate: CandidateConfig = CandidateConfig()
     """Resources of a version on trial."""
     events: EventLogConfig = EventLogConfig()

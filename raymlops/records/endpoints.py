@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from raymlops.records.record import Record
 
-__all__ = ["EndpointStatus"]
+__all__ = ["EndpointStatus", "Hosting"]
+
+
+class Hosting(NamedTuple):
+    """How a model stands in one replica of the pool."""
+
+    plan: int
+    """Number of the plan that it is answered by, loaded or not; 0 where it cannot be answered."""
+    problem: str | None = None
+    """Why it cannot be answered."""
+    leaves: str | None = None
+    """Why it should move out of the pool."""
 
 
 class EndpointStatus(Record):
@@ -22,6 +35,8 @@ class EndpointStatus(Record):
     """Whether callers get answers, be it by an older plan."""
     reason: str | None = None
     """What is not as planned, and why; ``None`` where all is."""
+    pooled: bool = False
+    """Whether the pool answers for it, by the newest plan."""
     seen_at_s: float = 0.0
     """When it was looked at, seconds since 1970 on the wall clock."""
 

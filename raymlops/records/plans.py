@@ -70,6 +70,9 @@ class ServingPlan(Record):
     service: str | None = None
     """Feature service whose features ``predict`` joins online, ``NAME@VERSION``; ``None`` for infer only."""
     replicas: int = 1
+    """Of an endpoint of its own; a pool has as many as it is configured to have."""
+    pooled: bool = False
+    """Whether it is served by the pool, a process that it shares with other models."""
     served: bool = True
     """Whether the model has an endpoint; where not, ``champion`` is what answered last, and nothing does now."""
     reason: str = ""

@@ -26,7 +26,7 @@ __all__ = ["take_down"]
 logging.getLogger("ray.serve").setLevel(logging.ERROR)  # importing it has set INFO
 
 _CALL_S = 30.0
-_OURS = ("model-", "candidate-")
+_OURS = ("model-", "candidate-", "pool-")
 _GATEWAY = "gateway"
 _RUN_COMMAND = "raymlops.cli.train --run"
 

@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
 from raymlops.clock import Clock, SystemClock, to_us
@@ -38,7 +38,7 @@ from raymlops.serving.protocol.open_inference import encode_infer
 from raymlops.serving.protocol.protocols import LabelSink
 from raymlops.serving.protocol.reading import ROWS_AT_ONCE, BodyReader, left_s
 
-__all__ = ["Endpoint", "EndpointStats"]
+__all__ = ["Endpoint", "EndpointStats", "OnDemand"]
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +69,22 @@ class EndpointStats(NamedTuple):
     events: EventLogStats | None
 
 
+class OnDemand(Protocol):
+    """Loads what an endpoint serves when it is asked for."""
+
+    async def serving(self) -> Serving:
+        """What is served, loaded now where it is not.
+
+        Raises:
+            RaymlopsError: It cannot be loaded.
+        """
+        ...
+
+    def problem(self) -> str | None:
+        """Why it could not be loaded the last time; ``None`` where nothing is known to be wrong."""
+        ...
+
+
 class Endpoint:
     """Serves one model: holds what is served in one reference, which a request reads once.
 
@@ -82,6 +98,7 @@ class Endpoint:
         events: Takes prediction events; ``None`` records none.
         labels: Takes labels; without it the labels route answers 503.
         access: Who may ask; ``admit`` replaces it.
+        on_demand: Asked where nothing is loaded; ``None``: then there is no answer.
 
     Attributes:
         slot: What is served; who changes that calls it.
@@ -97,8 +114,10 @@ class Endpoint:
         events: EventLog | None = None,
         labels: LabelSink | None = None,
         access: Access = OPEN,
+        on_demand: OnDemand | None = None,
     ) -> None:
         self.model = model
+        self._on_demand = on_demand
         self._clock = clock or SystemClock()
         config = config or ServingConfig()
         self._body_limit = config.body_limit_bytes
@@ -169,6 +188,11 @@ class Endpoint:
             *(family_of(name, "gauge", *level) for name, level in levels.items()),
             *(family_of(name, "counter", *count) for name, count in counts.items()),
         ]
+
+    @property
+    def in_flight(self) -> int:
+        """Requests under way."""
+        return self._in_flight
 
     def admit(self, access: Access) -> None:
         """Replace the keys that may call, from the next request on."""
@@ -241,11 +265,16 @@ class Endpoint:
             raise Overloaded(f"more than {self._max_in_flight} requests are under way")
         if request.headers.get("content-encoding", "identity") != "identity":
             raise DataError("the body must be sent without content-encoding")
+        ends_ns = started_ns + int((self._deadline_s - request.received_s) * 1e9)
         serving = self.slot.current
         if serving is None:
-            raise UnavailableError(f"model {self.model!r} is not ready: no plan is loaded yet")
+            if self._on_demand is None:
+                raise UnavailableError(f"model {self.model!r} is not ready: no plan is loaded yet")
+            if action == "/ready" and version is None:
+                return self._loadable(self._on_demand)
+            async with asyncio.timeout(left_s(ends_ns)):
+                serving = await self._on_demand.serving()
         pinned = None if version is None else self._pinned(serving, version)
-        ends_ns = started_ns + int((self._deadline_s - request.received_s) * 1e9)
         return await handler(_Call(request, serving, pinned, started_ns, ends_ns))
 
     def _split(self, path: str) -> tuple[str, str | None]:
@@ -273,6 +302,12 @@ class Endpoint:
         able = [call.pinned] if call.pinned is not None else call.serving.versions.values()
         if all(loaded.broken for loaded in able) and (call.pinned or call.serving.plan.baseline is None):
             raise UnavailableError(f"model {self.model!r} is not ready: its files cannot be loaded")
+        return json_reply({"name": self.model, "ready": True})
+
+    def _loadable(self, on_demand: OnDemand) -> HttpReply:
+        """Whether it is ready, where it is not loaded and nobody asks for a prediction."""
+        if (problem := on_demand.problem()) is not None:
+            raise UnavailableError(f"model {self.model!r} is not ready: {problem}")
         return json_reply({"name": self.model, "ready": True})
 
     async def _infer(self, call: _Call) -> HttpReply:

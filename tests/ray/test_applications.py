@@ -15,14 +15,15 @@ from ray.job_submission import JobStatus
 
 from raymlops.clock import SystemClock
 from raymlops.config.platform import PlatformConfig
-from raymlops.control.reconciling.reconcile import Phase, diff, is_ours, wanted_candidate, wanted_of
+from raymlops.control.reconciling.reconcile import Phase, diff, is_ours, status_of, wanted_candidate, wanted_of
 from raymlops.errors import UnavailableError
+from raymlops.records.endpoints import Hosting
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.records.runs import Run, RunStatus
 from raymlops.runtime.cluster.deadlines import within
 from raymlops.runtime.jobs.run_jobs import JobRunner
 from raymlops.runtime.serve import applications
-from raymlops.runtime.serve.replica import candidate_application, model_application
+from raymlops.runtime.serve.replica import candidate_application, model_application, pool_application
 
 pytestmark = pytest.mark.ray
 
@@ -75,6 +76,27 @@ def test_what_somebody_else_runs_is_his(tmp_path: Path) -> None:
     seen = applications._observed("model-m", {**theirs, "deployments": {"Theirs": deployment}})
     assert (is_ours(seen), seen.shape) == (False, None)
     assert diff([], [seen]) == []
+
+
+def test_the_pool_is_recognised_and_says_how_each_model_stands_in_each_replica(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = PlatformConfig(home=tmp_path)
+    plan = ServingPlan(model="b", number=3, champion=1, pooled=True, created_at=SystemClock().now())
+    (want,) = wanted_of([plan], config.serving)
+    seen = applications._observed(want.name, told_by_serve(pool_application(config, shape=want.shape)))
+    assert (seen.shape, is_ours(seen), diff([want], [seen])) == (want.shape, True, [])
+    said = [{"a": Hosting(0, "altered"), "b": Hosting(3)}, {"b": Hosting(2, None, "it is slow")}]
+    asked: list[str] = []
+    monkeypatch.setattr(applications, "_broadcast", lambda found: said)
+    monkeypatch.setattr(applications, "_ask", lambda host, port, model: asked.append(model))
+    looked = applications.Applications(config)._asked(seen, "127.0.0.1", 1)
+    assert looked.hosted == {"a": (Hosting(0, "altered"),), "b": (Hosting(3), Hosting(2, None, "it is slow"))}
+    assert (looked.reply, asked) == (None, ["b"])  # of the models, one that can answer
+    status = status_of(plan, [want], [looked], None, 1.0)
+    assert (status.answers, status.answering, status.pooled) == (True, 1, True)
+    monkeypatch.setattr(applications, "_broadcast", lambda found: [])
+    assert applications.Applications(config)._asked(seen, "127.0.0.1", 1).reply == "no model of the pool can answer"
 
 
 @pytest.fixture

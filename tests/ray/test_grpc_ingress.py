@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
@@ -16,6 +16,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 
 from raymlops.config.serving import ServingConfig
 from raymlops.errors import ConfigError
+from raymlops.records.plans import ServingPlan
 from raymlops.runtime.serve import grpc_ingress
 from raymlops.runtime.serve.grpc_ingress import start_grpc
 from raymlops.serving import Gateway, HttpRequest
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.ray
 
 class Plans:
     async def served_plans(self) -> Mapping[str, object]:
-        return {"delay": 1}
+        return {"delay": ServingPlan(model="delay", number=1, champion=1, created_at=datetime.now(UTC))}
 
 
 class Handle:

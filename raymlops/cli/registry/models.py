@@ -112,12 +112,18 @@ def deploy(
     version: int,
     features: Annotated[str | None, typer.Option(help="Feature service that `predict` joins online.")] = None,
     replicas: Annotated[int | None, typer.Option(min=1, help="How many; as configured where left out.")] = None,
+    pool: Annotated[
+        bool | None, typer.Option("--pool/--own", help="Answer in the pool's process, or in one of its own.")
+    ] = None,
     reason: _Reason = "deployed",
     config: ConfigOption = None,
 ) -> None:
     """Serve a version as champion; returns when every replica answers with it."""
     with platform(config) as connected:
-        show_json(connected.endpoints.deploy(name, version, features=features, replicas=replicas, reason=reason))
+        plan = connected.endpoints.deploy(
+            name, version, features=features, replicas=replicas, pooled=pool, reason=reason
+        )
+        show_json(plan)
 
 
 @app.command()

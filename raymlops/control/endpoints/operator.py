@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 from raymlops.clock import Clock
 from raymlops.config.serving import ServingConfig
 from raymlops.control.endpoints.name_locks import NameLocks
 from raymlops.control.endpoints.operator_ports import Replicas, Runtime
+from raymlops.control.endpoints.placing import is_pooled, place
 from raymlops.control.endpoints.plan_records import (
     PlanRecords,
     intent_of,
@@ -19,8 +19,9 @@ from raymlops.control.endpoints.plan_records import (
     require_served,
     require_unblocked,
     settle,
+    write_down,
 )
-from raymlops.control.reconciling.reconcile import cpus_needed, endpoint_name, wanted_candidate, wanted_of
+from raymlops.control.reconciling.reconcile import wanted_candidate
 from raymlops.errors import (
     DeploymentError,
     DeploymentNotFound,
@@ -82,6 +83,7 @@ class EndpointOperator:
         service: str | None = None,
         replicas: int | None = None,
         baseline: Baseline | None = None,
+        pooled: bool | None = None,
     ) -> ServingPlan:
         """Serve ``version`` as champion; returns when every replica answers with it.
 
@@ -92,6 +94,7 @@ class EndpointOperator:
             service: Feature service that ``predict`` joins; ``None`` for infer only.
             replicas: How many; as configured where left out.
             baseline: The constant answer where no version can; ``None`` keeps what was declared before.
+            pooled: Whether the pool answers for it; ``None``: as it does now, or else by its size.
 
         Raises:
             ModelVersionNotFound: There is no such version.
@@ -116,6 +119,7 @@ class EndpointOperator:
                 baseline=baseline or (None if current is None else current.baseline),
                 service=service,
                 replicas=replicas or self._config.replicas,
+                pooled=is_pooled(pooled, self._metadata.models.get_version(name, version), served, self._config),
                 reason=order.reason,
                 created_at=self._clock.now(),
             )
@@ -208,6 +212,15 @@ class EndpointOperator:
             return self._next(current, order, blocked=blocked)
 
         return self._on_order(order, name, "unblock_version", plan)
+
+    def move_out(self, order: Order, name: str) -> ServingPlan:
+        """Have a pooled model answered by an application of its own."""
+
+        def plan(current: ServingPlan | None) -> ServingPlan:
+            served = require_served(name, current)
+            return self._next(served, order, pooled=False) if served.pooled else served
+
+        return self._on_order(order, name, "move_out", plan)
 
     def undeploy(self, order: Order, name: str) -> ServingPlan:
         """Serve the model no more: its endpoint and its trial end, its plans and versions stay."""
@@ -303,26 +316,27 @@ class EndpointOperator:
         self, plan: ServingPlan, before: ServingPlan | None, order: Order | None, action: str
     ) -> ServingPlan:
         require_blessed(self._metadata.models, plan, before)
-        endpoint = endpoint_name(plan.model)
-        was_up = before is not None and before.served and self._runtime.is_up(endpoint)
-        self._runtime.require_room(f"plan {plan.number} of {plan.model}", cpus_needed(plan, before, self._config))
+        placing = place(plan, before, self._config, self._runtime)
+        self._runtime.require_room(f"plan {plan.number} of {plan.model}", placing.needs)
         with ExitStack() as held:
+            if placing.left is not None:
+                held.enter_context(self._runtime.hold(placing.left))
             if plan.served and plan.trial is not None:
                 candidate = wanted_candidate(plan.model, plan.trial, self._config)
                 held.enter_context(self._runtime.hold(candidate))
                 self._runtime.await_up(candidate)
-            if was_up and plan.served and plan != before:
+            if placing.up and plan != before:
                 self._replicas.prepare(plan)
             if order is not None and plan != before:
-                self._write_down(plan, order, action)
+                write_down(self._metadata, plan, order, action)
             plan = self._metadata.plans.put_plan(plan)
-        self._runtime.wake()
-        if was_up and plan.served:
-            self._swap(plan)
-        self._settle(plan)
-        if plan.served and (not was_up or before is None or before.replicas != plan.replicas):
-            wanted = next(want for want in wanted_of([plan], self._config) if want.name == endpoint)
-            self._runtime.await_up(wanted, plan.number)
+            self._runtime.wake()
+            if placing.up:
+                self._swap(plan)
+            self._settle(plan)
+            resized = before is None or before.replicas != plan.replicas
+            if placing.wanted is not None and (not placing.up or placing.left is not None or resized):
+                self._runtime.await_up(placing.wanted, plan.number)
         return plan
 
     def _swap(self, plan: ServingPlan) -> None:
@@ -336,23 +350,13 @@ class EndpointOperator:
                 key=f"swap/{plan.model}/{plan.number}",
             )
 
-    def _write_down(self, plan: ServingPlan, order: Order, action: str) -> LedgerEntry:
-        """Say who asked for a plan, before it is one."""
-        evidence: dict[str, Any] = {**plan.model_dump(mode="json", exclude={"reason"}), "by": order.by}
-        asked = plan.champion if plan.trial is None else plan.trial.version
-        version = self._metadata.models.get_version(plan.model, asked)
-        evidence["blessings"] = [blessing.model_dump(mode="json") for blessing in version.blessings]
-        evidence["registered_by_hand"] = version.run_id is None
-        key = order.key(plan.model, action)
-        return self._metadata.ledger.append_entry(plan.model, action, plan.reason, evidence, key=key)
-
     def _take_back(self, plan: ServingPlan, before: ServingPlan | None, order: Order, error: Exception) -> None:
         """Plan again what was planned before a plan that did not come up; where nothing was, nothing."""
         reason = f"plan {plan.number} is taken back: {error}"
         changes: Mapping[str, object] = {"number": plan.number + 1, "created_at": self._clock.now(), "reason": reason}
         base = plan.model_copy(update={"served": False, "trial": None, "backup": None}) if before is None else before
         restored = base.model_copy(update=dict(changes))
-        self._write_down(restored, Order(request=order.request, by=order.by, reason=reason), "take_back")
+        write_down(self._metadata, restored, Order(request=order.request, by=order.by, reason=reason), "take_back")
         self._metadata.plans.put_plan(restored)
         self._runtime.wake()
         self._settle(restored)

@@ -11,7 +11,16 @@ from raymlops.records.models import ModelRegistry, ModelState
 from raymlops.records.orders import Order
 from raymlops.records.plans import PlanStore, ServingPlan
 
-__all__ = ["PlanRecords", "intent_of", "outlook", "require_blessed", "require_served", "require_unblocked", "settle"]
+__all__ = [
+    "PlanRecords",
+    "intent_of",
+    "outlook",
+    "require_blessed",
+    "require_served",
+    "require_unblocked",
+    "settle",
+    "write_down",
+]
 
 
 class PlanRecords(Protocol):
@@ -28,6 +37,17 @@ def intent_of(entry: LedgerEntry) -> ServingPlan | None:
     if not {"model", "number", "champion", "created_at"} <= set(fields):
         return None
     return ServingPlan.model_validate({**fields, "reason": entry.reason})
+
+
+def write_down(metadata: PlanRecords, plan: ServingPlan, order: Order, action: str) -> LedgerEntry:
+    """Say who asked for a plan, before it is one."""
+    evidence: dict[str, Any] = {**plan.model_dump(mode="json", exclude={"reason"}), "by": order.by}
+    asked = plan.champion if plan.trial is None else plan.trial.version
+    version = metadata.models.get_version(plan.model, asked)
+    evidence["blessings"] = [blessing.model_dump(mode="json") for blessing in version.blessings]
+    evidence["registered_by_hand"] = version.run_id is None
+    key = order.key(plan.model, action)
+    return metadata.ledger.append_entry(plan.model, action, plan.reason, evidence, key=key)
 
 
 def settle(metadata: PlanRecords, plan: ServingPlan) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from raymlops.config.serving import ServingConfig
-from raymlops.records.endpoints import EndpointStatus
+from raymlops.records.endpoints import EndpointStatus, Hosting
 from raymlops.records.plans import ServingPlan, Trial
 
 __all__ = [
+    "POOL_NAME",
     "Action",
     "Observed",
     "Phase",
@@ -24,19 +25,23 @@ __all__ = [
     "endpoint_name",
     "free_after",
     "is_ours",
+    "numbers_of",
     "status_of",
+    "to_move_out",
     "wanted_candidate",
     "wanted_of",
 ]
 
-ENDPOINT, CANDIDATE = "ModelReplica", "CandidateReplica"
+ENDPOINT, CANDIDATE, POOL = "ModelReplica", "CandidateReplica", "PoolReplica"
 """Names of our deployments: an application is ours where it has our name and holds one of these."""
-_PREFIXES = {"model-": ENDPOINT, "candidate-": CANDIDATE}
+_PREFIXES = {"model-": ENDPOINT, "candidate-": CANDIDATE, "pool-": POOL}
+POOL_NAME = "pool-models"
+"""Of the application that answers for all pooled models."""
 _LONGEST_WAIT_S = 60.0
 
 
 def endpoint_name(model: str) -> str:
-    """Of the application that answers for a model."""
+    """Of the application that answers for a model by itself."""
     return f"model-{model}"
 
 
@@ -56,6 +61,8 @@ class Wanted:
     """Logical CPUs of one replica."""
     trial: Trial | None = None
     """Of a candidate, with its resources filled in; ``None``: an endpoint."""
+    pooled: bool = False
+    """Whether it is the pool; ``model`` is then one of those that the pool answers for."""
 
     @property
     def shape(self) -> str:
@@ -95,6 +102,8 @@ class Observed:
     """Of an endpoint: the number of the plan that each replica said it serves; of a candidate: its version."""
     reply: str | None = None
     """Of an endpoint: what the front door said when it was asked for the model; ``None``: the model answered."""
+    hosted: Mapping[str, tuple[Hosting, ...]] = field(default_factory=dict)
+    """Of the pool: model -> how it stands in each replica that said so."""
 
 
 @dataclass(frozen=True)
@@ -120,13 +129,17 @@ Action = Start | Remove
 
 
 def wanted_of(plans: Iterable[ServingPlan], config: ServingConfig) -> list[Wanted]:
-    """The applications that some models' newest plans name."""
+    """The applications that some models' newest plans name; the pool once, whatever the number of its models."""
     found = []
+    pool_wanted = False
     for plan in plans:
         if not plan.served:
             continue
-        name = endpoint_name(plan.model)
-        found.append(Wanted(name, plan.model, plan.replicas, config.replica_cpus))
+        if not plan.pooled:
+            found.append(Wanted(endpoint_name(plan.model), plan.model, plan.replicas, config.replica_cpus))
+        elif not pool_wanted:
+            pool_wanted = True
+            found.append(Wanted(POOL_NAME, plan.model, config.pool.replicas, config.pool.cpus, pooled=True))
         if plan.trial is not None:
             found.append(wanted_candidate(plan.model, plan.trial, config))
     return found
@@ -198,6 +211,8 @@ def status_of(
     """
     seen = {one.name: one for one in observed}
     answering = reached = 0
+    answers = False
+    endpoint: Wanted | None = None
     reasons = []
     for want in wanted:
         if want.model != plan.model:
@@ -209,35 +224,53 @@ def status_of(
                 problem = f"version {plan.trial.version} does not answer"
             reasons += [] if problem is None else [f"trial: {problem}"]
             continue
-        plans = () if found is None else found.plans
-        answering, reached = sum(number >= plan.number for number in plans), len(plans)
-        reasons += _endpoint_problems(plan, want, found, answering, lack)
-    endpoint = seen.get(endpoint_name(plan.model))
-    answers = endpoint is not None and not _is_foreign(endpoint) and endpoint.reply is None and reached > 0
+        endpoint, numbers = want, () if found is None else numbers_of(want, found)
+        answering, reached = sum(number >= plan.number for number in numbers), sum(number > 0 for number in numbers)
+        reasons += _endpoint_problems(plan, want, found, numbers, lack)
+        answers = found is not None and not _is_foreign(found) and found.reply is None and reached > 0
     reason = "; ".join(reasons)
     return EndpointStatus(
         model=plan.model,
         plan=plan.number,
         champion=plan.champion,
-        replicas=plan.replicas,
+        replicas=plan.replicas if endpoint is None else endpoint.replicas,
         answering=answering,
         answers=answers,
         reason=f"plan {plan.number} (version {plan.champion}) is planned; {reason}" if reason else None,
+        pooled=plan.pooled,
         seen_at_s=at_s,
     )
 
 
+def numbers_of(want: Wanted, found: Observed) -> tuple[int, ...]:
+    """The plans that replicas said they serve, of the model that an application is wanted for."""
+    if not want.pooled:
+        return found.plans
+    return tuple(one.plan for one in found.hosted.get(want.model, ()))
+
+
+def to_move_out(plans: Mapping[str, ServingPlan], observed: Collection[Observed]) -> dict[str, str]:
+    """Model -> why it should leave the pool, of pooled models."""
+    hosted = next((one.hosted for one in observed if one.name == POOL_NAME), {})
+    told = {model: next((one.leaves for one in each if one.leaves), None) for model, each in hosted.items()}
+    return {model: why for model, why in sorted(told.items()) if why and model in plans and plans[model].pooled}
+
+
 def _endpoint_problems(
-    plan: ServingPlan, want: Wanted, found: Observed | None, answering: int, lack: str | None
+    plan: ServingPlan, want: Wanted, found: Observed | None, numbers: Sequence[int], lack: str | None
 ) -> list[str]:
     problem = _problem(want, found, lack)
     if problem is not None or found is None:
         return [problem or ""]
-    if not found.plans:
-        return ["no replica answers"]
-    old = sorted({number for number in found.plans if number < plan.number})
+    if not numbers:
+        return ["the pool has not heard of it yet" if want.pooled and found.hosted else "no replica answers"]
+    answering = sum(number >= plan.number for number in numbers)
+    told = [one.problem for one in found.hosted.get(plan.model, ()) if one.problem is not None]
+    if told:
+        return [f"{len(told)} of {len(numbers)} replicas of the pool cannot answer for it: {told[0]}"]
+    old = sorted({number for number in numbers if number < plan.number})
     if old:
-        return [f"{len(found.plans) - answering} of {len(found.plans)} replicas serve plan {old[0]}"]
+        return [f"{len(numbers) - answering} of {len(numbers)} replicas serve plan {old[0]}"]
     if answering < want.replicas:
         return [f"{answering} of {want.replicas} replicas answer"]
     return [] if found.reply is None else [f"its replicas answer, callers do not reach them: {found.reply}"]
@@ -245,17 +278,19 @@ def _endpoint_problems(
 
 def _problem(want: Wanted, found: Observed | None, lack: str | None) -> str | None:
     """Why an application is not up; ``None`` where Serve takes it to be."""
-    what = "its endpoint" if want.trial is None else f"the process of version {want.trial.version}"
+    kind = "the pool" if want.pooled else "its endpoint"
+    what = kind if want.trial is None else f"the process of version {want.trial.version}"
     if found is None:
         return f"{what} is not started: {lack}" if lack else f"{what} is not started yet"
     if _is_foreign(found):
         return f"another application has the name {want.name}"
     starting = f"does not fit: {lack}" if lack else f"has been starting for {found.age_s:.0f} s"
+    says = bool(found.plans or found.hosted)
     said = {
         Phase.STARTING: starting,
         Phase.FAILED: f"does not start: {found.message or 'Serve does not say why'}",
         Phase.REMOVING: "is being removed, to be started anew",
-        Phase.UNHEALTHY: None if found.plans else f"is unhealthy: {found.message or 'a replica is gone'}",
+        Phase.UNHEALTHY: None if says else f"is unhealthy: {found.message or 'a replica is gone'}",
     }.get(found.phase)
     return None if said is None else f"{what} {said}"
 
@@ -303,8 +338,12 @@ class Retries:
         self._waits = {name: wait for name, wait in self._waits.items() if name in unsettled}
 
 
-def cpus_needed(plan: ServingPlan, before: ServingPlan | None, config: ServingConfig) -> list[float]:
+def cpus_needed(
+    plan: ServingPlan, before: ServingPlan | None, config: ServingConfig, *, pool_runs: bool = False
+) -> list[float]:
     """CPUs of each process that is new in a plan; what is planned already has its room, or waits for it."""
     planned = {} if before is None else {want.name: want.replicas for want in wanted_of([before], config)}
+    if pool_runs:
+        planned[POOL_NAME] = config.pool.replicas
     new = ((want.cpus, max(want.replicas - planned.get(want.name, 0), 0)) for want in wanted_of([plan], config))
     return [cpus for cpus, count in new for _ in range(count)]

@@ -19,7 +19,9 @@ from raymlops.control.reconciling.reconcile import (
     Wanted,
     diff,
     free_after,
+    numbers_of,
     status_of,
+    to_move_out,
     wanted_of,
 )
 from raymlops.errors import DeploymentError, RaymlopsError, UnavailableError
@@ -89,11 +91,12 @@ class Reconciler:
         self._config = config
         self._time_s = time_s
         self._retries = Retries()
-        self._held: dict[str, Wanted] = {}
+        self._held: list[Wanted] = []
         self._acting: set[str] = set()
         self._errors: dict[str, str] = {}
         self._statuses: dict[str, EndpointStatus] = {}
         self._seen: dict[str, Observed] = {}
+        self._planned: Mapping[str, ServingPlan] = {}
         self._looks = 0
         self._waiting = 0
         self._changed = threading.Condition()
@@ -130,7 +133,8 @@ class Reconciler:
         Raises:
             RaymlopsError: Plans or applications could not be read; nothing was done.
         """
-        held = dict(self._held)  # before the plans: what was held is named by a plan once it is not
+        # before the plans: what was held is named by a plan once it is not
+        held = {want.name: want for want in list(self._held)}
         plans = self._plans.served_plans()
         seen = self._cluster.look()
         if seen is None:
@@ -149,6 +153,11 @@ class Reconciler:
         """How each planned endpoint was at the last look, by model."""
         with self._changed:
             return [status for _, status in sorted(self._statuses.items())]
+
+    def to_move_out(self) -> dict[str, str]:
+        """Model -> why it should leave the pool, of pooled models, as replicas said at the last look."""
+        with self._changed:
+            return to_move_out(self._planned, list(self._seen.values()))
 
     def wake(self) -> None:
         """Have the next turn come now."""
@@ -171,12 +180,12 @@ class Reconciler:
     @contextmanager
     def hold(self, wanted: Wanted) -> Iterator[None]:
         """Have an application run that no plan names yet."""
-        self._held[wanted.name] = wanted
+        self._held.append(wanted)
         self.wake()
         try:
             yield
         finally:
-            self._held.pop(wanted.name, None)
+            self._held.remove(wanted)
             self.wake()
 
     def require_room(self, what: str, needs: Sequence[float]) -> None:
@@ -283,8 +292,7 @@ class Reconciler:
     def _free(self) -> dict[str, float]:
         """Free CPUs without those that what is planned and not up will take."""
         free = dict(self._cluster.free_cpus())
-        wanted = wanted_of(self._plans.served_plans().values(), self._config)
-        for want in wanted:
+        for want in wanted_of(self._plans.served_plans().values(), self._config):
             missing = want.replicas - (self._seen[want.name].running if want.name in self._seen else 0)
             free = free_after(free, [want.cpus] * max(missing, 0)) or free
         return free
@@ -314,6 +322,7 @@ class Reconciler:
         with self._changed:
             self._statuses = statuses
             self._seen = {one.name: one for one in seen}
+            self._planned = plans
             self._looks += 1
             self._changed.notify_all()
 
@@ -325,5 +334,8 @@ def _lacks_replicas(want: Wanted, found: Observed | None) -> bool:
 def _answers(found: Observed, wanted: Wanted, plan: int | None) -> bool:
     if found.phase not in {Phase.RUNNING, Phase.STARTING} or found.shape not in {None, wanted.shape}:
         return False
-    served = sum(plan is None or number >= plan for number in found.plans)
-    return served >= wanted.replicas and served == len(found.plans) and found.reply is None
+    if wanted.pooled and plan is None:  # the pool itself, whatever it has to answer for
+        return found.running >= wanted.replicas
+    numbers = numbers_of(wanted, found)
+    served = sum(plan is None or number >= plan for number in numbers)
+    return served >= wanted.replicas and served == len(numbers) and found.reply is None

@@ -11,6 +11,7 @@ from functools import partial
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.control.endpoints.operator import EndpointOperator
+from raymlops.control.endpoints.pool_moves import PoolMoves
 from raymlops.control.reconciling.reconciler import Reconciler
 from raymlops.control.reconciling.run_reconcile import RunReconciler
 from raymlops.runtime.actors.source_watch import SourceWatch
@@ -32,6 +33,7 @@ _log = logging.getLogger(__name__)
 _RECORDS_EVERY_S = 2.0
 _FEATURES_EVERY_S = 10.0
 _SUPERVISOR_EVERY_S = 2.0
+_MOVES_EVERY_S = 1.0
 _STOP_EVERY_S = 0.2
 """Whoever stops the platform waits for so long at most until replicas are asked to hand over their events."""
 _MATERIALISE_S = 600.0
@@ -52,11 +54,12 @@ class ReconcilerActor(Parts):
         self._config = config
         self._metadata = metadata
         self._reconciler = Reconciler(metadata.plans, Applications(config), config.serving)
-        replicas = EndpointReplicas(config)
+        replicas = EndpointReplicas(config, metadata.plans)
         self._operator = EndpointOperator(
             config.serving, metadata, clock, self._reconciler, replicas, settled=wake_projector
         )
         deadline_s = config.cluster.run_deadline.total_seconds()
+        self._moves = PoolMoves(self._reconciler, self._operator)
         self._runs = RunReconciler(metadata.runs, JobRunner(config.home, metadata.runs, clock), deadline_s)
         self.parts = {
             "operator": self._operator,
@@ -72,6 +75,7 @@ class ReconcilerActor(Parts):
             Repeating("runs", self._runs.turn, _RECORDS_EVERY_S),
             Repeating("supervisor", partial(keep_supervisor, config.home), _SUPERVISOR_EVERY_S),
             Repeating("stop", self._stop_if_asked, _STOP_EVERY_S),
+            Repeating("pool", self._moves.turn, _MOVES_EVERY_S),
         ]
 
     def _stop_if_asked(self) -> None:

@@ -21,8 +21,17 @@ from ray.serve.exceptions import RayServeException
 from ray.util.state.exception import RayStateApiException
 
 from raymlops.config.platform import PlatformConfig
-from raymlops.control.reconciling.reconcile import CANDIDATE, ENDPOINT, Observed, Phase, Wanted, is_ours
+from raymlops.control.reconciling.reconcile import (
+    CANDIDATE,
+    ENDPOINT,
+    POOL,
+    Observed,
+    Phase,
+    Wanted,
+    is_ours,
+)
 from raymlops.errors import RaymlopsError, UnavailableError
+from raymlops.records.endpoints import Hosting
 from raymlops.runtime.cluster.deadlines import within
 from raymlops.runtime.cluster.free_cpus import describe_cpus, free_by_node
 from raymlops.runtime.serve import replica
@@ -89,7 +98,11 @@ class Applications:
         if not _DESCRIBING.acquire(timeout=_CALL_S):
             raise UnavailableError(f"Serve was asked to run another application, and is not done after {_CALL_S:g} s")
         try:
-            if wanted.trial is None:
+            prefix: str | None
+            if wanted.pooled:
+                application = replica.pool_application(self._config, shape=wanted.shape)
+                prefix = "/v2/models"
+            elif wanted.trial is None:
                 application = replica.model_application(self._config, wanted.model, wanted.replicas, shape=wanted.shape)
                 prefix = f"/v2/models/{wanted.model}"
             else:
@@ -131,24 +144,34 @@ class Applications:
         """What its replicas, and the front door for it, say."""
         if not is_ours(found) or found.phase is Phase.REMOVING or not found.running:
             return found
-        plans = self._replicas_say(found)
+        said = self._replicas_say(found)
+        if found.deployments == (POOL,):
+            hosted: dict[str, tuple[Hosting, ...]] = {}
+            for told in said:
+                for model, hosting in told.items():
+                    hosted[model] = (*hosted.get(model, ()), hosting)
+            # one that can answer is asked: whether callers reach the pool is the same for all
+            able = next((model for model, each in sorted(hosted.items()) if any(one.plan for one in each)), None)
+            reply = "no model of the pool can answer" if able is None else _ask(host, port, able)
+            return replace(found, hosted=hosted, reply=reply)
+        plans = tuple(one for one in said if isinstance(one, int))
         if found.deployments != (ENDPOINT,):
             return replace(found, plans=plans)
         return replace(found, plans=plans, reply=_ask(host, port, found.name.removeprefix("model-")))
 
-    def _replicas_say(self, found: Observed) -> tuple[int, ...]:
+    def _replicas_say(self, found: Observed) -> list[Any]:
         try:
             return within(_ASK_S + 1.0, f"asking replicas of {found.name}", lambda: _broadcast(found))
         except (RaymlopsError, RayError, RayServeException, TimeoutError) as error:
             _log.debug("%s does not answer: %r", found.name, error)
-            return ()
+            return []
 
 
-def _broadcast(found: Observed) -> tuple[int, ...]:
+def _broadcast(found: Observed) -> list[Any]:
     (deployment,) = found.deployments
     handle: Any = serve.get_deployment_handle(deployment, found.name, _check_exists=False)
     said = handle.broadcast("serves").results(timeout_s=_ASK_S, return_exceptions=True)
-    return tuple(one for one in said if isinstance(one, int))
+    return [one for one in said if not isinstance(one, Exception)]
 
 
 def _observed(name: str, told: Mapping[str, Any]) -> Observed:
@@ -169,7 +192,7 @@ def _observed(name: str, told: Mapping[str, Any]) -> Observed:
 
 def _shape(deployments: Sequence[Any] | Any) -> str | None:
     for each in deployments:
-        if each["name"] not in (ENDPOINT, CANDIDATE):
+        if each["name"] not in (ENDPOINT, CANDIDATE, POOL):
             continue
         options = each["deployment_config"].get("ray_actor_options") or {}
         shape = ((options.get("runtime_env") or {}).get("env_vars") or {}).get(replica.SHAPE_VARIABLE)

@@ -47,7 +47,7 @@ def drain(timeout_s: float) -> int:
         except DeploymentUnavailableError:
             return 0  # it has no replica yet, or no more
 
-    futures = [begin(f"drain-{name}", partial(one, name)) for name in names if name.startswith("model-")]
+    futures = [begin(f"drain-{name}", partial(one, name)) for name in names if name.startswith(("model-", "pool-"))]
     wait_for(futures, timeout=left_s)
     try:
         return sum(future.result(timeout=0) for future in futures)

@@ -77,6 +77,7 @@ class EndpointOrders:
         features: str | None = None,
         replicas: int | None = None,
         baseline: float | Sequence[float] | None = None,
+        pooled: bool | None = None,
         reason: str = "deployed",
     ) -> ServingPlan:
         """Serve a version as champion; returns when every replica answers with it.
@@ -89,6 +90,8 @@ class EndpointOrders:
             baseline: The constant answer where neither champion nor backup can: a regressor's value, a binary
                 classifier's probability of its second class, or a probability for each class. It stays declared until
                 another is.
+            pooled: Whether the pool answers for it, a process that it shares with other models; left out, as it does
+                now, or else by its size (``serving.pool.below_bytes``).
             reason: For the ledger.
 
         Raises:
@@ -102,7 +105,7 @@ class EndpointOrders:
         plan = self._plans.find_plan(name)
         if plan is None or not plan.served:  # where replicas run, it is they who try it
             load_version(self._models, name, version, model_files(self._config))
-        return self._operator.deploy(_order(reason), name, version, features, replicas, declared)
+        return self._operator.deploy(_order(reason), name, version, features, replicas, declared, pooled)
 
     def undeploy(self, name: str, *, reason: str = "on demand") -> ServingPlan:
         """Serve a model no more: its endpoint and its trial end; its versions, plans and history stay.

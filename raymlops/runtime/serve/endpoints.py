@@ -12,9 +12,9 @@ from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 
 from raymlops.config.platform import PlatformConfig
-from raymlops.control.reconciling.reconcile import ENDPOINT, endpoint_name
+from raymlops.control.reconciling.reconcile import ENDPOINT, POOL, POOL_NAME, endpoint_name
 from raymlops.errors import RaymlopsError, SwapFailed, UnavailableError
-from raymlops.records.plans import ServingPlan
+from raymlops.records.plans import PlanStore, ServingPlan
 from raymlops.runtime.cluster.deadlines import within
 
 __all__ = ["EndpointReplicas"]
@@ -31,18 +31,20 @@ class EndpointReplicas:
 
     Args:
         config: The platform's configuration.
+        plans: Say whether a model is answered by the pool.
     """
 
-    def __init__(self, config: PlatformConfig) -> None:
+    def __init__(self, config: PlatformConfig, plans: PlanStore) -> None:
+        self._plans = plans
         self._timeout_s = config.serving.swap_timeout.total_seconds()
 
     def prepare(self, plan: ServingPlan) -> None:
-        self._broadcast(plan.model, "prepare", plan.model_dump_json())
+        self._broadcast(plan, "prepare", plan.model_dump_json())
 
     def swap(self, plan: ServingPlan) -> float | None:
         started = time.perf_counter()
         try:
-            self._broadcast(plan.model, "swap", plan.number)
+            self._broadcast(plan, "swap", plan.model, plan.number)
         except SwapFailed as error:  # the plan is made: whoever was not reached finds it by its poll
             _log.warning("plan %d of %s: %s", plan.number, plan.model, error)
             return None
@@ -50,27 +52,30 @@ class EndpointReplicas:
 
     def flush(self, name: str) -> int:
         """Have every replica hand its prediction events over; returns how many rows still wait."""
-        return sum(self._broadcast(name, "flush"))
+        return sum(self._broadcast(self._plans.get_plan(name), "flush", name))
 
-    def _broadcast(self, name: str, method: str, *args: object) -> list[Any]:
-        """Call a method of every replica; one that dies meanwhile is left to Serve, and the others are asked again.
+    def _broadcast(self, plan: ServingPlan, method: str, *args: object) -> list[Any]:
+        """Call a method of every replica that answers by a plan.
+
+        One that dies meanwhile is left to Serve, and the others are asked again.
 
         Raises:
             SwapFailed: It did not reach every replica.
         """
         deadline = time.monotonic() + self._timeout_s
+        deployment, application = (POOL, POOL_NAME) if plan.pooled else (ENDPOINT, endpoint_name(plan.model))
 
         def broadcast() -> list[Any]:
             while True:
                 try:
-                    handle = serve.get_deployment_handle(ENDPOINT, endpoint_name(name), _check_exists=False)
+                    handle = serve.get_deployment_handle(deployment, application, _check_exists=False)
                     return list(handle.broadcast(method, *args).results(timeout_s=self._timeout_s))
                 except (RayActorError, DeploymentUnavailableError):
                     if time.monotonic() > deadline:
                         raise
                     time.sleep(_RETRY_S)
 
-        return self._mapped(name, method, broadcast)
+        return self._mapped(plan.model, method, broadcast)
 
     def _mapped(self, name: str, method: str, broadcast: Callable[[], list[Any]]) -> list[Any]:
         try:

@@ -9,7 +9,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from ray import serve
-from ray.serve.context import _get_global_client
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,6 +17,7 @@ from raymlops.control.triggering.model_policies import ModelPolicies
 from raymlops.runtime.cluster.clients import AsyncActorProxy, metadata_stores
 from raymlops.runtime.cluster.names import CONTROLLER, RECONCILER
 from raymlops.runtime.serve.approvals import Approvals
+from raymlops.runtime.serve.endpoint_building import keys_required
 from raymlops.runtime.serve.endpoint_orders import reconciler_timeout_s
 from raymlops.runtime.serve.grpc_ingress import Endpoints, start_grpc
 from raymlops.runtime.serve.internal_port import close_internal_port
@@ -31,7 +31,7 @@ from raymlops.serving.protocol.refusal_log import RefusalLog
 if TYPE_CHECKING:
     from raymlops.console import Console
 
-__all__ = ["GatewayReplica", "bound_host"]
+__all__ = ["GatewayReplica"]
 
 _log = logging.getLogger(__name__)
 close_internal_port()  # when a replica imports its class, before its servers start
@@ -50,7 +50,7 @@ class GatewayReplica:
         controller: Any = AsyncActorProxy(CONTROLLER)
         self._records = metadata
         self._refusals = RefusalLog(serve.get_replica_context().replica_id.unique_id)
-        required = serving.keys_required or serving.keys_required_on(await asyncio.to_thread(bound_host))
+        required = await keys_required(config)
         self._required = required
         operations = Operations(
             metadata,
@@ -116,9 +116,3 @@ def _trial_deadlines(config: PlatformConfig) -> Callable[[str], Awaitable[float]
         return await asyncio.to_thread(read, model)
 
     return read_aside
-
-
-def bound_host() -> str:
-    """The address that Serve is bound to: a Serve that somebody else started keeps its own, whatever is configured."""
-    client: Any = _get_global_client()
-    return str(client.http_config.host)

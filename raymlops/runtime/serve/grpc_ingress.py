@@ -18,6 +18,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 
 from raymlops.config.serving import ServingConfig
+from raymlops.control.reconciling.reconcile import POOL_NAME, endpoint_name
 from raymlops.errors import ConfigError, UnavailableError
 from raymlops.serving.front.gateway import Gateway, ServedPlans
 from raymlops.serving.front.grpc_service import SERVICE, InferenceService
@@ -35,6 +36,8 @@ _HANDSHAKE_MS, _IDLE_MS = 10_000, 300_000
 
 _MAX_CALLS = 1000
 """Under way at once; beyond it the answer is RESOURCE_EXHAUSTED. More than an endpoint sheds at by itself."""
+
+_UNAVAILABLE = 503
 
 _SLACK_S = 1.0
 """How much longer than the endpoint itself its caller waits."""
@@ -58,7 +61,10 @@ class Endpoints:
         try:
             async with asyncio.timeout(self._deadline_s + _SLACK_S):
                 handle = self._handles.get(model) or await self._find(model)
-                return None if handle is None else cast("HttpReply", await handle.answer.remote(request))
+                reply = None if handle is None else cast("HttpReply", await handle.answer.remote(request))
+            if reply is not None and reply.status == _UNAVAILABLE:
+                self._handles.pop(model, None)  # it may have moved into the pool, or out of it
+            return reply
         except BackPressureError:
             return error_reply(429, f"too many requests wait for model {model!r}", retry_after="1")
         except (RayActorError, DeploymentUnavailableError, RayServeException) as error:
@@ -68,10 +74,12 @@ class Endpoints:
 
     async def _find(self, model: str) -> DeploymentHandle | None:
         # the metadata store first: whoever asks for what never was must not keep Serve's controller busy
-        if model not in await self._plans.served_plans():
+        plan = (await self._plans.served_plans()).get(model)
+        if plan is None:
             return None
+        name = POOL_NAME if plan.pooled else endpoint_name(model)
         try:
-            handle = await asyncio.to_thread(serve.get_app_handle, f"model-{model}")
+            handle = await asyncio.to_thread(serve.get_app_handle, name)
         except RayServeException:
             return None
         # by reference: calls over gRPC end at 4 MiB, a body may have more

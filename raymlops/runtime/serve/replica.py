@@ -4,53 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from ray import serve
 from ray.serve.context import _get_global_client
-from ray.serve.exceptions import RayServeException
-from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from raymlops import runtime
 from raymlops.config.platform import PlatformConfig
 from raymlops.config.serving import AutoscalingConfig, ServingConfig
-from raymlops.errors import RaymlopsError
-from raymlops.records.ledger import LedgerEntry
 from raymlops.records.plans import ServingPlan, Trial
-from raymlops.runtime.cluster.clients import AsyncActorProxy, metadata_stores
-from raymlops.runtime.cluster.clocks import build_clock
+from raymlops.runtime.cluster.clients import metadata_stores
 from raymlops.runtime.cluster.memory_limit import limit_growth
-from raymlops.runtime.cluster.names import MONITOR
-from raymlops.runtime.serve.gateway_replica import GatewayReplica, bound_host
+from raymlops.runtime.serve.endpoint_building import (
+    EndpointMaker,
+    host_of_serve,
+    keys_required,
+    report_figures,
+    tell_refusals,
+)
+from raymlops.runtime.serve.gateway_replica import GatewayReplica
 from raymlops.runtime.serve.http_middleware import answer_directly
 from raymlops.runtime.serve.internal_port import close_internal_port
 from raymlops.runtime.serve.keys import require_keys
 from raymlops.runtime.serve.model_fetching import model_files
+from raymlops.runtime.serve.pool_replica import PoolReplica
 from raymlops.runtime.serve.serve_front import Front
-from raymlops.serving.answering.event_log import EventLog
-from raymlops.serving.endpoint import Endpoint
-from raymlops.serving.plans.loader import Loader, load_version
+from raymlops.serving.answering.metrics import Family
+from raymlops.serving.plans.loader import load_version
 from raymlops.serving.plans.slot import PlanFollower
 from raymlops.serving.protocol.access import CLOSED, Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest
-from raymlops.serving.protocol.protocols import CandidateClient, Columns, Outputs
+from raymlops.serving.protocol.protocols import Outputs
 from raymlops.serving.protocol.refusal_log import RefusalLog
-from raymlops.serving.traced import TracedEndpoint
-from raymlops.tracing import open_tracer
 
 __all__ = [
     "SHAPE_VARIABLE",
     "candidate_application",
     "gateway_application",
     "model_application",
+    "pool_application",
     "serve_runs",
     "start_serving",
 ]
@@ -68,50 +64,6 @@ _HEAD = "node:__internal_head__"
 SHAPE_VARIABLE = "RAYMLOPS_SHAPE"
 """Says in Serve's own record of an application how it was asked for; see ``control.reconcile.Wanted.shape``."""
 
-_REPORT_S = 1.0
-_REPORT_UNSEEN_S = 5.0
-"""Where there is no metrics page: the monitor looks for lost events all the same."""
-_REPORT_TIMEOUT_S = 10.0
-"""How often a replica's figures are sent to the metrics page."""
-
-
-class _MonitorSink:
-    """Hands events and labels to the monitor actor."""
-
-    def __init__(self) -> None:
-        self._monitor = AsyncActorProxy(MONITOR, part="monitor")
-
-    async def send(self, model: str, table: pa.Table, batch_id: str) -> None:
-        await self._monitor.record_events(model, table, batch_id)
-
-    async def record(self, model: str, table: pa.Table, batch_id: str) -> int:
-        return int(await self._monitor.record_labels(model, table, batch_id))
-
-
-class _CandidateHandle:
-    """Reaches a candidate by its deployment's handle, which is looked up at the first request."""
-
-    def __init__(self, model: str, version: int) -> None:
-        self._application = f"candidate-{model}-{version}"
-        self._finding: asyncio.Task[DeploymentHandle] | None = None
-
-    async def infer(self, columns: Columns, deadline_s: float) -> Outputs:
-        del deadline_s  # whoever asks cancels when it is over, and so the call
-        if self._finding is None:
-            # one look-up, whoever waits for it: it asks Serve's controller, and may hang
-            self._finding = asyncio.create_task(asyncio.to_thread(serve.get_app_handle, self._application))
-        try:
-            handle: Any = await asyncio.shield(self._finding)
-        except RayServeException:
-            self._finding = None
-            raise
-        return cast("Outputs", await handle.infer.remote(dict(columns)))
-
-
-class _Candidates:
-    def client(self, model: str, version: int) -> CandidateClient:
-        return _CandidateHandle(model, version)
-
 
 class ModelReplica:
     """One replica of a model's endpoint.
@@ -122,29 +74,11 @@ class ModelReplica:
     async def __init__(self, model: str, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
         self._model = model
         self._metadata = metadata_stores()
-        sink = _MonitorSink()
-        clock = build_clock(config)
-        # asked for here, as neither a candidate nor the gateway reads features or imports what that takes
-        features = await asyncio.to_thread(runtime.open_reader, config, clock=clock)
-        loader = Loader(self._metadata.models, features, _Candidates(), model_files(config))
-        keys_required = config.serving.keys_required or config.serving.keys_required_on(
-            await asyncio.to_thread(bound_host)
-        )
-        endpoint: Callable[..., Endpoint] = Endpoint
-        if config.tracing.enabled:
-            endpoint = partial(TracedEndpoint, tracer=open_tracer(config.tracing), sample=config.tracing.sample)
-        self._endpoint = endpoint(
-            model,
-            loader,
-            clock=clock,
-            config=config.serving,
-            events=EventLog(model, sink, config.serving.events),
-            labels=sink,
-            access=Access(required=keys_required),
-        )
+        self._keys_required = await keys_required(config)
         self._refusals = RefusalLog(serve.get_replica_context().replica_id.unique_id)
+        maker = await EndpointMaker.create(config)
+        self._endpoint = maker.make(model, access=Access(required=self._keys_required))
         self._front = Front(self._endpoint, config.serving)
-        self._keys_required = keys_required
         every_s = config.serving.plan_poll_every.total_seconds()
         self._follower = PlanFollower(self._endpoint.slot, self._metadata.plans, every_s, also=self._refresh_keys)
         await self._follower.refresh()
@@ -154,8 +88,7 @@ class ModelReplica:
         # Serve scales by the requests that it counts itself, and logs those that it sees
         if config.serving.autoscaling is None and not config.serving.access_log:
             answer_directly(self._answer_directly)
-        every_s = _REPORT_S if config.monitoring.metrics.port is not None else _REPORT_UNSEEN_S
-        self._reporting = asyncio.get_running_loop().create_task(self._report(every_s))
+        self._reporting = report_figures(config, self._figures)
 
     async def __call__(self, request: Request) -> Response:
         return await self._front.answer(request.scope, request.receive)
@@ -172,16 +105,18 @@ class ModelReplica:
         """Load and warm what a plan needs, off the request path; nothing changes for callers."""
         return await self._follower.prepare(ServingPlan.model_validate_json(plan_json))
 
-    async def swap(self, number: int) -> int:
+    async def swap(self, model: str, number: int) -> int:
         """Serve a prepared plan; a replica that did not prepare it takes it from the store."""
+        del model
         return await self._follower.swap(number)
 
     async def serves(self) -> int:
         """Number of the plan it serves; 0 where none is loaded."""
         return self._endpoint.number
 
-    async def flush(self) -> int:
+    async def flush(self, model: str) -> int:
         """Send all prediction events; returns how many rows still wait."""
+        del model
         return await self._endpoint.flush()
 
     async def drain(self) -> int:
@@ -205,34 +140,14 @@ class ModelReplica:
             "events": None if stats.events is None else stats.events._asdict(),
         }
 
+    def _figures(self) -> list[tuple[str, list[Family]]]:
+        return [(self._model, self._endpoint.families())]
+
     async def _refresh_keys(self) -> None:
         if self._keys_required:
             keys = await asyncio.to_thread(self._metadata.keys.list_keys)
             self._endpoint.admit(Access(keys, refusals=self._refusals))
-            await self._refusals.tell(self._append_entry)
-
-    async def _append_entry(
-        self, subject: str, action: str, reason: str, evidence: dict[str, Any], *, key: str
-    ) -> LedgerEntry:
-        return await asyncio.to_thread(self._metadata.ledger.append_entry, subject, action, reason, evidence, key=key)
-
-    async def _report(self, every_s: float) -> None:
-        """Send the figures to the monitor again and again; one report that is lost is made up by the next."""
-        figures, replica = AsyncActorProxy(MONITOR, part="figures"), serve.get_replica_context().replica_id.unique_id
-        while True:
-            await asyncio.sleep(every_s)
-            try:
-                async with asyncio.timeout(_REPORT_TIMEOUT_S):
-                    await figures.record(self._model, replica, self._endpoint.families())
-            except Exception as error:  # whatever it is: a replica that no longer reports would lose events unseen
-                unforeseen = not isinstance(error, RaymlopsError | TimeoutError)
-                _log.log(
-                    logging.WARNING if unforeseen else logging.DEBUG,
-                    "figures of %s could not be sent: %r",
-                    self._model,
-                    error,
-                    exc_info=unforeseen,
-                )
+            await tell_refusals(self._refusals, self._metadata.ledger)
 
     async def __del__(self) -> None:  # Serve awaits it at a graceful stop
         await self._follower.stop()
@@ -299,6 +214,13 @@ def model_application(
     return deployment.bind(model, config)
 
 
+def pool_application(config: PlatformConfig, *, shape: str | None = None) -> serve.Application:
+    """The pool; its route is the beginning of those of all models, so that what has no other comes to it."""
+    serving, pool = config.serving, config.serving.pool
+    deployment = _deployment(PoolReplica, serving, cpus=pool.cpus, replicas=pool.replicas, shape=shape)
+    return deployment.bind(config)
+
+
 def candidate_application(
     config: PlatformConfig, model: str, trial: Trial, *, shape: str | None = None
 ) -> serve.Application:
@@ -327,6 +249,6 @@ def start_serving(config: PlatformConfig) -> None:
         ConfigError: Serve runs already, where strangers may call, and there is no key.
     """
     serve.start(http_options={"host": config.serving.host, "port": config.serving.port})
-    require_keys(config, bound_host())
+    require_keys(config, host_of_serve())
     if "gateway" not in serve.status().applications:
         serve.run(gateway_application(config), name="gateway", route_prefix="/")

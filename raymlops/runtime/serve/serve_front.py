@@ -9,12 +9,12 @@ from starlette.types import Receive, Scope, Send
 
 from raymlops.config.serving import ServingConfig
 from raymlops.errors import Overloaded
-from raymlops.serving.front.gateway import Gateway
+from raymlops.serving.endpoint import Endpoint
 from raymlops.serving.protocol.asgi import Bodies, CallerGone
 from raymlops.serving.protocol.http import HttpReply, error_reply
 
 if TYPE_CHECKING:
-    from raymlops.serving.endpoint import Endpoint
+    from raymlops.serving.pool.pool import Core
 
 __all__ = ["Front"]
 
@@ -22,7 +22,7 @@ __all__ = ["Front"]
 class Front:
     """From Serve's requests to a core's answers."""
 
-    def __init__(self, core: Endpoint | Gateway, config: ServingConfig) -> None:
+    def __init__(self, core: Core, config: ServingConfig) -> None:
         self._core = core
         self._deadline_s = config.deadline.total_seconds()
         self._bodies = Bodies(config.body_limit_bytes, config.bodies_limit_bytes, self._deadline_s)
@@ -37,7 +37,7 @@ class Front:
             return _Response(error_reply(408, late, connection="close"))
         except Overloaded as error:
             return _Response(error_reply(429, str(error), retry_after="1", connection="close"))
-        if isinstance(self._core, Gateway):
+        if not isinstance(self._core, Endpoint):
             request = request._replace(query=scope.get("query_string", b"").decode("latin-1"))
             if b"%" in (sent := scope.get("raw_path") or b""):
                 # HAProxy finds endpoints by the path as it was sent; decoded it may name one that is up, which this is

@@ -55,6 +55,10 @@ _HEADER_S, _IDLE_S, _MARGIN_S = 10.0, 30.0, 2.0
 _FALLBACK = re.compile(r"^\s*server\s+SERVE_PROXY_ACTOR-fallback")
 """Serve's own proxy, asked where an application has no replica: it keeps the caller waiting until there is one, and
 answers 404 for what it has not heard of yet. Without it HAProxy answers 503 at once."""
+_POOL = re.compile(r"^\s*acl is_\S+ path /v2/models\s*$", re.MULTILINE)
+_USE_MODEL = re.compile(r"^\s*use_backend (http-model-\S+) if is_\S+$")
+"""Where there is a pool, a model whose own application has no replica is asked for there: on its way out of the pool,
+or into it, it is answered all the time."""
 _ERROR_FILE = re.compile(r"^\s*errorfile\s")
 _REPLIES = {
     400: ("400 Bad Request", "this is no HTTP request that can be answered"),
@@ -157,7 +161,11 @@ def bounded(config: str, limits: Limits, open_files: int) -> str:
     predicts = "{ path_end /infer } or { path_end /predict }"
     shorter = f"    http-request set-timeout server {_ms(limits.deadline_s + _MARGIN_S)} if {predicts}"
     lines, section = [], ""
+    pooled = _POOL.search(config) is not None
     for line in config.splitlines():
+        if pooled and (use := _USE_MODEL.match(line)) is not None:
+            lines.append(f"{line} {{ nbsrv({use[1]}) gt 0 }}")
+            continue
         if _OURS.match(line) is not None and section in ("global", "defaults"):
             continue
         if _FALLBACK.match(line) is not None:

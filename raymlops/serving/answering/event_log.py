@@ -81,6 +81,7 @@ class EventLog:
         self._next_number = 0
         self._recorded = self._acknowledged = self._dropped = 0
         self._wake = asyncio.Event()
+        self._some = asyncio.Event()
         self._sending = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -99,6 +100,8 @@ class EventLog:
             self._dropped += rows
             return
         self._waiting_bytes += nbytes
+        if not self._pending:
+            self._some.set()
         self._pending.append(event)
         self._pending_rows += rows
         if self._pending_rows >= self._flush_rows:
@@ -146,6 +149,8 @@ class EventLog:
     async def _run(self) -> None:
         interval = self._config.flush_every.total_seconds()
         while True:
+            await self._some.wait()  # a process may hold hundreds of logs, and most are idle
+            self._some.clear()
             try:
                 async with asyncio.timeout(interval):
                     await self._wake.wait()

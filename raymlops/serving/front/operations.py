@@ -238,7 +238,7 @@ class Operations:
             version = plan.champion if plan is not None else versions[-1].version
         if plan is not None and service is None:
             service = plan.service
-        return await self._orders.deploy(order, model, version, service, given.replicas, None)
+        return await self._orders.deploy(order, model, version, service, given.replicas, None, given.pooled)
 
     async def _trial(self, order: Order, model: str, given: Any) -> ServingPlan:
         plan = await self._records.plans.find_plan(model)

@@ -84,7 +84,14 @@ class Orders(Protocol):
     """Carries operations out and returns the resulting serving plan; the reconciler is one."""
 
     async def deploy(
-        self, order: Order, name: str, version: int, service: str | None, replicas: int | None, baseline: None
+        self,
+        order: Order,
+        name: str,
+        version: int,
+        service: str | None,
+        replicas: int | None,
+        baseline: None,
+        pooled: bool | None,
     ) -> ServingPlan: ...
 
     async def start_trial(self, order: Order, name: str, trial: Trial) -> ServingPlan: ...
@@ -141,6 +148,7 @@ class _Load(Parameters):
     version: int | None = Field(None, ge=1)
     features: str | None = Field(None, min_length=1)
     replicas: int | None = Field(None, ge=1, le=1000)
+    pooled: bool | None = None
 
 
 class _Unload(Parameters):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -38,6 +38,7 @@ class Loaded:
 
     Attributes:
         parity: What it answered when it was packaged; ``None`` where it is broken.
+        nbytes: Size of its files.
     """
 
     model_name: str
@@ -45,6 +46,7 @@ class Loaded:
     digest: str
     model: Model
     parity: Parity | None = None
+    nbytes: int = 0
 
     @property
     def broken(self) -> bool:
@@ -124,7 +126,8 @@ def load_version(versions: ModelRegistry, name: str, version: int, files: ModelF
     record = versions.get_version(name, version)
     directory = Path(record.path) if files is None else files.directory(record)
     model, parity = load_checked(directory, record.manifest, record.digest)
-    return Loaded(name, version, record.digest, model, parity)
+    nbytes = sum((directory / file).stat().st_size for file in record.manifest.files)
+    return Loaded(name, version, record.digest, model, parity, nbytes)
 
 
 class Loader:
@@ -135,6 +138,7 @@ class Loader:
         features: Compiles online joins; needed by plans that name a feature service.
         candidates: Reaches versions on trial; needed by plans that hold one.
         files: Where model files are on this node; where they were registered, if left out.
+        watch: Put around each loaded model, to see its calls.
     """
 
     def __init__(
@@ -143,8 +147,10 @@ class Loader:
         features: FeaturePlans | None = None,
         candidates: Candidates | None = None,
         files: ModelFiles | None = None,
+        watch: Callable[[Model], Model] | None = None,
     ) -> None:
         self._files = files
+        self._watch = watch
         self._versions = versions
         self._features = features
         self._candidates = candidates
@@ -214,6 +220,8 @@ class Loader:
         if reused is not None:
             return reused
         loaded = load_version(self._versions, model, version, self._files)
+        if self._watch is not None:
+            loaded = replace(loaded, model=self._watch(loaded.model))
         problem = rehearse(loaded.model, recorded)
         if problem is not None:
             raise ModelLoadFailed(f"model {model} version {version} does not answer: {problem}")

@@ -34,7 +34,7 @@ class Slot:
         recorded: Requests that a new version must answer.
 
     Attributes:
-        current: What is served; ``None`` before the first swap.
+        current: What is served; ``None`` before the first swap, and after a release.
         on_swap: Told what will be served, and what was, before it is.
         swaps: How many plans were taken.
         load_s: How long the last load took.
@@ -47,15 +47,15 @@ class Slot:
         self._load_lock = threading.Lock()
         self._swap_lock = threading.Lock()
         self.current: Serving | None = None
+        self._number = 0
         self.on_swap: Callable[[Serving, Serving | None], None] | None = None
         self.swaps = 0
         self.load_s = 0.0
 
     @property
     def number(self) -> int:
-        """Number of the plan that is served; 0 where none is."""
-        serving = self.current
-        return 0 if serving is None else serving.plan.number
+        """Number of the plan that is served, or was when it was released; 0 where none was taken."""
+        return self._number
 
     def load(self, plan: ServingPlan) -> Serving:
         """Build what serves a plan; nothing changes for callers. Blocks: one load at a time.
@@ -79,17 +79,24 @@ class Slot:
         """Serve a loaded plan from the next request on; requests under way end with the plan they began with.
 
         Returns:
-            Whether it was taken: not where its plan's number is not above the present one.
+            Whether it was taken: not where its plan's number is not above the present one, or that of what was
+            released.
         """
         self._require_own(serving.plan)
         with self._swap_lock:
-            if serving.plan.number <= self.number:
+            number = serving.plan.number
+            if number < self._number or (number == self._number and self.current is not None):
                 return False
             if self.on_swap is not None:
                 self.on_swap(serving, self.current)
-            self.current = serving
-            self.swaps += 1
+            self.swaps += number > self._number
+            self.current, self._number = serving, number
             return True
+
+    def release(self) -> None:
+        """Hold nothing in memory until the next swap; requests under way end with the plan they began with."""
+        with self._swap_lock:
+            self.current = None
 
     def mend(self, serving: Serving, version: int, recorded: Sequence[Columns]) -> str | None:
         """Load a broken version of a serving again, and serve it if nothing else is served by now. Blocks.

@@ -11,8 +11,9 @@ from typing import Any, cast
 import pytest
 
 from raymlops.clock import ManualClock
-from raymlops.config.serving import ServingConfig
+from raymlops.config.serving import PoolConfig, ServingConfig
 from raymlops.control.endpoints.operator import EndpointOperator
+from raymlops.control.endpoints.placing import is_pooled
 from raymlops.control.endpoints.plan_records import intent_of
 from raymlops.control.reconciling.reconcile import Wanted, wanted_of
 from raymlops.errors import (
@@ -43,6 +44,7 @@ class World:
         self.prepared: list[int] = []
         self.swapped: list[int] = []
         self.needs: list[float] = []
+        self.awaited: list[tuple[str, int | None]] = []
         self.error: Exception | None = None
         self.prepare_error: Exception | None = None
 
@@ -60,6 +62,7 @@ class World:
             raise UnavailableError(f"{what} does not fit")
 
     def await_up(self, wanted: Wanted, plan: int | None = None) -> None:
+        self.awaited.append((wanted.name, plan))
         if self.error is not None:
             raise self.error
 
@@ -147,6 +150,7 @@ ORDERS: dict[str, Callable[[EndpointOperator], object]] = {
     "promote": lambda operator: operator.promote(order(), "churn", 2),
     "roll_back": lambda operator: operator.rollback(order(), "churn"),
     "block_version": lambda operator: operator.block(order(), "churn", 1),
+    "move_out": lambda operator: operator.move_out(order(), "churn"),
     "undeploy": lambda operator: operator.undeploy(order(), "churn"),
 }
 
@@ -156,7 +160,7 @@ ORDERS: dict[str, Callable[[EndpointOperator], object]] = {
 def test_a_crash_leaves_nothing_or_a_reason_and_a_plan_that_is_finished(world: World, action: str, point: int) -> None:
     metadata = world.metadata
     healthy = operator_of(world)
-    healthy.deploy(order("first", "earlier"), "churn", 1)
+    healthy.deploy(order("first", "earlier"), "churn", 1, pooled=action == "move_out")
     healthy.deploy(order("second", "earlier"), "churn", 3 if action != "start_trial" else 1)
     before = metadata.plans.get_plan("churn")
     try:
@@ -339,3 +343,44 @@ def test_an_order_can_be_looked_at_before_it_is_given(world: World, action: str)
     looked = ORDERS[action](cast("EndpointOperator", Looking(operator)))
     assert (world.metadata.plans.list_plans("churn"), world.metadata.ledger.entries()) == (before, told)
     assert ORDERS[action](operator) == looked
+
+
+def test_a_pooled_model_is_prepared_by_the_pool_and_needs_no_room_of_its_own(world: World) -> None:
+    operator = operator_of(world)
+    operator.deploy(order("first"), "churn", 1, pooled=True)
+    assert (world.needs, world.prepared, world.awaited) == ([0.25], [], [("pool-models", 1)])
+    plan = operator.deploy(order("second"), "churn", 2)
+    assert (plan.pooled, world.needs, world.prepared, world.swapped) == (True, [], [2], [2])
+    world.metadata.models.register_version(example_draft(name="other"), key="other")
+    operator.deploy(order("third"), "other", 1, pooled=True)
+    assert (world.needs, world.prepared, world.awaited[-1]) == ([], [2, 1], ("pool-models", 1))
+
+
+def test_a_model_that_moves_is_answered_where_it_was_until_it_is_answered_where_it_goes(world: World) -> None:
+    operator = operator_of(world)
+    operator.deploy(order("first"), "churn", 1, pooled=True)
+    plan = operator.move_out(order("second", "it is slow"), "churn")
+    assert (plan.pooled, plan.champion, plan.reason, world.needs) == (False, 1, "it is slow", [0.25])
+    assert (world.held, world.awaited[-1]) == (["pool-models"], ("model-churn", 2))
+    assert operator.move_out(order("third"), "churn") == plan  # it is out already
+    back = operator.deploy(order("fourth"), "churn", 1, pooled=True)
+    assert (back.pooled, world.held[-1], world.awaited[-1]) == (True, "model-churn", ("pool-models", 3))
+
+
+def test_small_models_are_pooled_where_that_is_configured(world: World, tmp_path: Path) -> None:
+    small = CONFIG.model_copy(update={"pool": PoolConfig(below_bytes=1000)})
+    operator = EndpointOperator(small, world.metadata, ManualClock(EPOCH), world, world)
+    version = world.metadata.models.get_version("churn", 1)
+    assert not is_pooled(None, version, None, small)  # its files are not on this node
+    held = version.model_copy(update={"path": str(tmp_path)})
+    for size, pooled in ((999, True), (1000, False)):
+        for name in version.manifest.files:
+            (tmp_path / name).write_bytes(b"x" * (size // len(version.manifest.files)))
+        (tmp_path / next(iter(version.manifest.files))).write_bytes(
+            b"x" * (size - (len(version.manifest.files) - 1) * (size // len(version.manifest.files)))
+        )
+        assert is_pooled(None, held, None, small) is pooled
+    assert not is_pooled(None, held, None, CONFIG)
+    assert is_pooled(True, held, None, CONFIG)
+    served = operator.deploy(order("first"), "churn", 1, pooled=True)
+    assert is_pooled(None, held, served, CONFIG)  # as it is served now

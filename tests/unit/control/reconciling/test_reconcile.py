@@ -11,19 +11,23 @@ from hypothesis import strategies as st
 
 from raymlops.config.serving import ServingConfig
 from raymlops.control.reconciling.reconcile import (
+    POOL_NAME,
     Observed,
     Phase,
     Remove,
     Retries,
     Start,
     Wanted,
+    cpus_needed,
     diff,
     free_after,
     is_ours,
     status_of,
+    to_move_out,
     wanted_candidate,
     wanted_of,
 )
+from raymlops.records.endpoints import Hosting
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.testing.control_examples import START
 
@@ -38,6 +42,10 @@ def plan_of(model: str, number: int = 3, **changes: object) -> ServingPlan:
 
 def up(want: Wanted, plan: int = 3, **changes: object) -> Observed:
     kind = "ModelReplica" if want.trial is None else "CandidateReplica"
+    if want.pooled:
+        hosted = {want.model: (Hosting(plan),) * want.replicas}
+        pool = Observed(want.name, Phase.RUNNING, ("PoolReplica",), want.shape, want.replicas, hosted=hosted)
+        return replace(pool, **changes)  # type: ignore[arg-type]
     plans = (plan if want.trial is None else want.trial.version,) * want.replicas
     found = Observed(want.name, Phase.RUNNING, (kind,), want.shape, want.replicas, plans=plans)
     return replace(found, **changes)  # type: ignore[arg-type]
@@ -56,11 +64,16 @@ plans = st.lists(
         replicas=st.integers(1, 3),
         trial=trials,
         served=st.booleans(),
+        pooled=st.booleans(),
     ),
     unique_by=lambda plan: plan.model,
 )
-names = st.sampled_from(["model-a", "model-b", "model-gone", "candidate-a-3", "candidate-b-9", "gateway", "model", "x"])
-kinds = st.sampled_from([(), ("ModelReplica",), ("CandidateReplica",), ("Theirs",), ("ModelReplica", "Theirs")])
+names = st.sampled_from(
+    ["model-a", "model-b", "model-gone", "candidate-a-3", "candidate-b-9", "pool-models", "gateway", "model", "x"]
+)
+kinds = st.sampled_from(
+    [(), ("ModelReplica",), ("CandidateReplica",), ("Theirs",), ("ModelReplica", "Theirs"), ("PoolReplica",)]
+)
 observations = st.lists(
     st.builds(
         Observed,
@@ -120,7 +133,7 @@ def test_only_ours_is_touched_and_each_at_most_once(desired: list[ServingPlan], 
     of_others = {one.name for one in world if one.deployments and not is_ours(one)}
     assert not of_others & {action.name for action in actions}
     removed = {action.name for action in actions if isinstance(action, Remove)}
-    assert all(name.startswith(("model-", "candidate-")) for name in removed)
+    assert all(name.startswith(("model-", "candidate-", "pool-")) for name in removed)
 
 
 @given(plans, observations, st.randoms(use_true_random=False))
@@ -207,3 +220,53 @@ def test_who_was_acted_on_waits_longer_each_time_until_it_is_as_wanted() -> None
     assert not retries.may("a", now)
     retries.settle([])
     assert retries.may("a", now)
+
+
+def test_the_pool_is_one_application_for_all_pooled_models_and_ends_with_the_last() -> None:
+    pooled = [plan_of("a", pooled=True), plan_of("b", pooled=True, trial=Trial(version=4)), plan_of("own")]
+    names = [want.name for want in wanted_of(pooled, SERVING)]
+    assert names == [POOL_NAME, "candidate-b-4", "model-own"]
+    first, second = (wanted_of([plan], SERVING)[0] for plan in pooled[:2])
+    assert first.shape == second.shape
+    assert diff([first], [up(second)]) == []
+    assert diff([], [up(first)]) == [Remove(POOL_NAME)]
+    assert cpus_needed(pooled[1], pooled[1], SERVING) == []
+    assert cpus_needed(pooled[0], None, SERVING) == [0.25]
+    assert cpus_needed(pooled[0], None, SERVING, pool_runs=True) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "answers", "reason"),
+    [
+        ({"a": (Hosting(3),)}, True, None),
+        ({"a": (Hosting(2),)}, True, "1 of 1 replicas serve plan 2"),
+        ({"b": (Hosting(3),)}, False, "the pool has not heard of it yet"),
+        ({}, False, "no replica answers"),
+        (
+            {"a": (Hosting(0, "its files are altered"),), "b": (Hosting(3),)},
+            False,
+            "1 of 1 replicas of the pool cannot answer for it: its files are altered",
+        ),
+    ],
+)
+def test_a_status_of_a_pooled_model_says_how_it_stands_in_the_pool(
+    told: dict[str, tuple[Hosting, ...]], answers: bool, reason: str | None
+) -> None:
+    plan = plan_of("a", pooled=True)
+    wanted = wanted_of([plan], SERVING)
+    status = status_of(plan, wanted, [up(wanted[0], hosted=told)], None, 1.0)
+    said = None if reason is None else f"plan 3 (version 2) is planned; {reason}"
+    assert (status.answers, status.reason, status.replicas) == (answers, said, 1)
+
+
+def test_only_a_pooled_model_is_moved_out() -> None:
+    plans = {"a": plan_of("a", pooled=True), "b": plan_of("b", pooled=True), "moved": plan_of("moved")}
+    told = {
+        "a": (Hosting(3), Hosting(3, None, "it is slow")),
+        "b": (Hosting(3),),
+        "moved": (Hosting(3, None, "it is slow"),),
+        "gone": (Hosting(3, None, "it is slow"),),
+    }
+    (pool,) = wanted_of([plans["a"]], SERVING)
+    assert to_move_out(plans, [up(pool, hosted=told)]) == {"a": "it is slow"}
+    assert to_move_out(plans, []) == {}

@@ -164,3 +164,28 @@ def test_ray_still_names_things_so() -> None:
     assert "listen stats\n  bind *:{{ config.stats_port }}" in template
     assert "    http-request return status 404 content-type text/plain" in template
     assert "frontend http_frontend\n    bind {{ config.frontend_host }}:{{ config.frontend_port }}" in template
+
+
+_POOLED = """frontend http_frontend
+    acl is_http-model-a path_beg /v2/models/a/
+    acl is_http-model-a path /v2/models/a
+    acl is_http-pool-models path_beg /v2/models/
+    acl is_http-pool-models path /v2/models
+    use_backend http-model-a if is_http-model-a
+    use_backend http-pool-models if is_http-pool-models
+    use_backend http-gateway if is_http-gateway
+"""
+
+
+def test_a_model_whose_own_application_has_no_replica_is_asked_for_in_the_pool() -> None:
+    def uses(config: str) -> list[str]:
+        lines = bounded(config, Limits(4.0, 60.0), -1).splitlines()
+        return [line.strip() for line in lines if "use_backend" in line]
+
+    assert uses(_POOLED) == [
+        "use_backend http-model-a if is_http-model-a { nbsrv(http-model-a) gt 0 }",
+        "use_backend http-pool-models if is_http-pool-models",
+        "use_backend http-gateway if is_http-gateway",
+    ]
+    alone = _POOLED.replace("acl is_http-pool-models path /v2/models\n", "")
+    assert uses(alone)[0] == "use_backend http-model-a if is_http-model-a"

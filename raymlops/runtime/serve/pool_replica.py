@@ -1,0 +1,154 @@
+"""The Serve deployment of the pool: one process that answers for many models. A shell around the serving core."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from importlib.metadata import version
+from typing import Any
+
+from ray import serve
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from raymlops.config.platform import PlatformConfig
+from raymlops.errors import RaymlopsError
+from raymlops.records.endpoints import Hosting
+from raymlops.records.plans import ServingPlan
+from raymlops.runtime.cluster.clients import AsyncActorProxy, metadata_stores
+from raymlops.runtime.cluster.names import RECONCILER
+from raymlops.runtime.serve.endpoint_building import EndpointMaker, keys_required, report_figures, tell_refusals
+from raymlops.runtime.serve.http_middleware import answer_directly
+from raymlops.runtime.serve.internal_port import close_internal_port
+from raymlops.runtime.serve.serve_front import Front
+from raymlops.serving.answering.metrics import Family
+from raymlops.serving.endpoint import Endpoint
+from raymlops.serving.front.endpoint_view import EndpointView
+from raymlops.serving.front.gateway import Gateway
+from raymlops.serving.pool.hosted import Hosted
+from raymlops.serving.pool.pool import Pool
+from raymlops.serving.pool.watched import WatchedModel
+from raymlops.serving.protocol.access import CLOSED, Access
+from raymlops.serving.protocol.http import HttpReply, HttpRequest
+from raymlops.serving.protocol.refusal_log import RefusalLog
+
+__all__ = ["PoolReplica"]
+
+_log = logging.getLogger(__name__)
+close_internal_port()  # when a replica imports its class, before its servers start
+_GRACE_S = 10.0
+"""How long requests under way have to end where their replica is stopped."""
+_POLL_S = 0.02
+_ALL_EVERY = 10
+"""Figures of models that nobody asks are sent once in so many times: the monitor forgets who is silent for 30 s."""
+
+
+class PoolReplica:
+    """One replica of the pool: it answers for every model whose newest plan is pooled."""
+
+    async def __init__(self, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
+        self._metadata = metadata_stores()
+        self._keys_required = await keys_required(config)
+        self._refusals = RefusalLog(serve.get_replica_context().replica_id.unique_id)
+        access = Access(required=self._keys_required)
+        self._maker = await EndpointMaker.create(config)
+        # what no pooled model is asked comes here too, as this is where all of /v2/models comes
+        plans: Any = metadata_stores(kind=AsyncActorProxy).plans
+        reconciler: Any = AsyncActorProxy(RECONCILER, part="reconciler")
+        others = Gateway(
+            version("raymlops"),
+            plans,
+            EndpointView(reconciler),
+            config=config.serving,
+            access=access,
+        )
+        notes = config.home / "pool"
+        self._pool = Pool(self._metadata.plans, self._endpoint, others, config.serving.pool, notes, access=access)
+        self._front = Front(self._pool, config.serving)
+        await self._refresh_keys()
+        await self._pool.look()
+        if config.serving.autoscaling is None and not config.serving.access_log:
+            answer_directly(self._answer_directly)
+        self._told, self._reports = 0, 0
+        self._reporting = report_figures(config, self._figures)
+        every_s = config.serving.plan_poll_every.total_seconds()
+        self._following = asyncio.get_running_loop().create_task(self._follow(every_s))
+
+    async def __call__(self, request: Request) -> Response:
+        return await self._front.answer(request.scope, request.receive)
+
+    async def _answer_directly(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._front.answer(scope, receive)
+        await response(scope, receive, send)
+
+    async def answer(self, request: HttpRequest) -> HttpReply:
+        """Answer what came by gRPC."""
+        return await self._pool.handle(request)
+
+    async def prepare(self, plan_json: str) -> int:
+        """Load and warm what a plan needs, off the request path; nothing changes for callers."""
+        return await self._pool.prepare(ServingPlan.model_validate_json(plan_json))
+
+    async def swap(self, model: str, number: int) -> int:
+        """Serve a prepared plan; a replica that did not prepare it takes it from the store."""
+        return await self._pool.swap(model, number)
+
+    async def serves(self) -> dict[str, Hosting]:
+        """Pooled model -> how it stands here."""
+        return self._pool.hostings()
+
+    async def flush(self, model: str) -> int:
+        """Send all prediction events of a model; returns how many rows still wait."""
+        return await self._pool.flush(model)
+
+    async def drain(self) -> int:
+        """Take no further request and send all prediction events; returns how many rows still wait."""
+        self._keys_required = False  # no refresh of the keys lets anybody in again
+        self._pool.admit(CLOSED)
+        try:
+            async with asyncio.timeout(_GRACE_S):
+                while any(endpoint.in_flight for endpoint in self._pool.endpoints.values()):
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            _log.warning("requests of the pool are under way after %g s", _GRACE_S)
+        return await self._pool.flush()
+
+    async def stats(self) -> dict[str, Any]:
+        """Which models are in memory, and the process they are in."""
+        return {"loaded": self._pool.loaded, "used": sorted(self._pool.endpoints)}
+
+    def _endpoint(self, hosted: Hosted) -> Endpoint:
+        return self._maker.make(
+            hosted.model,
+            access=Access(required=self._keys_required),
+            on_demand=hosted,
+            watch=lambda model: WatchedModel(model, hosted.work),
+        )
+
+    def _figures(self) -> list[tuple[str, list[Family]]]:
+        since = -1 if self._reports % _ALL_EVERY == 0 else self._told
+        self._reports += 1
+        self._told, told = self._pool.families(since)
+        return told
+
+    async def _refresh_keys(self) -> None:
+        if self._keys_required:
+            keys = await asyncio.to_thread(self._metadata.keys.list_keys)
+            self._pool.admit(Access(keys, refusals=self._refusals))
+            await tell_refusals(self._refusals, self._metadata.ledger)
+
+    async def _follow(self, every_s: float) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await self._refresh_keys()
+                await self._pool.look()
+            except Exception as error:  # whatever it is: a replica that stops asking would be stale for ever
+                unforeseen = not isinstance(error, RaymlopsError)
+                _log.warning("plans could not be followed, serving on: %r", error, exc_info=unforeseen)
+
+    async def __del__(self) -> None:  # Serve awaits it at a graceful stop
+        self._following.cancel()
+        self._reporting.cancel()
+        await self._pool.stop()
