@@ -48,7 +48,12 @@ class World:
                 "environment": "prod",
                 "serving": {"port": _free_port()},
                 "metadata": {"mlflow": False},
-                "cluster": {"num_cpus": 5, "object_store_bytes": 100 << 20},
+                "cluster": {
+                    "num_cpus": 5,
+                    "object_store_bytes": 100 << 20,
+                    "start_timeout": "5m",
+                    "boot_timeout": "5m",
+                },
                 "delivery": {
                     "signing_key": str(place / "ci.pem"),
                     "source": {

@@ -172,7 +172,8 @@ def _post(url: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
         with direct.open(request, timeout=_ASK_S) as response:
             said: dict[str, Any] = orjson.loads(response.read())
     except urllib.error.HTTPError as error:
-        told = error.read(300).decode(errors="replace")
+        with error:
+            told = error.read(300).decode(errors="replace")
         raise DeploymentError(f"the service answered an expected request with {error.code}: {told}") from error
     except (OSError, orjson.JSONDecodeError) as error:
         raise DeploymentError(f"the service did not answer an expected request: {error}") from error
