@@ -221,6 +221,7 @@ def platform(
     # staleness costs is not asked, for the tests of the loop begin with drift.
     overrides = {
         "home": str(home),
+        "cluster": {"start_timeout": "5m", "boot_timeout": "5m"},
         "serving": {"port": port, "grpc_port": grpc_port, "breaker": {"probe_after_max": "1s"}},
         "batch": {"part_rows": 500, "block_rows": 250},
         "monitoring": {

@@ -17,7 +17,7 @@ class Arguments(BaseModel):
 
 
 def build(args: Arguments) -> Application:
-    """The application; it serves the model's newest plan, which the reconciler knows as the one that it would start."""
+    """The application; it serves the model's newest plan. The reconciler takes it for the one that it would start."""
     config = running_config(load_config().home)
     wanted = Wanted(endpoint_name(args.model), args.model, args.replicas, config.serving.replica_cpus)
     return model_application(config, args.model, args.replicas, shape=wanted.shape)

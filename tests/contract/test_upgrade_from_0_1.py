@@ -159,7 +159,9 @@ import json, sys, urllib.request
 import raymlops
 from raymlops.config.loader import load_config
 home, port, request = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-config = load_config(home + "/platform.yaml", environ={}, overrides={"home": home, "serving": {"port": port}})
+busy = {"start_timeout": "5m", "boot_timeout": "5m"}
+overrides = {"home": home, "serving": {"port": port}, "cluster": busy}
+config = load_config(home + "/platform.yaml", environ={}, overrides=overrides)
 with raymlops.connect(config=config) as platform:
     platform.models.verify("visits", 1)
     said = {"again": platform.models.predictions("visits", 1)[request], "entries": platform.ledger.verify()}

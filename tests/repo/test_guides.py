@@ -1,4 +1,4 @@
-"""The guides' code runs as it stands there, as far as it needs no platform; tests/ray/test_guides.py runs the rest."""
+"""The guides' code runs as it stands there, as far as it needs no platform."""
 
 from __future__ import annotations
 
