@@ -104,7 +104,7 @@ class Console:
             "version": self._sources.version,
             "environment": self._sources.config.environment,
         }
-        return HttpReply(status, _HEADERS, render(page.template, {**frame, **page.values}))
+        return HttpReply(status, _HEADERS, render(page.template, {**page.values, "frame": frame}))
 
     def _fault(self, status: int, message: str, **headers: str) -> HttpReply:
         page = Page("fault", f"{status}", {"status": status, "message": message})

@@ -91,7 +91,8 @@ def card_page(sources: Sources, request: PageRequest) -> Page:
     name, version = request.parts
     asked = request.ask("the registry", sources.cards.card, name, int(version))
     found = request.ask("the metadata actor", sources.metadata.models.get_version, name, int(version))
-    values = {"name": name, "version": found.need(), "card": asked.find()}
+    card = asked.find()
+    values = {"name": name, "version": found.need(), "card": None if card is None else card[0]}
     return Page("card", f"{name} v{version}", values)
 
 

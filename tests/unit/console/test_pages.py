@@ -115,6 +115,7 @@ def test_a_page_holds_no_element_that_a_text_could_have_made(browser: Browser, p
     found = read(page)
     assert "<script>alert" not in page
     assert "This page is not complete" not in page
+    assert found.text.endswith("on the platform's clock. RayMLOps 1.2.3.")
     ids = [attributes["id"] for _, attributes in found.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert sum(tag == "h1" for tag, _ in found.elements) == 1
@@ -171,6 +172,12 @@ def test_a_model_shows_its_rollout(browser: Browser) -> None:
     assert drawn is not None
     assert drawn.group().count("over 240 rows") == 7  # now, and six looks before
     assert "margin 0.02" in drawn.group()
+
+
+def test_a_version_shows_its_card(browser: Browser) -> None:
+    text = read(browser.page("models/churn/1")).text
+    assert f"note {EVIL} metrics log loss 0.4" in text
+    assert "Its run made no card" in browser.page("models/churn/2")
 
 
 def test_who_served_at_an_instant(browser: Browser) -> None:
