@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-from urllib.parse import parse_qsl, unquote
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl, unquote, urlencode
 
 from raymlops.console.asking import Asking
 from raymlops.console.rendering import render
@@ -39,6 +41,22 @@ _READ: Scope = "operate"
 _PAGES_AT_ONCE, _CALLS_AT_ONCE = 4, 16
 
 
+@dataclass(frozen=True)
+class _Live:
+    """How a page refreshes itself, for who has JavaScript and asks for it.
+
+    Attributes:
+        on: Whether it does now.
+        still: Its address where it does not.
+        refreshed: Its address where it does.
+    """
+
+    NAME: ClassVar[str] = "live"
+    on: bool
+    still: str
+    refreshed: str
+
+
 class Console:
     """Answers requests for pages. Thread-safe.
 
@@ -63,7 +81,7 @@ class Console:
 
     def answer(self, request: HttpRequest, access: Access) -> HttpReply:
         """Answer one request; every fault becomes a page."""
-        path = unquote(request.path[len(PREFIX) :]).strip("/")
+        path = request.path[len(PREFIX) :].strip("/")
         if request.method not in ("GET", "HEAD"):
             return self._fault(405, f"pages take GET, got {request.method}", allow="GET, HEAD")
         if path.startswith("static/"):
@@ -86,13 +104,16 @@ class Console:
     def _page(self, path: str, query: str) -> HttpReply:
         found = find_page(path)
         if found is None:
-            raise NotFoundError(f"there is no page {PREFIX}/{path}")
+            raise NotFoundError(f"there is no page {PREFIX}/{unquote(path)}")
         function, parts = found
-        ask = Asking(self._calls, self._deadline_s)
-        page = function(self._sources, PageRequest(parts, tuple(parse_qsl(query)), ask))
-        return self._shown(page, ask.problems, section=path.partition("/")[0], status=200)
+        ask, given = Asking(self._calls, self._deadline_s), tuple(parse_qsl(query))
+        page = function(self._sources, PageRequest(parts, given, ask))
+        live = _live(path, given) if page.live else None
+        return self._shown(page, ask.problems, section=path.partition("/")[0], live=live)
 
-    def _shown(self, page: Page, problems: list[str], *, section: str, status: int) -> HttpReply:
+    def _shown(
+        self, page: Page, problems: list[str], *, section: str | None, live: _Live | None = None, status: int = 200
+    ) -> HttpReply:
         if page.to is not None:
             return HttpReply(303, {**_HEADERS, "location": page.to}, b"")
         frame: dict[str, Any] = {
@@ -100,6 +121,7 @@ class Console:
             "problems": list(dict.fromkeys(problems)),
             "navigation": NAVIGATION,
             "section": section,
+            "live": live,
             "now": self._sources.clock.now(),
             "version": self._sources.version,
             "environment": self._sources.config.environment,
@@ -108,8 +130,15 @@ class Console:
 
     def _fault(self, status: int, message: str, **headers: str) -> HttpReply:
         page = Page("fault", f"{status}", {"status": status, "message": message})
-        reply = self._shown(page, [], section="", status=status)
+        reply = self._shown(page, [], section=None, status=status)
         return reply._replace(headers={**_HEADERS, **{name.replace("_", "-"): text for name, text in headers.items()}})
+
+
+def _live(path: str, given: Sequence[tuple[str, str]]) -> _Live:
+    rest = [(name, value) for name, value in given if name != _Live.NAME]
+    place = f"{PREFIX}/{path}".rstrip("/")
+    still = f"{place}?{urlencode(rest)}" if rest else place
+    return _Live(on=len(rest) < len(given), still=still, refreshed=f"{place}?{urlencode([*rest, (_Live.NAME, '1')])}")
 
 
 def _static(name: str) -> HttpReply:

@@ -85,12 +85,14 @@ class Page:
         template: Its file, without ``.html.j2``.
         title: Of the page.
         values: What it shows.
+        live: Whether it may refresh itself: it holds nothing that somebody writes or opens.
         to: The address of another page to go to instead.
     """
 
     template: str
     title: str
     values: Mapping[str, Any] = field(default_factory=dict)
+    live: bool = False
     to: str | None = None
 
 

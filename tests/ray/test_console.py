@@ -179,6 +179,21 @@ def test_graphs_are_drawn_and_their_nodes_are_links(world: World, chromium: Brow
     assert heard == []
 
 
+def test_a_page_refreshes_itself_where_that_is_asked_for(world: World, chromium: Browser) -> None:
+    heard: list[str] = []
+    context = chromium.new_context()
+    page = _open(context, world, "", heard)
+    page.click("text=Refresh every 5 s")
+    page.wait_for_url("**/console?live=1", timeout=DEADLINE_S * 1000)
+    with page.expect_response("**/console?live=1", timeout=DEADLINE_S * 1000) as answer:
+        pass
+    assert answer.value.request.headers["hx-request"] == "true"
+    page.click("text=Stop refreshing")
+    page.wait_for_url("**/console", timeout=DEADLINE_S * 1000)
+    context.close()
+    assert heard == []
+
+
 def test_every_page_is_whole_without_scripts(world: World, chromium: Browser) -> None:
     heard: list[str] = []
     context = chromium.new_context(java_script_enabled=False)

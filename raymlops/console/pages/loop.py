@@ -65,7 +65,7 @@ def loop_page(sources: Sources, request: PageRequest) -> Page:
         "days": span,
         "spans": _SPANS,
     }
-    return Page("loop", "Loop", values)
+    return Page("loop", "Loop", values, live=True)
 
 
 def _rows(

@@ -44,6 +44,7 @@ function drawGraph(place) {
 }
 
 function begin() {
+  for (const part of document.querySelectorAll("[data-needs-script]")) part.hidden = false;
   for (const place of document.querySelectorAll("[data-graph]")) drawGraph(place);
   // tables and charts that are wider than the screen scroll by keys, too
   for (const box of document.querySelectorAll(".scroll, .chart, .graph, pre")) {
