@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, unquote, urlencode
 
+from raymlops.console import PREFIX
 from raymlops.console.asking import Asking
 from raymlops.console.rendering import render
-from raymlops.console.request import PREFIX, Page, PageRequest
+from raymlops.console.request import Page, PageRequest
 from raymlops.console.routes import NAVIGATION, find_page
 from raymlops.console.sources import Sources
 from raymlops.console.static_files import static_file
@@ -21,7 +22,7 @@ from raymlops.records.keys import Scope
 from raymlops.serving.protocol.access import Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest, status_of
 
-__all__ = ["PREFIX", "Console"]
+__all__ = ["Console"]
 
 _log = logging.getLogger(__name__)
 
@@ -70,10 +71,6 @@ class Console:
         self._deadline_s = deadline_s
         self._pages = ThreadPoolExecutor(_PAGES_AT_ONCE, "console-page")
         self._calls = ThreadPoolExecutor(_CALLS_AT_ONCE, "console-call")
-
-    def takes(self, path: str) -> bool:
-        """Whether a path is the console's."""
-        return path == PREFIX or path.startswith(f"{PREFIX}/")
 
     async def handle(self, request: HttpRequest, access: Access) -> HttpReply:
         """Answer one request, in a thread: pages are drawn aside from the loop that answers everybody else."""

@@ -8,14 +8,12 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
+from raymlops.console import PREFIX
 from raymlops.console.asking import Asking
 from raymlops.console.sources import Sources
 from raymlops.errors import DataError
 
-__all__ = ["PREFIX", "Page", "PageFunction", "PageRequest", "url"]
-
-PREFIX = "/console"
-"""Where the console stands; HAProxy sends everything that is no model's to the gateway."""
+__all__ = ["Page", "PageFunction", "PageRequest", "url"]
 
 _LONGEST = 200
 

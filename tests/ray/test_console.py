@@ -171,7 +171,7 @@ def test_graphs_are_drawn_and_their_nodes_are_links(world: World, chromium: Brow
     page = _open(context, world, world.pages["of a feature"], heard)
     page.locator(".graph svg a").first.wait_for(timeout=DEADLINE_S * 1000)
     assert page.locator(".graph svg a").count() == page.evaluate(
-        "JSON.parse(document.getElementById('lineage-graph').textContent).nodes.length"
+        "JSON.parse(document.querySelector('.graph').dataset.graph).nodes.length"
     )
     page.locator(".graph svg a", has_text=MODEL).first.click()
     page.wait_for_url(f"**/console/lineage/model/{MODEL}*", timeout=DEADLINE_S * 1000)

@@ -16,7 +16,7 @@ function cut(text, most) {
 }
 
 function drawGraph(place) {
-  const data = JSON.parse(document.getElementById(place.dataset.graph).textContent);
+  const data = JSON.parse(place.dataset.graph);
   if (!data.nodes.length || place.firstElementChild) return;
   const graph = new dagre.graphlib.Graph();
   graph.setGraph({rankdir: "LR", nodesep: 14, ranksep: 46, marginx: 8, marginy: 8});

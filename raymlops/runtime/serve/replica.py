@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +34,7 @@ from raymlops.runtime.serve.grpc_ingress import Endpoints, start_grpc
 from raymlops.runtime.serve.http_middleware import answer_directly
 from raymlops.runtime.serve.internal_port import close_internal_port
 from raymlops.runtime.serve.keys import require_keys
+from raymlops.runtime.serve.late_console import LateConsole
 from raymlops.runtime.serve.model_fetching import model_files
 from raymlops.runtime.serve.serve_front import Front
 from raymlops.serving.answering.event_log import EventLog
@@ -46,9 +47,6 @@ from raymlops.serving.plans.slot import PlanFollower
 from raymlops.serving.protocol.access import CLOSED, Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest
 from raymlops.serving.protocol.protocols import CandidateClient, Columns, Outputs
-
-if TYPE_CHECKING:
-    from raymlops.console import Console
 
 __all__ = [
     "SHAPE_VARIABLE",
@@ -258,7 +256,7 @@ class GatewayReplica:
         reconciler: Any = AsyncActorProxy(RECONCILER, part="reconciler")
         self._key_store = metadata.keys
         required = serving.keys_required or serving.keys_required_on(await asyncio.to_thread(_host))
-        self._console = await asyncio.to_thread(_console, config)
+        self._console = LateConsole(config)
         self._gateway = Gateway(
             version("raymlops"),
             metadata.plans,
@@ -292,14 +290,6 @@ class GatewayReplica:
         if self._grpc is not None:
             await self._grpc.stop(_GRACE_S)
         self._console.close()
-
-
-def _console(config: PlatformConfig) -> Console:
-    """The pages; imported here, as no replica of a model needs what they take."""
-    from raymlops.console import Console
-    from raymlops.runtime.serve.console_sources import cluster_sources
-
-    return Console(cluster_sources(config))
 
 
 def _trial_deadlines(config: PlatformConfig) -> Callable[[str], Awaitable[float]]:

@@ -225,8 +225,9 @@ def test_bundles_are_compared(browser: Browser) -> None:
 
 def test_lineage_goes_two_steps_and_can_go_on(browser: Browser) -> None:
     page = browser.page("lineage/model/churn@4")
-    (data,) = re.findall(r'<script type="application/json" id="lineage-graph">(.*?)</script>', page)
-    graph = json.loads(data)
+    (graph,) = [
+        json.loads(str(attributes["data-graph"])) for _, attributes in read(page).elements if "data-graph" in attributes
+    ]
     names = {node["name"] for node in graph["nodes"]}
     assert {"churn@4", "spending", "churn", "delay@1", "churn@3"} <= names
     assert "lineage/model/churn@4?hops=3" in page
