@@ -324,3 +324,29 @@ def test_a_report_of_2000_columns_opens(tmp_path: Path, filled: Path) -> None:
     assert reply.status == 200
     assert "All 2000 columns over time" in page
     assert page.count('<tr><th scope="row" title="column-') == 40  # the map shows the most worrying ones
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("", "No model is served yet."),
+        ("/models", "No model is registered yet"),
+        ("/monitoring", "No model is served yet."),
+        ("/monitoring/nobody", "No window has closed yet"),
+        ("/runs", "No run."),
+        ("/delivery", "Nothing is deployed yet"),
+        ("/ledger", "No entry here."),
+        ("/ledger/verify", "of 0 entries"),
+        ("/policy/nobody", "no deployed bundle trains the model"),
+    ],
+)
+def test_a_platform_on_its_first_day(tmp_path: Path, path: str, told: str) -> None:
+    sources, close = make_sources(tmp_path, empty=True)
+    console = Console(sources)
+    try:
+        reply = console.answer(HttpRequest("GET", f"/console{path}"), OPEN)
+    finally:
+        console.close()
+        close()
+    assert reply.status == 200
+    assert told in read(reply.body.decode()).text
