@@ -173,7 +173,7 @@ def test_graphs_are_drawn_and_their_nodes_are_links(world: World, chromium: Brow
     assert page.locator(".graph svg a").count() == page.evaluate(
         "JSON.parse(document.querySelector('.graph').dataset.graph).nodes.length"
     )
-    page.locator(".graph svg a", has_text=MODEL).first.click()
+    page.locator(f'.graph svg a[aria-label="model {MODEL}@1"]').click()
     page.wait_for_url(f"**/console/lineage/model/{MODEL}*", timeout=DEADLINE_S * 1000)
     context.close()
     assert heard == []
