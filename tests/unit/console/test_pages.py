@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
 
 from raymlops.console import Console
+from raymlops.runtime.explain.lineage import Lineages
 from raymlops.serving.protocol.access import OPEN
 from raymlops.serving.protocol.http import HttpRequest
-from tests.support.console_world import EVIL, make_sources
+from tests.support.console_world import EVIL, NOW, make_sources
 
 if TYPE_CHECKING:
     from tests.unit.console.conftest import Browser
@@ -235,6 +238,32 @@ def test_lineage_goes_two_steps_and_can_go_on(browser: Browser) -> None:
     assert (there.status, there.headers["location"]) == (303, "/console/lineage/run/churn-0")
     assert "has request id" in browser.page("lineage/request/abc", 404)
     assert "there is no lineage of a" in browser.page("lineage/moon/abc", 404)
+
+
+def test_from_the_id_of_a_request_to_the_data(tmp_path: Path, filled: Path) -> None:
+    row = {"row": 0, "version": 2, "role": "champion", "score": 0.25, "label_predicted": EVIL, "served_at": NOW}
+
+    class OneRequest:
+        def batches(self, name: str, start: object, end: object, column: str) -> Iterator[pa.Table]:
+            del start, end, column
+            if name == "predictions/churn":
+                yield pa.Table.from_pylist([{"request_id": "r-1", **row}])
+
+    sources, close = make_sources(tmp_path, filled=filled)
+    lineage = Lineages(sources.metadata, OneRequest())  # type: ignore[arg-type]
+    console = Console(replace(sources, lineage=lineage))
+    try:
+        reply = console.answer(HttpRequest("GET", "/console/lineage/request/r-1"), OPEN)
+    finally:
+        console.close()
+        close()
+    found = read(reply.body.decode())
+    assert reply.status == 200
+    assert "Answered by churn v2 as champion" in found.text
+    assert "trained on spending at version 2" in found.text
+    assert f"put there by controller why {EVIL}" in found.text
+    links = {attributes.get("href") for tag, attributes in found.elements if tag == "a"}
+    assert {"/console/models/churn/2", "/console/lineage/table/spending"} <= links
 
 
 def test_settings_say_who_gave_them(browser: Browser) -> None:
