@@ -89,7 +89,8 @@ class Person:
     def sign_in(self, key: str) -> None:
         self.go("/login")
         self.page.get_by_label("API key").fill(key)
-        self.page.get_by_role("main").get_by_role("button", name="Sign in").click()
+        with self.page.expect_navigation():  # else the next page that is asked for would cut the answer off
+            self.page.get_by_role("main").get_by_role("button", name="Sign in").click()
 
     def act(self, path: str, title: str, reason: str, **fields: str) -> str:
         """Follow an action from its page to its end; returns what the page says then."""
@@ -214,7 +215,8 @@ def test_a_wrong_a_revoked_and_a_narrow_key(
     person.sign_in(made(command, "bob", "read:*", "operate:other"))
     person.go(path)
     page.get_by_text(f"lacks the grant operate:{MODEL}").wait_for()
-    page.get_by_role("button", name="Sign out").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Sign out").click()
 
     key = made(command, "eve", f"operate:{MODEL}", more=("--expires", "1h"))
     person.sign_in(key)
