@@ -1,6 +1,18 @@
 """The console: pages that show a running platform to a person with a browser. It knows no Ray."""
 
-from raymlops.console.app import PREFIX, Console
-from raymlops.console.sources import Sources
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raymlops.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from raymlops.console.app import Console
+    from raymlops.console.sources import Sources
 
 __all__ = ["PREFIX", "Console", "Sources"]
+
+PREFIX = "/console"
+"""Where the console stands; HAProxy sends everything that is no model's to the gateway."""
+
+__getattr__ = lazy_names(__name__, {"app": ["Console"], "sources": ["Sources"]})

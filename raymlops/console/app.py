@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
-from urllib.parse import parse_qsl, unquote
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl, unquote, urlencode
 
+from raymlops.console import PREFIX
 from raymlops.console.actions import ACTIONS
 from raymlops.console.asking import Asking
 from raymlops.console.desk import Desk
 from raymlops.console.rendering import render
-from raymlops.console.request import PREFIX, Page, PageRequest
+from raymlops.console.request import Page, PageRequest
 from raymlops.console.routes import NAVIGATION, find_page
 from raymlops.console.sessions import Sessions, Viewer
 from raymlops.console.sources import Sources
@@ -24,7 +27,7 @@ from raymlops.serving.front.operations import Operations
 from raymlops.serving.protocol.access import Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest, status_of
 
-__all__ = ["PREFIX", "Console"]
+__all__ = ["Console"]
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +45,22 @@ _HEADERS = {
 _OF_A_MODEL = ("models", "monitoring", "policy")
 """Pages below these are about the model that their address names; every other page is about all models."""
 _PAGES_AT_ONCE, _CALLS_AT_ONCE = 4, 16
+
+
+@dataclass(frozen=True)
+class _Live:
+    """How a page refreshes itself, for who has JavaScript and asks for it.
+
+    Attributes:
+        on: Whether it does now.
+        still: Its address where it does not.
+        refreshed: Its address where it does.
+    """
+
+    NAME: ClassVar[str] = "live"
+    on: bool
+    still: str
+    refreshed: str
 
 
 class Console:
@@ -63,10 +82,6 @@ class Console:
         if operations is not None:
             self._desk = Desk(sources, operations, self._sessions, self._calls, deadline_s)
 
-    def takes(self, path: str) -> bool:
-        """Whether a path is the console's."""
-        return path == PREFIX or path.startswith(f"{PREFIX}/")
-
     async def handle(self, request: HttpRequest, access: Access) -> HttpReply:
         """Answer one request; pages are drawn in a thread, aside from the loop that answers everybody else."""
         draw = partial(asyncio.get_running_loop().run_in_executor, self._pages)
@@ -85,7 +100,7 @@ class Console:
             return await draw(self._fault, 500, "internal error: the log of the gateway tells more", viewer)
         if shown.page is None:
             return HttpReply(shown.status, {**_HEADERS, **shown.headers}, b"")
-        reply = await draw(partial(self._shown, shown.page, [], section=path, status=shown.status, viewer=viewer))
+        reply = await draw(partial(self._shown, shown.page, [], section=None, status=shown.status, viewer=viewer))
         return reply._replace(headers={**_HEADERS, **shown.headers})
 
     def answer(self, request: HttpRequest, access: Access, viewer: Viewer | None = None) -> HttpReply:
@@ -119,7 +134,7 @@ class Console:
     def _require_reader(self, path: str, request: HttpRequest, viewer: Viewer) -> None:
         """A page about one model needs a grant over it, every other page one over all models."""
         section, _, rest = path.partition("/")
-        target = rest.partition("/")[0] if section in _OF_A_MODEL else ""
+        target = unquote(rest.partition("/")[0]) if section in _OF_A_MODEL else ""
         if viewer.key is None:
             viewer.access.check(request.headers, "read", target or ALL_MODELS)
         elif not viewer.may("read", target or ALL_MODELS):
@@ -128,14 +143,22 @@ class Console:
     def _page(self, path: str, query: str, viewer: Viewer) -> HttpReply:
         found = find_page(path)
         if found is None:
-            raise NotFoundError(f"there is no page {PREFIX}/{path}")
+            raise NotFoundError(f"there is no page {PREFIX}/{unquote(path)}")
         function, parts = found
-        ask = Asking(self._calls, self._deadline_s)
-        page = function(self._sources, PageRequest(parts, tuple(parse_qsl(query)), ask))
-        return self._shown(page, ask.problems, section=path.partition("/")[0], status=200, viewer=viewer)
+        ask, given = Asking(self._calls, self._deadline_s), tuple(parse_qsl(query))
+        page = function(self._sources, PageRequest(parts, given, ask))
+        live = _live(path, given) if page.live else None
+        return self._shown(page, ask.problems, section=path.partition("/")[0], live=live, viewer=viewer)
 
     def _shown(
-        self, page: Page, problems: list[str], *, section: str, status: int, viewer: Viewer | None = None
+        self,
+        page: Page,
+        problems: list[str],
+        *,
+        section: str | None,
+        live: _Live | None = None,
+        status: int = 200,
+        viewer: Viewer | None = None,
     ) -> HttpReply:
         if page.to is not None:
             return HttpReply(303, {**_HEADERS, "location": page.to}, b"")
@@ -144,6 +167,7 @@ class Console:
             "problems": list(dict.fromkeys(problems)),
             "navigation": NAVIGATION,
             "section": section,
+            "live": live,
             "now": self._sources.clock.now(),
             "version": self._sources.version,
             "environment": self._sources.config.environment,
@@ -151,7 +175,7 @@ class Console:
             "can_act": self._desk is not None,
             "actions": ACTIONS,
         }
-        return HttpReply(status, _HEADERS, render(page.template, {**frame, **page.values}))
+        return HttpReply(status, _HEADERS, render(page.template, {**page.values, "frame": frame}))
 
     def _refused(self, error: RaymlopsError, viewer: Viewer | None = None) -> HttpReply:
         asks_for_key = {"www_authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
@@ -160,12 +184,20 @@ class Console:
 
     def _fault(self, status: int, message: str, viewer: Viewer | None = None, **headers: str) -> HttpReply:
         page = Page("fault", f"{status}", {"status": status, "message": message})
-        reply = self._shown(page, [], section="", status=status, viewer=viewer)
+        reply = self._shown(page, [], section=None, status=status, viewer=viewer)
         return reply._replace(headers={**_HEADERS, **{name.replace("_", "-"): text for name, text in headers.items()}})
 
 
 def _path(request: HttpRequest) -> str:
-    return unquote(request.path[len(PREFIX) :]).strip("/")
+    """A path below the console's own, as it was sent: what is quoted in it is part of a name."""
+    return request.path[len(PREFIX) :].strip("/")
+
+
+def _live(path: str, given: Sequence[tuple[str, str]]) -> _Live:
+    rest = [(name, value) for name, value in given if name != _Live.NAME]
+    place = f"{PREFIX}/{path}".rstrip("/")
+    still = f"{place}?{urlencode(rest)}" if rest else place
+    return _Live(on=len(rest) < len(given), still=still, refreshed=f"{place}?{urlencode([*rest, (_Live.NAME, '1')])}")
 
 
 def _static(name: str) -> HttpReply:

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlencode
 from uuid import uuid4
 
+from raymlops.console import PREFIX
 from raymlops.console.actions import ACTIONS, Action, Form, read_form
 from raymlops.console.consequences import changes_between, lost_by, roles_of
-from raymlops.console.request import PREFIX, Page, url
+from raymlops.console.request import Page, url
 from raymlops.console.sessions import LoginLimit, Sessions, Viewer, require_own_form
 from raymlops.console.sources import Sources
 from raymlops.delivery.approval import approvers

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from raymlops.console.request import url
 from raymlops.errors import NotFoundError
 from raymlops.metadata.stores import Metadata
 
-__all__ = ["Edge", "Neighbourhood", "Node", "neighbourhood", "neighbours"]
+__all__ = ["Edge", "Neighbourhood", "Node", "neighbourhood", "neighbours", "node_address", "split_model"]
 
 _MOST_NODES = 60
 _MOST_EACH = 15
@@ -96,6 +97,13 @@ def neighbours(metadata: Metadata, node: Node) -> list[Edge]:
         metadata.deployments.get_bundle(node.name)
         return []
     raise NotFoundError(f"there is no lineage of a {node.kind!r}: of {', '.join(sorted([*known, 'bundle']))} there is")
+
+
+def node_address(node: Node) -> str:
+    """The address of the page in whose center a node stands."""
+    if node.kind in ("view", "on-demand view", "service", "entity"):
+        return url("lineage", "feature", node.name)
+    return url("lineage", "artifact" if node.kind == "training set" else node.kind, node.name)
 
 
 def split_model(name: str) -> tuple[str, int]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from raymlops.console.request import url
 from raymlops.console.static_files import static_url
-from raymlops.monitoring.report.heat import script_json
 
 __all__ = ["render", "span_text"]
 
@@ -40,16 +39,21 @@ def _environment() -> Environment:
         "instant": instant_element,
         "span": span_text,
         "figure": figure,
-        "json_data": script_json,
+        "json_text": json_text,
         "pretty": pretty,
         "words": lambda text: str(text).replace("_", " "),
     }
     return environment
 
 
+def json_text(value: object) -> str:
+    """JSON for an attribute, in which it is escaped as any text; lone surrogates become question marks."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
+
+
 def pretty(value: object) -> str:
     """JSON values as people read them; what JSON has no form for, as text."""
-    return orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
+    return json.dumps(value, default=str, indent=2, ensure_ascii=False)
 
 
 def instant_element(at: datetime | None) -> Markup | str:

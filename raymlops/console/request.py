@@ -8,14 +8,12 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
+from raymlops.console import PREFIX
 from raymlops.console.asking import Asking
 from raymlops.console.sources import Sources
 from raymlops.errors import DataError
 
-__all__ = ["PREFIX", "Page", "PageFunction", "PageRequest", "url"]
-
-PREFIX = "/console"
-"""Where the console stands; HAProxy sends everything that is no model's to the gateway."""
+__all__ = ["Page", "PageFunction", "PageRequest", "url"]
 
 _LONGEST = 200
 
@@ -85,12 +83,14 @@ class Page:
         template: Its file, without ``.html.j2``.
         title: Of the page.
         values: What it shows.
+        live: Whether it may refresh itself: it holds nothing that somebody writes or opens.
         to: The address of another page to go to instead.
     """
 
     template: str
     title: str
     values: Mapping[str, Any] = field(default_factory=dict)
+    live: bool = False
     to: str | None = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 from raymlops.console.pages import delivery, features, ledger, lineage, loop, model, monitoring, policy, runs, system
 from raymlops.console.request import PageFunction
@@ -50,8 +51,12 @@ _COMPILED = tuple((re.compile(pattern), function) for pattern, function in _ROUT
 
 
 def find_page(path: str) -> tuple[PageFunction, tuple[str, ...]] | None:
-    """The page under an address below the console's own, and what the address names; ``None`` where there is none."""
+    """The page under an address below the console's own, and what the address names; ``None`` where there is none.
+
+    Args:
+        path: As it was sent: what is quoted in it is part of a name.
+    """
     for pattern, function in _COMPILED:
         if (found := pattern.fullmatch(path)) is not None:
-            return function, found.groups()
+            return function, tuple(map(unquote, found.groups()))
     return None

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from raymlops.console.request import PREFIX
+from raymlops.console import PREFIX
 from raymlops.errors import Forbidden, Overloaded
 from raymlops.records.keys import ALL_ENVIRONMENTS, ALL_MODELS, ENVIRONMENT, ApiKey, Scope
 from raymlops.serving.protocol.access import Access

@@ -21,7 +21,7 @@ __all__ = [
     "ClusterView",
     "ControlView",
     "EndpointStatuses",
-    "FeatureView",
+    "FeaturesView",
     "LineageView",
     "ModelCards",
     "NodeView",
@@ -59,7 +59,7 @@ class ReportView(Protocol):
         ...
 
 
-class FeatureView(Protocol):
+class FeaturesView(Protocol):
     """What is applied, and what is known about it."""
 
     def listing(self) -> list[dict[str, Any]]:
@@ -175,7 +175,7 @@ class Sources:
     control: ControlView
     endpoints: EndpointStatuses
     monitor: ReportView
-    features: FeatureView
+    features: FeaturesView
     runs: RunLogs
     cards: ModelCards
     lineage: LineageView

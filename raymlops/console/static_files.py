@@ -6,7 +6,7 @@ import hashlib
 from functools import cache
 from importlib.resources import files
 
-from raymlops.console.request import PREFIX
+from raymlops.console import PREFIX
 
 __all__ = ["static_file", "static_url"]
 

@@ -171,10 +171,25 @@ def test_graphs_are_drawn_and_their_nodes_are_links(world: World, chromium: Brow
     page = _open(context, world, world.pages["of a feature"], heard)
     page.locator(".graph svg a").first.wait_for(timeout=DEADLINE_S * 1000)
     assert page.locator(".graph svg a").count() == page.evaluate(
-        "JSON.parse(document.getElementById('lineage-graph').textContent).nodes.length"
+        "JSON.parse(document.querySelector('.graph').dataset.graph).nodes.length"
     )
-    page.locator(".graph svg a", has_text=MODEL).first.click()
+    page.locator(f'.graph svg a[aria-label="model {MODEL}@1"]').click()
     page.wait_for_url(f"**/console/lineage/model/{MODEL}*", timeout=DEADLINE_S * 1000)
+    context.close()
+    assert heard == []
+
+
+def test_a_page_refreshes_itself_where_that_is_asked_for(world: World, chromium: Browser) -> None:
+    heard: list[str] = []
+    context = chromium.new_context()
+    page = _open(context, world, "", heard)
+    page.click("text=Refresh every 5 s")
+    page.wait_for_url("**/console?live=1", timeout=DEADLINE_S * 1000)
+    with page.expect_response("**/console?live=1", timeout=DEADLINE_S * 1000) as answer:
+        pass
+    assert answer.value.request.headers["hx-request"] == "true"
+    page.click("text=Stop refreshing")
+    page.wait_for_url("**/console", timeout=DEADLINE_S * 1000)
     context.close()
     assert heard == []
 

@@ -74,8 +74,9 @@ def bundle(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> str:
 class Person:
     """Somebody before a browser."""
 
-    def __init__(self, page: Page, url: str) -> None:
+    def __init__(self, page: Page, url: str, name: str = "") -> None:
         self.page = page
+        self.name = name
         self.url = url
         self.complaints: list[str] = []
         page.set_default_timeout(WAIT_MS)
@@ -88,7 +89,8 @@ class Person:
     def sign_in(self, key: str) -> None:
         self.go("/login")
         self.page.get_by_label("API key").fill(key)
-        self.page.get_by_role("main").get_by_role("button", name="Sign in").click()
+        with self.page.expect_navigation():  # else the next page that is asked for would cut the answer off
+            self.page.get_by_role("main").get_by_role("button", name="Sign in").click()
 
     def act(self, path: str, title: str, reason: str, **fields: str) -> str:
         """Follow an action from its page to its end; returns what the page says then."""
@@ -114,7 +116,7 @@ def check_by_axe(page: Page) -> None:
 @pytest.fixture(params=[True, False], ids=["JavaScript", "no JavaScript"])
 def person(browser: Browser, platform: Platform, request: pytest.FixtureRequest) -> Iterator[Person]:
     context = browser.new_context(java_script_enabled=request.param)
-    yield Person(context.new_page(), platform.url)
+    yield Person(context.new_page(), platform.url, "ann" if request.param else "ann of no script")
     context.close()
 
 
@@ -128,7 +130,7 @@ def made(command: Callable[..., Any], name: str, *grants: str, more: tuple[str, 
 def test_every_action_from_its_page_to_the_ledger(
     platform: Platform, served: str, bundle: str, command: Callable[..., Any], person: Person
 ) -> None:
-    key = made(command, "ann", f"operate:{MODEL}", f"trigger:{MODEL}", "operate:env/staging")
+    key = made(command, person.name, f"operate:{MODEL}", f"trigger:{MODEL}", "operate:env/staging")
     person.sign_in(key)
     person.page.get_by_role("button", name="Sign out").wait_for()
     newest = platform.ledger.entries()[-1].sequence
@@ -168,7 +170,7 @@ def test_every_action_from_its_page_to_the_ledger(
         "promote", "rollback", "abort", "block", "unblock", "pause", "resume", "retrain", "unload", "load", "approve",
     ]  # fmt: skip
     identifier = key.split("_")[1]
-    assert {entry.evidence["by"] for entry in used} == {f"key {identifier} (ann)"}
+    assert {entry.evidence["by"] for entry in used} == {f"key {identifier} ({person.name})"}
     for entry, action in zip(used, ("promote", "roll_back", "roll_back", "block_version"), strict=False):
         did = next(one for one in entries if one.sequence > entry.sequence and one.action == action)
         assert (did.reason, did.evidence["by"]) == (entry.reason, entry.evidence["by"])
@@ -213,7 +215,8 @@ def test_a_wrong_a_revoked_and_a_narrow_key(
     person.sign_in(made(command, "bob", "read:*", "operate:other"))
     person.go(path)
     page.get_by_text(f"lacks the grant operate:{MODEL}").wait_for()
-    page.get_by_role("button", name="Sign out").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Sign out").click()
 
     key = made(command, "eve", f"operate:{MODEL}", more=("--expires", "1h"))
     person.sign_in(key)

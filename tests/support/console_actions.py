@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from raymlops.clock import ManualClock
 from raymlops.config.serving import ServingConfig
-from raymlops.console import Console
+from raymlops.console import PREFIX, Console
 from raymlops.control.endpoints.operator import EndpointOperator
 from raymlops.control.loop.folding import ALL_MODELS
 from raymlops.control.rollout.decisions import Pause, Resume
@@ -101,6 +101,19 @@ class _Plans:
 
     async def served_plans(self) -> Mapping[str, ServingPlan]:
         return self._metadata.plans.served_plans()
+
+
+class _Pages:
+    """The console as the gateway has it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def takes(self, path: str) -> bool:
+        return path == PREFIX or path.startswith(f"{PREFIX}/")
+
+    async def handle(self, request: HttpRequest, access: Access) -> HttpReply:
+        return await self._console.handle(request, access)
 
 
 @dataclass(frozen=True)
@@ -206,7 +219,7 @@ class World:
             refusals=self.refusals,
         )
         self.console = Console(self.sources, operations=self.operations)
-        self.gateway = Gateway("1.2.3", _Plans(self.metadata), None, self.operations, pages=self.console)
+        self.gateway = Gateway("1.2.3", _Plans(self.metadata), None, self.operations, pages=_Pages(self.console))
         self.poll()
 
     def poll(self) -> None:

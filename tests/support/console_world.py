@@ -395,14 +395,14 @@ def _statistics() -> ViewStatistics:
 
 
 def make_sources(
-    home: Path, *, filled: Path | None = None, dead: Sequence[str] = (), columns: int = 2
+    home: Path, *, filled: Path | None = None, empty: bool = False, dead: Sequence[str] = (), columns: int = 2
 ) -> tuple[Sources, Callable[[], None]]:
     """The sources of a filled platform, and what closes them; ``filled`` is a database to begin with a copy of."""
     clock = ManualClock(NOW)
     if filled is not None:
         shutil.copy(filled, home / "metadata.db")
     metadata = MetadataService(home / "metadata.db", clock=clock)
-    if filled is None:
+    if filled is None and not empty:
         fill(metadata)
     parts = Parts(metadata, set(dead), columns)
     sources = Sources(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -83,8 +83,7 @@ def _told(one: Interval) -> str:
     return f"{one.difference:+.4g}, {bounds}, over {one.rows:,} rows"
 
 
-def _interval(one: Interval, y: float, x: object) -> Markup:
-    assert callable(x)
+def _interval(one: Interval, y: float, x: Callable[[float], float]) -> Markup:
     shape = Markup("")
     if one.lower is not None and one.upper is not None:
         shape = Markup(

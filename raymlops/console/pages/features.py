@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from raymlops.console.drawing.histograms import draw_mini
+from raymlops.console.lineage_graph import Node, node_address
 from raymlops.console.request import Page, PageRequest, url
 from raymlops.console.sources import Sources
 
@@ -40,11 +41,12 @@ def feature_page(sources: Sources, request: PageRequest) -> Page:
     request.ask.extend(_DEADLINE_S)
     (name,) = request.parts
     found = request.ask("the features", sources.features.describe, name).need()
+    users = sorted({Node(edge.target.kind, edge.target.name) for edge in found.lineage.downstream})
     fields = [] if found.statistics is None else list(found.statistics.fields.values())
     values = {
         "found": found,
         "fields": [(each, draw_mini(each)) for each in fields[:_SHOWN_FIELDS]],
         "more": max(len(fields) - _SHOWN_FIELDS, 0),
-        "users": sorted({(edge.target.kind, edge.target.name) for edge in found.lineage.downstream}),
+        "users": [(node, node_address(node)) for node in users],
     }
     return Page("feature", found.name, values)

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from raymlops.console.lineage_graph import Edge, Neighbourhood, Node, neighbourhood, neighbours
+from raymlops.console.lineage_graph import (
+    Edge,
+    Neighbourhood,
+    Node,
+    neighbourhood,
+    neighbours,
+    node_address,
+)
 from raymlops.console.request import Page, PageRequest, url
 from raymlops.console.sources import Sources
 from raymlops.errors import NotFoundError
@@ -46,7 +53,7 @@ def node_page(sources: Sources, request: PageRequest) -> Page:
         "graph": _graph(found),
         "hops": hops,
         "more": url("lineage", kind, name, hops=hops + 1) if kind != "feature" and hops < _MOST_HOPS else None,
-        "address": _address,
+        "address": node_address,
         "about": _about,
     }
     return Page("lineage_node", f"Lineage of {kind} {name}", values)
@@ -67,7 +74,7 @@ def request_page(sources: Sources, request: PageRequest) -> Page:
     )
     around = Neighbourhood(center, [center, *found.nodes], [Edge(version, center), *found.edges])
     return Page(
-        "lineage_request", f"Request {request_id}", {"told": told, "graph": _graph(around), "address": _address}
+        "lineage_request", f"Request {request_id}", {"told": told, "graph": _graph(around), "address": node_address}
     )
 
 
@@ -80,15 +87,6 @@ def _around_feature(sources: Sources, name: str) -> Neighbourhood:
     ]
     center = Node(lineage.subject.kind, lineage.subject.name)
     return Neighbourhood(center, list(dict.fromkeys([center, *(node for edge in edges for node in edge)])), edges)
-
-
-def _address(node: Node) -> str:
-    """Where a node is the center."""
-    if node.kind in ("view", "on-demand view", "service", "entity"):
-        return url("lineage", "feature", node.name)
-    if node.kind == "training set":
-        return url("lineage", "artifact", node.name)
-    return url("lineage", node.kind, node.name)
 
 
 def _about(node: Node) -> str | None:
@@ -104,7 +102,13 @@ def _about(node: Node) -> str | None:
 def _graph(found: Neighbourhood) -> Mapping[str, Any]:
     ids = {node: f"{node.kind} {node.name}" for node in found.nodes}
     nodes = [
-        {"id": ids[node], "kind": node.kind, "name": node.name, "href": _address(node), "here": node == found.center}
+        {
+            "id": ids[node],
+            "kind": node.kind,
+            "name": node.name,
+            "href": node_address(node),
+            "here": node == found.center,
+        }
         for node in found.nodes
     ]
     edges = [(ids[edge.source], ids[edge.target]) for edge in found.edges if edge.source in ids and edge.target in ids]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TypeVar
@@ -65,14 +65,13 @@ def loop_page(sources: Sources, request: PageRequest) -> Page:
         "days": span,
         "spans": _SPANS,
     }
-    return Page("loop", "Loop", values)
+    return Page("loop", "Loop", values, live=True)
 
 
 def _rows(
-    sources: Sources, request: PageRequest, names: Sequence[str], pipelines: object, since: datetime | None
+    sources: Sources, request: PageRequest, names: Sequence[str], pipelines: Mapping[str, str], since: datetime | None
 ) -> tuple[list[Row], datetime | None]:
     """What the time line shows of some models, and where it begins."""
-    assert isinstance(pipelines, dict)
     ask, browser = request.ask, sources.metadata.browser
     if not names:
         return [], None

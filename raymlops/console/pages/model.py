@@ -45,7 +45,7 @@ def models_page(sources: Sources, request: PageRequest) -> Page:
         "endpoints": {status.model: status for status in endpoints.get() or ()},
         "next": url("models", text=text, page=first // _SHOWN_MODELS + 1) if more else None,
     }
-    return Page("models", "Models", values)
+    return Page("models", "Models", values, live=True)
 
 
 def model_page(sources: Sources, request: PageRequest) -> Page:
@@ -83,7 +83,7 @@ def model_page(sources: Sources, request: PageRequest) -> Page:
         "served": None if served is None else served.find(),
         "then": None if then is None else then.find(),
     }
-    return Page("model", name, values)
+    return Page("model", name, values, live=True)
 
 
 def card_page(sources: Sources, request: PageRequest) -> Page:
@@ -91,7 +91,8 @@ def card_page(sources: Sources, request: PageRequest) -> Page:
     name, version = request.parts
     asked = request.ask("the registry", sources.cards.card, name, int(version))
     found = request.ask("the metadata actor", sources.metadata.models.get_version, name, int(version))
-    values = {"name": name, "version": found.need(), "card": asked.find()}
+    card = asked.find()
+    values = {"name": name, "version": found.need(), "card": None if card is None else card[0]}
     return Page("card", f"{name} v{version}", values)
 
 

@@ -23,7 +23,7 @@ def models_page(sources: Sources, request: PageRequest) -> Page:
     marks = request.ask("the metadata actor", sources.metadata.browser.window_marks, names, 1) if names else None
     newest = {mark.model: mark for mark in (marks.get() if marks else None) or ()}
     more = url("monitoring", page=first // _MODELS + 1) if first + _MODELS < len(every) else None
-    return Page("monitoring", "Monitoring", {"names": names, "newest": newest, "next": more})
+    return Page("monitoring", "Monitoring", {"names": names, "newest": newest, "next": more}, live=True)
 
 
 def report_page(sources: Sources, request: PageRequest) -> Page:

@@ -63,7 +63,7 @@ def run_page(sources: Sources, request: PageRequest) -> Page:
         "log": log[-_LOG_CHARACTERS:],
         "cut": max(len(log) - _LOG_CHARACTERS, 0),
     }
-    return Page("run", run_id, values)
+    return Page("run", run_id, values, live=True)
 
 
 def compare_page(sources: Sources, request: PageRequest) -> Page:

@@ -16,7 +16,7 @@ function cut(text, most) {
 }
 
 function drawGraph(place) {
-  const data = JSON.parse(document.getElementById(place.dataset.graph).textContent);
+  const data = JSON.parse(place.dataset.graph);
   if (!data.nodes.length || place.firstElementChild) return;
   const graph = new dagre.graphlib.Graph();
   graph.setGraph({rankdir: "LR", nodesep: 14, ranksep: 46, marginx: 8, marginy: 8});
@@ -44,6 +44,7 @@ function drawGraph(place) {
 }
 
 function begin() {
+  for (const part of document.querySelectorAll("[data-needs-script]")) part.hidden = false;
   for (const place of document.querySelectorAll("[data-graph]")) drawGraph(place);
   // tables and charts that are wider than the screen scroll by keys, too
   for (const box of document.querySelectorAll(".scroll, .chart, .graph, pre")) {

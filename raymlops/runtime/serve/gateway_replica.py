@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ray import serve
 from starlette.requests import Request
@@ -21,15 +21,13 @@ from raymlops.runtime.serve.endpoint_building import keys_required
 from raymlops.runtime.serve.endpoint_orders import reconciler_timeout_s
 from raymlops.runtime.serve.grpc_ingress import Endpoints, start_grpc
 from raymlops.runtime.serve.internal_port import close_internal_port
+from raymlops.runtime.serve.late_console import LateConsole
 from raymlops.runtime.serve.serve_front import Front
 from raymlops.serving.front.endpoint_view import EndpointView
 from raymlops.serving.front.gateway import Gateway
 from raymlops.serving.front.operations import Operations
 from raymlops.serving.protocol.access import Access
 from raymlops.serving.protocol.refusal_log import RefusalLog
-
-if TYPE_CHECKING:
-    from raymlops.console import Console
 
 __all__ = ["GatewayReplica"]
 
@@ -61,7 +59,7 @@ class GatewayReplica:
             delivery=Approvals(config.home),
             refusals=self._refusals,
         )
-        self._console = await asyncio.to_thread(_console, config, operations)
+        self._console = LateConsole(config, operations)
         self._gateway = Gateway(
             version("raymlops"),
             metadata.plans,
@@ -94,14 +92,6 @@ class GatewayReplica:
         if self._grpc is not None:
             await self._grpc.stop(_GRACE_S)
         self._console.close()
-
-
-def _console(config: PlatformConfig, operations: Operations) -> Console:
-    """The pages; imported here, as no replica of a model needs what they take."""
-    from raymlops.console import Console
-    from raymlops.runtime.serve.console_sources import cluster_sources
-
-    return Console(cluster_sources(config), operations=operations)
 
 
 def _trial_deadlines(config: PlatformConfig) -> Callable[[str], Awaitable[float]]:

@@ -5,15 +5,17 @@ import hashlib
 import json
 import re
 import subprocess
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
 
 from raymlops.console import Console
 from raymlops.records.keys import new_key
-from raymlops.serving.protocol.access import Access
+from raymlops.serving.protocol.access import OPEN, Access
 from raymlops.serving.protocol.http import HttpRequest
 from tests.support.console_world import EVIL, NOW, make_sources
 
@@ -40,8 +42,6 @@ def test_what_is_not_there_is_a_page(browser: Browser) -> None:
 
 
 def test_pages_are_only_read(browser: Browser) -> None:
-    from raymlops.serving.protocol.access import OPEN
-
     reply = browser.console.answer(HttpRequest("POST", "/console/runs"), OPEN)
     assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD")
 
@@ -75,9 +75,6 @@ def test_a_page_says_which_part_does_not_answer(tmp_path: Path, filled: Path) ->
 
 
 def test_a_part_that_hangs_is_waited_for_until_the_deadline(tmp_path: Path, filled: Path) -> None:
-    from dataclasses import replace
-    from threading import Event
-
     sources, close = make_sources(tmp_path, filled=filled)
     ever = Event()
 
@@ -97,11 +94,11 @@ def test_a_part_that_hangs_is_waited_for_until_the_deadline(tmp_path: Path, fill
     assert b"the reconciler did not answer within 0.5 s" in reply.body
 
 
-def test_what_cannot_be_foreseen_is_logged_and_told(browser: Browser, monkeypatch: pytest.MonkeyPatch, caplog) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr("raymlops.console.routes.runs.runs_page", None)
+def test_what_cannot_be_foreseen_is_logged_and_told(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("raymlops.console.app.find_page", lambda path: (lambda *_: 1 / 0, ()))
-    text = browser.page("runs", 500)
-    assert "internal error" in text
+    assert "internal error" in browser.page("runs", 500)
     assert "ZeroDivisionError" in caplog.text
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
 
 from raymlops.console import Console
+from raymlops.runtime.explain.lineage import Lineages
 from raymlops.serving.protocol.access import OPEN
 from raymlops.serving.protocol.http import HttpRequest
-from tests.support.console_world import EVIL, make_sources
+from tests.support.console_world import EVIL, NOW, make_sources
 
 if TYPE_CHECKING:
     from tests.unit.console.conftest import Browser
@@ -115,6 +118,7 @@ def test_a_page_holds_no_element_that_a_text_could_have_made(browser: Browser, p
     found = read(page)
     assert "<script>alert" not in page
     assert "This page is not complete" not in page
+    assert "on the platform's clock. RayMLOps 1.2.3." in found.text
     ids = [attributes["id"] for _, attributes in found.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert sum(tag == "h1" for tag, _ in found.elements) == 1
@@ -173,6 +177,27 @@ def test_a_model_shows_its_rollout(browser: Browser) -> None:
     assert "margin 0.02" in drawn.group()
 
 
+def test_a_page_refreshes_itself_where_that_is_asked_for(browser: Browser) -> None:
+    still, live = read(browser.page("?days=7")), read(browser.page("?days=7&live=1"))
+    assert not [tag for tag, attributes in still.elements if "hx-get" in attributes]
+    (main,) = [attributes for tag, attributes in live.elements if "hx-get" in attributes]
+    assert main["hx-get"] == "/console?days=7&live=1"
+    assert main["hx-trigger"] == "every 5s"
+    assert "/console?days=7" in {attributes.get("href") for tag, attributes in live.elements if tag == "a"}
+    assert not [tag for tag, attributes in read(browser.page("ledger?live=1")).elements if "hx-get" in attributes]
+
+
+def test_a_name_is_what_was_quoted(browser: Browser) -> None:
+    assert "run '../x' does not exist" in read(browser.page("runs/..%2Fx", 404)).text
+    assert "has request id 'a/b'" in read(browser.page("lineage/request/a%2Fb", 404)).text
+
+
+def test_a_version_shows_its_card(browser: Browser) -> None:
+    text = read(browser.page("models/churn/1")).text
+    assert f"note {EVIL} metrics log loss 0.4" in text
+    assert "Its run made no card" in browser.page("models/churn/2")
+
+
 def test_who_served_at_an_instant(browser: Browser) -> None:
     assert "v3 was champion" in read(browser.page("models/churn?at=2026-05-04T12:00")).text
     assert "no version was champion" in read(browser.page("models/churn?at=2020-01-01T00:00")).text
@@ -203,8 +228,9 @@ def test_bundles_are_compared(browser: Browser) -> None:
 
 def test_lineage_goes_two_steps_and_can_go_on(browser: Browser) -> None:
     page = browser.page("lineage/model/churn@4")
-    (data,) = re.findall(r'<script type="application/json" id="lineage-graph">(.*?)</script>', page)
-    graph = json.loads(data)
+    (graph,) = [
+        json.loads(str(attributes["data-graph"])) for _, attributes in read(page).elements if "data-graph" in attributes
+    ]
     names = {node["name"] for node in graph["nodes"]}
     assert {"churn@4", "spending", "churn", "delay@1", "churn@3"} <= names
     assert "lineage/model/churn@4?hops=3" in page
@@ -212,6 +238,32 @@ def test_lineage_goes_two_steps_and_can_go_on(browser: Browser) -> None:
     assert (there.status, there.headers["location"]) == (303, "/console/lineage/run/churn-0")
     assert "has request id" in browser.page("lineage/request/abc", 404)
     assert "there is no lineage of a" in browser.page("lineage/moon/abc", 404)
+
+
+def test_from_the_id_of_a_request_to_the_data(tmp_path: Path, filled: Path) -> None:
+    row = {"row": 0, "version": 2, "role": "champion", "score": 0.25, "label_predicted": EVIL, "served_at": NOW}
+
+    class OneRequest:
+        def batches(self, name: str, start: object, end: object, column: str) -> Iterator[pa.Table]:
+            del start, end, column
+            if name == "predictions/churn":
+                yield pa.Table.from_pylist([{"request_id": "r-1", **row}])
+
+    sources, close = make_sources(tmp_path, filled=filled)
+    lineage = Lineages(sources.metadata, OneRequest())  # type: ignore[arg-type]
+    console = Console(replace(sources, lineage=lineage))
+    try:
+        reply = console.answer(HttpRequest("GET", "/console/lineage/request/r-1"), OPEN)
+    finally:
+        console.close()
+        close()
+    found = read(reply.body.decode())
+    assert reply.status == 200
+    assert "Answered by churn v2 as champion" in found.text
+    assert "trained on spending at version 2" in found.text
+    assert f"put there by controller why {EVIL}" in found.text
+    links = {attributes.get("href") for tag, attributes in found.elements if tag == "a"}
+    assert {"/console/models/churn/2", "/console/lineage/table/spending"} <= links
 
 
 def test_settings_say_who_gave_them(browser: Browser) -> None:
@@ -301,3 +353,29 @@ def test_a_report_of_2000_columns_opens(tmp_path: Path, filled: Path) -> None:
     assert reply.status == 200
     assert "All 2000 columns over time" in page
     assert page.count('<tr><th scope="row" title="column-') == 40  # the map shows the most worrying ones
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("", "No model is served yet."),
+        ("/models", "No model is registered yet"),
+        ("/monitoring", "No model is served yet."),
+        ("/monitoring/nobody", "No window has closed yet"),
+        ("/runs", "No run."),
+        ("/delivery", "Nothing is deployed yet"),
+        ("/ledger", "No entry here."),
+        ("/ledger/verify", "of 0 entries"),
+        ("/policy/nobody", "no deployed bundle trains the model"),
+    ],
+)
+def test_a_platform_on_its_first_day(tmp_path: Path, path: str, told: str) -> None:
+    sources, close = make_sources(tmp_path, empty=True)
+    console = Console(sources)
+    try:
+        reply = console.answer(HttpRequest("GET", f"/console{path}"), OPEN)
+    finally:
+        console.close()
+        close()
+    assert reply.status == 200
+    assert told in read(reply.body.decode()).text

@@ -245,3 +245,27 @@ async def test_a_store_that_hangs_is_504_at_the_deadline() -> None:
     gateway = Gateway("1.2.3", Hanging(), config=ServingConfig.model_validate({"deadline": "20ms"}))
     for path in ("/v2/health/ready", "/v2/models", "/v2/models/delay/infer"):
         assert (await get(gateway, path)).status == 504
+
+
+class FakePages:
+    def __init__(self) -> None:
+        self.asked: list[tuple[HttpRequest, Access]] = []
+
+    def takes(self, path: str) -> bool:
+        return path.startswith("/console")
+
+    async def handle(self, request: HttpRequest, access: Access) -> HttpReply:
+        self.asked.append((request, access))
+        return HttpReply(200, {"content-type": "text/html"}, b"<p>")
+
+
+async def test_pages_are_asked_with_the_keys_that_hold_now(plans: FakePlans) -> None:
+    pages = FakePages()
+    gateway = Gateway("1.2.3", plans, pages=pages)
+    key, _ = new_key("ann", ["operate"], datetime(2026, 1, 1, tzinfo=UTC))
+    access = Access([key])
+    gateway.admit(access)
+    request = HttpRequest("GET", "/console/runs", query="status=failed")
+    assert (await gateway.handle(request)).body == b"<p>"
+    assert pages.asked == [(request, access)]
+    assert (await get(Gateway("1.2.3", plans), "/console")).status == 404
