@@ -160,9 +160,10 @@ async def test_nobody_operates_without_a_key_that_may(world: World, action: str)
 @pytest.mark.parametrize(
     ("path", "parameters", "given"),
     [
-        ("churn/load", {}, ("deploy", "churn", 2, "users@1", None, None)),
-        ("churn/load", {"version": 3, "features": "f", "replicas": 2}, ("deploy", "churn", 3, "f", 2, None)),
-        ("new/load", {}, ("deploy", "new", 3, None, None, None)),
+        ("churn/load", {}, ("deploy", "churn", 2, "users@1", None, None, None)),
+        ("churn/load", {"version": 3, "features": "f", "replicas": 2}, ("deploy", "churn", 3, "f", 2, None, None)),
+        ("churn/load", {"pooled": True}, ("deploy", "churn", 2, "users@1", None, None, True)),
+        ("new/load", {}, ("deploy", "new", 3, None, None, None, None)),
         ("churn/unload", {"unload_dependents": False}, ("undeploy", "churn")),
         ("churn/promote", {"version": 3}, ("promote", "churn", 3)),
         ("churn/rollback", {}, ("rollback", "churn")),
