@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -172,6 +173,7 @@ def _build(
         lock_sha256=sha256_of(lock.content),
         packages=lock.packages,
         lock_from=lock.origin,
+        python=f"{sys.version_info.major}.{sys.version_info.minor}",
         tests={},
         built_at=built_at,
         built_by=by,

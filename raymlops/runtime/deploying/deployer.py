@@ -21,7 +21,7 @@ from raymlops.delivery.changes import BundleChanges, bundle_changes
 from raymlops.delivery.environment import Switched, record_deployment, require_deployable
 from raymlops.delivery.load_test import LoadReport
 from raymlops.delivery.target import check_target
-from raymlops.delivery.verify import LOCK
+from raymlops.delivery.verify import lock_file
 from raymlops.errors import ConflictError, DeploymentError, NotFoundError, RaymlopsError
 from raymlops.features.offline.training_set import TrainingSets
 from raymlops.metadata import Metadata
@@ -207,10 +207,11 @@ class Deployer:
         return self._config.home / "bundles" / manifest.digest
 
     def _lock(self, manifest: BundleManifest) -> bytes:
+        lock = lock_file(self._place(manifest), manifest)
         try:
-            return (self._place(manifest) / LOCK).read_bytes()
+            return lock.read_bytes()
         except FileNotFoundError as error:
-            raise NotFoundError(f"bundle {manifest.digest} has no {LOCK} in {self._place(manifest)}") from error
+            raise NotFoundError(f"bundle {manifest.digest} has no {lock.name} in {lock.parent}") from error
 
     @cached_property
     def _store(self) -> FeatureStore:
