@@ -30,13 +30,13 @@ class Session:
     """One person in one browser.
 
     Attributes:
-        key_id: Of the key that was shown; whether it is still valid is asked at each request.
+        shown: The key that was shown; whether it is still valid is asked at each request.
         token: What every form of this session holds, and no other site knows.
         began_s: When it began, in monotonic seconds.
         seen_s: When it was last used.
     """
 
-    key_id: str
+    shown: ApiKey
     token: str
     began_s: float
     seen_s: float
@@ -92,7 +92,7 @@ class Sessions:
         now, text = self._time_s(), secrets.token_urlsafe(32)
         while len(self._sessions) >= _MOST:
             self._sessions.popitem(last=False)
-        self._sessions[_digest(text)] = Session(key.id, secrets.token_urlsafe(32), now, now)
+        self._sessions[_digest(text)] = Session(key, secrets.token_urlsafe(32), now, now)
         return _set_cookie(self._cookie, text, _LONGEST_S, headers)
 
     def end(self, headers: Mapping[str, str]) -> str:
@@ -109,7 +109,8 @@ class Sessions:
         identity = _digest(_cookies(headers).get(self._cookie, ""))
         session, now = self._sessions.get(identity), self._time_s()
         if session is not None:
-            key = access.find(session.key_id)
+            # a key that was just made is not among those of the last poll; none is ever removed
+            key = access.find(session.shown.id, session.shown)
             if key is None or now - session.seen_s > _IDLE_S or now - session.began_s > _LONGEST_S:
                 del self._sessions[identity]
             else:

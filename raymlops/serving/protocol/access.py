@@ -126,9 +126,9 @@ class Access:
             return key, "expired_key" if key.revoked_at is None else "revoked_key"
         return key, None
 
-    def find(self, key_id: str) -> ApiKey | None:
-        """The key of an id, while it is valid."""
-        key = self._keys.get(key_id)
+    def find(self, key_id: str, newer: ApiKey | None = None) -> ApiKey | None:
+        """The key of an id, while it is valid; ``newer`` where it was made after these keys were read."""
+        key = self._keys.get(key_id, newer)
         return key if key is not None and key.is_valid(self._clock.now()) else None
 
     def bearer(self, headers: Mapping[str, str]) -> ApiKey:
