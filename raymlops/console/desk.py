@@ -109,7 +109,9 @@ class Desk:
         if action is None:
             raise NotFoundError(f"there is no page {PREFIX}/{path}")
         if posted is None:
-            form = read_form(action, _query(request))
+            # a link chooses what is asked for; the reason and the name of the order are of who sends the form
+            chosen = {action.about, *action.fields}
+            form = read_form(action, {name: text for name, text in _query(request).items() if name in chosen})
             _require_reader(viewer, form, request)
             return await self._preview(form, viewer, request)
         return await self._act(action, viewer, request, posted)
