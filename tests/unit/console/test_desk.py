@@ -287,7 +287,7 @@ async def test_the_cookie_is_the_browsers_alone(world: World) -> None:
     assert (await browser.submit(out)).status == 303
     browser.cookies = held
     assert "Sign out" not in (await browser.get("/console")).body.decode(), "signed out on the server, too"
-    for elsewhere in ("https://evil.example", "//evil.example", "/consoleevil", "/console/\\evil", "/v2"):
+    for elsewhere in ("https://evil.example", "//evil.example", "/consoleevil", "/console/\\evil", "/v2", "/console/€"):
         reply = await browser.submit(form, {"key": text, "next": elsewhere})
         assert reply.headers["location"] == "/console", elsewhere
 
