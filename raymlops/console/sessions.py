@@ -19,7 +19,8 @@ __all__ = ["LoginLimit", "Session", "Sessions", "Viewer", "require_own_form"]
 
 _IDLE_S, _LONGEST_S = 3600.0, 12 * 3600.0
 """A session ends after so long without a request, and so long after its beginning."""
-_MOST = 1000
+_MOST, _MOST_OF_A_KEY = 1000, 20
+"""Sessions in all, and of one key; the oldest make room."""
 _LOGIN_S = 600.0
 _FAILED_LOGINS, _WITHIN_S = 10, 60.0
 _OWN_SITES = ("same-origin", "none")
@@ -90,6 +91,10 @@ class Sessions:
             The ``set-cookie`` header.
         """
         now, text = self._time_s(), secrets.token_urlsafe(32)
+        # who has one key does not end the sessions of others by signing in again and again
+        own = [identity for identity, session in reversed(self._sessions.items()) if session.shown.id == key.id]
+        for identity in own[_MOST_OF_A_KEY - 1 :]:
+            del self._sessions[identity]
         while len(self._sessions) >= _MOST:
             self._sessions.popitem(last=False)
         self._sessions[_digest(text)] = Session(key, secrets.token_urlsafe(32), now, now)
@@ -131,8 +136,6 @@ class Sessions:
 
 class LoginLimit:
     """Bounds how often keys are tried: ten wrong ones a minute under the id of a key, and under unknown ids together.
-
-    Whoever guesses ids does not lock out the owner of a right key.
 
     Args:
         time_s: Monotonic seconds.

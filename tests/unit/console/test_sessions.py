@@ -71,14 +71,25 @@ def test_a_session_is_found_by_its_cookie_alone(key: ApiKey) -> None:
 
 
 def test_the_oldest_sessions_make_room(key: ApiKey) -> None:
-    sessions, access = Sessions(8000, Time()), Access([key])
+    others = [new_key("bob", ["read"], NOW)[0] for _ in range(60)]
+    sessions, access = Sessions(8000, Time()), Access([key, *others])
     first = sessions.begin(key, {})
     kept = sessions.begin(key, {})
     for number in range(999):
-        sessions.begin(key, {})
+        sessions.begin(others[number % 60], {})
         if number % 100 == 0:
             assert sessions.viewer(cookie_of(kept), access).session is not None, "who is seen is not the oldest"
     assert sessions.viewer(cookie_of(first), access).session is None
+
+
+def test_one_key_ends_only_its_own_sessions(key: ApiKey) -> None:
+    other = new_key("eve", ["infer"], NOW)[0]
+    sessions, access = Sessions(8000, Time()), Access([key, other])
+    kept = sessions.begin(key, {})
+    begun = [sessions.begin(other, {}) for _ in range(1001)]
+    assert sessions.viewer(cookie_of(kept), access).session is not None
+    live = [sessions.viewer(cookie_of(one), access).session is not None for one in begun]
+    assert live == [False] * 981 + [True] * 20
 
 
 def test_a_header_counts_where_keys_are_required(key: ApiKey) -> None:
