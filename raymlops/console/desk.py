@@ -125,10 +125,11 @@ class Desk:
         access = await self._operations.access()
         identifier = (split_key(text) or ("",))[0]
         name = "" if access.find(identifier) is None else identifier
-        self._limit.require_room(name)
         try:
             key = access.authenticate(text)
         except Unauthenticated:
+            # a right key does not have to wait: its id is no secret, and anybody may send wrong keys under it
+            self._limit.require_room(name)
             self._limit.failed(name)
             return self._login_page(request, after, "This key is not valid: it is wrong, revoked or expired.", 401)
         place, models = _own_place(after), Viewer(viewer.access, key).models
