@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -345,3 +347,18 @@ async def test_where_keys_are_required_a_key_reads_its_own_model(guarded: World)
         "/actions/abort?model=churn": [200, 200, 403],
         "/actions/abort?model=delay": [403, 200, 403],
     }
+
+
+async def test_refusals_are_counted_on_the_event_loop(guarded: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow, threads = await guarded.browser("read:churn"), []
+    note = guarded.refusals.note
+
+    def noted(*args: Any) -> None:
+        threads.append(threading.current_thread())
+        note(*args)
+
+    monkeypatch.setattr(guarded.refusals, "note", noted)
+    assert (await narrow.get("/console/ledger")).status == 403
+    assert (await Browser(guarded.gateway).get("/console/ledger")).status == 401
+    assert (await Browser(guarded.gateway).get("/console/static/console.css")).status == 200
+    assert threads == [threading.current_thread()] * 2
