@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import ip_address
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, unquote, urlencode
 
@@ -21,7 +23,7 @@ from raymlops.console.routes import NAVIGATION, find_page
 from raymlops.console.sessions import Sessions, Viewer
 from raymlops.console.sources import Sources
 from raymlops.console.static_files import static_file
-from raymlops.errors import NotFoundError, Overloaded, RaymlopsError, Unauthenticated
+from raymlops.errors import Forbidden, NotFoundError, Overloaded, RaymlopsError, Unauthenticated
 from raymlops.records.keys import ALL_MODELS
 from raymlops.serving.front.operations import Operations
 from raymlops.serving.protocol.access import Access
@@ -88,6 +90,8 @@ class Console:
         draw = partial(asyncio.get_running_loop().run_in_executor, self._pages)
         path, viewer = _path(request), None
         try:
+            if not access.required:
+                self._require_local_name(request.headers.get("host", ""))
             viewer = self._sessions.viewer(request.headers, access)
             if self._desk is None or not self._desk.takes(path):
                 if not path.startswith(_STATIC):  # here, and not in a thread: refusals are counted on this event loop
@@ -133,6 +137,18 @@ class Console:
         """End the threads; calls under way are not waited for."""
         self._pages.shutdown(wait=False, cancel_futures=True)
         self._calls.shutdown(wait=False, cancel_futures=True)
+
+    def _require_local_name(self, host: str) -> None:
+        """Refuse a name that a foreign site may have pointed at this machine: where nobody is asked for a key, that
+        site would read the pages in the browser of a person."""
+        name = re.sub(r":[0-9]*$", "", host).strip("[]").lower()
+        if not host or name in {"localhost", self._sources.config.serving.host} or name.endswith(".localhost"):
+            return
+        try:
+            ip_address(name)
+        except ValueError as error:
+            asks = "without keys, the console is reached by an address or as localhost"
+            raise Forbidden(f"{asks}, got {name!r:.200}: set serving.require_keys to reach it by a name") from error
 
     def _require_reader(self, path: str, request: HttpRequest, viewer: Viewer) -> None:
         """A page about one model needs a grant over it, every other page one over all models."""

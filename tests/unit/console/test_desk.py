@@ -362,3 +362,15 @@ async def test_refusals_are_counted_on_the_event_loop(guarded: World, monkeypatc
     assert (await Browser(guarded.gateway).get("/console/ledger")).status == 401
     assert (await Browser(guarded.gateway).get("/console/static/console.css")).status == 200
     assert threads == [threading.current_thread()] * 2
+
+
+async def test_without_keys_no_foreign_name_reads_the_pages(world: World, guarded: World) -> None:
+    """A site whose name leads to 127.0.0.1 for a moment is of the same origin for a browser."""
+    browser = Browser(world.gateway)
+    for host in ("localhost:8000", "127.0.0.1:8000", "[::1]:8000", "raymlops.localhost", ""):
+        assert (await browser.get("/console/ledger", host=host)).status == 200, host
+    for host in ("evil.example:8000", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "[", "a\x01"):
+        for path in ("/console/ledger", "/console/login", "/console/actions/pause?model=churn"):
+            assert (await browser.get(path, host=host)).status == 403, (host, path)
+    reader = await guarded.browser("read:*")
+    assert (await reader.get("/console/ledger", host="console.example")).status == 200, "keys are asked for"
