@@ -40,3 +40,25 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
     config = load_config(environ={}, overrides={"home": str(tmp_path), "metadata": {"url": url}})
     (found,) = [setting for setting in list_settings(config, {}) if setting.name == "metadata.url"]
     assert found.value == "postgresql+psycopg://ann:***@db/raymlops"
+
+
+def test_an_address_that_is_a_secret_is_not_shown(tmp_path: Path) -> None:
+    hooks = [
+        {"name": "chat", "url": "https://chat.example/services/SECRET"},
+        {"name": "pager", "url_env": "PAGER_URL", "severities": ["critical"]},
+    ]
+    config = load_config(
+        environ={},
+        overrides={
+            "home": str(tmp_path),
+            "monitoring": {"alerts": {"webhooks": hooks}},
+            "delivery": {"source": {"url": "https://git.example/SECRET"}},
+            "features": {"storage_options": {"AWS_ENDPOINT_URL": "https://ann:SECRET@store.example"}},
+        },
+    )
+    listed = {setting.name: setting.value for setting in list_settings(config, {})}
+    assert "SECRET" not in str(listed)
+    chat, pager = listed["monitoring.alerts.webhooks"]  # type: ignore[misc]
+    assert (chat["name"], chat["url"], chat["severities"]) == ("chat", "***", ["warning", "critical"])
+    assert (pager["url"], pager["url_env"], pager["severities"]) == ("", "PAGER_URL", ["critical"])
+    assert listed["features.storage_options"] == {"AWS_ENDPOINT_URL": "https://ann:***@store.example"}
