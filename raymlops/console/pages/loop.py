@@ -12,6 +12,7 @@ from raymlops.console.drawing.timeline import Bar, Event, Row, draw_timeline
 from raymlops.console.needs import find_needs
 from raymlops.console.request import Page, PageRequest, url
 from raymlops.console.sources import Sources
+from raymlops.errors import DataError
 from raymlops.records.browsing import WindowMark
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.plans import ServingPlan
@@ -24,7 +25,7 @@ _MODELS, _WINDOWS, _PLANS, _ENTRIES, _RUNS = 15, 60, 30, 30, 20
 """Models of one page, and what is shown of each at most."""
 _LATELY = timedelta(days=7)
 _FAILED = 20
-_SPANS = (1, 7, 30, 90)
+_SPANS, _LONGEST_DAYS = (1, 7, 30, 90), 3660
 _DECISIONS = {"retrain": "a retraining is started", "skip": "a trigger is passed over", "block": "a trigger is blocked"}
 
 
@@ -50,6 +51,8 @@ def loop_page(sources: Sources, request: PageRequest) -> Page:
     first = (request.number("page") or 0) * _MODELS
     names = ordered[first : first + _MODELS]
     span = request.number("days")
+    if span is not None and span > _LONGEST_DAYS:
+        raise DataError(f"'days' must be at most {_LONGEST_DAYS}, got {span}")
     rows, start = _rows(sources, request, names, pipelines, None if span is None else now - timedelta(days=span))
     more = first + _MODELS < len(ordered)
     values = {

@@ -32,6 +32,7 @@ _LOOKED_THROUGH = 5000
 """Ledger entries that one page with a filter reads at most: actions and texts have no index."""
 _TOGETHER = 100
 """Parts of one statement; SQLite takes 500."""
+_LARGEST = 2**63 - 1
 
 
 class SqlRecordBrowser(SqlStore):
@@ -164,9 +165,10 @@ class SqlRecordBrowser(SqlStore):
 def _place(before: str) -> tuple[int, int]:
     created, dot, sequence = before.partition(".")
     try:
-        if not dot:
+        place = int(created), int(sequence)
+        if not dot or max(place) > _LARGEST:
             raise ValueError(before)
-        return int(created), int(sequence)
+        return place
     except ValueError as error:
         raise DataError(f"'before' must be a place in the list, as the page before gave it, got {before!r}") from error
 

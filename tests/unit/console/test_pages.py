@@ -278,7 +278,10 @@ def test_settings_say_who_gave_them(browser: Browser) -> None:
     [
         ("runs?status=lost", 400, "'status' must be one of"),
         ("runs?before=x", 400, "'before' must be a place in the list"),
+        (f"runs?before={'9' * 30}.1", 400, "'before' must be a place in the list"),
         ("delivery?before=x", 400, "'before' must be a place in the list"),
+        (f"delivery?before={'9' * 30}", 400, "'before' must be a place in the list"),
+        ("?days=999999999999", 400, "'days' must be at most 3660, got 999999999999"),
         ("ledger?before=-1", 400, "'before' must be a whole number"),
         (f"ledger?text={'x' * 201}", 400, "'text' must have at most 200 characters, got 201"),
         ("models/churn?at=yesterday", 400, "'at' must be an instant"),
