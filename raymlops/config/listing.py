@@ -72,9 +72,7 @@ def _shown(given: object, value: Any) -> object:
     """A value as JSON has it, without passwords in URLs, and without what a section keeps out of its ``repr``."""
     if isinstance(given, Section):
         kept = {name for name, field in type(given).model_fields.items() if field.repr or not value[name]}
-        return {
-            name: _shown(getattr(given, name), each) if name in kept else _HIDDEN for name, each in value.items()
-        }
+        return {name: _shown(getattr(given, name), each) if name in kept else _HIDDEN for name, each in value.items()}
     if isinstance(value, list) and isinstance(given, Sequence):
         return [_shown(*pair) for pair in zip(given, value, strict=True)]
     if isinstance(value, Mapping):

@@ -139,8 +139,10 @@ class Console:
         self._calls.shutdown(wait=False, cancel_futures=True)
 
     def _require_local_name(self, host: str) -> None:
-        """Refuse a name that a foreign site may have pointed at this machine: where nobody is asked for a key, that
-        site would read the pages in the browser of a person."""
+        """Refuse a name that a foreign site may have pointed at this machine.
+
+        Where nobody is asked for a key, that site would read the pages in the browser of a person.
+        """
         name = re.sub(r":[0-9]*$", "", host).strip("[]").lower()
         if not host or name in {"localhost", self._sources.config.serving.host} or name.endswith(".localhost"):
             return

@@ -352,7 +352,8 @@ def _to(address: str, **headers: str) -> Shown:
 def _own_place(address: str) -> str:
     """An address of the console; its first page where another one is named."""
     own = address == PREFIX or address.startswith((f"{PREFIX}/", f"{PREFIX}?"))
-    return address if own and address.isascii() and address.isprintable() and "\\" not in address and len(address) < 2000 else url()
+    sent = address.isascii() and address.isprintable() and "\\" not in address and len(address) < 2000
+    return address if own and sent else url()
 
 
 def _plan_number(text: str) -> int:
