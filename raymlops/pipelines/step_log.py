@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
 from raymlops.errors import NotFoundError, StorageError
 
-__all__ = ["StepLogs"]
+__all__ = ["StepLogs", "read_end"]
 
 _FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
@@ -62,8 +64,12 @@ class StepLogs:
         with self._open(place, step, attempt) as file:
             file.write(f"{text}\n")
 
-    def read(self, step: str | None = None) -> str:
+    def read(self, step: str | None = None, *, last_bytes: int | None = None) -> str:
         """The logs, of one step or of all in order, each attempt under a line that names it.
+
+        Args:
+            step: Its name; all steps, if left out.
+            last_bytes: Of each attempt, no more than so many bytes of the end.
 
         Raises:
             NotFoundError: There are none of this step.
@@ -75,7 +81,7 @@ class StepLogs:
             if step is not None and not wanted:
                 known = list(dict.fromkeys(_step_of(file) for file in files))
                 raise NotFoundError(f"no log of step {step!r}: there are logs of {known}", step=step)
-            return "".join(f"==> {file.stem.partition('-')[2]} <==\n{file.read_text()}" for file in wanted)
+            return "".join(f"==> {file.stem.partition('-')[2]} <==\n{read_end(file, last_bytes)}" for file in wanted)
         except OSError as error:
             raise StorageError(f"logs {self._directory}: {error}", path=str(self._directory)) from error
 
@@ -86,6 +92,18 @@ class StepLogs:
             return path.open("a", buffering=1, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise StorageError(f"log {path}: {error}", path=str(path)) from error
+
+
+def read_end(path: Path, last_bytes: int | None = None) -> str:
+    """The text of a file, or no more of it than so many bytes of the end; what is no UTF-8 is replaced.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file, TextIOWrapper(file, "utf-8", "replace") as text:
+        if last_bytes is not None:
+            file.seek(max(file.seek(0, os.SEEK_END) - last_bytes, 0))
+        return text.read()
 
 
 def _step_of(file: Path) -> str:

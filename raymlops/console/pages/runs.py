@@ -61,7 +61,7 @@ def run_page(sources: Sources, request: PageRequest) -> Page:
         "graph": _graph(run, events),
         "artifacts": _rows_of(artifacts, events),
         "log": log[-_LOG_CHARACTERS:],
-        "cut": max(len(log) - _LOG_CHARACTERS, 0),
+        "cut": _LOG_CHARACTERS if len(log) > _LOG_CHARACTERS else None,
     }
     return Page("run", run_id, values, live=True)
 

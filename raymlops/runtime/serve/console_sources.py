@@ -18,6 +18,7 @@ from raymlops.features import FeatureReader
 from raymlops.metadata import Metadata
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.pipelines import StepLogs
+from raymlops.pipelines.step_log import read_end
 from raymlops.records.discovery import FeatureDescription, FeatureMatch
 from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
 from raymlops.runtime.cluster.clocks import build_clock
@@ -37,6 +38,8 @@ _CALL_S = 10.0
 _LOOK_S = 3.0
 _CONTROL_ACTORS = (METADATA, RECONCILER, FEATURES, MONITOR, CONTROLLER)
 
+_LOG_BYTES = 400_000
+"""Of the end of each file of a run's logs: a page shows 100,000 characters, and logs may be larger than the memory."""
 
 def cluster_sources(config: PlatformConfig) -> Sources:
     """The sources of the platform that this process belongs to."""
@@ -109,14 +112,15 @@ class _Files:
         self._metadata = metadata
 
     def logs(self, run_id: str, step: str | None = None) -> str:
-        """Logs of a run, as they are in the home."""
+        """The ends of the logs of a run, as they are in the home."""
         self._metadata.runs.get_run(run_id)  # refuses what is no id, and so no directory
         directory = self._config.home / "runs" / run_id
         kept = StepLogs(directory / "logs")
         if step is not None:
-            return kept.read(step)
+            return kept.read(step, last_bytes=_LOG_BYTES)
         driver = directory / "driver.log"
-        return f"{driver.read_text(errors='replace') if driver.exists() else ''}{kept.read()}"
+        job = read_end(driver, _LOG_BYTES) if driver.exists() else ""
+        return f"{job}{kept.read(last_bytes=_LOG_BYTES)}"
 
     def card(self, name: str, version: int) -> tuple[dict[str, Any], str]:
         """The card of a version."""

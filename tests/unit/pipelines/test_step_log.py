@@ -61,3 +61,14 @@ def test_a_directory_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="00-load"), StepLogs(tmp_path / "file").capture(0, "load", 1):
         pass
+
+
+def test_of_a_long_log_only_the_end_is_read(tmp_path: Path) -> None:
+    logs = StepLogs(tmp_path)
+    logs.note(0, "load", 1, "é" * 10)
+    logs.note(1, "fit", 1, "x" * 100_000 + "the end")
+    assert logs.read(last_bytes=8) == "==> load.1 <==\n\ufffdééé\n==> fit.1 <==\nthe end\n"
+    assert len(logs.read("fit")) > 100_000
+    with (tmp_path / "01-fit.1.log").open("ab") as file:
+        file.write("é".encode()[:1])
+    assert logs.read("fit").endswith("the end\n\ufffd"), "it is read while somebody writes"
