@@ -6,10 +6,10 @@ from raymlops.console.request import Page, PageRequest, url
 from raymlops.console.sources import Sources
 from raymlops.errors import LedgerBroken, NotFoundError
 
-__all__ = ["entry_page", "ledger_page", "verify_page"]
+__all__ = ["VERIFY_S", "entry_page", "ledger_page", "verify_page"]
 
 _ROWS = 50
-_VERIFY_S = 30.0
+VERIFY_S = 30.0
 """A check reads the whole ledger, which takes longer than a page may."""
 
 
@@ -28,7 +28,7 @@ def ledger_page(sources: Sources, request: PageRequest) -> Page:
 
 def verify_page(sources: Sources, request: PageRequest) -> Page:
     """Whether every entry follows from the one before it."""
-    request.ask.extend(_VERIFY_S)
+    request.ask.extend(VERIFY_S)
     try:
         count, broken = request.ask("the metadata actor", sources.metadata.ledger.verify_ledger).need(), ""
     except LedgerBroken as error:

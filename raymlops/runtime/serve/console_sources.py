@@ -35,15 +35,19 @@ __all__ = ["cluster_sources"]
 
 _CALL_S = 10.0
 """Deadline of one call; that of a page is shorter, and does not end the call."""
+_LEDGER_S = 30.0
+"""Deadline of a call to the ledger: a check of its hashes reads all of it."""
 _LOOK_S = 3.0
-_CONTROL_ACTORS = (METADATA, RECONCILER, FEATURES, MONITOR, CONTROLLER)
-
 _LOG_BYTES = 400_000
 """Of the end of each file of a run's logs: a page shows 100,000 characters, and logs may be larger than the memory."""
+_CONTROL_ACTORS = (METADATA, RECONCILER, FEATURES, MONITOR, CONTROLLER)
+
 
 def cluster_sources(config: PlatformConfig) -> Sources:
     """The sources of the platform that this process belongs to."""
-    metadata = Metadata(**{store.name: _Lately(METADATA, store.name) for store in fields(Metadata)})
+    slow = {"ledger": _LEDGER_S}
+    stores = (store.name for store in fields(Metadata))
+    metadata = Metadata(**{name: _Lately(METADATA, name, slow.get(name, _CALL_S)) for name in stores})
     files = _Files(config, metadata)
     return Sources(
         metadata=metadata,
@@ -65,8 +69,8 @@ def cluster_sources(config: PlatformConfig) -> Sources:
 class _Lately:
     """An actor that is looked up when it is called: it may start later than the gateway, and be another one by then."""
 
-    def __init__(self, name: str, part: str | None = None) -> None:
-        self._of = name, _CALL_S, part
+    def __init__(self, name: str, part: str | None = None, timeout_s: float = _CALL_S) -> None:
+        self._of = name, timeout_s, part
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         if method.startswith("_"):
