@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 from raymlops.errors import (
+    AlreadyRegistered,
     ConfigError,
     DataError,
     DeploymentNotFound,
@@ -199,14 +200,16 @@ class Operations:
         evidence = {"asked": asked.action, "parameters": parameters, "key": key.id, "name": key.name, "by": order.by}
         evidence |= {"scope": scope_of(asked.action), "via": asked.via, "request": order.request}
         entry_key = f"{USED}/{asked.target}/{asked.action}/{order.request}"
-        return await self._records.ledger.append_entry(asked.target, USED, order.reason, evidence, key=entry_key)
+        used = await self._records.ledger.append_entry(asked.target, USED, order.reason, evidence, key=entry_key)
+        return _same(used, evidence)
 
     async def _retrain(self, order: Order, asked: Requested) -> LedgerEntry:
         """Record an order; the controller, which reads it there, answers it with a run."""
         plan = await self._records.plans.find_plan(asked.target)
         if plan is None or not plan.served:
             raise DeploymentNotFound.of(asked.target)
-        return await self._records.ledger.append_entry(**order.for_retraining(asked.target, asked.via))
+        told = order.for_retraining(asked.target, asked.via)
+        return _same(await self._records.ledger.append_entry(**told), told["evidence"])
 
     async def _switch(self, order: Order, asked: Requested, used: LedgerEntry) -> LedgerEntry:
         """Pause or resume; an order that was carried out before is not carried out again, whatever came after it."""
@@ -252,3 +255,15 @@ class Operations:
             deadline_ms=await self._trial_deadline_ms(model),
         )
         return await self._orders.start_trial(order, model, trial)
+
+
+def _same(entry: LedgerEntry, evidence: Mapping[str, object]) -> LedgerEntry:
+    """The entry of an order, where it was made by this order and not by another one of the same name.
+
+    Raises:
+        AlreadyRegistered: It was made by another key, or with other parameters: what is done now would not be recorded.
+    """
+    if entry.evidence != evidence:
+        request, by = str(entry.evidence.get("request")), str(entry.evidence.get("by"))
+        raise AlreadyRegistered(f"request {request!r} must name one order, and names another one, by {by}")
+    return entry

@@ -341,6 +341,24 @@ async def test_an_order_says_which_plan_it_was_decided_by_and_may_be_looked_at(w
     assert (reply.status, orjson.loads(reply.body)["error"]) == (409, str(world.hands.outcome))
 
 
+@pytest.mark.parametrize("action", ["promote", "pause", "retrain"])
+async def test_the_name_of_an_order_hides_no_other_order(world: World, action: str) -> None:
+    def body(version: int) -> bytes:
+        return orjson.dumps({"parameters": {"version": version} if action == "promote" else {}})
+
+    path, ann = f"churn/{action}", world.records.key("operate", "trigger")
+    assert (await world.post(path, ann, body(3), idempotency_key="r-1")).status == 200
+    assert (await world.post(path, ann, body(3), idempotency_key="r-1")).status == 200
+    before, given = world.records.written.entries(), list(world.hands.given)
+    bob = world.records.key("operate", "trigger")
+    others = [(bob, 3), (ann, 2)] if action == "promote" else [(bob, 3)]
+    for key, version in others:
+        reply = await world.post(path, key, body(version), idempotency_key="r-1")
+        assert reply.status == 409
+        assert "request 'r-1' must name one order" in orjson.loads(reply.body)["error"]
+    assert (world.records.written.entries(), world.hands.given) == (before, given)
+
+
 async def test_the_loop_is_paused_once_by_one_order(world: World) -> None:
     key = world.records.key("operate")
 
