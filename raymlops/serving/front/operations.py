@@ -215,7 +215,7 @@ class Operations:
         """Pause or resume; an order that was carried out before is not carried out again, whatever came after it."""
         if self._controls is None:
             raise UnavailableError("decisions cannot be paused here: the gateway knows no controller")
-        for entry in await self._records.ledger.entries(after=used.sequence):
+        for entry in await self._records.ledger.entries(asked.target, after=used.sequence):
             if entry.action == asked.action and entry.evidence.get("by") == f"{order.by}, {order.request}":
                 return entry
         model = None if asked.target == ALL_MODELS else asked.target

@@ -359,6 +359,20 @@ async def test_the_name_of_an_order_hides_no_other_order(world: World, action: s
     assert (world.records.written.entries(), world.hands.given) == (before, given)
 
 
+async def test_an_order_that_is_given_again_reads_only_what_is_about_its_model(world: World) -> None:
+    key, asked = world.records.key("operate"), []
+    entries = world.records.entries
+
+    async def noted(subject: str | None = None, after: int = 0) -> Sequence[LedgerEntry]:
+        asked.append(subject)
+        return await entries(subject, after)
+
+    world.records.entries = noted  # type: ignore[method-assign]
+    for _ in range(2):
+        assert (await world.post("churn/pause", key, idempotency_key="1")).status == 200
+    assert asked == ["churn", "churn"]
+
+
 async def test_the_loop_is_paused_once_by_one_order(world: World) -> None:
     key = world.records.key("operate")
 
