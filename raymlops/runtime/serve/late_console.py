@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.console import PREFIX
+from raymlops.errors import UnavailableError
 from raymlops.serving.front.operations import Operations
 from raymlops.serving.protocol.access import Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest
@@ -25,9 +26,11 @@ class LateConsole:
     Args:
         config: The platform's configuration.
         operations: Carries out what people do on its pages.
+        built_within_s: How long a request waits for the console.
     """
 
-    def __init__(self, config: PlatformConfig, operations: Operations) -> None:
+    def __init__(self, config: PlatformConfig, operations: Operations, built_within_s: float = 60.0) -> None:
+        self._built_within_s = built_within_s
         self._building = asyncio.get_running_loop().create_task(asyncio.to_thread(_build, config, operations))
 
     def takes(self, path: str) -> bool:
@@ -35,8 +38,16 @@ class LateConsole:
         return path == PREFIX or path.startswith(f"{PREFIX}/")
 
     async def handle(self, request: HttpRequest, access: Access) -> HttpReply:
-        """Answer one request, once the console is built."""
-        console = await asyncio.shield(self._building)
+        """Answer one request, once the console is built.
+
+        Raises:
+            UnavailableError: It is not built in time.
+        """
+        try:
+            async with asyncio.timeout(self._built_within_s):
+                console = await asyncio.shield(self._building)
+        except TimeoutError as error:
+            raise UnavailableError("the console is not built yet: try again") from error
         return await console.handle(request, access)
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from raymlops.config.platform import PlatformConfig
+from raymlops.errors import UnavailableError
 from raymlops.runtime.serve import late_console
 from raymlops.runtime.serve.late_console import LateConsole
 from raymlops.runtime.serve.serve_front import Front
@@ -54,6 +55,16 @@ async def test_a_console_that_nobody_waits_for_is_given_up(tmp_path: Path, monke
     may_end = threading.Event()
     monkeypatch.setattr(late_console, "_build", lambda *_: may_end.wait(20))
     late = LateConsole(PlatformConfig(home=tmp_path), OPERATIONS)
+    late.close()
+    may_end.set()
+
+
+async def test_nobody_waits_for_ever_for_a_console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_end = threading.Event()
+    monkeypatch.setattr(late_console, "_build", lambda *_: may_end.wait(20))
+    late = LateConsole(PlatformConfig(home=tmp_path), OPERATIONS, built_within_s=0.01)
+    with pytest.raises(UnavailableError, match="not built yet"):
+        await late.handle(HttpRequest("GET", "/console"), OPEN)
     late.close()
     may_end.set()
 
