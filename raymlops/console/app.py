@@ -47,6 +47,8 @@ _HEADERS = {
 _OF_A_MODEL = ("models", "monitoring", "policy")
 """Pages below these are about the model that their address names; every other page is about all models."""
 _STATIC = "static/"
+_MOST_UNDER_WAY = 100
+"""Requests that are answered, or wait for a thread; further ones are refused: a queue without an end helps nobody."""
 _PAGES_AT_ONCE, _CALLS_AT_ONCE = 4, 16
 
 
@@ -80,6 +82,7 @@ class Console:
         self._deadline_s = deadline_s
         self._pages = ThreadPoolExecutor(_PAGES_AT_ONCE, "console-page")
         self._calls = ThreadPoolExecutor(_CALLS_AT_ONCE, "console-call")
+        self._under_way = 0
         self._sessions = Sessions(sources.config.serving.port)
         self._desk = None
         if operations is not None:
@@ -87,6 +90,15 @@ class Console:
 
     async def handle(self, request: HttpRequest, access: Access) -> HttpReply:
         """Answer one request; pages are drawn in a thread, aside from the loop that answers everybody else."""
+        if self._under_way >= _MOST_UNDER_WAY:
+            return _text(503, f"the console draws {_MOST_UNDER_WAY} pages: try again", **{"retry-after": "5"})
+        self._under_way += 1
+        try:
+            return await self._handled(request, access)
+        finally:
+            self._under_way -= 1
+
+    async def _handled(self, request: HttpRequest, access: Access) -> HttpReply:
         draw = partial(asyncio.get_running_loop().run_in_executor, self._pages)
         path, viewer = _path(request), None
         try:
@@ -224,6 +236,10 @@ def _live(path: str, given: Sequence[tuple[str, str]]) -> _Live:
 def _static(name: str) -> HttpReply:
     found = static_file(name)
     if found is None:
-        return HttpReply(404, {**_HEADERS, "content-type": "text/plain; charset=utf-8"}, b"there is no such file")
+        return _text(404, "there is no such file")
     kept = {"cache-control": "public, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
     return HttpReply(200, {"content-type": found[1], **kept}, found[0])
+
+
+def _text(status: int, told: str, **headers: str) -> HttpReply:
+    return HttpReply(status, {**_HEADERS, "content-type": "text/plain; charset=utf-8", **headers}, told.encode())

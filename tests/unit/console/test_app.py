@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -92,6 +93,34 @@ def test_a_part_that_hangs_is_waited_for_until_the_deadline(tmp_path: Path, fill
         close()
     assert reply.status == 200
     assert b"the reconciler did not answer within 0.5 s" in reply.body
+
+
+@pytest.mark.asyncio
+async def test_requests_beyond_a_bound_are_refused_at_once(
+    tmp_path: Path, filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raymlops.console.app._MOST_UNDER_WAY", 2)
+    sources, close = make_sources(tmp_path, filled=filled)
+    may_answer = Event()
+
+    class Slow:
+        def statuses(self) -> list[object]:
+            assert may_answer.wait(60)
+            return []
+
+    console = Console(replace(sources, endpoints=Slow()), deadline_s=60)  # type: ignore[arg-type]
+    page = HttpRequest("GET", "/console/models")
+    try:
+        waiting = [asyncio.ensure_future(console.handle(page, OPEN)) for _ in range(3)]
+        refused = await asyncio.wait_for(waiting[2], 20)
+        assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+        may_answer.set()
+        assert [(await reply).status for reply in waiting[:2]] == [200, 200]
+        assert (await console.handle(page, OPEN)).status == 200
+    finally:
+        may_answer.set()
+        console.close()
+        close()
 
 
 def test_what_cannot_be_foreseen_is_logged_and_told(
