@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -189,7 +189,7 @@ class Desk:
             facts = await self._call(self._standing, form.name)
             return {"facts": facts, "lost": lost_by(form.action.name, None, None)}
         try:
-            after = await self._operations.preview(form.action.name, form.name, form.given())
+            after = await self._in_time(self._operations.preview(form.action.name, form.name, form.given()))
         except (ConfigError, ConflictError, DataError, NotFoundError) as error:
             return {"refused": str(error), "roles": [] if before is None else roles_of(before)}
         return {
@@ -308,9 +308,11 @@ class Desk:
         Raises:
             UnavailableError: It did not answer in time.
         """
-        future = asyncio.get_running_loop().run_in_executor(self._pool, partial(function, *args))
+        return await self._in_time(asyncio.get_running_loop().run_in_executor(self._pool, partial(function, *args)))
+
+    async def _in_time(self, answer: Awaitable[T]) -> T:
         try:
-            return await asyncio.wait_for(future, self._deadline_s)
+            return await asyncio.wait_for(answer, self._deadline_s)
         except TimeoutError as error:
             raise UnavailableError(f"the platform did not answer within {self._deadline_s:g} s") from error
 

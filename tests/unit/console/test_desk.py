@@ -374,3 +374,14 @@ async def test_without_keys_no_foreign_name_reads_the_pages(world: World, guarde
             assert (await browser.get(path, host=host)).status == 403, (host, path)
     reader = await guarded.browser("read:*")
     assert (await reader.get("/console/ledger", host="console.example")).status == 200, "keys are asked for"
+
+
+async def test_a_page_does_not_wait_for_an_operator_that_hangs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hangs(*_: object) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(world.operations, "preview", hangs)
+    monkeypatch.setattr(world.console._desk, "_deadline_s", 0.2)
+    reply = await asyncio.wait_for((await world.browser()).get(address("abort")), 20)
+    assert reply.status == 503
+    assert "did not answer within 0.2 s" in reply.body.decode()
