@@ -43,7 +43,8 @@ class GatewayReplica:
     async def __init__(self, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
         serving = config.serving
         metadata: Any = metadata_stores(kind=AsyncActorProxy)
-        operator: Any = AsyncActorProxy(RECONCILER, part="operator")
+        order_s = reconciler_timeout_s(config)
+        operator: Any = AsyncActorProxy(RECONCILER, order_s, "operator")
         reconciler: Any = AsyncActorProxy(RECONCILER, part="reconciler")
         controller: Any = AsyncActorProxy(CONTROLLER)
         self._records = metadata
@@ -53,7 +54,7 @@ class GatewayReplica:
         operations = Operations(
             metadata,
             operator,
-            reconciler_timeout_s(config),
+            order_s,
             _trial_deadlines(config),
             controls=controller,
             delivery=Approvals(config.home),
