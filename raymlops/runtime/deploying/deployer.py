@@ -124,7 +124,8 @@ class Deployer:
 
     def _require_deployable(self, manifest: BundleManifest, environment: str, rules: EnvironmentRules) -> None:
         own, place = self._config.environment, self._place(manifest)
-        require_deployable(manifest, environment, self._metadata, rules=rules, place=place, own=own)
+        others = self._config.delivery.environments
+        require_deployable(manifest, environment, self._metadata, rules=rules, place=place, own=own, others=others)
 
     def _rehearsed(self, manifest: BundleManifest, environment: str, rules: EnvironmentRules, reason: str) -> Switched:
         project, own = manifest.project, self._config.environment
