@@ -91,18 +91,35 @@ class Deployer:
                 manifest, environment, self._metadata, self._clock, reason, by=acting_user(), served=served
             )
 
+    def record(self, manifest: BundleManifest, environment: str, reason: str) -> Deployment:
+        """Make a bundle live, and leave what is served alone.
+
+        Raises:
+            DeploymentError: It may not be deployed there.
+            ConflictError: Another deployment is under way in the environment.
+        """
+        with _alone(self._config.home, environment):
+            self._require_deployable(manifest, environment, self._config.delivery.rules(environment))
+            return record_deployment(manifest, environment, self._metadata, self._clock, reason, by=acting_user())
+
     def roll_back(self, live: Deployment, former: BundleManifest, reason: str) -> Deployment:
         """Put a former bundle in the place of the one that is live, and back in service what that one replaced.
 
         Raises:
             DeploymentError: The former bundle may not be deployed any more.
+            ConflictError: What was live when this was asked for is not any more.
         """
         environment = live.environment
         with _alone(self._config.home, environment):
             self._require_deployable(former, environment, self._config.delivery.rules(environment))
+            if self._metadata.deployments.find_deployment(environment, former.project.name) != live:
+                raise ConflictError(
+                    f"another bundle than {live.bundle} is live in {environment!r} by now: roll back again"
+                )
             if live.replaced is None:
                 raise NotFoundError(f"nothing was served in {environment!r} before bundle {live.bundle}")
-            model = name_in(environment, self._config.environment, former.project.model)
+            replaced_of = self._metadata.deployments.get_bundle(live.bundle).project.model
+            model = name_in(environment, self._config.environment, replaced_of)
             served = self._switched(model, live.replaced.version, live.replaced.service, reason, {})
             return record_deployment(
                 former, environment, self._metadata, self._clock, reason, by=acting_user(), served=served

@@ -1,0 +1,88 @@
+"""What deploying refuses before anything runs, without a cluster; test_deploying.py goes the whole way."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from raymlops.clock import ManualClock
+from raymlops.config.loader import load_config
+from raymlops.config.platform import PlatformConfig
+from raymlops.delivery.environment import Switched, record_deployment
+from raymlops.delivery.lock import installed_lock
+from raymlops.delivery.verify import bundle_digest
+from raymlops.errors import ConflictError, DeploymentError
+from raymlops.metadata import MetadataService
+from raymlops.records.bundles import BundleManifest, ServedBefore
+from raymlops.records.record import sha256_of
+from raymlops.runtime.deploying.deployer import Deployer
+from raymlops.testing.metadata_examples import EPOCH, example_bundle
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> PlatformConfig:
+    builders = {"ci": f"ed25519:{'a' * 64}"}
+    rules = {"delivery": {"environments": {"signed": {"builders": builders}}}}
+    return load_config(environ={}, overrides={"home": str(tmp_path), **rules})
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(EPOCH)
+
+
+@pytest.fixture
+def metadata(tmp_path: Path, clock: ManualClock) -> Iterator[MetadataService]:
+    with closing(MetadataService(tmp_path / "metadata.db", clock=clock)) as metadata:
+        yield metadata
+
+
+def _manifest(archive: str, **project: str) -> BundleManifest:
+    facts = {"archive_sha256": archive * 64, "lock_sha256": sha256_of(installed_lock())}
+    draft = example_bundle().model_copy(update=facts)
+    draft = draft.model_copy(update={"project": draft.project.model_copy(update=project)})
+    return draft.model_copy(update={"digest": bundle_digest(draft.archive_sha256, draft.project, draft.lock_sha256)})
+
+
+def test_one_deployment_at_a_time_goes_on_also_where_nothing_is_rehearsed(
+    config: PlatformConfig, metadata: MetadataService, clock: ManualClock, tmp_path: Path
+) -> None:
+    deployer, one = Deployer(config, metadata, clock), _manifest("a")
+    assert deployer.record(one, "dev", "first").bundle == one.digest
+    with (tmp_path / "bundles" / ".dev.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(ConflictError, match="another deployment is under way in 'dev'"):
+            deployer.record(_manifest("b"), "dev", "second")
+        deployer.record(_manifest("b"), "staging", "elsewhere")
+    live = metadata.deployments.find_deployment("dev")
+    assert live is not None
+    assert live.bundle == one.digest
+
+
+def test_a_bundle_does_not_take_the_model_of_an_environment_with_rules(
+    config: PlatformConfig, metadata: MetadataService, clock: ManualClock
+) -> None:
+    with pytest.raises(DeploymentError, match=r"another environment, got 'signed\.delay'"):
+        Deployer(config, metadata, clock).record(_manifest("a", model="signed.delay"), "dev", "")
+    assert metadata.deployments.list_live_deployments() == []
+
+
+def test_a_roll_back_that_was_overtaken_changes_nothing(
+    config: PlatformConfig, metadata: MetadataService, clock: ManualClock
+) -> None:
+    one, two = _manifest("a"), _manifest("b")
+    record_deployment(one, "dev", metadata, clock)
+    clock.advance_to(EPOCH + timedelta(hours=1))
+    stale = record_deployment(two, "dev", metadata, clock, served=Switched(2, ServedBefore(version=1), {}))
+    clock.advance_to(EPOCH + timedelta(hours=2))
+    live = record_deployment(_manifest("c"), "dev", metadata, clock)
+    with pytest.raises(ConflictError, match=f"another bundle than {two.digest} is live in 'dev' by now"):
+        Deployer(config, metadata, clock).roll_back(stale, one, "")
+    assert metadata.deployments.find_deployment("dev") == live
