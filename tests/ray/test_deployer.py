@@ -86,3 +86,10 @@ def test_a_roll_back_that_was_overtaken_changes_nothing(
     with pytest.raises(ConflictError, match=f"another bundle than {two.digest} is live in 'dev' by now"):
         Deployer(config, metadata, clock).roll_back(stale, one, "")
     assert metadata.deployments.find_deployment("dev") == live
+
+
+def test_the_code_of_an_unknown_builder_is_not_imported_to_tell_what_it_changes(
+    config: PlatformConfig, metadata: MetadataService, clock: ManualClock
+) -> None:
+    with pytest.raises(DeploymentError, match="must be signed by one of ci, and is by none of them"):
+        Deployer(config, metadata, clock).changes(_manifest("a"), "signed")

@@ -20,6 +20,7 @@ from raymlops.delivery.approval import ledger_subject
 from raymlops.delivery.changes import BundleChanges, bundle_changes
 from raymlops.delivery.environment import Switched, record_deployment, require_deployable
 from raymlops.delivery.load_test import LoadReport
+from raymlops.delivery.provenance import read_signed
 from raymlops.delivery.target import check_target
 from raymlops.delivery.verify import lock_file
 from raymlops.errors import ConflictError, DeploymentError, NotFoundError, RaymlopsError
@@ -64,7 +65,13 @@ class Deployer:
         self._clock = clock
 
     def changes(self, manifest: BundleManifest, environment: str) -> BundleChanges:
-        """What deploying a bundle would change there; nothing is."""
+        """What deploying a bundle would change there; nothing is.
+
+        Raises:
+            DeploymentError: The environment trusts none of its builders: not even its definitions are imported.
+        """
+        if builders := self._config.delivery.rules(environment).builders:
+            read_signed(self._place(manifest), manifest, builders)
         live = self._live(manifest, environment)
         locks = (b"" if live is None else self._lock(live), self._lock(manifest))
         return bundle_changes(live, manifest, locks, self._store.apply(*self._definitions(manifest), dry_run=True))
