@@ -15,7 +15,7 @@ __all__ = ["Scratch", "scratch_root", "sweep"]
 
 _PREFIX = "raymlops."
 _MADE = re.compile(rf"{re.escape(_PREFIX)}[a-z]+-[a-z0-9_]{{8}}")
-"""Names as they are made here, with the mode 0700: nobody else's directory, such as a clone called `raymlops.git`, may be taken for one."""
+"""Names as they are made here: nobody else's directory, such as a clone `raymlops.git`, may be taken for one."""
 
 
 class Scratch:
@@ -62,8 +62,8 @@ def sweep(root: Path) -> list[Path]:
     for found in root.glob(f"{_PREFIX}*"):
         try:
             status = found.lstat()
-            private = (status.st_uid, status.st_mode) == (os.geteuid(), stat.S_IFDIR | 0o700)
-            if not private or _MADE.fullmatch(found.name) is None:
+            private = stat.S_ISDIR(status.st_mode) and status.st_mode & 0o777 == 0o700
+            if not private or status.st_uid != os.geteuid() or _MADE.fullmatch(found.name) is None:
                 continue
             handle = os.open(found, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError:  # it went meanwhile, or is no directory
