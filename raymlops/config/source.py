@@ -76,6 +76,8 @@ class SourceConfig(Section):
         if url.startswith("/"):
             return url
         check_url(url)
+        if "?" in url or "#" in url:  # status and messages show it
+            raise ValueError("url must have no query: a token belongs into password_env or password_file")
         return url
 
     @field_validator("branches")

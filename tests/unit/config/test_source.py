@@ -36,6 +36,7 @@ def test_no_branch_has_the_environment_that_another_one_is_called() -> None:
     ("settings", "told"),
     [
         ({"url": "https://ada:secret@example.org/a.git"}, "must not hold a user or a password"),
+        ({"url": "https://example.org/a.git?token=secret"}, "must have no query"),
         ({"url": "http://example.org/a.git"}, "must be https"),
         ({"url": "ssh://example.org/a.git"}, "must be https"),
         ({"url": "/a", "branches": {"main": "Prod Env"}}, "must be made of lower-case letters"),
