@@ -78,14 +78,18 @@ def install_wheels(directory: Path, lock_file: Path, python: Path) -> None:
 
     verify_wheels(directory, lock_file)
     plain = ["--offline", "--no-index", "--no-deps", "--require-hashes", "--find-links", str(directory)]
-    done = subprocess.run(  # noqa: S603 - the program of a package that we depend on, our own arguments
-        [find_uv_bin(), "pip", "install", "--python", str(python), *plain, "-r", str(lock_file)],
-        env={**os.environ, "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=_TIMEOUT_S,
-        check=False,
-    )
+    try:
+        done = subprocess.run(  # noqa: S603 - the program of a package that we depend on, our own arguments
+            [find_uv_bin(), "pip", "install", "--python", str(python), *plain, "-r", str(lock_file)],
+            env={**os.environ, "NO_COLOR": "1"},
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        told = f"the wheels of {directory} were not installed within {_TIMEOUT_S:g} s: install them again"
+        raise DeploymentError(told, path=str(directory)) from error
     if done.returncode != 0:
         raise DeploymentError(
             f"the wheels of {directory} cannot be installed: {_told(done.stderr)}", path=str(directory)
