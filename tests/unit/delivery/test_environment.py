@@ -233,8 +233,11 @@ def test_one_person_counts_once(store: MetadataService, clock: ManualClock) -> N
     assert approve_bundle(bundle, "prod", "ada", store.ledger, "again") == first
     with pytest.raises(DeploymentError, match="by 2, is by 1: ada"):
         deploy_bundle(bundle, "prod", store, clock, rules=EnvironmentRules(approvals=2))
+    approve_bundle(bundle, "prod", "Ada", store.ledger)
+    with pytest.raises(DeploymentError, match=r"by 2, is by 1: Ada$"):
+        deploy_bundle(bundle, "prod", store, clock, rules=EnvironmentRules(approvals=2))
     approve_bundle(bundle, "prod", "bob", store.ledger)
-    assert approvers(bundle.digest, "prod", store.ledger) == ["ada", "bob"]
+    assert approvers(bundle.digest, "prod", store.ledger) == ["Ada", "ada", "bob"]
     assert deploy_bundle(bundle, "prod", store, clock, rules=EnvironmentRules(approvals=2)).environment == "prod"
 
 
