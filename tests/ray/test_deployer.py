@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -19,9 +21,15 @@ from raymlops.delivery.verify import bundle_digest
 from raymlops.errors import ConflictError, DeploymentError
 from raymlops.metadata import MetadataService
 from raymlops.records.bundles import BundleManifest, ServedBefore
+from raymlops.records.pushes import BUILD, push_subject
 from raymlops.records.record import sha256_of
 from raymlops.runtime.deploying.deployer import Deployer
+from raymlops.runtime.jobs.build_jobs import build_and_deploy
 from raymlops.testing.metadata_examples import EPOCH, example_bundle
+from tests.support.delivered_project import commit
+
+if TYPE_CHECKING:
+    from raymlops.runtime.jobs.delivery_operator import DeliveryOperator
 
 pytestmark = pytest.mark.ray
 
@@ -93,3 +101,27 @@ def test_the_code_of_an_unknown_builder_is_not_imported_to_tell_what_it_changes(
 ) -> None:
     with pytest.raises(DeploymentError, match="must be signed by one of ci, and is by none of them"):
         Deployer(config, metadata, clock).changes(_manifest("a"), "signed")
+
+
+def test_what_was_pushed_does_not_see_the_password_of_the_repository(
+    metadata: MetadataService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = tmp_path / "origin"
+    origin.mkdir()
+    (origin / "project.yaml").write_text("name: a\n")
+    pushed = {"branch": "main", "commit": commit(origin, "one"), "environment": "dev"}
+    entry = metadata.ledger.append_entry(push_subject("main"), BUILD, "pushed", pushed, key="k")
+    source = {"url": str(origin), "password_env": "GIT_TOKEN"}
+    config = load_config(environ={}, overrides={"home": str(tmp_path), "delivery": {"source": source}})
+    monkeypatch.setenv("GIT_TOKEN", "s3cret")
+    seen: list[str | None] = []
+
+    class Delivery:
+        def build(self, project: Path) -> BundleManifest:
+            assert (project / "project.yaml").exists(), "the password was there to clone it"
+            seen.append(os.environ.get("GIT_TOKEN"))
+            raise DeploymentError("its tests must pass")
+
+    assert not build_and_deploy(config, metadata, cast("DeliveryOperator", Delivery()), entry.sequence)
+    assert seen == [None]
+    assert metadata.ledger.entries()[-1].reason == "its tests must pass"
