@@ -68,3 +68,9 @@ def test_a_rate_needs_a_bound_and_a_rehearsal() -> None:
     with pytest.raises(ValidationError, match="set rehearse"):
         EnvironmentRules.model_validate({"rate_per_s": 10, "p99": "100ms"})
     assert EnvironmentRules.model_validate({"rehearse": True, "rate_per_s": 10, "p99": "100ms"}).load_for.seconds == 10
+
+
+def test_production_asks_for_an_approval_unless_its_own_rules_say_otherwise() -> None:
+    assert DeliveryConfig().rules("prod").approvals == 1
+    assert DeliveryConfig(environments={"staging": EnvironmentRules()}).rules("prod").approvals == 1
+    assert DeliveryConfig(environments={"prod": EnvironmentRules(clean=True)}).rules("prod").approvals == 0
