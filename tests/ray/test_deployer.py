@@ -6,13 +6,14 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from raymlops.clock import ManualClock
+from raymlops.config.delivery import EnvironmentRules
 from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
 from raymlops.delivery.environment import Switched, record_deployment
@@ -24,8 +25,10 @@ from raymlops.records.bundles import BundleManifest, ServedBefore
 from raymlops.records.pushes import BUILD, push_subject
 from raymlops.records.record import sha256_of
 from raymlops.runtime.deploying.deployer import Deployer
+from raymlops.runtime.deploying.rehearsal import Rehearsal
 from raymlops.runtime.jobs.build_jobs import build_and_deploy
-from raymlops.testing.metadata_examples import EPOCH, example_bundle
+from raymlops.runtime.serve.endpoint_orders import EndpointOrders
+from raymlops.testing.metadata_examples import EPOCH, example_bundle, example_draft
 from tests.support.delivered_project import commit
 
 if TYPE_CHECKING:
@@ -125,3 +128,17 @@ def test_what_was_pushed_does_not_see_the_password_of_the_repository(
     assert not build_and_deploy(config, metadata, cast("DeliveryOperator", Delivery()), entry.sequence)
     assert seen == [None]
     assert metadata.ledger.entries()[-1].reason == "its tests must pass"
+
+
+def test_the_key_of_a_rehearsal_opens_its_model_alone_and_expires(
+    metadata: MetadataService, clock: ManualClock, tmp_path: Path
+) -> None:
+    config = load_config(environ={}, overrides={"home": str(tmp_path), "serving": {"require_keys": True}})
+    rehearsal = Rehearsal(config, metadata, EndpointOrders(config, metadata))
+    with rehearsal._headers(example_draft("staging.delay"), EnvironmentRules()) as headers:
+        assert headers["Authorization"].startswith("Bearer ")
+        (key,) = metadata.keys.list_keys()
+        assert [str(grant) for grant in key.grants] == ["infer:rehearsal.staging.delay"]
+        assert key.expires_at is not None
+        assert key.expires_at < datetime.now(UTC) + timedelta(hours=2)
+    assert not metadata.keys.list_keys()[0].is_valid(datetime.now(UTC)), "it is revoked at the end"
