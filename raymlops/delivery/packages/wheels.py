@@ -10,10 +10,8 @@ import hashlib
 import importlib.util
 import io
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +20,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_version, parse_wh
 
 from raymlops.delivery.lock import PLATFORM, Pinned, installed_distributions, read_lock, versions_of
 from raymlops.errors import ConfigError, DeploymentError
+from raymlops.scratch import Scratch
 
 __all__ = ["WHEELS", "carry_wheels", "install_wheels", "verify_installed", "verify_wheels"]
 
@@ -47,14 +46,13 @@ def carry_wheels(lock_file: Path, target: Path) -> Path:
     if not target.exists():
         if importlib.util.find_spec("pip") is None:
             raise ConfigError("carrying wheels downloads them by pip, which must be installed: python -m ensurepip")
-        staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=".wheels-"))
-        try:
+        with Scratch("wheels", target.parent) as scratch:  # gigabytes, which go also where a build is killed
+            staging = scratch / WHEELS
+            staging.mkdir()
             _download(lock_file, staging)
             _check(staging, lock)
             staging.chmod(0o755)
             staging.rename(target)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
     verify_wheels(target, lock_file)
     return target
 

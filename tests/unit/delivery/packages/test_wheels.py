@@ -59,6 +59,8 @@ def test_wheels_are_downloaded_by_the_hashes_of_the_lock(
     target = tmp_path / "bundle-wheels"
     assert carry_wheels(lock, target) == target
     assert [path.name for path in target.iterdir()] == ["tinything-1.0-py3-none-any.whl"]
+    (tmp_path / "raymlops.wheels-killed_1" / "wheels").mkdir(parents=True)
+    (tmp_path / "raymlops.wheels-killed_1").chmod(0o700)
     shutil.rmtree(index)
     assert carry_wheels(lock, target) == target, "what is there is checked, not downloaded again"
     with pytest.raises(DeploymentError, match="the wheels could not be downloaded: No matching distribution"):
