@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import fcntl
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +15,7 @@ from raymlops.delivery.lock import installed_lock, package_faults
 from raymlops.delivery.packages.wheels import WHEELS, verify_installed, verify_wheels
 from raymlops.delivery.rules import DeliveryStore, check_rules
 from raymlops.delivery.verify import bundle_digest, lock_file, require_one_of_version, verify_bundle
-from raymlops.errors import ConfigError, DeploymentError, NotFoundError
+from raymlops.errors import ConfigError, ConflictError, DeploymentError, NotFoundError
 from raymlops.records.bundles import BundleManifest, Deployment, ProjectSpec, ServedBefore
 from raymlops.records.environments import REHEARSAL, name_in
 from raymlops.records.names import check_digest, check_name
@@ -22,6 +24,7 @@ from raymlops.records.record import sha256_of
 __all__ = [
     "DeliveryStore",
     "Switched",
+    "alone",
     "deploy_bundle",
     "record_deployment",
     "require_deployable",
@@ -265,3 +268,25 @@ def rollback_target(environment: str, pipeline: str | None, store: DeliveryStore
         if former.bundle != now.bundle:
             return former
     raise NotFoundError(f"no other bundle than {now.bundle} was ever deployed in {environment!r}")
+
+
+@contextmanager
+def alone(home: Path, environment: str) -> Iterator[None]:
+    """See to it that one deployment at a time goes on in an environment.
+
+    Args:
+        home: Of the platform.
+        environment: Where.
+
+    Raises:
+        ConflictError: Another one is under way there.
+    """
+    check_name("environment", environment)
+    place = home / "bundles"
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / f".{environment}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConflictError(f"another deployment is under way in {environment!r}: wait for its end") from None
+        yield

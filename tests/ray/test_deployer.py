@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
@@ -27,12 +27,10 @@ from raymlops.records.record import sha256_of
 from raymlops.runtime.deploying.deployer import Deployer
 from raymlops.runtime.deploying.rehearsal import Rehearsal
 from raymlops.runtime.jobs.build_jobs import build_and_deploy
+from raymlops.runtime.jobs.delivery_operator import DeliveryOperator
 from raymlops.runtime.serve.endpoint_orders import EndpointOrders
 from raymlops.testing.metadata_examples import EPOCH, example_bundle, example_draft
 from tests.support.delivered_project import commit
-
-if TYPE_CHECKING:
-    from raymlops.runtime.jobs.delivery_operator import DeliveryOperator
 
 pytestmark = pytest.mark.ray
 
@@ -65,13 +63,13 @@ def _manifest(archive: str, **project: str) -> BundleManifest:
 def test_one_deployment_at_a_time_goes_on_also_where_nothing_is_rehearsed(
     config: PlatformConfig, metadata: MetadataService, clock: ManualClock, tmp_path: Path
 ) -> None:
-    deployer, one = Deployer(config, metadata, clock), _manifest("a")
-    assert deployer.record(one, "dev", "first").bundle == one.digest
+    operator, one = DeliveryOperator(config, metadata, clock), _manifest("a")
+    assert operator._record(one, "dev", "first").bundle == one.digest
     with (tmp_path / "bundles" / ".dev.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(ConflictError, match="another deployment is under way in 'dev'"):
-            deployer.record(_manifest("b"), "dev", "second")
-        deployer.record(_manifest("b"), "staging", "elsewhere")
+            operator._record(_manifest("b"), "dev", "second")
+        operator._record(_manifest("b"), "staging", "elsewhere")
     live = metadata.deployments.find_deployment("dev")
     assert live is not None
     assert live.bundle == one.digest
@@ -81,7 +79,7 @@ def test_a_bundle_does_not_take_the_model_of_an_environment_with_rules(
     config: PlatformConfig, metadata: MetadataService, clock: ManualClock
 ) -> None:
     with pytest.raises(DeploymentError, match=r"another environment, got 'signed\.delay'"):
-        Deployer(config, metadata, clock).record(_manifest("a", model="signed.delay"), "dev", "")
+        DeliveryOperator(config, metadata, clock)._record(_manifest("a", model="signed.delay"), "dev", "")
     assert metadata.deployments.list_live_deployments() == []
 
 

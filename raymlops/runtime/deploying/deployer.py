@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from raymlops.control.triggering.news import code_digest
 from raymlops.delivery import read_sources
 from raymlops.delivery.approval import ledger_subject
 from raymlops.delivery.changes import BundleChanges, bundle_changes
-from raymlops.delivery.environment import Switched, record_deployment, require_deployable
+from raymlops.delivery.environment import Switched, alone, record_deployment, require_deployable
 from raymlops.delivery.load_test import LoadReport
 from raymlops.delivery.provenance import read_signed
 from raymlops.delivery.target import check_target
@@ -85,7 +84,7 @@ class Deployer:
             RaymlopsError: What else a part of it raised; whatever it is, what was served before is served.
         """
         rules = self._config.delivery.rules(environment)
-        with _alone(self._config.home, environment):
+        with alone(self._config.home, environment):
             self._require_deployable(manifest, environment, rules)
             live = self._live(manifest, environment)
             served = None
@@ -98,17 +97,6 @@ class Deployer:
                 manifest, environment, self._metadata, self._clock, reason, by=acting_user(), served=served
             )
 
-    def record(self, manifest: BundleManifest, environment: str, reason: str) -> Deployment:
-        """Make a bundle live, and leave what is served alone.
-
-        Raises:
-            DeploymentError: It may not be deployed there.
-            ConflictError: Another deployment is under way in the environment.
-        """
-        with _alone(self._config.home, environment):
-            self._require_deployable(manifest, environment, self._config.delivery.rules(environment))
-            return record_deployment(manifest, environment, self._metadata, self._clock, reason, by=acting_user())
-
     def roll_back(self, live: Deployment, former: BundleManifest, reason: str) -> Deployment:
         """Put a former bundle in the place of the one that is live, and back in service what that one replaced.
 
@@ -117,7 +105,7 @@ class Deployer:
             ConflictError: What was live when this was asked for is not any more.
         """
         environment = live.environment
-        with _alone(self._config.home, environment):
+        with alone(self._config.home, environment):
             self._require_deployable(former, environment, self._config.delivery.rules(environment))
             if self._metadata.deployments.find_deployment(environment, former.project.name) != live:
                 raise ConflictError(
@@ -134,7 +122,7 @@ class Deployer:
 
     def remove(self, environment: str, reason: str) -> None:
         """End all that an environment has."""
-        with _alone(self._config.home, environment):
+        with alone(self._config.home, environment):
             for live in self._metadata.deployments.list_live_deployments():
                 if live.environment != environment:
                     continue
@@ -263,17 +251,3 @@ def _refusals_told(ledger: Ledger, manifest: BundleManifest, environment: str) -
         key = f"refuse_bundle:{environment}:{manifest.digest}:{uuid.uuid4().hex}"
         ledger.append_entry(ledger_subject(manifest.digest), "refuse_bundle", str(error), facts, key=key)
         raise
-
-
-@contextmanager
-def _alone(home: Path, environment: str) -> Iterator[None]:
-    """See to it that one deployment at a time goes on in an environment."""
-    check_name("environment", environment)
-    place = home / "bundles"
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / f".{environment}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConflictError(f"another deployment is under way in {environment!r}: wait for its end") from None
-        yield

@@ -17,6 +17,7 @@ from raymlops.delivery import (
     verify_here,
 )
 from raymlops.delivery.changes import BundleChanges
+from raymlops.delivery.environment import alone, record_deployment, require_deployable
 from raymlops.errors import ConfigError
 from raymlops.metadata import Metadata
 from raymlops.records.bundles import BundleManifest, Deployment
@@ -107,7 +108,7 @@ class DeliveryOperator:
         rules = self._config.delivery.rules(where)
         if rules.rehearse if rehearse is None else rehearse:
             return self._deployer.deploy(manifest, where, reason)
-        return self._deployer.record(manifest, where, reason)
+        return self._record(manifest, where, reason)
 
     def rollback(
         self, environment: str | None = None, pipeline: str | None = None, *, reason: str = "rolled back"
@@ -125,7 +126,7 @@ class DeliveryOperator:
         assert live is not None  # it is what there is something before
         if live.version is not None and live.replaced is not None:
             return self._deployer.roll_back(live, manifest, reason)
-        return self._deployer.record(manifest, live.environment, reason)
+        return self._record(manifest, live.environment, reason)
 
     def approve(self, bundle: str, environment: str | None = None, *, by: str) -> LedgerEntry:
         """Record that somebody approves a bundle for an environment."""
@@ -149,6 +150,14 @@ class DeliveryOperator:
         """How it stands with the repository that is watched; ``None`` where none is."""
         status: SourceStatus | None = runtime.ActorProxy(RECONCILER, _STATUS_S, "source").status()
         return status
+
+    def _record(self, manifest: BundleManifest, environment: str, reason: str) -> Deployment:
+        """Make a bundle live, and leave what is served alone."""
+        own, place, delivery = self._config.environment, self._root / manifest.digest, self._config.delivery
+        rules, others = delivery.rules(environment), delivery.environments
+        with alone(self._config.home, environment):
+            require_deployable(manifest, environment, self._metadata, rules=rules, place=place, own=own, others=others)
+            return record_deployment(manifest, environment, self._metadata, self._clock, reason, by=acting_user())
 
     @property
     def _deployer(self) -> Deployer:
