@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
+import stat
 import tempfile
 import weakref
 from pathlib import Path
@@ -12,6 +14,8 @@ from pathlib import Path
 __all__ = ["Scratch", "scratch_root", "sweep"]
 
 _PREFIX = "raymlops."
+_MADE = re.compile(rf"{re.escape(_PREFIX)}[a-z]+-[a-z0-9_]{{8}}")
+"""Names as they are made here: nobody else's directory, such as a clone `raymlops.git`, may be taken for one."""
 
 
 class Scratch:
@@ -57,7 +61,9 @@ def sweep(root: Path) -> list[Path]:
     removed = []
     for found in root.glob(f"{_PREFIX}*"):
         try:
-            if found.is_symlink() or found.stat().st_uid != os.geteuid():
+            status = found.lstat()
+            private = stat.S_ISDIR(status.st_mode) and status.st_mode & 0o777 == 0o700
+            if not private or status.st_uid != os.geteuid() or _MADE.fullmatch(found.name) is None:
                 continue
             handle = os.open(found, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError:  # it went meanwhile, or is no directory

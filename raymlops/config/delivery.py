@@ -69,11 +69,18 @@ class DeliveryConfig(Section):
     """Bundles and environments."""
 
     environments: Mapping[_Environment, EnvironmentRules] = Field({"prod": EnvironmentRules(approvals=1)})
-    """Environment -> its rules; an environment that is not named has none."""
+    """Environment -> its rules; an environment that is not named has none, but for ``prod``, which asks for one
+    approval then."""
     signing_key: Path | None = None
     """File with the private key that bundles are signed with, as ``raymlops delivery keygen`` wrote it."""
     source: SourceConfig | None = None
     """Git repository whose pushes are built and deployed; null watches none."""
+
+    @field_validator("environments")
+    @classmethod
+    def _prod(cls, environments: Mapping[str, EnvironmentRules]) -> Mapping[str, EnvironmentRules]:
+        # Whoever writes down the rules of another environment must not open this one by that.
+        return {"prod": EnvironmentRules(approvals=1), **environments}
 
     def rules(self, environment: str) -> EnvironmentRules:
         """The rules of an environment."""

@@ -20,7 +20,8 @@ __all__ = ["BRANCH", "SourceConfig"]
 
 BRANCH = "{branch}"
 """Stands in the name of an environment for the branch, which then has one of its own."""
-_DIGITS = 6
+_PLAIN, _DIGITS = 30, 12
+"""Characters of a branch in the name of its environment: so many as it is spelled, and so many of its hash."""
 
 
 class SourceConfig(Section):
@@ -63,7 +64,8 @@ class SourceConfig(Section):
     def gives(self, environment: str) -> bool:
         """Whether an environment may be that of a single branch."""
         ends = (name.partition(BRANCH) for name in self.branches.values() if BRANCH in name)
-        return any(environment.startswith(first) and environment.endswith(last) for first, _, last in ends)
+        own = rf"[a-z][a-z0-9_-]*-[0-9a-f]{{{_DIGITS}}}"
+        return any(re.fullmatch(f"{first}{own}{last}", environment) for first, _, last in ends)
 
     def _named(self, branch: str) -> str | None:
         return next((name for pattern, name in self.branches.items() if fnmatchcase(branch, pattern)), None)
@@ -74,14 +76,17 @@ class SourceConfig(Section):
         if url.startswith("/"):
             return url
         check_url(url)
+        if "?" in url or "#" in url:  # status and messages show it
+            raise ValueError("url must have no query: a token belongs into password_env or password_file")
         return url
 
     @field_validator("branches")
     @classmethod
     def _environments(cls, branches: Mapping[str, str]) -> Mapping[str, str]:
         for name in branches.values():
-            if re.fullmatch(ENVIRONMENT_PATTERN, name.replace(BRANCH, "b")) is None:
-                raise ValueError(f"environment {name!r} must be made of lower-case letters, digits, - and _")
+            if re.fullmatch(ENVIRONMENT_PATTERN, name.replace(BRANCH, "b" * (_PLAIN + 1 + _DIGITS))) is None:
+                rule = "must be made of lower-case letters, digits, - and _, and be short enough for any branch"
+                raise ValueError(f"environment {name!r} {rule}")
         return branches
 
     @field_validator("directory")
@@ -99,6 +104,9 @@ class SourceConfig(Section):
 
 
 def _slug(branch: str) -> str:
-    """A branch as part of an environment's name; a few digits of its hash tell apart what would be spelled alike."""
-    plain = re.sub(r"[^a-z0-9_-]+", "-", branch.lower()).strip("-")[:40]
-    return plain if plain == branch else f"{plain}-{hashlib.sha256(branch.encode()).hexdigest()[:_DIGITS]}"
+    """A branch as part of an environment's name, a letter first.
+
+    Digits of its hash are always in it: whoever may name a branch must not reach another environment by its name.
+    """
+    plain = re.sub(r"[^a-z0-9_-]+", "-", branch.lower()).lstrip("0123456789_-")[:_PLAIN].rstrip("-") or "branch"
+    return f"{plain}-{hashlib.sha256(branch.encode()).hexdigest()[:_DIGITS]}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import fcntl
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,14 +15,16 @@ from raymlops.delivery.lock import installed_lock, package_faults
 from raymlops.delivery.packages.wheels import WHEELS, verify_installed, verify_wheels
 from raymlops.delivery.rules import DeliveryStore, check_rules
 from raymlops.delivery.verify import bundle_digest, lock_file, require_one_of_version, verify_bundle
-from raymlops.errors import ConfigError, DeploymentError, NotFoundError
-from raymlops.records.bundles import BundleManifest, Deployment, ServedBefore
+from raymlops.errors import ConfigError, ConflictError, DeploymentError, NotFoundError
+from raymlops.records.bundles import BundleManifest, Deployment, ProjectSpec, ServedBefore
+from raymlops.records.environments import REHEARSAL, name_in
 from raymlops.records.names import check_digest, check_name
 from raymlops.records.record import sha256_of
 
 __all__ = [
     "DeliveryStore",
     "Switched",
+    "alone",
     "deploy_bundle",
     "record_deployment",
     "require_deployable",
@@ -148,6 +152,7 @@ def require_deployable(
     rules: EnvironmentRules | None = None,
     place: Path | None = None,
     own: str | None = None,
+    others: Collection[str] = (),
 ) -> None:
     """Refuse a bundle that may not be deployed; takes and raises what ``deploy_bundle`` does.
 
@@ -158,9 +163,12 @@ def require_deployable(
         rules: What the environment asks for; those of an unchanged configuration by default.
         place: Directory of the bundle.
         own: Environment of the platform, whose pipelines have no environment in front of their names.
+        others: Environments that the configuration names.
     """
     check_name("environment", environment)
     _require_whole(manifest, store)
+    if own is not None:
+        _require_own_names(manifest, environment, store, own, others)
     rules = DeliveryConfig().rules(environment) if rules is None else rules
     check_rules(manifest, environment, rules, store, place, own)
 
@@ -173,6 +181,30 @@ def _require_whole(manifest: BundleManifest, store: DeliveryStore) -> None:
     for other in store.deployments.list_bundles(manifest.project.name):
         if manifest.project.version is not None and other.digest != digest:
             require_one_of_version(manifest, other)
+
+
+def _require_own_names(
+    manifest: BundleManifest, environment: str, store: DeliveryStore, own: str, others: Collection[str]
+) -> None:
+    """Refuse a bundle whose pipeline or model is called as one of another environment: its rules would not hold."""
+    project, digest = manifest.project, manifest.digest
+    if environment == own:
+        reserved = {REHEARSAL, *others} - {own}
+        for kind, name in (("pipeline", project.name), ("model", project.model)):
+            if "." in name and name.partition(".")[0] in reserved:
+                rule = f"its {kind} must not be called as one of another environment"
+                raise DeploymentError(f"bundle {digest}: {rule}, got {name!r}", digest=digest)
+    for live in store.deployments.list_live_deployments():
+        if live.environment != environment:
+            theirs = _names(store.deployments.get_bundle(live.bundle).project, live.environment, own)
+            for kind, name in sorted(_names(project, environment, own) & theirs):
+                rule = f"the {kind} {name!r} is that of environment {live.environment!r}"
+                raise DeploymentError(f"bundle {digest}: {rule}, not of {environment!r}", digest=digest)
+
+
+def _names(project: ProjectSpec, environment: str, own: str) -> set[tuple[str, str]]:
+    named = (("pipeline", project.name), ("model", project.model))
+    return {(kind, name_in(environment, own, name)) for kind, name in named}
 
 
 def require_packages(manifest: BundleManifest) -> None:
@@ -236,3 +268,25 @@ def rollback_target(environment: str, pipeline: str | None, store: DeliveryStore
         if former.bundle != now.bundle:
             return former
     raise NotFoundError(f"no other bundle than {now.bundle} was ever deployed in {environment!r}")
+
+
+@contextmanager
+def alone(home: Path, environment: str) -> Iterator[None]:
+    """See to it that one deployment at a time goes on in an environment.
+
+    Args:
+        home: Of the platform.
+        environment: Where.
+
+    Raises:
+        ConflictError: Another one is under way there.
+    """
+    check_name("environment", environment)
+    place = home / "bundles"
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / f".{environment}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConflictError(f"another deployment is under way in {environment!r}: wait for its end") from None
+        yield

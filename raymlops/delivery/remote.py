@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["RemoteRepository"]
 
 _HEADS = b"refs/heads/"
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class RemoteRepository:
@@ -40,12 +42,15 @@ class RemoteRepository:
         with self._client() as (client, path):
             refs = client.get_refs(path.encode()).refs
         found = {
-            name.removeprefix(_HEADS).decode(errors="replace"): commit.decode()
+            name.removeprefix(_HEADS).decode(errors="replace"): commit.decode(errors="replace")
             for name, commit in refs.items()
             if name.startswith(_HEADS) and commit is not None
         }
         if not found:  # whoever believes that would take all branches for gone
             raise UnavailableError(f"repository {self._config.url} has no branch")
+        strange = next((name for name, commit in found.items() if _COMMIT.fullmatch(commit) is None), None)
+        if strange is not None:  # a commit becomes the name of a file
+            raise UnavailableError(f"repository {self._config.url}: branch {strange!r} is at what is no commit")
         return found
 
     def clone(self, branch: str, commit: str, target: Path) -> Path:
@@ -73,7 +78,8 @@ class RemoteRepository:
             repo.refs.set_symbolic_ref(HEADREF, name)
             repo.get_worktree().reset_index()
         project = target / self._config.directory
-        if not project.is_dir():
+        inside = project.resolve().is_relative_to(target.resolve())  # a commit may hold a link that leads elsewhere
+        if not inside or not project.is_dir():
             raise NotFoundError(f"commit {commit} has no directory {self._config.directory!r}")
         return project
 

@@ -95,8 +95,13 @@ def _check_approvals(digest: str, environment: str, ledger: Ledger, required: in
         return
     approved_by = approvers(digest, environment, ledger)
     others = [name for name in approved_by if not _is_one_of(name, authors)]
+    others = list({name.casefold(): name for name in reversed(others)}.values())[::-1]  # a person counts once
     if len(others) < required:
-        own = "" if others == approved_by else " (its builder and its author do not count)"
+        own = (
+            ""
+            if not any(_is_one_of(name, authors) for name in approved_by)
+            else " (its builder and its author do not count)"
+        )
         raise DeploymentError(
             f"bundle {digest}: must be approved for {environment!r} by {required}, is by {len(others)}: "
             f"{', '.join(others) or 'nobody'}{own}",

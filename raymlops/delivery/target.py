@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from packaging.utils import canonicalize_version
+
+from raymlops.delivery.lock import read_lock, versions_of
 from raymlops.errors import DeploymentError
 from raymlops.records.bundles import BundleManifest
 
 __all__ = ["Needs", "Target", "check_target", "locked_packages"]
 
-_PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
 _SHOWN = 3
 
 
@@ -52,9 +53,8 @@ class Needs(NamedTuple):
 
 
 def locked_packages(lock: bytes) -> dict[str, str]:
-    """Name -> version of every package that a lock pins by ``name==version``."""
-    found = _PINNED.findall(lock.decode(errors="replace"))
-    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found}
+    """Name -> version of every package that a lock has for this environment."""
+    return versions_of(read_lock(lock))
 
 
 def check_target(manifest: BundleManifest, needs: Needs, target: Target) -> None:
@@ -72,9 +72,9 @@ def _fault(needs: Needs, target: Target) -> str | None:
     wanted, there = locked_packages(needs.packages), locked_packages(target.packages)
     if needs.python and needs.python != target.python:
         return f"needs Python {needs.python}, here is {target.python}"
-    if "ray" in wanted and wanted["ray"] != target.ray:
+    if "ray" in wanted and not _equal(wanted["ray"], target.ray):
         return f"needs Ray {wanted['ray']}, the cluster has {target.ray}"
-    others = [name for name in sorted(wanted) if wanted[name] != there.get(name)]
+    others = [name for name in sorted(wanted) if not _equal(wanted[name], there.get(name, ""))]
     if others:
         told = ", ".join(f"{name} {wanted[name]} (here: {there.get(name, 'none')})" for name in others[:_SHOWN])
         more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
@@ -85,3 +85,7 @@ def _fault(needs: Needs, target: Target) -> str | None:
         return f"needs {needs.memory_bytes >> 20} MiB of free memory, here are {target.memory_bytes >> 20}"
     away = next(((name, why) for name, why in target.stores.items() if why), None)
     return None if away is None else f"the {away[0]} store cannot be reached: {away[1]}"
+
+
+def _equal(wanted: str, found: str) -> bool:
+    return canonicalize_version(wanted) == canonicalize_version(found)

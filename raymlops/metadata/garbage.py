@@ -130,7 +130,11 @@ def _needed(records: Metadata, since: datetime) -> _Needed:
     versions = [version for name in records.models.list_models() for version in records.models.list_versions(name)]
     needed.packages |= {Path(version.path) for version in versions}
     needed.bundles |= {version.bundle for version in versions if version.bundle is not None}
-    needed.bundles |= {deployment.bundle for deployment in records.deployments.list_live_deployments()}
+    for live in records.deployments.list_live_deployments():
+        pipeline = records.deployments.get_bundle(live.bundle).project.name
+        all_of_it = records.deployments.list_deployments(live.environment, pipeline)
+        former = next((each.bundle for each in all_of_it if each.bundle != live.bundle), live.bundle)
+        needed.bundles |= {live.bundle, former}  # which a roll-back goes to
     makers = {version.run_id for version in versions}
     kept = {run.id: run for run in everything if run.id in makers or _is_alive(run, since)}
     resumed = {run.parameters.get("resume_of") for run in kept.values()}

@@ -59,12 +59,16 @@ def test_what_a_killed_process_left_goes_with_the_next_and_what_a_living_one_hol
 
 def test_links_files_and_other_names_are_left_alone(tmp_path: Path) -> None:
     place, elsewhere = tmp_path / "place", tmp_path / "elsewhere"
-    for made in (place, elsewhere, place / "raymlops-old", place / "raymlops.left-x"):
+    others = ("raymlops-old", "raymlops.git", "raymlops.notes-20261127", "raymlops.my-own-directory")
+    for made in (place, elsewhere, *(place / name for name in others)):
         made.mkdir()
-    (place / "raymlops.link-x").symlink_to(elsewhere)
-    (place / "raymlops.file-x").touch()
-    assert sweep(place) == [place / "raymlops.left-x"]
-    assert sorted(path.name for path in place.iterdir()) == ["raymlops-old", "raymlops.file-x", "raymlops.link-x"]
+    (place / "raymlops.left-abcd_123").mkdir(0o700)
+    (place / "raymlops.link-abcd_123").symlink_to(elsewhere)
+    (place / "raymlops.file-abcd_123").touch()
+    assert sweep(place) == [place / "raymlops.left-abcd_123"]
+    assert sorted(path.name for path in place.iterdir()) == sorted(
+        [*others, "raymlops.file-abcd_123", "raymlops.link-abcd_123"]
+    )
     assert elsewhere.is_dir()
     assert sweep(tmp_path / "not there") == []
 

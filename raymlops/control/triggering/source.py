@@ -82,7 +82,7 @@ class SourceTrigger:
             self._look_after(Push.of(under_way))
             return
         heads = self._heads()
-        for branch in sorted(heads):
+        for branch in sorted(heads, key=self._turn_of):
             environment, last = self._config.environment_of(branch), self._last.get(branch)
             if environment is None or (last is not None and _is_done(last, heads[branch], environment)):
                 continue
@@ -90,6 +90,11 @@ class SourceTrigger:
             return
         for branch in sorted(self._last.keys() - heads.keys()):
             self._forget(branch, self._last[branch])
+
+    def _turn_of(self, branch: str) -> tuple[int, str]:
+        """Whose last word is the oldest comes first: a branch that is pushed to all the time holds up no other."""
+        last = self._last.get(branch)
+        return (0 if last is None else last.sequence, branch)
 
     @property
     def statuses(self) -> tuple[CommitStatus, ...]:

@@ -31,13 +31,16 @@ def environment_bill() -> bytes:
     with tempfile.TemporaryDirectory(prefix="raymlops-bill-") as scratch:
         target = Path(scratch) / "bill.json"
         plain = ["--output-reproducible", "--of", "JSON", "--sv", "1.6", "--no-validate", "-o", str(target)]
-        done = subprocess.run(  # noqa: S603 - our own interpreter, a module that we depend on
-            [sys.executable, "-m", "cyclonedx_py", "environment", *plain, sys.executable],
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+        try:
+            done = subprocess.run(  # noqa: S603 - our own interpreter, a module that we depend on
+                [sys.executable, "-m", "cyclonedx_py", "environment", *plain, sys.executable],
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DataError(f"the bill of materials was not made within {_TIMEOUT_S:g} s") from error
         if done.returncode != 0:
             told = (done.stderr.strip().splitlines() or ["no output"])[-1]
             raise DataError(f"the bill of materials could not be made: {told}")

@@ -100,9 +100,11 @@ def _exported(files: Mapping[str, SourceFile]) -> bytes:
         for name in (UV_LOCK, PYPROJECT):
             (Path(scratch) / name).write_bytes(files[name].content)
         plain = ("--no-emit-project", "--no-header", "--no-annotate", "--no-dev")
-        done = _uv(
-            ["export", "--quiet", "--frozen", "--offline", "--format", "requirements.txt", *plain], Path(scratch)
-        )
+        asked = ["export", "--quiet", "--frozen", "--offline", "--format", "requirements.txt", *plain]
+        try:
+            done = _uv(asked, Path(scratch))
+        except subprocess.TimeoutExpired as error:
+            raise ConfigError(f"{UV_LOCK}: was not read by uv within {_TIMEOUT_S:g} s", path=UV_LOCK) from error
     if done.returncode != 0:
         raise ConfigError(f"{UV_LOCK}: cannot be read by uv: {_first_error(done.stderr)}", path=UV_LOCK)
     return done.stdout.encode()

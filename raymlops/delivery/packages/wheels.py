@@ -10,10 +10,8 @@ import hashlib
 import importlib.util
 import io
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +20,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_version, parse_wh
 
 from raymlops.delivery.lock import PLATFORM, Pinned, installed_distributions, read_lock, versions_of
 from raymlops.errors import ConfigError, DeploymentError
+from raymlops.scratch import Scratch
 
 __all__ = ["WHEELS", "carry_wheels", "install_wheels", "verify_installed", "verify_wheels"]
 
@@ -47,14 +46,13 @@ def carry_wheels(lock_file: Path, target: Path) -> Path:
     if not target.exists():
         if importlib.util.find_spec("pip") is None:
             raise ConfigError("carrying wheels downloads them by pip, which must be installed: python -m ensurepip")
-        staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=".wheels-"))
-        try:
+        with Scratch("wheels", target.parent) as scratch:  # gigabytes, which go also where a build is killed
+            staging = scratch / WHEELS
+            staging.mkdir()
             _download(lock_file, staging)
             _check(staging, lock)
             staging.chmod(0o755)
             staging.rename(target)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
     verify_wheels(target, lock_file)
     return target
 
@@ -78,14 +76,18 @@ def install_wheels(directory: Path, lock_file: Path, python: Path) -> None:
 
     verify_wheels(directory, lock_file)
     plain = ["--offline", "--no-index", "--no-deps", "--require-hashes", "--find-links", str(directory)]
-    done = subprocess.run(  # noqa: S603 - the program of a package that we depend on, our own arguments
-        [find_uv_bin(), "pip", "install", "--python", str(python), *plain, "-r", str(lock_file)],
-        env={**os.environ, "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=_TIMEOUT_S,
-        check=False,
-    )
+    try:
+        done = subprocess.run(  # noqa: S603 - the program of a package that we depend on, our own arguments
+            [find_uv_bin(), "pip", "install", "--python", str(python), *plain, "-r", str(lock_file)],
+            env={**os.environ, "NO_COLOR": "1"},
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        told = f"the wheels of {directory} were not installed within {_TIMEOUT_S:g} s: install them again"
+        raise DeploymentError(told, path=str(directory)) from error
     if done.returncode != 0:
         raise DeploymentError(
             f"the wheels of {directory} cannot be installed: {_told(done.stderr)}", path=str(directory)

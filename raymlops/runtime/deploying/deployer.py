@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +17,9 @@ from raymlops.control.triggering.news import code_digest
 from raymlops.delivery import read_sources
 from raymlops.delivery.approval import ledger_subject
 from raymlops.delivery.changes import BundleChanges, bundle_changes
-from raymlops.delivery.environment import Switched, record_deployment, require_deployable
+from raymlops.delivery.environment import Switched, alone, record_deployment, require_deployable
 from raymlops.delivery.load_test import LoadReport
+from raymlops.delivery.provenance import read_signed
 from raymlops.delivery.target import check_target
 from raymlops.delivery.verify import lock_file
 from raymlops.errors import ConflictError, DeploymentError, NotFoundError, RaymlopsError
@@ -64,7 +64,13 @@ class Deployer:
         self._clock = clock
 
     def changes(self, manifest: BundleManifest, environment: str) -> BundleChanges:
-        """What deploying a bundle would change there; nothing is."""
+        """What deploying a bundle would change there; nothing is.
+
+        Raises:
+            DeploymentError: The environment trusts none of its builders: not even its definitions are imported.
+        """
+        if builders := self._config.delivery.rules(environment).builders:
+            read_signed(self._place(manifest), manifest, builders)
         live = self._live(manifest, environment)
         locks = (b"" if live is None else self._lock(live), self._lock(manifest))
         return bundle_changes(live, manifest, locks, self._store.apply(*self._definitions(manifest), dry_run=True))
@@ -78,7 +84,7 @@ class Deployer:
             RaymlopsError: What else a part of it raised; whatever it is, what was served before is served.
         """
         rules = self._config.delivery.rules(environment)
-        with _alone(self._config.home, environment):
+        with alone(self._config.home, environment):
             self._require_deployable(manifest, environment, rules)
             live = self._live(manifest, environment)
             served = None
@@ -96,13 +102,19 @@ class Deployer:
 
         Raises:
             DeploymentError: The former bundle may not be deployed any more.
+            ConflictError: What was live when this was asked for is not any more.
         """
         environment = live.environment
-        with _alone(self._config.home, environment):
+        with alone(self._config.home, environment):
             self._require_deployable(former, environment, self._config.delivery.rules(environment))
+            if self._metadata.deployments.find_deployment(environment, former.project.name) != live:
+                raise ConflictError(
+                    f"another bundle than {live.bundle} is live in {environment!r} by now: roll back again"
+                )
             if live.replaced is None:
                 raise NotFoundError(f"nothing was served in {environment!r} before bundle {live.bundle}")
-            model = name_in(environment, self._config.environment, former.project.model)
+            replaced_of = self._metadata.deployments.get_bundle(live.bundle).project.model
+            model = name_in(environment, self._config.environment, replaced_of)
             served = self._switched(model, live.replaced.version, live.replaced.service, reason, {})
             return record_deployment(
                 former, environment, self._metadata, self._clock, reason, by=acting_user(), served=served
@@ -110,7 +122,7 @@ class Deployer:
 
     def remove(self, environment: str, reason: str) -> None:
         """End all that an environment has."""
-        with _alone(self._config.home, environment):
+        with alone(self._config.home, environment):
             for live in self._metadata.deployments.list_live_deployments():
                 if live.environment != environment:
                     continue
@@ -124,7 +136,8 @@ class Deployer:
 
     def _require_deployable(self, manifest: BundleManifest, environment: str, rules: EnvironmentRules) -> None:
         own, place = self._config.environment, self._place(manifest)
-        require_deployable(manifest, environment, self._metadata, rules=rules, place=place, own=own)
+        others = self._config.delivery.environments
+        require_deployable(manifest, environment, self._metadata, rules=rules, place=place, own=own, others=others)
 
     def _rehearsed(self, manifest: BundleManifest, environment: str, rules: EnvironmentRules, reason: str) -> Switched:
         project, own = manifest.project, self._config.environment
@@ -238,17 +251,3 @@ def _refusals_told(ledger: Ledger, manifest: BundleManifest, environment: str) -
         key = f"refuse_bundle:{environment}:{manifest.digest}:{uuid.uuid4().hex}"
         ledger.append_entry(ledger_subject(manifest.digest), "refuse_bundle", str(error), facts, key=key)
         raise
-
-
-@contextmanager
-def _alone(home: Path, environment: str) -> Iterator[None]:
-    """See to it that one deployment at a time goes on in an environment."""
-    check_name("environment", environment)
-    place = home / "bundles"
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / f".{environment}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConflictError(f"another deployment is under way in {environment!r}: wait for its end") from None
-        yield

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from raymlops.features.offline.training_set import TrainingSets
 from raymlops.metadata import Metadata
 from raymlops.records.bundles import ProjectSpec
 from raymlops.records.environments import rehearsal_name
+from raymlops.records.keys import Grant
 from raymlops.records.models import ModelState, ModelVersion
 from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.names import FEATURES
@@ -39,6 +40,8 @@ __all__ = ["Rehearsal"]
 _INSTANCES = 64
 """Newest rows of the training set that are asked about."""
 _ASK_S = 30.0
+_KEY_LASTS = timedelta(hours=1)
+"""What comes before the load test may take so long."""
 _MATERIALISE_S = 600.0
 """Deadline of bringing one view into the online store: it may be large."""
 _WHY = "asked before it is put in service"
@@ -77,7 +80,10 @@ class Rehearsal:
             DeploymentError: It does not come up, answers wrongly, or is too slow.
         """
         instances = [] if service is None else self._instances(version, project, service)
-        with self._headers() as headers, self._served(version, service) as url:  # which knows the keys of its start
+        with (
+            self._headers(version, rules) as headers,
+            self._served(version, service) as url,
+        ):  # which knows the keys of its start
             self._expect(version, url, headers)
             bodies = [orjson.dumps({"instances": [instance]}) for instance in instances]
             path = f"{url}/predict"
@@ -111,12 +117,18 @@ class Rehearsal:
                 self._endpoints.undeploy(name, reason="the rehearsal is over")
 
     @contextmanager
-    def _headers(self) -> Iterator[Mapping[str, str]]:
-        """What a request needs; a key of its own where callers need one."""
+    def _headers(self, version: ModelVersion, rules: EnvironmentRules) -> Iterator[Mapping[str, str]]:
+        """What a request needs; a key for this rehearsal alone where callers need one.
+
+        The key expires by itself: a rehearsal that is killed revokes nothing.
+        """
         if not self._config.serving.keys_required_on(self._config.serving.host):
             yield {}
             return
-        key, text = create_key(self._config, "rehearsal", ["infer"], _WHY)
+        grant = Grant(scope="infer", target=rehearsal_name(version.name))
+        key, text = create_key(
+            self._config, "rehearsal", [], _WHY, grants=[grant], expires_after=_KEY_LASTS + rules.load_for
+        )
         try:
             yield {"Authorization": f"Bearer {text}"}
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -45,7 +46,8 @@ class JobBuilds:
 
     def start(self, push: Push) -> None:
         if self._status(push) is None:
-            entrypoint = f"nice -n {TRAINING_NICENESS} {sys.executable} -m raymlops.cli.build_commit {push.sequence}"
+            command = [sys.executable, "-m", "raymlops.cli.build_commit", str(push.sequence)]
+            entrypoint = f"nice -n {TRAINING_NICENESS} {shlex.join(command)}"
             variables = {"RAYMLOPS_HOME": str(self._home)}
             self._call(
                 f"starting job {push.job}",
@@ -109,6 +111,8 @@ def build_and_deploy(config: PlatformConfig, metadata: Metadata, delivery: Deliv
         try:
             repository = RemoteRepository(config.delivery.source, os.environ)
             project = repository.clone(push.branch, push.commit, scratch / "checkout")
+            # what was pushed runs in processes that inherit the variables of this one, and may print them
+            os.environ.pop(config.delivery.source.password_env, None)
             bundle = delivery.build(project).digest
             live = delivery.deploy(bundle, push.environment, reason=f"commit {push.commit[:12]} of {push.branch}")
         except RaymlopsError as error:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from raymlops import runtime
 from raymlops.building import build_project
 from raymlops.clock import Clock
-from raymlops.config.delivery import EnvironmentRules
 from raymlops.config.platform import PlatformConfig
 from raymlops.config.policy import resolve_policy
 from raymlops.delivery import (
@@ -18,7 +17,7 @@ from raymlops.delivery import (
     verify_here,
 )
 from raymlops.delivery.changes import BundleChanges
-from raymlops.delivery.environment import record_deployment, require_deployable
+from raymlops.delivery.environment import alone, record_deployment, require_deployable
 from raymlops.errors import ConfigError
 from raymlops.metadata import Metadata
 from raymlops.records.bundles import BundleManifest, Deployment
@@ -109,7 +108,7 @@ class DeliveryOperator:
         rules = self._config.delivery.rules(where)
         if rules.rehearse if rehearse is None else rehearse:
             return self._deployer.deploy(manifest, where, reason)
-        return self._record(manifest, where, rules, reason)
+        return self._record(manifest, where, reason)
 
     def rollback(
         self, environment: str | None = None, pipeline: str | None = None, *, reason: str = "rolled back"
@@ -127,7 +126,7 @@ class DeliveryOperator:
         assert live is not None  # it is what there is something before
         if live.version is not None and live.replaced is not None:
             return self._deployer.roll_back(live, manifest, reason)
-        return self._record(manifest, live.environment, self._config.delivery.rules(live.environment), reason)
+        return self._record(manifest, live.environment, reason)
 
     def approve(self, bundle: str, environment: str | None = None, *, by: str) -> LedgerEntry:
         """Record that somebody approves a bundle for an environment."""
@@ -152,11 +151,13 @@ class DeliveryOperator:
         status: SourceStatus | None = runtime.ActorProxy(RECONCILER, _STATUS_S, "source").status()
         return status
 
-    def _record(self, manifest: BundleManifest, environment: str, rules: EnvironmentRules, reason: str) -> Deployment:
+    def _record(self, manifest: BundleManifest, environment: str, reason: str) -> Deployment:
         """Make a bundle live, and leave what is served alone."""
-        own, place = self._config.environment, self._root / manifest.digest
-        require_deployable(manifest, environment, self._metadata, rules=rules, place=place, own=own)
-        return record_deployment(manifest, environment, self._metadata, self._clock, reason, by=acting_user())
+        own, place, delivery = self._config.environment, self._root / manifest.digest, self._config.delivery
+        rules, others = delivery.rules(environment), delivery.environments
+        with alone(self._config.home, environment):
+            require_deployable(manifest, environment, self._metadata, rules=rules, place=place, own=own, others=others)
+            return record_deployment(manifest, environment, self._metadata, self._clock, reason, by=acting_user())
 
     @property
     def _deployer(self) -> Deployer:

@@ -37,9 +37,10 @@ def store(tmp_path: Path, clock: ManualClock) -> Iterator[MetadataService]:
 _LOCK = sha256_of(installed_lock())
 
 
-def _manifest(archive: str = "a", lock_sha256: str = _LOCK) -> BundleManifest:
+def _manifest(archive: str = "a", lock_sha256: str = _LOCK, **project: str) -> BundleManifest:
     facts = {"archive_sha256": archive * 64, "lock_sha256": lock_sha256}
     draft = example_bundle().model_copy(update=facts)
+    draft = draft.model_copy(update={"project": draft.project.model_copy(update=project)})
     digest = bundle_digest(draft.archive_sha256, draft.project, draft.lock_sha256)
     return draft.model_copy(update={"digest": digest})
 
@@ -162,6 +163,24 @@ def test_green_runs_are_those_of_the_environment_before(store: MetadataService, 
     require_deployable(bundle, "prod", store, rules=rules, own="prod")
 
 
+@pytest.mark.parametrize("named", [{"model": "prod.delay"}, {"name": "prod.flights"}, {"model": "rehearsal.delay"}])
+def test_no_bundle_has_the_names_of_another_environment(
+    store: MetadataService, clock: ManualClock, named: dict[str, str]
+) -> None:
+    bundle = _manifest(**named)
+    with pytest.raises(DeploymentError, match=r"must not be called as one of another environment, got '(prod|rehears)"):
+        require_deployable(bundle, "dev", store, own="dev", others=["dev", "prod"])
+    require_deployable(bundle, "staging", store, own="dev", others=["dev", "prod"])
+
+
+def test_an_environment_that_no_rule_names_keeps_its_model(store: MetadataService, clock: ManualClock) -> None:
+    deploy_bundle(_manifest(), "trial", store, clock)
+    bundle = _manifest(name="other", model="trial.delay")
+    with pytest.raises(DeploymentError, match=r"the model 'trial\.delay' is that of environment 'trial', not of 'dev'"):
+        require_deployable(bundle, "dev", store, own="dev")
+    require_deployable(_manifest(), "dev", store, own="dev")
+
+
 def test_what_a_deployment_put_in_service_and_from_which_commit_is_recorded(
     store: MetadataService, clock: ManualClock
 ) -> None:
@@ -214,8 +233,11 @@ def test_one_person_counts_once(store: MetadataService, clock: ManualClock) -> N
     assert approve_bundle(bundle, "prod", "ada", store.ledger, "again") == first
     with pytest.raises(DeploymentError, match="by 2, is by 1: ada"):
         deploy_bundle(bundle, "prod", store, clock, rules=EnvironmentRules(approvals=2))
+    approve_bundle(bundle, "prod", "Ada", store.ledger)
+    with pytest.raises(DeploymentError, match=r"by 2, is by 1: Ada$"):
+        deploy_bundle(bundle, "prod", store, clock, rules=EnvironmentRules(approvals=2))
     approve_bundle(bundle, "prod", "bob", store.ledger)
-    assert approvers(bundle.digest, "prod", store.ledger) == ["ada", "bob"]
+    assert approvers(bundle.digest, "prod", store.ledger) == ["Ada", "ada", "bob"]
     assert deploy_bundle(bundle, "prod", store, clock, rules=EnvironmentRules(approvals=2)).environment == "prod"
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,25 @@ def test_a_password_that_is_not_there_or_open_to_others_is_refused(tmp_path: Pat
     file.chmod(0o644)
     with pytest.raises(ConfigError, match=r"must be its owner's alone \(chmod 600\), got mode 644"):
         _remote("https://example.org/a.git", password_file=file).heads()
+
+
+def test_a_commit_whose_directory_is_a_link_to_elsewhere_is_refused(place: Path, tmp_path: Path) -> None:
+    from dulwich import porcelain
+    from dulwich.repo import Repo
+
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "project.yaml").write_text("name: c\n")
+    (place / "deep").symlink_to(tmp_path / "outside")
+    commit(place, "one")
+    with closing(Repo(str(place))) as repo:
+        repo.get_worktree().stage(["deep"])
+    made = porcelain.commit(place, message=b"two", author=b"a <a@b>", committer=b"a <a@b>").decode()
+    with pytest.raises(NotFoundError, match="no directory 'deep'"):
+        _remote(place, directory="deep").clone("main", made, tmp_path / "out")
+
+
+def test_what_a_repository_calls_a_commit_and_is_none_is_refused(place: Path) -> None:
+    commit(place, "one")
+    (place / ".git" / "refs" / "heads" / "evil").write_text("../../../evil\n")
+    with pytest.raises(UnavailableError, match="branch 'evil' is at what is no commit"):
+        _remote(place).heads()

@@ -36,6 +36,9 @@ def test_what_is_missing_is_told_in_one_line(changes: dict[str, object], told: s
     assert "\n" not in str(raised.value)
 
 
-def test_a_lock_with_hashes_is_read() -> None:
-    lock = b"# made by a tool\nNum_Py==2.3.1 \\\n    --hash=sha256:00\nray==2.60.0 ; python_version >= '3.11' \\\n"
-    assert locked_packages(lock) == {"num-py": "2.3.1", "ray": "2.60.0"}
+def test_a_lock_with_hashes_and_markers_is_read() -> None:
+    lines = ("Num.Py==2.3.1 \\", f"    --hash=sha256:{'0' * 64}", "ray[default]==2.60 ; python_version >= '3.11'")
+    lock = "\n".join(("# raymlops==0.2", *lines, "colorama==0.4 ; sys_platform == 'win32'")).encode()
+    assert locked_packages(lock) == {"raymlops": "0.2", "num-py": "2.3.1", "ray": "2.60"}
+    there = TARGET._replace(packages=b"raymlops==0.2\nnum-py==2.3.1\nray==2.60.0\n")
+    check_target(example_bundle(), NEEDS._replace(packages=lock), there)

@@ -287,3 +287,13 @@ def _random_world(world: World, draw: random.Random) -> set[Path]:
             stay |= {world.home / "artifacts" / digest[:2] / digest for digest in edges[run.id]}
             stay |= {world.home / "artifacts" / "executions" / f"{step.key}.json" for step in run.steps}
     return stay
+
+
+def test_the_bundle_that_a_roll_back_goes_to_stays(world: World) -> None:
+    for number, name in enumerate("abc"):
+        world.metadata.deployments.put_bundle(example_bundle(name * 64))
+        at = EPOCH + timedelta(minutes=number)
+        world.metadata.deployments.put_deployment(Deployment(environment="prod", bundle=name * 64, at=at))
+        world.write("bundles", name * 64, "bundle.zip")
+    found = world.collect().found
+    assert [(each.kind, Path(each.path).name) for each in found] == [("bundle", "a" * 64)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from itertools import product
 
@@ -100,3 +101,8 @@ def test_where_some_change_they_are_found_and_few_others_with_them() -> None:
     runs = [simulate(seed, 20, together=True) for seed in range(8)]
     assert statistics.mean(run.false_share for run in runs) <= 0.1
     assert sum(run.true for run in runs) >= 0.95 * 20 * len(runs)
+
+
+def test_flags_without_end_are_evidence_without_end() -> None:
+    assert evidence_of_flags([True] * 400, 0.01) == math.inf
+    assert evidence_of_flags([*[True] * 400, *[False] * 5], 0.01) == math.inf

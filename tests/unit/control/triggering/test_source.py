@@ -191,3 +191,13 @@ def test_the_environment_of_several_branches_stays(world: World) -> None:
     world.heads = {"other": B}
     world.trigger.turn()
     assert world.removed == []
+
+
+def test_a_branch_that_is_pushed_to_all_the_time_holds_up_no_other(world: World) -> None:
+    world.heads = {"feature/a": A, "main": A}
+    for number in range(3):
+        world.trigger.turn()
+        world.end(DEPLOYED)
+        world.heads["feature/a"] = str(number) * 40
+    built = [entry.subject for entry in world.ledger.entries() if entry.action == "build_commit"]
+    assert built == ["source:feature/a", "source:main", "source:feature/a"]

@@ -116,6 +116,12 @@ def test_a_lock_of_the_project_that_is_not_what_is_installed_is_refused(changes:
         lock_project(files(requirements_DOT_lock=_whole_lock(**changes)))
 
 
+def test_a_lock_that_uv_does_not_read_in_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raymlops.delivery.packages.locking._TIMEOUT_S", 0.0001)
+    with pytest.raises(ConfigError, match=r"^uv\.lock: was not read by uv within 0\.0001 s"):
+        lock_project(files(uv_DOT_lock="version = 1\n", pyproject_DOT_toml='[project]\nname = "p"\nversion = "1"\n'))
+
+
 def test_a_lock_of_uv_is_read_by_uv() -> None:
     pyproject = '[project]\nname = "p"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = []\n'
     package = '[[package]]\nname = "p"\nversion = "1"\nsource = { virtual = "." }\n'

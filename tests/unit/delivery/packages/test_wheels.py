@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
@@ -58,6 +59,8 @@ def test_wheels_are_downloaded_by_the_hashes_of_the_lock(
     target = tmp_path / "bundle-wheels"
     assert carry_wheels(lock, target) == target
     assert [path.name for path in target.iterdir()] == ["tinything-1.0-py3-none-any.whl"]
+    (tmp_path / "raymlops.wheels-killed_1" / "wheels").mkdir(parents=True)
+    (tmp_path / "raymlops.wheels-killed_1").chmod(0o700)
     shutil.rmtree(index)
     assert carry_wheels(lock, target) == target, "what is there is checked, not downloaded again"
     with pytest.raises(DeploymentError, match="the wheels could not be downloaded: No matching distribution"):
@@ -81,6 +84,14 @@ def test_they_install_without_an_index(carried: tuple[Path, Path], tmp_path: Pat
     assert done.stdout == "7\n"
     with pytest.raises(DeploymentError, match="cannot be installed"):
         install_wheels(wheels, lock, tmp_path / "no-python")
+
+
+def test_an_installation_that_takes_too_long_is_told(
+    carried: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raymlops.delivery.packages.wheels._TIMEOUT_S", 0.0001)
+    with pytest.raises(DeploymentError, match=r"were not installed within 0\.0001 s"):
+        install_wheels(*carried, Path(sys.executable))
 
 
 def test_what_is_installed_is_held_against_the_wheel_file_by_file(tmp_path: Path) -> None:
