@@ -219,14 +219,13 @@ class Pool:
             if hosted.prepared is not None and hosted.prepared.serving.plan == plan:
                 self._residency.take(hosted, hosted.prepared)
             elif hosted.plan is None or hosted.plan.number < plan.number:
-                hosted.plan, hosted.leaves_s = plan, None
+                hosted.follow(plan)
             return
         gone = self._hosted.get(model)
         if gone is None:
             return
         if plan.served and gone.plan is not None and gone.suspected is None:
-            gone.plan = plan
-            gone.leaves_s = gone.leaves_s or self._time_s() + _LEAVES_S
+            gone.follow(plan, gone.leaves_s or self._time_s() + _LEAVES_S)
         else:
             self._drop(gone)
 

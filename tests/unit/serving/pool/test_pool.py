@@ -342,3 +342,66 @@ async def test_the_calls_of_a_model_are_counted_and_timed(world: World) -> None:
         worked = pool._hosted["a"].work.worked
         assert worked.calls >= 20  # and those by which it was checked when it was loaded
         assert worked.seconds > 0
+
+
+async def test_a_plan_that_mends_what_could_not_be_loaded_is_tried_at_once(world: World) -> None:
+    world.plan("a")
+    world.broken.add("a")
+    async with opened(world) as pool:
+        assert (await world.ask(pool, "a"))[0] == 503
+        world.broken.clear()
+        world.plan("a", 2, champion=2)
+        await pool.look()
+        assert await world.ask(pool, "a", "/ready") == (200, {"name": "a", "ready": True})
+        assert await world.versions_of(pool, "a") == ["2"]
+
+
+async def test_what_was_wrong_with_a_plan_is_forgotten_once_it_was_prepared_and_served(world: World) -> None:
+    plan = world.plan("a")
+    world.broken.add("a")
+    async with opened(world) as pool:
+        assert (await world.ask(pool, "a"))[0] == 503
+        world.broken.clear()
+        await pool.prepare(plan)
+        await pool.swap("a", 1)
+        pool._hosted["a"].slot.release()
+        assert pool.hostings()["a"] == (1, None, None)
+
+
+async def test_a_newer_plan_that_cannot_be_loaded_is_in_the_log(world: World, caplog: Any) -> None:
+    world.plan("a")
+    async with opened(world) as pool:
+        await world.versions_of(pool, "a")
+        world.broken.add("a")
+        world.plan("a", 2, champion=2)
+        await pool.look()
+        await until(lambda: "plan 2 of a cannot be loaded" in caplog.text)
+        assert await world.versions_of(pool, "a") == ["1"]
+
+
+async def test_a_load_that_ends_late_takes_no_prepared_plan_away(world: World) -> None:
+    world.plan("a")
+    async with opened(world) as pool:
+        await world.versions_of(pool, "a")
+        second = world.plan("a", 2, champion=2, backup=1)
+        await pool.prepare(second)
+        hosted = pool._hosted["a"]
+        hosted.slot.release()
+        assert await world.versions_of(pool, "a") == ["1"]  # it comes back by the plan that is still served
+        assert hosted.prepared is not None
+        assert await pool.swap("a", 2) == 2
+        assert await world.versions_of(pool, "a") == ["2"]
+
+
+async def test_a_plan_of_loaded_versions_takes_the_memory_that_they_take(world: World) -> None:
+    world.plan("a", 1, champion=1)
+    async with opened(world) as pool:
+        await world.versions_of(pool, "a")
+        hosted = pool._hosted["a"]
+        hosted.nbytes = 50 << 20  # as it was measured when its versions were loaded
+        await pool.prepare(world.plan("a", 2, champion=1, replicas=2))
+        await pool.swap("a", 2)
+        assert hosted.nbytes == 50 << 20
+        await pool.prepare(world.plan("a", 3, champion=2))
+        await pool.swap("a", 3)
+        assert hosted.nbytes < 1 << 20  # the new version alone is held
