@@ -405,3 +405,59 @@ async def test_a_plan_of_loaded_versions_takes_the_memory_that_they_take(world: 
         await pool.prepare(world.plan("a", 3, champion=2))
         await pool.swap("a", 3)
         assert hosted.nbytes < 1 << 20  # the new version alone is held
+
+
+async def test_a_swap_finds_its_plan_though_a_look_began_before_the_plan_was_made(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.plan("a")
+    async with opened(world) as pool:
+        await world.versions_of(pool, "a")
+        began, goes_on, read = threading.Event(), threading.Event(), world.plans.plan_numbers
+
+        def slow() -> dict[str, int]:
+            numbers: dict[str, int] = read()
+            began.set()
+            assert goes_on.wait(20)
+            return numbers
+
+        monkeypatch.setattr(world.plans, "plan_numbers", slow)
+        looking = asyncio.create_task(pool.look())
+        await until(began.is_set)
+        world.plan("a", 2, champion=2)
+        swapping = asyncio.create_task(pool.swap("a", 2))
+        goes_on.set()
+        await looking
+        assert await swapping == 2
+        assert await world.versions_of(pool, "a") == ["2"]
+
+
+async def test_a_swap_says_what_is_served_where_its_plan_cannot_be_loaded(world: World) -> None:
+    world.plan("a")
+    async with opened(world) as pool:
+        await world.versions_of(pool, "a")
+        world.broken.add("a")
+        world.plan("a", 2, champion=2)
+        assert await pool.swap("a", 2) == 1
+        assert await world.versions_of(pool, "a") == ["1"]
+
+
+async def test_whoever_asks_for_an_unknown_model_does_not_wait_for_a_store_that_hangs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raymlops.serving.pool.pool._LOOK_S", 0.05)
+    async with opened(world) as pool:
+        goes_on, read = threading.Event(), world.plans.plan_numbers
+
+        def hangs() -> dict[str, int]:
+            assert goes_on.wait(60)
+            numbers: dict[str, int] = read()
+            return numbers
+
+        monkeypatch.setattr(world.plans, "plan_numbers", hangs)
+        world.now_s += 1
+        try:
+            async with asyncio.timeout(20):
+                assert (await world.ask(pool, "nobody"))[0] == 404
+        finally:
+            goes_on.set()
