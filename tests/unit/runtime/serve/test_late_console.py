@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,12 +32,15 @@ class FakeConsole:
 async def test_requests_wait_until_the_console_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     console, may_build = FakeConsole(), threading.Event()
 
-    def build(config: PlatformConfig) -> FakeConsole:
+    given: Any = object()
+
+    def build(config: PlatformConfig, operations: object) -> FakeConsole:
+        assert operations is given  # the pages give the gateway's orders
         assert may_build.wait(20)
         return console
 
     monkeypatch.setattr(late_console, "_build", build)
-    late = LateConsole(PlatformConfig(home=tmp_path))
+    late = LateConsole(PlatformConfig(home=tmp_path), given)
     assert late.takes("/console")
     assert late.takes("/console/runs")
     assert not late.takes("/consoles")
@@ -48,8 +52,9 @@ async def test_requests_wait_until_the_console_is_built(tmp_path: Path, monkeypa
 
 async def test_a_console_that_nobody_waits_for_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     may_end = threading.Event()
-    monkeypatch.setattr(late_console, "_build", lambda config: may_end.wait(20))
-    late = LateConsole(PlatformConfig(home=tmp_path))
+    monkeypatch.setattr(late_console, "_build", lambda config, operations: may_end.wait(20))
+    nothing: Any = object()
+    late = LateConsole(PlatformConfig(home=tmp_path), nothing)
     late.close()
     may_end.set()
 
