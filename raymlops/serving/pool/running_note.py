@@ -55,10 +55,12 @@ class RunningNote:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path = directory / f"{uuid4().hex}{_SUFFIX}"
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        name = uuid4().hex
+        self._path, new = directory / f"{name}{_SUFFIX}", directory / f"{name}.new"
+        self._file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(self._file, _MOST_MODELS)
+        new.rename(self._path)  # seen by others only once it is locked: without a lock it is a dead process's
         self._flags = mmap.mmap(self._file, _MOST_MODELS)
         os.lseek(self._file, 0, os.SEEK_END)
         self._marks: dict[str, Mark] = {}
