@@ -44,7 +44,6 @@ _HEADERS = {
 }
 _OF_A_MODEL = ("models", "monitoring", "policy")
 """Pages below these are about the model that their address names; every other page is about all models."""
-_STATIC = "static/"
 _PAGES_AT_ONCE, _CALLS_AT_ONCE = 4, 16
 
 
@@ -90,8 +89,6 @@ class Console:
         try:
             viewer = self._sessions.viewer(request.headers, access)
             if self._desk is None or not self._desk.takes(path):
-                if not path.startswith(_STATIC):  # here, and not in a thread: refusals are counted on this event loop
-                    self._require_reader(path, request, viewer)
                 return await draw(self.answer, request, access, viewer)
             shown = await self._desk.handle(request, path, viewer)
         except TimeoutError:
@@ -117,8 +114,8 @@ class Console:
         path = _path(request)
         if request.method not in ("GET", "HEAD"):
             return self._fault(405, f"pages take GET, got {request.method}", allow="GET, HEAD")
-        if path.startswith(_STATIC):
-            return _static(path.removeprefix(_STATIC))
+        if path.startswith("static/"):
+            return _static(path.removeprefix("static/"))
         try:
             viewer = viewer or Sessions(0).viewer(request.headers, access)
             self._require_reader(path, request, viewer)
