@@ -53,17 +53,17 @@ def test_a_note_is_seen_by_others_only_once_it_is_locked(tmp_path: Path, monkeyp
     lock, seen = fcntl.flock, []
 
     def locks(file: int, operation: int) -> None:
-        seen.append(left_behind_names(tmp_path))
+        seen.append(notes_in(tmp_path))
         lock(file, operation)
 
     monkeypatch.setattr("raymlops.serving.pool.running_note.fcntl.flock", locks)
     note = RunningNote(tmp_path)
     assert seen == [[]]
-    assert len(left_behind_names(tmp_path)) == 1
+    assert len(notes_in(tmp_path)) == 1
     note.close()
 
 
-def left_behind_names(directory: Path) -> list[str]:
+def notes_in(directory: Path) -> list[str]:
     return [path.name for path in directory.glob("*.running")]
 
 
