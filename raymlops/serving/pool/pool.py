@@ -31,7 +31,8 @@ _MISS_S = 0.25
 _LOOK_S = 1.0
 """A request for a model that is not known waits for a look for so long at most, where the store does not answer."""
 _LEAVES_S = 120.0
-"""For so long a model goes on here that got an application of its own: until callers are sent there."""
+"""For so long after its last request a model goes on here that is to have an application of its own: callers are sent
+there as soon as that has a replica, however long it takes."""
 _PREPARED_S = 120.0
 """For so long a prepared plan is kept that nobody has made the newest."""
 
@@ -122,6 +123,8 @@ class Pool:
         if hosted is None or hosted.plan is None:
             return await self._others.handle(request)
         self._residency.use(hosted)
+        if hosted.leaves_s is not None:
+            hosted.leaves_s = self._time_s() + _LEAVES_S
         return await hosted.endpoint.handle(request)
 
     async def prepare(self, plan: ServingPlan) -> int:

@@ -275,6 +275,19 @@ async def test_a_model_on_its_way_out_answers_until_its_time_is_over_and_an_unde
         assert (await world.ask(pool, "moves"))[0] == 404
 
 
+async def test_a_model_on_its_way_out_answers_as_long_as_callers_are_sent_to_the_pool(world: World) -> None:
+    world.plan("moves")
+    async with opened(world) as pool:
+        await world.versions_of(pool, "moves")
+        world.plans.newest["moves"] = world.plan("moves", 2).model_copy(update={"pooled": False})
+        await pool.look()
+        for _ in range(5):  # the process that it is to have does not come up
+            assert (await world.ask(pool, "moves"))[0] == 200
+            world.now_s += 100
+            await pool.look()
+        assert (await world.ask(pool, "moves"))[0] == 200
+
+
 async def test_a_suspect_is_not_loaded_and_its_neighbours_are(world: World) -> None:
     dead = RunningNote(world.notes)
     dead.mark("good")
