@@ -59,8 +59,12 @@ def test_runs_are_counted_and_the_oldest_under_way_has_an_age() -> None:
 
 def test_the_ledger_is_read_on_and_its_chain_checked(metadata: MetadataService) -> None:
     page = LedgerPage(metadata.ledger)
-    nothing = {("raymlops_ledger_entries_total", action): 0.0 for action in ("fall_back", "roll_back")}
-    assert read(page.render()) == {**nothing, ("raymlops_ledger_sequence",): 0, ("raymlops_ledger_intact",): 1}
+    assert read(page.render()) == {
+        ("raymlops_ledger_entries_total", "fall_back"): 0,
+        ("raymlops_ledger_entries_total", "roll_back"): 0,
+        ("raymlops_ledger_sequence",): 0,
+        ("raymlops_ledger_intact",): 1,
+    }
     for number in range(3):
         metadata.ledger.append_entry("churn", "promote" if number else "deploy", "why", key=str(number))
         found = read(page.render())
