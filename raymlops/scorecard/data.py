@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from raymlops.records.blessings import Blessing
-from raymlops.scorecard.evidence import Evidence, bundle_proof, entry_proof, window_proof
+from raymlops.scorecard.evidence import WRONG_SHARE, Evidence, bundle_proof, entry_proof, window_proof
 from raymlops.scorecard.item import Finding, Question, automated, manual, missing
 
 __all__ = ["DATA"]
@@ -78,6 +78,8 @@ def _requirements(of: Evidence) -> Finding:
     nameless = [view.name for view in of.views if not view.owner]
     if nameless:
         return manual(f"views have no owner: {', '.join(nameless[:5])}", "give each view an owner", *applied)
+    if not applied:
+        return manual("views have owners; that they were applied is not recorded", "raymlops apply")
     return automated(f"each of {len(of.views)} views has an owner, and none is marked as not to be used", *applied)
 
 
@@ -94,6 +96,8 @@ def _privacy(of: Evidence) -> Finding:
     if untold or not of.views or not of.settings.keys_required:
         text = f"{kept}; callers need no key, or a view does not say whether it holds personal data"
         return manual(text, f"set serving.require_keys, and tag each view with {_PERSONAL}: yes or no", *proofs)
+    if not proofs:
+        return manual("callers need a key; that the model was deployed is not recorded", "raymlops models deploy")
     return automated(f"callers need a key, {kept}, and every view says whether it holds personal data", *proofs)
 
 
@@ -118,10 +122,13 @@ def _tested(of: Evidence) -> Finding:
     passed, failed = of.bundle.tests.get("passed", 0), of.bundle.tests.get("failed", 0)
     if failed or not passed:
         return missing(f"{passed} tests of the project passed, {failed} failed", "write tests", bundle_proof(of.bundle))
-    compared = next((window for window in of.recent if window.audited_rows), None)
+    compared = of.audited
     if compared is None:
         text = f"{passed} tests passed; no served feature was compared with what the code makes of the tables"
         return manual(text, "serve features by predict, with monitoring.feature_audit", bundle_proof(of.bundle))
+    if compared.wrong_feature_share > WRONG_SHARE:
+        text = f"{compared.wrong_feature_share:.1%} of the served features are not what the code makes of the tables"
+        return missing(text, "raymlops features audit SERVICE names them", window_proof(compared))
     text = f"{passed} tests passed; {compared.audited_rows} served rows of a window were computed again"
     return automated(text, bundle_proof(of.bundle), window_proof(compared))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from raymlops.errors import RaymlopsError
+from raymlops.errors import NotFoundError
 from raymlops.features.definitions.services import FeatureService
 from raymlops.features.definitions.views import FeatureView
 from raymlops.records.bundles import BundleManifest, Deployment
@@ -18,8 +18,10 @@ from raymlops.records.record import Instant, Record
 from raymlops.records.runs import Run
 from raymlops.records.windows import WindowRecord
 
-__all__ = ["Evidence", "Proof", "Settings", "Stores", "gather"]
+__all__ = ["WRONG_SHARE", "Evidence", "Proof", "Settings", "Stores", "gather"]
 
+WRONG_SHARE = 0.01
+"""Of served features more than this share must not differ from the tables."""
 _RUNS = 50
 _RECENT = 8
 
@@ -140,6 +142,11 @@ class Evidence:
         """The newest closed windows that had rows, newest first."""
         return tuple(window for window in reversed(self.windows) if window.rows)[:_RECENT]
 
+    @property
+    def audited(self) -> WindowRecord | None:
+        """The newest window whose served features were computed again."""
+        return next((window for window in self.recent if window.audited_rows), None)
+
     def entries(self, *actions: str) -> list[LedgerEntry]:
         """Entries of some actions, newest first."""
         return [entry for entry in reversed(self.ledger) if entry.action in actions]
@@ -231,7 +238,7 @@ def gather(
 def _found(get: Any, key: str) -> Any:
     try:
         return get(key)
-    except RaymlopsError:  # a record that is gone proves nothing; the items that need it say so
+    except NotFoundError:  # a record that is gone proves nothing; the items that need it say so
         return None
 
 

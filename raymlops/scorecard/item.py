@@ -26,9 +26,9 @@ class Finding:
     remedy: str = ""
 
 
-def automated(text: str, *proofs: Proof) -> Finding:
-    """The test is made by the system, again and again, and passes."""
-    return Finding("automated", text, proofs)
+def automated(text: str, proof: Proof, *proofs: Proof) -> Finding:
+    """The test is made by the system, again and again, and passes: a record shows it."""
+    return Finding("automated", text, (proof, *proofs))
 
 
 def manual(text: str, remedy: str, *proofs: Proof) -> Finding:

@@ -7,13 +7,12 @@ from statistics import median
 
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import trained_at
-from raymlops.scorecard.evidence import Evidence, entry_proof, run_proof, window_proof
+from raymlops.scorecard.evidence import WRONG_SHARE, Evidence, entry_proof, run_proof, window_proof
 from raymlops.scorecard.item import Finding, Question, automated, manual, missing
 
 __all__ = ["MONITORING"]
 
 _SLOWER = 2.0
-_WRONG = 0.01
 _NO_WINDOW = "no window of the model has closed"
 _SERVE = "serve the model, and let a window close"
 
@@ -50,13 +49,13 @@ def _invariants(of: Evidence) -> Finding:
 
 
 def _skew(of: Evidence) -> Finding:
-    window = next((window for window in of.recent if window.audited_rows), None)
+    window = of.audited
     if window is None:
         if of.recent and of.recent[0].columns:
             text = "inputs are compared with those of the training; served features are not computed again"
             return manual(text, "serve features by predict, with monitoring.feature_audit", window_proof(of.recent[0]))
         return missing("served inputs are compared with nothing", _SERVE)
-    if window.wrong_feature_share > _WRONG:
+    if window.wrong_feature_share > WRONG_SHARE:
         text = f"{window.wrong_feature_share:.1%} of the served features differ from the tables"
         return missing(text, "raymlops features audit SERVICE names them", window_proof(window))
     return automated(f"{window.audited_rows} served rows are what training would read", window_proof(window))

@@ -271,7 +271,7 @@ class Endpoint:
             if self._on_demand is None:
                 raise UnavailableError(f"model {self.model!r} is not ready: no plan is loaded yet")
             if action == "/ready" and version is None:
-                return self._loadable(self._on_demand)
+                return _loadable(self.model, self._on_demand)
             async with asyncio.timeout(left_s(ends_ns)):
                 serving = await self._on_demand.serving()
         pinned = None if version is None else self._pinned(serving, version)
@@ -302,12 +302,6 @@ class Endpoint:
         able = [call.pinned] if call.pinned is not None else call.serving.versions.values()
         if all(loaded.broken for loaded in able) and (call.pinned or call.serving.plan.baseline is None):
             raise UnavailableError(f"model {self.model!r} is not ready: its files cannot be loaded")
-        return json_reply({"name": self.model, "ready": True})
-
-    def _loadable(self, on_demand: OnDemand) -> HttpReply:
-        """Whether it is ready, where it is not loaded and nobody asks for a prediction."""
-        if (problem := on_demand.problem()) is not None:
-            raise UnavailableError(f"model {self.model!r} is not ready: {problem}")
         return json_reply({"name": self.model, "ready": True})
 
     async def _infer(self, call: _Call) -> HttpReply:
@@ -392,6 +386,13 @@ class Endpoint:
 
 async def _plan(call: _Call) -> HttpReply:
     return raw_reply(call.serving.plan_json)
+
+
+def _loadable(model: str, on_demand: OnDemand) -> HttpReply:
+    """Whether a model is ready that is not loaded, and that nobody asks for a prediction."""
+    if (problem := on_demand.problem()) is not None:
+        raise UnavailableError(f"model {model!r} is not ready: {problem}")
+    return json_reply({"name": model, "ready": True})
 
 
 def _head(model: str, version: int, request_id: str, parameters: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 _DIRECTORIES = ("artifacts", "bundles", "features", "mlflow-artifacts", "models", "monitor", "runs", "searches")
 """Directories of the home that are measured one by one; the label must not take names that anybody may make up."""
+_TAKEN_BACK = ("fall_back", "roll_back")
+"""Actions that are counted from 0 on, as an alert asks for their increase: a series that begins at 1 shows none."""
 
 
 def features_page(views: Sequence[FeatureFreshness], now: datetime) -> str:
@@ -62,7 +64,13 @@ def _of_view(view: FeatureFreshness, now: datetime) -> dict[str, float | None]:
 
 def runs_page(counts: Sequence[RunCount], now: datetime) -> str:
     """How many runs each pipeline has had, by their end, and how long the oldest one under way has taken."""
-    runs = [Sample("", {"pipeline": of.pipeline, "status": str(of.status)}, float(of.runs)) for of in counts]
+    # every status from the first run on: a series that begins at 1 shows Prometheus no increase
+    runs_by = dict.fromkeys(((of.pipeline, status) for of in counts for status in RunStatus), 0)
+    runs_by |= {(of.pipeline, of.status): of.runs for of in counts}
+    runs = [
+        Sample("", {"pipeline": pipeline, "status": str(status)}, float(number))
+        for (pipeline, status), number in runs_by.items()
+    ]
     newest = [
         Sample("", {"pipeline": of.pipeline, "status": str(of.status)}, of.newest_at.timestamp()) for of in counts
     ]
@@ -89,7 +97,7 @@ class LedgerPage:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._lock = threading.Lock()
-        self._actions: Counter[str] = Counter()
+        self._actions: Counter[str] = Counter(dict.fromkeys(_TAKEN_BACK, 0))
         self._newest: dict[str, float] = {}
         self._sequence = 0
         self._hash = GENESIS

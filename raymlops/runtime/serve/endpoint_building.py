@@ -18,7 +18,6 @@ from raymlops import runtime
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import RaymlopsError
-from raymlops.records.ledger import Ledger, LedgerEntry
 from raymlops.runtime.cluster.clients import AsyncActorProxy, metadata_stores
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.names import MONITOR
@@ -30,11 +29,10 @@ from raymlops.serving.models.model import Model
 from raymlops.serving.plans.loader import Loader
 from raymlops.serving.protocol.access import Access
 from raymlops.serving.protocol.protocols import CandidateClient, Columns, FeaturePlans, Outputs
-from raymlops.serving.protocol.refusal_log import RefusalLog
 from raymlops.serving.traced import TracedEndpoint
 from raymlops.tracing import open_tracer
 
-__all__ = ["EndpointMaker", "host_of_serve", "keys_required", "report_figures", "tell_refusals"]
+__all__ = ["EndpointMaker", "host_of_serve", "keys_required", "report_figures"]
 
 _log = logging.getLogger(__name__)
 
@@ -151,15 +149,6 @@ async def keys_required(config: PlatformConfig) -> bool:
     """Whether callers need an API key, by the configuration or by the address that Serve is bound to."""
     serving = config.serving
     return serving.keys_required or serving.keys_required_on(await asyncio.to_thread(host_of_serve))
-
-
-async def tell_refusals(refusals: RefusalLog, ledger: Ledger) -> None:
-    """Have the ledger know of the keys that were refused since the last call."""
-
-    async def append(subject: str, action: str, reason: str, evidence: dict[str, Any], *, key: str) -> LedgerEntry:
-        return await asyncio.to_thread(ledger.append_entry, subject, action, reason, evidence, key=key)
-
-    await refusals.tell(append)
 
 
 def report_figures(

@@ -18,7 +18,8 @@ from raymlops.records.endpoints import Hosting
 from raymlops.records.plans import ServingPlan
 from raymlops.runtime.cluster.clients import AsyncActorProxy, metadata_stores
 from raymlops.runtime.cluster.names import RECONCILER
-from raymlops.runtime.serve.endpoint_building import EndpointMaker, keys_required, report_figures, tell_refusals
+from raymlops.runtime.serve.admission import Admission
+from raymlops.runtime.serve.endpoint_building import EndpointMaker, keys_required, report_figures
 from raymlops.runtime.serve.http_middleware import answer_directly
 from raymlops.runtime.serve.internal_port import close_internal_port
 from raymlops.runtime.serve.serve_front import Front
@@ -29,17 +30,13 @@ from raymlops.serving.front.gateway import Gateway
 from raymlops.serving.pool.hosted import Hosted
 from raymlops.serving.pool.pool import Pool
 from raymlops.serving.pool.watched import WatchedModel
-from raymlops.serving.protocol.access import CLOSED, Access
+from raymlops.serving.protocol.access import Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest
-from raymlops.serving.protocol.refusal_log import RefusalLog
 
 __all__ = ["PoolReplica"]
 
 _log = logging.getLogger(__name__)
 close_internal_port()  # when a replica imports its class, before its servers start
-_GRACE_S = 10.0
-"""How long requests under way have to end where their replica is stopped."""
-_POLL_S = 0.02
 _ALL_EVERY = 10
 """Figures of models that nobody asks are sent once in so many times: the monitor forgets who is silent for 30 s."""
 
@@ -50,7 +47,6 @@ class PoolReplica:
     async def __init__(self, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
         self._metadata = metadata_stores()
         self._keys_required = await keys_required(config)
-        self._refusals = RefusalLog(serve.get_replica_context().replica_id.unique_id)
         access = Access(required=self._keys_required)
         self._maker = await EndpointMaker.create(config)
         # what no pooled model is asked comes here too, as this is where all of /v2/models comes
@@ -66,7 +62,9 @@ class PoolReplica:
         notes = config.home / "pool"
         self._pool = Pool(self._metadata.plans, self._endpoint, others, config.serving.pool, notes, access=access)
         self._front = Front(self._pool, config.serving)
-        await self._refresh_keys()
+        replica = serve.get_replica_context().replica_id.unique_id
+        self._admission = Admission(self._pool.admit, self._metadata, required=self._keys_required, replica=replica)
+        await self._admission.refresh()
         await self._pool.look()
         if config.serving.autoscaling is None and not config.serving.access_log:
             answer_directly(self._answer_directly)
@@ -104,14 +102,9 @@ class PoolReplica:
 
     async def drain(self) -> int:
         """Take no further request and send all prediction events; returns how many rows still wait."""
-        self._keys_required = False  # no refresh of the keys lets anybody in again
-        self._pool.admit(CLOSED)
-        try:
-            async with asyncio.timeout(_GRACE_S):
-                while any(endpoint.in_flight for endpoint in self._pool.endpoints.values()):
-                    await asyncio.sleep(_POLL_S)
-        except TimeoutError:
-            _log.warning("requests of the pool are under way after %g s", _GRACE_S)
+        await self._admission.close(
+            lambda: sum(endpoint.in_flight for endpoint in self._pool.endpoints.values()), "the pool"
+        )
         return await self._pool.flush()
 
     async def stats(self) -> dict[str, Any]:
@@ -132,17 +125,11 @@ class PoolReplica:
         self._told, told = self._pool.families(since)
         return told
 
-    async def _refresh_keys(self) -> None:
-        if self._keys_required:
-            keys = await asyncio.to_thread(self._metadata.keys.list_keys)
-            self._pool.admit(Access(keys, refusals=self._refusals))
-            await tell_refusals(self._refusals, self._metadata.ledger)
-
     async def _follow(self, every_s: float) -> None:
         while True:
             await asyncio.sleep(every_s)
             try:
-                await self._refresh_keys()
+                await self._admission.refresh()
                 await self._pool.look()
             except Exception as error:  # whatever it is: a replica that stops asking would be stale for ever
                 unforeseen = not isinstance(error, RaymlopsError)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any
 
@@ -19,12 +18,12 @@ from raymlops.config.serving import AutoscalingConfig, ServingConfig
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.cluster.clients import metadata_stores
 from raymlops.runtime.cluster.memory_limit import limit_growth
+from raymlops.runtime.serve.admission import Admission
 from raymlops.runtime.serve.endpoint_building import (
     EndpointMaker,
     host_of_serve,
     keys_required,
     report_figures,
-    tell_refusals,
 )
 from raymlops.runtime.serve.gateway_replica import GatewayReplica
 from raymlops.runtime.serve.http_middleware import answer_directly
@@ -36,10 +35,9 @@ from raymlops.runtime.serve.serve_front import Front
 from raymlops.serving.answering.metrics import Family
 from raymlops.serving.plans.loader import load_version
 from raymlops.serving.plans.slot import PlanFollower
-from raymlops.serving.protocol.access import CLOSED, Access
+from raymlops.serving.protocol.access import Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest
 from raymlops.serving.protocol.protocols import Outputs
-from raymlops.serving.protocol.refusal_log import RefusalLog
 
 __all__ = [
     "SHAPE_VARIABLE",
@@ -53,9 +51,6 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 close_internal_port()  # when a replica imports its class, before its servers start
-_GRACE_S = 10.0
-"""How long requests under way have to end where their replica is stopped."""
-_POLL_S = 0.02
 _SHED_AT_ONCE = 488
 """So many more requests reach a replica than it works on, so that it is the endpoint that answers 429."""
 _HEAD = "node:__internal_head__"
@@ -74,15 +69,16 @@ class ModelReplica:
     async def __init__(self, model: str, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
         self._model = model
         self._metadata = metadata_stores()
-        self._keys_required = await keys_required(config)
-        self._refusals = RefusalLog(serve.get_replica_context().replica_id.unique_id)
+        required = await keys_required(config)
         maker = await EndpointMaker.create(config)
-        self._endpoint = maker.make(model, access=Access(required=self._keys_required))
+        self._endpoint = maker.make(model, access=Access(required=required))
+        replica = serve.get_replica_context().replica_id.unique_id
+        self._admission = Admission(self._endpoint.admit, self._metadata, required=required, replica=replica)
         self._front = Front(self._endpoint, config.serving)
         every_s = config.serving.plan_poll_every.total_seconds()
-        self._follower = PlanFollower(self._endpoint.slot, self._metadata.plans, every_s, also=self._refresh_keys)
+        self._follower = PlanFollower(self._endpoint.slot, self._metadata.plans, every_s, also=self._admission.refresh)
         await self._follower.refresh()
-        await self._refresh_keys()
+        await self._admission.refresh()
         self._endpoint.start()
         self._follower.start()
         # Serve scales by the requests that it counts itself, and logs those that it sees
@@ -121,14 +117,7 @@ class ModelReplica:
 
     async def drain(self) -> int:
         """Take no further request and send all prediction events; returns how many rows still wait."""
-        self._keys_required = False  # no refresh of the keys lets anybody in again
-        self._endpoint.admit(CLOSED)
-        try:
-            async with asyncio.timeout(_GRACE_S):
-                while self._endpoint.stats.in_flight:
-                    await asyncio.sleep(_POLL_S)
-        except TimeoutError:
-            _log.warning("requests of %s are under way after %g s", self._model, _GRACE_S)
+        await self._admission.close(lambda: self._endpoint.in_flight, self._model)
         return await self._endpoint.flush()
 
     async def stats(self) -> dict[str, Any]:
@@ -142,12 +131,6 @@ class ModelReplica:
 
     def _figures(self) -> list[tuple[str, list[Family]]]:
         return [(self._model, self._endpoint.families())]
-
-    async def _refresh_keys(self) -> None:
-        if self._keys_required:
-            keys = await asyncio.to_thread(self._metadata.keys.list_keys)
-            self._endpoint.admit(Access(keys, refusals=self._refusals))
-            await tell_refusals(self._refusals, self._metadata.ledger)
 
     async def __del__(self) -> None:  # Serve awaits it at a graceful stop
         await self._follower.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ from raymlops.serving.plans.slot import Slot
 from raymlops.serving.pool.watched import Work
 
 __all__ = ["Held", "Hosted"]
+
+_log = logging.getLogger(__name__)
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 
@@ -90,6 +93,20 @@ class Hosted:
         """What is in memory."""
         return None if self.made is None else self.made.slot.current
 
+    def follow(self, plan: ServingPlan, leaves_s: float | None = None) -> None:
+        """Take note of a newer plan; that an older one could not be loaded says nothing of it.
+
+        Args:
+            plan: The plan.
+            leaves_s: When the model is dropped, where it is on its way out.
+        """
+        self.plan, self.leaves_s = plan, leaves_s
+        self.loads_again()
+
+    def loads_again(self) -> None:
+        """Forget that it could not be loaded."""
+        self._failure, self._wait_s, self._retry_s = None, 0.0, float("-inf")
+
     @property
     def rests(self) -> bool:
         """Whether a plan that failed to load is left alone for now."""
@@ -125,16 +142,21 @@ class Hosted:
         return Hosting(number, problem, self.suspected or leaves)
 
     async def _loaded(self) -> Serving:
+        plan = self.plan
         try:
             serving = await self._load(self)
         except Exception as error:
-            self._wait_s = min(max(2 * self._wait_s, _FIRST_WAIT_S), _LONGEST_WAIT_S)
-            self._retry_s, self._failure = self._time_s() + self._wait_s, str(error) or type(error).__name__
-            raise UnavailableError(f"model {self.model!r} cannot be loaded: {self._failure}") from error
-        self._failure, self._wait_s, self._retry_s = None, 0.0, float("-inf")
+            problem = str(error) or type(error).__name__
+            number = 0 if plan is None else plan.number
+            _log.warning("plan %d of %s cannot be loaded, next try follows: %s", number, self.model, problem)
+            if self.plan is plan:  # a plan that came meanwhile is tried at once
+                self._wait_s = min(max(2 * self._wait_s, _FIRST_WAIT_S), _LONGEST_WAIT_S)
+                self._retry_s, self._failure = self._time_s() + self._wait_s, problem
+            raise UnavailableError(f"model {self.model!r} cannot be loaded: {problem}") from error
+        self.loads_again()
         return serving
 
     def _ended(self, task: asyncio.Task[Serving]) -> None:
         self._loading = None
         if not task.cancelled():
-            task.exception()  # told to whoever waited; nobody may have
+            task.exception()  # logged, and told to whoever waited; nobody may have

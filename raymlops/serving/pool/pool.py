@@ -28,8 +28,11 @@ __all__ = ["Core", "MakeEndpoint", "Pool"]
 _PREFIX = "/v2/models/"
 _MISS_S = 0.25
 """At most one look for plans in this time for requests for models that are not known."""
+_LOOK_S = 1.0
+"""A request for a model that is not known waits for a look for so long at most, where the store does not answer."""
 _LEAVES_S = 120.0
-"""For so long a model goes on here that got an application of its own: until callers are sent there."""
+"""For so long after its last request a model goes on here that is to have an application of its own: callers are sent
+there as soon as that has a replica, however long it takes."""
 _PREPARED_S = 120.0
 """For so long a prepared plan is kept that nobody has made the newest."""
 
@@ -112,12 +115,16 @@ class Pool:
         model = request.path[len(_PREFIX) :].partition("/")[0] if request.path.startswith(_PREFIX) else ""
         hosted = self._hosted.get(model)
         if hosted is None and model and self._time_s() - self._looked_s > _MISS_S:
-            with contextlib.suppress(RaymlopsError):  # who answers for the others says what is wrong
-                await self.look()
+            # who answers for the others says what is wrong
+            with contextlib.suppress(RaymlopsError, TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await self.look()
             hosted = self._hosted.get(model)
         if hosted is None or hosted.plan is None:
             return await self._others.handle(request)
         self._residency.use(hosted)
+        if hosted.leaves_s is not None:
+            hosted.leaves_s = self._time_s() + _LEAVES_S
         return await hosted.endpoint.handle(request)
 
     async def prepare(self, plan: ServingPlan) -> int:
@@ -146,8 +153,20 @@ class Pool:
         hosted = self._host(model)
         if hosted.prepared is not None and hosted.prepared.serving.plan.number == number:
             self._residency.take(hosted, hosted.prepared)
-        elif hosted.plan is None or hosted.plan.number < number:
+            return number
+        for _ in range(2):  # a look under way may have read the plans before this one was made
+            if hosted.plan is not None and hosted.plan.number >= number:
+                break
             await self.look()
+            hosted = self._host(model)
+        for _ in range(2):  # a load under way may be that of the plan before
+            if (current := hosted.current) is None or current.plan.number >= number:
+                break
+            with contextlib.suppress(RaymlopsError):  # it is in the log, and tried again
+                await asyncio.shield(hosted.begin())
+        current = hosted.current
+        if current is not None:
+            return current.plan.number
         return 0 if hosted.plan is None else hosted.plan.number
 
     async def look(self) -> None:
@@ -219,14 +238,13 @@ class Pool:
             if hosted.prepared is not None and hosted.prepared.serving.plan == plan:
                 self._residency.take(hosted, hosted.prepared)
             elif hosted.plan is None or hosted.plan.number < plan.number:
-                hosted.plan, hosted.leaves_s = plan, None
+                hosted.follow(plan)
             return
         gone = self._hosted.get(model)
         if gone is None:
             return
         if plan.served and gone.plan is not None and gone.suspected is None:
-            gone.plan = plan
-            gone.leaves_s = gone.leaves_s or self._time_s() + _LEAVES_S
+            gone.follow(plan, gone.leaves_s or self._time_s() + _LEAVES_S)
         else:
             self._drop(gone)
 

@@ -86,6 +86,7 @@ class Residency:
             self._make_room(hosted, hosted.nbytes)
             self.busy += 1
             alone = self.busy == 1
+            current = hosted.current
             before, modules = self._held_bytes(), len(sys.modules)
             try:
                 with hosted.work.mark:
@@ -95,19 +96,22 @@ class Residency:
                 self.busy -= 1
         # where a library was imported, or another model loaded meanwhile, what the process grew by is not the model's
         grown = self._held_bytes() - before if alone and len(sys.modules) == modules else 0
-        nbytes = max(sum(loaded.nbytes for loaded in serving.versions.values()), grown, _LEAST_BYTES)
+        files = sum(loaded.nbytes for loaded in serving.versions.values())
+        nbytes = max(files, _kept_bytes(hosted, current, serving) + grown, _LEAST_BYTES)
         return Held(serving, nbytes, self._time_s())
 
     def take(self, hosted: Hosted, held: Held) -> None:
         """Serve what was loaded."""
         plan = held.serving.plan
-        hosted.prepared = None
+        if hosted.prepared is not None and hosted.prepared.serving.plan.number <= plan.number:
+            hosted.prepared = None
         if hosted.plan is None or hosted.plan.number < plan.number:
-            hosted.plan, hosted.leaves_s = plan, None
-        hosted.nbytes = held.nbytes
+            hosted.follow(plan)
+        hosted.loads_again()
         self.use(hosted)
-        self._make_room(hosted, held.nbytes)
-        hosted.slot.swap(held.serving)
+        if hosted.slot.swap(held.serving):  # a load that began before a swap may end after it
+            hosted.nbytes = held.nbytes
+        self._make_room(hosted, hosted.nbytes)
 
     def too_large(self) -> dict[str, str]:
         """Models that take more than all may -> the reason, in words."""
@@ -127,3 +131,11 @@ class Residency:
                 return
             hosted.slot.release()
             total -= hosted.nbytes
+
+
+def _kept_bytes(hosted: Hosted, current: Serving | None, serving: Serving) -> int:
+    """What a model takes already of what it will take: the process does not grow by versions that are loaded."""
+    loaded = {} if current is None else current.versions
+    files = sum(each.nbytes for each in loaded.values())
+    kept = sum(each.nbytes for number, each in serving.versions.items() if loaded.get(number) is each)
+    return hosted.nbytes * kept // files if files else 0

@@ -20,30 +20,48 @@ _MOST_MODELS = 65_536
 _SUFFIX = ".running"
 
 
+class _Running:
+    """Code of any model: how much of it runs, and how much ever began. Its lock guards the head of a note."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.now = 0
+        self.begun = 0
+
+
 class Mark:
     """Notes that the code of one model runs: ``with mark: ...``. Thread-safe.
 
     Args:
         flags: The head of the note.
         place: The model's byte in it.
+        running: Shared by all marks of the note.
     """
 
-    def __init__(self, flags: mmap.mmap, place: int) -> None:
+    def __init__(self, flags: mmap.mmap, place: int, running: _Running) -> None:
         self._flags = flags
         self._place = place
+        self._all = running
         self._running = 0
-        self._lock = threading.Lock()
 
     def __enter__(self) -> None:
-        with self._lock:
+        with self._all.lock:
             self._running += 1
+            self._all.now += 1
+            self._all.begun += 1
             self._flags[self._place] = 1
 
     def __exit__(self, *_: object) -> None:
-        with self._lock:
+        with self._all.lock:
             self._running -= 1
+            self._all.now -= 1
             if not self._running:
                 self._flags[self._place] = 0
+
+    def alone(self) -> int | None:
+        """A number that stays while the code that is marked now runs alone; ``None`` where other code runs, too."""
+        with self._all.lock:
+            return self._all.begun if self._all.now == self._running == 1 else None
 
 
 class RunningNote:
@@ -55,12 +73,15 @@ class RunningNote:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path = directory / f"{uuid4().hex}{_SUFFIX}"
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        name = uuid4().hex
+        self._path, new = directory / f"{name}{_SUFFIX}", directory / f"{name}.new"
+        self._file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(self._file, _MOST_MODELS)
+        new.rename(self._path)  # seen by others only once it is locked: without a lock it is a dead process's
         self._flags = mmap.mmap(self._file, _MOST_MODELS)
         os.lseek(self._file, 0, os.SEEK_END)
+        self._running = _Running()
         self._marks: dict[str, Mark] = {}
 
     def mark(self, model: str) -> Mark:
@@ -73,7 +94,7 @@ class RunningNote:
             if len(self._marks) == _MOST_MODELS:
                 raise ValueError(f"a process of the pool must hold at most {_MOST_MODELS} models, got one more")
             os.write(self._file, f"{model}\n".encode())
-            self._marks[model] = Mark(self._flags, len(self._marks))
+            self._marks[model] = Mark(self._flags, len(self._marks), self._running)
         return self._marks[model]
 
     def close(self) -> None:

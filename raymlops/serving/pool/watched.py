@@ -18,7 +18,8 @@ from raymlops.serving.protocol.schema import InputSchema
 __all__ = ["WatchedModel", "Work", "Worked", "resident_bytes"]
 
 _EVERY = 16
-"""One call of so many is measured for what it leaves in memory: asking the kernel costs some 10 us."""
+"""One call of so many is measured for what it leaves in memory: asking the kernel costs some 10 us. It is one beside
+which no other code of a model runs: a neighbour that is being loaded would look like a leak."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _STATM = Path("/proc/self/statm")
 
@@ -48,6 +49,8 @@ class Work:
         self.mark = mark
         self._lock = threading.Lock()
         self._worked = Worked()
+        self._measured = 0
+        """Calls so far when one was measured the last time."""
 
     @property
     def worked(self) -> Worked:
@@ -56,18 +59,26 @@ class Work:
 
     def run(self, model: Model, encoded: Any) -> Outputs:
         """Have the model score rows."""
-        measured = self._worked.calls % _EVERY == _EVERY - 1  # not the first, which warms up
-        before = resident_bytes() if measured else 0
+        measured = False
+        due = self._worked.calls - self._measured >= _EVERY - 1  # not the first, which warms up
+        grown = 0
         started = time.perf_counter()
         try:
             with self.mark:
-                return model.score(encoded)
+                alone = self.mark.alone() if due else None
+                before = 0 if alone is None else resident_bytes()
+                try:
+                    return model.score(encoded)
+                finally:
+                    if measured := alone is not None and self.mark.alone() == alone:
+                        grown = resident_bytes() - before
         finally:
             seconds = time.perf_counter() - started
-            grown = (resident_bytes() - before) * _EVERY if measured else 0
             with self._lock:
                 calls, total, growth = self._worked
-                self._worked = Worked(calls + 1, total + seconds, growth + grown)
+                if measured:  # it stands for all calls since the one before
+                    growth, self._measured = growth + grown * (calls + 1 - self._measured), calls + 1
+                self._worked = Worked(calls + 1, total + seconds, growth)
 
 
 class WatchedModel:

@@ -8,6 +8,7 @@ import pytest
 
 from raymlops.clock import ManualClock
 from raymlops.config.platform import PlatformConfig
+from raymlops.errors import UnavailableError
 from raymlops.features import Entity, FeatureService, FeatureView, Field
 from raymlops.metadata import MetadataService
 from raymlops.platform.evidence import probed_at, settings_of
@@ -60,6 +61,23 @@ def test_a_run_that_is_gone_proves_nothing(metadata: MetadataService) -> None:
     metadata.runs.create_run(Run(id="r1", pipeline="train", created_at=T))
     found = gather(metadata, "m", T, SETTINGS)
     assert (found.bundle, found.run, found.runs) == (None, None, ())
+
+
+def test_a_store_that_does_not_answer_is_no_missing_evidence(
+    metadata: MetadataService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signature = Signature(task="regressor", inputs=())
+    manifest = ModelManifest(flavor="sklearn", signature=signature, files={}, libraries={})
+    draft = ModelVersion(name="m", version=0, path="x", manifest=manifest, digest="d", created_at=T, bundle="b" * 64)
+    metadata.models.register_version(draft, key="1")
+    metadata.plans.put_plan(ServingPlan(model="m", number=1, champion=1, created_at=T))
+
+    def silent(digest: str) -> None:
+        raise UnavailableError("the metadata actor did not answer")
+
+    monkeypatch.setattr(metadata.deployments, "get_bundle", silent)
+    with pytest.raises(UnavailableError, match="did not answer"):
+        gather(metadata, "m", T, SETTINGS)
 
 
 def test_a_model_that_nobody_knows_earns_nothing(metadata: MetadataService) -> None:

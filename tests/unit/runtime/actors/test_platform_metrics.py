@@ -51,6 +51,7 @@ def test_runs_are_counted_and_the_oldest_under_way_has_an_age() -> None:
     counts = [count(RunStatus.SUCCEEDED, 9, NOW - 99 * HOUR), count(RunStatus.RUNNING, 1, NOW - HOUR)]
     found = read(runs_page(counts, NOW))
     assert found["raymlops_runs_count", "churn", "succeeded"] == 9
+    assert found["raymlops_runs_count", "churn", "failed"] == 0  # whoever alerts on an increase needs its beginning
     assert found["raymlops_runs_under_way_seconds", "churn"] == 3600
     assert found["raymlops_runs_newest_timestamp_seconds", "churn", "running"] == NOW.timestamp()
     assert read(runs_page(counts[:1], NOW))["raymlops_runs_under_way_seconds", "churn"] == 0
@@ -58,7 +59,12 @@ def test_runs_are_counted_and_the_oldest_under_way_has_an_age() -> None:
 
 def test_the_ledger_is_read_on_and_its_chain_checked(metadata: MetadataService) -> None:
     page = LedgerPage(metadata.ledger)
-    assert read(page.render()) == {("raymlops_ledger_sequence",): 0, ("raymlops_ledger_intact",): 1}
+    assert read(page.render()) == {
+        ("raymlops_ledger_entries_total", "fall_back"): 0,
+        ("raymlops_ledger_entries_total", "roll_back"): 0,
+        ("raymlops_ledger_sequence",): 0,
+        ("raymlops_ledger_intact",): 1,
+    }
     for number in range(3):
         metadata.ledger.append_entry("churn", "promote" if number else "deploy", "why", key=str(number))
         found = read(page.render())

@@ -275,6 +275,19 @@ async def test_a_model_on_its_way_out_answers_until_its_time_is_over_and_an_unde
         assert (await world.ask(pool, "moves"))[0] == 404
 
 
+async def test_a_model_on_its_way_out_answers_as_long_as_callers_are_sent_to_the_pool(world: World) -> None:
+    world.plan("moves")
+    async with opened(world) as pool:
+        await world.versions_of(pool, "moves")
+        world.plans.newest["moves"] = world.plan("moves", 2).model_copy(update={"pooled": False})
+        await pool.look()
+        for _ in range(5):  # the process that it is to have does not come up
+            assert (await world.ask(pool, "moves"))[0] == 200
+            world.now_s += 100
+            await pool.look()
+        assert (await world.ask(pool, "moves"))[0] == 200
+
+
 async def test_a_suspect_is_not_loaded_and_its_neighbours_are(world: World) -> None:
     dead = RunningNote(world.notes)
     dead.mark("good")
@@ -342,3 +355,122 @@ async def test_the_calls_of_a_model_are_counted_and_timed(world: World) -> None:
         worked = pool._hosted["a"].work.worked
         assert worked.calls >= 20  # and those by which it was checked when it was loaded
         assert worked.seconds > 0
+
+
+async def test_a_plan_that_mends_what_could_not_be_loaded_is_tried_at_once(world: World) -> None:
+    world.plan("a")
+    world.broken.add("a")
+    async with opened(world) as pool:
+        assert (await world.ask(pool, "a"))[0] == 503
+        world.broken.clear()
+        world.plan("a", 2, champion=2)
+        await pool.look()
+        assert await world.ask(pool, "a", "/ready") == (200, {"name": "a", "ready": True})
+        assert await world.versions_of(pool, "a") == ["2"]
+
+
+async def test_what_was_wrong_with_a_plan_is_forgotten_once_it_was_prepared_and_served(world: World) -> None:
+    plan = world.plan("a")
+    world.broken.add("a")
+    async with opened(world) as pool:
+        assert (await world.ask(pool, "a"))[0] == 503
+        world.broken.clear()
+        await pool.prepare(plan)
+        await pool.swap("a", 1)
+        pool._hosted["a"].slot.release()
+        assert pool.hostings()["a"] == (1, None, None)
+
+
+async def test_a_newer_plan_that_cannot_be_loaded_is_in_the_log(world: World, caplog: Any) -> None:
+    world.plan("a")
+    async with opened(world) as pool:
+        await world.versions_of(pool, "a")
+        world.broken.add("a")
+        world.plan("a", 2, champion=2)
+        await pool.look()
+        await until(lambda: "plan 2 of a cannot be loaded" in caplog.text)
+        assert await world.versions_of(pool, "a") == ["1"]
+
+
+async def test_a_load_that_ends_late_takes_no_prepared_plan_away(world: World) -> None:
+    world.plan("a")
+    async with opened(world) as pool:
+        await world.versions_of(pool, "a")
+        second = world.plan("a", 2, champion=2, backup=1)
+        await pool.prepare(second)
+        hosted = pool._hosted["a"]
+        hosted.slot.release()
+        assert await world.versions_of(pool, "a") == ["1"]  # it comes back by the plan that is still served
+        assert hosted.prepared is not None
+        assert await pool.swap("a", 2) == 2
+        assert await world.versions_of(pool, "a") == ["2"]
+
+
+async def test_a_plan_of_loaded_versions_takes_the_memory_that_they_take(world: World) -> None:
+    world.plan("a", 1, champion=1)
+    async with opened(world) as pool:
+        await world.versions_of(pool, "a")
+        hosted = pool._hosted["a"]
+        hosted.nbytes = 50 << 20  # as it was measured when its versions were loaded
+        await pool.prepare(world.plan("a", 2, champion=1, replicas=2))
+        await pool.swap("a", 2)
+        assert hosted.nbytes == 50 << 20
+        await pool.prepare(world.plan("a", 3, champion=2))
+        await pool.swap("a", 3)
+        assert hosted.nbytes < 1 << 20  # the new version alone is held
+
+
+async def test_a_swap_finds_its_plan_though_a_look_began_before_the_plan_was_made(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.plan("a")
+    async with opened(world) as pool:
+        await world.versions_of(pool, "a")
+        began, goes_on, read = threading.Event(), threading.Event(), world.plans.plan_numbers
+
+        def slow() -> dict[str, int]:
+            numbers: dict[str, int] = read()
+            began.set()
+            assert goes_on.wait(20)
+            return numbers
+
+        monkeypatch.setattr(world.plans, "plan_numbers", slow)
+        looking = asyncio.create_task(pool.look())
+        await until(began.is_set)
+        world.plan("a", 2, champion=2)
+        swapping = asyncio.create_task(pool.swap("a", 2))
+        goes_on.set()
+        await looking
+        assert await swapping == 2
+        assert await world.versions_of(pool, "a") == ["2"]
+
+
+async def test_a_swap_says_what_is_served_where_its_plan_cannot_be_loaded(world: World) -> None:
+    world.plan("a")
+    async with opened(world) as pool:
+        await world.versions_of(pool, "a")
+        world.broken.add("a")
+        world.plan("a", 2, champion=2)
+        assert await pool.swap("a", 2) == 1
+        assert await world.versions_of(pool, "a") == ["1"]
+
+
+async def test_whoever_asks_for_an_unknown_model_does_not_wait_for_a_store_that_hangs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raymlops.serving.pool.pool._LOOK_S", 0.05)
+    async with opened(world) as pool:
+        goes_on, read = threading.Event(), world.plans.plan_numbers
+
+        def hangs() -> dict[str, int]:
+            assert goes_on.wait(60)
+            numbers: dict[str, int] = read()
+            return numbers
+
+        monkeypatch.setattr(world.plans, "plan_numbers", hangs)
+        world.now_s += 1
+        try:
+            async with asyncio.timeout(20):
+                assert (await world.ask(pool, "nobody"))[0] == 404
+        finally:
+            goes_on.set()

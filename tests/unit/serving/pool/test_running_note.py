@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 import threading
 from pathlib import Path
+
+import pytest
 
 from raymlops.serving.pool.running_note import RunningNote, Suspects, left_behind
 
@@ -44,6 +47,24 @@ def test_the_note_of_a_process_that_lives_accuses_nobody(tmp_path: Path) -> None
         assert len(list(tmp_path.iterdir())) == 1
     note.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_note_is_seen_by_others_only_once_it_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, seen = fcntl.flock, []
+
+    def locks(file: int, operation: int) -> None:
+        seen.append(notes_in(tmp_path))
+        lock(file, operation)
+
+    monkeypatch.setattr("raymlops.serving.pool.running_note.fcntl.flock", locks)
+    note = RunningNote(tmp_path)
+    assert seen == [[]]
+    assert len(notes_in(tmp_path)) == 1
+    note.close()
+
+
+def notes_in(directory: Path) -> list[str]:
+    return [path.name for path in directory.glob("*.running")]
 
 
 def test_code_that_runs_in_several_threads_is_noted_until_the_last_ends(tmp_path: Path) -> None:
