@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from raymlops import steps
+from raymlops import runtime, steps
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
 from raymlops.delivery import read_sources
@@ -30,7 +30,6 @@ from raymlops.records.names import check_case, check_digest, check_name
 from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus, StrayJob
 from raymlops.records.shown import Listed
-from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.names import RECONCILER
 from raymlops.runtime.cluster.people import acting_user
 from raymlops.runtime.cluster.progress import progress
@@ -323,7 +322,7 @@ class RunOperator:
 
     def strays(self) -> Sequence[StrayJob]:
         """Jobs of this platform without a record of their run, found since its reconciler started, the newest last."""
-        stray_jobs: Sequence[StrayJob] = ActorProxy(RECONCILER, _STATUS_S, "runs").strays()
+        stray_jobs: Sequence[StrayJob] = runtime.ActorProxy(RECONCILER, _STATUS_S, "runs").strays()
         return stray_jobs
 
     def get(self, run_id: str) -> Run:

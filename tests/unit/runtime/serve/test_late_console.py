@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -10,10 +11,13 @@ from raymlops.runtime.serve import late_console
 from raymlops.runtime.serve.late_console import LateConsole
 from raymlops.runtime.serve.serve_front import Front
 from raymlops.serving.front.gateway import Gateway
+from raymlops.serving.front.operations import Operations
 from raymlops.serving.protocol.access import OPEN, Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest
 
 pytestmark = pytest.mark.asyncio
+
+OPERATIONS = cast("Operations", object())
 
 
 class FakeConsole:
@@ -31,12 +35,13 @@ class FakeConsole:
 async def test_requests_wait_until_the_console_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     console, may_build = FakeConsole(), threading.Event()
 
-    def build(config: PlatformConfig) -> FakeConsole:
+    def build(config: PlatformConfig, operations: object) -> FakeConsole:
+        assert operations is OPERATIONS
         assert may_build.wait(20)
         return console
 
     monkeypatch.setattr(late_console, "_build", build)
-    late = LateConsole(PlatformConfig(home=tmp_path))
+    late = LateConsole(PlatformConfig(home=tmp_path), OPERATIONS)
     assert late.takes("/console")
     assert late.takes("/console/runs")
     assert not late.takes("/consoles")
@@ -48,8 +53,8 @@ async def test_requests_wait_until_the_console_is_built(tmp_path: Path, monkeypa
 
 async def test_a_console_that_nobody_waits_for_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     may_end = threading.Event()
-    monkeypatch.setattr(late_console, "_build", lambda config: may_end.wait(20))
-    late = LateConsole(PlatformConfig(home=tmp_path))
+    monkeypatch.setattr(late_console, "_build", lambda config, operations: may_end.wait(20))
+    late = LateConsole(PlatformConfig(home=tmp_path), OPERATIONS)
     late.close()
     may_end.set()
 
