@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from raymlops.building import build_project, check_behaviour, lock_directory
+from raymlops import building
 from raymlops.cli.feature_store.definitions import fault_lines
 from raymlops.cli.output import ConfigOption, JsonOption, one_line_errors, platform, printable, show, show_json
 from raymlops.clock import SystemClock
@@ -39,7 +39,7 @@ def build(
     """Check and test a project and build its immutable bundle. Needs no running platform."""
     how = {"allow_dirty": allow_dirty, "wheels": wheels, "offline": offline}
     try:
-        manifest = build_project(load_config(config), SystemClock(), project, by=acting_user(), key=key, **how)
+        manifest = building.build_project(load_config(config), SystemClock(), project, by=acting_user(), key=key, **how)
     except ConfigError as error:
         lines = fault_lines(error)
         if not lines:
@@ -58,7 +58,7 @@ def build(
 def check(project: Path, json: JsonOption = False) -> None:
     """Run the checks that every project gets: features, sample, steps, model. Needs no running platform."""
     read_project(project)
-    results = check_behaviour(project)
+    results = building.check_behaviour(project)
     rows = [each.model_dump(mode="json") for each in results]
     told = [
         {**row, "evidence": f"{row['evidence']}; {row['remedy']}" if row.get("remedy") else row["evidence"]}
@@ -74,7 +74,7 @@ def check(project: Path, json: JsonOption = False) -> None:
 def lock(project: Path) -> None:
     """Write a project's requirements.lock, with the hashes of the index: builds everywhere then have the same one."""
     read_project(project)
-    typer.echo(lock_directory(project))
+    typer.echo(building.lock_directory(project))
 
 
 @app.command()

@@ -37,9 +37,9 @@ def _print(card: ScoreCard) -> None:
     console.print()
     for item in (*card.items, *card.level_two):
         if item.remedy:
-            console.print(f"{item.id}: {item.remedy}")
+            console.print(f"{item.id}: {item.remedy}", soft_wrap=True)
     sums = ", ".join(f"{section} {points:g}" for section, points in card.sections.items())
-    console.print(f"{card.model}: ML Test Score {card.score:g} of 7, the least of {sums}")
+    console.print(f"{card.model}: ML Test Score {card.score:g} of 7, the least of {sums}", soft_wrap=True)
 
 
 def _row(item: Item) -> dict[str, object]:

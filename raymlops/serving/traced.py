@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from random import random
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ class TracedEndpoint(Endpoint):
         # decided here and not by the SDK's sampler, which has the span's name and attributes made before it declines
         if not parent and random() >= self._sample:  # noqa: S311 - no secret depends on it
             return await super().handle(request)
-        route = self._route_of(request.path)
+        route = _route_of(request.path, self.model, self._routes, self._versioned)
         with self._tracer.start_as_current_span(
             f"{request.method} {route}",
             context=parent or self._root,
@@ -86,15 +87,16 @@ class TracedEndpoint(Endpoint):
             )
         return answer
 
-    def _route_of(self, path: str) -> str:
-        """The path with its variable parts named: a span's name must not take as many values as there are versions."""
-        action = path.rstrip("/").removeprefix(f"/v2/models/{self.model}")
-        if action.startswith("/versions/"):
-            _, _, rest = action.removeprefix("/versions/").partition("/")
-            action = "/versions/{version}" + (f"/{rest}" if f"/{rest}" in self._versioned else "")
-        elif action not in self._routes:
-            action = "/{path}"
-        return "/v2/models/{model}" + action
+
+def _route_of(path: str, model: str, routes: Collection[str], versioned: Collection[str]) -> str:
+    """The path with its variable parts named: a span's name must not take as many values as there are versions."""
+    action = path.rstrip("/").removeprefix(f"/v2/models/{model}")
+    if action.startswith("/versions/"):
+        _, _, rest = action.removeprefix("/versions/").partition("/")
+        action = "/versions/{version}" + (f"/{rest}" if f"/{rest}" in versioned else "")
+    elif action not in routes:
+        action = "/{path}"
+    return "/v2/models/{model}" + action
 
 
 def _error() -> Any:

@@ -44,6 +44,7 @@ def _estimator(sign: int) -> object:
     return LogisticRegression().fit(rows, sign * rows.sum(axis=1) > 0)
 
 
+@pytest.mark.slow
 def test_a_promotion_whose_client_is_killed_has_no_plan_or_one_with_its_reason(platform: Platform) -> None:
     example = pa.table({name: [0.1, -0.2] for name in "ab"})
     first, second = (platform.models.register(MODEL, _estimator(sign), example=example).version for sign in (1, -1))

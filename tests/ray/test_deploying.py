@@ -52,6 +52,7 @@ def test_a_bundle_is_live_once_its_model_has_answered(platform: Platform, place:
     assert platform.delivery.deploy(digest, "tried") == live, "a repeat does nothing"
 
 
+@pytest.mark.slow
 def test_what_fails_its_run_leaves_what_serves_and_the_next_one_can_be_rolled_back(
     platform: Platform, place: Path
 ) -> None:

@@ -48,6 +48,7 @@ def test_one_version_is_said_everywhere(installed: Installed, tmp_path: Path) ->
     assert installed.wheel.name == f"raymlops-{raymlops.__version__}-py3-none-any.whl"
 
 
+@pytest.mark.slow
 def test_every_door_is_imported_from_the_wheel(installed: Installed, tmp_path: Path) -> None:
     jobs = [f"raymlops.jobs.{path.stem}" for path in (ROOT / "jobs").glob("[a-z]*.py")]
     apps = [f"raymlops.serve_apps.{path.stem}" for path in (ROOT / "serve_apps").glob("[a-z]*.py")]
@@ -69,6 +70,7 @@ def test_the_wheel_carries_all_that_is_no_module(installed: Installed) -> None:
     assert "raymlops/py.typed" in held
 
 
+@pytest.mark.slow
 def test_a_table_becomes_a_project_and_a_report_without_a_clone(
     installed: Installed, table: Path, tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ def stretches(rows: int) -> np.typing.NDArray[np.intp]:
     return np.arange(rows) * 16 // rows
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.integers(0, 99), st.integers(60, 200), st.integers(30, 100), st.integers(1, 150), st.floats(0, 1))
 def test_inner_products_give_what_covariances_give(seed: int, sample: int, own: int, width: int, moved: float) -> None:

@@ -46,7 +46,11 @@ def test_a_helper_that_is_seen_while_it_dies_is_not_started_again_without_its_en
     def remember(environment: dict[str, str]) -> None:
         helper = subprocess.Popen(["sleep", "60"], env=environment)
         try:
-            keeper._remember({"log monitor": psutil.Process(helper.pid)}, note)
+            process = psutil.Process(helper.pid)
+            deadline = time.monotonic() + 20
+            while process.environ() != environment:  # the kernel shows it only some time after the start
+                assert time.monotonic() < deadline
+            keeper._remember({"log monitor": process}, note)
         finally:
             helper.kill()
             helper.wait(timeout=20)
