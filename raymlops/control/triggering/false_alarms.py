@@ -4,7 +4,8 @@ Each champion is one hypothesis: "nothing has changed since it took over". Its e
 1/a with a chance of at most a, ever, where that is so. Which alarms are let through is decided by the online version of
 the e-Benjamini-Hochberg rule (Fischer, Xu and Ramdas, arXiv 2407.20683): each champion has a weight, the weights sum to
 1 at most, and an alarm is let through while it waits, as soon as its evidence and the number of all alarms let through
-so far allow. It holds whatever depends on what.
+so far allow. Models may depend on each other; the windows of one model are taken as flagged with the assumed chance at
+most, whatever came before, which a reference that they share makes hold only about.
 """
 
 from __future__ import annotations
