@@ -40,6 +40,7 @@ __all__ = [
 TRIALS_LOG = "raymlops.trials"
 """Name of the logger that tells how far a search is."""
 _log = logging.getLogger(TRIALS_LOG)
+_HERE = "in the run's own process"
 
 
 class Search(Protocol):
@@ -148,7 +149,7 @@ class Told:
         self._metric = metric
         self._all = inner.left
         self._best = math.inf
-        self._place = "in the run's own process"
+        self._place = _HERE
 
     @property
     def left(self) -> int:
@@ -170,8 +171,8 @@ class Told:
         where = f"{spec.family}, {self._place}"
         _log.info("trial %d of %d, %s: %s, %.1f s", spec.number + 1, self._all, where, ended, result.seconds)
 
-    def run_by(self, place: str) -> None:
-        """The trials that follow are run elsewhere, as ``by Ray Tune, 2 at a time``."""
+    def run_by(self, place: str = _HERE) -> None:
+        """The trials that are told of next were run elsewhere, as ``by Ray Tune, 2 at a time``."""
         self._place = place
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,20 @@ class Finished:
     returncode: int
     stdout: str
     stderr: str
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_model_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Ends what a module's tests serve on the platform of all: its CPUs are few, and those of other modules."""
+    items = [item for item in request.session.items if item.getparent(pytest.Module) is request.node]
+    if not any("platform" in getattr(item, "fixturenames", ()) for item in items):
+        yield
+        return
+    platform: Platform = request.getfixturevalue("platform")
+    before = platform.metadata.plans.served_plans().keys()
+    yield
+    for model in platform.metadata.plans.served_plans().keys() - before:
+        platform.endpoints.undeploy(model, reason="the tests of its module are over")
 
 
 @pytest.fixture(scope="session")

@@ -168,13 +168,13 @@ def test_every_page_in_a_browser(world: World, chromium: Browser, pytestconfig: 
 def test_graphs_are_drawn_and_their_nodes_are_links(world: World, chromium: Browser) -> None:
     heard: list[str] = []
     context = chromium.new_context()
-    page = _open(context, world, world.pages["of a feature"], heard)
+    page = _open(context, world, world.pages["lineage"], heard)
     page.locator(".graph svg a").first.wait_for(timeout=DEADLINE_S * 1000)
     assert page.locator(".graph svg a").count() == page.evaluate(
         "JSON.parse(document.querySelector('.graph').dataset.graph).nodes.length"
     )
-    page.locator(f'.graph svg a[aria-label="model {MODEL}@1"]').click()
-    page.wait_for_url(f"**/console/lineage/model/{MODEL}*", timeout=DEADLINE_S * 1000)
+    page.locator(f'.graph svg a[aria-label="endpoint {MODEL}"]').click()
+    page.wait_for_url(f"**/console/lineage/endpoint/{MODEL}*", timeout=DEADLINE_S * 1000)
     context.close()
     assert heard == []
 

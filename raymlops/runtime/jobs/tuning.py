@@ -85,6 +85,7 @@ class RayTuner:
             results += runtime.run_by_tune(trials, data, at_once=at_once, race=race, **where)
         if slow is not None:
             results.append(slow.result())
+            trials.run_by()
             trials.tell(results[-1])
         return sorted(results, key=lambda result: result.spec.number)
 
