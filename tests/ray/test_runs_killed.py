@@ -119,15 +119,17 @@ def test_a_run_of_an_altered_bundle_fails_and_names_the_file(platform: Platform,
 
     session = Path(ray._private.worker.global_worker.node.get_session_dir_path())
     unpacked = (session / "runtime_resources" / "working_dir_files").glob("*/killed_project.py")
-    (module,) = (each for each in unpacked if read_project(each.parent).name == project)
-    module.write_text(f"{SOURCE}\nraise AssertionError('it is not imported')\n")
+    modules = [each for each in unpacked if read_project(each.parent).name == project]  # other tests have bundles of it
+    for module in modules:
+        module.write_text(f"{SOURCE}\nraise AssertionError('it is not imported')\n")
     try:
         done = platform.runs.start(project, parameters=PARAMETERS, reason="swapped", wait=True)
     finally:
-        module.write_text(SOURCE)
+        for module in modules:
+            module.write_text(SOURCE)
     assert done.status is RunStatus.FAILED
     assert done.error is not None
-    assert done.error.startswith(f"DeploymentError: {module}: must have digest ")
+    assert done.error.startswith(tuple(f"DeploymentError: {module}: must have digest " for module in modules))
     assert "\n" not in done.error
     assert done.bundle is not None
     archive = platform.config.home / "bundles" / done.bundle / "bundle.zip"
