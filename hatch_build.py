@@ -5,7 +5,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
-class CarriedHook(BuildHookInterface):  # type: ignore[misc]  # hatchling is untyped
+class CarriedHook(BuildHookInterface):
     """Puts ``examples/flights`` and ``configs`` into the package, where ``raymlops.cli.carried`` looks for them."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:

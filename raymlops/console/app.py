@@ -110,13 +110,8 @@ class Console:
                     self._require_reader(path, request, viewer)
                 return await draw(self.answer, request, access, viewer)
             shown = await self._desk.handle(request, path, viewer)
-        except TimeoutError:
-            return await draw(self._fault, 504, "it was not done in time", viewer)
-        except RaymlopsError as error:
-            return await draw(self._refused, error, viewer)
-        except Exception:
-            _log.exception("the form %r failed", path)
-            return await draw(self._fault, 500, "internal error: the log of the gateway tells more", viewer)
+        except Exception as error:  # the border: every fault becomes a page
+            return await draw(self._failed, error, path, viewer)
         if shown.page is None:
             return HttpReply(shown.status, {**_HEADERS, **shown.headers}, b"")
         reply = await draw(partial(self._shown, shown.page, [], section=None, status=shown.status, viewer=viewer))
@@ -139,11 +134,8 @@ class Console:
             viewer = viewer or Sessions(0).viewer(request.headers, access)
             self._require_reader(path, request, viewer)
             return self._page(path, request.query, viewer)
-        except RaymlopsError as error:
-            return self._refused(error, viewer)
-        except Exception:
-            _log.exception("the page %r failed", path)
-            return self._fault(500, "internal error: the log of the gateway tells more")
+        except Exception as error:  # the border: every fault becomes a page
+            return self._failed(error, path, viewer)
 
     def close(self) -> None:
         """End the threads; calls under way are not waited for."""
@@ -210,7 +202,12 @@ class Console:
         }
         return HttpReply(status, _HEADERS, render(page.template, {**page.values, "frame": frame}))
 
-    def _refused(self, error: RaymlopsError, viewer: Viewer | None = None) -> HttpReply:
+    def _failed(self, error: Exception, path: str, viewer: Viewer | None) -> HttpReply:
+        if isinstance(error, TimeoutError):
+            return self._fault(504, "it was not done in time", viewer)
+        if not isinstance(error, RaymlopsError):
+            _log.error("the page %r failed", path, exc_info=error)
+            return self._fault(500, "internal error: the log of the gateway tells more", viewer)
         asks_for_key = {"www_authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
         retry = {"retry_after": "60"} if isinstance(error, Overloaded) else {}
         return self._fault(status_of(error), str(error), viewer, **asks_for_key, **retry)

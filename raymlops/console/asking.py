@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from raymlops.errors import DataError, LedgerBroken, NotFoundError, RaymlopsError, UnavailableError
 
@@ -60,7 +60,7 @@ class Asked(Generic[T]):
         found = self.get()
         if self._told is not None and self._told[1]:
             raise UnavailableError(self._told[1])
-        return found  # type: ignore[return-value]  # an answer of None is one
+        return cast("T", found)  # an answer of None is one
 
     def _wait(self) -> tuple[T | None, str]:
         left_s = max(self._asking.deadline - time.monotonic(), 0.0)

@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import parse
+
+from raymlops.errors import DeploymentError
 from raymlops.records.bundles import CheckResult
 
 __all__ = ["CHECKS_SUITE", "count_checks", "junit_report"]
@@ -28,11 +32,16 @@ def junit_report(tests: Path, checks: Sequence[CheckResult]) -> bytes:
     Args:
         tests: The JUnit XML that pytest wrote; left out where there is none.
         checks: In their order.
+
+    Raises:
+        DeploymentError: The document of pytest is none, or declares entities.
     """
     root = ElementTree.Element("testsuites")
     if tests.exists():
-        # pytest wrote it, on this machine, a moment ago; what the project's code could do to it, it can do to us
-        root.extend(ElementTree.parse(tests).getroot())  # noqa: S314
+        try:
+            root.extend(parse(tests).getroot())
+        except (ElementTree.ParseError, DefusedXmlException) as error:  # a project's tests can write into it, too
+            raise DeploymentError(f"the report of the tests must be plain XML: {type(error).__name__}") from error
         for suite in root:
             suite.attrib.pop("hostname", None)
     if checks:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import signal
-import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
+from raymlops.delivery.programs import run_in_session
 from raymlops.errors import ConfigError
 
 __all__ = ["SuiteReport", "run_suite"]
@@ -55,7 +53,7 @@ def run_suite(directory: Path, home: Path, *, timeout_s: float, report: Path | N
     environment = {**inherited, "PYTHONDONTWRITEBYTECODE": "1", "RAYMLOPS_HOME": str(home)}
     # A file, not a pipe: a stray child of a killed test would hold a pipe open for ever.
     with tempfile.TemporaryFile() as sink:
-        exit_code = _run(command, directory, environment, sink, timeout_s)
+        exit_code = run_in_session(command, sink, timeout_s=timeout_s, directory=directory, environment=environment)
         sink.seek(0)
         output = sink.read().decode(errors="replace")
     if exit_code is None:
@@ -66,29 +64,6 @@ def run_suite(directory: Path, home: Path, *, timeout_s: float, report: Path | N
     counts = _counts(summary)
     green = exit_code == 0 and counts["failed"] == 0 < counts["passed"]
     return SuiteReport(green, counts, output, f"{summary.strip('= ')} (exit code {exit_code})")
-
-
-def _run(
-    command: list[str], directory: Path, environment: dict[str, str], sink: IO[bytes], timeout_s: float
-) -> int | None:
-    """The exit code, ``None`` where the time was up."""
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments; the tests are the user's own code
-        command,
-        cwd=directory,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=sink,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        return process.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        return None
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _counts(summary: str) -> dict[str, int]:

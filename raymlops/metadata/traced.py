@@ -7,7 +7,8 @@ spans link to one another by these names: a run to the decision that ordered it,
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from raymlops.clock import to_us
@@ -71,6 +72,15 @@ class _Spans:
         )
 
 
+@contextmanager
+def _untroubled(what: str) -> Iterator[None]:
+    """Trace something that is recorded already: a fault of the trace is logged, and fails no run and no decision."""
+    try:
+        yield
+    except Exception:
+        _log.exception("%s could not be traced", what)
+
+
 class TracedRuns:
     """A ``RunStore`` that makes a span of each run when it ends, with one for each attempt of a step.
 
@@ -93,10 +103,8 @@ class TracedRuns:
         ended_before = "status" in changes and self._runs.get_run(run_id).status.final
         updated: Run = self._runs.update_run(run_id, **changes)
         if "status" in changes and updated.status.final and not ended_before:
-            try:
+            with _untroubled(f"run {run_id}"):
                 self._trace(updated)
-            except Exception:  # a trace that fails must fail no run
-                _log.exception("run %s could not be traced", run_id)
         return updated
 
     def _trace(self, run: Run) -> None:
@@ -157,10 +165,8 @@ class TracedLedger:
         entry = self._ledger.append_entry(subject, action, reason, evidence, key=key)
         if entry.sequence > self._newest:  # a repeat returns an entry that was traced
             self._newest = entry.sequence
-            try:
+            with _untroubled(f"entry {entry.sequence} of the ledger"):
                 self._trace(entry)
-            except Exception:  # a trace that fails must fail no decision
-                _log.exception("entry %d of the ledger could not be traced", entry.sequence)
         return entry
 
     def _trace(self, entry: LedgerEntry) -> None:

@@ -7,17 +7,15 @@ the file ``ANSWER`` when a check starts, and one when it is done.
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from raymlops.delivery.programs import run_in_session
 from raymlops.records.bundles import CheckResult
 
 __all__ = ["check_behaviour", "main"]
@@ -38,23 +36,9 @@ def check_behaviour(directory: Path, *, timeout_s: float = 180.0) -> list[CheckR
         answer.touch()
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "RAYMLOPS_HOME": str(Path(scratch) / "home")}
         with errors.open("wb") as sink:
-            process = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments
-                [sys.executable, "-m", "raymlops.building.checks.room", str(answer), scratch],
-                cwd=directory,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            try:
-                ended = f"ended the process with code {process.wait(timeout_s)}"
-            except subprocess.TimeoutExpired:
-                ended = f"was not done after {timeout_s:g} s in all"
-            finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            command = [sys.executable, "-m", "raymlops.building.checks.room", str(answer), scratch]
+            code = run_in_session(command, sink, timeout_s=timeout_s, directory=directory, environment=environment)
+        ended = f"was not done after {timeout_s:g} s in all" if code is None else f"ended the process with code {code}"
         lines: list[dict[str, Any]] = [orjson.loads(line) for line in answer.read_bytes().splitlines()]
         results = [CheckResult.model_validate(line["result"]) for line in lines if "result" in line]
         if lines and "end" in lines[-1]:

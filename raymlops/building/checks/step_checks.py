@@ -217,12 +217,11 @@ def _overrides(sample: Sample) -> dict[str, Any]:
 
 def _holdout_days(sample: Sample) -> float:
     """A quarter of the time that the sample's training rows lie in."""
-    try:
-        rows = spine_function(sample.spec.spine)(sample.reader, datetime(1970, 1, 2, tzinfo=UTC), sample.until)
-        times = rows[EVENT_TIME].drop_null().to_pylist()
-        span = max(times) - min(times)
-    except Exception:  # the run itself tells what is wrong with the spine
+    rows = spine_function(sample.spec.spine)(sample.reader, datetime(1970, 1, 2, tzinfo=UTC), sample.until)
+    times = rows[EVENT_TIME].drop_null().to_pylist() if EVENT_TIME in rows.column_names else []
+    if not times:  # the run's first step says what is wrong with the spine
         return 1.0
+    span = max(times) - min(times)
     return max(float(span.total_seconds()) / 86_400 / 4, 1e-4)
 
 

@@ -71,9 +71,8 @@ class PoolMoves:
     def _move(self, model: str, reason: str) -> None:
         try:
             self._mover.move_out(Order(request=uuid4().hex, by="reconciler", reason=reason), model)
-        except RaymlopsError as error:
-            _log.warning("%s could not be moved out of the pool, next try follows: %s", model, error)
-        except Exception:
-            _log.exception("%s could not be moved out of the pool, next try follows", model)
+        except Exception as error:  # the end of a thread of its own: nobody else would tell of it
+            unforeseen = not isinstance(error, RaymlopsError)
+            _log.warning("%s cannot be moved out of the pool, next try follows: %s", model, error, exc_info=unforeseen)
         finally:
             self._moving.discard(model)

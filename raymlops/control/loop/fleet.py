@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from raymlops.config.control import FleetConfig, TriggersConfig
@@ -42,7 +43,7 @@ class Place(NamedTuple):
     granted: bool
     full: bool = False
     """Whether somebody's run must end, time pass or evidence grow before there is one."""
-    facts: dict[str, Any] = {}  # noqa: RUF012 - read only
+    facts: Mapping[str, Any] = MappingProxyType({})
     """What an alarm was let through by."""
 
 

@@ -143,6 +143,7 @@ class Looks:
             try:
                 look = take(seen, at, config.trial)
             except Exception as error:  # whatever it is: the rest of the answer stands without it
+                _log.exception("the evidence of the %s of %s cannot be read", kind, model)
                 unreadable.append(f"the evidence of the {kind} cannot be read: {type(error).__name__}: {error}")
                 continue
             looks += [] if look is None else [look]

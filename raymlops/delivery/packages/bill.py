@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from raymlops.delivery.programs import run_program
 from raymlops.errors import DataError
 
 __all__ = ["environment_bill"]
@@ -31,18 +31,12 @@ def environment_bill() -> bytes:
     with tempfile.TemporaryDirectory(prefix="raymlops-bill-") as scratch:
         target = Path(scratch) / "bill.json"
         plain = ["--output-reproducible", "--of", "JSON", "--sv", "1.6", "--no-validate", "-o", str(target)]
-        try:
-            done = subprocess.run(  # noqa: S603 - our own interpreter, a module that we depend on
-                [sys.executable, "-m", "cyclonedx_py", "environment", *plain, sys.executable],
-                capture_output=True,
-                text=True,
-                timeout=_TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise DataError(f"the bill of materials was not made within {_TIMEOUT_S:g} s") from error
-        if done.returncode != 0:
-            told = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        command = [sys.executable, "-m", "cyclonedx_py", "environment", *plain, sys.executable]
+        done = run_program(command, timeout_s=_TIMEOUT_S)
+        if done.code is None:
+            raise DataError(f"the bill of materials was not made within {_TIMEOUT_S:g} s")
+        if done.code != 0:
+            told = (done.errors.strip().splitlines() or ["no output"])[-1]
             raise DataError(f"the bill of materials could not be made: {told}")
         bill: dict[str, Any] = json.loads(target.read_bytes())
     for component in [*bill.get("components", []), *bill["metadata"].get("tools", {}).get("components", [])]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -23,6 +22,7 @@ from raymlops.delivery.lock import (
     versions_of,
 )
 from raymlops.delivery.packages.declared import PYPROJECT, closure, declared_requirements, require_declared
+from raymlops.delivery.programs import Finished, run_program
 from raymlops.delivery.project import SourceFile
 from raymlops.errors import ConfigError
 
@@ -101,13 +101,12 @@ def _exported(files: Mapping[str, SourceFile]) -> bytes:
             (Path(scratch) / name).write_bytes(files[name].content)
         plain = ("--no-emit-project", "--no-header", "--no-annotate", "--no-dev")
         asked = ["export", "--quiet", "--frozen", "--offline", "--format", "requirements.txt", *plain]
-        try:
-            done = _uv(asked, Path(scratch))
-        except subprocess.TimeoutExpired as error:
-            raise ConfigError(f"{UV_LOCK}: was not read by uv within {_TIMEOUT_S:g} s", path=UV_LOCK) from error
-    if done.returncode != 0:
-        raise ConfigError(f"{UV_LOCK}: cannot be read by uv: {_first_error(done.stderr)}", path=UV_LOCK)
-    return done.stdout.encode()
+        done = _uv(asked, Path(scratch))
+    if done.code is None:
+        raise ConfigError(f"{UV_LOCK}: was not read by uv within {_TIMEOUT_S:g} s", path=UV_LOCK)
+    if done.code != 0:
+        raise ConfigError(f"{UV_LOCK}: cannot be read by uv: {_first_error(done.errors)}", path=UV_LOCK)
+    return done.output.encode()
 
 
 def index_hashes(pins: Mapping[str, str]) -> tuple[dict[str, Pinned], str]:
@@ -117,25 +116,22 @@ def index_hashes(pins: Mapping[str, str]) -> tuple[dict[str, Pinned], str]:
         wanted.write_text("".join(f"{name}=={version}\n" for name, version in pins.items()))
         plain = ("--no-deps", "--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links")
         asked = ["pip", "compile", "--quiet", "--generate-hashes", *plain, "--python", sys.executable]
-        try:
-            done = _uv([*asked, "--output-file", str(found), str(wanted)], Path(scratch))
-        except subprocess.TimeoutExpired:
+        done = _uv([*asked, "--output-file", str(found), str(wanted)], Path(scratch))
+        if done.code is None:
             return {}, f"the index did not answer within {_TIMEOUT_S:g} s"
-        if done.returncode != 0:
-            return {}, _first_error(done.stderr)
+        if done.code != 0:
+            return {}, _first_error(done.errors)
         lock = read_lock(found.read_bytes())
     bare = sorted(name for name, each in lock.items() if not each.hashes)
     return lock, f"the index has no hashes of {', '.join(bare[:5])}" if bare else ""
 
 
-def _uv(arguments: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
+def _uv(arguments: list[str], directory: Path) -> Finished:
     from uv import find_uv_bin
 
     environment = {**_PATIENCE, **os.environ, "NO_COLOR": "1"}
     command = [find_uv_bin(), *arguments]
-    return subprocess.run(  # noqa: S603 - the program of a package that we depend on, our own arguments
-        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-    )
+    return run_program(command, timeout_s=_TIMEOUT_S, directory=directory, environment=environment)
 
 
 def _first_error(text: str) -> str:

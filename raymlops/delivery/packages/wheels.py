@@ -10,7 +10,6 @@ import hashlib
 import importlib.util
 import io
 import os
-import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from pathlib import Path
 from packaging.utils import InvalidWheelFilename, canonicalize_version, parse_wheel_filename
 
 from raymlops.delivery.lock import PLATFORM, Pinned, installed_distributions, read_lock, versions_of
+from raymlops.delivery.programs import run_program
 from raymlops.errors import ConfigError, DeploymentError
 from raymlops.scratch import Scratch
 
@@ -76,21 +76,14 @@ def install_wheels(directory: Path, lock_file: Path, python: Path) -> None:
 
     verify_wheels(directory, lock_file)
     plain = ["--offline", "--no-index", "--no-deps", "--require-hashes", "--find-links", str(directory)]
-    try:
-        done = subprocess.run(  # noqa: S603 - the program of a package that we depend on, our own arguments
-            [find_uv_bin(), "pip", "install", "--python", str(python), *plain, "-r", str(lock_file)],
-            env={**os.environ, "NO_COLOR": "1"},
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
+    command = [find_uv_bin(), "pip", "install", "--python", str(python), *plain, "-r", str(lock_file)]
+    done = run_program(command, timeout_s=_TIMEOUT_S, environment={**os.environ, "NO_COLOR": "1"})
+    if done.code is None:
         told = f"the wheels of {directory} were not installed within {_TIMEOUT_S:g} s: install them again"
-        raise DeploymentError(told, path=str(directory)) from error
-    if done.returncode != 0:
+        raise DeploymentError(told, path=str(directory))
+    if done.code != 0:
         raise DeploymentError(
-            f"the wheels of {directory} cannot be installed: {_told(done.stderr)}", path=str(directory)
+            f"the wheels of {directory} cannot be installed: {_told(done.errors)}", path=str(directory)
         )
 
 
@@ -121,18 +114,12 @@ def _recorded(text: str) -> dict[str, str]:
 
 def _download(lock_file: Path, target: Path) -> None:
     plain = ["--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:", "--no-input", "-d", str(target)]
-    try:
-        done = subprocess.run(  # noqa: S603 - our own interpreter and arguments
-            [sys.executable, "-m", "pip", "download", *plain, "-r", str(lock_file)],
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DeploymentError(f"the wheels could not be downloaded within {_TIMEOUT_S:g} s") from error
-    if done.returncode != 0:
-        raise DeploymentError(f"the wheels could not be downloaded: {_told(done.stderr)}")
+    command = [sys.executable, "-m", "pip", "download", *plain, "-r", str(lock_file)]
+    done = run_program(command, timeout_s=_TIMEOUT_S)
+    if done.code is None:
+        raise DeploymentError(f"the wheels could not be downloaded within {_TIMEOUT_S:g} s")
+    if done.code != 0:
+        raise DeploymentError(f"the wheels could not be downloaded: {_told(done.errors)}")
 
 
 def _told(text: str) -> str:

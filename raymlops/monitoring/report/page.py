@@ -52,39 +52,41 @@ def render_body(report: MonitorReport) -> Markup:
     windows, span = report.windows, _span(report)
     rows, hidden = heat_rows(windows)
     metric = main_metric(windows)
-    body = page_template("raymlops.monitoring.report", "body.html.j2").render(
-        report=report,
-        windows=windows,
-        metric=metric,
-        metric_name=(metric or "").replace("_", " "),
-        summary=summary(windows, metric),
-        versions=[(version, version_color(version)) for version in _versions(windows)],
-        performance=_performance_chart(report, metric, span),
-        calibration=_calibration_chart(windows, span),
-        volume=_volume(windows, span),
-        answers=report.answers,
-        explaining=[one for one in explain(windows) if one.drift.drifted][:10],
-        overall=overall_drift(windows),
-        reigns=_reigns(windows, span),
-        qualities=_qualities(windows, span),
-        coverage=_coverage_chart(windows, span),
-        plots=plot_data(windows) if rows else "",
-        columns=len(rows) + hidden - any(window.prediction_drift for window in windows),
-        heat=rows,
-        most_important=max((row.importance or 0.0 for row in rows), default=0.0) or 1.0,
-        hidden=hidden,
-        ticks=_ticks(windows),
-        bars=[(d, bar_pairs(d.labels, d.reference, d.window)) for d in report.distributions],
-        comparisons=list(zip(report.comparisons, _COMPARISON_COLORS * len(report.comparisons), strict=False)),
-        checks=report.estimate_checks,
-        abrupt=bool(_abrupt(windows)),
-        ages=next((window for window in reversed(windows) if window.feature_ages), None),
-        age_text=age_text,
-        estimates=any(window.estimated for window in windows),
-        segmented=next((window for window in reversed(windows) if window.segments), None),
-        table=[_table_row(window, metric) for window in reversed(windows)],
+    body = page_template("raymlops.monitoring.report", "body.html.j2").make_module(
+        dict(
+            report=report,
+            windows=windows,
+            metric=metric,
+            metric_name=(metric or "").replace("_", " "),
+            summary=summary(windows, metric),
+            versions=[(version, version_color(version)) for version in _versions(windows)],
+            performance=_performance_chart(report, metric, span),
+            calibration=_calibration_chart(windows, span),
+            volume=_volume(windows, span),
+            answers=report.answers,
+            explaining=[one for one in explain(windows) if one.drift.drifted][:10],
+            overall=overall_drift(windows),
+            reigns=_reigns(windows, span),
+            qualities=_qualities(windows, span),
+            coverage=_coverage_chart(windows, span),
+            plots=plot_data(windows) if rows else "",
+            columns=len(rows) + hidden - any(window.prediction_drift for window in windows),
+            heat=rows,
+            most_important=max((row.importance or 0.0 for row in rows), default=0.0) or 1.0,
+            hidden=hidden,
+            ticks=_ticks(windows),
+            bars=[(d, bar_pairs(d.labels, d.reference, d.window)) for d in report.distributions],
+            comparisons=list(zip(report.comparisons, _COMPARISON_COLORS * len(report.comparisons), strict=False)),
+            checks=report.estimate_checks,
+            abrupt=bool(_abrupt(windows)),
+            ages=next((window for window in reversed(windows) if window.feature_ages), None),
+            age_text=age_text,
+            estimates=any(window.estimated for window in windows),
+            segmented=next((window for window in reversed(windows) if window.segments), None),
+            table=[_table_row(window, metric) for window in reversed(windows)],
+        )
     )
-    return Markup(body)  # noqa: S704 - a template that escapes every value
+    return body.__html__()
 
 
 _COMPARISON_COLORS = ("#9aa3b0", "#c7a76c", "#8fb8a5")

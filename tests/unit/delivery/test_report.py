@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 from raymlops.delivery.report import count_checks, junit_report
+from raymlops.errors import DeploymentError
 from raymlops.records.bundles import CheckResult
 
 RESULTS = (
@@ -37,3 +40,10 @@ def test_without_either_it_is_empty(tmp_path: Path) -> None:
     assert len(ElementTree.fromstring(junit_report(tmp_path / "none.xml", ()))) == 0
     assert count_checks(()) == {}
     assert count_checks(RESULTS) == {"passed": 1, "failed": 1, "not_applicable": 1}
+
+
+@pytest.mark.parametrize("written", ['<!DOCTYPE a [<!ENTITY b "cc">]><a>&b;</a>', "<a>", ""])
+def test_a_report_that_the_tests_tampered_with_is_refused(tmp_path: Path, written: str) -> None:
+    (tmp_path / "tests.xml").write_text(written)
+    with pytest.raises(DeploymentError, match="must be plain XML"):
+        junit_report(tmp_path / "tests.xml", [])
