@@ -26,7 +26,7 @@ from raymlops.laboratory import (
     simulate,
 )
 from raymlops.laboratory.building import build_matrix
-from raymlops.laboratory.table import prepare
+from raymlops.laboratory.table import PreparedTable, prepare
 
 PRICES = (0.02, 0.05, 0.1, 0.2)
 CALENDARS = (1, 2, 4, 8)
@@ -78,8 +78,13 @@ def _matrices() -> tuple[dict[str, LossMatrix], dict[str, float]]:
 
 def build(series: Series) -> LossMatrix:
     """The matrix of one series, with the laboratory's own recipe."""
+    return build_matrix(prepared(series), first=series.first)
+
+
+def prepared(series: Series) -> PreparedTable:
+    """The table of one series, as the laboratory takes it."""
     label = "late" if "late" in series.table.column_names else "label"
-    table = prepare(
+    return prepare(
         series.table,
         label=label,
         event_time="event_time",
@@ -87,7 +92,6 @@ def build(series: Series) -> LossMatrix:
         label_delay=series.label_delay,
         label_time=series.label_time,
     )
-    return build_matrix(table, first=series.first)
 
 
 def _excesses(name: str, matrices: Mapping[str, LossMatrix], price: float) -> dict[str, float]:

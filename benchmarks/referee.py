@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from benchmarks.peer_processes import Peer
+from benchmarks.policies import prepared
 from benchmarks.policy_series import GENERATED, Series, real_series
 from raymlops.laboratory import LossMatrix, default_policy, simulate
-from raymlops.laboratory.table import prepare
 
 RHOS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Prices as lfmm counts them: at 1, retraining in every window costs as much as never retraining."""
@@ -65,15 +65,7 @@ def judged(series: Series) -> dict[str, Any]:
 
 def _write(series: Series, folder: Path) -> str:
     """The stream, and what was done to it: lfmm knows two classes alone, and calendar weeks."""
-    label = "late" if "late" in series.table.column_names else "label"
-    table = prepare(
-        series.table,
-        label=label,
-        event_time="event_time",
-        window=series.window,
-        label_delay=series.label_delay,
-        label_time=series.label_time,
-    )
+    table = prepared(series)
     labels, note = table.labels, ""
     if table.task.kind == "regressor":
         middle = float(np.median(labels[table.windows < series.first]))

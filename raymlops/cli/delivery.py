@@ -118,9 +118,11 @@ def deploy(
     env: _Environment = None,
     reason: str = "",
     rehearse: Annotated[
-        bool | None,
-        typer.Option(help="Run its pipeline and ask its model before it is served; left out, as the environment says."),
-    ] = None,
+        bool,
+        typer.Option(
+            "--rehearse", help="Run its pipeline and ask its model before it is served, whatever the environment asks."
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
     config: ConfigOption = None,
 ) -> None:

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.ray
 @pytest.fixture
 def config(tmp_path: Path) -> PlatformConfig:
     builders = {"ci": f"ed25519:{'a' * 64}"}
-    rules = {"delivery": {"environments": {"signed": {"builders": builders}}}}
+    rules = {"delivery": {"environments": {"signed": {"builders": builders}, "rehearsed": {"rehearse": True}}}}
     return load_config(environ={}, overrides={"home": str(tmp_path), **rules})
 
 
@@ -73,6 +73,28 @@ def test_one_deployment_at_a_time_goes_on_also_where_nothing_is_rehearsed(
     live = metadata.deployments.find_deployment("dev")
     assert live is not None
     assert live.bundle == one.digest
+
+
+@pytest.mark.parametrize(("environment", "asked"), [("rehearsed", False), ("rehearsed", True), ("dev", True)])
+def test_an_environment_that_asks_for_a_rehearsal_gets_one(
+    config: PlatformConfig,
+    metadata: MetadataService,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: str,
+    asked: bool,
+) -> None:
+    class Went(Exception):
+        pass
+
+    def deploy(self: Deployer, manifest: BundleManifest, where: str, reason: str) -> None:
+        raise Went(where)
+
+    monkeypatch.setattr(Deployer, "deploy", deploy)
+    operator = DeliveryOperator(config, metadata, clock)
+    monkeypatch.setattr(operator, "verify", lambda bundle: _manifest("a"))
+    with pytest.raises(Went, match=environment):
+        operator.deploy("a" * 64, environment, rehearse=asked)
 
 
 def test_a_bundle_does_not_take_the_model_of_an_environment_with_rules(

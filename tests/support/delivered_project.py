@@ -88,6 +88,19 @@ class Commands:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
+    def python(self, code: str, *arguments: str, timeout_s: float = 300.0) -> str:
+        """What a program that must succeed printed last."""
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()[-1]
+
     def refused(self, *arguments: str, timeout_s: float = 300.0) -> str:
         """The one line of a command that must fail; what it shows before is left out."""
         done = self(*arguments, timeout_s=timeout_s)

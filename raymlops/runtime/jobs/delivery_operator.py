@@ -85,7 +85,7 @@ class DeliveryOperator:
         return self._deployer.changes(self.verify(bundle), environment or self._config.environment)
 
     def deploy(
-        self, bundle: str, environment: str | None = None, *, reason: str = "", rehearse: bool | None = None
+        self, bundle: str, environment: str | None = None, *, reason: str = "", rehearse: bool = False
     ) -> Deployment:
         """Make a bundle what an environment runs, and its policy the one of its model there.
 
@@ -93,8 +93,8 @@ class DeliveryOperator:
             bundle: Its digest.
             environment: Where; the platform's own by default.
             reason: Why, for the ledger.
-            rehearse: Whether the bundle must first show there that it works, and its model is then served; as the
-                rules of the environment say where left out.
+            rehearse: Whether the bundle must first show there that it works, and its model is then served, also where
+                the rules of the environment do not ask for it.
 
         Raises:
             ConfigError: The bundle's policy does not go with the platform's; the message says why.
@@ -106,7 +106,7 @@ class DeliveryOperator:
         where = environment or self._config.environment
         resolve_policy(self._config.control, manifest.project.policy, where, source=f"project.yaml of {bundle}")
         rules = self._config.delivery.rules(where)
-        if rules.rehearse if rehearse is None else rehearse:
+        if rules.rehearse or rehearse:
             return self._deployer.deploy(manifest, where, reason)
         return self._record(manifest, where, reason)
 

@@ -201,6 +201,7 @@ class RunOperator:
             bundle: Digest of a bundle of the pipeline that is run in place of the deployed one.
 
         Raises:
+            ConfigError: The bundle is one of another pipeline.
             NotFoundError: No bundle of the pipeline is deployed.
             UnavailableError: The run has not ended after ``timeout_s``.
         """
@@ -209,7 +210,7 @@ class RunOperator:
             pipeline=pipeline,
             parameters=dict(parameters or {}),
             reason=reason,
-            bundle=bundle or self._deployed(pipeline),
+            bundle=self._deployed(pipeline) if bundle is None else self._of_pipeline(bundle, pipeline),
             created_at=self._clock.now(),
         )
         if run_id is None:  # the controller has recorded its own decision
@@ -220,6 +221,13 @@ class RunOperator:
         if not run.status.final:
             self._jobs.submit(run)
         return self.wait(run.id, timeout_s=timeout_s) if wait else run
+
+    def _of_pipeline(self, bundle: str, pipeline: str) -> str:
+        """A bundle that a pipeline may run: what it trains becomes versions of the pipeline's model."""
+        name = self._metadata.deployments.get_bundle(bundle).project.name
+        if pipeline.rpartition(".")[2] != name:
+            raise ConfigError(f"pipeline {pipeline!r} cannot run bundle {bundle}, which is one of {name!r}")
+        return bundle
 
     def _deployed(self, pipeline: str) -> str:
         """Digest of the bundle that is live; of ``ENVIRONMENT.NAME``, in that environment."""
