@@ -10,7 +10,6 @@ from typing import Any
 from ray import serve
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import RaymlopsError
@@ -67,7 +66,7 @@ class PoolReplica:
         await self._admission.refresh()
         await self._pool.look()
         if config.serving.autoscaling is None and not config.serving.access_log:
-            answer_directly(self._answer_directly)
+            answer_directly(self._front.answer_directly)
         self._told, self._reports = 0, 0
         self._reporting = report_figures(config, self._figures)
         every_s = config.serving.plan_poll_every.total_seconds()
@@ -75,10 +74,6 @@ class PoolReplica:
 
     async def __call__(self, request: Request) -> Response:
         return await self._front.answer(request.scope, request.receive)
-
-    async def _answer_directly(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._front.answer(scope, receive)
-        await response(scope, receive, send)
 
     async def answer(self, request: HttpRequest) -> HttpReply:
         """Answer what came by gRPC."""

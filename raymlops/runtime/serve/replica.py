@@ -11,7 +11,6 @@ from ray.serve.context import _get_global_client
 from ray.serve.schema import LoggingConfig
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.config.serving import AutoscalingConfig, ServingConfig
@@ -83,15 +82,11 @@ class ModelReplica:
         self._follower.start()
         # Serve scales by the requests that it counts itself, and logs those that it sees
         if config.serving.autoscaling is None and not config.serving.access_log:
-            answer_directly(self._answer_directly)
+            answer_directly(self._front.answer_directly)
         self._reporting = report_figures(config, self._figures)
 
     async def __call__(self, request: Request) -> Response:
         return await self._front.answer(request.scope, request.receive)
-
-    async def _answer_directly(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._front.answer(scope, receive)
-        await response(scope, receive, send)
 
     async def answer(self, request: HttpRequest) -> HttpReply:
         """Answer what came by gRPC."""

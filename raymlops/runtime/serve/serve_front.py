@@ -48,6 +48,11 @@ class Front:
         finally:
             self._bodies.release(request)
 
+    async def answer_directly(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that Serve does not see."""
+        response = await self.answer(scope, receive)
+        await response(scope, receive, send)
+
 
 class _Response(Response):
     """A reply as it is sent; Starlette's own constructor prepares for what no reply here has, as cookies."""

@@ -185,13 +185,16 @@ def test_a_bundle_of_release_0_1_is_still_one(built: tuple[Path, BundleManifest]
     assert verify_here(tmp_path, digest).packages == {}
 
 
-def test_wheels_travel_and_a_missing_or_altered_one_is_refused(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wheel = make_wheel(tmp_path / "index")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The one wheel that pip finds."""
+    made = make_wheel(tmp_path / "index")
+    for name, value in (("NO_INDEX", "1"), ("FIND_LINKS", str(made.parent)), ("CONFIG_FILE", "/dev/null")):
+        monkeypatch.setenv(f"PIP_{name}", value)
+    return made
+
+
+def test_wheels_travel_and_a_missing_or_altered_one_is_refused(project: Path, tmp_path: Path, wheel: Path) -> None:
     manifest = build_bundle(project, tmp_path / "bundles", _CLOCK, parts=_tiny_lock(wheel))
     carried = tmp_path / "bundles" / manifest.digest / "wheels" / wheel.name
     assert carried.read_bytes() == wheel.read_bytes()
@@ -206,13 +209,7 @@ def test_wheels_travel_and_a_missing_or_altered_one_is_refused(
         verify_here(tmp_path / "bundles", manifest.digest)
 
 
-def test_wheels_are_added_to_a_bundle_that_is_there(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wheel = make_wheel(tmp_path / "index")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+def test_wheels_are_added_to_a_bundle_that_is_there(project: Path, tmp_path: Path, wheel: Path) -> None:
     parts = _tiny_lock(wheel)
     without = build_bundle(project, tmp_path / "bundles", _CLOCK, parts=BundleParts(lock=parts.lock))
     assert build_bundle(project, tmp_path / "bundles", _CLOCK, parts=parts) == without
