@@ -79,24 +79,30 @@ class ArtifactStore:
             StorageError: The disk failed.
         """
         path = self.path(artifact)
-        if not path.exists():
-            raise NotFoundError(f"artifact {artifact.digest} is not there: {path}", digest=artifact.digest)
         with _storage(path):
-            if artifact.kind == "directory":
-                return path
-            if artifact.kind == "arrow":
-                with pa.memory_map(str(path)) as source:
-                    return pa.ipc.open_file(source).read_all()
-            content = path.read_bytes()
+            try:
+                if artifact.kind == "directory":
+                    path.stat()
+                    return path
+                if artifact.kind == "arrow":
+                    with pa.memory_map(str(path)) as source:
+                        return pa.ipc.open_file(source).read_all()
+                content = path.read_bytes()
+            except FileNotFoundError as error:
+                raise NotFoundError(
+                    f"artifact {artifact.digest} is not there: {path}", digest=artifact.digest
+                ) from error
             return orjson.loads(content) if artifact.kind == "json" else content
 
     def verify(self, artifact: ArtifactRef) -> bool:
         """Whether it is there and its content still has its digest."""
         path = self.path(artifact)
-        if not path.exists() or path.is_dir() != (artifact.kind == "directory"):
-            return False
         with _storage(path):
-            return content_digest(path) == artifact.digest
+            try:
+                return path.is_dir() == (artifact.kind == "directory") and content_digest(path) == artifact.digest
+            except FileNotFoundError:
+                # garbage collection takes it, or puts it aside for a moment, at any time: no check beforehand holds
+                return False
 
     def claim(self, artifact: ArtifactRef) -> bool:
         """``verify``, of something that is about to be used: garbage collection then leaves it alone for a while."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymlops.errors import DataError, NotFoundError, StorageError
-from raymlops.pipelines import ArtifactRef, ArtifactStore
+from raymlops.pipelines import ArtifactRef, ArtifactStore, artifacts
 
 JSON = st.recursive(
     st.none()
@@ -99,6 +99,25 @@ def test_what_is_not_there_is_an_error_that_names_the_file(store: ArtifactStore)
     assert not store.verify(artifact)
     with pytest.raises(NotFoundError, match="0" * 64):
         store.get(artifact)
+
+
+@pytest.mark.parametrize("kind", ["json", "directory"])
+def test_what_is_taken_away_while_it_is_checked_is_not_there(
+    store: ArtifactStore, directory: Path, kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = store.put(kind, directory if kind == "directory" else {"a": 1})
+    path, digest = store.path(reference), artifacts.content_digest
+    file = path / "a.bin" if kind == "directory" else path
+    assert file.is_file()
+    assert store.verify(reference)
+
+    def take_away_first(each: Path) -> str:
+        if each == file:
+            file.unlink()
+        return digest(each)
+
+    monkeypatch.setattr(artifacts, "content_digest", take_away_first)
+    assert not store.verify(reference)
 
 
 def test_a_table_that_is_none_is_a_storage_error(store: ArtifactStore) -> None:
