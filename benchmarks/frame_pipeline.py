@@ -1,7 +1,8 @@
-"""``python -m benchmarks.frame_pipeline``: a pipeline on a frame with 5 text columns, packaged, against the bare one.
+"""A pipeline on a frame with 5 text columns: packaged against the bare one, served against FastAPI with the same.
 
-Both are asked in one process and in turn, so that what else the machine does falls on both; figures are medians. The
-bare pipeline is given a frame that is there already, and one that is made of the columns of a request.
+In process, both are asked in turn, so that what else the machine does falls on both; figures are medians. The bare
+pipeline is given a frame that is there already, and one that is made of the columns of a request. Over HTTP, both get
+one tensor for each column.
 """
 
 from __future__ import annotations
@@ -12,10 +13,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import joblib  # type: ignore[import-untyped]
 import numpy as np
+import orjson
 import pandas as pd
 import pyarrow as pa
 
+from benchmarks.load import Call
+from benchmarks.serving import closed_in_turns
+from benchmarks.serving_peers import connected, peer
 from raymlops.records.record import sha256_of
 from raymlops.serving.models.model import columns_of
 from raymlops.serving.models.model_files import load_model, save_model
@@ -66,9 +72,44 @@ def measure(rows: int) -> dict[str, float]:
     return {name: statistics.median(seconds) * 1e6 for name, seconds in found.items()}
 
 
-if __name__ == "__main__":
+def measure_over_http(rounds: int = 5, seconds: int = 4) -> dict[str, Any]:
+    """Requests per second at 16 connections beside FastAPI, in turns, for requests of 1 row and of 64."""
+    fitted = _frame(5000)
+    pipeline = _pipeline(fitted)
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as place:
+        joblib.dump(pipeline, Path(place) / "pipeline.joblib")
+        with connected(Path(place) / "home") as platform:
+            version = platform.models.register("frames", pipeline, example=fitted.iloc[:200]).version
+            platform.endpoints.deploy("frames", version)
+            for rows in (1, 64):
+                body = _body(fitted.iloc[:rows])
+                ours = Call(f"{platform.url}/v2/models/frames/infer", body)
+                with peer("fastapi_frame", Path(place), ("/infer", body)) as theirs:
+                    runs = closed_in_turns({"ours": ours, "fastapi": theirs}, 16, rounds, seconds)
+                runs["ratio"] = round(runs["ours"]["requests_per_s"] / runs["fastapi"]["requests_per_s"], 2)
+                found[f"rows_{rows}"] = runs
+    return found
+
+
+def _body(frame: pd.DataFrame) -> bytes:
+    tensors = [
+        {
+            "name": name,
+            "shape": [len(frame)],
+            "datatype": "BYTES" if name.startswith("t") else "FP64",
+            "data": [None if pd.isna(value) else value for value in frame[name].tolist()],
+        }
+        for name in frame.columns
+    ]
+    return orjson.dumps({"inputs": tensors})
+
+
+def measure_in_process() -> dict[str, Any]:
+    """Median microseconds, and the rate of the packaged model as a part of each, for 1 row and for 64."""
+    found: dict[str, Any] = {}
     for rows in (1, 64):
         medians = measure(rows)
-        for name, micros in medians.items():
-            rate = micros / medians["packaged"]
-            print(f"{rows:3} rows  {name:18} {micros:7.0f} us  the packaged model has {rate:.2f} of its rate")
+        rates = {f"of {name}": round(micros / medians["packaged"], 2) for name, micros in medians.items()}
+        found[f"rows_{rows}"] = {name: round(micros) for name, micros in medians.items()} | rates
+    return found

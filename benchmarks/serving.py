@@ -19,7 +19,7 @@ from benchmarks import served_model
 from benchmarks.load import Call, Closed, Open, closed_loop, open_loop
 from benchmarks.serving_peers import peer, platform
 
-__all__ = ["measure"]
+__all__ = ["closed_in_turns", "measure"]
 
 PEERS = ("fastapi", "mlserver", "mlflow", "litserve", "bentoml")
 OURS = ("infer", "predict")
@@ -58,12 +58,12 @@ def _beside_peers(
         theirs = {name: stack.enter_context(peer(name, model)) for name in peers}
         fastapi_64 = Call(theirs["fastapi"].url, served_model.infer_body(64))
         one_row = {**{name: ours[name] for name in OURS}, **theirs}
-        found = {f"connections_{many}": _closed(one_row, many, rounds, seconds) for many in CONNECTIONS}
-        found["rows_64"] = _closed({"infer": ours["infer_64"], "fastapi": fastapi_64}, 4, rounds, seconds)
+        found = {f"connections_{many}": closed_in_turns(one_row, many, rounds, seconds) for many in CONNECTIONS}
+        found["rows_64"] = closed_in_turns({"infer": ours["infer_64"], "fastapi": fastapi_64}, 4, rounds, seconds)
     return found
 
 
-def _closed(calls: Mapping[str, Call], connections: int, rounds: int, seconds: int) -> dict[str, Any]:
+def closed_in_turns(calls: Mapping[str, Call], connections: int, rounds: int, seconds: int) -> dict[str, Any]:
     """Medians per server, measured in turns after a round that does not count."""
     runs: dict[str, list[Closed]] = {name: [] for name in calls}
     for number in range(rounds + 1):

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 import psutil
@@ -18,7 +19,10 @@ from benchmarks import served_model
 from benchmarks.load import Call
 from benchmarks.peer_processes import PEERS, interpreter
 
-__all__ = ["free_port", "peer", "platform"]
+__all__ = ["connected", "free_port", "peer", "platform"]
+
+if TYPE_CHECKING:
+    from raymlops import Platform
 
 _START_S = 90.0
 _ROW = served_model.matrix(1).tolist()
@@ -32,15 +36,16 @@ _BODIES = {
 
 
 @contextmanager
-def peer(name: str, folder: Path) -> Iterator[Call]:
+def peer(name: str, folder: Path, asked: tuple[str, bytes] | None = None) -> Iterator[Call]:
     """A peer that answers, from its start to its end.
 
     Args:
-        name: ``fastapi``, ``mlserver``, ``mlflow``, ``litserve`` or ``bentoml``.
-        folder: Holds ``model.ubj``; the peer may write there.
+        name: ``fastapi``, ``mlserver``, ``mlflow``, ``litserve``, ``bentoml`` or ``fastapi_frame``.
+        folder: Holds the model's file; the peer may write there.
+        asked: Path and body of its request, where it is not the usual row.
     """
     python = interpreter(f"serve_{name}.txt")
-    path, body = _BODIES[name]
+    path, body = asked or _BODIES[name]
     port = free_port()
     command = [str(python), str(PEERS / f"serve_{name}.py"), str(folder), str(port)]
     if name == "bentoml":
@@ -61,8 +66,8 @@ def peer(name: str, folder: Path) -> Iterator[Call]:
 
 
 @contextmanager
-def platform(home: Path) -> Iterator[dict[str, Call]]:
-    """A platform that serves the model by one replica with everything on: ``infer``, ``predict``, ``infer_64``."""
+def connected(home: Path) -> Iterator[Platform]:
+    """A platform of its own, with ports that were free a moment ago."""
     import raymlops as rml
     from raymlops.config.loader import load_config
 
@@ -71,14 +76,21 @@ def platform(home: Path) -> Iterator[dict[str, Call]]:
         "serving": {"port": free_port()},
         "monitoring": {"metrics": {"port": free_port()}},
     }
-    with rml.connect(config=load_config(environ={}, overrides=overrides)) as connected:
-        connected.apply(served_model.VIEW, served_model.SERVICE)
-        connected.features.ingest(served_model.VIEW.name, served_model.features())
-        connected.features.materialize()
+    with rml.connect(config=load_config(environ={}, overrides=overrides)) as platform:
+        yield platform
+
+
+@contextmanager
+def platform(home: Path) -> Iterator[dict[str, Call]]:
+    """A platform that serves the model by one replica with everything on: ``infer``, ``predict``, ``infer_64``."""
+    with connected(home) as ours:
+        ours.apply(served_model.VIEW, served_model.SERVICE)
+        ours.features.ingest(served_model.VIEW.name, served_model.features())
+        ours.features.materialize()
         model = served_model.MODEL
-        version = connected.models.register(model, served_model.classifier(), example=served_model.example()).version
-        connected.endpoints.deploy(model, version, features=served_model.SERVICE.name)
-        url = f"{connected.url}/v2/models/{model}"
+        version = ours.models.register(model, served_model.classifier(), example=served_model.example()).version
+        ours.endpoints.deploy(model, version, features=served_model.SERVICE.name)
+        url = f"{ours.url}/v2/models/{model}"
         yield {
             "infer": Call(f"{url}/infer", served_model.infer_body(1)),
             "predict": Call(f"{url}/predict", served_model.predict_body(1)),
