@@ -28,6 +28,7 @@ from benchmarks import (
     policies,
     policy_choice,
     pools,
+    profile_large,
     referee,
     serving,
     serving_overhead,
@@ -37,6 +38,7 @@ from benchmarks import (
     trials,
     tuning,
 )
+from benchmarks.sizing import costs
 
 FIGURES = {
     "autoscaling": autoscaling.measure,
@@ -62,9 +64,11 @@ FIGURES = {
     "referee": referee.measure,
     "pool_of_30": pools.measure_thirty,
     "pool_of_300": pools.measure_zipf,
+    "profile_large": profile_large.measure,
     "serving": serving.measure,
     "serving_beside_training": beside_training.measure,
     "serving_overhead": serving_overhead.measure,
+    "sizing": costs.measure,
     "swaps": swaps.measure,
     "tracing": tracing.measure,
     "trials": trials.measure,
