@@ -18,6 +18,7 @@ import psutil
 import pyarrow as pa
 from pyarrow import parquet
 
+from benchmarks.autoscaling import PATIENCE
 from raymlops.config.loader import load_config
 from raymlops.monitoring.profiles.reference import Reference
 from raymlops.platform import connect
@@ -26,7 +27,7 @@ __all__ = ["measure"]
 
 ROWS = int(os.environ.get("PROFILE_ROWS", "100000000"))
 """``PROFILE_ROWS=10000000`` takes a tenth."""
-FILE_ROWS, GROUP_ROWS = 5_000_000, 250_000
+FILE_ROWS, GROUP_ROWS = 1_000_000, 250_000
 COLUMNS = 8
 _TASKS = ("ray::_sample", "ray::_count", "ray::_profile")
 
@@ -43,7 +44,7 @@ def measure(port: int = 8271) -> dict[str, Any]:
 
 
 def _measured(path: Path, rows: int, port: int) -> dict[str, Any]:
-    overrides = {"serving": {"port": port}}
+    overrides = {"serving": {"port": port}, "cluster": PATIENCE}
     with tempfile.TemporaryDirectory() as home:
         config = load_config(environ={}, overrides={"home": home, **overrides})
         with connect(config=config) as platform, _watched() as peak:

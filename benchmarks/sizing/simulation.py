@@ -229,7 +229,8 @@ def wall_of(fleet: Fleet, costs: Costs) -> Wall:
 def _rates(fleet: Fleet) -> Floats:
     """Requests a second of each model, the busiest first."""
     shares = 1 / np.arange(1, fleet.models + 1)
-    return fleet.requests_per_s * shares / shares.sum()
+    rates: Floats = fleet.requests_per_s * shares / shares.sum()
+    return rates
 
 
 def _polls(fleet: Fleet, costs: Costs, seconds: float, chance: np.random.Generator) -> Iterator[_Work]:

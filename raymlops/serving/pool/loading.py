@@ -73,10 +73,11 @@ class Loading:
         ends: Future[T] = Future()
         threading.Thread(target=_settle, args=(ends, load), name=f"load-{model}", daemon=True).start()
         ended = asyncio.wrap_future(ends)
-        over = asyncio.get_running_loop().create_future()
-        alarm = self._machine.later(self._timeout_s, lambda: over.done() or over.set_result(None))
+        over = asyncio.Event()
+        alarm = self._machine.later(self._timeout_s, over.set)
+        ended.add_done_callback(lambda _: over.set())
         try:
-            await asyncio.wait({ended, over}, return_when=asyncio.FIRST_COMPLETED)
+            await over.wait()
         finally:
             alarm.cancel()
         if not ended.done():

@@ -173,5 +173,5 @@ def test_counts_add_up_in_any_order(first: Cells, second: Cells, third: Cells) -
     parts = [PartCounts(1, {"x": each}, {}) for each in (first, second, third)]
     sums = [parts[0] + (parts[1] + parts[2]), (parts[2] + parts[0]) + parts[1]]
     spread = [one.cells["x"].spread(20).tolist() for one in sums]
-    assert spread[0] == spread[1] == sum(each.spread(20) for each in (first, second, third)).tolist()
+    assert spread[0] == spread[1] == np.sum([each.spread(20) for each in (first, second, third)], axis=0).tolist()
     assert {one.rows for one in sums} == {3}
