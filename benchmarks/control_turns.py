@@ -13,9 +13,10 @@ from raymlops.control import Controller
 from raymlops.testing.control_examples import DAY, START, example_plan, example_run, example_window
 from tests.support.control import FakeActuator, FakeObserver, InMemoryLedger
 
-__all__ = ["measure"]
+__all__ = ["MODELS", "measure"]
 
-_MODELS, _WINDOWS, _RUNS, _ROUNDS = 100, 26, 10, 30
+MODELS = 100
+_WINDOWS, _RUNS, _ROUNDS = 26, 10, 30
 
 
 def measure() -> dict[str, Any]:
@@ -38,7 +39,7 @@ def _controller(*, drifting: bool) -> Controller:
     """Models whose windows drift one day a week; all of them want a retraining where ``drifting``."""
     clock = ManualClock(START + _WINDOWS * DAY)
     observer = FakeObserver()
-    for number in range(_MODELS):
+    for number in range(MODELS):
         model = f"model-{number:03d}"
         observer.put_plan(example_plan(model=model))
         observer.windows_of[model] = [

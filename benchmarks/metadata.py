@@ -42,14 +42,15 @@ def measure_writes() -> dict[str, Any]:
             def record(client: int, number: int, turn: int = turn) -> None:
                 service.artifacts.record_event("run", f"{turn}-{client}-{number}", "a" * 64, "input")
 
-            found["ledger_entries_per_s"].append(_rate(append))
-            found["artifact_events_per_s"].append(_rate(record))
+            found["ledger_entries_per_s"].append(rate_of(append))
+            found["artifact_events_per_s"].append(rate_of(record))
         assert service.ledger.verify_ledger() == ROUNDS * CLIENTS * WRITES
         assert len(service.artifacts.lineage_of("a" * 64).artifacts) == 1
     return {name: round(statistics.median(rates)) for name, rates in found.items()}
 
 
-def _rate(write: Callable[[int, int], None]) -> float:
+def rate_of(write: Callable[[int, int], None]) -> float:
+    """Calls a second of 8 threads, which get their number and that of the call."""
     start = threading.Barrier(CLIENTS + 1)
 
     def work(client: int) -> None:

@@ -29,6 +29,7 @@ from benchmarks import (
     policies,
     policy_choice,
     pools,
+    profile_large,
     referee,
     serving,
     serving_overhead,
@@ -38,6 +39,7 @@ from benchmarks import (
     trials,
     tuning,
 )
+from benchmarks.sizing import costs
 
 FIGURES = {
     "autoscaling": autoscaling.measure,
@@ -65,9 +67,11 @@ FIGURES = {
     "referee": referee.measure,
     "pool_of_30": pools.measure_thirty,
     "pool_of_300": pools.measure_zipf,
+    "profile_large": profile_large.measure,
     "serving": serving.measure,
     "serving_beside_training": beside_training.measure,
     "serving_overhead": serving_overhead.measure,
+    "sizing": costs.measure,
     "swaps": swaps.measure,
     "tracing": tracing.measure,
     "trials": trials.measure,

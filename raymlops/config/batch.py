@@ -23,3 +23,5 @@ class BatchConfig(Section):
     """Processes that score, one CPU each; null takes as many as CPUs are free."""
     no_progress_timeout: Span = _d("30m")
     """A job of which no part has ended for so long is given up; what is done is kept."""
+    profile_timeout: Span = _d("6h")
+    """A profile of a table that is not complete after so long is given up."""

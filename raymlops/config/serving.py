@@ -100,6 +100,8 @@ class PoolConfig(Section):
     """A model whose calls take more than this share of a replica's time, for ``moves_after``, moves out of the pool."""
     moves_after: Span = _d("10s")
     """For so long a model must be slow or busy. A model that is neither for half of that starts from the beginning."""
+    load_timeout: Span = _d("30s")
+    """For so long a model may be loading. After that it is refused until its load ends, and others take its turn."""
 
 
 class AutoscalingConfig(Section):

@@ -32,11 +32,12 @@ class Source(Record):
 
     kind: Literal["files", "delta"]
     uri: str
-    """A Parquet file or a directory of such, or a Delta table."""
+    """A Parquet file or what such files lie below, on this machine or in an object store, or a Delta table."""
     version: int | None = None
     """Version of the Delta table."""
     digest: str
-    """Hex SHA-256: of the files' bytes, or of the Delta table's identity and version."""
+    """Hex SHA-256: of the files' bytes, in an object store of their names, sizes and instants; or of the Delta table's
+    identity and version."""
     name: str
     """What the user called it."""
 

@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
 from pyarrow import parquet
+from pyarrow.fs import FileSelector, PyFileSystem
 
-from raymlops.errors import DataError, NotFoundError, SchemaMismatch, StorageError
+from raymlops.errors import ConfigError, DataError, NotFoundError, SchemaMismatch, StorageError
 from raymlops.records.record import sha256_of
 from raymlops.records.scoring import Part, RowGroup, Source
 from raymlops.scoring.carried import values_decide
@@ -24,9 +26,10 @@ from raymlops.tables.columns import check_unique_columns
 from raymlops.tables.files import failure, parse_root, storage_options_for
 from raymlops.tables.sources import FileSource
 
-__all__ = ["RowSource", "cut_parts", "delta_source", "file_source", "is_delta", "split_version"]
+__all__ = ["RowSource", "cut_parts", "delta_source", "file_source", "find_source", "is_delta", "split_version"]
 
 
+_PARQUET = ".parquet"
 _BUFFER_BYTES = 1 << 20
 """Of each column, so much of a file is in memory at a time."""
 _READ = ds.ParquetReadOptions(coerce_int96_timestamp_unit="us")
@@ -55,6 +58,43 @@ def file_source(path: Path, name: str) -> Source:
     if files.text:
         raise DataError(f"{path} has no types: it must be read as CSV first", path=str(path))
     return Source(kind="files", uri=str(path.resolve()), digest=files.digest(), name=name)
+
+
+def find_source(named: str, options: Mapping[str, str] | None = None) -> Source:
+    """Rows that have types already: a Delta table, with ``@v12`` behind it at version 12, or Parquet files.
+
+    Args:
+        named: A path, or the URI of a table, of a Parquet file or of what such files lie below.
+        options: Options of the object store.
+
+    Raises:
+        ConfigError, NotFoundError: There is nothing of that name.
+        DataError: It is a CSV file.
+        StorageError: It cannot be read.
+    """
+    table, version = split_version(named)
+    root = parse_root(table)
+    if isinstance(root, Path):
+        if is_delta(root):
+            return delta_source(str(root.absolute()), version, table, options)
+        if version is None:
+            return file_source(root, named)
+        raise ConfigError(f"{table} is no Delta table: it has no version {version}")
+    files = [] if version is not None else _objects(root, options)[1]
+    if not files or any("_delta_log/" in file.path for file in files):
+        return delta_source(root, version, table, options)
+    digest = sha256_of({"files": [[file.path, file.size, str(file.mtime_ns)] for file in files]})
+    return Source(kind="files", uri=root, digest=digest, name=named)
+
+
+def _objects(uri: str, options: Mapping[str, str] | None) -> tuple[Any, list[Any]]:
+    """A bucket as a file system, and what there is below a URI that may be read as rows or tells of a Delta table."""
+    folder, _, name = uri.rpartition("/") if uri.endswith(_PARQUET) else (uri, "", "")
+    store = PyFileSystem(DeltaStorageHandler(folder, storage_options_for(folder, options)))
+    with _delta_errors(uri):
+        found = store.get_file_info(FileSelector("", allow_not_found=True, recursive=not name))
+    wanted = [each for each in found if each.path == name or (not name and each.path.endswith((_PARQUET, ".json")))]
+    return store, sorted(wanted, key=lambda each: str(each.path))
 
 
 def delta_source(uri: str, version: int | None, name: str, options: Mapping[str, str] | None = None) -> Source:
@@ -120,9 +160,9 @@ class RowSource:
             if source.kind == "delta":
                 dataset = _open_delta(source.uri, source.version, options).to_pyarrow_dataset()
             else:
-                paths = [str(path) for path in FileSource(Path(source.uri)).paths]
-                check_unique_columns(paths[0], parquet.read_schema(paths[0]).names)
-                dataset = ds.dataset(paths, format=ds.ParquetFileFormat(read_options=_READ))
+                store, paths = _files_of(source.uri, options)
+                check_unique_columns(paths[0], parquet.read_schema(paths[0], filesystem=store).names)
+                dataset = ds.dataset(paths, format=ds.ParquetFileFormat(read_options=_READ), filesystem=store)
             self.schema: pa.Schema = dataset.schema
             self._fragments = sorted(dataset.get_fragments(), key=lambda fragment: fragment.path)
             if source.kind == "files":
@@ -179,6 +219,15 @@ class RowSource:
             ) from error
         except DeltaError as error:
             raise StorageError(f"{self._source.name}: {failure(error)}", source=self._source.uri) from error
+
+
+def _files_of(uri: str, options: Mapping[str, str] | None) -> tuple[Any, list[str]]:
+    """The file system of Parquet files, ``None`` for that of this machine, and their paths."""
+    root = parse_root(uri)
+    if isinstance(root, Path):
+        return None, [str(path) for path in FileSource(root).paths]
+    store, files = _objects(root, options)
+    return store, [file.path for file in files if file.path.endswith(_PARQUET)]
 
 
 def _read_group(fragment: Any, number: int, wanted: pa.Schema, block_rows: int) -> Iterator[pa.Table]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -14,16 +15,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
+from pyarrow import parquet
 
 from raymlops.clock import ManualClock
 from raymlops.errors import ConfigError, DataError, NotFoundError, StorageError
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field, WindowAggregate
 from raymlops.features.catalog.layout import tables_path
+from raymlops.monitoring.profiles.reference import Reference
+from raymlops.scoring.sources import RowSource, cut_parts, find_source
+from raymlops.scoring.table_profiles import TableRows, fit_reference, in_process
 from raymlops.tables import delta
 from raymlops.tables.columns import INSTANT, SEQUENCE
 from raymlops.tables.delta import DeltaTables
+from raymlops.tables.files import child, open_files, parse_root, storage_options_for
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -298,3 +306,22 @@ def test_a_server_that_is_gone_is_a_storage_error_before_long(tmp_path: Path) ->
 def test_a_uri_needs_a_directory_for_what_stays_on_the_node() -> None:
     with pytest.raises(ConfigError, match="local must be a directory of this node where the root is a URI"):
         FeatureStore("s3://features", clock=ManualClock(T))
+
+
+def test_files_and_tables_of_a_bucket_are_profiled_as_those_in_a_directory(place: Place) -> None:
+    rows = pa.table({"x": np.random.default_rng(0).normal(size=900), "city": ["a", "b", "c"] * 300})
+    root = parse_root(place.root)
+    files = open_files(root, place.options)
+    for number in range(3):
+        sink = io.BytesIO()
+        parquet.write_table(rows.slice(300 * number, 300), sink, row_group_size=70)
+        files.write(f"rows/{number}.parquet", sink.getvalue())
+    write_deltalake(str(child(root, "table")), rows, storage_options=storage_options_for(root, place.options))
+    for name in ("rows", "table", "table@v0", "rows/1.parquet"):
+        source = find_source(str(child(root, name)), place.options)
+        parts = cut_parts(RowSource(source, place.options).row_groups(), 200)
+        found = fit_reference(TableRows(source, parts, 50, place.options), in_process)
+        wanted = rows.slice(300, 300) if name.endswith(".parquet") else rows
+        assert found.dumps() == Reference.fit(wanted).dumps(), name
+    with pytest.raises((NotFoundError, ConfigError)):
+        find_source(str(child(root, "nowhere")), place.options)

@@ -334,7 +334,8 @@ class EndpointOperator:
             if placing.up:
                 self._swap(plan)
             self._settle(plan)
-            resized = before is None or before.replicas != plan.replicas
+            # a pool whose only model was undeployed a moment ago may be about to end
+            resized = before is None or not before.served or before.replicas != plan.replicas
             if placing.wanted is not None and (not placing.up or placing.left is not None or resized):
                 self._runtime.await_up(placing.wanted, plan.number)
         return plan

@@ -26,6 +26,7 @@ __all__ = [
     "free_after",
     "is_ours",
     "numbers_of",
+    "pool_to_keep",
     "status_of",
     "to_move_out",
     "wanted_candidate",
@@ -143,6 +144,23 @@ def wanted_of(plans: Iterable[ServingPlan], config: ServingConfig) -> list[Wante
         if plan.trial is not None:
             found.append(wanted_candidate(plan.model, plan.trial, config))
     return found
+
+
+def pool_to_keep(
+    plans: Mapping[str, ServingPlan], observed: Collection[Observed], config: ServingConfig
+) -> Wanted | None:
+    """The pool, where it alone can answer for a model that has left it; ``None`` where it may end with its last model.
+
+    Without it, a model whose own application does not come up in time would be answered by nobody.
+    """
+    seen = {one.name: one for one in observed}
+    hosted = seen[POOL_NAME].hosted if POOL_NAME in seen else {}
+    for model, each in sorted(hosted.items()):
+        plan, own = plans.get(model), seen.get(endpoint_name(model))
+        left = plan is not None and plan.served and not plan.pooled
+        if left and any(one.plan for one in each) and (own is None or not own.running):
+            return Wanted(POOL_NAME, model, config.pool.replicas, config.pool.cpus, pooled=True)
+    return None
 
 
 def wanted_candidate(model: str, trial: Trial, config: ServingConfig) -> Wanted:

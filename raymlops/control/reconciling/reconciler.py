@@ -20,6 +20,7 @@ from raymlops.control.reconciling.reconcile import (
     diff,
     free_after,
     numbers_of,
+    pool_to_keep,
     status_of,
     to_move_out,
     wanted_of,
@@ -141,6 +142,8 @@ class Reconciler:
             self._note(plans, (), "Serve does not run yet", {})
             return []
         wanted = {want.name: want for want in wanted_of(plans.values(), self._config)} | held
+        if (pool := pool_to_keep(plans, seen, self._config)) is not None:
+            wanted.setdefault(pool.name, pool)
         actions = diff(list(wanted.values()), seen, self._config.deploy_timeout.total_seconds())
         self._retries.settle({action.name for action in actions})
         now_s = self._time_s()

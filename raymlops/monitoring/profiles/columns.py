@@ -24,6 +24,8 @@ __all__ = [
     "fit_bins",
     "fitted_counts",
     "label_number",
+    "left_out",
+    "singles",
 ]
 
 Counts = NDArray[np.int64]
@@ -206,19 +208,42 @@ def fitted_counts(bins: ColumnBins, column: pa.ChunkedArray) -> Counts:
     Without that the reference never holds a value out of its own range or an unseen category, and every large window
     would look drifted for holding some (the Good-Turing estimate of what is unseen).
     """
-    counts = bins.count(column)
+    return left_out(bins, bins.count(column), singles(bins, column))
+
+
+def singles(bins: ColumnBins, column: pa.ChunkedArray) -> tuple[int, int]:
+    """Values of the column that ``bins`` were fitted on which no other value repeats, of those that matter.
+
+    Returns:
+        Numeric: whether the smallest is one, and the largest. Categorical: 0, and how many there are.
+    """
     if bins.kind == "numeric" and bins.bins > 3:
         values = as_floats(column)
         finite = values[np.isfinite(values)]
-        for extreme, end, inner in ((finite.min(), 0, 1), (finite.max(), bins.bins - 1, bins.bins - 2)):
-            if np.count_nonzero(finite == extreme) == 1:
-                counts[inner] -= 1
-                counts[end] += 1
-    elif bins.kind == "categorical":
+        low, high = (int(np.count_nonzero(finite == extreme) == 1) for extreme in (finite.min(), finite.max()))
+        return low, high
+    if bins.kind == "categorical":
         frequency = pc.value_counts(as_texts(column).drop_null()).field("counts").to_numpy(zero_copy_only=False)
-        once = min(int((frequency == 1).sum()), int(counts[bins.bins - 2]))
-        counts[bins.bins - 2] -= once
-        counts[bins.bins - 1] += once
+        return 0, int((frequency == 1).sum())
+    return 0, 0
+
+
+def left_out(bins: ColumnBins, counts: Counts, once: tuple[int, int]) -> Counts:
+    """Counts as if each value had been left out of the fit.
+
+    Args:
+        bins: Fitted on all values that are counted.
+        counts: Of the values.
+        once: From ``singles``.
+    """
+    counts = counts.copy()
+    low, high = once
+    if bins.kind == "numeric":
+        counts[:2] += (low, -low) if low else 0
+        counts[bins.bins - 2 : bins.bins] += (-high, high) if high else 0
+    elif bins.kind == "categorical":
+        moved = min(high, int(counts[bins.bins - 2]))
+        counts[bins.bins - 2 : bins.bins] += (-moved, moved)
     return counts
 
 

@@ -188,7 +188,8 @@ def _weigh(
             score = distances[rule.measure]
             bar = max(bar, limits[rule.measure])
     reach = score / bar if bar > 0 else math.inf
-    return evidence, score, min(math.sqrt(evidence.statistic / critical), reach)
+    # rounding may leave a statistic of equal shares just below zero
+    return evidence, score, min(math.sqrt(max(evidence.statistic, 0.0) / critical), reach)
 
 
 def _false_discovery_cut(p_values: Sequence[float], alpha: float) -> float:

@@ -16,10 +16,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from raymlops.errors import ConflictError, DataError, NotEnoughRows, SchemaMismatch, StorageError
-from raymlops.monitoring.profiles.blocks import BlockCuts, cut_rows, cut_times
-from raymlops.monitoring.profiles.columns import ColumnBins, bins_from_dict, fit_bins, fitted_counts
+from raymlops.monitoring.profiles.blocks import Stretches, stretches_of_rows, stretches_of_times
+from raymlops.monitoring.profiles.columns import ColumnBins, bins_from_dict, left_out
 from raymlops.monitoring.profiles.dispersion import BlockNull, fit_block_nulls, gather_evidence
 from raymlops.monitoring.profiles.drift import CountedColumn, DriftReport, DriftRule, judge
+from raymlops.monitoring.profiles.fitting import FrozenBins, PartCounts, freeze_bins, instants_us
 from raymlops.monitoring.profiles.profile import FORMAT, Profile, parse_document
 from raymlops.monitoring.profiles.rows_given import rows_given
 from raymlops.monitoring.profiles.sketched_columns import sketch_columns
@@ -98,16 +99,35 @@ class Reference:
         table, wanted = rows_given(table, columns, event_time)
         if not table.num_rows:
             raise NotEnoughRows("a reference must have at least 1 row, got 0")
-        cuts = _cuts(table, event_time, window)
+        stretches, places = _cut(table, event_time, window)
+        frozen = freeze_bins(table, wanted)
+        return cls.of_counts(frozen, stretches, frozen.count(table, stretches, places), importances)
+
+    @classmethod
+    def of_counts(
+        cls,
+        frozen: FrozenBins,
+        stretches: Stretches,
+        counted: PartCounts,
+        importances: Mapping[str, float] | None = None,
+    ) -> Self:
+        """The reference of rows that were counted part by part.
+
+        Args:
+            frozen: The bins that they were counted on.
+            stretches: How all rows were cut.
+            counted: The sum over all parts.
+            importances: As for ``fit``.
+        """
         total = sum((importances or {}).values())
-        kept, skipped = {}, {}
-        for name in wanted:
+        kept = {}
+        for name, bins in frozen.columns.items():
+            if name in counted.problems:
+                continue
             share = importances[name] / total if importances and name in importances and total > 0 else None
-            try:
-                kept[name] = _fit_column(table.column(name), cuts, importance=share)
-            except (DataError, pa.ArrowException) as error:
-                skipped[name] = str(error)
-        return cls(table.num_rows, kept, skipped)
+            cells = counted.cells[name].spread(stretches.segments)
+            kept[name] = _fitted_column(bins, stretches, cells, frozen.once.get(name, (0, 0)), share)
+        return cls(counted.rows, kept, {**frozen.skipped, **counted.problems})
 
     def joined(self, other: Reference) -> Reference:
         """This reference with the columns of another, each keeping the rows it was fitted on.
@@ -329,26 +349,25 @@ class Reference:
         }
 
 
-def _cuts(table: pa.Table, event_time: str | None, window: timedelta | None) -> BlockCuts:
-    """Stretches to measure dispersion on: as long as a window where that is known and enough of them fit."""
-    if event_time is None or window is None:
-        return cut_rows(table.num_rows)
-    column = table.column(event_time)
-    if column.null_count:
-        raise DataError(f"column {event_time!r} must not be null, got {column.null_count} nulls", columns=[event_time])
-    times = column.cast(pa.timestamp("us", tz=column.type.tz)).cast(pa.int64()).to_numpy()
-    return cut_times(times, window // timedelta(microseconds=1)) or cut_rows(table.num_rows)
+def _cut(table: pa.Table, event_time: str | None, window: timedelta | None) -> tuple[Stretches, Counts]:
+    """Stretches to measure dispersion on, as long as a window where enough of these fit; also the place of each row."""
+    if event_time is not None and window is not None:
+        times = instants_us(table, event_time)
+        by_time = stretches_of_times(int(times.min()), int(times.max()), window // timedelta(microseconds=1))
+        if by_time is not None:
+            return by_time, times
+    return stretches_of_rows(table.num_rows), np.arange(table.num_rows)
 
 
-def _fit_column(column: pa.ChunkedArray, cuts: BlockCuts, *, importance: float | None) -> ReferenceColumn:
-    bins = fit_bins(column)
-    slots = bins.slots(column)
-    tables = cuts.tables(slots, bins.size)
-    whole = np.bincount(slots, minlength=bins.size)
-    nulls = fit_block_nulls(tables, whole, ordered=bins.ordered, by_time=cuts.by_time)
-    long = [table for table in tables if len(table) and table.sum(axis=1).mean() * SHORTEST_STRETCH >= len(column)]
+def _fitted_column(
+    bins: ColumnBins, stretches: Stretches, cells: Counts, once: tuple[int, int], importance: float | None
+) -> ReferenceColumn:
+    tables, whole = stretches.tables(cells), cells.sum(axis=0)
+    nulls = fit_block_nulls(tables, whole, ordered=bins.ordered, by_time=stretches.by_time)
+    rows = int(whole.sum())
+    long = [table for table in tables if len(table) and table.sum(axis=1).mean() * SHORTEST_STRETCH >= rows]
     variety = min((int((table[:, :-2] > 0).sum(axis=1).min(initial=bins.size)) for table in long), default=0)
-    counts = fitted_counts(bins, column)
+    counts = left_out(bins, whole, once)
     return ReferenceColumn(bins, counts, tuple(nulls), _window_problem(counts, of="reference"), variety, importance)
 
 

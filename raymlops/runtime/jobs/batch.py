@@ -20,6 +20,8 @@ from raymlops.features.catalog.catalog_file import Catalog
 from raymlops.features.catalog.layout import catalog_path, tables_path
 from raymlops.features.offline.training_set import TrainingSets
 from raymlops.metadata import Metadata
+from raymlops.monitoring.profiles.profile import Profile
+from raymlops.monitoring.profiles.reference import Reference
 from raymlops.records.models import ModelVersion
 from raymlops.records.names import check_label
 from raymlops.records.runs import Run
@@ -27,13 +29,23 @@ from raymlops.records.scoring import OutputMode, Part, PartReceipt, ScoringCheck
 from raymlops.records.shown import Listed
 from raymlops.runtime.cluster.progress import progress
 from raymlops.runtime.jobs.join_tasks import join_tasks
+from raymlops.runtime.jobs.part_tasks import part_tasks
 from raymlops.runtime.jobs.part_workers import score_on_cluster
 from raymlops.scoring.csv_files import typed_copy
 from raymlops.scoring.job import PIPELINE, ScoringJob
 from raymlops.scoring.opening import ScorerSetting, open_scorer
 from raymlops.scoring.output import OutputTable
-from raymlops.scoring.sources import RowSource, cut_parts, delta_source, file_source, is_delta, split_version
+from raymlops.scoring.sources import (
+    RowSource,
+    cut_parts,
+    delta_source,
+    file_source,
+    find_source,
+    is_delta,
+    split_version,
+)
 from raymlops.scoring.state import job_directory
+from raymlops.scoring.table_profiles import FittingOptions, TableRows, fit_reference, profile_table
 from raymlops.scoring.validation import find_reference
 from raymlops.tables.columns import SEQUENCE
 from raymlops.tables.delta import DeltaTables
@@ -136,6 +148,44 @@ class BatchOperator:
             plan=job.plan, rows=rows, parts=len(job.parts), verdict=found.verdict, reasons=found.reasons
         )
 
+    def fit_reference(self, source: Path | str, **options: Unpack[FittingOptions]) -> Reference:
+        """What the columns of a table look like, which windows are compared with; the table need not fit in memory.
+
+        Args:
+            source: A Parquet file, or what such files lie below, or a Delta table, with ``@v12`` behind it at version
+                12; on this machine or in an object store.
+            options: ``columns``, ``event_time``, ``window``, ``importances``, ``sample_rows``, as for
+                ``raymlops.scoring.table_profiles.fit_reference``.
+
+        Raises:
+            NotFoundError, ConfigError: There is no such table.
+            NotEnoughRows: It is empty.
+            SchemaMismatch: It lacks a column.
+            DataError: A file is broken.
+            UnavailableError: The tasks could not be completed in time.
+        """
+        with part_tasks(self._config) as each_part:
+            return fit_reference(self._table(source), each_part, **options)
+
+    def profile(self, source: Path | str, reference: Reference, *, sketched: bool = False) -> Profile:
+        """The rows of a table, counted on the bins of a reference; the table need not fit in memory.
+
+        Args:
+            source: As for ``fit_reference``.
+            reference: Of a model version, or fitted; ``reference.compare(profile)`` judges.
+            sketched: Whether quantiles and distinct counts are sketched too.
+
+        Raises:
+            RaymlopsError: As ``fit_reference``.
+        """
+        with part_tasks(self._config) as each_part:
+            return profile_table(self._table(source), reference, each_part, sketched=sketched)
+
+    def _table(self, source: Path | str) -> TableRows:
+        found = find_source(str(source), self._options)
+        parts = cut_parts(RowSource(found, self._options).row_groups(), self._config.batch.part_rows)
+        return TableRows(found, parts, self._config.batch.block_rows, self._options)
+
     def list(self, model: str | None = None, version: int | None = None) -> Listed[Run]:
         """What was scored, newest first, by one model, by one of its versions, or by any."""
         return Listed(
@@ -212,11 +262,8 @@ class BatchOperator:
             uri = str(child(tables_path(self._root), state.table_of(view)))
             return delta_source(uri, version, f"view {view.ref}", self._options)
         root = parse_root(named)
-        if not isinstance(root, Path) or is_delta(root):
-            uri = str(root.absolute() if isinstance(root, Path) else root)
-            return delta_source(uri, version, named, self._options)
-        if version is not None:
-            raise ConfigError(f"{named} is no Delta table: it has no version {version}")
+        if not isinstance(root, Path) or is_delta(root) or version is not None:
+            return find_source(request.source, self._options)
         copies = self._config.home / "batch" / "typed"
         typed = typed_copy(root, model.manifest.signature, copies, keys=self._key_types(service))
         return file_source(root, request.source) if typed is None else file_source(typed, request.source)

@@ -20,7 +20,7 @@ _RETRIES = 3
 
 
 class RayTasks:
-    """Runs the tasks of a join on the cluster this process is attached to.
+    """Runs tasks on the cluster this process is attached to.
 
     A task takes one CPU, and no more are in flight than the cluster has. Tables pass through Ray's object store, which
     keeps on disk what its memory cannot hold and frees what nothing refers to any more; so nodes need to share no
@@ -28,11 +28,13 @@ class RayTasks:
     with a node.
 
     Args:
-        timeout_s: Deadline of the join, waiting for free CPUs included.
+        timeout_s: Deadline of all, waiting for free CPUs included.
+        what: What the tasks are for, in errors.
     """
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, what: str = "join") -> None:
         self._timeout_s = timeout_s
+        self._what = what
         self._deadline = 0.0
         self._running: dict[Any, int] = {}
 
@@ -88,7 +90,7 @@ class RayTasks:
         left = max(self._deadline - time.monotonic(), 0.0)
         ended, _ = ray.wait(list(self._running), num_returns=1, timeout=left)
         if not ended:
-            message = f"join: {len(self._running)} tasks had not ended after {self._timeout_s:g} s"
+            message = f"{self._what}: {len(self._running)} tasks had not ended after {self._timeout_s:g} s"
             raise UnavailableError(message, timeout_s=self._timeout_s)
         return ended[0]
 
@@ -98,9 +100,9 @@ class RayTasks:
         except RayTaskError as error:
             raise domain_error(error) from error
         except OutOfDiskError as error:
-            raise StorageError(f"join: no room for its tables: {error}") from error
+            raise StorageError(f"{self._what}: no room for its tables: {error}") from error
         except RayError as error:
-            raise UnavailableError(f"join: a task could not be completed: {error}") from error
+            raise UnavailableError(f"{self._what}: a task could not be completed: {error}") from error
 
 
 def _with_receipt(function: Callable[..., Sequence[Any]], *arguments: Any) -> tuple[Any, ...]:

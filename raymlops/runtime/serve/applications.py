@@ -151,7 +151,8 @@ class Applications:
                 for model, hosting in told.items():
                     hosted[model] = (*hosted.get(model, ()), hosting)
             # one that can answer is asked: whether callers reach the pool is the same for all
-            able = next((model for model, each in sorted(hosted.items()) if any(one.plan for one in each)), None)
+            answers = [(any(one.leaves for one in each), model) for model, each in hosted.items() if _able(each)]
+            able = min(answers, default=(False, None))[1]
             reply = "no model of the pool can answer" if able is None else _ask(host, port, able)
             return replace(found, hosted=hosted, reply=reply)
         plans = tuple(one for one in said if isinstance(one, int))
@@ -165,6 +166,10 @@ class Applications:
         except (RaymlopsError, RayError, RayServeException, TimeoutError) as error:
             _log.debug("%s does not answer: %r", found.name, error)
             return []
+
+
+def _able(each: Sequence[Hosting]) -> bool:
+    return any(one.plan for one in each)
 
 
 def _broadcast(found: Observed) -> list[Any]:

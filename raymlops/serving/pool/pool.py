@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -16,10 +15,11 @@ from raymlops.records.plans import PlanStore, ServingPlan
 from raymlops.serving.answering.metrics import Family
 from raymlops.serving.endpoint import Endpoint
 from raymlops.serving.pool.hosted import Hosted
+from raymlops.serving.pool.loading import Loading, Machine
 from raymlops.serving.pool.moving import MovingRule
 from raymlops.serving.pool.residency import Residency
 from raymlops.serving.pool.running_note import RunningNote, Suspects
-from raymlops.serving.pool.watched import Work, resident_bytes
+from raymlops.serving.pool.watched import Work
 from raymlops.serving.protocol.access import Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest
 
@@ -35,6 +35,7 @@ _LEAVES_S = 120.0
 there as soon as that has a replica, however long it takes."""
 _PREPARED_S = 120.0
 """For so long a prepared plan is kept that nobody has made the newest."""
+_MOVED = "it is to have an application of its own"
 
 
 class Core(Protocol):
@@ -67,8 +68,7 @@ class Pool:
         config: Limits.
         notes: Where processes of the pool note whose code they run.
         access: Who may ask; ``admit`` replaces it.
-        time_s: Monotonic seconds.
-        held_bytes: Tells how much memory this process holds.
+        machine: Tells the time, and the memory of the process.
     """
 
     def __init__(
@@ -80,13 +80,12 @@ class Pool:
         notes: Path,
         *,
         access: Access,
-        time_s: Callable[[], float] = time.monotonic,
-        held_bytes: Callable[[], int] = resident_bytes,
+        machine: Machine = Machine(),  # noqa: B008 - it never changes
     ) -> None:
         self._plans = plans
         self._make = make
         self._others = others
-        self._time_s = time_s
+        self._machine, self._time_s = machine, machine.time_s
         self._access = access
         self._suspects = Suspects(notes)
         self._note = RunningNote(notes)
@@ -94,10 +93,11 @@ class Pool:
         self._leaves: dict[str, str] = {}
         self._hosted: dict[str, Hosted] = {}
         self._known: dict[str, int] = {}
-        self._residency = Residency(self._hosted, config.memory_bytes, time_s, held_bytes)
+        self._loading = Loading(config.load_timeout.total_seconds(), machine)
+        self._residency = Residency(self._hosted, config.memory_bytes, self._loading, machine)
         self._looking: asyncio.Task[None] | None = None
         self._looked_s = float("-inf")
-        self._held_bytes, self._base_bytes = held_bytes, held_bytes()
+        self._base_bytes = machine.held_bytes()
         self._ending: set[asyncio.Task[int]] = set()
 
     @property
@@ -181,11 +181,11 @@ class Pool:
         await asyncio.shield(self._looking)
 
     def hostings(self) -> dict[str, Hosting]:
-        """Model -> how it stands here, of pooled models."""
+        """Model -> how it stands here, of pooled models and of those on their way out."""
         return {
-            model: hosted.hosting(self._leaves.get(model))
+            model: hosted.hosting(self._leaves.get(model) if hosted.plan.pooled else _MOVED)
             for model, hosted in self._hosted.items()
-            if hosted.plan is not None and hosted.plan.pooled
+            if hosted.plan is not None
         }
 
     def admit(self, access: Access) -> None:
@@ -226,9 +226,11 @@ class Pool:
             self._keep(hosted)
         self._suspects.keep({model for model, one in self._hosted.items() if one.plan and one.plan.pooled})
         worked = {model: hosted.work.worked for model, hosted in self._hosted.items()}
-        beyond_bytes = self._held_bytes() - self._base_bytes - self._residency.loaded_bytes
+        beyond_bytes = self._machine.held_bytes() - self._base_bytes - self._residency.loaded_bytes
         burdens = self._rule.look(self._looked_s, worked) | self._rule.leaker(worked, beyond_bytes)
-        self._leaves = burdens | self._residency.too_large()
+        idle = {model for model, hosted in self._hosted.items() if hosted.current is None}
+        hanging = {model: why for model, why in self._loading.to_blame().items() if model in idle}
+        self._leaves = burdens | self._residency.too_large() | hanging
 
     def _follow(self, plan: ServingPlan) -> None:
         """Take note of a newest plan."""
@@ -279,6 +281,7 @@ class Pool:
 
     def _drop(self, hosted: Hosted) -> None:
         del self._hosted[hosted.model]
+        self._residency.forget(hosted.model)
         if hosted.made is None:
             return
         task = asyncio.get_running_loop().create_task(hosted.made.stop())

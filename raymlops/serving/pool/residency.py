@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from raymlops.errors import UnavailableError
 from raymlops.records.plans import ServingPlan
-from raymlops.serving.plans.loader import Serving
+from raymlops.serving.plans.loader import Loaded, Serving
+from raymlops.serving.pool.footprint import Footprints
 from raymlops.serving.pool.hosted import Held, Hosted
+from raymlops.serving.pool.loading import Loading, Machine
+from raymlops.serving.pool.watched import Work
 
 __all__ = ["Residency"]
 
@@ -25,8 +28,8 @@ class Residency:
     Args:
         hosted: All models of the pool, by name.
         limit_bytes: Memory that loaded models may take.
-        time_s: Monotonic seconds.
-        held_bytes: Tells how much memory this process holds.
+        loading: Runs loads.
+        machine: Tells the time, and the memory of the process.
 
     Attributes:
         uses: How many uses there were, of any model.
@@ -37,13 +40,14 @@ class Residency:
         self,
         hosted: Mapping[str, Hosted],
         limit_bytes: int,
-        time_s: Callable[[], float],
-        held_bytes: Callable[[], int],
+        loading: Loading,
+        machine: Machine,
     ) -> None:
         self._hosted = hosted
         self._limit_bytes = limit_bytes
-        self._time_s = time_s
-        self._held_bytes = held_bytes
+        self._loading = loading
+        self._footprints = Footprints()
+        self._machine = machine
         self._turns = asyncio.Semaphore(_LOADS_AT_ONCE)
         self.uses = 0
         self.busy = 0
@@ -84,21 +88,24 @@ class Residency:
         """
         async with self._turns:
             self._make_room(hosted, hosted.nbytes)
-            self.busy += 1
-            alone = self.busy == 1
             current = hosted.current
-            before, modules = self._held_bytes(), len(sys.modules)
+            quiet, before, modules = self._quiet(hosted), self._machine.held_bytes(), len(sys.modules)
+            load = hosted.slot.load  # here, as an endpoint is made on the event loop
+            self.busy += 1
             try:
-                with hosted.work.mark:
-                    serving = await asyncio.to_thread(hosted.slot.load, plan)
+                serving = await self._loading.run(hosted.model, lambda: _marked(hosted.work, load, plan))
             finally:
-                alone = alone and self.busy == 1
                 self.busy -= 1
-        # where a library was imported, or another model loaded meanwhile, what the process grew by is not the model's
-        grown = self._held_bytes() - before if alone and len(sys.modules) == modules else 0
-        files = sum(loaded.nbytes for loaded in serving.versions.values())
-        nbytes = max(files, _kept_bytes(hosted, current, serving) + grown, _LEAST_BYTES)
-        return Held(serving, nbytes, self._time_s())
+        # what else ran, and libraries that were imported, are part of what the process grew by
+        alone = quiet is not None and quiet == self._quiet(hosted) and len(sys.modules) == modules
+        grown = self._machine.held_bytes() - before if alone else None
+        kept = {} if current is None else current.versions
+        new = [each for number, each in serving.versions.items() if kept.get(number) is not each]
+        nbytes = _kept_bytes(hosted, current, serving)
+        if new:
+            left = self._limit_bytes - nbytes
+            nbytes += self._footprints.taken_bytes(hosted.model, _files_bytes(new), grown, left)
+        return Held(serving, max(nbytes, _LEAST_BYTES), self._machine.time_s())
 
     def take(self, hosted: Hosted, held: Held) -> None:
         """Serve what was loaded."""
@@ -122,6 +129,21 @@ class Residency:
             if hosted.nbytes > most
         }
 
+    def forget(self, model: str) -> None:
+        """Forget what was measured of a model that the pool answers for no more."""
+        self._footprints.forget(model)
+
+    def _quiet(self, loads: Hosted) -> tuple[int, int] | None:
+        """A number of what ever ran beside the load of a model; ``None`` where something runs.
+
+        Requests count, too: they take memory before and after the model's own code runs.
+        """
+        others = loads.work.mark.others_begun()
+        # whoever asks for a model that is not in memory waits for the load
+        answer = (one for one in self._hosted.values() if one is not loads or one.current is not None)
+        asked = any(one.made is not None and one.made.in_flight for one in answer)
+        return None if others is None or asked else (others, self.uses)
+
     def _make_room(self, keep: Hosted, nbytes: int) -> None:
         """Have models leave memory until so much fits; those used longest ago first, those under way last."""
         others = [hosted for hosted in self.loaded if hosted is not keep]
@@ -133,9 +155,18 @@ class Residency:
             total -= hosted.nbytes
 
 
+def _marked(work: Work, load: Callable[[ServingPlan], Serving], plan: ServingPlan) -> Serving:
+    with work.mark:  # until it ends, however long that takes
+        return load(plan)
+
+
+def _files_bytes(versions: Iterable[Loaded]) -> int:
+    return sum(each.nbytes for each in versions)
+
+
 def _kept_bytes(hosted: Hosted, current: Serving | None, serving: Serving) -> int:
     """What a model takes already of what it will take: the process does not grow by versions that are loaded."""
     loaded = {} if current is None else current.versions
-    files = sum(each.nbytes for each in loaded.values())
-    kept = sum(each.nbytes for number, each in serving.versions.items() if loaded.get(number) is each)
+    files = _files_bytes(loaded.values())
+    kept = _files_bytes(each for number, each in serving.versions.items() if loaded.get(number) is each)
     return hosted.nbytes * kept // files if files else 0

@@ -43,10 +43,12 @@ class Mark:
         self._place = place
         self._all = running
         self._running = 0
+        self._begun = 0
 
     def __enter__(self) -> None:
         with self._all.lock:
             self._running += 1
+            self._begun += 1
             self._all.now += 1
             self._all.begun += 1
             self._flags[self._place] = 1
@@ -62,6 +64,11 @@ class Mark:
         """A number that stays while the code that is marked now runs alone; ``None`` where other code runs, too."""
         with self._all.lock:
             return self._all.begun if self._all.now == self._running == 1 else None
+
+    def others_begun(self) -> int | None:
+        """How often code of other models ever began; ``None`` where some of it runs."""
+        with self._all.lock:
+            return self._all.begun - self._begun if self._all.now == self._running else None
 
 
 class RunningNote:

@@ -354,6 +354,9 @@ def test_a_pooled_model_is_prepared_by_the_pool_and_needs_no_room_of_its_own(wor
     world.metadata.models.register_version(example_draft(name="other"), key="other")
     operator.deploy(order("third"), "other", 1, pooled=True)
     assert (world.needs, world.prepared, world.awaited[-1]) == ([], [2, 1], ("pool-models", 1))
+    operator.undeploy(order("fourth"), "other")
+    operator.deploy(order("fifth"), "other", 1, pooled=True)
+    assert world.awaited[-1] == ("pool-models", 3)  # it may have been about to end with its last model
 
 
 def test_a_model_that_moves_is_answered_where_it_was_until_it_is_answered_where_it_goes(world: World) -> None:

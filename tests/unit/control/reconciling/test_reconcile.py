@@ -22,6 +22,7 @@ from raymlops.control.reconciling.reconcile import (
     diff,
     free_after,
     is_ours,
+    pool_to_keep,
     status_of,
     to_move_out,
     wanted_candidate,
@@ -257,6 +258,22 @@ def test_a_status_of_a_pooled_model_says_how_it_stands_in_the_pool(
     status = status_of(plan, wanted, [up(wanted[0], hosted=told)], None, 1.0)
     said = None if reason is None else f"plan 3 (version 2) is planned; {reason}"
     assert (status.answers, status.reason, status.replicas) == (answers, said, 1)
+
+
+def test_a_pool_that_nobody_is_planned_for_is_kept_while_it_alone_can_answer_for_a_model_that_left_it() -> None:
+    left = plan_of("a")
+    plans = {"a": left}
+    (own,) = wanted_of([left], SERVING)
+    (pool,) = wanted_of([plan_of("a", pooled=True)], SERVING)
+    answers = up(pool, hosted={"a": (Hosting(3, None, "it is to have an application of its own"),)})
+    assert pool_to_keep(plans, [answers], SERVING) == pool
+    assert pool_to_keep(plans, [answers, up(own, phase=Phase.STARTING, running=0)], SERVING) == pool
+    assert pool_to_keep(plans, [answers, up(own)], SERVING) is None
+    assert pool_to_keep({}, [answers], SERVING) is None  # undeployed meanwhile
+    assert pool_to_keep({"a": plan_of("a", pooled=True)}, [answers], SERVING) is None  # it is wanted anyhow
+    assert pool_to_keep(plans, [up(pool, hosted={"a": (Hosting(0, "it is suspected"),)})], SERVING) is None
+    assert pool_to_keep(plans, [up(pool, hosted={})], SERVING) is None
+    assert pool_to_keep(plans, [], SERVING) is None
 
 
 def test_only_a_pooled_model_is_moved_out() -> None:

@@ -11,9 +11,19 @@ from datetime import timedelta
 import pytest
 
 from raymlops.config.serving import ServingConfig
-from raymlops.control.reconciling.reconcile import Observed, Phase, Remove, Start, Wanted, wanted_candidate, wanted_of
+from raymlops.control.reconciling.reconcile import (
+    POOL_NAME,
+    Observed,
+    Phase,
+    Remove,
+    Start,
+    Wanted,
+    wanted_candidate,
+    wanted_of,
+)
 from raymlops.control.reconciling.reconciler import Reconciler
 from raymlops.errors import DeploymentError, UnavailableError
+from raymlops.records.endpoints import Hosting
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.testing.control_examples import START
 
@@ -209,3 +219,15 @@ def test_who_waits_while_everything_is_stopped_is_told_and_nothing_is_started_an
     assert not turns.is_alive()
     with pytest.raises(UnavailableError, match="the platform is being stopped"):
         reconciler.await_up(want)
+
+
+def test_the_last_model_that_leaves_the_pool_is_answered_by_it_until_its_own_application_is_up() -> None:
+    world = World(plan_of("a", 2))
+    hosted = {"a": (Hosting(2, None, "it is to have an application of its own"),)}
+    world.seen = {POOL_NAME: Observed(POOL_NAME, Phase.RUNNING, ("PoolReplica",), running=1, hosted=hosted)}
+    world.free = {"node": 0.0}
+    reconciler = Reconciler(world, world, CONFIG)
+    assert reconciler.turn() == []  # its own application does not fit, and the pool goes on
+    (own,) = wanted_of([plan_of("a", 2)], CONFIG)
+    world.seen[own.name] = up(own)
+    assert reconciler.turn() == [Remove(POOL_NAME)]

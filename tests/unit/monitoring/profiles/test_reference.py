@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.signal import lfilter
 
 from raymlops.errors import ConfigError, ConflictError, DataError, NotEnoughRows, SchemaMismatch, StorageError
@@ -366,3 +368,10 @@ def test_a_rule_may_ask_another_distance_to_be_large(measure: str, effect: float
 def test_a_measure_must_be_known() -> None:
     with pytest.raises(ConfigError, match="measure must be one of jensen_shannon"):
         DriftRule(measure="euclid")
+
+
+@given(st.lists(st.integers(1, 400), min_size=2, max_size=12))
+def test_a_reference_compared_with_its_own_rows_shows_nothing(counts: list[int]) -> None:
+    rows = pa.table({"x": np.repeat(np.arange(len(counts)), counts)})
+    reference = Reference.fit(rows)
+    assert not reference.compare(reference.profile(rows)).drifted

@@ -14,10 +14,11 @@ import orjson
 import pytest
 
 from raymlops.config.serving import PoolConfig, ServingConfig
-from raymlops.errors import ModelLoadFailed
+from raymlops.errors import ModelLoadFailed, UnavailableError
 from raymlops.records.plans import ServingPlan
 from raymlops.serving import Endpoint, EventLog, HttpReply, HttpRequest, Loader
 from raymlops.serving.pool.hosted import Hosted
+from raymlops.serving.pool.loading import Machine
 from raymlops.serving.pool.pool import Pool
 from raymlops.serving.pool.running_note import RunningNote
 from raymlops.serving.pool.watched import WatchedModel
@@ -69,6 +70,9 @@ class World:
         self.held_up: dict[str, threading.Event] = {}
         self.broken: set[str] = set()
         self.limit_bytes = 1 << 30
+        self.alarms: list[Callable[[], None]] = []
+        self.held_bytes = 0
+        self.on_load: Callable[[str], None] = lambda model: None
 
     def plan(self, model: str, number: int = 1, champion: int = 1, **changes: Any) -> ServingPlan:
         made: ServingPlan = self.helpers.make_plan(number, champion, service=None, pooled=True, **changes)
@@ -84,9 +88,17 @@ class World:
             config,
             self.notes,
             access=OPEN,
-            time_s=lambda: self.now_s,
-            held_bytes=lambda: 0,
+            machine=Machine(lambda: self.now_s, self._later, lambda: self.held_bytes),
         )
+
+    def _later(self, after_s: float, then: Callable[[], None]) -> asyncio.TimerHandle:
+        assert after_s == 30.0
+        self.alarms.append(then)
+        return asyncio.get_running_loop().call_later(3600, lambda: None)
+
+    def deadlines_pass(self) -> None:
+        for alarm in self.alarms:
+            alarm()
 
     def _make(self, hosted: Hosted) -> Endpoint:
         world = self
@@ -94,8 +106,9 @@ class World:
         class Recording(Loader):
             def load(self, plan: ServingPlan, *args: Any) -> Any:
                 world.loads.append((plan.model, plan.number))
+                world.on_load(plan.model)
                 if plan.model in world.held_up:
-                    assert world.held_up[plan.model].wait(20)
+                    assert world.held_up[plan.model].wait(60)
                 if plan.model in world.broken:
                     raise ModelLoadFailed("its files are altered")
                 return super().load(plan, *args)
@@ -267,11 +280,13 @@ async def test_a_model_on_its_way_out_answers_until_its_time_is_over_and_an_unde
         world.plans.newest["moves"] = moved.model_copy(update={"pooled": False})
         world.plan("ends", 2, served=False)
         await pool.look()
-        assert pool.hostings() == {}
+        moving = "it is to have an application of its own"
+        assert pool.hostings() == {"moves": (1, None, moving)}  # by which the pool is kept until it has
         assert (await world.ask(pool, "moves"))[0] == 200
         assert (await world.ask(pool, "ends"))[0] == 404
         world.now_s += 121
         await pool.look()
+        assert pool.hostings() == {}
         assert (await world.ask(pool, "moves"))[0] == 404
 
 
@@ -474,3 +489,120 @@ async def test_whoever_asks_for_an_unknown_model_does_not_wait_for_a_store_that_
                 assert (await world.ask(pool, "nobody"))[0] == 404
         finally:
             goes_on.set()
+
+
+async def test_loads_that_hang_give_their_turns_back_and_their_models_are_refused_in_one_line(world: World) -> None:
+    hanging = [f"hangs-{number}" for number in range(4)]
+    for model in [*hanging, "good"]:
+        world.plan(model)
+    goes_on = threading.Event()
+    world.held_up = dict.fromkeys(hanging, goes_on)
+    async with opened(world) as pool:
+        try:
+            asking = [asyncio.create_task(world.ask(pool, model)) for model in hanging]
+            await until(lambda: len(world.loads) == 4)
+            neighbour = asyncio.create_task(world.ask(pool, "good"))
+            await until(lambda: pool._hosted["good"].used == 5)
+            assert ("good", 1) not in world.loads  # all turns are taken
+            world.now_s += 30
+            world.deadlines_pass()
+            assert (await neighbour)[0] == 200
+            told = [answer for _, answer in await asyncio.gather(*asking)]
+            why = "its load did not end within 30 s"
+            assert told[0] == {"error": f"model 'hangs-0' cannot be loaded: {why}"}
+            assert pool.hostings()["hangs-1"] == (0, why, None)
+            await pool.look()
+            leaves = f"{why}, and other models could be loaded meanwhile"
+            assert {model: pool.hostings()[model].leaves for model in hanging} == dict.fromkeys(hanging, leaves)
+            assert pool.hostings()["good"].leaves is None
+            world.now_s += 60
+            assert (await world.ask(pool, "hangs-2"))[0] == 503
+            assert world.loads.count(("hangs-2", 1)) == 1  # no second thread waits behind the first
+        finally:
+            goes_on.set()
+        await until(lambda: not any(pool._loading.problem(model) for model in hanging))
+        world.now_s += 120
+        assert await world.versions_of(pool, "hangs-2") == ["1"]
+        await pool.look()
+        assert pool.hostings()["hangs-3"].leaves is None
+
+
+async def test_no_model_is_moved_out_for_a_store_that_hangs_for_all(world: World) -> None:
+    world.plan("a")
+    world.plan("b")
+    goes_on = threading.Event()
+    world.held_up = dict.fromkeys("ab", goes_on)
+    async with opened(world) as pool:
+        try:
+            asking = [asyncio.create_task(world.ask(pool, model)) for model in "ab"]
+            await until(lambda: len(world.loads) == 2)
+            world.deadlines_pass()
+            assert {status for status, _ in await asyncio.gather(*asking)} == {503}
+            await pool.look()
+            assert [pool.hostings()[model].leaves for model in "ab"] == [None, None]
+        finally:
+            goes_on.set()
+
+
+async def test_a_new_version_whose_load_hangs_leaves_the_present_one_in_service(world: World) -> None:
+    world.plan("a")
+    world.plan("b")
+    goes_on = threading.Event()
+    async with opened(world) as pool:
+        await world.versions_of(pool, "a")
+        world.held_up["a"] = goes_on
+        try:
+            preparing = asyncio.create_task(pool.prepare(world.plan("a", 2, champion=2)))
+            await until(lambda: ("a", 2) in world.loads)
+            world.now_s += 30
+            world.deadlines_pass()
+            with pytest.raises(UnavailableError, match="its load did not end within 30 s"):
+                await preparing
+            assert await world.versions_of(pool, "a", "b") == ["1", "1"]
+            await pool.look()
+            assert pool.hostings()["a"].leaves is None  # an application of its own could not load it either
+        finally:
+            goes_on.set()
+
+
+async def test_memory_that_calls_take_while_a_model_is_loaded_is_not_counted_to_it(world: World) -> None:
+    for model in ("first", "calls", "loads", "again"):
+        world.plan(model)
+    async with opened(world) as pool:
+        await world.versions_of(pool, "first", "calls")
+        hosted = pool._hosted
+
+        def grow(model: str) -> None:
+            world.held_bytes += 8 << 20
+
+        def grow_beside_a_call(model: str) -> None:
+            with hosted["calls"].work.mark:
+                world.held_bytes += 900 << 20
+
+        world.on_load = grow_beside_a_call
+        await world.versions_of(pool, "loads")
+        unmeasured = hosted["loads"].nbytes
+        assert unmeasured < 1 << 20
+        world.on_load = grow
+        await world.versions_of(pool, "again")
+        assert hosted["again"].nbytes == 8 << 20
+        hosted["loads"].slot.release()
+        world.on_load = grow_beside_a_call
+        await world.versions_of(pool, "loads")
+        assert unmeasured < hosted["loads"].nbytes < 8 << 20  # as others were measured that have files as large
+        assert sorted(pool.loaded) == ["again", "calls", "first", "loads"]
+
+
+async def test_memory_of_a_request_that_came_meanwhile_is_not_counted_to_the_model_that_loads(world: World) -> None:
+    world.plan("busy")
+    world.plan("loads")
+    world.held_up["loads"] = threading.Event()
+    async with opened(world) as pool:
+        await world.versions_of(pool, "busy")
+        loading = asyncio.create_task(world.ask(pool, "loads"))
+        await until(lambda: ("loads", 1) in world.loads)
+        assert (await world.ask(pool, "busy", "/ready"))[0] == 200
+        world.held_bytes += 900 << 20
+        world.held_up["loads"].set()
+        assert (await loading)[0] == 200
+        assert pool._hosted["loads"].nbytes < 1 << 20
