@@ -90,7 +90,7 @@ class GrownSet(Set[T]):
         return grown
 
     def __contains__(self, element: object) -> bool:
-        place = self._places.get(element)  # type: ignore[call-overload]  # of any object
+        place = self._places.get(element)  # type: ignore[arg-type]  # of any object
         return place is not None and place < self._length
 
     def __iter__(self) -> Iterator[T]:
