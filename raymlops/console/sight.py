@@ -20,7 +20,6 @@ __all__ = [
     "own_pipelines",
     "seen_bundles",
     "seen_definition",
-    "seen_environments",
     "seen_runs",
     "seen_status",
     "seen_subjects",
@@ -88,20 +87,12 @@ def seen_runs(sources: Sources, sight: Sight, runs: Iterable[Run]) -> list[Run]:
     return [run for run in runs if sight.model(model_of(run))]
 
 
-def seen_environments(sources: Sources, sight: Sight) -> dict[str, set[str]]:
-    """Bundle -> the environments in which it is live, of those that are seen."""
-    found: dict[str, set[str]] = {}
-    for each in sources.metadata.deployments.list_live_deployments():
-        if sight.environment(each.environment):
-            found.setdefault(each.bundle, set()).add(each.environment)
-    return found
-
-
 def seen_bundles(sources: Sources, sight: Sight, bundles: Iterable[BundleManifest]) -> list[BundleManifest]:
     """The bundles that are seen: those of a model that is, and those that are live in an environment that is."""
     if sight.everything:
         return list(bundles)
-    live = seen_environments(sources, sight)
+    deployed = sources.metadata.deployments.list_live_deployments()
+    live = {each.bundle for each in deployed if sight.environment(each.environment)}
     return [bundle for bundle in bundles if sight.model(bundle.project.model) or bundle.digest in live]
 
 

@@ -1,4 +1,7 @@
-"""The pictures of the documentation, made in a browser: nothing is wider than the screen, or breaks the policy."""
+"""Pictures for the documentation, made in a browser: nothing is wider than the screen, or breaks the policy.
+
+``pytest -m slow tests/unit/console/test_pictures.py --write-pages`` writes them to docs/images.
+"""
 
 from __future__ import annotations
 
