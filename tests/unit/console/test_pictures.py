@@ -57,7 +57,7 @@ def test_pictures_of_the_console(tmp_path: Path, pytestconfig: pytest.Config) ->
     pictures = [path for (_, screen), path in taken.items() if screen in IN_DOCUMENTATION]
     assert all(path.stat().st_size < MOST_BYTES for path in pictures), {p.name: p.stat().st_size for p in pictures}
     if pytestconfig.getoption("--write-pages"):
-        place = Path(__file__).parents[3] / "docs" / "images"
-        place.mkdir(exist_ok=True)
+        images = Path(__file__).parents[3] / "docs" / "images"
+        images.mkdir(exist_ok=True)
         for path in pictures:
-            shutil.copy(path, place / path.name)
+            shutil.copy(path, images / path.name)

@@ -118,7 +118,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
         moved = metadata.runs.get_run(f"{OTHER}-live").model_copy(update={"id": f"{OTHER}-moved"})
         metadata.runs.create_run(moved.model_copy(update={"pipeline": f"{OWN}-train"}))
     sources, close = make_sources(place, empty=True)
-    console = Console(replace(sources, lineage=Lineages(sources.metadata, Requests())))  # type: ignore[arg-type]
+    console = Console(replace(sources, lineage=Lineages(sources.metadata, Requests())))
 
     def asked(path: str, *grants: str) -> HttpReply:
         key, text = new_key("ann", [], NOW, grants=[parse_grant(grant) for grant in grants])
