@@ -19,7 +19,7 @@ from raymlops.console.asking import Asking
 from raymlops.console.desk import Desk
 from raymlops.console.rendering import render
 from raymlops.console.request import Page, PageRequest
-from raymlops.console.routes import NAVIGATION, find_page
+from raymlops.console.routes import NAVIGATION, Route, find_page
 from raymlops.console.sessions import Sessions, Viewer
 from raymlops.console.sources import Sources
 from raymlops.console.static_files import static_file
@@ -44,8 +44,6 @@ _HEADERS = {
     "referrer-policy": "same-origin",
     "cache-control": "no-store",
 }
-_OF_A_MODEL = ("models", "monitoring", "policy")
-"""Pages below these are about the model that their address names; every other page is about all models."""
 _STATIC = "static/"
 _MOST_UNDER_WAY = 100
 """Requests that are answered, or wait for a thread; further ones are refused: a queue without an end helps nobody."""
@@ -157,21 +155,33 @@ class Console:
             raise Forbidden(f"{asks}, got {name!r:.200}: set serving.require_keys to reach it by a name") from error
 
     def _require_reader(self, path: str, request: HttpRequest, viewer: Viewer) -> None:
-        """A page about one model needs a grant over it, every other page one over all models."""
-        section, _, rest = path.partition("/")
-        target = unquote(rest.partition("/")[0]) if section in _OF_A_MODEL else ""
+        """A page needs a grant to read: of its model, over all models, or, where it shows what may be seen, any.
+
+        Raises:
+            Forbidden: The key may read nothing, or not the whole platform, which the page is about.
+            NotFoundError: It is about a model that the key may not read: whether there is one is not told.
+        """
+        route, parts = find_page(path) or (None, ())
+        target = parts[0] if route is not None and route.about == "model" else ALL_MODELS
         if viewer.key is None:
-            viewer.access.check(request.headers, "read", target or ALL_MODELS)
-        elif not viewer.may("read", target or ALL_MODELS):
-            viewer.access.allow(viewer.key, "read", target or ALL_MODELS)
+            viewer.access.check(request.headers, "read", target)
+        elif not viewer.may("read", target):
+            if viewer.reads and (route is None or route.about == "seen"):
+                return
+            try:
+                viewer.access.allow(viewer.key, "read", target)  # it refuses, and notes that it did
+            except Forbidden as error:
+                if target == ALL_MODELS or not viewer.reads:
+                    raise
+                raise NotFoundError(f"there is no model {target!r:.200}") from error
 
     def _page(self, path: str, query: str, viewer: Viewer) -> HttpReply:
         found = find_page(path)
         if found is None:
             raise NotFoundError(f"there is no page {PREFIX}/{unquote(path)}")
-        function, parts = found
+        route, parts = found
         ask, given = Asking(self._calls, self._deadline_s), tuple(parse_qsl(query))
-        page = function(self._sources, PageRequest(parts, given, ask))
+        page = route.page(self._sources, PageRequest(parts, given, ask, viewer.sight))
         live = _live(path, given) if page.live else None
         return self._shown(page, ask.problems, section=path.partition("/")[0], live=live, viewer=viewer)
 
@@ -187,10 +197,14 @@ class Console:
     ) -> HttpReply:
         if page.to is not None:
             return HttpReply(303, {**_HEADERS, "location": page.to}, b"")
+        sees_all = viewer is None or not viewer.reads or viewer.sight.everything
         frame: dict[str, Any] = {
             "title": page.title,
             "problems": list(dict.fromkeys(problems)),
-            "navigation": NAVIGATION,
+            "navigation": [
+                each for each in NAVIGATION if sees_all or not _is_whole((find_page(each[0]) or (None,))[0])
+            ],
+            "sees_all": sees_all,
             "section": section,
             "live": live,
             "now": self._sources.clock.now(),
@@ -216,6 +230,10 @@ class Console:
         page = Page("fault", f"{status}", {"status": status, "message": message})
         reply = self._shown(page, [], section=None, status=status, viewer=viewer)
         return reply._replace(headers={**_HEADERS, **{name.replace("_", "-"): text for name, text in headers.items()}})
+
+
+def _is_whole(route: Route | None) -> bool:
+    return route is not None and route.about == "platform"
 
 
 def _path(request: HttpRequest) -> str:

@@ -132,9 +132,9 @@ class Desk:
             self._limit.require_room(name)
             self._limit.failed(name)
             return self._login_page(request, after, "This key is not valid: it is wrong, revoked or expired.", 401)
-        place, models = _own_place(after), Viewer(viewer.access, key).models
+        place, models = _own_place(after), Viewer(viewer.access, key).sight.models
         if place == url() and models and not Viewer(viewer.access, key).may("read"):
-            place = url("models", models[0])  # the first page is about all models
+            place = url("models", models[0])  # who reads a few models alone begins with one of them
         return _to(place, **{"set-cookie": self._sessions.begin(key, request.headers)})
 
     def _login_page(self, request: HttpRequest, after: str, problem: str, status: int) -> Shown:

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 from raymlops.console import PREFIX
 from raymlops.console.asking import Asking
+from raymlops.console.sight import ALL, Sight
 from raymlops.console.sources import Sources
 from raymlops.errors import DataError
 
@@ -25,11 +26,13 @@ class PageRequest(NamedTuple):
         parts: What the address names, in order: a model, a run ...
         query: Parameters of the address, in order.
         ask: Begins calls.
+        sight: What of the answers may be shown.
     """
 
     parts: tuple[str, ...]
     query: tuple[tuple[str, str], ...]
     ask: Asking
+    sight: Sight = ALL
 
     def text(self, name: str) -> str:
         """A parameter without spaces around it; empty where it is not there.

@@ -9,10 +9,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from raymlops.console import PREFIX
+from raymlops.console.sight import Sight
 from raymlops.errors import Forbidden, Overloaded
-from raymlops.records.keys import ALL_ENVIRONMENTS, ALL_MODELS, ENVIRONMENT, ApiKey, Scope
+from raymlops.records.keys import ALL_ENVIRONMENTS, ALL_MODELS, ApiKey, Scope
 from raymlops.serving.protocol.access import Access
 
 __all__ = ["LoginLimit", "Session", "Sessions", "Viewer", "require_own_form"]
@@ -57,18 +59,25 @@ class Viewer:
     key: ApiKey | None = None
     session: Session | None = None
 
-    @property
-    def models(self) -> tuple[str, ...]:
-        """The models that the key may read one by one, by name."""
-        grants = () if self.key is None else self.key.grants
-        named = {grant.target for grant in grants if grant.target not in {ALL_MODELS, ALL_ENVIRONMENTS}}
-        return tuple(sorted(name for name in named if not name.startswith(ENVIRONMENT) and self.may("read", name)))
-
     def may(self, scope: Scope, target: str = ALL_MODELS) -> bool:
         """Whether the viewer may do something about a model or an environment; where no key is needed, all may read."""
         if self.key is None:
             return scope == "read" and not self.access.required
         return self.key.allows(scope, target) or (scope == "read" and not self.access.required)
+
+    @property
+    def sight(self) -> Sight:
+        """What the viewer may see."""
+        grants = () if self.key is None else self.key.grants
+        named = {grant.target for grant in grants} - {ALL_MODELS, ALL_ENVIRONMENTS}
+        targets = tuple(sorted(name for name in named if self.may("read", name)))
+        return Sight(self.may("read"), partial(self.may, "read"), targets)
+
+    @property
+    def reads(self) -> bool:
+        """Whether the viewer may read anything at all."""
+        grants = () if self.key is None else self.key.grants
+        return self.may("read") or any(self.may("read", grant.target) for grant in grants)
 
 
 class Sessions:

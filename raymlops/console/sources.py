@@ -22,6 +22,7 @@ __all__ = [
     "ControlView",
     "EndpointStatuses",
     "FeaturesView",
+    "LaboratoryView",
     "LineageView",
     "ModelCards",
     "NodeView",
@@ -88,6 +89,14 @@ class ModelCards(Protocol):
 
     def card(self, name: str, version: int) -> tuple[dict[str, Any], str]:
         """A card, as JSON values and as a page; raises ``NotFoundError`` where there is none."""
+        ...
+
+
+class LaboratoryView(Protocol):
+    """What the laboratory found out about policies."""
+
+    def laboratory(self, model: str) -> Mapping[str, Any]:
+        """The figures of the newest report about a model, with ``made_at``; raises ``NotFoundError`` where none is."""
         ...
 
 
@@ -163,6 +172,7 @@ class Sources:
         features: The catalog of features.
         runs: Logs of runs.
         cards: Cards of models.
+        laboratory: Reports about policies.
         lineage: Lineage of versions and of requests.
         cluster: Nodes and actors.
         config: The settings in force.
@@ -178,6 +188,7 @@ class Sources:
     features: FeaturesView
     runs: RunLogs
     cards: ModelCards
+    laboratory: LaboratoryView
     lineage: LineageView
     cluster: ClusterView
     config: PlatformConfig

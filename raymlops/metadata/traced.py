@@ -157,6 +157,7 @@ class TracedLedger:
         self._spans = _Spans(tracer, ids)
         self._newest = 0
         self.entries = metadata.ledger.entries
+        self.newest_entries = metadata.ledger.newest_entries
         self.verify_ledger = metadata.ledger.verify_ledger
 
     def append_entry(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from raymlops import control, laboratory, monitoring, runtime, tables
 from raymlops.errors import DeploymentNotFound, ModelVersionNotFound
+from raymlops.laboratory.report.kept import keep_report, report_path
 from raymlops.metadata.anchors import verify_against
 from raymlops.platform.evidence import score_of
 from raymlops.records.alerts import AlertStatus, AlertStore, Delivery
@@ -286,7 +287,7 @@ class Control:
         """What retraining was worth on the rows this model was asked about, by policy.
 
         A model is fitted at the start of each window by the champion's recipe, on the inputs and labels that were
-        recorded, and scored on all later windows.
+        recorded, and scored on all later windows. The console shows the newest report of a model.
 
         Args:
             model: A deployed model.
@@ -303,9 +304,10 @@ class Control:
         decided = [each.at for each in self.backtest(model) if each.outcome == "retrain"]
         windows = sorted({next((k for k, start in enumerate(starts) if start >= at), matrix.end) for at in decided})
         configured = laboratory.Schedule(tuple(windows), name="the configured triggers")
-        return laboratory.compare_policies(
-            matrix, price=price, own=[configured], title=f"{model}: what retraining was worth"
-        )
+        title = f"{model}: what retraining was worth"
+        report = laboratory.compare_policies(matrix, price=price, own=[configured], title=title)
+        keep_report(report, report_path(self._config.home, model), self._platform.clock.now())
+        return report
 
 
 class Ledger:

@@ -54,16 +54,19 @@ class WindowMark(Record):
 
 
 class RecordBrowser(Protocol):
-    """Pages of records. Each call costs a number of queries that does not grow with what is stored."""
+    """Pages of records. Each call costs a number of queries that does not grow with what is stored.
+
+    Where several pipelines or subjects are named, each costs a query; of none of them, there is nothing.
+    """
 
     def run_page(
         self,
-        pipeline: str | None = None,
+        pipeline: str | Sequence[str] | None = None,
         status: RunStatus | str | None = None,
         before: str | None = None,
         limit: int = 50,
     ) -> RunPage:
-        """Runs, of one pipeline, of one status, or all.
+        """Runs, of one pipeline or some, of one status, or all.
 
         Raises:
             DataError: ``before`` is no place in the list.
@@ -72,13 +75,13 @@ class RecordBrowser(Protocol):
 
     def entry_page(
         self,
-        subject: str | None = None,
+        subject: str | Sequence[str] | None = None,
         action: str | None = None,
         text: str | None = None,
         before: int | None = None,
         limit: int = 50,
     ) -> EntryPage:
-        """Ledger entries of one subject, of one action, with a text in subject, reason or evidence, or all.
+        """Ledger entries of one subject or some, of one action, with a text in subject, reason or evidence, or all.
 
         Looks through some thousands of entries at most, so that a page may hold fewer than there are further back.
 
@@ -111,8 +114,10 @@ class RecordBrowser(Protocol):
         """The newest windows of some models that start before an instant, so many of each; by model, newest first."""
         ...
 
-    def bundle_page(self, pipeline: str | None = None, before: str | None = None, limit: int = 50) -> BundlePage:
-        """Bundles, of one pipeline or all, newest first.
+    def bundle_page(
+        self, pipeline: str | Sequence[str] | None = None, before: str | None = None, limit: int = 50
+    ) -> BundlePage:
+        """Bundles, of one pipeline, of some, or all, newest first.
 
         Raises:
             DataError: ``before`` is no place in the list.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from pydantic import Field
@@ -64,6 +65,23 @@ class Ledger(Protocol):
 
     def entries(self, subject: str | None = None, after: int = 0) -> list[LedgerEntry]:
         """Entries, of one subject or all, with ``sequence`` above ``after``, in order.
+
+        Raises:
+            LedgerBroken: An entry cannot be read.
+        """
+        ...
+
+    def newest_entries(
+        self, subjects: Sequence[str], limit: int, *, until: datetime | None = None
+    ) -> list[LedgerEntry]:
+        """The newest entries about some subjects together, by instant, the oldest of them first.
+
+        Reads ``limit`` entries of each subject at most, however many there are.
+
+        Args:
+            subjects: What they are about.
+            limit: How many.
+            until: Leave out what was recorded after this instant.
 
         Raises:
             LedgerBroken: An entry cannot be read.

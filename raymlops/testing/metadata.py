@@ -226,6 +226,21 @@ class LedgerContract:
         assert metadata.ledger.append_entry("churn", "promote", "other", {"x": 1}, key="1") == first
         assert metadata.ledger.verify_ledger() == 1
 
+    def test_the_newest_entries_up_to_an_instant(self, metadata: Metadata, clock: MovableClock) -> None:
+        for number in range(12):
+            clock.advance_to(EPOCH + number // 2 * HOUR)  # two at each instant
+            metadata.ledger.append_entry(("churn", "*", "other")[number % 3], "note", "", key=str(number))
+
+        def found(subjects: list[str], limit: int, hours: int | None = None) -> list[int]:
+            until = None if hours is None else EPOCH + hours * HOUR
+            return [each.sequence for each in metadata.ledger.newest_entries(subjects, limit, until=until)]
+
+        assert found(["churn", "*"], 3) == [8, 10, 11]
+        assert found(["churn", "*"], 3, 4) == [7, 8, 10]
+        assert found(["churn"], 100) == [1, 4, 7, 10]
+        assert found(["churn"], 2, 0) == [1]
+        assert found(["churn"], 2, -1) == found([], 2) == found(["ghost"], 2) == []
+
     def test_what_has_no_json_form_is_refused(self, metadata: Metadata) -> None:
         for evidence in ({"x": object()}, {"x": {1: 2}}, {"x": 2**70}, {"x": "\ud800"}):
             with pytest.raises(DataError, match="'1'"):

@@ -39,7 +39,14 @@ class RecordBrowserContract:
         metadata.runs.update_run("run-3", status=RunStatus.FAILED)
         assert [run.id for run in metadata.browser.run_page("b").runs] == ["run-6", "run-3", "run-0"]
         assert [run.id for run in metadata.browser.run_page("b", RunStatus.FAILED).runs] == ["run-3"]
-        assert metadata.browser.run_page("nobody").runs == ()
+        assert metadata.browser.run_page("nobody").runs == metadata.browser.run_page([]).runs == ()
+        seen, before = [], None
+        for _ in range(4):
+            page = metadata.browser.run_page(["a", "b", "a"], None, before, 2)
+            seen += [run.id for run in page.runs]
+            before = page.before
+        assert seen == [f"run-{number}" for number in reversed(range(7))], "as of all"
+        assert [run.id for run in metadata.browser.run_page(["b", "nobody"]).runs] == ["run-6", "run-3", "run-0"]
         with pytest.raises(DataError, match="before"):
             metadata.browser.run_page(before="yesterday")
 
@@ -53,6 +60,15 @@ class RecordBrowserContract:
         assert [entry.sequence for entry in metadata.browser.entry_page(before=second.before).entries] == [1]
         assert metadata.browser.entry_page().before is None
         assert [entry.sequence for entry in metadata.browser.entry_page("even").entries] == [6, 4, 2]
+        some = metadata.browser.entry_page(["odd", "even"], limit=3)
+        assert [entry.sequence for entry in some.entries] == [7, 6, 5]
+        assert [entry.sequence for entry in metadata.browser.entry_page(["odd", "even"], before=5).entries] == [
+            4,
+            3,
+            2,
+            1,
+        ]
+        assert metadata.browser.entry_page([]).entries == ()
         assert [entry.sequence for entry in metadata.browser.entry_page(action="do-1").entries] == [7, 4, 1]
         assert [entry.sequence for entry in metadata.browser.entry_page(text="WHY 5").entries] == [5]
         assert len(metadata.browser.entry_page(text="ann").entries) == 7
@@ -101,4 +117,6 @@ class RecordBrowserContract:
         assert [bundle.digest[0] for bundle in first.bundles] == ["3", "2"]
         assert [bundle.digest[0] for bundle in metadata.browser.bundle_page(before=first.before).bundles] == ["1", "0"]
         assert [bundle.digest[0] for bundle in metadata.browser.bundle_page("b").bundles] == ["3"]
+        assert [bundle.digest[0] for bundle in metadata.browser.bundle_page(["b", "nobody"]).bundles] == ["3"]
+        assert metadata.browser.bundle_page([]).bundles == ()
         assert metadata.browser.models_of_pipelines() == {}

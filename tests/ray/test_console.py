@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,9 +27,6 @@ pytestmark = pytest.mark.ray
 CHROMIUM = "/usr/bin/chromium"
 MODEL, EVIL = "watched", """<script>alert("x")</script>'"><img src=x onerror=alert(1)>"""
 DEADLINE_S = 60.0
-SCREENS = (("wide-light", 1280, "light"), ("wide-dark", 1280, "dark"), ("narrow-light", 390, "light"))
-DRAWN = ("loop", "model", "report", "features", "runs", "lineage", "delivery", "system")
-"""Pages whose pictures are kept in docs/images, where that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +141,7 @@ def _open(context: BrowserContext, world: World, place: str, heard: list[str]) -
     return page
 
 
-def test_every_page_in_a_browser(world: World, chromium: Browser, pytestconfig: pytest.Config) -> None:
+def test_every_page_in_a_browser(world: World, chromium: Browser) -> None:
     """Nothing is found by axe, nothing breaks the policy, no text of a user runs, and nothing is wider than a phone."""
     from axe_playwright_python.sync_playwright import Axe
 
@@ -161,8 +157,6 @@ def test_every_page_in_a_browser(world: World, chromium: Browser, pytestconfig: 
         page.close()
     context.close()
     assert heard == []
-    if pytestconfig.getoption("--write-pages"):
-        _write_pictures(world, chromium)
 
 
 def test_graphs_are_drawn_and_their_nodes_are_links(world: World, chromium: Browser) -> None:
@@ -221,19 +215,3 @@ def test_every_page_is_whole_without_scripts(world: World, chromium: Browser) ->
 def test_the_command_tells_the_address(world: World, command: Any) -> None:
     done = command("console")
     assert (done.returncode, done.stdout.strip()) == (0, world.url), done.stderr
-
-
-def _write_pictures(world: World, chromium: Browser) -> None:
-    place = Path(__file__).parents[2] / "docs" / "images"
-    place.mkdir(exist_ok=True)
-    for screen, width, scheme in SCREENS:
-        context = chromium.new_context(
-            viewport={"width": width, "height": 800},
-            color_scheme="dark" if scheme == "dark" else "light",
-            reduced_motion="reduce",
-        )
-        for name in DRAWN:
-            page = _open(context, world, world.pages[name], [])
-            page.screenshot(path=place / f"console-{name}-{screen}.png")
-            page.close()
-        context.close()

@@ -21,6 +21,7 @@ from raymlops.control.rollout.judge import Verdict
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainVerdict
 from raymlops.errors import NotFoundError, UnavailableError
 from raymlops.laboratory.probed import RegretStanding
+from raymlops.laboratory.report.kept import read_report, report_path
 from raymlops.metadata import MetadataService
 from raymlops.monitoring.report.monitor_report import Distribution, MonitorReport
 from raymlops.records.bundles import BundleManifest, Deployment, ProjectSpec, Source
@@ -177,7 +178,13 @@ def _decide(metadata: MetadataService, name: str, *, on_trial: bool) -> None:
         metadata.ledger.append_entry(name, "promote", EVIL, evidence, key=f"p/{name}/{version}")
         metadata.plans.put_plan(
             ServingPlan(
-                model=name, number=number, champion=version, backup=version - 1 or None, reason=EVIL, created_at=at
+                model=name,
+                number=number,
+                champion=version,
+                backup=version - 1 or None,
+                service=name,
+                reason=EVIL,
+                created_at=at,
             )
         )
         metadata.models.set_alias(
@@ -187,7 +194,7 @@ def _decide(metadata: MetadataService, name: str, *, on_trial: bool) -> None:
         trial = Trial(version=4, weight=0.1, ramp=(0.5,))
         metadata.plans.put_plan(
             ServingPlan(
-                model=name, number=4, champion=3, backup=2, trial=trial, blocked=(1,), reason=EVIL,
+                model=name, number=4, champion=3, backup=2, trial=trial, blocked=(1,), service=name, reason=EVIL,
                 created_at=NOW - 1 * DAY,
             )
         )  # fmt: skip
@@ -201,6 +208,7 @@ class Parts:
     metadata: MetadataService
     dead: set[str] = field(default_factory=set)
     columns: int = 2
+    home: Path = Path()
 
     def _alive(self, name: str) -> None:
         if name in self.dead:
@@ -209,9 +217,10 @@ class Parts:
     def status(self) -> list[ControlStatus]:
         """Of the controller."""
         self._alive("controller")
-        return [self._status(plan) for plan in self.metadata.plans.served_plans().values()]
+        plans = self.metadata.plans.served_plans()
+        return [self._status(plan, ", ".join(sorted(plans))) for plan in plans.values()]
 
-    def _status(self, plan: ServingPlan) -> ControlStatus:
+    def _status(self, plan: ServingPlan, names: str) -> ControlStatus:
         troubled = plan.trial is not None
         return ControlStatus(
             model=plan.model,
@@ -222,7 +231,9 @@ class Parts:
             trial=plan.trial,
             blocked=plan.blocked,
             verdict=_verdict(),
-            reasons=(Reason(kind="broken_data", text=EVIL, remedy=EVIL, until=NOW + DAY),) if troubled else (),
+            reasons=(Reason(kind="broken_data", text=EVIL, remedy=EVIL, until=NOW + DAY),)
+            if troubled
+            else (Reason(kind="fleet", text=f"1 of 1 runs are under way; before it comes {names}", remedy="wait"),),
             labels="350 of 400 rows are labelled",
             last_turn_at=NOW - timedelta(seconds=20),
             problem=EVIL if troubled else None,
@@ -286,8 +297,11 @@ class Parts:
             "newest_event_time": NOW.isoformat(),
         }  # fmt: skip
         entity = {"kind": "entity", "name": "user", "version": None, "fields": ["user_id"]}
-        service = {"kind": "service", "name": "churn", "version": 1, "fields": ["spending:mean"]}
-        return [entity, view, service]
+        services = [
+            {"kind": "service", "name": name, "version": 1, "fields": ["spending:mean"]}
+            for name in self.metadata.plans.served_plans()
+        ]
+        return [entity, view, *services]
 
     def search(self, text: str = "") -> list[FeatureMatch]:
         """Of the features."""
@@ -295,19 +309,26 @@ class Parts:
         match = FeatureMatch(
             kind="view", name="spending@1", owner=EVIL, description=EVIL, tags={EVIL: EVIL}, matched=("name", EVIL)
         )
-        return [match] if text.lower() in "spending" else []
+        found = [match] if text.lower() in "spending" else []
+        named = [name for name in self.metadata.plans.served_plans() if text.lower() in name]
+        return found + [match.model_copy(update={"kind": "service", "name": f"{name}@1"}) for name in named]
 
     def describe(self, name: str) -> FeatureDescription:
         """Of the features."""
         self._alive("features")
+        plans = self.metadata.plans.served_plans()
+        if name.partition("@")[0] in plans:
+            return _service(name.partition("@")[0])
         if name.partition("@")[0] != "spending":
-            raise NotFoundError(f"{name!r} is not applied")
+            raise NotFoundError(
+                f"no definition is called {name!r}, got {['spending', *plans]}: {name!r} is not applied"
+            )
         node = LineageNode(kind="view", name="spending@1")
-        table, model = LineageNode(kind="table", name="spending"), LineageNode(kind="model", name="churn@1")
+        table = LineageNode(kind="table", name="spending")
         lineage = FeatureLineage(
             subject=node,
             upstream=(LineageEdge(source=table, target=node),),
-            downstream=(LineageEdge(source=node, target=model),),
+            downstream=tuple(edge for name in self.metadata.plans.served_plans() for edge in _uses(node, name)),
         )
         fresh = FeatureFreshness(
             view="spending@1", table="spending", rows=1000, newest_event_time=NOW, age_s=60.0, verdict="fresh"
@@ -327,6 +348,11 @@ class Parts:
         if version > 1:
             raise NotFoundError(f"version {version} of {name!r} was registered by hand and has no card")
         return {"model": name, "note": EVIL, "metrics": {"log_loss": 0.4}}, "<html></html>"
+
+    def laboratory(self, model: str) -> dict[str, Any]:
+        """Of the home."""
+        self._alive("runs")
+        return read_report(report_path(self.home, model))
 
     def nodes(self) -> Sequence[NodeView]:
         """Of Ray."""
@@ -378,6 +404,24 @@ def _standing(plan: ServingPlan, at: datetime) -> Standing:
     )  # fmt: skip
 
 
+def _uses(view: LineageNode, model: str) -> tuple[LineageEdge, ...]:
+    """From a view to the version and the endpoint of a model."""
+    service, version = LineageNode(kind="service", name=f"{model}@1"), LineageNode(kind="model", name=f"{model}@1")
+    data = LineageNode(kind="training set", name=f"set-of-{model}")
+    ways = ((view, service), (service, data), (data, version), (service, LineageNode(kind="endpoint", name=model)))
+    return tuple(LineageEdge(source=source, target=target) for source, target in ways)
+
+
+def _service(model: str) -> FeatureDescription:
+    view = LineageNode(kind="view", name="spending@1")
+    first, *rest = _uses(view, model)
+    lineage = FeatureLineage(subject=first.target, upstream=(first,), downstream=tuple(rest))
+    return FeatureDescription(
+        kind="service", name=f"{model}@1", definition={"features": ["spending:mean"]}, statistics=None, freshness=None,
+        lineage=lineage,
+    )  # fmt: skip
+
+
 def _statistics() -> ViewStatistics:
     numbers = FieldStatistics(
         name="mean", dtype="float64", values=990, missing_share=0.01, distinct=500, distinct_error=0.0, minimum=0.0,
@@ -404,7 +448,7 @@ def make_sources(
     metadata = MetadataService(home / "metadata.db", clock=clock)
     if filled is None and not empty:
         fill(metadata)
-    parts = Parts(metadata, set(dead), columns)
+    parts = Parts(metadata, set(dead), columns, home)
     sources = Sources(
         metadata=metadata,
         control=parts,
@@ -413,6 +457,7 @@ def make_sources(
         features=parts,
         runs=parts,
         cards=parts,
+        laboratory=parts,
         lineage=Lineages(metadata, NoEvents()),
         cluster=parts,
         config=PlatformConfig(home=home),

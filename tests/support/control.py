@@ -81,6 +81,13 @@ class InMemoryLedger:
         with self._lock:
             return [e for e in self._entries if e.sequence > after and subject in {None, e.subject}]
 
+    def newest_entries(
+        self, subjects: Sequence[str], limit: int, *, until: datetime | None = None
+    ) -> list[LedgerEntry]:
+        with self._lock:
+            own = [e for e in self._entries if e.subject in subjects and (until is None or e.at <= until)]
+        return sorted(own, key=lambda entry: (entry.at, entry.sequence))[-limit:]
+
     def verify_ledger(self) -> int:
         with self._lock:
             for number, entry in enumerate(self._entries):

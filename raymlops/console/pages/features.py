@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from raymlops.console.drawing.histograms import draw_mini
 from raymlops.console.lineage_graph import Node, node_address
 from raymlops.console.request import Page, PageRequest, url
+from raymlops.console.sight import seen_definition
 from raymlops.console.sources import Sources
 
 __all__ = ["feature_page", "features_page"]
@@ -19,12 +23,14 @@ def features_page(sources: Sources, request: PageRequest) -> Page:
     """Definitions; those that have the words of a text in them, where there is one."""
     request.ask.extend(_DEADLINE_S)
     text, first = request.text("text"), (request.number("page") or 0) * _ROWS
+    own = None if request.sight.everything else _own_definitions(sources, request)
     if text:
         found = request.ask("the features", sources.features.search, text).get()
-        rows = [] if found is None else found
+        rows = [each for each in found or () if own is None or each.name in own]
         values = {"text": text, "matches": rows[:_ROWS], "listing": [], "total": len(rows), "next": None}
         return Page("features", "Features", values)
-    listing = request.ask("the features", sources.features.listing).get() or []
+    known = request.ask("the features", sources.features.listing).get() or []
+    listing = [each for each in known if own is None or _ref(each) in own]
     more = first + _ROWS < len(listing)
     values = {
         "text": "",
@@ -36,11 +42,27 @@ def features_page(sources: Sources, request: PageRequest) -> Page:
     return Page("features", "Features", values)
 
 
+def _own_definitions(sources: Sources, request: PageRequest) -> set[str]:
+    """What the endpoints that are seen answer from: their services, and all that these are made of."""
+    plans = request.ask("the metadata actor", sources.metadata.plans.served_plans).get() or {}
+    services = {plan.service for name, plan in plans.items() if plan.service and request.sight.model(name)}
+    asked = [
+        request.ask("the features", seen_definition, sources, request.sight, service) for service in sorted(services)
+    ]
+    found = [one for each in asked if (one := each.find()) is not None]
+    return {one.name for one in found} | {edge.source.name for one in found for edge in one.lineage.upstream}
+
+
+def _ref(listed: Mapping[str, Any]) -> str:
+    """The name by which a definition of the listing is asked for."""
+    return str(listed["name"]) if listed["version"] is None else f"{listed['name']}@{listed['version']}"
+
+
 def feature_page(sources: Sources, request: PageRequest) -> Page:
     """One definition: fields with small histograms, freshness, and what is made of it."""
     request.ask.extend(_DEADLINE_S)
     (name,) = request.parts
-    found = request.ask("the features", sources.features.describe, name).need()
+    found = request.ask("the features", seen_definition, sources, request.sight, name).need()
     users = sorted({Node(edge.target.kind, edge.target.name) for edge in found.lineage.downstream})
     fields = [] if found.statistics is None else list(found.statistics.fields.values())
     values = {

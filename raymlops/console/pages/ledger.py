@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from raymlops.console.request import Page, PageRequest, url
+from raymlops.console.sight import seen_subjects
 from raymlops.console.sources import Sources
 from raymlops.errors import LedgerBroken, NotFoundError
 
@@ -17,8 +20,12 @@ def ledger_page(sources: Sources, request: PageRequest) -> Page:
     """Entries, newest first, by subject, action and text."""
     subject, action, text = (request.text(name) or None for name in ("subject", "action", "text"))
     before = request.number("before")
-    asked = request.ask("the metadata actor", sources.metadata.browser.entry_page, subject, action, text, before, _ROWS)
-    found = asked.need()
+    sight, browser = request.sight, sources.metadata.browser
+    about: str | Sequence[str] | None = subject
+    if not sight.everything:
+        wanted = sight.targets if subject is None else [subject]
+        about = request.ask("the metadata actor", seen_subjects, sources, sight, wanted).need()
+    found = request.ask("the metadata actor", browser.entry_page, about, action, text, before, _ROWS).need()
     older = (
         None if found.before is None else url("ledger", subject=subject, action=action, text=text, before=found.before)
     )
@@ -41,6 +48,9 @@ def entry_page(sources: Sources, request: PageRequest) -> Page:
     sequence = int(request.parts[0])
     asked = request.ask("the metadata actor", sources.metadata.browser.entry_page, None, None, None, sequence + 1, 1)
     found = asked.need().entries
-    if not found or found[0].sequence != sequence:
+    seen = request.ask(
+        "the metadata actor", seen_subjects, sources, request.sight, [entry.subject for entry in found]
+    ).need()
+    if not seen or found[0].sequence != sequence:
         raise NotFoundError(f"there is no ledger entry {sequence}")
     return Page("ledger_entry", f"Ledger entry {sequence}", {"entry": found[0]})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from typing import Any
 
 from raymlops.console.lineage_graph import (
@@ -13,8 +13,10 @@ from raymlops.console.lineage_graph import (
     neighbourhood,
     neighbours,
     node_address,
+    split_model,
 )
 from raymlops.console.request import Page, PageRequest, url
+from raymlops.console.sight import Sight, seen_bundles, seen_definition, seen_runs
 from raymlops.console.sources import Sources
 from raymlops.errors import NotFoundError
 
@@ -42,10 +44,9 @@ def node_page(sources: Sources, request: PageRequest) -> Page:
     request.ask.extend(_DEADLINE_S)
     hops = min(max(request.number("hops") or _HOPS, 1), _MOST_HOPS)
     if kind == "feature":
-        found = request.ask("the features", _around_feature, sources, name).need()
+        found = request.ask("the features", _around_feature, sources, request.sight, name).need()
     else:
-        walk = partial(neighbours, sources.metadata)
-        found = request.ask("the metadata actor", neighbourhood, Node(kind, name), hops, walk).need()
+        found = request.ask("the metadata actor", _around, sources, request.sight, Node(kind, name), hops).need()
     values = {
         "node": found.center,
         "found": found,
@@ -64,23 +65,83 @@ def request_page(sources: Sources, request: PageRequest) -> Page:
     request.ask.extend(_DEADLINE_S)
     (request_id,) = request.parts
     model = request.text("model") or None
-    told = request.ask("the prediction log", sources.lineage.of_request, request_id, model).need()
+    told = request.ask("the prediction log", _seen_request, sources, request.sight, request_id, model).need()
     answered = told["answered_by"]
     center = Node("request", request_id)
     version = Node("model", f"{told['model']}@{answered['version']}")
-    walk = partial(neighbours, sources.metadata)
-    found = request.ask("the metadata actor", neighbourhood, version, 1, walk).get() or Neighbourhood(
-        version, [version]
-    )
+    found = request.ask("the metadata actor", _around, sources, request.sight, version, 1).get()
+    found = found or Neighbourhood(version, [version])
     around = Neighbourhood(center, [center, *found.nodes], [Edge(version, center), *found.edges])
     return Page(
         "lineage_request", f"Request {request_id}", {"told": told, "graph": _graph(around), "address": node_address}
     )
 
 
-def _around_feature(sources: Sources, name: str) -> Neighbourhood:
+def _seen_request(sources: Sources, sight: Sight, request_id: str, model: str | None) -> dict[str, Any]:
+    """What is behind the answer to a request, to one of the models that are seen."""
+    if sight.everything:
+        return sources.lineage.of_request(request_id, model)
+    for name in sight.models if model is None else filter(sight.model, [model]):
+        try:
+            return sources.lineage.of_request(request_id, name)
+        except NotFoundError:
+            continue
+    raise NotFoundError(f"no logged prediction of a model that your key may read has request id {request_id!r}")
+
+
+def _around(sources: Sources, sight: Sight, center: Node, hops: int) -> Neighbourhood:
+    """What lies around a thing, as far as it is seen; a thing that is not is not told from one that does not exist."""
+    if sight.everything:
+        return neighbourhood(center, hops, partial(neighbours, sources.metadata))
+    sees = cache(partial(_is_seen, sources, sight))
+    if center.kind in _SEEN and not sees(center):
+        raise NotFoundError(f"there is no {center.kind} {center.name!r}")
+    return neighbourhood(
+        center,
+        hops,
+        lambda node: [
+            edge for edge in neighbours(sources.metadata, node) if all(end == node or sees(end) for end in edge)
+        ],
+    )
+
+
+def _is_seen(sources: Sources, sight: Sight, node: Node) -> bool:
+    try:
+        return _SEEN[node.kind](sources, sight, node.name)
+    except NotFoundError:
+        return False
+
+
+def _sees_artifact(sources: Sources, sight: Sight, digest: str) -> bool:
+    stores = sources.metadata.artifacts
+    made = {event.run_id for event in stores.lineage_of(digest).events if event.digest == digest}
+    return any(_sees_run(sources, sight, run_id) for run_id in made.union(stores.runs_using(digest)))
+
+
+def _sees_run(sources: Sources, sight: Sight, run_id: str) -> bool:
+    return bool(seen_runs(sources, sight, [sources.metadata.runs.get_run(run_id)]))
+
+
+def _sees_bundle(sources: Sources, sight: Sight, digest: str) -> bool:
+    return bool(seen_bundles(sources, sight, [sources.metadata.deployments.get_bundle(digest)]))
+
+
+_SEEN: Mapping[str, Callable[[Sources, Sight, str], bool]] = {
+    "model": lambda _, sight, name: sight.model(split_model(name)[0]),
+    "endpoint": lambda _, sight, name: sight.model(name),
+    "run": _sees_run,
+    "bundle": _sees_bundle,
+    "artifact": _sees_artifact,
+    "table": lambda sources, sight, name: any(
+        sight.model(one.name) for one in sources.metadata.models.trained_on(name)
+    ),
+}
+"""Kind of a node -> whether one of a name is seen."""
+
+
+def _around_feature(sources: Sources, sight: Sight, name: str) -> Neighbourhood:
     """A definition of features, with all that it is made of, and all that is made of it."""
-    lineage = sources.features.describe(name).lineage
+    lineage = seen_definition(sources, sight, name).lineage
     edges = [
         Edge(Node(each.source.kind, each.source.name), Node(each.target.kind, each.target.name))
         for each in (*lineage.upstream, *lineage.downstream)

@@ -11,6 +11,7 @@ from typing import TypeVar
 from raymlops.console.drawing.timeline import Bar, Event, Row, draw_timeline
 from raymlops.console.needs import find_needs
 from raymlops.console.request import Page, PageRequest, url
+from raymlops.console.sight import own_pipelines, seen_runs, seen_status
 from raymlops.console.sources import Sources
 from raymlops.errors import DataError
 from raymlops.records.browsing import WindowMark
@@ -35,14 +36,17 @@ def loop_page(sources: Sources, request: PageRequest) -> Page:
     plans_asked = ask("the metadata actor", sources.metadata.plans.served_plans)
     control_asked = ask("the controller", sources.control.status)
     endpoints_asked = ask("the reconciler", sources.endpoints.statuses)
-    pipelines_asked = ask("the metadata actor", browser.models_of_pipelines)
-    failed_asked = ask("the metadata actor", browser.run_page, None, RunStatus.FAILED, None, _FAILED)
-    plans, statuses = plans_asked.get() or {}, control_asked.get() or ()
-    pipelines = pipelines_asked.get() or {}
+    sight, pipelines_asked = request.sight, ask("the metadata actor", browser.models_of_pipelines)
+    pipelines = own_pipelines(sight, pipelines_asked.get() or {})
+    chosen = None if sight.everything else sorted(pipelines)
+    failed_asked = ask("the metadata actor", browser.run_page, chosen, RunStatus.FAILED, None, _FAILED)
+    plans = {name: plan for name, plan in (plans_asked.get() or {}).items() if sight.model(name)}
+    statuses = [seen_status(sight, status) for status in control_asked.get() or () if sight.model(status.model)]
     asking = [name for name, plan in plans.items() if plan.trial is not None]
     asked = ask("the metadata actor", browser.newest_entries, asking, _ENTRIES)
     failed = failed_asked.get()
-    lately = [] if failed is None else [run for run in failed.runs if now - run.created_at <= _LATELY]
+    recent = [] if failed is None else [run for run in failed.runs if now - run.created_at <= _LATELY]
+    lately = ask("the metadata actor", seen_runs, sources, sight, recent).get() or []
     trained = [(pipelines[run.pipeline], run) for run in lately if run.pipeline in pipelines]
     endpoints = endpoints_asked.get() or ()
     needs = find_needs(plans, statuses, endpoints, asked.get() or (), trained)
@@ -87,7 +91,9 @@ def _rows(
     by_model = _by((mark.model, mark) for mark in marks)
     plans = _by((plan.model, plan) for plan in plans_asked.get() or [])
     entries = _by((entry.subject, entry) for entry in entries_asked.get() or [])
-    runs = _by((own[run.pipeline], run) for run in (runs_asked.get() if runs_asked else None) or [])
+    found = (runs_asked.get() if runs_asked else None) or []
+    seen = ask("the metadata actor", seen_runs, sources, request.sight, found).get() or []
+    runs = _by((own[run.pipeline], run) for run in seen)
     now = sources.clock.now()
     rows = [
         Row(

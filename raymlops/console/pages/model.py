@@ -8,6 +8,7 @@ from typing import Any
 
 from raymlops.console.drawing.confidence import Interval, draw_evidence_bar, draw_intervals
 from raymlops.console.request import Page, PageRequest, url
+from raymlops.console.sight import seen_status
 from raymlops.console.sources import Sources
 from raymlops.control.loop.status import ControlStatus
 from raymlops.control.loop.why import Why
@@ -31,8 +32,9 @@ def models_page(sources: Sources, request: PageRequest) -> Page:
     plans = ask("the metadata actor", metadata.plans.served_plans)
     statuses = ask("the controller", sources.control.status)
     endpoints = ask("the reconciler", sources.endpoints.statuses)
-    served, text = plans.get() or {}, request.text("text")
-    names = sorted({*(models.get() or ()), *served})
+    sight, text = request.sight, request.text("text")
+    served = {name: plan for name, plan in (plans.get() or {}).items() if sight.model(name)}
+    names = sorted({*filter(sight.model, models.get() or ()), *served})
     found = [name for name in names if text.casefold() in name.casefold()]
     first = (request.number("page") or 0) * _SHOWN_MODELS
     more = first + _SHOWN_MODELS < len(found)
@@ -41,8 +43,8 @@ def models_page(sources: Sources, request: PageRequest) -> Page:
         "total": len(found),
         "plans": served,
         "text": text,
-        "statuses": {status.model: status for status in statuses.get() or ()},
-        "endpoints": {status.model: status for status in endpoints.get() or ()},
+        "statuses": {status.model: status for status in statuses.get() or () if sight.model(status.model)},
+        "endpoints": {status.model: status for status in endpoints.get() or () if sight.model(status.model)},
         "next": url("models", text=text, page=first // _SHOWN_MODELS + 1) if more else None,
     }
     return Page("models", "Models", values, live=True)
@@ -65,7 +67,7 @@ def model_page(sources: Sources, request: PageRequest) -> Page:
     plan = newest.get()
     if plan is None and not shown_versions and not ask.problems and request.number("versions") is None:
         raise ModelVersionNotFound.of(name)
-    status = next((each for each in statuses.get() or () if each.model == name), None)
+    status = next((seen_status(request.sight, each) for each in statuses.get() or () if each.model == name), None)
     told = ask("the controller", sources.control.why, name).find() if _may_be_judged(sources, plan, status) else None
     values = {
         "name": name,

@@ -18,7 +18,7 @@ _DEADLINE_S = 10.0
 def models_page(sources: Sources, request: PageRequest) -> Page:
     """The models that are served, each with its newest window."""
     served = request.ask("the metadata actor", sources.metadata.plans.served_plans)
-    every, first = sorted(served.get() or {}), (request.number("page") or 0) * _MODELS
+    every, first = sorted(filter(request.sight.model, served.get() or {})), (request.number("page") or 0) * _MODELS
     names = every[first : first + _MODELS]
     marks = request.ask("the metadata actor", sources.metadata.browser.window_marks, names, 1) if names else None
     newest = {mark.model: mark for mark in (marks.get() if marks else None) or ()}

@@ -7,8 +7,9 @@ from itertools import pairwise
 from typing import Any
 
 from raymlops.console.request import Page, PageRequest, url
+from raymlops.console.sight import Sight, own_pipelines, seen_runs
 from raymlops.console.sources import Sources
-from raymlops.errors import DataError
+from raymlops.errors import DataError, RunNotFound
 from raymlops.records.artifacts import Artifact, ArtifactEvent
 from raymlops.records.runs import Run, RunStatus, StepRun
 
@@ -26,18 +27,22 @@ def runs_page(sources: Sources, request: PageRequest) -> Page:
     known = [str(each) for each in RunStatus]
     if status is not None and status not in known:
         raise DataError(f"'status' must be one of {known}, got {status!r}")
-    browser = sources.metadata.browser
-    asked = request.ask("the metadata actor", browser.run_page, pipeline, status, before, _ROWS)
+    browser, sight = sources.metadata.browser, request.sight
     trained = request.ask("the metadata actor", browser.models_of_pipelines)
-    found = asked.need()
+    chosen: str | list[str] | None = pipeline
+    if not sight.everything:
+        own = own_pipelines(sight, trained.need())
+        chosen = sorted(own) if pipeline is None else [pipeline] if pipeline in own else []
+    found = request.ask("the metadata actor", browser.run_page, chosen, status, before, _ROWS).need()
+    shown = request.ask("the metadata actor", seen_runs, sources, sight, found.runs).need()
     older = None if found.before is None else url("runs", pipeline=pipeline, status=status, before=found.before)
     values = {
-        "runs": found.runs,
+        "runs": shown,
         "older": older,
         "pipeline": pipeline or "",
         "status": status or "",
         "statuses": known,
-        "pipelines": sorted(trained.get() or {}),
+        "pipelines": sorted(own_pipelines(sight, trained.get() or {})),
     }
     return Page("runs", "Runs", values)
 
@@ -47,7 +52,7 @@ def run_page(sources: Sources, request: PageRequest) -> Page:
     (run_id,) = request.parts
     ask, metadata = request.ask, sources.metadata
     step = request.text("step") or None
-    asked = ask("the metadata actor", metadata.runs.get_run, run_id)
+    asked = ask("the metadata actor", _seen_run, sources, request.sight, run_id)
     events_asked = ask("the metadata actor", metadata.artifacts.run_events, run_id)
     artifacts_asked = ask("the metadata actor", metadata.artifacts.run_artifacts, [run_id])
     logs_asked = ask("the home", sources.runs.logs, run_id, step)
@@ -71,7 +76,7 @@ def compare_page(sources: Sources, request: PageRequest) -> Page:
     chosen = request.many("run")
     if len(chosen) != 2:
         raise DataError(f"two runs are compared: tick two of the list, got {len(chosen)}")
-    asked = [request.ask("the metadata actor", sources.metadata.runs.get_run, each) for each in chosen]
+    asked = [request.ask("the metadata actor", _seen_run, sources, request.sight, each) for each in chosen]
     first, second = (each.need() for each in asked)
     one, other = _flat(first), _flat(second)
     rows = [
@@ -79,6 +84,14 @@ def compare_page(sources: Sources, request: PageRequest) -> Page:
         for name in [*one, *(each for each in other if each not in one)]
     ]
     return Page("compare", "Two runs", {"first": first, "second": second, "rows": rows})
+
+
+def _seen_run(sources: Sources, sight: Sight, run_id: str) -> Run:
+    """A run; one that is not to be seen is not told from one that does not exist."""
+    run = sources.metadata.runs.get_run(run_id)
+    if not seen_runs(sources, sight, [run]):
+        raise RunNotFound(f"run {run_id!r} does not exist", run_id=run_id)
+    return run
 
 
 def step_edges(steps: Sequence[StepRun], events: Iterable[ArtifactEvent]) -> list[tuple[str, str]]:

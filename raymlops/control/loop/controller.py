@@ -21,7 +21,7 @@ from raymlops.control.loop.ports import Actuator, Observer, Policies
 from raymlops.control.loop.reasons import reasons_against
 from raymlops.control.loop.status import ControlStatus, describe, with_turns
 from raymlops.control.loop.turns import TurnReport, Turns
-from raymlops.control.loop.why import History, Why, explain
+from raymlops.control.loop.why import SHOWN_DECISIONS, History, Why, explain
 from raymlops.control.rollout.decisions import (
     Decision,
     Pause,
@@ -31,6 +31,7 @@ from raymlops.control.rollout.decisions import (
 )
 from raymlops.control.rollout.floor import floor_standing
 from raymlops.control.rollout.observation import Observation
+from raymlops.control.rollout.plans import champion_since
 from raymlops.control.rollout.rollout_state import (
     Rollout,
     decide,
@@ -41,6 +42,8 @@ from raymlops.control.triggering.policies import RetrainPolicy, RetrainVerdict
 from raymlops.errors import InvalidTransition
 from raymlops.laboratory.probed import Probed
 from raymlops.records.ledger import Ledger, LedgerEntry
+from raymlops.records.plans import ServingPlan
+from raymlops.records.windows import WindowRecord
 
 __all__ = ["ALL_MODELS", "Controller"]
 
@@ -155,29 +158,46 @@ class Controller:
         Raises:
             NotFoundError: The model was not deployed then.
         """
-        self._policies.refresh()
-        entries = [*self._ledger.entries(model), *self._ledger.entries(ALL_MODELS)]
-        plans = plans_of(self._observer, model)
         instant = at or self._clock.now()
+        self._policies.refresh()
+        self._folded.catch_up()
+        plans = plans_of(self._observer, model)
         then = [plan for plan in plans if plan.created_at <= instant]
         probed = self._observer.probed(model, then[-1].champion) if then else Probed()
         history = History(
-            entries=tuple(sorted(entries, key=lambda entry: entry.sequence)),
             plans=tuple(plans),
             runs=tuple(self._observer.runs(model)),
-            windows=tuple(windows_of(self._observer, model, _LONG_AGO)) if plans else (),
+            windows=tuple(self._windows(model, then, instant)),
             trainable=self._observer.trainable(model),
             probed=probed if at is None else probed.model_copy(update={"problem": ""}),
         )
-        config = self._policies.config_at(model, history.entries, at)
+        config = self._policies.config_at(model, self._folded.policy_notes(model), at)
         waits = self._fleet.reason(model, instant, self._folded)
         if at is None and plans:
             data, code = news_of(self._observer, model, plans[-1].champion, config.triggers)
             history = history.model_copy(update={"data": data, "code": code})
         looks, unreadable = self._looks.as_of(model, then, instant, config)
-        found = explain(model, history, instant, config, label_delay=self._label_delay, looks=looks)
+        found = explain(
+            model,
+            history,
+            instant,
+            config,
+            state=self._folded.state_at(model, instant),
+            decisions=self._ledger.newest_entries([model, ALL_MODELS], SHOWN_DECISIONS, until=instant),
+            label_delay=self._label_delay,
+            looks=looks,
+        )
         found = found.model_copy(update={"unreadable": tuple(unreadable)})
         return found.model_copy(update={"reasons": (*found.reasons, waits)}) if at is None and waits else found
+
+    def _windows(self, model: str, then: Sequence[ServingPlan], at: datetime) -> list[WindowRecord]:
+        """The windows since the champion of an instant took over; all, where none of its own had closed by then."""
+        if not then:
+            return []
+        found = windows_of(self._observer, model, min(champion_since(then), at))
+        if any(each.champion == then[-1].champion and at - each.end >= self._label_delay for each in found):
+            return found
+        return windows_of(self._observer, model, _LONG_AGO)
 
     def probed(self, model: str) -> Probed:
         """What probes have shown of a model, beside its champion of today; nothing where it is not deployed."""
@@ -219,7 +239,7 @@ class Controller:
     def _decide_and_act(self, model: str, decisions: list[Decision]) -> None:
         for _ in range(_MAX_TURNS):
             folded = self._folded.catch_up()
-            self._policies.note(model, self._folded.policy_note(model))
+            self._policies.note(model, next(reversed(self._folded.policy_notes(model)), None))
             config = self._policies.config_of(model)
             state = self._folded.state(model)
             seen = observe(self._observer, model, state, self._clock.now(), config.triggers)

@@ -27,10 +27,11 @@ from raymlops.control.triggering.false_alarms import (
 from raymlops.control.triggering.urgency import run_seconds, urgency
 from raymlops.records.reasons import Reason
 
-__all__ = ["Fleet", "Place"]
+__all__ = ["Fleet", "Place", "without_other_models"]
 
 _NO_LIMIT = 1 << 30
 _SHOWN = 3
+_AHEAD = "; before it comes "
 _ALARM = "alarm"
 """Name of the fact that says by what evidence an alarm was let through."""
 _STALE_S = 300.0
@@ -219,7 +220,7 @@ class Fleet:
         if not room.told:
             return None  # the next round starts it
         more = f" and {len(ahead) - _SHOWN} more" if len(ahead) > _SHOWN else ""
-        before = f"; before it comes {', '.join(ahead[:_SHOWN])}{more}" if ahead else ""
+        before = f"{_AHEAD}{', '.join(ahead[:_SHOWN])}{more}" if ahead else ""
         text = f"the models share control.fleet: {'; '.join(room.told)}{before}"
         return Reason(kind="fleet", text=text, remedy="it starts by itself; or raise control.fleet", until=room.until)
 
@@ -291,6 +292,12 @@ class Fleet:
 
     def _place(self, model: str) -> _Model:
         return self._places.setdefault(model, _Model(self._monotonic()))
+
+
+def without_other_models(reason: Reason) -> Reason:
+    """A reason as somebody may read it who is to see its own model alone: who comes before it is left out."""
+    text, ahead, _ = reason.text.partition(_AHEAD) if reason.kind == "fleet" else (reason.text, "", "")
+    return reason.model_copy(update={"text": f"{text}; others come before it"}) if ahead else reason
 
 
 def _waits_for_evidence(alarm: _Alarm, models: int, let: int, level: float | None) -> Reason:

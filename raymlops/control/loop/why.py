@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from pydantic import Field
 
 from raymlops.config.control import ControlConfig
-from raymlops.control.loop.folding import fold_entry
 from raymlops.control.loop.reasons import reasons_against
 from raymlops.control.loop.status import Phase, describe
 from raymlops.control.rollout.floor import floor_standing
@@ -29,9 +28,10 @@ from raymlops.records.record import Instant, Record
 from raymlops.records.runs import Run, RunStatus
 from raymlops.records.windows import WindowRecord
 
-__all__ = ["History", "Why", "explain"]
+__all__ = ["SHOWN_DECISIONS", "History", "Why", "explain"]
 
-_SHOWN_DECISIONS = 10
+SHOWN_DECISIONS = 10
+"""Newest entries of the ledger that an answer holds."""
 
 
 class Why(Record):
@@ -58,10 +58,8 @@ class Why(Record):
 
 
 class History(Record):
-    """All that is stored about one model."""
+    """What is stored about one model, its ledger aside."""
 
-    entries: tuple[LedgerEntry, ...]
-    """Of the model and of all models, in order."""
     plans: tuple[ServingPlan, ...]
     """Oldest first."""
     runs: tuple[Run, ...]
@@ -83,6 +81,8 @@ def explain(
     at: datetime,
     config: ControlConfig,
     *,
+    state: Rollout,
+    decisions: Sequence[LedgerEntry],
     label_delay: timedelta,
     looks: Sequence[Look] = (),
 ) -> Why:
@@ -93,6 +93,8 @@ def explain(
         history: All that is stored about it; what came later is left out.
         at: The instant.
         config: Triggers and limits, as they are today.
+        state: What the ledger said then.
+        decisions: The newest entries up to then, oldest first.
         label_delay: How long after its end a window closes.
         looks: What traffic showed of its trial and its probation up to then.
 
@@ -102,8 +104,7 @@ def explain(
     plans = [plan for plan in history.plans if plan.created_at <= at]
     if not plans:
         raise NotFoundError(f"model {model!r} was not deployed at {at.isoformat()}", model=model)
-    entries = [entry for entry in history.entries if entry.at <= at]
-    state = _fold(model, entries, enabled=config.enabled)
+    state = replace(state, paused=state.paused or not config.enabled)
     seen = Observation(
         model=model,
         now=at,
@@ -129,7 +130,7 @@ def explain(
         below_floor=floor_standing(seen, seen.own_windows, config),
         standings=tuple(_standing(look, state, seen, config) for look in looks),
         window=own[-1] if own else None,
-        decisions=tuple(entries[-_SHOWN_DECISIONS:]),
+        decisions=tuple(decisions),
     )
 
 
@@ -147,17 +148,6 @@ def _standing(look: Look, state: Rollout, seen: Observation, config: ControlConf
     return standing_of(
         "trial", judged, limits, version=version, compared_with=plan.champion, since=look.since, look_at=look.at
     )
-
-
-def _fold(model: str, entries: Sequence[LedgerEntry], *, enabled: bool) -> Rollout:
-    """The state of the model; it is paused while all are."""
-    own, everything = Rollout(), Rollout()
-    for entry in entries:
-        if entry.subject == model:
-            own = fold_entry(own, entry)
-        else:
-            everything = fold_entry(everything, entry)
-    return replace(own, paused=own.paused or everything.paused or not enabled)
 
 
 def _as_of(run: Run, at: datetime) -> Run:

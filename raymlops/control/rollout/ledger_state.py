@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from raymlops.control.rollout import plans as plan_history
@@ -25,6 +25,7 @@ from raymlops.control.rollout.decisions import (
     StartRetraining,
     StartTrial,
 )
+from raymlops.control.rollout.grown import GrownSet, GrownTuple
 from raymlops.control.triggering.news import RetrainOrder
 from raymlops.records.plans import ServingPlan
 from raymlops.records.shown import shown
@@ -35,18 +36,18 @@ __all__ = ["Rollout"]
 @shown()
 @dataclass(frozen=True)
 class Rollout:
-    """What the ledger says about one model."""
+    """What the ledger says about one model. Former states may be kept: each shares what it holds with the next."""
 
-    retrainings: tuple[StartRetraining, ...] = ()
-    concluded: frozenset[str] = frozenset()
+    retrainings: GrownTuple[StartRetraining] = field(default_factory=GrownTuple)
+    concluded: GrownSet[str] = field(default_factory=GrownSet)
     """Runs that nothing is left to decide about."""
-    rejected: tuple[datetime, ...] = ()
+    rejected: GrownTuple[datetime] = field(default_factory=GrownTuple)
     """When candidates were refused or rolled back, and retrainings given up."""
-    blocked: frozenset[str] = frozenset()
+    blocked: GrownSet[str] = field(default_factory=GrownSet)
     """Occasions on which broken data blocked a retraining, and those that were dropped."""
     retry: StartRetraining | None = None
     """The attempt that failed, where another is to follow."""
-    unpromotable: frozenset[str] = frozenset()
+    unpromotable: GrownSet[str] = field(default_factory=GrownSet)
     """Keys of promotions, larger shares of traffic and returns to former versions that could not be carried out."""
     asked: Ask | None = None
     """The newest question to a person."""
@@ -70,25 +71,25 @@ class Rollout:
             case Ask():
                 state = replace(state, asked=decision)
             case Refuse():
-                rejected = (*self.rejected, decision.at) if decision.rejection else self.rejected
-                state = replace(state, rejected=rejected, concluded=self.concluded | {decision.run_id})
+                rejected = self.rejected.plus(decision.at) if decision.rejection else self.rejected
+                state = replace(state, rejected=rejected, concluded=self.concluded.plus(decision.run_id))
             case FailRun():
                 state = state._failed(decision.run_id, decision.at, final=decision.final)
             case Block():
-                state = replace(state, blocked=self.blocked | {decision.occasion})
+                state = replace(state, blocked=self.blocked.plus(decision.occasion))
             case Skip():
                 left = tuple(order for order in self.orders if order.sequence not in decision.orders)
-                state = replace(state, blocked=self.blocked | {decision.occasion}, orders=left)
+                state = replace(state, blocked=self.blocked.plus(decision.occasion), orders=left)
             case Abandon():
                 state = state._abandoned(decision, self.pending)
         return state
 
     def _started(self, decision: StartRetraining) -> Rollout:
-        concluded = self.concluded if decision.replaces is None else self.concluded | {decision.replaces}
+        concluded = self.concluded if decision.replaces is None else self.concluded.plus(decision.replaces)
         left = tuple(order for order in self.orders if order.sequence not in decision.orders)
         return replace(
             self,
-            retrainings=(*self.retrainings, decision),
+            retrainings=self.retrainings.plus(decision),
             concluded=concluded,
             retry=None,
             orders=left,
@@ -98,18 +99,18 @@ class Rollout:
     def _replanned(self, decision: PlanDecision) -> Rollout:
         concluded, rejected = self.concluded, self.rejected
         if isinstance(decision, StartTrial):
-            concluded |= {decision.run_id}
+            concluded = concluded.plus(decision.run_id)
         if isinstance(decision, RollBack) and decision.cause != "health":
-            rejected = (*rejected, decision.at)
+            rejected = rejected.plus(decision.at)
         return replace(self, concluded=concluded, rejected=rejected, pending=decision)
 
     def _failed(self, run_id: str, at: datetime, *, final: bool) -> Rollout:
         attempt = next((each for each in self.retrainings if each.run_id == run_id), None)
         return replace(
             self,
-            concluded=self.concluded | {run_id},
+            concluded=self.concluded.plus(run_id),
             retry=None if final else attempt,
-            rejected=(*self.rejected, at) if final else self.rejected,
+            rejected=self.rejected.plus(at) if final else self.rejected,
         )
 
     def _abandoned(self, decision: Abandon, given_up: PlanDecision | StartRetraining | None) -> Rollout:
@@ -117,11 +118,11 @@ class Rollout:
             case StartRetraining():
                 return self._failed(given_up.run_id, decision.at, final=decision.final)
             case StartTrial() if decision.superseded:
-                return replace(self, concluded=self.concluded - {given_up.run_id})
+                return replace(self, concluded=GrownSet(self.concluded - {given_up.run_id}))
             case StartTrial():
-                return replace(self, rejected=(*self.rejected, decision.at))
+                return replace(self, rejected=self.rejected.plus(decision.at))
             case Promote() | Ramp() | FallBack() if not decision.superseded:
-                return replace(self, unpromotable=self.unpromotable | {given_up.key})
+                return replace(self, unpromotable=self.unpromotable.plus(given_up.key))
         return self
 
     @property
@@ -133,7 +134,7 @@ class Rollout:
     @property
     def used_occasions(self) -> frozenset[str]:
         """Occasions that were decided on."""
-        return self.blocked | {each.occasion for each in self.retrainings}
+        return frozenset(self.blocked).union(each.occasion for each in self.retrainings)
 
     def rejections_under(self, plans: Sequence[ServingPlan]) -> int:
         """Rejections since the present champion took over. ``plans``: oldest first, at least one."""

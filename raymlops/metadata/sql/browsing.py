@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from heapq import merge
 from itertools import islice
 from typing import Any, cast
 
@@ -40,14 +41,12 @@ class SqlRecordBrowser(SqlStore):
 
     def run_page(
         self,
-        pipeline: str | None = None,
+        pipeline: str | Sequence[str] | None = None,
         status: RunStatus | str | None = None,
         before: str | None = None,
         limit: int = 50,
     ) -> RunPage:
         wanted = select(runs.c.created_us, runs.c.sequence, runs.c.body)
-        if pipeline is not None:
-            wanted = wanted.where(runs.c.pipeline == pipeline)
         if status is not None:
             wanted = wanted.where(runs.c.status == str(status))
         if before is not None:
@@ -58,7 +57,8 @@ class SqlRecordBrowser(SqlStore):
             )
         wanted = wanted.order_by(runs.c.created_us.desc(), runs.c.sequence.desc()).limit(limit + 1)
         with self._database.read() as connection:
-            rows = connection.execute(wanted).all()
+            found = [connection.execute(each) for each in _each(wanted, runs.c.pipeline, pipeline)]
+            rows = list(islice(merge(*found, key=lambda row: (-row[0], -row[1])), limit + 1))
         more = len(rows) > limit
         shown = rows[:limit]
         place = f"{shown[-1][0]}.{shown[-1][1]}" if more and shown else None
@@ -66,22 +66,23 @@ class SqlRecordBrowser(SqlStore):
 
     def entry_page(
         self,
-        subject: str | None = None,
+        subject: str | Sequence[str] | None = None,
         action: str | None = None,
         text: str | None = None,
         before: int | None = None,
         limit: int = 50,
     ) -> EntryPage:
         wanted = select_entries().order_by(ledger_entries.c.sequence.desc()).limit(_LOOKED_THROUGH)
-        if subject is not None:
-            wanted = wanted.where(ledger_entries.c.subject == subject)
         if before is not None:
             wanted = wanted.where(ledger_entries.c.sequence < before)
         sought = None if text is None else text.casefold()
         found: list[LedgerRow] = []
         looked, last = 0, 0
         with self._database.read() as connection:
-            for row in connection.execute(wanted).yield_per(200):
+            rows = [
+                connection.execute(each).yield_per(200) for each in _each(wanted, ledger_entries.c.subject, subject)
+            ]
+            for row in islice(merge(*rows, key=lambda row: -row[0]), _LOOKED_THROUGH):
                 looked, last = looked + 1, row[0]
                 if (action is None or row[3] == action) and (sought is None or _holds(row, sought)):
                     found.append(row)
@@ -134,10 +135,13 @@ class SqlRecordBrowser(SqlStore):
 
         return [_mark(body) for (body,) in self._newest(newest, models)]
 
-    def bundle_page(self, pipeline: str | None = None, before: str | None = None, limit: int = 50) -> BundlePage:
+    def bundle_page(
+        self, pipeline: str | Sequence[str] | None = None, before: str | None = None, limit: int = 50
+    ) -> BundlePage:
         wanted = select(bundles.c.sequence, bundles.c.body)
         if pipeline is not None:
-            wanted = wanted.where(bundles.c.pipeline == pipeline)
+            names = [pipeline] if isinstance(pipeline, str) else pipeline
+            wanted = wanted.where(bundles.c.pipeline.in_(names))
         if before is not None:
             wanted = wanted.where(bundles.c.sequence < _place(f"{before}.0")[0])
         with self._database.read() as connection:
@@ -160,6 +164,13 @@ class SqlRecordBrowser(SqlStore):
             while batch := list(islice(left, _TOGETHER)):
                 parts = [select(of(subject).subquery()) for subject in batch]
                 yield from connection.execute(parts[0] if len(parts) == 1 else union_all(*parts)).all()
+
+
+def _each(wanted: Select[Any], column: Any, values: str | Sequence[str] | None) -> list[Select[Any]]:
+    """One statement for all, or one for each value: an index gives the order of one value alone."""
+    if values is None:
+        return [wanted]
+    return [wanted.where(column == value) for value in ([values] if isinstance(values, str) else dict.fromkeys(values))]
 
 
 def _place(before: str) -> tuple[int, int]:

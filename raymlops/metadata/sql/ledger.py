@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TypeAlias
 
 import orjson
@@ -48,6 +49,7 @@ ledger_entries = Table(
     Column("previous_hash", String, nullable=False),
     Column("hash", String, nullable=False),
     Index("ledger_by_subject", "subject", "sequence"),
+    Index("ledger_by_subject_and_time", "subject", "at_us", "sequence"),
 )
 
 ledger_head = Table(
@@ -120,6 +122,19 @@ class SqlLedger(SqlStore):
             wanted = wanted.where(ledger_entries.c.subject == subject)
         with self._database.read() as connection:
             return [entry_of(row) for row in connection.execute(wanted)]
+
+    def newest_entries(
+        self, subjects: Sequence[str], limit: int, *, until: datetime | None = None
+    ) -> list[LedgerEntry]:
+        columns, found = ledger_entries.c, list[LedgerEntry]()
+        with self._database.read() as connection:
+            for subject in subjects:  # a statement each: over several subjects at once no index gives the order
+                wanted = select_entries().where(columns.subject == subject)
+                if until is not None:
+                    wanted = wanted.where(columns.at_us <= to_us(until))
+                wanted = wanted.order_by(columns.at_us.desc(), columns.sequence.desc()).limit(limit)
+                found += [entry_of(row) for row in connection.execute(wanted)]
+        return sorted(found, key=lambda entry: (entry.at, entry.sequence))[-limit:]
 
     def verify_ledger(self) -> int:
         with self._database.read() as connection:

@@ -13,13 +13,15 @@ import ray
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.console.sources import ActorView, NodeView, Sources
-from raymlops.errors import UnavailableError
+from raymlops.errors import ConfigError, NotFoundError, UnavailableError
 from raymlops.features import FeatureReader
+from raymlops.laboratory.report.kept import read_report, report_path
 from raymlops.metadata import Metadata
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.pipelines import StepLogs
 from raymlops.pipelines.step_log import read_end
 from raymlops.records.discovery import FeatureDescription, FeatureMatch
+from raymlops.records.names import check_name
 from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.deadlines import within
@@ -57,6 +59,7 @@ def cluster_sources(config: PlatformConfig) -> Sources:
         features=_Features(config, metadata),
         runs=files,
         cards=files,
+        laboratory=files,
         lineage=Lineages(metadata, DeltaEventTables(config.home / "monitor")),
         cluster=_Cluster(),
         config=config,
@@ -109,7 +112,7 @@ class _Features:
 
 
 class _Files:
-    """Logs and cards, which lie in the home."""
+    """Logs, cards and reports of the laboratory, which lie in the home."""
 
     def __init__(self, config: PlatformConfig, metadata: Metadata) -> None:
         self._config = config
@@ -129,6 +132,14 @@ class _Files:
     def card(self, name: str, version: int) -> tuple[dict[str, Any], str]:
         """The card of a version."""
         return model_card(self._config.home, self._metadata, name, version)
+
+    def laboratory(self, model: str) -> dict[str, Any]:
+        """The figures of the laboratory's newest report about a model."""
+        try:
+            check_name("model", model)
+        except ConfigError as error:  # what is no name would be a path of something else
+            raise NotFoundError(f"there is no model {model!r:.200}") from error
+        return read_report(report_path(self._config.home, model))
 
 
 class _Cluster:

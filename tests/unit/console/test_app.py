@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from raymlops.console import Console
+from raymlops.console.routes import Route
 from raymlops.records.keys import new_key
 from raymlops.serving.protocol.access import OPEN, Access
 from raymlops.serving.protocol.http import HttpRequest
@@ -126,7 +127,7 @@ async def test_requests_beyond_a_bound_are_refused_at_once(
 def test_what_cannot_be_foreseen_is_logged_and_told(
     browser: Browser, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("raymlops.console.app.find_page", lambda path: (lambda *_: 1 / 0, ()))
+    monkeypatch.setattr("raymlops.console.app.find_page", lambda path: (Route("", lambda *_: 1 / 0, "seen"), ()))
     assert "internal error" in browser.page("runs", 500)
     assert "ZeroDivisionError" in caplog.text
 

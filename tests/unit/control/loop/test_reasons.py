@@ -18,6 +18,7 @@ from raymlops.control import (
     decide,
     reasons_against,
 )
+from raymlops.control.rollout.grown import GrownSet
 from raymlops.control.triggering.news import NewData, TableGrowth
 from raymlops.errors import NotFoundError, StorageError
 from raymlops.records.plans import Trial
@@ -102,7 +103,7 @@ NEXT_WINDOW = BAD.end + DAY + DELAY
         (Rollout(), {"windows": [DIFFERS]}, "features_differ", "v__x in 40.0%", NEXT_WINDOW),
         (Rollout(), {"windows": [example_window(9)]}, "no_trigger", "0 of the last 1 windows, needs 1", NEXT_WINDOW),
         (
-            Rollout(blocked=frozenset({"20130314T000000Z"})),
+            Rollout(blocked=GrownSet({"20130314T000000Z"})),
             {},
             "decided_before",
             "was decided on",

@@ -135,3 +135,11 @@ def test_whatever_is_appended_verifies_and_is_read_back(
     entry = service.ledger.append_entry(subject, "note", reason, evidence, key=f"hypothesis-{before}")
     assert service.ledger.verify_ledger() == before + 1
     assert service.ledger.entries(after=before) == [entry]
+
+
+def test_the_newest_entries_up_to_an_instant_are_found_by_an_index(service: MetadataService, tmp_path: Path) -> None:
+    assert [entry.sequence for entry in service.ledger.newest_entries(["churn"], 2)] == [4, 5]
+    wanted = "FROM ledger_entries WHERE subject = 'churn' AND at_us <= 9 ORDER BY at_us DESC, sequence DESC LIMIT 10"
+    with closing(sqlite3.connect(tmp_path / "metadata.db")) as connection:
+        (plan,) = connection.execute(f"EXPLAIN QUERY PLAN SELECT * {wanted}").fetchall()  # one step: nothing is sorted
+    assert plan[3] == "SEARCH ledger_entries USING INDEX ledger_by_subject_and_time (subject=? AND at_us<?)"

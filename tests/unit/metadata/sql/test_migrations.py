@@ -33,7 +33,8 @@ def test_a_database_from_before_there_were_revisions_is_taken_over(tmp_path: Pat
         later_tables += ("context_runs", "context_artifacts", "contexts", "model_tables")
         for later in ("alembic_version", *later_tables):
             connection.execute(f"DROP TABLE {later}")
-        connection.execute("DROP INDEX runs_by_pipeline_and_status")
+        for index in ("runs_by_pipeline_and_status", "ledger_by_subject_and_time"):
+            connection.execute(f"DROP INDEX {index}")
         for changes in ("state_changes", "alias_changes"):
             connection.execute(f"ALTER TABLE {changes} DROP COLUMN evidence")
         connection.execute("CREATE TABLE schema_info (version INTEGER PRIMARY KEY)")

@@ -1,0 +1,57 @@
+"""The newest report about a model, kept as JSON: small beside the matrix, and drawn again without it."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from raymlops.errors import NotFoundError, StorageError
+from raymlops.laboratory.report.lab_report import LabReport
+
+__all__ = ["keep_report", "read_report", "report_path"]
+
+_FORMAT, _SUFFIX = 1, ".json"
+_NEEDED = frozenset({"made_at", "windows", "first", "starts", "price", "frontier", "policies", "age", "recommended"})
+
+
+def report_path(home: Path, model: str) -> Path:
+    """Where the newest report about a model is kept."""
+    return home / "laboratory" / f"{model}{_SUFFIX}"
+
+
+def keep_report(report: LabReport, path: Path, made_at: datetime) -> None:
+    """Write the figures of a report; a file that is there is replaced at once, or not at all.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.draft")
+    text = json.dumps({"format": _FORMAT, "made_at": made_at.isoformat(), **report.to_dict()})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error}", path=str(path)) from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """The figures of a report as ``LabReport.to_dict`` gave them, and ``made_at``.
+
+    Raises:
+        NotFoundError: None is kept.
+        StorageError: It cannot be read, or is of another release.
+    """
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{path} does not exist", path=str(path)) from error
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path} cannot be read: {error}", path=str(path)) from error
+    if not isinstance(told, dict) or told.get("format") != _FORMAT or not told.keys() >= _NEEDED:
+        raise StorageError(f"{path} must be a laboratory's report of format {_FORMAT}: make it again", path=str(path))
+    return told
