@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         RoundReport,
         Task,
     )
-    from raymlops.records.models import Signature
+    from raymlops.records.signatures import Signature
     from raymlops.records.tasks import LearningTask
 
 __all__ = ["FLAVOR", "TRUSTED_TYPES", "ProjectFamily", "SklearnFlavor"]

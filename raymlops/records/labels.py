@@ -11,7 +11,7 @@ import numpy as np
 from raymlops.errors import DataError
 
 if TYPE_CHECKING:
-    from raymlops.records.models import Signature
+    from raymlops.records.signatures import Signature
 
 __all__ = ["LabelNames", "label_text"]
 

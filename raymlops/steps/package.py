@@ -25,7 +25,7 @@ from raymlops.monitoring import (
 )
 from raymlops.monitoring.performance.holdout import ScoreKind
 from raymlops.records.labels import label_text
-from raymlops.records.models import Signature
+from raymlops.records.signatures import Signature
 from raymlops.steps.project.context import EVENT_TIME, TrainingContext
 from raymlops.steps.split import Parts
 from raymlops.steps.validation.served import load_packaged

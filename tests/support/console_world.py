@@ -36,10 +36,11 @@ from raymlops.records.discovery import (
     ViewStatistics,
 )
 from raymlops.records.endpoints import EndpointStatus
-from raymlops.records.models import ColumnSpec, ModelManifest, ModelVersion, Signature
+from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.records.reasons import Reason
 from raymlops.records.runs import Run, RunStatus, StepRun, StepStatus
+from raymlops.records.signatures import ColumnSpec, Signature
 from raymlops.records.windows import ColumnDrift, Performance, WindowRecord
 from raymlops.runtime.explain.lineage import Lineages
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from raymlops.errors import SchemaMismatch
 from raymlops.records.labels import LabelNames
-from raymlops.records.models import Signature
+from raymlops.records.signatures import Signature
 from raymlops.tables.columns import as_table
 
 __all__ = ["KEY", "JoinedLabels", "join_labels", "name_labels"]

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.config.serving import AutoscalingConfig, ServingConfig
+from raymlops.flavors.protocol import Outputs
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.cluster.clients import metadata_stores
 from raymlops.runtime.cluster.memory_limit import limit_growth
@@ -36,7 +37,6 @@ from raymlops.serving.plans.loader import load_version
 from raymlops.serving.plans.slot import PlanFollower
 from raymlops.serving.protocol.access import Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest
-from raymlops.serving.protocol.protocols import Outputs
 
 __all__ = [
     "SHAPE_VARIABLE",

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from raymlops.config.serving import BatchingConfig
+from raymlops.flavors.protocol import Columns, Outputs
 from raymlops.serving.models.model import Model, check_outputs
-from raymlops.serving.protocol.protocols import Columns, Outputs
 
 __all__ = ["Batcher"]
 

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
+from raymlops.flavors.protocol import Columns, Outputs
 from raymlops.records.labels import label_text
 from raymlops.serving.models.input_names import EVENT_SCHEMA
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
-from raymlops.serving.protocol.protocols import Columns, Outputs
 from raymlops.serving.protocol.schema import InputSchema
 
 __all__ = ["PredictionEvent", "scores_of", "to_tables"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from raymlops.clock import Clock, to_us
 from raymlops.errors import DataError, DeploymentError
+from raymlops.flavors.protocol import Columns, Outputs
 from raymlops.records.plans import BLOCKED, Role, Trial
 from raymlops.serving.answering.batching import Batcher
 from raymlops.serving.answering.breaker import Breakers
@@ -20,7 +21,6 @@ from raymlops.serving.answering.refusals import Refusals
 from raymlops.serving.answering.router import choose
 from raymlops.serving.plans.rehearsal import RecordedRequests
 from raymlops.serving.plans.trials import ShadowJob, ShadowQueue, ask
-from raymlops.serving.protocol.protocols import Columns, Outputs
 from raymlops.serving.protocol.schema import InputSchema
 
 if TYPE_CHECKING:

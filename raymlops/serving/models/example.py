@@ -9,11 +9,10 @@ import numpy.typing as npt
 import orjson
 
 from raymlops.config.serving import RequestLimits
-from raymlops.records.models import TEXT
+from raymlops.flavors.protocol import Columns, Outputs
+from raymlops.records.datatypes import TEXT, is_integer
 from raymlops.serving.models.model import Model, check_outputs
-from raymlops.serving.protocol.datatypes import is_integer
 from raymlops.serving.protocol.open_inference import decode_infer, encode_infer
-from raymlops.serving.protocol.protocols import Columns, Outputs
 from raymlops.serving.protocol.tensors import encode_json
 
 __all__ = ["answer_example", "example_request"]

@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from raymlops.errors import DataError, DeploymentError, ModelLoadFailed, NotFinite, RaymlopsError, SchemaMismatch
 from raymlops.flavors.guard import foreign_errors
-from raymlops.flavors.protocol import Array, Predictor
-from raymlops.records.models import TEXT, Signature
+from raymlops.flavors.protocol import Array, Columns, Outputs, Predictor
+from raymlops.records.datatypes import TEXT
+from raymlops.records.signatures import Signature
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
-from raymlops.serving.protocol.protocols import Columns, Outputs
 from raymlops.serving.protocol.schema import InputSchema, labels_array
 
 __all__ = ["BrokenModel", "Model", "ServedModel", "check_outputs", "columns_of"]

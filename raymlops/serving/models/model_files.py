@@ -34,14 +34,14 @@ from raymlops.errors import (
 from raymlops.flavors import flavor_named, flavor_of, parse
 from raymlops.flavors.frames import GivenRows, is_frame, with_one_missing
 from raymlops.flavors.guard import foreign_errors
-from raymlops.flavors.protocol import Array, Columns, Flavor, Task, check_classes, refuse_outputs
-from raymlops.records.models import ColumnSpec, ModelManifest, Signature
+from raymlops.flavors.protocol import Array, Columns, Flavor, Outputs, Task, check_classes, refuse_outputs
+from raymlops.records.models import ModelManifest
 from raymlops.records.record import sha256_of
+from raymlops.records.signatures import ColumnSpec, Signature
+from raymlops.serving.models.arrow_inputs import datatype_of_arrow
 from raymlops.serving.models.example import answer_example
 from raymlops.serving.models.input_names import check_input_names
 from raymlops.serving.models.model import Model, ServedModel, columns_of
-from raymlops.serving.protocol.datatypes import datatype_of_arrow
-from raymlops.serving.protocol.protocols import Outputs
 from raymlops.tables.columns import as_table
 
 __all__ = ["Parity", "load_checked", "load_model", "save_model"]

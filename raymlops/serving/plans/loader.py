@@ -11,6 +11,7 @@ from types import MappingProxyType
 import orjson
 
 from raymlops.errors import DeploymentError, ModelLoadFailed
+from raymlops.flavors.protocol import Columns, Outputs
 from raymlops.records.models import ModelRegistry
 from raymlops.records.plans import Role, ServingPlan
 from raymlops.serving.models.model import BrokenModel, Model
@@ -18,14 +19,7 @@ from raymlops.serving.models.model_files import Parity, load_checked
 from raymlops.serving.plans.baseline import check_baseline, constant_outputs
 from raymlops.serving.plans.rehearsal import rehearse
 from raymlops.serving.protocol.instances import InstanceSchema
-from raymlops.serving.protocol.protocols import (
-    CandidateClient,
-    Candidates,
-    Columns,
-    FeaturePlans,
-    ModelFiles,
-    Outputs,
-)
+from raymlops.serving.protocol.protocols import CandidateClient, Candidates, FeaturePlans, ModelFiles
 
 __all__ = ["Loaded", "Loader", "Serving", "load_version"]
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy.typing as npt
 
 from raymlops.errors import DeploymentError
+from raymlops.flavors.protocol import Columns
 from raymlops.serving.models.model import Model, check_outputs
-from raymlops.serving.protocol.protocols import Columns
 
 __all__ = ["RecordedRequests", "rehearse"]
 

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from raymlops.errors import ConflictError
+from raymlops.flavors.protocol import Columns
 from raymlops.records.plans import PlanStore, ServingPlan
 from raymlops.serving.plans.rehearsal import RecordedRequests
-from raymlops.serving.protocol.protocols import Columns
 
 if TYPE_CHECKING:
     from raymlops.serving.plans.loader import Loader, Serving

@@ -14,11 +14,12 @@ from raymlops.clock import to_us
 from raymlops.config.section import render_duration
 from raymlops.config.serving import RequestLimits
 from raymlops.errors import DataError, DeploymentError
-from raymlops.records.models import TEXT, Signature
-from raymlops.serving.protocol.datatypes import is_float
+from raymlops.flavors.protocol import Columns
+from raymlops.records.datatypes import TEXT, is_float
+from raymlops.records.signatures import Signature
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
 from raymlops.serving.protocol.open_inference import check_id
-from raymlops.serving.protocol.protocols import Columns, OnlineFeatures
+from raymlops.serving.protocol.protocols import OnlineFeatures
 from raymlops.serving.protocol.schema import InputSchema, check_texts
 from raymlops.serving.protocol.tensors import parse_json
 

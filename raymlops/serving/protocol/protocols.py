@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy.typing as npt
 import pyarrow as pa
 
-from raymlops.flavors.protocol import Columns
+from raymlops.flavors.protocol import Columns, Outputs
 from raymlops.records.models import ModelVersion
 
 __all__ = [
@@ -24,9 +23,6 @@ __all__ = [
     "OnlineRows",
     "Outputs",
 ]
-
-Outputs = dict[str, npt.NDArray[Any]]
-"""What a model answers: ``label`` [N] and ``probability`` [N, classes], or ``value`` [N]."""
 
 
 class ModelFiles(Protocol):

@@ -11,7 +11,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from raymlops.config.serving import ServingConfig
-from raymlops.records.models import Signature
+from raymlops.records.signatures import Signature
 from raymlops.serving.protocol.aside import Aside
 from raymlops.serving.protocol.http import HttpRequest
 from raymlops.serving.protocol.instances import InstanceSchema, PredictRequest

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from raymlops.errors import DataError
+from raymlops.records.datatypes import TEXT, is_float, is_integer
 from raymlops.records.labels import label_text
-from raymlops.records.models import TEXT, Signature
-from raymlops.serving.protocol.datatypes import NUMBERS, is_float, is_integer
+from raymlops.records.signatures import Signature
+from raymlops.serving.protocol.datatypes import NUMBERS
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
 
 __all__ = ["InputSchema", "check_texts"]

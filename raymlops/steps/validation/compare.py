@@ -16,7 +16,8 @@ from raymlops.experiments import compare as compare_predictions
 from raymlops.experiments.task import FloatArray, is_text
 from raymlops.pipelines import Halt
 from raymlops.records.blessings import Blessing
-from raymlops.records.models import TEXT, ModelVersion
+from raymlops.records.datatypes import TEXT
+from raymlops.records.models import ModelVersion
 from raymlops.serving.models.model import Model
 from raymlops.serving.models.model_files import load_model
 from raymlops.steps.outcome import refused
