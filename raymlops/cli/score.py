@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from raymlops.cli.output import ConfigOption, console, one_line_errors, platform, show
-from raymlops.scorecard import Item, ScoreCard
+from raymlops.scorecard.card import ScoreCard
+from raymlops.scorecard.item import Item
 
 __all__ = ["add_to"]
 

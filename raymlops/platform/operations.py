@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from raymlops.monitoring.windows.rollup import PeriodProfile
     from raymlops.platform import Platform
     from raymlops.runtime.actors.controller_actor import ControllerService
-    from raymlops.scorecard import ScoreCard
+    from raymlops.scorecard.card import ScoreCard
     from raymlops.tables.columns import Reading
 
 __all__ = ["Control", "Labels", "Ledger", "Monitor"]

@@ -17,8 +17,7 @@ from raymlops.errors import UnavailableError
 from raymlops.features import FeatureReader
 from raymlops.metadata import Metadata
 from raymlops.monitoring.events.event_tables import DeltaEventTables
-from raymlops.pipelines import StepLogs
-from raymlops.pipelines.step_log import read_end
+from raymlops.pipelines.step_log import StepLogs, read_end
 from raymlops.records.discovery import FeatureDescription, FeatureMatch
 from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
 from raymlops.runtime.cluster.clocks import build_clock

@@ -8,7 +8,9 @@ from typing import Any, Literal, Self, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from raymlops.errors import ConfigError
-from raymlops.experiments import HalvingRule, Rule, SearchSpace
+from raymlops.experiments.evaluation import Rule
+from raymlops.experiments.halving import HalvingRule
+from raymlops.experiments.search_space import SearchSpace
 from raymlops.records.bundles import ProjectSpec
 from raymlops.records.record import Instant
 
