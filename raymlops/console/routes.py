@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from urllib.parse import unquote
 
 from raymlops.console.pages import delivery, features, ledger, lineage, loop, model, monitoring, policy, runs, system
-from raymlops.console.request import PageFunction
+from raymlops.console.request import Page, PageRequest
+from raymlops.console.sources import Sources
 
 __all__ = ["NAVIGATION", "find_page"]
 
@@ -22,6 +24,8 @@ NAVIGATION = (
     ("system", "System"),
 )
 """First part of the address -> what the page is called."""
+
+PageFunction = Callable[[Sources, PageRequest], Page]
 
 _NAME = r"([^/]+)"
 _ROUTES: tuple[tuple[str, PageFunction], ...] = (

@@ -15,7 +15,8 @@ from raymlops.experiments.selection import select
 from raymlops.experiments.streamed import Boosting, RowSource, Slice, evaluate_streamed, fit_streamed
 from raymlops.experiments.task import matrix, target
 from raymlops.experiments.tpe import TpeSearch
-from raymlops.experiments.trial import TrialResult, TrialSpec, run_trial
+from raymlops.experiments.trial import TrialResult, TrialSpec
+from raymlops.experiments.trial_run import run_trial
 from raymlops.records.tasks import LearningTask
 
 __all__ = [

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from raymlops.errors import StorageError
 from raymlops.experiments.halving import Halving
-from raymlops.experiments.trial import TrialResult, run_trial
+from raymlops.experiments.trial import TrialResult
+from raymlops.experiments.trial_run import run_trial
 from raymlops.records.record import sha256_of
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from raymlops.experiments.trial import TrialResult, run_trial
+from raymlops.experiments.trial import TrialResult
+from raymlops.experiments.trial_run import run_trial
 
 if TYPE_CHECKING:
     from raymlops.experiments.trial import TrialSpec

@@ -23,7 +23,8 @@ from raymlops.scoring.carried import carried_as, carried_schema
 from raymlops.scoring.inputs import Columns, FeatureJoin, needed_columns, typed_inputs
 from raymlops.scoring.sources import RowSource
 from raymlops.serving.models.arrow_inputs import datatype_of_arrow
-from raymlops.serving.models.model import Model, check_outputs
+from raymlops.serving.models.model import Model
+from raymlops.serving.models.outputs import check_outputs
 from raymlops.serving.protocol.schema import InputSchema, datatype_of_label
 from raymlops.tables.files import Files
 

@@ -24,6 +24,7 @@ from raymlops.runtime.nodes.online_views import materialise_lost
 from raymlops.runtime.serve.applications import Applications
 from raymlops.runtime.serve.draining import trouble_of_drain
 from raymlops.runtime.serve.endpoints import EndpointReplicas
+from raymlops.runtime.serve.replica import application_of
 from raymlops.runtime.supervision.home_note import note_drained, noted_drained, stopping
 from raymlops.runtime.supervision.supervisor import keep_supervisor
 
@@ -53,7 +54,7 @@ class ReconcilerActor(Parts):
         clock = build_clock(config)
         self._config = config
         self._metadata = metadata
-        self._reconciler = Reconciler(metadata.plans, Applications(config), config.serving)
+        self._reconciler = Reconciler(metadata.plans, Applications(partial(application_of, config)), config.serving)
         replicas = EndpointReplicas(config, metadata.plans)
         self._operator = EndpointOperator(
             config.serving, metadata, clock, self._reconciler, replicas, settled=wake_projector

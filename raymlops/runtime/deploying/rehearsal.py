@@ -151,7 +151,7 @@ class Rehearsal:
 
     def _example(self, version: ModelVersion) -> tuple[bytes, Any]:
         model, parity = load_checked(Path(version.path), version.manifest, version.digest)
-        return example_request(model, parity.columns), parity.agrees
+        return example_request(model.schema, parity.columns), parity.agrees
 
     def _instances(self, version: ModelVersion, project: ProjectSpec, service: str) -> list[dict[str, Any]]:
         """Newest rows of what the version was trained on, as callers would ask about them."""

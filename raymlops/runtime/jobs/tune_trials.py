@@ -16,7 +16,8 @@ from raymlops.errors import TrainingError
 from raymlops.experiments.halving import Halving, HalvingRule
 from raymlops.experiments.search import Search
 from raymlops.experiments.stepped import SteppedTrial
-from raymlops.experiments.trial import TrialResult, TrialSpec, run_trial
+from raymlops.experiments.trial import TrialResult, TrialSpec
+from raymlops.experiments.trial_run import run_trial
 from raymlops.records.tasks import LearningTask
 from raymlops.runtime.cluster.niceness import give_way
 

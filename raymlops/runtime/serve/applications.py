@@ -6,7 +6,7 @@ import http.client
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,6 @@ from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
 from ray.util.state.exception import RayStateApiException
 
-from raymlops.config.platform import PlatformConfig
 from raymlops.control.reconciling.reconcile import (
     CANDIDATE,
     ENDPOINT,
@@ -34,7 +33,7 @@ from raymlops.errors import RaymlopsError, UnavailableError
 from raymlops.records.endpoints import Hosting
 from raymlops.runtime.cluster.deadlines import within
 from raymlops.runtime.cluster.free_cpus import describe_cpus, free_by_node
-from raymlops.runtime.serve import replica
+from raymlops.runtime.cluster.names import SHAPE_VARIABLE
 
 __all__ = ["Applications"]
 
@@ -65,11 +64,11 @@ class Applications:
     """Shows and changes what Serve runs. Thread-safe.
 
     Args:
-        config: The platform's configuration.
+        application_of: Describes to Serve what is wanted.
     """
 
-    def __init__(self, config: PlatformConfig) -> None:
-        self._config = config
+    def __init__(self, application_of: Callable[[Wanted], serve.Application]) -> None:
+        self._application_of = application_of
         self._asking = ThreadPoolExecutor(_AT_ONCE, "asking")
 
     def look(self) -> list[Observed] | None:
@@ -98,18 +97,10 @@ class Applications:
         if not _DESCRIBING.acquire(timeout=_CALL_S):
             raise UnavailableError(f"Serve was asked to run another application, and is not done after {_CALL_S:g} s")
         try:
-            prefix: str | None
+            prefix = None if wanted.trial is not None else f"/v2/models/{wanted.model}"
             if wanted.pooled:
-                application = replica.pool_application(self._config, shape=wanted.shape)
                 prefix = "/v2/models"
-            elif wanted.trial is None:
-                application = replica.model_application(self._config, wanted.model, wanted.replicas, shape=wanted.shape)
-                prefix = f"/v2/models/{wanted.model}"
-            else:
-                application = replica.candidate_application(
-                    self._config, wanted.model, wanted.trial, shape=wanted.shape
-                )
-                prefix = None
+            application = self._application_of(wanted)
             target = serve.RunTarget(application, name=wanted.name, route_prefix=prefix)
             serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
         finally:
@@ -195,7 +186,7 @@ def _shape(deployments: Sequence[Any] | Any) -> str | None:
         if each["name"] not in (ENDPOINT, CANDIDATE, POOL):
             continue
         options = each["deployment_config"].get("ray_actor_options") or {}
-        shape = ((options.get("runtime_env") or {}).get("env_vars") or {}).get(replica.SHAPE_VARIABLE)
+        shape = ((options.get("runtime_env") or {}).get("env_vars") or {}).get(SHAPE_VARIABLE)
         if shape is not None:
             return str(shape)
     return None

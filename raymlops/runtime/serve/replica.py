@@ -14,10 +14,12 @@ from starlette.responses import Response
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.config.serving import AutoscalingConfig, ServingConfig
+from raymlops.control.reconciling.reconcile import Wanted
 from raymlops.flavors.protocol import Outputs
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.cluster.clients import metadata_stores
 from raymlops.runtime.cluster.memory_limit import limit_growth
+from raymlops.runtime.cluster.names import SHAPE_VARIABLE
 from raymlops.runtime.serve.admission import Admission
 from raymlops.runtime.serve.endpoint_building import (
     EndpointMaker,
@@ -39,7 +41,7 @@ from raymlops.serving.protocol.access import Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest
 
 __all__ = [
-    "SHAPE_VARIABLE",
+    "application_of",
     "candidate_application",
     "gateway_application",
     "model_application",
@@ -54,9 +56,6 @@ _SHED_AT_ONCE = 488
 """So many more requests reach a replica than it works on, so that it is the endpoint that answers 429."""
 _HEAD = "node:__internal_head__"
 """The resource that Ray's head node alone has."""
-
-SHAPE_VARIABLE = "RAYMLOPS_SHAPE"
-"""Says in Serve's own record of an application how it was asked for; see ``control.reconcile.Wanted.shape``."""
 
 
 class ModelReplica:
@@ -213,6 +212,15 @@ def gateway_application(config: PlatformConfig) -> serve.Application:
     deployment = _deployment(GatewayReplica, config.serving, cpus=0.0)
     on_head = {**(deployment.ray_actor_options or {}), "resources": {_HEAD: 0.001}}
     return deployment.options(ray_actor_options=on_head).bind(config)
+
+
+def application_of(config: PlatformConfig, wanted: Wanted) -> serve.Application:
+    """The application that the reconciler wants: the pool, a model's endpoint or a candidate."""
+    if wanted.pooled:
+        return pool_application(config, shape=wanted.shape)
+    if wanted.trial is None:
+        return model_application(config, wanted.model, wanted.replicas, shape=wanted.shape)
+    return candidate_application(config, wanted.model, wanted.trial, shape=wanted.shape)
 
 
 def serve_runs() -> bool:

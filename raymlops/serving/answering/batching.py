@@ -16,7 +16,8 @@ from weakref import WeakKeyDictionary
 
 from raymlops.config.serving import BatchingConfig
 from raymlops.flavors.protocol import Columns, Outputs
-from raymlops.serving.models.model import Model, check_outputs
+from raymlops.serving.models.model import Model
+from raymlops.serving.models.outputs import check_outputs
 
 __all__ = ["Batcher"]
 

@@ -19,7 +19,7 @@ from raymlops.serving.answering.event_log import EventLog
 from raymlops.serving.answering.events import PredictionEvent
 from raymlops.serving.answering.refusals import Refusals
 from raymlops.serving.answering.router import choose
-from raymlops.serving.plans.rehearsal import RecordedRequests
+from raymlops.serving.plans.recorded_requests import RecordedRequests
 from raymlops.serving.plans.trials import ShadowJob, ShadowQueue, ask
 from raymlops.serving.protocol.schema import InputSchema
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from raymlops.errors import DeploymentError, RaymlopsError
 from raymlops.flavors.protocol import Columns
 from raymlops.serving.answering.breaker import Breakers
-from raymlops.serving.plans.rehearsal import RecordedRequests
+from raymlops.serving.plans.recorded_requests import RecordedRequests
 from raymlops.serving.plans.trials import ask
 from raymlops.serving.protocol.protocols import CandidateClient
 

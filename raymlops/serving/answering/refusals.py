@@ -13,8 +13,9 @@ import numpy as np
 from raymlops.errors import DataError, NotFinite, RaymlopsError
 from raymlops.flavors.guard import foreign_errors
 from raymlops.flavors.protocol import Columns
-from raymlops.serving.models.model import Model, check_outputs
-from raymlops.serving.plans.rehearsal import RecordedRequests
+from raymlops.serving.models.model import Model
+from raymlops.serving.models.outputs import check_outputs
+from raymlops.serving.plans.recorded_requests import RecordedRequests
 
 if TYPE_CHECKING:
     from raymlops.serving.plans.loader import Loaded, Serving

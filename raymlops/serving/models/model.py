@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from raymlops.errors import DataError, DeploymentError, ModelLoadFailed, NotFinite, RaymlopsError, SchemaMismatch
+from raymlops.errors import DataError, ModelLoadFailed, RaymlopsError, SchemaMismatch
 from raymlops.flavors.guard import foreign_errors
 from raymlops.flavors.protocol import Array, Columns, Outputs, Predictor
 from raymlops.records.datatypes import TEXT
@@ -18,7 +18,7 @@ from raymlops.records.signatures import Signature
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
 from raymlops.serving.protocol.schema import InputSchema, labels_array
 
-__all__ = ["BrokenModel", "Model", "ServedModel", "check_outputs", "columns_of"]
+__all__ = ["BrokenModel", "Model", "ServedModel", "columns_of"]
 
 _LARGEST = float(np.finfo(np.float32).max)
 _LARGEST_WHOLE = 2**53
@@ -258,26 +258,3 @@ def _check_range(matrix: Array, names: Sequence[str]) -> None:
     if too_large.any():
         bad = [names[position] for position in np.flatnonzero(too_large.any(axis=0)).tolist()]
         raise DataError(f"inputs {bad} must be finite 32-bit floats, or missing", columns=bad)
-
-
-def check_outputs(outputs: Outputs, rows: int) -> None:
-    """Check that outputs are an answer for N rows: the right shapes, all numbers finite.
-
-    Raises:
-        NotFinite: A number is NaN or infinite.
-        DeploymentError: They are something else.
-    """
-    try:
-        if "value" in outputs:
-            fits = outputs["value"].shape == (rows,)
-            numbers = outputs["value"]
-        else:
-            numbers = outputs["probability"]
-            fits = numbers.ndim == 2 and numbers.shape[0] == rows and outputs["label"].shape == (rows,)
-        finite = fits and bool(np.isfinite(numbers).all())
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DeploymentError(f"answered something else than outputs: {type(error).__name__}") from error
-    if not fits:
-        raise DeploymentError(f"answered outputs of the wrong shape for {rows} rows")
-    if not finite:
-        raise NotFinite("answered NaN or infinity")

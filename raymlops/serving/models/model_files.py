@@ -148,7 +148,7 @@ def load_checked(directory: Path, manifest: ModelManifest, digest: str) -> tuple
         columns = columns_of(example, manifest.signature)
         parity = Parity(columns, np.array(orjson.loads(contents[EXPECTED]), dtype=np.float64))
         holds = parity.holds(model)
-        answer_example(model, columns)
+        answer_example(model.schema, model.predict, columns)
     except ModelLoadFailed as error:
         raise ModelLoadFailed(f"{directory / names[0]}: {error}") from error
     except (RaymlopsError, pa.ArrowException, ValueError, TypeError, AttributeError) as error:
@@ -176,7 +176,7 @@ def _check_as_fitted(flavor: Flavor, estimator: Any, model: Model, given: GivenR
         flavor.answers(estimator, signature.task, given.frame), signature.task, len(signature.classes)
     )
     try:
-        expected = answer_example(model, columns)
+        expected = answer_example(model.schema, model.predict, columns)
     except DeploymentError as error:
         raise DataError(f"the packaged model must answer its example as it will be asked: {error}") from error
     if not _agree(expected, scores):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from raymlops.errors import ConflictError
 from raymlops.flavors.protocol import Columns
 from raymlops.records.plans import PlanStore, ServingPlan
-from raymlops.serving.plans.rehearsal import RecordedRequests
+from raymlops.serving.plans.recorded_requests import RecordedRequests
 
 if TYPE_CHECKING:
     from raymlops.serving.plans.loader import Loader, Serving

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
 
 from raymlops.flavors.protocol import Columns, Outputs
-from raymlops.records.models import ModelVersion
 
 __all__ = [
     "CandidateClient",
@@ -18,23 +16,10 @@ __all__ = [
     "EventSink",
     "FeaturePlans",
     "LabelSink",
-    "ModelFiles",
     "OnlineFeatures",
     "OnlineRows",
     "Outputs",
 ]
-
-
-class ModelFiles(Protocol):
-    """Finds a model version's files on this node. Called off the event loop; may block."""
-
-    def directory(self, version: ModelVersion) -> Path:
-        """The version's directory.
-
-        Raises:
-            ModelLoadFailed: Its files cannot be had.
-        """
-        ...
 
 
 class OnlineRows(Protocol):

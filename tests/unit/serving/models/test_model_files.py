@@ -416,7 +416,7 @@ def test_a_model_that_answers_no_request_is_refused_when_it_is_registered(tmp_pa
     inputs = np.nan_to_num(INPUTS)
     model = model_files._model(Sulking().fit(inputs, VALUES), "sklearn", _signature("regressor"), NUMBERS)
     with pytest.raises(NotFinite):
-        answer_example(model, _columns(NUMBERS))
+        answer_example(model.schema, model.predict, _columns(NUMBERS))
 
 
 def _signature(task: Any) -> Signature:
