@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Literal, TypedDict
 
 from raymlops.errors import StaleWrite
+from raymlops.records.ledger import RETRAIN_ORDER
 from raymlops.records.plans import ServingPlan
 from raymlops.records.record import Record
 
-__all__ = ["RETRAIN_ORDER", "Order", "OrderEntry"]
-
-RETRAIN_ORDER = "order_retraining"
-"""Action of the ledger entry by which somebody asks for a retraining."""
+__all__ = ["Order", "OrderEntry"]
 
 
 class OrderEntry(TypedDict):

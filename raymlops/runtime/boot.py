@@ -49,7 +49,8 @@ def bring_up(home: Path) -> None:
     if note.foreign and not note.serve_started and not replica.serve_runs():
         note_cluster(home, replace(note, serve_started=True))  # before it is done: `down` must not miss it
     with ThreadPoolExecutor(2) as pool:
-        for waiting in [pool.submit(actors.start_control_plane, config), pool.submit(_serve, config)]:
+        planned = pool.submit(actors.start_control_plane, config, replica.application_of)
+        for waiting in [planned, pool.submit(_serve, config)]:
             waiting.result()
     if note.foreign:  # Ray's own directory is not ours to write to
         announce_metrics(home, config.monitoring.metrics)

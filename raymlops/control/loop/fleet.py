@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from raymlops.config.control import FleetConfig, TriggersConfig
 from raymlops.control.loop.folding import FoldedLedger
 from raymlops.control.rollout.decisions import StartRetraining
+from raymlops.control.rollout.ledger_state import Rollout
 from raymlops.control.rollout.observation import Observation
-from raymlops.control.rollout.rollout_state import Rollout
 from raymlops.control.triggering.false_alarms import (
     ALARMS,
     alarm_evidence,

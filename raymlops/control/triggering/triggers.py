@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from raymlops.config.control import AuditCount, DriftCount, TriggersConfig, WindowCount
 from raymlops.control.triggering.fired import Fired
-from raymlops.control.triggering.regret import REGRET, without_overruled
+from raymlops.control.triggering.overruled import REGRET, without_overruled
 from raymlops.laboratory.probed import RegretStanding
 from raymlops.monitoring.alerts.alarm import AlarmRule, AlarmState, several_columns
 from raymlops.records.windows import WindowRecord

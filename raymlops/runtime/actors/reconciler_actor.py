@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from functools import partial
+
+from ray import serve
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.control.endpoints.operator import EndpointOperator
 from raymlops.control.endpoints.pool_moves import PoolMoves
+from raymlops.control.reconciling.reconcile import Wanted
 from raymlops.control.reconciling.reconciler import Reconciler
 from raymlops.control.reconciling.run_reconcile import RunReconciler
 from raymlops.runtime.actors.source_watch import SourceWatch
@@ -24,11 +28,13 @@ from raymlops.runtime.nodes.online_views import materialise_lost
 from raymlops.runtime.serve.applications import Applications
 from raymlops.runtime.serve.draining import trouble_of_drain
 from raymlops.runtime.serve.endpoints import EndpointReplicas
-from raymlops.runtime.serve.replica import application_of
 from raymlops.runtime.supervision.home_note import note_drained, noted_drained, stopping
 from raymlops.runtime.supervision.supervisor import keep_supervisor
 
-__all__ = ["ReconcilerActor"]
+__all__ = ["ApplicationOf", "ReconcilerActor"]
+
+ApplicationOf = Callable[[PlatformConfig, Wanted], serve.Application]
+"""Describes to Serve what the reconciler wants."""
 
 _log = logging.getLogger(__name__)
 _RECORDS_EVERY_S = 2.0
@@ -48,7 +54,7 @@ class ReconcilerActor(Parts):
     ``runs`` which jobs have no record, ``source`` how it stands with the watched repository.
     """
 
-    def __init__(self, config: PlatformConfig) -> None:
+    def __init__(self, config: PlatformConfig, application_of: ApplicationOf) -> None:
         timeout_s = config.cluster.call_timeout.total_seconds()
         metadata = metadata_stores(timeout_s)
         clock = build_clock(config)

@@ -14,10 +14,10 @@ from raymlops.errors import NotEnoughRows, StorageError
 from raymlops.laboratory import probe_grid
 from raymlops.laboratory.probe_files import ProbeFolder
 from raymlops.laboratory.probe_grid import ProbeGrid
-from raymlops.laboratory.probed import weigh_probed
 from raymlops.laboratory.probing import Probing
 from raymlops.laboratory.recipe import Recipe
 from raymlops.laboratory.recorded import EVENT_TIME, KNOWN, LABEL
+from raymlops.laboratory.weighing import weigh_probed
 from raymlops.records.record import sha256_of
 
 ANCHOR = datetime(2024, 1, 1, tzinfo=UTC)
