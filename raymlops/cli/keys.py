@@ -12,7 +12,7 @@ from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_erro
 from raymlops.config.loader import load_config
 from raymlops.config.section import parse_duration
 from raymlops.errors import ConfigError
-from raymlops.records.keys import ALL_MODELS, ApiKey, parse_grant
+from raymlops.records.serving.keys import ALL_MODELS, ApiKey, parse_grant
 
 __all__ = ["app"]
 

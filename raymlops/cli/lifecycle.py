@@ -16,9 +16,9 @@ from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ModelVersionNotFound, UnavailableError
 from raymlops.platform import Platform, connect
-from raymlops.records.endpoints import EndpointStatus
+from raymlops.records.delivering.pushes import SourceStatus
 from raymlops.records.models import ModelVersion
-from raymlops.records.pushes import SourceStatus
+from raymlops.records.serving.endpoints import EndpointStatus
 from raymlops.runtime.supervision.home_note import noted_cluster, supervisor_of
 
 if TYPE_CHECKING:

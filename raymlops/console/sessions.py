@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from raymlops.console import PREFIX
 from raymlops.errors import Forbidden, Overloaded
-from raymlops.records.keys import ALL_ENVIRONMENTS, ALL_MODELS, ENVIRONMENT, ApiKey, Scope
+from raymlops.records.serving.keys import ALL_ENVIRONMENTS, ALL_MODELS, ENVIRONMENT, ApiKey, Scope
 from raymlops.serving.protocol.access import Access
 
 __all__ = ["LoginLimit", "Session", "Sessions", "Viewer", "require_own_form"]

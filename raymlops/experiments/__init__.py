@@ -17,7 +17,7 @@ from raymlops.experiments.task import matrix, target
 from raymlops.experiments.tpe import TpeSearch
 from raymlops.experiments.trial import TrialResult, TrialSpec
 from raymlops.experiments.trial_run import run_trial
-from raymlops.records.tasks import LearningTask
+from raymlops.records.learning.tasks import LearningTask
 
 __all__ = [
     "Boosting",

@@ -23,7 +23,7 @@ from raymlops.records.record import sha256_of
 if TYPE_CHECKING:
     from raymlops.experiments.halving import HalvingRule
     from raymlops.experiments.trial import TrialSpec
-    from raymlops.records.tasks import LearningTask
+    from raymlops.records.learning.tasks import LearningTask
 
 __all__ = [
     "TRIALS_LOG",

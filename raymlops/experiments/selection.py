@@ -10,7 +10,7 @@ from raymlops.errors import NoViableModel
 
 if TYPE_CHECKING:
     from raymlops.experiments.trial import TrialResult
-    from raymlops.records.tasks import LearningTask
+    from raymlops.records.learning.tasks import LearningTask
 
 __all__ = ["select"]
 

@@ -14,7 +14,7 @@ from raymlops.experiments.trial_run import run_trial
 
 if TYPE_CHECKING:
     from raymlops.experiments.trial import TrialSpec
-    from raymlops.records.tasks import LearningTask
+    from raymlops.records.learning.tasks import LearningTask
 
 __all__ = ["SteppedTrial"]
 

@@ -12,7 +12,7 @@ from raymlops.experiments.trial import TrialSpec
 if TYPE_CHECKING:
     from raymlops.experiments.search_space import SearchSpace
     from raymlops.experiments.trial import ParameterValue, TrialResult
-    from raymlops.records.tasks import Metric
+    from raymlops.records.learning.tasks import Metric
 
 __all__ = ["TpeSearch"]
 

@@ -13,7 +13,7 @@ from raymlops.experiments.task import model_inputs, target
 from raymlops.experiments.trial import TrialResult, TrialSpec
 from raymlops.flavors.guard import in_one_line
 from raymlops.flavors.protocol import RoundReport
-from raymlops.records.tasks import LearningTask
+from raymlops.records.learning.tasks import LearningTask
 
 __all__ = ["run_trial"]
 

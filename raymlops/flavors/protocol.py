@@ -9,11 +9,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymlops.errors import DataError, SchemaMismatch
-from raymlops.records.labels import label_text
+from raymlops.records.learning.labels import label_text
 
 if TYPE_CHECKING:
-    from raymlops.records.signatures import Signature
-    from raymlops.records.tasks import LearningTask
+    from raymlops.records.learning.signatures import Signature
+    from raymlops.records.learning.tasks import LearningTask
 
 __all__ = [
     "Array",

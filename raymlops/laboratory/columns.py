@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import DataError, SchemaMismatch
-from raymlops.records.tasks import TaskKind
+from raymlops.records.learning.tasks import TaskKind
 
 __all__ = ["encode", "input_values", "instants_us", "label_values", "plain_column"]
 

@@ -19,8 +19,8 @@ from raymlops.laboratory.probe_grid import ProbeGrid
 from raymlops.laboratory.probed import ProbedWindow
 from raymlops.laboratory.recipe import Recipe, Scorer
 from raymlops.laboratory.recorded import EVENT_TIME, KNOWN, LABEL
-from raymlops.records.labels import label_text
-from raymlops.records.tasks import LearningTask
+from raymlops.records.learning.labels import label_text
+from raymlops.records.learning.tasks import LearningTask
 
 __all__ = ["FEWEST_ROWS", "Probing"]
 

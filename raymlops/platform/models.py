@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from raymlops.experiments.streamed import Boosting
     from raymlops.features import TrainingSet
     from raymlops.platform import Platform
-    from raymlops.records.tasks import LearningTask
+    from raymlops.records.learning.tasks import LearningTask
 
 __all__ = ["Models"]
 

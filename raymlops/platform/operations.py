@@ -13,12 +13,12 @@ from raymlops import control, laboratory, monitoring, runtime, tables
 from raymlops.errors import DeploymentNotFound, ModelVersionNotFound
 from raymlops.metadata.anchors import verify_against
 from raymlops.platform.evidence import score_of
-from raymlops.records.alerts import AlertStatus, AlertStore, Delivery
 from raymlops.records.ledger import Ledger as LedgerStore
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelRegistry, trained_at
-from raymlops.records.orders import Order
+from raymlops.records.people.alerts import AlertStatus, AlertStore, Delivery
 from raymlops.records.plans import PlanStore, ServingPlan
+from raymlops.records.serving.orders import Order
 from raymlops.records.shown import Listed
 from raymlops.runtime.cluster.names import CONTROLLER, MONITOR
 from raymlops.runtime.cluster.people import acting_user

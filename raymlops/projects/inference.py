@@ -24,7 +24,7 @@ from raymlops.projects.reading import check_columns
 from raymlops.projects.rows import OWN_COLUMNS
 from raymlops.projects.training import training_settings
 from raymlops.projects.windows import aggregates, calendar_parts, event_fields, fitting_windows
-from raymlops.records.labels import label_text
+from raymlops.records.learning.labels import label_text
 from raymlops.serving.models.input_names import EVENT_SCHEMA
 
 __all__ = ["Asked", "Inferred", "infer", "likely_entities", "time_columns"]

@@ -20,7 +20,7 @@ from raymlops.laboratory.columns import plain_column
 from raymlops.projects.instants import read_instants
 from raymlops.projects.reading import check_columns, read_raw
 from raymlops.records.bundles import ProjectData, ProjectSpec
-from raymlops.records.labels import label_text
+from raymlops.records.learning.labels import label_text
 from raymlops.tables.columns import INSTANT
 
 __all__ = [

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 from pydantic import Field
 
 from raymlops.errors import InvalidTransition
-from raymlops.records.blessings import Blessing, missing_blessings
+from raymlops.records.learning.blessings import Blessing, missing_blessings
+from raymlops.records.learning.signatures import Signature
 from raymlops.records.record import Instant, Record
-from raymlops.records.signatures import Signature
 
 __all__ = [
     "AliasChange",

@@ -11,9 +11,9 @@ from pyarrow import parquet
 
 from raymlops.errors import StorageError
 from raymlops.features.definitions.schema import EVENT_TIME
-from raymlops.records.datatypes import TEXT
+from raymlops.records.learning.datatypes import TEXT
+from raymlops.records.learning.signatures import Signature
 from raymlops.records.record import sha256_of
-from raymlops.records.signatures import Signature
 from raymlops.serving.protocol.datatypes import NUMBERS
 from raymlops.tables.columns import INSTANT
 from raymlops.tables.sources import FileSource

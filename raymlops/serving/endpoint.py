@@ -21,7 +21,7 @@ from raymlops.errors import (
     RaymlopsError,
     UnavailableError,
 )
-from raymlops.records.keys import Scope
+from raymlops.records.serving.keys import Scope
 from raymlops.serving.answering.batching import Batcher
 from raymlops.serving.answering.breaker import Breakers
 from raymlops.serving.answering.event_log import EventLog, EventLogStats

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raymlops.pipelines.step import Halt
-from raymlops.records.blessings import Blessing
+from raymlops.records.learning.blessings import Blessing
 
 __all__ = ["blocked", "outcome", "refused", "refused_unevaluated", "skipped"]
 

@@ -24,9 +24,9 @@ from raymlops.monitoring import (
     Reference,
 )
 from raymlops.monitoring.performance.holdout import ScoreKind
-from raymlops.records.labels import label_text
-from raymlops.records.signatures import Signature
-from raymlops.records.tasks import LearningTask
+from raymlops.records.learning.labels import label_text
+from raymlops.records.learning.signatures import Signature
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.steps.project.context import EVENT_TIME, TrainingContext
 from raymlops.steps.split import Parts
 from raymlops.steps.validation.served import load_packaged

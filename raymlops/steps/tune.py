@@ -19,9 +19,9 @@ from raymlops.experiments.task import target
 from raymlops.experiments.tpe import TpeSearch
 from raymlops.experiments.trial import ParameterValue, TrialResult, TrialSpec
 from raymlops.flavors import families, flavor_of
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.records.models import ModelVersion
 from raymlops.records.record import Record, sha256_of
-from raymlops.records.tasks import LearningTask
 from raymlops.steps.project.context import INPUTS, PARAMETER_PREFIX, TrainingContext
 from raymlops.steps.split import Parts
 

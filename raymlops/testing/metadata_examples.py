@@ -7,10 +7,10 @@ from typing import Protocol
 
 from raymlops.clock import Clock
 from raymlops.records.bundles import BundleManifest, ProjectSpec
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.records.runs import Run
-from raymlops.records.signatures import ColumnSpec, Signature
 from raymlops.records.windows import Performance, WindowRecord
 
 __all__ = [

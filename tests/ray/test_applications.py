@@ -18,9 +18,9 @@ from raymlops.clock import SystemClock
 from raymlops.config.platform import PlatformConfig
 from raymlops.control.reconciling.reconcile import Phase, diff, is_ours, status_of, wanted_candidate, wanted_of
 from raymlops.errors import UnavailableError
-from raymlops.records.endpoints import Hosting
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.records.runs import Run, RunStatus
+from raymlops.records.serving.endpoints import Hosting
 from raymlops.runtime.cluster.deadlines import within
 from raymlops.runtime.jobs.run_jobs import JobRunner
 from raymlops.runtime.serve import applications

@@ -56,7 +56,7 @@ def test_tune_gives_the_results_of_one_process(
 ) -> None:
     from raymlops.experiments import Drawn, HalvingRule, InProcessTuner, TrialSpec
     from raymlops.experiments.search import TRIALS_LOG
-    from raymlops.records.tasks import LearningTask
+    from raymlops.records.learning.tasks import LearningTask
     from raymlops.runtime.jobs.tuning import RayTuner
 
     rng = np.random.default_rng(0)

@@ -14,7 +14,7 @@ from raymlops.experiments.fitting import Fitted, fit_candidate, loss_curve
 from raymlops.experiments.metrics import constant_predictions, loss
 from raymlops.experiments.search_space import SearchSpace
 from raymlops.experiments.task import FloatArray, model_inputs, target
-from raymlops.records.tasks import LearningTask
+from raymlops.records.learning.tasks import LearningTask
 
 __all__ = ["Models", "loss_falls", "overfits_a_handful", "same_model_twice"]
 

@@ -22,9 +22,9 @@ from raymlops.pipelines.artifacts import ArtifactRef
 from raymlops.pipelines.dag import Pipeline
 from raymlops.pipelines.runner import PipelineRunner
 from raymlops.pipelines.step import Halt
-from raymlops.records.blessings import Blessing
 from raymlops.records.bundles import ProjectSpec
-from raymlops.records.tasks import LearningTask
+from raymlops.records.learning.blessings import Blessing
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.steps import TrainingContext, training_parameters, training_pipeline
 from raymlops.steps.project.context import EVENT_TIME, spine_function
 from raymlops.steps.training import step_parameters

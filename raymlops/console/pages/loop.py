@@ -13,8 +13,8 @@ from raymlops.console.needs import find_needs
 from raymlops.console.request import Page, PageRequest, url
 from raymlops.console.sources import Sources
 from raymlops.errors import DataError
-from raymlops.records.browsing import WindowMark
 from raymlops.records.ledger import LedgerEntry
+from raymlops.records.people.browsing import WindowMark
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run, RunStatus
 

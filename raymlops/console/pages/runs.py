@@ -9,7 +9,7 @@ from typing import Any
 from raymlops.console.request import Page, PageRequest, url
 from raymlops.console.sources import Sources
 from raymlops.errors import DataError
-from raymlops.records.artifacts import Artifact, ArtifactEvent
+from raymlops.records.learning.artifacts import Artifact, ArtifactEvent
 from raymlops.records.runs import Run, RunStatus, StepRun
 
 __all__ = ["compare_page", "run_page", "runs_page", "step_edges"]

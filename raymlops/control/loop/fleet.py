@@ -25,7 +25,7 @@ from raymlops.control.triggering.false_alarms import (
     let_through,
 )
 from raymlops.control.triggering.urgency import run_seconds, urgency
-from raymlops.records.reasons import Reason
+from raymlops.records.people.reasons import Reason
 
 __all__ = ["Fleet", "Place"]
 

@@ -15,7 +15,7 @@ from raymlops.control.triggering.news import ORDER
 from raymlops.control.triggering.overruled import is_in_force
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
 from raymlops.control.triggering.regret import regret_text
-from raymlops.records.reasons import Reason
+from raymlops.records.people.reasons import Reason
 from raymlops.records.windows import WindowRecord
 
 __all__ = ["reasons_against"]

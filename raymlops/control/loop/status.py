@@ -8,8 +8,8 @@ from raymlops.control.loop.turns import TurnReport
 from raymlops.control.rollout.ledger_state import Rollout
 from raymlops.control.rollout.observation import Observation
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainVerdict
+from raymlops.records.people.reasons import Reason
 from raymlops.records.plans import Trial
-from raymlops.records.reasons import Reason
 from raymlops.records.record import Instant, Record
 
 __all__ = ["ControlStatus", "Phase", "describe", "with_turns"]

@@ -24,8 +24,8 @@ from raymlops.control.triggering.policies import RetrainVerdict
 from raymlops.errors import InvalidTransition, NotFoundError
 from raymlops.laboratory.probed import Probed
 from raymlops.records.ledger import LedgerEntry
+from raymlops.records.people.reasons import Reason
 from raymlops.records.plans import ServingPlan
-from raymlops.records.reasons import Reason
 from raymlops.records.record import Instant, Record
 from raymlops.records.runs import Run, RunStatus
 from raymlops.records.windows import WindowRecord

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from raymlops.errors import SchemaMismatch
 from raymlops.features.definitions.schema import EVENT_TIME, check_columns, instants_us
 from raymlops.features.definitions.services import FeatureService
-from raymlops.records.discovery import Scalar
 from raymlops.records.features import ConsistencyReport, FeatureConsistency, Inconsistency
+from raymlops.records.people.discovery import Scalar
 from raymlops.tables.columns import as_table
 
 __all__ = ["ASKED", "SERVED_AT", "Recompute", "audit"]

@@ -19,10 +19,10 @@ from raymlops.metadata.sql.monitoring.windows import windows
 from raymlops.metadata.sql.plans import plans
 from raymlops.metadata.sql.schema import model_versions, runs
 from raymlops.metadata.sql.store import SqlStore, decode
-from raymlops.records.browsing import BundlePage, EntryPage, RunPage, WindowMark
 from raymlops.records.bundles import BundleManifest
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelVersion
+from raymlops.records.people.browsing import BundlePage, EntryPage, RunPage, WindowMark
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run, RunStatus
 

@@ -17,7 +17,7 @@ from raymlops.control.rollout.gathering import Rescore, Rescored
 from raymlops.control.rollout.row_losses import given_to
 from raymlops.errors import NotFoundError
 from raymlops.flavors.protocol import Outputs
-from raymlops.records.labels import label_text
+from raymlops.records.learning.labels import label_text
 from raymlops.records.models import ModelRegistry
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run

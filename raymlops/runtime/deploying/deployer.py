@@ -25,7 +25,7 @@ from raymlops.errors import ConflictError, DeploymentError, NotFoundError, Rayml
 from raymlops.features.offline.training_set import TrainingSets
 from raymlops.metadata import Metadata
 from raymlops.records.bundles import BundleManifest, Deployment, ServedBefore
-from raymlops.records.environments import name_in
+from raymlops.records.delivering.environments import name_in
 from raymlops.records.features import ApplyReport
 from raymlops.records.ledger import Ledger
 from raymlops.records.names import check_name

@@ -23,9 +23,9 @@ from raymlops.features.catalog.layout import catalog_path
 from raymlops.features.offline.training_set import TrainingSets
 from raymlops.metadata import Metadata
 from raymlops.records.bundles import ProjectSpec
-from raymlops.records.environments import rehearsal_name
-from raymlops.records.keys import Grant
+from raymlops.records.delivering.environments import rehearsal_name
 from raymlops.records.models import ModelState, ModelVersion
+from raymlops.records.serving.keys import Grant
 from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.names import FEATURES
 from raymlops.runtime.nodes.online_views import materialise_lost

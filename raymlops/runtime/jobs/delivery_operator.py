@@ -17,9 +17,9 @@ from raymlops.delivery.verify import verify_bundle
 from raymlops.errors import ConfigError
 from raymlops.metadata import Metadata
 from raymlops.records.bundles import BundleManifest, Deployment
+from raymlops.records.delivering.pushes import SourceStatus
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.names import check_digest
-from raymlops.records.pushes import SourceStatus
 from raymlops.records.shown import Listed
 from raymlops.runtime.cluster.names import RECONCILER
 from raymlops.runtime.cluster.people import acting_user

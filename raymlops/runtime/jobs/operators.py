@@ -25,7 +25,7 @@ from raymlops.metadata import Metadata
 from raymlops.monitoring import REFERENCE_FILE, Reference
 from raymlops.pipelines.outlook import resume_outlook
 from raymlops.pipelines.step_log import StepLogs
-from raymlops.records.environments import project_of_run
+from raymlops.records.delivering.environments import project_of_run
 from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.records.names import check_case, check_digest, check_name
 from raymlops.records.record import sha256_of

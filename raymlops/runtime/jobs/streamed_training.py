@@ -21,9 +21,9 @@ from raymlops.features import FeatureReader
 from raymlops.features.offline.bucketed_tables import BlockedTable
 from raymlops.flavors.frames import is_frame
 from raymlops.flavors.xgboost import asked_of
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.records.models import ModelVersion
 from raymlops.records.names import check_name
-from raymlops.records.tasks import LearningTask
 from raymlops.runtime.cluster.clients import domain_error
 from raymlops.runtime.cluster.free_cpus import await_free_cpus
 from raymlops.runtime.jobs.operators import ModelOperator

@@ -18,7 +18,7 @@ from raymlops.experiments.search import Search
 from raymlops.experiments.stepped import SteppedTrial
 from raymlops.experiments.trial import TrialResult, TrialSpec
 from raymlops.experiments.trial_run import run_trial
-from raymlops.records.tasks import LearningTask
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.runtime.cluster.niceness import give_way
 
 __all__ = ["run_by_tune"]

@@ -30,7 +30,7 @@ from raymlops.control.reconciling.reconcile import (
     is_ours,
 )
 from raymlops.errors import RaymlopsError, UnavailableError
-from raymlops.records.endpoints import Hosting
+from raymlops.records.serving.endpoints import Hosting
 from raymlops.runtime.cluster.deadlines import within
 from raymlops.runtime.cluster.free_cpus import describe_cpus, free_by_node
 from raymlops.runtime.cluster.names import SHAPE_VARIABLE

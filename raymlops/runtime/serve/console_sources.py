@@ -18,7 +18,7 @@ from raymlops.features import FeatureReader
 from raymlops.metadata import Metadata
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.pipelines.step_log import StepLogs, read_end
-from raymlops.records.discovery import FeatureDescription, FeatureMatch
+from raymlops.records.people.discovery import FeatureDescription, FeatureMatch
 from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.deadlines import within

@@ -13,8 +13,8 @@ from starlette.responses import Response
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import RaymlopsError
-from raymlops.records.endpoints import Hosting
 from raymlops.records.plans import ServingPlan
+from raymlops.records.serving.endpoints import Hosting
 from raymlops.runtime.cluster.clients import AsyncActorProxy, metadata_stores
 from raymlops.runtime.cluster.names import RECONCILER
 from raymlops.runtime.serve.admission import Admission

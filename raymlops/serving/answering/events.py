@@ -12,7 +12,7 @@ import orjson
 import pyarrow as pa
 
 from raymlops.flavors.protocol import Columns, Outputs
-from raymlops.records.labels import label_text
+from raymlops.records.learning.labels import label_text
 from raymlops.serving.models.input_names import EVENT_SCHEMA
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
 from raymlops.serving.protocol.schema import InputSchema

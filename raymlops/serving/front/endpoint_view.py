@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from raymlops.errors import RaymlopsError, UnavailableError
-from raymlops.records.endpoints import EndpointStatus
+from raymlops.records.serving.endpoints import EndpointStatus
 
 __all__ = ["EndpointView", "StatusSource"]
 

@@ -13,8 +13,8 @@ import orjson
 
 from raymlops.config.serving import ServingConfig
 from raymlops.errors import DataError, DeploymentNotFound, NotFoundError, RaymlopsError, UnavailableError
-from raymlops.records.keys import Scope
 from raymlops.records.plans import BLOCKED, ServingPlan
+from raymlops.records.serving.keys import Scope
 from raymlops.serving.front.endpoint_view import EndpointView
 from raymlops.serving.front.openapi import docs_page, openapi_document
 from raymlops.serving.front.operations import Operations

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from raymlops.errors import SchemaMismatch
 from raymlops.flavors.frames import input_remedy
-from raymlops.records.datatypes import TEXT
+from raymlops.records.learning.datatypes import TEXT
 from raymlops.serving.protocol.datatypes import DATATYPE_OF
 
 __all__ = ["datatype_of_arrow"]

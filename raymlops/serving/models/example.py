@@ -11,7 +11,7 @@ import orjson
 
 from raymlops.config.serving import RequestLimits
 from raymlops.flavors.protocol import Columns, Outputs
-from raymlops.records.datatypes import TEXT, is_integer
+from raymlops.records.learning.datatypes import TEXT, is_integer
 from raymlops.serving.models.outputs import check_outputs
 from raymlops.serving.protocol.open_inference import decode_infer, encode_infer
 from raymlops.serving.protocol.schema import InputSchema

@@ -13,8 +13,8 @@ import pyarrow as pa
 from raymlops.errors import DataError, ModelLoadFailed, RaymlopsError, SchemaMismatch
 from raymlops.flavors.guard import foreign_errors
 from raymlops.flavors.protocol import Array, Columns, Outputs, Predictor
-from raymlops.records.datatypes import TEXT
-from raymlops.records.signatures import Signature
+from raymlops.records.learning.datatypes import TEXT
+from raymlops.records.learning.signatures import Signature
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
 from raymlops.serving.protocol.schema import InputSchema, labels_array
 

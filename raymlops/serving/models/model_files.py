@@ -35,9 +35,9 @@ from raymlops.flavors import flavor_named, flavor_of, parse
 from raymlops.flavors.frames import GivenRows, is_frame, with_one_missing
 from raymlops.flavors.guard import foreign_errors
 from raymlops.flavors.protocol import Array, Columns, Flavor, Outputs, Task, check_classes, refuse_outputs
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.records.models import ModelManifest
 from raymlops.records.record import sha256_of
-from raymlops.records.signatures import ColumnSpec, Signature
 from raymlops.serving.models.arrow_inputs import datatype_of_arrow
 from raymlops.serving.models.example import answer_example
 from raymlops.serving.models.input_names import check_input_names

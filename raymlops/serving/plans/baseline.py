@@ -9,8 +9,8 @@ import numpy as np
 
 from raymlops.errors import DataError
 from raymlops.flavors.protocol import Outputs
+from raymlops.records.learning.signatures import Signature
 from raymlops.records.plans import Baseline
-from raymlops.records.signatures import Signature
 from raymlops.serving.protocol.schema import labels_array
 
 __all__ = ["check_baseline", "constant_outputs", "declare_baseline"]

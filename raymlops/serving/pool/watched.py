@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from raymlops.flavors.protocol import Columns, Outputs
-from raymlops.records.signatures import Signature
+from raymlops.records.learning.signatures import Signature
 from raymlops.serving.models.model import Model
 from raymlops.serving.pool.running_note import Mark
 from raymlops.serving.protocol.schema import InputSchema

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raymlops.records.datatypes import TEXT
+from raymlops.records.learning.datatypes import TEXT
 
 __all__ = ["DATATYPE_OF", "NUMBERS", "datatype_of_array"]
 

@@ -15,8 +15,8 @@ from raymlops.config.section import render_duration
 from raymlops.config.serving import RequestLimits
 from raymlops.errors import DataError, DeploymentError
 from raymlops.flavors.protocol import Columns
-from raymlops.records.datatypes import TEXT, is_float
-from raymlops.records.signatures import Signature
+from raymlops.records.learning.datatypes import TEXT, is_float
+from raymlops.records.learning.signatures import Signature
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
 from raymlops.serving.protocol.open_inference import check_id
 from raymlops.serving.protocol.protocols import OnlineFeatures

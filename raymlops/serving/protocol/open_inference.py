@@ -17,7 +17,7 @@ import orjson
 from raymlops.config.serving import RequestLimits
 from raymlops.errors import DataError
 from raymlops.flavors.protocol import Columns, Outputs
-from raymlops.records.datatypes import TEXT, is_float
+from raymlops.records.learning.datatypes import TEXT, is_float
 from raymlops.serving.protocol.datatypes import NUMBERS, datatype_of_array
 from raymlops.serving.protocol.http import JSON
 from raymlops.serving.protocol.matrix_columns import MatrixColumns

@@ -11,7 +11,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from raymlops.config.serving import ServingConfig
-from raymlops.records.signatures import Signature
+from raymlops.records.learning.signatures import Signature
 from raymlops.serving.protocol.aside import Aside
 from raymlops.serving.protocol.http import HttpRequest
 from raymlops.serving.protocol.instances import InstanceSchema, PredictRequest

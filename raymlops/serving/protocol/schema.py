@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from raymlops.errors import DataError
-from raymlops.records.datatypes import TEXT, is_float, is_integer
-from raymlops.records.labels import label_text
-from raymlops.records.signatures import Signature
+from raymlops.records.learning.datatypes import TEXT, is_float, is_integer
+from raymlops.records.learning.labels import label_text
+from raymlops.records.learning.signatures import Signature
 from raymlops.serving.protocol.datatypes import NUMBERS
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import orjson
 
 from raymlops.errors import DataError
-from raymlops.records.datatypes import TEXT, is_float
+from raymlops.records.learning.datatypes import TEXT, is_float
 from raymlops.serving.protocol.datatypes import NUMBERS
 
 __all__ = ["decode_binary", "decode_json", "encode_binary", "encode_json", "parse_json"]

@@ -21,8 +21,8 @@ from raymlops.features.catalog.draft import Draft
 from raymlops.features.definitions.services import Definition
 from raymlops.monitoring.performance.conditions import parse_condition
 from raymlops.records.bundles import ProjectSpec
+from raymlops.records.learning.tasks import METRICS, LearningTask, TaskKind
 from raymlops.records.names import check_name, did_you_mean
-from raymlops.records.tasks import METRICS, LearningTask, TaskKind
 from raymlops.serving.models.input_names import EVENT_SCHEMA
 from raymlops.steps.project.context import EVENT_TIME, LABEL, LABEL_TIME, spine_function
 from raymlops.steps.project.parameters import TrainingParameters

@@ -17,8 +17,8 @@ from raymlops.experiments.evaluation import compare as compare_predictions
 from raymlops.experiments.metrics import constant_predictions, metrics
 from raymlops.experiments.task import FloatArray, is_text, target
 from raymlops.pipelines.step import Halt
-from raymlops.records.blessings import Blessing
-from raymlops.records.datatypes import TEXT
+from raymlops.records.learning.blessings import Blessing
+from raymlops.records.learning.datatypes import TEXT
 from raymlops.records.models import ModelVersion
 from raymlops.serving.models.model import Model
 from raymlops.serving.models.model_files import load_model

@@ -15,7 +15,7 @@ from raymlops.experiments.evaluation import evaluate as evaluate_predictions
 from raymlops.experiments.metrics import constant_predictions, metrics, score
 from raymlops.experiments.task import FloatArray, IntArray, target
 from raymlops.pipelines.step import Halt
-from raymlops.records.tasks import LearningTask
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.steps.outcome import refused_unevaluated
 from raymlops.steps.split import Parts, event_times_us
 from raymlops.steps.validation.served import load_packaged, predictions_of

@@ -7,8 +7,8 @@ from raymlops.control import ModelStatus, Phase, join_statuses
 from raymlops.control.loop.controller import ControlStatus
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainVerdict
 from raymlops.errors import ModelVersionNotFound
-from raymlops.records.endpoints import EndpointStatus
 from raymlops.records.models import ModelVersion
+from raymlops.records.serving.endpoints import EndpointStatus
 from raymlops.testing.control_examples import START
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from raymlops.cli.lifecycle import source_lines
-from raymlops.records.pushes import CommitStatus, SourceStatus
+from raymlops.records.delivering.pushes import CommitStatus, SourceStatus
 from raymlops.testing.metadata_examples import EPOCH
 
 FAILED = CommitStatus(

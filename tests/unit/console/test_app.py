@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from raymlops.console import Console
-from raymlops.records.keys import new_key
+from raymlops.records.serving.keys import new_key
 from raymlops.serving.protocol.access import OPEN, Access
 from raymlops.serving.protocol.http import HttpRequest
 from tests.support.console_world import NOW, make_sources

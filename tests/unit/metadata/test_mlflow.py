@@ -29,10 +29,10 @@ from raymlops.flavors import flavor_of
 from raymlops.metadata import MetadataService
 from raymlops.metadata.mlflow import MlflowProjection
 from raymlops.metadata.projector import Projector
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus
-from raymlops.records.signatures import ColumnSpec, Signature
 from raymlops.testing.metadata_examples import EPOCH
 
 _X = np.random.default_rng(7).normal(size=(120, 3))

@@ -10,8 +10,8 @@ import pytest
 
 from raymlops.errors import DataError, ModelVersionNotFound, SchemaMismatch, StorageError
 from raymlops.monitoring import DOMAIN_FILE, REFERENCE_FILE, DomainClassifier, Profile
+from raymlops.records.learning.signatures import Signature
 from raymlops.records.plans import ServingPlan
-from raymlops.records.signatures import Signature
 
 START = datetime(2013, 1, 7, tzinfo=UTC)
 WEEK, DAY = timedelta(days=7), timedelta(days=1)

@@ -12,8 +12,8 @@ from deltalake import write_deltalake
 from pyarrow import parquet
 
 from raymlops.errors import ConfigError, DataError, NotFoundError
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.records.scoring import Source
-from raymlops.records.signatures import ColumnSpec, Signature
 from raymlops.scoring import RowSource, cut_parts
 from raymlops.scoring.csv_files import typed_copy
 from raymlops.scoring.sources import delta_source, file_source, split_version

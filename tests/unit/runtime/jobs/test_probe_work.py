@@ -18,8 +18,8 @@ from raymlops.control.loop.prober import grid_of, probe_folder
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field
 from raymlops.laboratory.probe_files import ProbeFolder
 from raymlops.monitoring.events.event_tables import DeltaEventTables
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.records.models import ModelManifest, ModelVersion
-from raymlops.records.signatures import ColumnSpec, Signature
 from raymlops.runtime.jobs import probe_work
 from raymlops.testing.control_examples import DAY, START
 

@@ -15,9 +15,9 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from raymlops.errors import AlreadyRegistered, DataError, ModelLoadFailed, NotFinite, SchemaMismatch, StorageError
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.records.models import ModelManifest
 from raymlops.records.record import sha256_of
-from raymlops.records.signatures import ColumnSpec, Signature
 from raymlops.serving.models import model_files
 from raymlops.serving.models.example import answer_example
 from raymlops.serving.models.model import columns_of

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from raymlops.errors import DataError
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.records.plans import Baseline
-from raymlops.records.signatures import ColumnSpec, Signature
 from raymlops.serving.plans.baseline import check_baseline, constant_outputs, declare_baseline
 
 INPUTS = (ColumnSpec(name="a", dtype="FP64"),)

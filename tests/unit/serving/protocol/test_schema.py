@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from raymlops.errors import DataError, SchemaMismatch
-from raymlops.records.signatures import ColumnSpec, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.serving.models.arrow_inputs import datatype_of_arrow
 from raymlops.serving.protocol.schema import InputSchema, datatype_of_label, labels_array
 

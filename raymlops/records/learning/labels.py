@@ -11,7 +11,7 @@ import numpy as np
 from raymlops.errors import DataError
 
 if TYPE_CHECKING:
-    from raymlops.records.signatures import Signature
+    from raymlops.records.learning.signatures import Signature
 
 __all__ = ["LabelNames", "label_text"]
 

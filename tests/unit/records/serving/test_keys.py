@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymlops.errors import ConfigError
-from raymlops.records.keys import ApiKey, Grant, Scope, new_key, parse_grant
+from raymlops.records.serving.keys import ApiKey, Grant, Scope, new_key, parse_grant
 
 AT = datetime(2024, 1, 1, tzinfo=UTC)
 SCOPES: tuple[Scope, ...] = get_args(Scope)

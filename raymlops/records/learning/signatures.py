@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from raymlops.records.datatypes import TEXT
+from raymlops.records.learning.datatypes import TEXT
 from raymlops.records.record import Record
 
 __all__ = ["ColumnSpec", "Signature"]
