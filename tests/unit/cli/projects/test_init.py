@@ -60,7 +60,7 @@ def test_without_a_directory_the_project_is_named_after_the_table(
 def test_on_a_terminal_it_asks_what_it_cannot_know(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raymlops.cli.init._on_terminal", lambda: True)
+    monkeypatch.setattr("raymlops.cli.projects.init._on_terminal", lambda: True)
     code, out, _ = run(str(table), str(tmp_path / "p"), said="returned\nordered_at\ncustomer_id\n2d\n")
     assert code == 0, out
     data = spec(tmp_path / "p")["data"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raymlops.cli.lifecycle import source_lines
+from raymlops.cli.operating.lifecycle import source_lines
 from raymlops.records.delivering.pushes import CommitStatus, SourceStatus
 from raymlops.testing.metadata_examples import EPOCH
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from raymlops.cli import score as command
 from raymlops.cli.main import app
+from raymlops.cli.registry import score as command
 from raymlops.errors import NotFoundError
 from raymlops.scorecard import Evidence, ScoreCard, Settings, score
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from raymlops.cli.batch import app
+from raymlops.cli.running.batch import app
 
 
 @pytest.mark.parametrize(

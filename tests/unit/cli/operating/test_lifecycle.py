@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raymlops.cli.lifecycle import about_champion, status_rows, troubles
+from raymlops.cli.operating.lifecycle import about_champion, status_rows, troubles
 from raymlops.control import ModelStatus, Phase, join_statuses
 from raymlops.control.loop.controller import ControlStatus
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainVerdict

@@ -13,7 +13,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from raymlops.cli.keys import app
+from raymlops.cli.operating.keys import app
 from raymlops.metadata import MetadataService
 
 Run = Callable[..., Result]
