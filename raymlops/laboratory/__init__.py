@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from raymlops.laboratory.building import build_matrix
     from raymlops.laboratory.comparison import LoopComparison, ServedModel, compare_loop
     from raymlops.laboratory.foresight import ForesightPolicy, default_policy
+    from raymlops.laboratory.intake.table import prepare
     from raymlops.laboratory.loss_matrix import LossMatrix, MatrixFacts, Paired
     from raymlops.laboratory.policies import (
         CheapestCalendar,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from raymlops.laboratory.report.lab_report import LabReport, check_price, compare_policies
     from raymlops.laboratory.simulation import Firing, History, Outcome, Policy, best_schedules, oracle, simulate
     from raymlops.laboratory.staleness import Staleness
-    from raymlops.laboratory.table import prepare
     from raymlops.laboratory.weighing import Weighed
 
 __all__ = [
@@ -76,7 +76,7 @@ __getattr__ = lazy_names(
         "report.lab_report": ["LabReport", "check_price", "compare_policies"],
         "simulation": ["Firing", "History", "Outcome", "Policy", "best_schedules", "oracle", "simulate"],
         "staleness": ["Staleness"],
-        "table": ["prepare"],
+        "intake.table": ["prepare"],
         "weighing": ["Weighed"],
     },
 )

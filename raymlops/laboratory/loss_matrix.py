@@ -149,7 +149,7 @@ class LossMatrix:
             DataError: A column is not there or has the wrong type, or there are too few rows.
         """
         from raymlops.laboratory.building import build_matrix
-        from raymlops.laboratory.table import prepare
+        from raymlops.laboratory.intake.table import prepare
 
         prepared = prepare(
             table, label=label, event_time=event_time, entity=entity, window=window, label_delay=label_delay

@@ -55,7 +55,7 @@ def settings_of(config: PlatformConfig) -> Settings:
 
 def probed_at(home: Path, model: str) -> list[datetime]:
     """When windows of a model were probed, whatever champion they were probed beside."""
-    from raymlops.laboratory.probe_files import SHOWN, read_shown
+    from raymlops.laboratory.probes.probe_files import SHOWN, read_shown
 
     folder = home / "laboratory" / model
     return [window.at for path in sorted(folder.glob(f"*/{SHOWN}")) for window in read_shown(path)]

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from raymlops.config.section import parse_duration
 from raymlops.errors import ConfigError, DataError, NotEnoughRows, SchemaMismatch
 from raymlops.features.definitions.naming import check_column
-from raymlops.laboratory.columns import label_values, plain_column
+from raymlops.laboratory.intake.columns import label_values, plain_column
 from raymlops.projects.columns import Column, Labels, describe_columns, kind_of
 from raymlops.projects.instants import read_instants
 from raymlops.projects.naming import Names, slug

@@ -11,12 +11,12 @@ import pyarrow as pa
 from raymlops.errors import ConfigError, DataError, TrainingError
 from raymlops.experiments import estimators
 from raymlops.experiments.fitting import fit_candidate
-from raymlops.experiments.halving import HalvingRule
-from raymlops.experiments.search import Budgeted, Drawn, Journaled, Search, forget_old, rows_digest
-from raymlops.experiments.search_space import SearchSpace
-from raymlops.experiments.selection import select
+from raymlops.experiments.searching.halving import HalvingRule
+from raymlops.experiments.searching.search import Budgeted, Drawn, Journaled, Search, forget_old, rows_digest
+from raymlops.experiments.searching.search_space import SearchSpace
+from raymlops.experiments.searching.selection import select
+from raymlops.experiments.searching.tpe import TpeSearch
 from raymlops.experiments.task import target
-from raymlops.experiments.tpe import TpeSearch
 from raymlops.experiments.trial import ParameterValue, TrialResult, TrialSpec
 from raymlops.flavors import families, flavor_of
 from raymlops.records.learning.tasks import LearningTask

@@ -55,7 +55,7 @@ def test_tune_gives_the_results_of_one_process(
     platform: Platform, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     from raymlops.experiments import Drawn, HalvingRule, InProcessTuner, TrialSpec
-    from raymlops.experiments.search import TRIALS_LOG
+    from raymlops.experiments.searching.search import TRIALS_LOG
     from raymlops.records.learning.tasks import LearningTask
     from raymlops.runtime.jobs.tuning import RayTuner
 

@@ -11,7 +11,7 @@ import pytest
 
 from raymlops.control.loop.prober import grid_of, probe_folder
 from raymlops.errors import UnavailableError
-from raymlops.laboratory.probe_files import ProbeFolder
+from raymlops.laboratory.probes.probe_files import ProbeFolder
 from raymlops.laboratory.weighing import weigh_probed
 from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.names import MONITOR

@@ -12,7 +12,7 @@ from raymlops.building.checks.finding import Finding, does_not_apply, failed, pa
 from raymlops.errors import DataError, RaymlopsError
 from raymlops.experiments.fitting import Fitted, fit_candidate, loss_curve
 from raymlops.experiments.metrics import constant_predictions, loss
-from raymlops.experiments.search_space import SearchSpace
+from raymlops.experiments.searching.search_space import SearchSpace
 from raymlops.experiments.task import FloatArray, model_inputs, target
 from raymlops.records.learning.tasks import LearningTask
 

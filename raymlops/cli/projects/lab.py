@@ -30,7 +30,7 @@ def add_to(app: typer.Typer) -> None:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A table, and how it is read; the names are those of ``laboratory.table.prepare``."""
+    """A table, and how it is read; the names are those of ``laboratory.intake.table.prepare``."""
 
     table: Annotated[Path, typer.Argument(help="A Parquet or CSV file.")]
     label: Annotated[str, typer.Option(help="The column to predict.")]

@@ -21,7 +21,7 @@ from raymlops.records.features import TrainingSetManifest
 from raymlops.records.models import ModelRegistry
 
 if TYPE_CHECKING:
-    from raymlops.experiments.search import Tuner
+    from raymlops.experiments.searching.search import Tuner
 
 __all__ = [
     "EVENT_TIME",

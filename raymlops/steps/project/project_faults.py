@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from raymlops.config.policy import check_policy
 from raymlops.errors import ConfigError, RaymlopsError
 from raymlops.experiments.estimators import build, check_family
-from raymlops.experiments.search_space import SearchSpace
+from raymlops.experiments.searching.search_space import SearchSpace
 from raymlops.features.catalog.applied import CatalogState, ResolvedService
 from raymlops.features.catalog.draft import Draft
 from raymlops.features.definitions.services import Definition

@@ -15,13 +15,13 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from raymlops.errors import StorageError
-from raymlops.experiments.halving import Halving
+from raymlops.experiments.searching.halving import Halving
 from raymlops.experiments.trial import TrialResult
 from raymlops.experiments.trial_run import run_trial
 from raymlops.records.record import sha256_of
 
 if TYPE_CHECKING:
-    from raymlops.experiments.halving import HalvingRule
+    from raymlops.experiments.searching.halving import HalvingRule
     from raymlops.experiments.trial import TrialSpec
     from raymlops.records.learning.tasks import LearningTask
 

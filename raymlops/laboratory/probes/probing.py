@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 
 from raymlops.clock import from_us, to_us
 from raymlops.errors import NotEnoughRows
-from raymlops.laboratory.probe_files import Codes, ProbeFolder, Rows
-from raymlops.laboratory.probe_grid import ProbeGrid
 from raymlops.laboratory.probed import ProbedWindow
+from raymlops.laboratory.probes.probe_files import Codes, ProbeFolder, Rows
+from raymlops.laboratory.probes.probe_grid import ProbeGrid
+from raymlops.laboratory.probes.recorded import EVENT_TIME, KNOWN, LABEL
 from raymlops.laboratory.recipe import Recipe, Scorer
-from raymlops.laboratory.recorded import EVENT_TIME, KNOWN, LABEL
 from raymlops.records.learning.labels import label_text
 from raymlops.records.learning.tasks import LearningTask
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from raymlops.errors import DataError, NotEnoughRows
-from raymlops.laboratory.recorded import EVENT_TIME, KNOWN, LABEL, recorded_table
+from raymlops.laboratory.probes.recorded import EVENT_TIME, KNOWN, LABEL, recorded_table
 
 AT = datetime(2024, 1, 1, tzinfo=UTC)
 

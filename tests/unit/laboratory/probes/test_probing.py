@@ -11,12 +11,12 @@ import pytest
 
 from raymlops.clock import to_us
 from raymlops.errors import NotEnoughRows, StorageError
-from raymlops.laboratory import probe_grid
-from raymlops.laboratory.probe_files import ProbeFolder
-from raymlops.laboratory.probe_grid import ProbeGrid
-from raymlops.laboratory.probing import Probing
+from raymlops.laboratory.probes import probe_grid
+from raymlops.laboratory.probes.probe_files import ProbeFolder
+from raymlops.laboratory.probes.probe_grid import ProbeGrid
+from raymlops.laboratory.probes.probing import Probing
+from raymlops.laboratory.probes.recorded import EVENT_TIME, KNOWN, LABEL
 from raymlops.laboratory.recipe import Recipe
-from raymlops.laboratory.recorded import EVENT_TIME, KNOWN, LABEL
 from raymlops.laboratory.weighing import weigh_probed
 from raymlops.records.record import sha256_of
 

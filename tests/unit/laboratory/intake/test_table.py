@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from raymlops.errors import ConfigError, DataError, NotEnoughRows, RaymlopsError, SchemaMismatch
-from raymlops.laboratory.files import read_table
-from raymlops.laboratory.table import PreparedTable, prepare
+from raymlops.laboratory.intake.files import read_table
+from raymlops.laboratory.intake.table import PreparedTable, prepare
 from tests.unit.laboratory.examples import drifting_table
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from raymlops.errors import ConfigError
-from raymlops.experiments.search_space import warm_starts
+from raymlops.experiments.searching.search_space import warm_starts
 from raymlops.experiments.trial import TrialSpec
 
 if TYPE_CHECKING:
-    from raymlops.experiments.search_space import SearchSpace
+    from raymlops.experiments.searching.search_space import SearchSpace
     from raymlops.experiments.trial import ParameterValue, TrialResult
     from raymlops.records.learning.tasks import Metric
 

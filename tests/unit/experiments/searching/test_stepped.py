@@ -5,7 +5,7 @@ import threading
 import pyarrow as pa
 
 from raymlops.experiments import LearningTask, TrialResult, TrialSpec, run_trial
-from raymlops.experiments.stepped import SteppedTrial
+from raymlops.experiments.searching.stepped import SteppedTrial
 
 SPEC = TrialSpec(number=3, family="xgboost", params={"n_estimators": 20, "max_depth": 2})
 

@@ -21,7 +21,7 @@ from raymlops.experiments import (
     TrialSpec,
     select,
 )
-from raymlops.experiments.search import TRIALS_LOG, Told, forget_old, rows_digest
+from raymlops.experiments.searching.search import TRIALS_LOG, Told, forget_old, rows_digest
 
 SPACE = SearchSpace(
     {

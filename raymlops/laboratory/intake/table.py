@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from raymlops.config.section import parse_duration, render_duration
 from raymlops.errors import ConfigError, DataError, NotEnoughRows
-from raymlops.laboratory.columns import encode, instants_us, label_values
-from raymlops.laboratory.files import read_table
+from raymlops.laboratory.intake.columns import encode, instants_us, label_values
+from raymlops.laboratory.intake.files import read_table
 from raymlops.records.learning.tasks import LearningTask
 from raymlops.tables.columns import as_table
 
