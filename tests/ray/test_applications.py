@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +23,8 @@ from raymlops.records.serving.endpoints import Hosting
 from raymlops.runtime.cluster.deadlines import within
 from raymlops.runtime.jobs.run_jobs import JobRunner
 from raymlops.runtime.serve import applications
-from raymlops.runtime.serve.replica import application_of, candidate_application, model_application, pool_application
+from raymlops.runtime.serve.pool_replica import pool_application
+from raymlops.runtime.serve.replica import candidate_application, model_application
 
 pytestmark = pytest.mark.ray
 
@@ -91,7 +91,8 @@ def test_the_pool_is_recognised_and_says_how_each_model_stands_in_each_replica(
     asked: list[str] = []
     monkeypatch.setattr(applications, "_broadcast", lambda found: said)
     monkeypatch.setattr(applications, "_ask", lambda host, port, model: asked.append(model))
-    shown = applications.Applications(partial(application_of, config))
+    builders = applications.Builders(model_application, candidate_application, pool_application)
+    shown = applications.Applications(config, builders)
     looked = shown._asked(seen, "127.0.0.1", 1)
     assert looked.hosted == {"a": (Hosting(0, "altered"),), "b": (Hosting(3), Hosting(2, None, "it is slow"))}
     assert (looked.reply, asked) == (None, ["b"])  # of the models, one that can answer

@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from functools import partial
-
-from ray import serve
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.control.endpoints.operator import EndpointOperator
 from raymlops.control.endpoints.pool_moves import PoolMoves
-from raymlops.control.reconciling.reconcile import Wanted
 from raymlops.control.reconciling.reconciler import Reconciler
 from raymlops.control.reconciling.run_reconcile import RunReconciler
 from raymlops.runtime.actors.source_watch import SourceWatch
@@ -25,16 +21,13 @@ from raymlops.runtime.cluster.names import FEATURES
 from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.jobs.run_jobs import JobRunner
 from raymlops.runtime.nodes.online_views import materialise_lost
-from raymlops.runtime.serve.applications import Applications
+from raymlops.runtime.serve.applications import Applications, Builders
 from raymlops.runtime.serve.draining import trouble_of_drain
 from raymlops.runtime.serve.endpoints import EndpointReplicas
 from raymlops.runtime.supervision.home_note import note_drained, noted_drained, stopping
 from raymlops.runtime.supervision.supervisor import keep_supervisor
 
-__all__ = ["ApplicationOf", "ReconcilerActor"]
-
-ApplicationOf = Callable[[PlatformConfig, Wanted], serve.Application]
-"""Describes to Serve what the reconciler wants."""
+__all__ = ["ReconcilerActor"]
 
 _log = logging.getLogger(__name__)
 _RECORDS_EVERY_S = 2.0
@@ -54,13 +47,13 @@ class ReconcilerActor(Parts):
     ``runs`` which jobs have no record, ``source`` how it stands with the watched repository.
     """
 
-    def __init__(self, config: PlatformConfig, application_of: ApplicationOf) -> None:
+    def __init__(self, config: PlatformConfig, builders: Builders) -> None:
         timeout_s = config.cluster.call_timeout.total_seconds()
         metadata = metadata_stores(timeout_s)
         clock = build_clock(config)
         self._config = config
         self._metadata = metadata
-        self._reconciler = Reconciler(metadata.plans, Applications(partial(application_of, config)), config.serving)
+        self._reconciler = Reconciler(metadata.plans, Applications(config, builders), config.serving)
         replicas = EndpointReplicas(config, metadata.plans)
         self._operator = EndpointOperator(
             config.serving, metadata, clock, self._reconciler, replicas, settled=wake_projector

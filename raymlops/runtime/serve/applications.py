@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import orjson
@@ -20,6 +20,7 @@ from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
 from ray.util.state.exception import RayStateApiException
 
+from raymlops.config.platform import PlatformConfig
 from raymlops.control.reconciling.reconcile import (
     CANDIDATE,
     ENDPOINT,
@@ -35,7 +36,7 @@ from raymlops.runtime.cluster.deadlines import within
 from raymlops.runtime.cluster.free_cpus import describe_cpus, free_by_node
 from raymlops.runtime.cluster.names import SHAPE_VARIABLE
 
-__all__ = ["Applications"]
+__all__ = ["Applications", "Builders"]
 
 logging.getLogger("ray.serve").setLevel(logging.ERROR)
 """Who operates endpoints hears of what fails, and not of every application."""
@@ -60,15 +61,33 @@ _ANSWERED = {200, 401, 403, 429}
 """What an endpoint says that can answer: yes, or that it wants a key, or that there are others before us."""
 
 
+class Builders(NamedTuple):
+    """What describes applications to Serve: each of these stands beside the replicas that it is about."""
+
+    model: Callable[..., serve.Application]
+    candidate: Callable[..., serve.Application]
+    pool: Callable[..., serve.Application]
+
+    def application(self, config: PlatformConfig, wanted: Wanted) -> serve.Application:
+        """The application that the reconciler wants: the pool, a model's endpoint or a candidate."""
+        if wanted.pooled:
+            return self.pool(config, shape=wanted.shape)
+        if wanted.trial is None:
+            return self.model(config, wanted.model, wanted.replicas, shape=wanted.shape)
+        return self.candidate(config, wanted.model, wanted.trial, shape=wanted.shape)
+
+
 class Applications:
     """Shows and changes what Serve runs. Thread-safe.
 
     Args:
-        application_of: Describes to Serve what is wanted.
+        config: The platform's configuration.
+        builders: Describe to Serve what is wanted.
     """
 
-    def __init__(self, application_of: Callable[[Wanted], serve.Application]) -> None:
-        self._application_of = application_of
+    def __init__(self, config: PlatformConfig, builders: Builders) -> None:
+        self._config = config
+        self._builders = builders
         self._asking = ThreadPoolExecutor(_AT_ONCE, "asking")
 
     def look(self) -> list[Observed] | None:
@@ -100,7 +119,7 @@ class Applications:
             prefix = None if wanted.trial is not None else f"/v2/models/{wanted.model}"
             if wanted.pooled:
                 prefix = "/v2/models"
-            application = self._application_of(wanted)
+            application = self._builders.application(self._config, wanted)
             target = serve.RunTarget(application, name=wanted.name, route_prefix=prefix)
             serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
         finally:

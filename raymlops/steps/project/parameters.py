@@ -77,7 +77,7 @@ class TrainingParameters(_Parameters):
     search_budget_s: float | None = Field(None, gt=0.0)
     """No trial starts after so many seconds; the first always does."""
     halving: HalvingRule | None = None
-    """Give up trials of ``xgboost`` and ``lightgbm`` that are behind the others, see ``experiments.searching.halving``."""
+    """Give up trials of ``xgboost`` and ``lightgbm`` that are behind the others: ``experiments.searching.halving``."""
     skip_unchanged: bool = True
     """Train nothing where data, code, libraries and parameters are those that the champion came from."""
     search: dict[str, dict[str, Any]] = {
