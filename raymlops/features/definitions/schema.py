@@ -56,7 +56,7 @@ _KEY_DTYPES: tuple[DType, ...] = ("int64", "string")
 NOT_NULL = "must not be null"
 _ROWS_NAMED = 10
 _SHOWN = 80
-"""Of a value, so many characters are told."""
+"""Characters of a value that a message shows."""
 _WITHIN = f"must lie within {-LARGEST:g} and {LARGEST:g}"
 
 Mask = npt.NDArray[np.bool_]

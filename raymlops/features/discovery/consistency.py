@@ -30,7 +30,8 @@ ASKED = "_asked"
 _REQUEST_ID = "request_id"
 _BATCH_ROWS = 50_000
 _READ_BEFORE_US = (0, 100_000, 1_000_000, 5_000_000)
-"""So long before the instant of an answer its features may have been read, a copy's delay included."""
+"""Times between the read of features and the instant of the answer that the audit tries, in microseconds; a copy's
+delay is in them."""
 _EXAMPLES = 5
 
 Mask: TypeAlias = npt.NDArray[np.bool_]

@@ -22,9 +22,9 @@ from raymlops.serving.models.outputs import check_outputs
 __all__ = ["Batcher"]
 
 _WEIGHT = 0.2
-"""Of a new measurement, beside what was known."""
+"""Weight of a new measurement in the running mean."""
 _UNSEEN_ROWS = 64
-"""So many rows are tried on the event loop where nothing is known of a model."""
+"""A model whose speed is unknown predicts at most so many rows on the event loop."""
 
 _log = logging.getLogger(__name__)
 

@@ -22,9 +22,9 @@ __all__ = ["PredictionEvent", "scores_of", "to_tables"]
 _INSTANT = pa.timestamp("us", tz="UTC")
 
 _EVENT_BYTES = 2_000
-"""Of one event without its rows: objects, an id, reasons."""
+"""Estimated memory of one event beside its rows: objects, an id, reasons."""
 _ROW_BYTES = 100
-"""Of what a row has beside its inputs and outputs, and of each time of a feature view."""
+"""Estimated memory of a row beside its inputs and outputs, and of each time of a feature view."""
 
 
 class PredictionEvent(NamedTuple):
@@ -65,7 +65,7 @@ class PredictionEvent(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """N."""
+        """Number of rows."""
         return len(self.event_times_us)
 
     @property

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "Refusals"]
 
 _SOUND_FOR_S = 1.0
-"""So long a model that was found to answer counts as one that does, so that refused rows cost no more than others."""
+"""For so long after a model was seen to answer, it is not asked again whether it does: refused rows must not cost more
+than others."""
 
 
 class Asked(Protocol):
@@ -41,7 +42,7 @@ class Asked(Protocol):
 
     @property
     def rows(self) -> int:
-        """N."""
+        """Number of rows."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""The packaged example, asked and answered as a caller's request is."""
+"""The packaged example as a request: decoded, predicted and encoded as a caller's."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from raymlops.serving.protocol.tensors import encode_json
 __all__ = ["answer_example", "example_request"]
 
 _ANY_LENGTH = RequestLimits(text_chars=1 << 40)
-"""How long a text may be is for the platform that serves the model to say."""
+"""Texts of any length: their limit is a setting of the platform that serves the model."""
 
 
 def answer_example(schema: InputSchema, predict: Callable[[Columns], Outputs], columns: Columns) -> Outputs:
-    """A model's answer to N rows that went the whole way of a request; the first of them went it alone, too.
+    """A model's answer to a request of N rows. The first row is asked by itself, too.
 
     Args:
         schema: The model's inputs.

@@ -251,9 +251,9 @@ def _numbers(column: pa.ChunkedArray) -> Array:
 
 
 def _check_range(matrix: Array, names: Sequence[str]) -> None:
-    """Refuse infinities and what is one as a 32-bit float, which is what trees hold."""
+    """Refuse numbers that are infinite, or are as 32-bit floats, which trees hold."""
     if matrix.dtype == np.float32 and math.isfinite(np.add.reduce(matrix, axis=None)):
-        return  # a sum is not finite where a part of it is not
+        return  # quick: a sum is finite only if all its parts are
     too_large = np.abs(matrix) > _LARGEST
     if too_large.any():
         bad = [names[position] for position in np.flatnonzero(too_large.any(axis=0)).tolist()]

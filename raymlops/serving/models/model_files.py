@@ -166,7 +166,7 @@ def _model(loaded: Any, flavor: str, signature: Signature, example: pa.Table) ->
 
 
 def _check_as_fitted(flavor: Flavor, estimator: Any, model: Model, given: GivenRows) -> Outputs:
-    """What the model answers to its example, by the way of a request; as the estimator does to the caller's own rows.
+    """The model's answer to its example, asked by a request; it must be the estimator's own for the caller's rows.
 
     Raises:
         DataError: It does not, one by one, together, or in another order.
@@ -253,7 +253,7 @@ def _refuse_unlisted(directory: Path, manifest: ModelManifest) -> None:
 
 
 def _verified(path: Path, expected: str) -> bytes:
-    """The bytes that were hashed: whoever changes the file from here on changes nothing."""
+    """The verified bytes of a file: a later change of the file changes nothing."""
     try:
         content = _read_regular(path)
     except OSError as error:

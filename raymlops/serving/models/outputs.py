@@ -1,4 +1,4 @@
-"""Whether what a model answered is an answer."""
+"""Checks of what a model answered."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ class RequestSchema:
                 columns[name] = texts_array(values)
             else:
                 columns[name] = np.array(values, dtype=np.float64)
-        # the caller answers for these; a feature that is missing is none of his doing
+        # these are from the caller, so a missing one is refused; a missing feature is not the caller's fault
         self._schema.check_present(columns)
         return columns
 

@@ -33,7 +33,7 @@ BINARY_HEADER = "inference-header-content-length"
 
 FEATURES = "features"
 MAX_DIMENSIONS = 8
-"""Of any tensor. Inputs have one or two; a product of thousands of sizes takes minutes, and no message can say it."""
+"""Dimensions of a tensor at most. Inputs have one or two; the product of thousands of sizes would take minutes."""
 
 MAX_ID_CHARS = 256
 CHUNK_VALUES = 8_192

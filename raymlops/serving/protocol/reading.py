@@ -24,7 +24,7 @@ __all__ = ["ROWS_AT_ONCE", "BodyReader", "left_s"]
 T = TypeVar("T")
 
 ROWS_AT_ONCE = 256
-"""Of more rows, features are joined and answers are written in a thread."""
+"""Requests of more rows have their features joined and their answers written in a thread."""
 _JOINS_AT_ONCE = 8
 
 

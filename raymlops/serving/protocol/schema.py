@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 
 _NUMBER_BYTES = 8
 _TEXT_BYTES = 64
-"""Of a string, beside its characters."""
+"""Bytes of a Python string beside its characters."""
 
 
 class InputSchema:
