@@ -159,7 +159,7 @@ class Answerer:
         try:
             answer = await self._in_process(query, reasons)
         except DataError:
-            raise  # the request is the caller's fault: the version on trial is not blamed for it, and a shadow does not get it
+            raise  # the caller's fault: the version on trial is not blamed for it, and a shadow does not get it
         except BaseException:
             self._settle(query, role, trial, failure)
             raise
@@ -167,7 +167,7 @@ class Answerer:
         return self._finish(query, answer)
 
     def _settle(self, query: Query, role: Role, trial: Trial | None, failure: str | None) -> None:
-        """Tell whoever is on trial of a request that was none of the caller's fault."""
+        """Give a shadow its copy of the request, or count that another version answered for the canary."""
         if role == "shadow":
             self._copy(query)
         elif role == "canary" and trial is not None:
