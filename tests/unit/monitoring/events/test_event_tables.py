@@ -353,7 +353,7 @@ import os, signal, sys
 from datetime import timedelta
 from pathlib import Path
 from raymlops.tables.delta import DeltaTables
-from raymlops.records.models import ColumnSpec, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.monitoring.events import event_generations
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.monitoring.events.shared_appends import SharedAppends
