@@ -18,7 +18,7 @@ from raymlops.clock import to_us
 from raymlops.metadata import MetadataService
 from raymlops.metadata.sql.artifacts import artifact_events
 from raymlops.metadata.sql.schema import artifacts, runs
-from raymlops.records.artifacts import Artifact
+from raymlops.records.learning.artifacts import Artifact
 from raymlops.records.runs import Run, RunStatus
 from raymlops.testing.metadata_examples import example_draft
 

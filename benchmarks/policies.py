@@ -26,7 +26,7 @@ from raymlops.laboratory import (
     simulate,
 )
 from raymlops.laboratory.building import build_matrix
-from raymlops.laboratory.table import PreparedTable, prepare
+from raymlops.laboratory.intake.table import PreparedTable, prepare
 
 PRICES = (0.02, 0.05, 0.1, 0.2)
 CALENDARS = (1, 2, 4, 8)

@@ -8,9 +8,11 @@ from pathlib import Path
 from raymlops.building.checks.room import check_behaviour
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
-from raymlops.delivery import BundleParts, build_bundle, environment_bill, lock_project, read_key
-from raymlops.delivery.packages.locking import OWN_LOCK
+from raymlops.delivery.bundle import BundleParts, build_bundle
+from raymlops.delivery.packages.bill import environment_bill
+from raymlops.delivery.packages.locking import OWN_LOCK, lock_project
 from raymlops.delivery.project import collect_files
+from raymlops.delivery.provenance import read_key
 from raymlops.errors import StorageError
 from raymlops.features.catalog.catalog_file import Catalog
 from raymlops.features.catalog.layout import catalog_path

@@ -13,7 +13,11 @@ from raymlops.cli.feature_store.definitions import fault_lines
 from raymlops.cli.output import ConfigOption, JsonOption, one_line_errors, platform, printable, show, show_json
 from raymlops.clock import SystemClock
 from raymlops.config.loader import load_config
-from raymlops.delivery import WHEELS, create_key, install_wheels, lock_file, read_project, verify_bundle, verify_here
+from raymlops.delivery.environment import verify_here
+from raymlops.delivery.packages.wheels import WHEELS, install_wheels
+from raymlops.delivery.project import read_project
+from raymlops.delivery.provenance import create_key
+from raymlops.delivery.verify import lock_file, verify_bundle
 from raymlops.errors import ConfigError
 from raymlops.records.names import check_digest
 from raymlops.runtime.cluster.people import acting_user

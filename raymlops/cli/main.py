@@ -7,25 +7,13 @@ from typing import Annotated
 import typer
 
 from raymlops import __version__
-from raymlops.cli import (
-    batch,
-    carried,
-    console,
-    control,
-    delivery,
-    garbage,
-    init,
-    keys,
-    lab,
-    ledger,
-    lifecycle,
-    replay,
-    runs,
-    score,
-)
+from raymlops.cli import carried, control, delivery, ledger
 from raymlops.cli.feature_store import definitions, features
 from raymlops.cli.monitoring import monitor
-from raymlops.cli.registry import models
+from raymlops.cli.operating import console, garbage, keys, lifecycle
+from raymlops.cli.projects import init, lab, replay
+from raymlops.cli.registry import models, score
+from raymlops.cli.running import batch, runs
 
 __all__ = ["app", "main"]
 

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if chosen.run is not None:
         return runtime.execute_run(chosen.run)
-    from raymlops.cli.runs import parse_parameters
+    from raymlops.cli.running.runs import parse_parameters
 
     try:
         platform = connect(start=False)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, model_validator
 
-from raymlops.config.section import Section, Share, Span
+from raymlops.config.section import Section, Share, Span, check_url
 from raymlops.config.section import parse_duration as _d
 from raymlops.records.names import WEBHOOK_PATTERN
 
-__all__ = ["AlertsConfig", "MetricsConfig", "WebhookConfig", "check_url"]
+__all__ = ["AlertsConfig", "MetricsConfig", "WebhookConfig"]
 
 
 class WebhookConfig(Section):
@@ -84,25 +82,3 @@ class MetricsConfig(Section):
     """Deadline of one scrape: an actor that has not answered by then is left out, see ``raymlops_scrape_up``."""
     aliases: tuple[Literal["kserve", "mlserver"], ...] = ()
     """Systems under whose names the figures of serving are shown a second time, for dashboards that exist."""
-
-
-def check_url(url: str) -> None:
-    """Refuse what an alert must not be sent to.
-
-    Raises:
-        ValueError: It is neither https nor http of this machine, or holds a password. The URL is not in the message.
-    """
-    parts = urlsplit(url)
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("url must not hold a user or a password")
-    if not parts.hostname or parts.scheme not in {"http", "https"}:
-        raise ValueError("url must be https://HOST..., or http:// of this machine")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise ValueError("url must be https, except on this machine")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import Annotated, ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
-__all__ = ["Duration", "Section", "Share", "Span", "parse_duration", "render_duration"]
+__all__ = ["Duration", "Section", "Share", "Span", "check_url", "parse_duration", "render_duration"]
 
 _UNITS = {
     "us": timedelta(microseconds=1),
@@ -93,3 +95,25 @@ def _share(value: float) -> float:
 
 Share = Annotated[float, AfterValidator(_share)]
 """A fraction, 0 to 1."""
+
+
+def check_url(url: str) -> None:
+    """Refuse an address that the platform must not send to, or fetch from.
+
+    Raises:
+        ValueError: It is neither https nor http of this machine, or holds a password. The URL is not in the message.
+    """
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("url must not hold a user or a password")
+    if not parts.hostname or parts.scheme not in {"http", "https"}:
+        raise ValueError("url must be https://HOST..., or http:// of this machine")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError("url must be https, except on this machine")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -11,8 +11,7 @@ from typing import Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from raymlops.config.alerts import check_url
-from raymlops.config.section import Section, Span
+from raymlops.config.section import Section, Span, check_url
 from raymlops.config.section import parse_duration as _d
 from raymlops.records.names import ENVIRONMENT_PATTERN
 

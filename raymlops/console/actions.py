@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raymlops.errors import DataError
-from raymlops.records.keys import ALL_MODELS, ENVIRONMENT
+from raymlops.records.serving.keys import ALL_MODELS, ENVIRONMENT
 from raymlops.serving.front.orders import Asked, parameters_of
 
 __all__ = ["ACTIONS", "Action", "Form", "read_form"]

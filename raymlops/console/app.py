@@ -24,7 +24,7 @@ from raymlops.console.sessions import Sessions, Viewer
 from raymlops.console.sources import Sources
 from raymlops.console.static_files import static_file
 from raymlops.errors import Forbidden, NotFoundError, Overloaded, RaymlopsError, Unauthenticated
-from raymlops.records.keys import ALL_MODELS
+from raymlops.records.serving.keys import ALL_MODELS
 from raymlops.serving.front.operations import Operations
 from raymlops.serving.protocol.access import Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest, status_of

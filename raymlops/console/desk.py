@@ -28,10 +28,9 @@ from raymlops.errors import (
     Unauthenticated,
     UnavailableError,
 )
-from raymlops.records.keys import ALL_MODELS, split_key
-from raymlops.records.ledger import LedgerEntry
-from raymlops.records.orders import RETRAIN_ORDER
+from raymlops.records.ledger import RETRAIN_ORDER, LedgerEntry
 from raymlops.records.plans import ServingPlan
+from raymlops.records.serving.keys import ALL_MODELS, split_key
 from raymlops.serving.front.operations import USED, Operations, Requested
 from raymlops.serving.front.orders import scope_of
 from raymlops.serving.protocol.http import HttpRequest

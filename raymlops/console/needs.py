@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Literal
 
 from raymlops.control.loop.status import ControlStatus, Phase
-from raymlops.records.endpoints import EndpointStatus
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
+from raymlops.records.serving.endpoints import EndpointStatus
 
 __all__ = ["Need", "find_needs"]
 

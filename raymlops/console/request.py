@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -11,10 +11,9 @@ from urllib.parse import quote, urlencode
 from raymlops.console import PREFIX
 from raymlops.console.asking import Asking
 from raymlops.console.sight import ALL, Sight
-from raymlops.console.sources import Sources
 from raymlops.errors import DataError
 
-__all__ = ["Page", "PageFunction", "PageRequest", "url"]
+__all__ = ["Page", "PageRequest", "url"]
 
 _LONGEST = 200
 
@@ -95,9 +94,6 @@ class Page:
     values: Mapping[str, Any] = field(default_factory=dict)
     live: bool = False
     to: str | None = None
-
-
-PageFunction = Callable[[Sources, PageRequest], Page]
 
 
 def url(*parts: object, **query: object) -> str:

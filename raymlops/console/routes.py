@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
 from raymlops.console.pages import delivery, features, ledger, lineage, loop, model, monitoring, policy, runs, system
-from raymlops.console.request import PageFunction
+from raymlops.console.request import Page, PageRequest
+from raymlops.console.sources import Sources
 
 __all__ = ["NAVIGATION", "ROUTES", "Route", "find_page"]
 
@@ -23,6 +25,8 @@ NAVIGATION = (
     ("system", "System"),
 )
 """First part of the address -> what the page is called."""
+
+PageFunction = Callable[[Sources, PageRequest], Page]
 
 _NAME = r"([^/]+)"
 

@@ -14,7 +14,7 @@ from functools import partial
 from raymlops.console import PREFIX
 from raymlops.console.sight import Sight
 from raymlops.errors import Forbidden, Overloaded
-from raymlops.records.keys import ALL_ENVIRONMENTS, ALL_MODELS, ApiKey, Scope
+from raymlops.records.serving.keys import ALL_ENVIRONMENTS, ALL_MODELS, ApiKey, Scope
 from raymlops.serving.protocol.access import Access
 
 __all__ = ["LoginLimit", "Session", "Sessions", "Viewer", "require_own_form"]

@@ -10,9 +10,9 @@ from raymlops.control.loop.fleet import without_other_models
 from raymlops.control.loop.status import ControlStatus
 from raymlops.errors import NotFoundError
 from raymlops.records.bundles import BundleManifest
-from raymlops.records.discovery import FeatureDescription, LineageEdge
-from raymlops.records.keys import ENVIRONMENT
+from raymlops.records.people.discovery import FeatureDescription, LineageEdge
 from raymlops.records.runs import Run
+from raymlops.records.serving.keys import ENVIRONMENT
 
 __all__ = [
     "ALL",

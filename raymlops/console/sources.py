@@ -13,8 +13,8 @@ from raymlops.control.loop.status import ControlStatus
 from raymlops.control.loop.why import Why
 from raymlops.metadata.stores import Metadata
 from raymlops.monitoring.report.monitor_report import MonitorReport
-from raymlops.records.discovery import FeatureDescription, FeatureMatch
-from raymlops.records.endpoints import EndpointStatus
+from raymlops.records.people.discovery import FeatureDescription, FeatureMatch
+from raymlops.records.serving.endpoints import EndpointStatus
 
 __all__ = [
     "ActorView",

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from raymlops.control.rollout.evidence import Arm, Health, Losses, TrialEvidence, TrialScope
     from raymlops.control.rollout.gathering import gather_evidence, gather_health
     from raymlops.control.rollout.judge import Judgement, Verdict, judge
+    from raymlops.control.rollout.ledger_state import Rollout
     from raymlops.control.rollout.observation import Observation
-    from raymlops.control.rollout.rollout_state import Rollout, decide
+    from raymlops.control.rollout.rollout_state import decide
     from raymlops.control.triggering.backtest import Backtested, backtest
     from raymlops.control.triggering.model_policies import ModelPolicies, ModelPolicy, PolicySetting
     from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
@@ -149,8 +150,9 @@ __getattr__ = lazy_names(
         "rollout.evidence": ["Arm", "Health", "Losses", "TrialEvidence", "TrialScope"],
         "rollout.gathering": ["gather_evidence", "gather_health"],
         "rollout.judge": ["Judgement", "Verdict", "judge"],
+        "rollout.ledger_state": ["Rollout"],
         "rollout.observation": ["Observation"],
-        "rollout.rollout_state": ["Rollout", "decide"],
+        "rollout.rollout_state": ["decide"],
         "triggering.backtest": ["Backtested", "backtest"],
         "triggering.model_policies": ["ModelPolicies", "ModelPolicy", "PolicySetting"],
         "triggering.policies": ["RetrainOutcome", "RetrainPolicy", "RetrainRequest", "RetrainVerdict"],

@@ -17,7 +17,7 @@ from raymlops.delivery.rules import DeliveryStore, check_rules
 from raymlops.delivery.verify import bundle_digest, lock_file, require_one_of_version, verify_bundle
 from raymlops.errors import ConfigError, ConflictError, DeploymentError, NotFoundError
 from raymlops.records.bundles import BundleManifest, Deployment, ProjectSpec, ServedBefore
-from raymlops.records.environments import REHEARSAL, name_in
+from raymlops.records.delivering.environments import REHEARSAL, name_in
 from raymlops.records.names import check_digest, check_name
 from raymlops.records.record import sha256_of
 

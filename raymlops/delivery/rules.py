@@ -10,7 +10,7 @@ from raymlops.delivery.approval import approvers
 from raymlops.delivery.provenance import read_signed
 from raymlops.errors import DeploymentError
 from raymlops.records.bundles import BundleManifest, DeploymentStore, Source
-from raymlops.records.environments import name_in
+from raymlops.records.delivering.environments import name_in
 from raymlops.records.ledger import Ledger
 from raymlops.records.runs import RunStatus, RunStore
 

@@ -6,17 +6,18 @@ Pure: tables and parameters in, values out. Where trials run is a ``Tuner``'s bu
 from raymlops.experiments.bootstrap import Interval, Resampling, mean_intervals, row_blocks, time_blocks
 from raymlops.experiments.evaluation import Comparison, Evaluation, Rule, compare, evaluate, verdict
 from raymlops.experiments.fitting import Fitted, fit_candidate, loss_curve
-from raymlops.experiments.halving import Halving, HalvingRule
 from raymlops.experiments.metrics import constant_predictions, loss, metrics, score
 from raymlops.experiments.options import FitOptions
-from raymlops.experiments.search import Budgeted, Drawn, InProcessTuner, Journaled, Search, Tuner
-from raymlops.experiments.search_space import SearchSpace
-from raymlops.experiments.selection import select
+from raymlops.experiments.searching.halving import Halving, HalvingRule
+from raymlops.experiments.searching.search import Budgeted, Drawn, InProcessTuner, Journaled, Search, Tuner
+from raymlops.experiments.searching.search_space import SearchSpace
+from raymlops.experiments.searching.selection import select
+from raymlops.experiments.searching.tpe import TpeSearch
 from raymlops.experiments.streamed import Boosting, RowSource, Slice, evaluate_streamed, fit_streamed
 from raymlops.experiments.task import matrix, target
-from raymlops.experiments.tpe import TpeSearch
-from raymlops.experiments.trial import TrialResult, TrialSpec, run_trial
-from raymlops.records.tasks import LearningTask
+from raymlops.experiments.trial import TrialResult, TrialSpec
+from raymlops.experiments.trial_run import run_trial
+from raymlops.records.learning.tasks import LearningTask
 
 __all__ = [
     "Boosting",

@@ -20,7 +20,7 @@ from raymlops.flavors.sklearn import ProjectFamily
 if TYPE_CHECKING:
     from raymlops.experiments.task import FloatArray
     from raymlops.flavors.protocol import Family
-    from raymlops.records.tasks import LearningTask, TaskKind
+    from raymlops.records.learning.tasks import LearningTask, TaskKind
 
 __all__ = ["asked", "build", "check_family", "family_named", "predict"]
 

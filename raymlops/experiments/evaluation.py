@@ -16,8 +16,8 @@ from raymlops.experiments.bootstrap import Interval, Resampling, mean_intervals
 from raymlops.experiments.metrics import loss, row_terms
 from raymlops.experiments.metrics import metrics as metrics_of
 from raymlops.experiments.task import FloatArray, IntArray
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.records.record import Record
-from raymlops.records.tasks import LearningTask
 
 __all__ = ["CalibrationBin", "Comparison", "Evaluation", "Rule", "SliceEvaluation", "compare", "evaluate", "verdict"]
 

@@ -25,7 +25,7 @@ from raymlops.tables.columns import as_table
 
 if TYPE_CHECKING:
     from raymlops.experiments.task import FloatArray, IntArray
-    from raymlops.records.tasks import LearningTask
+    from raymlops.records.learning.tasks import LearningTask
 
 __all__ = ["Fitted", "RoundReport", "fit_candidate", "loss_curve"]
 

@@ -13,7 +13,7 @@ from raymlops.errors import DataError, NotEnoughRows
 
 if TYPE_CHECKING:
     from raymlops.experiments.task import FloatArray, IntArray
-    from raymlops.records.tasks import LearningTask
+    from raymlops.records.learning.tasks import LearningTask
 
 __all__ = ["SMALLEST", "auc", "constant_predictions", "loss", "metrics", "row_terms", "score"]
 

@@ -18,8 +18,8 @@ import pyarrow as pa
 from pydantic import Field, ValidationError, model_validator
 
 from raymlops.errors import ConfigError, NotEnoughRows, SchemaMismatch
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.records.record import Record
-from raymlops.records.tasks import LearningTask
 
 if TYPE_CHECKING:
     from raymlops.experiments.task import FloatArray, IntArray

@@ -13,7 +13,7 @@ from raymlops.experiments.metrics import SMALLEST
 if TYPE_CHECKING:
     from raymlops.experiments.task import FloatArray, IntArray
     from raymlops.flavors.protocol import RoundReport
-    from raymlops.records.tasks import LearningTask
+    from raymlops.records.learning.tasks import LearningTask
 
 __all__ = ["SeenClasses"]
 

@@ -19,8 +19,8 @@ from raymlops.experiments.task import FloatArray, IntArray, model_inputs, target
 from raymlops.experiments.trial import ParameterValue
 from raymlops.flavors.building import FIXED, distinct, vocabulary_of
 from raymlops.flavors.xgboost import escaped, mark_escaped
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.records.record import Record
-from raymlops.records.tasks import LearningTask
 
 __all__ = ["Boosting", "RowSource", "Slice", "evaluate_streamed", "fit_streamed"]
 

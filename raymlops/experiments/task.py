@@ -14,7 +14,7 @@ from raymlops.flavors.frames import frame_of, input_remedy, numbers_as_floats
 from raymlops.tables.columns import as_table
 
 if TYPE_CHECKING:
-    from raymlops.records.tasks import LearningTask
+    from raymlops.records.learning.tasks import LearningTask
 
 __all__ = [
     "FloatArray",

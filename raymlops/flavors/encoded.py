@@ -9,7 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from raymlops.flavors.protocol import Array
-    from raymlops.records.tasks import LearningTask
+    from raymlops.records.learning.tasks import LearningTask
 
 __all__ = ["by_input", "one_hot", "ordinal"]
 

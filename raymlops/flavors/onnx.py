@@ -22,7 +22,7 @@ from raymlops.flavors.protocol import Description, inputs_of, refuse_outputs
 
 if TYPE_CHECKING:
     from raymlops.flavors.protocol import Array, Task
-    from raymlops.records.models import Signature
+    from raymlops.records.learning.signatures import Signature
 
 __all__ = ["FLAVOR", "OnnxFlavor"]
 

@@ -9,11 +9,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymlops.errors import DataError, SchemaMismatch
-from raymlops.records.labels import label_text
+from raymlops.records.learning.labels import label_text
 
 if TYPE_CHECKING:
-    from raymlops.records.models import Signature
-    from raymlops.records.tasks import LearningTask
+    from raymlops.records.learning.signatures import Signature
+    from raymlops.records.learning.tasks import LearningTask
 
 __all__ = [
     "Array",
@@ -23,6 +23,7 @@ __all__ = [
     "FitRows",
     "Flavor",
     "Outcome",
+    "Outputs",
     "Predictor",
     "RoundReport",
     "Task",
@@ -35,6 +36,8 @@ Task = Literal["classifier", "regressor"]
 Array = npt.NDArray[Any]
 Columns = Mapping[str, Array]
 """Model inputs, each of length N: numbers (NaN is missing) or an object array of ``str | None``."""
+Outputs = dict[str, npt.NDArray[Any]]
+"""What a model answers: ``label`` [N] and ``probability`` [N, classes], or ``value`` [N]."""
 RoundReport = Callable[[int, float], bool]
 """``(rounds, loss on the validation rows) -> whether to go on``; called after each round of boosting."""
 

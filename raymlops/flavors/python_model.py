@@ -33,7 +33,7 @@ from raymlops.scratch import Scratch
 
 if TYPE_CHECKING:
     from raymlops.flavors.protocol import Array, Columns, Staged, Task
-    from raymlops.records.models import Signature
+    from raymlops.records.learning.signatures import Signature
 
 __all__ = ["FLAVOR", "PythonModel", "PythonModelFlavor"]
 

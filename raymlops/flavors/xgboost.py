@@ -31,8 +31,8 @@ if TYPE_CHECKING:
         RoundReport,
         Task,
     )
-    from raymlops.records.models import Signature
-    from raymlops.records.tasks import LearningTask
+    from raymlops.records.learning.signatures import Signature
+    from raymlops.records.learning.tasks import LearningTask
 
 __all__ = ["FLAVOR", "XgboostFlavor", "asked_of", "escaped", "mark_escaped"]
 

@@ -9,8 +9,9 @@ from raymlops.lazy import lazy_names
 if TYPE_CHECKING:
     from raymlops.laboratory.building import build_matrix
     from raymlops.laboratory.comparison import LoopComparison, ServedModel, compare_loop
-    from raymlops.laboratory.foresight import ForesightPolicy, Weighed, default_policy
-    from raymlops.laboratory.loss_matrix import LossMatrix, MatrixFacts, Paired, Staleness
+    from raymlops.laboratory.foresight import ForesightPolicy, default_policy
+    from raymlops.laboratory.intake.table import prepare
+    from raymlops.laboratory.loss_matrix import LossMatrix, MatrixFacts, Paired
     from raymlops.laboratory.policies import (
         CheapestCalendar,
         Drift,
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from raymlops.laboratory.recipe import Recipe
     from raymlops.laboratory.report.lab_report import LabReport, check_price, compare_policies
     from raymlops.laboratory.simulation import Firing, History, Outcome, Policy, best_schedules, oracle, simulate
-    from raymlops.laboratory.table import prepare
+    from raymlops.laboratory.staleness import Staleness
+    from raymlops.laboratory.weighing import Weighed
 
 __all__ = [
     "DEFAULT_PRICE",
@@ -67,12 +69,14 @@ __getattr__ = lazy_names(
     {
         "building": ["build_matrix"],
         "comparison": ["LoopComparison", "ServedModel", "compare_loop"],
-        "foresight": ["ForesightPolicy", "Weighed", "default_policy"],
-        "loss_matrix": ["LossMatrix", "MatrixFacts", "Paired", "Staleness"],
+        "foresight": ["ForesightPolicy", "default_policy"],
+        "loss_matrix": ["LossMatrix", "MatrixFacts", "Paired"],
         "policies": ["CheapestCalendar", "Drift", "Never", "Performance", "Periodic", "Regret", "Schedule"],
         "recipe": ["Recipe"],
         "report.lab_report": ["LabReport", "check_price", "compare_policies"],
         "simulation": ["Firing", "History", "Outcome", "Policy", "best_schedules", "oracle", "simulate"],
-        "table": ["prepare"],
+        "staleness": ["Staleness"],
+        "intake.table": ["prepare"],
+        "weighing": ["Weighed"],
     },
 )

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymlops.errors import NotEnoughRows
+from raymlops.laboratory.intake.table import PreparedTable
 from raymlops.laboratory.loss_matrix import LossMatrix, MatrixFacts
 from raymlops.laboratory.recipe import Recipe
-from raymlops.laboratory.table import PreparedTable
 from raymlops.monitoring.profiles.reference import Reference
 
 __all__ = ["Mapper", "ModelLosses", "build_matrix", "fit_model", "joined"]

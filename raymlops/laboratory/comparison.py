@@ -7,9 +7,10 @@ from datetime import datetime
 
 import numpy as np
 
-from raymlops.laboratory.loss_matrix import FloatArray, LossMatrix
+from raymlops.laboratory.loss_matrix import LossMatrix
 from raymlops.laboratory.probed import ProbedWindow
 from raymlops.laboratory.simulation import Outcome, best_schedules, oracle, replay
+from raymlops.laboratory.staleness import FloatArray
 from raymlops.records.record import Instant, Record
 
 __all__ = ["ComparedPolicy", "LoopComparison", "ServedModel", "compare_loop"]

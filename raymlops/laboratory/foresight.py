@@ -4,48 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from raymlops.laboratory import DEFAULT_PRICE
-from raymlops.laboratory.loss_matrix import FloatArray, Staleness
 from raymlops.laboratory.simulation import History
+from raymlops.laboratory.staleness import Staleness
+from raymlops.laboratory.weighing import NOISE, Weighed, weigh_staleness
 from raymlops.records.shown import shown
 
-__all__ = ["ForesightPolicy", "Weighed", "default_policy"]
-
-_SLOPE = 0.02
-"""Regret that is expected for each window of age before anything is known, in losses of one window; weighs as one."""
-_TREND, _TREND_WINDOWS = 0.8, 20
-"""How much of a model's own regret lasts to the next window before anything is known, and what that weighs."""
-
-
-@dataclass(frozen=True)
-class Weighed:
-    """What was weighed at the start of a window, in losses of one window.
-
-    Attributes:
-        retrain: Whether a new model is to serve the window.
-        expected: What the serving model is expected to lose in it beyond a new one.
-        bar: The least mean cost of a window that any interval of retrainings reaches, which that must exceed.
-        accrued: What the serving model has lost so far beyond newer ones.
-        price: Of a retraining, which accrued and expected regret together must exceed.
-    """
-
-    retrain: bool
-    expected: float
-    bar: float
-    accrued: float
-    price: float
-
-    @property
-    def reason(self) -> str:
-        """For people."""
-        verdict = "pays" if self.retrain else "does not pay yet"
-        return (
-            f"a retraining {verdict}: {self.accrued:.3f} losses of a window were lost to newer models, "
-            f"{self.expected:.3f} more are expected in the next window (bar {self.bar:.3f}), and a retraining costs "
-            f"{self.price:g}"
-        )
+__all__ = ["ForesightPolicy", "default_policy"]
 
 
 @shown(line=False)
@@ -53,10 +18,7 @@ class Weighed:
 class ForesightPolicy:
     """Retrains when the next window is expected to cost more than the best rhythm, and staleness has cost the price.
 
-    Three things are weighed. *By age*: the mean regret of all models seen so far, made to rise with age. *Its own*: how
-    far the serving model's regret lies from that of its age, as far as such a thing has lasted until now. *The rhythm*:
-    the least mean cost of a window, price included, over all intervals. A retraining is due when what is expected of
-    the next window exceeds the rhythm's cost, and together with what was lost so far the price.
+    ``laboratory.weighing`` says how the two are weighed.
 
     Attributes:
         price: Of a retraining, in losses of one window; the one number that a user sets.
@@ -64,7 +26,7 @@ class ForesightPolicy:
     """
 
     price: float = DEFAULT_PRICE
-    z: float = 0.25
+    z: float = NOISE
     name: str = "default"
 
     def decide(self, history: History) -> bool:
@@ -81,24 +43,7 @@ class ForesightPolicy:
             known: Regrets of the models and windows until now.
             serving: Row of the serving model.
         """
-        size = len(known.regrets)
-        if not size or not known.unit > 0:
-            return Weighed(False, 0.0, 0.0, 0.0, self.price)
-        # a newer model is no worse in truth: what lies below that by more than noise is a fluke
-        regrets = np.maximum(known.regrets, -known.errors) / known.unit
-        by_age, seen = _by_age(regrets)
-        rhythm = (self.price + np.cumsum(by_age)) / np.arange(1, size + 2)
-        expected = float(by_age[size - serving])
-        own, errors = regrets[serving], known.errors[serving] / known.unit
-        if size - serving >= 2 and np.isfinite(own[-1]):
-            lasting = _lasting(regrets, seen)
-            expected += lasting * float(own[-1] - by_age[size - serving - 1] - self.z * errors[-1])
-        accrued = 0.0
-        for regret, error in zip(own[serving:], errors[serving:], strict=True):
-            if np.isfinite(regret):
-                accrued = max(0.0, accrued + float(regret) - self.z * float(error))
-        bar = float(rhythm.min())
-        return Weighed(expected > bar and accrued + expected > self.price, expected, bar, accrued, self.price)
+        return weigh_staleness(known, serving, price=self.price, z=self.z)
 
 
 def default_policy(price: float = DEFAULT_PRICE) -> ForesightPolicy:
@@ -108,53 +53,3 @@ def default_policy(price: float = DEFAULT_PRICE) -> ForesightPolicy:
         price: Of a retraining, in losses of one window.
     """
     return ForesightPolicy(price)
-
-
-def _by_age(regrets: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean regret by age, from 0 to one more than was seen, never falling; and the plain means of the ages seen."""
-    size = len(regrets)
-    rows, columns = np.nonzero(np.isfinite(regrets))
-    age = columns - rows
-    counts = np.bincount(age, minlength=size).astype(np.float64)
-    sums = np.bincount(age, weights=regrets[rows, columns], minlength=size)
-    prior = _SLOPE * np.arange(size)
-    means = (sums + prior) / (counts + 1.0)
-    means[0] = 0.0
-    following = max(0.0, means[-1] + _SLOPE)
-    rising = _rising(np.maximum(np.append(means, following), 0.0), np.append(counts, 0.0) + 1.0)
-    plain = sums / np.maximum(counts, 1.0)
-    return rising, plain
-
-
-def _lasting(regrets: FloatArray, by_age: FloatArray) -> float:
-    """How much of what sets a model apart from its age lasts to the next window, 0 to 1."""
-    size = len(regrets)
-    rows, columns = np.nonzero(np.isfinite(regrets[:, 1:]) & np.isfinite(regrets[:, :-1]))
-    age = columns + 1 - rows
-    older = age >= 2
-    rows, columns, age = rows[older], columns[older], age[older]
-    before = regrets[rows, columns] - by_age[age - 1]
-    after = regrets[rows, columns + 1] - by_age[age]
-    ages = max(1, size - 2)
-    spread, shared = float(before @ before) / ages, float(before @ after) / ages
-    if not spread > 0:
-        return _TREND
-    weight = _TREND_WINDOWS * spread
-    return min(1.0, max(0.0, (shared * size + _TREND * weight) / (spread * size + weight)))
-
-
-def _rising(values: FloatArray, weights: FloatArray) -> FloatArray:
-    """The rising sequence nearest to ``values``: neighbours that fall are pooled."""
-    means: list[float] = []
-    totals: list[float] = []
-    counts: list[int] = []
-    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
-        means.append(value)
-        totals.append(weight)
-        counts.append(1)
-        while len(means) > 1 and means[-2] > means[-1]:
-            mean, total, count = means.pop(), totals.pop(), counts.pop()
-            pooled = totals[-1] + total
-            means[-1] = (means[-1] * totals[-1] + mean * total) / pooled
-            totals[-1], counts[-1] = pooled, counts[-1] + count
-    return np.repeat(np.array(means), counts)

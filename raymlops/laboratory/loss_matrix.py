@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raymlops.errors import DataError, NotEnoughRows
+from raymlops.laboratory.staleness import FloatArray, Staleness
 from raymlops.records.shown import shown
 
 if TYPE_CHECKING:
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
 
     from raymlops.laboratory.recipe import Recipe
 
-__all__ = ["FloatArray", "LossMatrix", "Losses", "MatrixFacts", "Paired", "Staleness"]
+__all__ = ["LossMatrix", "Losses", "MatrixFacts", "Paired"]
 
-FloatArray = npt.NDArray[np.float64]
 Losses = npt.NDArray[np.floating[Any]]
 
 
@@ -34,23 +34,6 @@ class Paired(NamedTuple):
     mean: float
     """Mean of (loss of the first - loss of the second); 0 without rows."""
     standard_error: float
-
-
-@shown()
-@dataclass(frozen=True)
-class Staleness:
-    """What is known of how models go stale.
-
-    Attributes:
-        regrets: ``[model, window]``: mean loss of a model beyond that of the model fitted at the window's start; NaN
-            where the model is younger than the window, or nobody knows.
-        errors: Their standard errors.
-        unit: Mean loss of a window, each by its own model.
-    """
-
-    regrets: FloatArray
-    errors: FloatArray
-    unit: float
 
 
 @dataclass(frozen=True)
@@ -166,7 +149,7 @@ class LossMatrix:
             DataError: A column is not there or has the wrong type, or there are too few rows.
         """
         from raymlops.laboratory.building import build_matrix
-        from raymlops.laboratory.table import prepare
+        from raymlops.laboratory.intake.table import prepare
 
         prepared = prepare(
             table, label=label, event_time=event_time, entity=entity, window=window, label_delay=label_delay

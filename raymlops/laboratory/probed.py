@@ -1,17 +1,10 @@
-"""What probes of a served model have shown, window by window, and what the default policy makes of it. Pure."""
+"""Records of what probes of a served model have shown, window by window, and of what that says about retraining."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
-
-import numpy as np
-
-from raymlops.laboratory.foresight import ForesightPolicy
-from raymlops.laboratory.loss_matrix import Staleness
 from raymlops.records.record import Instant, Record
 
-__all__ = ["Probed", "ProbedWindow", "RegretStanding", "weigh_probed"]
+__all__ = ["Probed", "ProbedWindow", "RegretStanding"]
 
 
 class ProbedWindow(Record):
@@ -71,46 +64,3 @@ class RegretStanding(Record):
     end: Instant
     reason: str
     """For people."""
-
-
-def weigh_probed(
-    windows: Sequence[ProbedWindow], *, trained_at: datetime | None, price: float
-) -> RegretStanding | None:
-    """The default policy's account. The probe of the champion's age stands for the champion.
-
-    Args:
-        windows: Windows of one length that were probed, oldest first.
-        trained_at: The instant whose knowledge the champion was trained with.
-        price: Of a retraining, in losses of one window.
-
-    Returns:
-        ``None`` where nothing was probed, or the champion is newer than all that was.
-    """
-    if not windows or trained_at is None:
-        return None
-    newest = windows[-1]
-    length, oldest = newest.end - newest.start, min(window.probes[0] for window in windows)
-    size = round((newest.end - oldest) / length)
-    serving = max(0, round((trained_at - oldest) / length))
-    if serving >= size:
-        return None
-    regrets, errors = np.full((size, size), np.nan), np.zeros((size, size))
-    for window in windows:
-        column = round((window.start - oldest) / length)
-        rows = [round((probe - oldest) / length) for probe in window.probes]
-        regrets[rows, column], errors[rows, column] = window.regrets, window.errors
-    unit = float(np.mean([window.loss for window in windows]))
-    weighed = ForesightPolicy(price).judge(Staleness(regrets, errors, unit), serving)
-    return RegretStanding(
-        pays=weighed.retrain,
-        expected=weighed.expected,
-        bar=weighed.bar,
-        accrued=weighed.accrued,
-        price=price,
-        age_windows=size - serving,
-        probed_windows=len(windows),
-        loss=newest.loss,
-        start=newest.start,
-        end=newest.end,
-        reason=weighed.reason,
-    )

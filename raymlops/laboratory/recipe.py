@@ -14,7 +14,7 @@ from raymlops.experiments.metrics import loss
 from raymlops.experiments.task import FloatArray
 from raymlops.flavors import flavor_of
 from raymlops.flavors.protocol import FitRows
-from raymlops.records.tasks import LearningTask
+from raymlops.records.learning.tasks import LearningTask
 
 __all__ = ["BOOSTED_TREES", "Recipe", "Scorer"]
 

@@ -8,7 +8,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from raymlops.errors import ConfigError
-from raymlops.laboratory.loss_matrix import FloatArray, Losses, LossMatrix, Paired, Staleness
+from raymlops.laboratory.loss_matrix import Losses, LossMatrix, Paired
+from raymlops.laboratory.staleness import FloatArray, Staleness
 from raymlops.records.shown import shown
 
 __all__ = ["Firing", "History", "Outcome", "Policy", "best_schedules", "oracle", "replay", "simulate"]

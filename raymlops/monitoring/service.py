@@ -36,7 +36,7 @@ from raymlops.monitoring.windows.unjudged import UnjudgedWindows
 from raymlops.monitoring.windows.version_files import VersionFiles
 from raymlops.monitoring.windows.version_segments import VersionSegments
 from raymlops.monitoring.windows.window_profiles import WindowProfiles
-from raymlops.records.labels import label_text
+from raymlops.records.learning.labels import label_text
 from raymlops.records.models import ModelVersion
 from raymlops.records.windows import WindowRecord
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from raymlops.errors import RunNotFound
-from raymlops.records.artifacts import ArtifactStore
+from raymlops.records.learning.artifacts import ArtifactStore
 from raymlops.records.runs import RunStore
 
 __all__ = ["RESUME_OF", "RunLog", "origin_of"]

@@ -11,14 +11,16 @@ from raymlops.errors import NotFoundError
 if TYPE_CHECKING:
     from raymlops.config.platform import PlatformConfig
     from raymlops.platform import Platform
-    from raymlops.scorecard import ScoreCard, Settings
+    from raymlops.scorecard.card import ScoreCard
+    from raymlops.scorecard.evidence import Settings
 
 __all__ = ["score_of"]
 
 
 def score_of(platform: Platform, model: str) -> ScoreCard:
     """Gather the evidence of a model, and answer every question from it."""
-    from raymlops.scorecard import gather, score
+    from raymlops.scorecard.card import score
+    from raymlops.scorecard.evidence import gather
 
     if not platform.metadata.models.list_versions(model):
         raise NotFoundError(f"no version of {model!r} is registered", model=model)
@@ -37,7 +39,7 @@ def score_of(platform: Platform, model: str) -> ScoreCard:
 
 def settings_of(config: PlatformConfig) -> Settings:
     """What the configuration says that no record does."""
-    from raymlops.scorecard import Settings
+    from raymlops.scorecard.evidence import Settings
 
     serving, monitoring = config.serving, config.monitoring
     told = [webhook.name for webhook in monitoring.alerts.webhooks]
@@ -53,7 +55,7 @@ def settings_of(config: PlatformConfig) -> Settings:
 
 def probed_at(home: Path, model: str) -> list[datetime]:
     """When windows of a model were probed, whatever champion they were probed beside."""
-    from raymlops.laboratory.probe_files import SHOWN, read_shown
+    from raymlops.laboratory.probes.probe_files import SHOWN, read_shown
 
     folder = home / "laboratory" / model
     return [window.at for path in sorted(folder.glob(f"*/{SHOWN}")) for window in read_shown(path)]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, overload
 
 from raymlops import runtime, tables
-from raymlops.records.discovery import FeatureDescription, FeatureLineage, FeatureMatch, ViewStatistics
 from raymlops.records.features import (
     ConsistencyReport,
     IngestReceipt,
@@ -18,6 +17,7 @@ from raymlops.records.features import (
     QuarantinedRow,
     VacuumReport,
 )
+from raymlops.records.people.discovery import FeatureDescription, FeatureLineage, FeatureMatch, ViewStatistics
 from raymlops.records.shown import Listed
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ from raymlops.records.shown import Listed
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from raymlops.experiments import Boosting, LearningTask
+    from raymlops.experiments.streamed import Boosting
     from raymlops.features import TrainingSet
     from raymlops.platform import Platform
+    from raymlops.records.learning.tasks import LearningTask
 
 __all__ = ["Models"]
 

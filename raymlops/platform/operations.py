@@ -14,12 +14,12 @@ from raymlops.errors import DeploymentNotFound, ModelVersionNotFound
 from raymlops.laboratory.report.kept import keep_report, report_path
 from raymlops.metadata.anchors import verify_against
 from raymlops.platform.evidence import score_of
-from raymlops.records.alerts import AlertStatus, AlertStore, Delivery
 from raymlops.records.ledger import Ledger as LedgerStore
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelRegistry, trained_at
-from raymlops.records.orders import Order
+from raymlops.records.people.alerts import AlertStatus, AlertStore, Delivery
 from raymlops.records.plans import PlanStore, ServingPlan
+from raymlops.records.serving.orders import Order
 from raymlops.records.shown import Listed
 from raymlops.runtime.cluster.names import CONTROLLER, MONITOR
 from raymlops.runtime.cluster.people import acting_user
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from raymlops.monitoring.windows.rollup import PeriodProfile
     from raymlops.platform import Platform
     from raymlops.runtime.actors.controller_actor import ControllerService
-    from raymlops.scorecard import ScoreCard
+    from raymlops.scorecard.card import ScoreCard
     from raymlops.tables.columns import Reading
 
 __all__ = ["Control", "Labels", "Ledger", "Monitor"]

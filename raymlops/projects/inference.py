@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from raymlops.config.section import parse_duration
 from raymlops.errors import ConfigError, DataError, NotEnoughRows, SchemaMismatch
 from raymlops.features.definitions.naming import check_column
-from raymlops.laboratory.columns import label_values, plain_column
+from raymlops.laboratory.intake.columns import label_values, plain_column
 from raymlops.projects.columns import Column, Labels, describe_columns, kind_of
 from raymlops.projects.instants import read_instants
 from raymlops.projects.naming import Names, slug
@@ -24,7 +24,7 @@ from raymlops.projects.reading import check_columns
 from raymlops.projects.rows import OWN_COLUMNS
 from raymlops.projects.training import training_settings
 from raymlops.projects.windows import aggregates, calendar_parts, event_fields, fitting_windows
-from raymlops.records.labels import label_text
+from raymlops.records.learning.labels import label_text
 from raymlops.serving.models.input_names import EVENT_SCHEMA
 
 __all__ = ["Asked", "Inferred", "infer", "likely_entities", "time_columns"]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import DataError, SchemaMismatch
-from raymlops.laboratory.columns import instants_us, plain_column
+from raymlops.laboratory.intake.columns import instants_us, plain_column
 from raymlops.tables.columns import INSTANT, as_table
 
 __all__ = ["read_instants"]

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from raymlops.laboratory.columns import plain_column
+from raymlops.laboratory.intake.columns import plain_column
 from raymlops.projects.inference import Asked, Inferred, infer
 from raymlops.projects.instants import read_instants
 from raymlops.projects.naming import project_name

@@ -10,7 +10,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from raymlops.errors import ConfigError, DataError
-from raymlops.laboratory.files import read_table
+from raymlops.laboratory.intake.files import read_table
 from raymlops.records.names import did_you_mean
 from raymlops.tables.columns import as_table
 

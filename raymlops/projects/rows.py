@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 from raymlops.config.section import parse_duration
 from raymlops.errors import ConfigError, DataError, SchemaMismatch
 from raymlops.features.definitions.views import DType, FeatureView
-from raymlops.laboratory.columns import plain_column
+from raymlops.laboratory.intake.columns import plain_column
 from raymlops.projects.instants import read_instants
 from raymlops.projects.reading import check_columns, read_raw
 from raymlops.records.bundles import ProjectData, ProjectSpec
-from raymlops.records.labels import label_text
+from raymlops.records.learning.labels import label_text
 from raymlops.tables.columns import INSTANT
 
 __all__ = [

@@ -1,1 +1,1 @@
-"""Frozen values that cross package borders, one module per subject."""
+"""Frozen values that cross package borders, one module per subject, subjects in rooms."""

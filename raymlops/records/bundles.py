@@ -7,7 +7,6 @@ from typing import Literal, Protocol
 from pydantic import Field, JsonValue
 
 from raymlops.records.record import Instant, Record
-from raymlops.records.replays import ProjectReplay
 
 __all__ = [
     "BundleManifest",
@@ -15,6 +14,7 @@ __all__ = [
     "Deployment",
     "DeploymentStore",
     "ProjectData",
+    "ProjectReplay",
     "ProjectSpec",
     "ServedBefore",
     "Source",
@@ -44,6 +44,25 @@ class ProjectData(Record):
     """View that gets each row once it has happened, a microsecond after its time; null: none does."""
     outcomes_view: str | None = None
     """View that gets each row with its label, at the time at which that became known."""
+
+
+class ProjectReplay(Record):
+    """``replay`` of a ``project.yaml``: what ``raymlops replay`` does not derive from the table."""
+
+    source: str | None = None
+    """``module:function`` that returns ``raymlops.replay.ReplayTables``; null: the table that ``data`` names."""
+    things: str = "rows"
+    """What a request is about, in the plural, for people."""
+    training_windows: int | None = Field(default=None, ge=1)
+    """Windows that the first model is trained on; null: a quarter of them, eight at most."""
+    windows: int | None = Field(default=None, ge=1)
+    """Windows that are replayed after those, at most; null: all."""
+    steps: tuple[str, ...] = ()
+    """Lengths of a window's steps, such as ``1d``; after each, the loop takes a turn. None: derived."""
+    sample: int | None = Field(default=None, ge=1)
+    """Requests in a window, at most; null: so many that the replay takes some minutes."""
+    first_run: dict[str, object] = Field(default_factory=dict)
+    """Parameters of the first training run, over those of ``training``."""
 
 
 class ProjectSpec(Record):

@@ -10,10 +10,12 @@ from pydantic import Field
 
 from raymlops.records.record import Instant, Record, sha256_of
 
-__all__ = ["GENESIS", "Ledger", "LedgerEntry"]
+__all__ = ["GENESIS", "RETRAIN_ORDER", "Ledger", "LedgerEntry"]
 
 GENESIS = "0" * 64
 """The previous hash of the first entry."""
+RETRAIN_ORDER = "order_retraining"
+"""Action of the entry by which somebody asks for a retraining."""
 
 
 class LedgerEntry(Record):

@@ -5,57 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from pydantic import Field
 
 from raymlops.errors import InvalidTransition
-from raymlops.records.blessings import Blessing, missing_blessings
+from raymlops.records.learning.blessings import Blessing, missing_blessings
+from raymlops.records.learning.signatures import Signature
 from raymlops.records.record import Instant, Record
 
 __all__ = [
-    "TEXT",
     "AliasChange",
-    "ColumnSpec",
     "ModelManifest",
     "ModelRegistry",
     "ModelState",
     "ModelVersion",
-    "Signature",
     "StateChange",
     "trained_at",
 ]
-
-TEXT = "BYTES"
-"""The one Open Inference Protocol datatype that is not a number; its elements are UTF-8 strings here."""
-
-
-class ColumnSpec(Record):
-    """One input column of a model."""
-
-    name: str
-    dtype: str
-    """Open Inference Protocol datatype: ``FP64``, ``FP32``, ``INT64``, ``BOOL``, ``BYTES`` ..."""
-
-
-class Signature(Record):
-    """What a model takes and gives."""
-
-    task: Literal["classifier", "regressor"]
-    inputs: tuple[ColumnSpec, ...]
-    """In the order the model was fitted on."""
-    classes: tuple[str | int | float | bool, ...] = ()
-    """Labels of the classes, in the order of the ``probability`` columns; empty for a regressor."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The input columns."""
-        return tuple(column.name for column in self.inputs)
-
-    @property
-    def texts(self) -> frozenset[str]:
-        """The input columns that are text."""
-        return frozenset(column.name for column in self.inputs if column.dtype == TEXT)
 
 
 class ModelManifest(Record):

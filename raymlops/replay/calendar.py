@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from raymlops.clock import from_us, to_us
 from raymlops.config.section import parse_duration
-from raymlops.laboratory.columns import encode
+from raymlops.laboratory.intake.columns import encode
 from raymlops.laboratory.recipe import Recipe
 from raymlops.records.bundles import ProjectSpec
 from raymlops.replay.losses import Floats, TaskLoss

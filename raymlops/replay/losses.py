@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from raymlops.experiments.metrics import loss
 from raymlops.records.bundles import ProjectSpec
-from raymlops.records.tasks import LearningTask, Metric, TaskKind
+from raymlops.records.learning.tasks import LearningTask, Metric, TaskKind
 
 __all__ = ["TaskLoss"]
 

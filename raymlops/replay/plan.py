@@ -13,7 +13,7 @@ import numpy.typing as npt
 from raymlops.clock import from_us, to_us
 from raymlops.config.section import render_duration
 from raymlops.errors import ConfigError, NotEnoughRows
-from raymlops.laboratory.table import ROUND_LENGTHS
+from raymlops.laboratory.intake.table import ROUND_LENGTHS
 
 __all__ = ["Needs", "ReplayPlan", "Sample", "Wishes", "derive_plan", "parse_sample", "steps_of"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from raymlops.errors import NotFoundError
-from raymlops.experiments.search import TRIALS_LOG
+from raymlops.experiments.searching.search import TRIALS_LOG
 
 __all__ = ["TrialLines"]
 

@@ -22,15 +22,31 @@ from ray.serve.exceptions import RayServeException
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import RaymlopsError, UnavailableError
 from raymlops.runtime.actors import control_plane as actors
+from raymlops.runtime.actors.controller_actor import ControllerService
+from raymlops.runtime.actors.monitor_actor import MonitorActor
+from raymlops.runtime.actors.reconciler_actor import ReconcilerActor
 from raymlops.runtime.cluster import local_cluster as cluster
 from raymlops.runtime.cluster.metrics_discovery import announce_metrics, join_rays_job
-from raymlops.runtime.serve import replica
+from raymlops.runtime.cluster.names import CONTROLLER, FEATURES, MONITOR, RECONCILER
+from raymlops.runtime.nodes.feature_nodes import FeaturesActor
+from raymlops.runtime.serve import gateway_replica
+from raymlops.runtime.serve.applications import Builders
+from raymlops.runtime.serve.deployments import serve_runs
+from raymlops.runtime.serve.pool_replica import pool_application
+from raymlops.runtime.serve.replica import candidate_application, model_application
 from raymlops.runtime.supervision.home_note import note_cluster, noted_cluster, running_config
 
 __all__ = ["bring_up", "main"]
 
 _log = logging.getLogger(__name__)
 _TRIES = 3
+_ACTORS = {  # what brings endpoints up comes first
+    RECONCILER: ReconcilerActor,
+    FEATURES: FeaturesActor,
+    MONITOR: MonitorActor,
+    CONTROLLER: ControllerService,
+}
+_BUILDERS = Builders(model_application, candidate_application, pool_application)
 
 
 def bring_up(home: Path) -> None:
@@ -46,10 +62,11 @@ def bring_up(home: Path) -> None:
     cluster.attach(note, home)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)  # importing it has set INFO
     started_at = time.monotonic()
-    if note.foreign and not note.serve_started and not replica.serve_runs():
+    if note.foreign and not note.serve_started and not serve_runs():
         note_cluster(home, replace(note, serve_started=True))  # before it is done: `down` must not miss it
     with ThreadPoolExecutor(2) as pool:
-        for waiting in [pool.submit(actors.start_control_plane, config), pool.submit(_serve, config)]:
+        planned = pool.submit(actors.start_control_plane, config, _ACTORS, _BUILDERS)
+        for waiting in [planned, pool.submit(_serve, config)]:
             waiting.result()
     if note.foreign:  # Ray's own directory is not ours to write to
         announce_metrics(home, config.monitoring.metrics)
@@ -65,7 +82,7 @@ def _serve(config: PlatformConfig) -> None:
     """Start Serve, more than once where one of its actors dies on the way or is late: on a busy machine some are."""
     for left in range(_TRIES - 1, -1, -1):
         try:
-            return replica.start_serving(config)
+            return gateway_replica.start_serving(config)
         except (RayError, RayServeException, RuntimeError, TimeoutError) as error:
             if not left:
                 said = str(error).strip().splitlines() or [type(error).__name__]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raymlops.records.blessings import Blessing
+from raymlops.records.learning.blessings import Blessing
 from raymlops.scorecard.evidence import WRONG_SHARE, Evidence, bundle_proof, entry_proof, window_proof
 from raymlops.scorecard.item import Finding, Question, automated, manual, missing
 

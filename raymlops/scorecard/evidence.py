@@ -18,7 +18,7 @@ from raymlops.records.record import Instant, Record
 from raymlops.records.runs import Run
 from raymlops.records.windows import WindowRecord
 
-__all__ = ["WRONG_SHARE", "Evidence", "Proof", "Settings", "Stores", "gather"]
+__all__ = ["WRONG_SHARE", "Evidence", "Proof", "Settings", "Stores", "gather", "trials"]
 
 WRONG_SHARE = 0.01
 """Of served features more than this share must not differ from the tables."""
@@ -254,3 +254,18 @@ def _views_of(definitions: Sequence[object], plan: ServingPlan | None) -> tuple[
     services = [of for of in definitions if isinstance(of, FeatureService) and of.name == name]
     wanted = {str(reference).partition(":")[0].partition("@")[0] for of in services for reference in of.features}
     return tuple(of for of in definitions if isinstance(of, FeatureView) and of.name in wanted)
+
+
+def trials(of: Evidence) -> list[tuple[LedgerEntry, LedgerEntry]]:
+    """Trials that ended, newest first: how each began, and how it ended."""
+    ended, found = of.entries("promote", "roll_back", "rollback"), []
+    for begun in of.entries("start_trial"):
+        version = begun.evidence.get("version") or (begun.evidence.get("trial") or {}).get("version")
+        later = [entry for entry in ended if entry.sequence > begun.sequence and _about(entry) == version]
+        if later:
+            found.append((begun, later[-1]))
+    return found
+
+
+def _about(entry: LedgerEntry) -> Any:
+    return entry.evidence.get("version", entry.evidence.get("champion"))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from raymlops.records.runs import RunStatus
-from raymlops.scorecard.evidence import Evidence, bundle_proof, entry_proof, run_proof, window_proof
+from raymlops.scorecard.evidence import Evidence, bundle_proof, entry_proof, run_proof, trials, window_proof
 from raymlops.scorecard.item import Finding, Question, automated, manual, missing
-from raymlops.scorecard.model import trials
 
 __all__ = ["INFRASTRUCTURE", "canaried"]
 

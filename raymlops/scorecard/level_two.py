@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raymlops.records.blessings import BlessingKind
+from raymlops.records.learning.blessings import BlessingKind
 from raymlops.records.runs import RunStatus
 from raymlops.scorecard.evidence import Evidence, bundle_proof, entry_proof, run_proof, window_proof
 from raymlops.scorecard.infrastructure import canaried

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from raymlops.records.ledger import LedgerEntry
 from raymlops.records.runs import StepStatus
-from raymlops.scorecard.evidence import Evidence, Proof, bundle_proof, entry_proof, run_proof, window_proof
+from raymlops.scorecard.evidence import Evidence, Proof, bundle_proof, entry_proof, run_proof, trials, window_proof
 from raymlops.scorecard.item import Finding, Question, automated, manual, missing
 
-__all__ = ["MODEL", "trials"]
+__all__ = ["MODEL"]
 
 _ENOUGH = 3
 _AGREEMENT = 2 / 3
@@ -32,21 +29,6 @@ def _reviewed(of: Evidence) -> Finding:
     return manual(
         "the bundle holds the code; it is no clean commit", "commit, build again, raymlops delivery approve", proof
     )
-
-
-def trials(of: Evidence) -> list[tuple[LedgerEntry, LedgerEntry]]:
-    """Trials that ended, newest first: how each began, and how it ended."""
-    ended, found = of.entries("promote", "roll_back", "rollback"), []
-    for begun in of.entries("start_trial"):
-        version = begun.evidence.get("version") or (begun.evidence.get("trial") or {}).get("version")
-        later = [entry for entry in ended if entry.sequence > begun.sequence and _about(entry) == version]
-        if later:
-            found.append((begun, later[-1]))
-    return found
-
-
-def _about(entry: LedgerEntry) -> Any:
-    return entry.evidence.get("version", entry.evidence.get("champion"))
 
 
 def _correlate(of: Evidence) -> Finding:

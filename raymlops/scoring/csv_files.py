@@ -11,7 +11,8 @@ from pyarrow import parquet
 
 from raymlops.errors import StorageError
 from raymlops.features.definitions.schema import EVENT_TIME
-from raymlops.records.models import TEXT, Signature
+from raymlops.records.learning.datatypes import TEXT
+from raymlops.records.learning.signatures import Signature
 from raymlops.records.record import sha256_of
 from raymlops.serving.protocol.datatypes import NUMBERS
 from raymlops.tables.columns import INSTANT

@@ -14,8 +14,8 @@ from raymlops.features.catalog.applied import ResolvedService
 from raymlops.features.catalog.layout import tables_path
 from raymlops.features.definitions.schema import EVENT_TIME
 from raymlops.features.offline.service_join import JoinTasks, join_service
+from raymlops.serving.models.arrow_inputs import datatype_of_arrow
 from raymlops.serving.models.model import columns_of
-from raymlops.serving.protocol.datatypes import datatype_of_arrow
 from raymlops.serving.protocol.schema import InputSchema
 from raymlops.tables.columns import INSTANT
 from raymlops.tables.delta import DeltaTables

@@ -13,7 +13,7 @@ from raymlops.config.monitoring import MonitoringConfig
 from raymlops.errors import ConflictError, DataError, RaymlopsError
 from raymlops.monitoring.profiles.profile import Profile
 from raymlops.monitoring.profiles.reference import Reference
-from raymlops.records.artifacts import ArtifactStore
+from raymlops.records.learning.artifacts import ArtifactStore
 from raymlops.records.ledger import Ledger
 from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus, RunStore

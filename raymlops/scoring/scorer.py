@@ -14,6 +14,7 @@ from pyarrow import parquet
 
 from raymlops.errors import DataError, DeploymentError, NotFinite, SchemaMismatch, StorageError
 from raymlops.flavors.guard import foreign_errors
+from raymlops.flavors.protocol import Outputs
 from raymlops.monitoring.profiles.profile import Profile
 from raymlops.monitoring.profiles.reference import Reference
 from raymlops.records.record import sha256_of
@@ -21,9 +22,9 @@ from raymlops.records.scoring import Part, PartReceipt, ScoredFile, ScoringPlan
 from raymlops.scoring.carried import carried_as, carried_schema
 from raymlops.scoring.inputs import Columns, FeatureJoin, needed_columns, typed_inputs
 from raymlops.scoring.sources import RowSource
-from raymlops.serving.models.model import Model, check_outputs
-from raymlops.serving.protocol.datatypes import datatype_of_arrow
-from raymlops.serving.protocol.protocols import Outputs
+from raymlops.serving.models.arrow_inputs import datatype_of_arrow
+from raymlops.serving.models.model import Model
+from raymlops.serving.models.outputs import check_outputs
 from raymlops.serving.protocol.schema import InputSchema, datatype_of_label
 from raymlops.tables.files import Files
 

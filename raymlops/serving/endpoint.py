@@ -21,7 +21,7 @@ from raymlops.errors import (
     RaymlopsError,
     UnavailableError,
 )
-from raymlops.records.keys import Scope
+from raymlops.records.serving.keys import Scope
 from raymlops.serving.answering.batching import Batcher
 from raymlops.serving.answering.breaker import Breakers
 from raymlops.serving.answering.event_log import EventLog, EventLogStats
@@ -29,7 +29,7 @@ from raymlops.serving.answering.fallback import Answer, Answerer, Query
 from raymlops.serving.answering.metrics import Family, ServingMetrics, breaker_families, family_of
 from raymlops.serving.answering.probing import Prober
 from raymlops.serving.plans.loader import Loaded, Loader, Serving
-from raymlops.serving.plans.rehearsal import RecordedRequests
+from raymlops.serving.plans.recorded_requests import RecordedRequests
 from raymlops.serving.plans.slot import Slot
 from raymlops.serving.plans.trials import ShadowQueue
 from raymlops.serving.protocol.access import DESCRIBE, OPEN, Access

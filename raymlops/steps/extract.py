@@ -18,11 +18,11 @@ from raymlops.features.catalog.catalog_file import Catalog
 from raymlops.features.catalog.layout import catalog_path, tables_path
 from raymlops.flavors import families, library_names
 from raymlops.flavors.sklearn import ProjectFamily
-from raymlops.pipelines import Halt
 from raymlops.pipelines.fingerprint import code_digest, environment_digest
+from raymlops.pipelines.step import Halt
 from raymlops.records.bundles import ProjectSpec
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.records.record import sha256_of
-from raymlops.records.tasks import LearningTask
 from raymlops.steps.outcome import blocked, skipped
 from raymlops.steps.project.context import (
     EVENT_TIME,

@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import DataError, NotEnoughRows, TrainingError
-from raymlops.experiments import LearningTask, estimators, fit_candidate, loss_curve
+from raymlops.experiments import estimators
+from raymlops.experiments.fitting import fit_candidate, loss_curve
 from raymlops.experiments.task import FloatArray, example_of, is_text, model_inputs
 from raymlops.flavors.guard import foreign_errors
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.serving.models.model_files import save_model
 from raymlops.steps.project.context import TrainingContext
 from raymlops.steps.validation.served import EXPECTED

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raymlops.pipelines import Halt
-from raymlops.records.blessings import Blessing
+from raymlops.pipelines.step import Halt
+from raymlops.records.learning.blessings import Blessing
 
 __all__ = ["blocked", "outcome", "refused", "refused_unevaluated", "skipped"]
 

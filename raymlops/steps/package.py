@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from raymlops.errors import NotEnoughRows
-from raymlops.experiments import LearningTask, target
+from raymlops.experiments.task import target
 from raymlops.monitoring import (
     DOMAIN_FILE,
     HOLDOUT_FILE,
@@ -24,8 +24,9 @@ from raymlops.monitoring import (
     Reference,
 )
 from raymlops.monitoring.performance.holdout import ScoreKind
-from raymlops.records.labels import label_text
-from raymlops.records.models import Signature
+from raymlops.records.learning.labels import label_text
+from raymlops.records.learning.signatures import Signature
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.steps.project.context import EVENT_TIME, TrainingContext
 from raymlops.steps.split import Parts
 from raymlops.steps.validation.served import load_packaged

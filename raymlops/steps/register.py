@@ -11,8 +11,8 @@ from uuid import uuid4
 
 from raymlops.errors import StorageError
 from raymlops.pipelines.artifacts import content_digest, sync
-from raymlops.records.blessings import Blessing
 from raymlops.records.features import TrainingSetManifest
+from raymlops.records.learning.blessings import Blessing
 from raymlops.records.models import ModelVersion
 from raymlops.records.record import sha256_of
 from raymlops.steps.outcome import outcome

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from raymlops.experiments.task import IntArray, target
-from raymlops.pipelines import Halt
+from raymlops.pipelines.step import Halt
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.records.record import Record
-from raymlops.records.tasks import LearningTask
 from raymlops.steps.outcome import blocked
 from raymlops.steps.project.context import EVENT_TIME
 

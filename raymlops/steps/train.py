@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from raymlops.clock import from_us
 from raymlops.errors import DataError
-from raymlops.experiments import constant_predictions, loss, metrics, target
-from raymlops.pipelines import Halt
+from raymlops.experiments.metrics import constant_predictions, loss, metrics
+from raymlops.experiments.task import target
+from raymlops.pipelines.step import Halt
 from raymlops.steps.fitting import fit_and_package, probe_rows
 from raymlops.steps.outcome import refused, refused_unevaluated
 from raymlops.steps.project.context import TrainingContext

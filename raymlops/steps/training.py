@@ -8,8 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from raymlops.pipelines import Pipeline, PipelineResult, PipelineRunner, Step, origin_of
 from raymlops.pipelines.artifacts import ArtifactKind
+from raymlops.pipelines.dag import Pipeline
+from raymlops.pipelines.run_log import origin_of
+from raymlops.pipelines.runner import PipelineResult, PipelineRunner
+from raymlops.pipelines.step import Step
 from raymlops.records.bundles import ProjectSpec
 from raymlops.records.names import check_name
 from raymlops.records.record import sha256_of

@@ -9,25 +9,17 @@ import numpy as np
 import pyarrow as pa
 
 from raymlops.errors import ConfigError, DataError, TrainingError
-from raymlops.experiments import (
-    Budgeted,
-    Drawn,
-    HalvingRule,
-    Journaled,
-    LearningTask,
-    Search,
-    SearchSpace,
-    TpeSearch,
-    TrialResult,
-    TrialSpec,
-    estimators,
-    fit_candidate,
-    select,
-    target,
-)
-from raymlops.experiments.search import forget_old, rows_digest
-from raymlops.experiments.trial import ParameterValue
+from raymlops.experiments import estimators
+from raymlops.experiments.fitting import fit_candidate
+from raymlops.experiments.searching.halving import HalvingRule
+from raymlops.experiments.searching.search import Budgeted, Drawn, Journaled, Search, forget_old, rows_digest
+from raymlops.experiments.searching.search_space import SearchSpace
+from raymlops.experiments.searching.selection import select
+from raymlops.experiments.searching.tpe import TpeSearch
+from raymlops.experiments.task import target
+from raymlops.experiments.trial import ParameterValue, TrialResult, TrialSpec
 from raymlops.flavors import families, flavor_of
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.records.models import ModelVersion
 from raymlops.records.record import Record, sha256_of
 from raymlops.steps.project.context import INPUTS, PARAMETER_PREFIX, TrainingContext

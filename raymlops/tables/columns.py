@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raymlops.errors import DataError, SchemaMismatch
-from raymlops.tables.time_zones import check_time_zone
+from raymlops.errors import ConfigError, DataError, SchemaMismatch
+from raymlops.tables.time_zones import time_zone_fault
 
 __all__ = [
     "INSTANT",
@@ -213,8 +213,8 @@ def _plain_type(given: Any) -> Any:
 
 
 def _read_times(owner: str, table: Any, time_zone: str | None = None, round_times: bool = False) -> Any:
-    if time_zone is not None:
-        check_time_zone(owner, time_zone)
+    if time_zone is not None and (fault := time_zone_fault(time_zone)) is not None:
+        raise ConfigError(f"{owner}: {fault}")
     for place, field in enumerate(table.schema):
         if not pa.types.is_timestamp(field.type):
             continue

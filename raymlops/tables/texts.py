@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["KEY_RULE", "cast_or_null", "guessed_types", "read_texts"]
+__all__ = ["KEY_RULE", "cast_or_null", "guessed_types", "mask_of", "read_texts"]
 
 KEY_RULE = "must be a 64-bit integer written as it prints, without zeros, a plus or blanks before it"
 """What a text must be to be an integer key; it is said of one that is not."""
@@ -42,7 +42,7 @@ def read_texts(column: Any, target: Any, *, key: bool = False, time_zone: str | 
     types, broken = pa.types, None
     column = column.cast(pa.string())
     if types.is_integer(target):
-        broken = _mask(pc.invert(pc.match_substring_regex(column, _PRINTED_INTEGER if key else _INTEGER)))
+        broken = mask_of(pc.invert(pc.match_substring_regex(column, _PRINTED_INTEGER if key else _INTEGER)))
         column = column if key else pc.replace_substring_regex(column, _INTEGER_PARTS, r"\1\2")
     elif types.is_floating(target):
         broken = _rounded(column, target)
@@ -125,7 +125,8 @@ def _kept(column: Any, which: Any) -> Any:
     return pc.if_else(which, column, pa.scalar(None, column.type))
 
 
-def _mask(column: Any) -> Mask:
+def mask_of(column: Any) -> Mask:
+    """A column of bools as an array; null is false."""
     mask: Mask = pc.fill_null(column, False).to_numpy(zero_copy_only=False)
     return mask
 
@@ -141,7 +142,7 @@ def _is_text(given: Any) -> bool:
 
 def _rounded(column: Any, target: Any) -> Mask | None:
     """Which texts are whole numbers that a float does not hold."""
-    rows = np.flatnonzero(_mask(pc.match_substring_regex(column, _LONG_INTEGER)))
+    rows = np.flatnonzero(mask_of(pc.match_substring_regex(column, _LONG_INTEGER)))
     if not len(rows):
         return None
     kind = np.dtype(target.to_pandas_dtype()).type

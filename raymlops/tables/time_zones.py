@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from zoneinfo import ZoneInfo
 
-from raymlops.errors import ConfigError
-
-__all__ = ["check_time_zone"]
+__all__ = ["time_zone_fault"]
 
 
-def check_time_zone(owner: str, zone: object) -> None:
-    """A time zone must be one of the IANA database, such as ``Europe/Berlin``.
-
-    Raises:
-        ConfigError: it is not.
-    """
+def time_zone_fault(zone: object) -> str | None:
+    """Why this names no time zone of the IANA database, such as ``Europe/Berlin``; ``None`` where it does."""
     try:
         ZoneInfo(zone if isinstance(zone, str) else "")
-    except (OSError, ValueError, KeyError) as error:
-        rule = "time_zone must be a name such as 'Europe/Berlin' or 'UTC'"
-        raise ConfigError(f"{owner}: {rule}, got {zone!r}") from error
+    except (OSError, ValueError, KeyError):
+        return f"time_zone must be a name such as 'Europe/Berlin' or 'UTC', got {zone!r}"
+    return None

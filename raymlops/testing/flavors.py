@@ -20,8 +20,8 @@ import pytest
 from raymlops.errors import DataError, ModelLoadFailed, SchemaMismatch
 from raymlops.flavors import flavor_named, flavor_of, parse
 from raymlops.flavors.protocol import Array, FitRows, Flavor
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.records.record import sha256_of
-from raymlops.records.tasks import LearningTask
 from raymlops.serving.models.model import Model, columns_of
 from raymlops.serving.models.model_files import load_model, save_model
 

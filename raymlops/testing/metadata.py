@@ -21,9 +21,9 @@ from raymlops.errors import (
 )
 from raymlops.metadata import Metadata
 from raymlops.records.bundles import Deployment
-from raymlops.records.keys import Grant, new_key
 from raymlops.records.ledger import GENESIS
 from raymlops.records.models import ModelState
+from raymlops.records.serving.keys import Grant, new_key
 from raymlops.testing.metadata_alerts import AlertStoreContract
 from raymlops.testing.metadata_blessings import BlessingContract
 from raymlops.testing.metadata_browsing import RecordBrowserContract

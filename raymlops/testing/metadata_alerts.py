@@ -6,7 +6,7 @@ import pytest
 
 from raymlops.errors import NotFoundError
 from raymlops.metadata import Metadata
-from raymlops.records.alerts import Alert, AlertCursor, Delivery
+from raymlops.records.people.alerts import Alert, AlertCursor, Delivery
 from raymlops.testing.metadata_examples import EPOCH, HOUR
 
 __all__ = ["AlertStoreContract"]

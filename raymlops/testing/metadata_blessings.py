@@ -6,7 +6,7 @@ import pytest
 
 from raymlops.errors import InvalidTransition
 from raymlops.metadata import Metadata
-from raymlops.records.blessings import BLESSINGS, Blessing, BlessingKind
+from raymlops.records.learning.blessings import BLESSINGS, Blessing, BlessingKind
 from raymlops.records.models import ModelVersion
 from raymlops.records.plans import Trial
 from raymlops.testing.metadata_examples import example_draft, example_plan

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from raymlops.clock import Clock
 from raymlops.records.bundles import BundleManifest, ProjectSpec
-from raymlops.records.models import ColumnSpec, ModelManifest, ModelVersion, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
+from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.records.runs import Run
 from raymlops.records.windows import Performance, WindowRecord

@@ -14,7 +14,7 @@ from raymlops.errors import DataError, SchemaMismatch
 from raymlops.flavors import flavor_named, flavor_of
 from raymlops.flavors.protocol import Flavor
 from raymlops.flavors.python_model import PythonModel
-from raymlops.records.models import ColumnSpec, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.serving.models.model_files import save_model
 from raymlops.testing.flavors import FamilyContract, FlavorCase, FlavorContract
 

@@ -19,7 +19,8 @@ from raymlops.config.monitoring import MonitoringConfig
 from raymlops.metadata import MetadataService
 from raymlops.monitoring import REFERENCE_FILE, MonitorService, Reference
 from raymlops.monitoring.events.event_tables import DeltaEventTables
-from raymlops.records.models import ColumnSpec, ModelManifest, ModelVersion, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
+from raymlops.records.models import ModelManifest, ModelVersion
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 HOUR = timedelta(hours=1)

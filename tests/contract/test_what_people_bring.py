@@ -34,11 +34,11 @@ from raymlops.features import Entity, FeatureReader, FeatureStore, FeatureView, 
 from raymlops.features.definitions.views import DType
 from raymlops.metadata import MetadataService
 from raymlops.monitoring import Reference
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.records.plans import ServingPlan
 from raymlops.records.record import sha256_of
 from raymlops.records.scoring import ScoringPlan
-from raymlops.records.tasks import LearningTask
 from raymlops.scoring import JobDirectory, OutputTable, RowSource, ScoringJob, cut_parts
 from raymlops.scoring.csv_files import typed_copy
 from raymlops.scoring.opening import ScorerSetting, open_scorer

@@ -29,8 +29,9 @@ from raymlops.features import Entity, FeatureReader, FeatureService, FeatureView
 from raymlops.runtime.actors.control_plane import start_actor
 from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
 from raymlops.runtime.cluster.names import FEATURES
-from raymlops.runtime.nodes.feature_nodes import FeaturesActor, copies, copy_of
+from raymlops.runtime.nodes.feature_nodes import FeaturesActor, copies
 from raymlops.runtime.nodes.feature_readers import open_reader
+from raymlops.runtime.nodes.node_copies import copy_of
 from raymlops.runtime.serve.model_fetching import fetch_from_nodes
 from tests.support.point_in_time import table_of
 

@@ -17,13 +17,14 @@ from raymlops.clock import SystemClock
 from raymlops.config.platform import PlatformConfig
 from raymlops.control.reconciling.reconcile import Phase, diff, is_ours, status_of, wanted_candidate, wanted_of
 from raymlops.errors import UnavailableError
-from raymlops.records.endpoints import Hosting
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.records.runs import Run, RunStatus
+from raymlops.records.serving.endpoints import Hosting
 from raymlops.runtime.cluster.deadlines import within
 from raymlops.runtime.jobs.run_jobs import JobRunner
 from raymlops.runtime.serve import applications
-from raymlops.runtime.serve.replica import candidate_application, model_application, pool_application
+from raymlops.runtime.serve.pool_replica import pool_application
+from raymlops.runtime.serve.replica import candidate_application, model_application
 
 pytestmark = pytest.mark.ray
 
@@ -90,13 +91,15 @@ def test_the_pool_is_recognised_and_says_how_each_model_stands_in_each_replica(
     asked: list[str] = []
     monkeypatch.setattr(applications, "_broadcast", lambda found: said)
     monkeypatch.setattr(applications, "_ask", lambda host, port, model: asked.append(model))
-    looked = applications.Applications(config)._asked(seen, "127.0.0.1", 1)
+    builders = applications.Builders(model_application, candidate_application, pool_application)
+    shown = applications.Applications(config, builders)
+    looked = shown._asked(seen, "127.0.0.1", 1)
     assert looked.hosted == {"a": (Hosting(0, "altered"),), "b": (Hosting(3), Hosting(2, None, "it is slow"))}
     assert (looked.reply, asked) == (None, ["b"])  # of the models, one that can answer
     status = status_of(plan, [want], [looked], None, 1.0)
     assert (status.answers, status.answering, status.pooled) == (True, 1, True)
     monkeypatch.setattr(applications, "_broadcast", lambda found: [])
-    assert applications.Applications(config)._asked(seen, "127.0.0.1", 1).reply == "no model of the pool can answer"
+    assert shown._asked(seen, "127.0.0.1", 1).reply == "no model of the pool can answer"
 
 
 @pytest.fixture

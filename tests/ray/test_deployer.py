@@ -22,7 +22,7 @@ from raymlops.delivery.verify import bundle_digest
 from raymlops.errors import ConflictError, DeploymentError
 from raymlops.metadata import MetadataService
 from raymlops.records.bundles import BundleManifest, ServedBefore
-from raymlops.records.pushes import BUILD, push_subject
+from raymlops.records.delivering.pushes import BUILD, push_subject
 from raymlops.records.record import sha256_of
 from raymlops.runtime.deploying.deployer import Deployer
 from raymlops.runtime.deploying.rehearsal import Rehearsal

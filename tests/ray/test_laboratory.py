@@ -9,7 +9,7 @@ import pytest
 
 from raymlops.laboratory import Recipe
 from raymlops.laboratory.building import build_matrix
-from raymlops.laboratory.table import prepare
+from raymlops.laboratory.intake.table import prepare
 from raymlops.runtime.jobs.laboratory import fit_on_ray
 from tests.unit.laboratory.examples import drifting_table
 

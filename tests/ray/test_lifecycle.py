@@ -135,7 +135,7 @@ def test_serve_is_started_once_more_where_it_was_late_or_died(
         if troubles:
             raise troubles.pop()
 
-    monkeypatch.setattr(boot.replica, "start_serving", start)
+    monkeypatch.setattr(boot.gateway_replica, "start_serving", start)
     boot._serve(PlatformConfig())
     assert troubles == []
     troubles = [trouble] * 3

@@ -55,8 +55,8 @@ def test_tune_gives_the_results_of_one_process(
     platform: Platform, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     from raymlops.experiments import Drawn, HalvingRule, InProcessTuner, TrialSpec
-    from raymlops.experiments.search import TRIALS_LOG
-    from raymlops.records.tasks import LearningTask
+    from raymlops.experiments.searching.search import TRIALS_LOG
+    from raymlops.records.learning.tasks import LearningTask
     from raymlops.runtime.jobs.tuning import RayTuner
 
     rng = np.random.default_rng(0)

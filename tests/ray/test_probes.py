@@ -11,8 +11,8 @@ import pytest
 
 from raymlops.control.loop.prober import grid_of, probe_folder
 from raymlops.errors import UnavailableError
-from raymlops.laboratory.probe_files import ProbeFolder
-from raymlops.laboratory.probed import weigh_probed
+from raymlops.laboratory.probes.probe_files import ProbeFolder
+from raymlops.laboratory.weighing import weigh_probed
 from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.names import MONITOR
 from raymlops.runtime.jobs.probes import start_probes

@@ -153,7 +153,7 @@ def test_a_trial_that_is_killed_is_begun_again(
     processes: Callable[[str], list[psutil.Process]], tmp_path: Path
 ) -> None:
     from raymlops.experiments import Drawn, InProcessTuner, TrialSpec
-    from raymlops.records.tasks import LearningTask
+    from raymlops.records.learning.tasks import LearningTask
     from raymlops.runtime.jobs.tuning import RayTuner
 
     inputs = np.random.default_rng(0).normal(size=(30_000, 3))

@@ -18,9 +18,9 @@ from raymlops.control.loop.folding import ALL_MODELS
 from raymlops.control.rollout.decisions import Pause, Resume
 from raymlops.delivery.approval import approve_bundle
 from raymlops.metadata import MetadataService
-from raymlops.records.keys import ApiKey, new_key, parse_grant
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.plans import ServingPlan
+from raymlops.records.serving.keys import ApiKey, new_key, parse_grant
 from raymlops.serving.front.gateway import Gateway
 from raymlops.serving.front.operations import Operations
 from raymlops.serving.protocol.access import Access

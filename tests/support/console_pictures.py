@@ -21,10 +21,10 @@ from raymlops.laboratory import Schedule, compare_policies
 from raymlops.laboratory.report.kept import keep_report, report_path
 from raymlops.metadata import MetadataService
 from raymlops.monitoring.report.monitor_report import Distribution, MonitorReport
-from raymlops.records.endpoints import EndpointStatus
+from raymlops.records.people.reasons import Reason
 from raymlops.records.plans import ServingPlan, Trial
-from raymlops.records.reasons import Reason
 from raymlops.records.runs import Run, RunStatus
+from raymlops.records.serving.endpoints import EndpointStatus
 from raymlops.serving.protocol.access import OPEN
 from raymlops.serving.protocol.http import HttpRequest
 from tests.support import console_world

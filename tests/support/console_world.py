@@ -25,7 +25,9 @@ from raymlops.laboratory.report.kept import read_report, report_path
 from raymlops.metadata import MetadataService
 from raymlops.monitoring.report.monitor_report import Distribution, MonitorReport
 from raymlops.records.bundles import BundleManifest, Deployment, ProjectSpec, Source
-from raymlops.records.discovery import (
+from raymlops.records.learning.signatures import ColumnSpec, Signature
+from raymlops.records.models import ModelManifest, ModelVersion
+from raymlops.records.people.discovery import (
     FeatureDescription,
     FeatureFreshness,
     FeatureLineage,
@@ -36,11 +38,10 @@ from raymlops.records.discovery import (
     LineageNode,
     ViewStatistics,
 )
-from raymlops.records.endpoints import EndpointStatus
-from raymlops.records.models import ColumnSpec, ModelManifest, ModelVersion, Signature
+from raymlops.records.people.reasons import Reason
 from raymlops.records.plans import ServingPlan, Trial
-from raymlops.records.reasons import Reason
 from raymlops.records.runs import Run, RunStatus, StepRun, StepStatus
+from raymlops.records.serving.endpoints import EndpointStatus
 from raymlops.records.windows import ColumnDrift, Performance, WindowRecord
 from raymlops.runtime.explain.lineage import Lineages
 

@@ -93,7 +93,7 @@ def _use(platform: Any, project: Any, plan: Any) -> dict[str, Any]:
     """Use the platform: four windows of requests, a pipeline's version and one by hand, a key, a promotion."""
     from sklearn.linear_model import LogisticRegression
 
-    from raymlops.records.keys import new_key
+    from raymlops.records.serving.keys import new_key
     from raymlops.replay.client import PredictionClient
     from raymlops.replay.player import Replay
     from raymlops.replay.run import deploy_project, feed_history, train_first

@@ -10,17 +10,11 @@ import pyarrow as pa
 
 from raymlops.building.checks.finding import Finding, does_not_apply, failed, passed
 from raymlops.errors import DataError, RaymlopsError
-from raymlops.experiments import (
-    Fitted,
-    LearningTask,
-    SearchSpace,
-    constant_predictions,
-    fit_candidate,
-    loss,
-    loss_curve,
-    target,
-)
-from raymlops.experiments.task import FloatArray, model_inputs
+from raymlops.experiments.fitting import Fitted, fit_candidate, loss_curve
+from raymlops.experiments.metrics import constant_predictions, loss
+from raymlops.experiments.searching.search_space import SearchSpace
+from raymlops.experiments.task import FloatArray, model_inputs, target
+from raymlops.records.learning.tasks import LearningTask
 
 __all__ = ["Models", "loss_falls", "overfits_a_handful", "same_model_twice"]
 

@@ -16,12 +16,15 @@ from raymlops.building.checks.finding import Finding, does_not_apply, failed, pa
 from raymlops.building.checks.sample import Sample
 from raymlops.clock import ManualClock
 from raymlops.errors import RaymlopsError
-from raymlops.experiments import InProcessTuner, LearningTask
+from raymlops.experiments.searching.search import InProcessTuner
 from raymlops.metadata import MetadataService
-from raymlops.pipelines import Halt, Pipeline, PipelineRunner
 from raymlops.pipelines.artifacts import ArtifactRef
-from raymlops.records.blessings import Blessing
+from raymlops.pipelines.dag import Pipeline
+from raymlops.pipelines.runner import PipelineRunner
+from raymlops.pipelines.step import Halt
 from raymlops.records.bundles import ProjectSpec
+from raymlops.records.learning.blessings import Blessing
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.steps import TrainingContext, training_parameters, training_pipeline
 from raymlops.steps.project.context import EVENT_TIME, spine_function
 from raymlops.steps.training import step_parameters

@@ -21,7 +21,7 @@ from raymlops.building.checks.step_checks import (
     try_pipeline,
     yields,
 )
-from raymlops.delivery import read_project
+from raymlops.delivery.project import read_project
 from raymlops.features import Definition
 from raymlops.records.bundles import CheckResult, ProjectSpec
 from raymlops.steps import training_parameters

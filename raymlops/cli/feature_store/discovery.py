@@ -10,8 +10,8 @@ from rich.text import Text
 
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
 from raymlops.errors import ConfigError
-from raymlops.records.discovery import FeatureDescription, FeatureFreshness, LineageEdge, ViewStatistics
 from raymlops.records.features import ConsistencyReport
+from raymlops.records.people.discovery import FeatureDescription, FeatureFreshness, LineageEdge, ViewStatistics
 
 __all__ = ["add_to", "instant_of"]
 

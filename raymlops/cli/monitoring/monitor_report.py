@@ -12,7 +12,7 @@ from raymlops.monitoring.data_quality.feature_ages import age_text
 from raymlops.monitoring.report.answers import explain, over_threshold, overall_drift
 from raymlops.monitoring.report.monitor_report import MonitorReport, main_metric
 from raymlops.monitoring.windows.rollup import PeriodProfile
-from raymlops.records.alerts import AlertStatus
+from raymlops.records.people.alerts import AlertStatus
 from raymlops.records.windows import Performance, WindowRecord
 
 __all__ = ["render_alerts", "render_periods", "render_report"]

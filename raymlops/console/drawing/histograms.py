@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from raymlops.records.discovery import FieldStatistics
+from raymlops.records.people.discovery import FieldStatistics
 
 __all__ = ["draw_mini"]
 

@@ -14,8 +14,8 @@ from raymlops.console.request import Page, PageRequest, url
 from raymlops.console.sight import own_pipelines, seen_runs, seen_status
 from raymlops.console.sources import Sources
 from raymlops.errors import DataError
-from raymlops.records.browsing import WindowMark
 from raymlops.records.ledger import LedgerEntry
+from raymlops.records.people.browsing import WindowMark
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run, RunStatus
 

@@ -10,7 +10,7 @@ from raymlops.console.request import Page, PageRequest, url
 from raymlops.console.sight import Sight, own_pipelines, seen_runs
 from raymlops.console.sources import Sources
 from raymlops.errors import DataError, RunNotFound
-from raymlops.records.artifacts import Artifact, ArtifactEvent
+from raymlops.records.learning.artifacts import Artifact, ArtifactEvent
 from raymlops.records.runs import Run, RunStatus, StepRun
 
 __all__ = ["compare_page", "run_page", "runs_page", "step_edges"]

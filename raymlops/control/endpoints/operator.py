@@ -32,8 +32,8 @@ from raymlops.errors import (
 )
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelState
-from raymlops.records.orders import Order
 from raymlops.records.plans import Baseline, ServingPlan, Trial
+from raymlops.records.serving.orders import Order
 
 __all__ = ["EndpointOperator"]
 

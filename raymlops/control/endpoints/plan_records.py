@@ -8,8 +8,8 @@ from typing import Any, Protocol
 from raymlops.errors import DeploymentNotFound, InvalidTransition
 from raymlops.records.ledger import Ledger, LedgerEntry
 from raymlops.records.models import ModelRegistry, ModelState
-from raymlops.records.orders import Order
 from raymlops.records.plans import PlanStore, ServingPlan
+from raymlops.records.serving.orders import Order
 
 __all__ = [
     "PlanRecords",

@@ -11,8 +11,8 @@ from uuid import uuid4
 
 from raymlops.control.reconciling.reconcile import Retries
 from raymlops.errors import RaymlopsError
-from raymlops.records.orders import Order
 from raymlops.records.plans import ServingPlan
+from raymlops.records.serving.orders import Order
 
 __all__ = ["PoolMoves"]
 

@@ -9,10 +9,9 @@ from raymlops.clock import Clock
 from raymlops.config.control import ControlConfig
 from raymlops.control.loop.observing import plans_of
 from raymlops.control.loop.ports import Actuator, Observer
-from raymlops.control.rollout import plans as plan_history
 from raymlops.control.rollout.decisions import Abandon, PlanDecision, RollBack, StartRetraining, StartTrial
 from raymlops.control.rollout.observation import Observation
-from raymlops.control.rollout.plans import Progress
+from raymlops.control.rollout.plans import Progress, next_plan, progress, took_effect
 from raymlops.errors import DeploymentError, RaymlopsError, StaleWrite
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import RunStatus
@@ -74,9 +73,7 @@ class Hands:
             limit = _DEPLOY_ATTEMPTS if isinstance(error, DeploymentError) else config.act_attempts
             if tries < limit and (error.retryable or isinstance(error, DeploymentError)):
                 raise
-            made = isinstance(pending, PlanDecision) and plan_history.took_effect(
-                pending, plans_of(self._observer, model)
-            )
+            made = isinstance(pending, PlanDecision) and took_effect(pending, plans_of(self._observer, model))
             if not made:
                 # A version that must go is never kept for being hard to remove.
                 if isinstance(pending, RollBack):
@@ -90,12 +87,12 @@ class Hands:
 
     def _serve(self, pending: PlanDecision, plans: Sequence[ServingPlan]) -> bool:
         """Bring the plan that ``pending`` asks for into service; ``False`` where another one came first."""
-        match plan_history.progress(pending, plans):
+        match progress(pending, plans):
             case Progress.SUPERSEDED:
                 return False
             case Progress.OPEN | Progress.CURRENT:
                 base = next(plan for plan in reversed(plans) if plan.number == pending.plan)
-                self._actuator.serve(plan_history.next_plan(base, pending), pending)
+                self._actuator.serve(next_plan(base, pending), pending)
         return True
 
     def _abandon(

@@ -30,14 +30,10 @@ from raymlops.control.rollout.decisions import (
     decision_of,
 )
 from raymlops.control.rollout.floor import floor_standing
+from raymlops.control.rollout.ledger_state import Rollout
 from raymlops.control.rollout.observation import Observation
-from raymlops.control.rollout.plans import champion_since
-from raymlops.control.rollout.rollout_state import (
-    Rollout,
-    decide,
-    instead_of_retraining,
-    retrain_request,
-)
+from raymlops.control.rollout.plan_history import champion_since
+from raymlops.control.rollout.rollout_state import decide, instead_of_retraining, retrain_request
 from raymlops.control.triggering.policies import RetrainPolicy, RetrainVerdict
 from raymlops.errors import InvalidTransition
 from raymlops.laboratory.probed import Probed

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from raymlops.config.control import FleetConfig, TriggersConfig
 from raymlops.control.loop.folding import FoldedLedger
 from raymlops.control.rollout.decisions import StartRetraining
+from raymlops.control.rollout.ledger_state import Rollout
 from raymlops.control.rollout.observation import Observation
-from raymlops.control.rollout.rollout_state import Rollout
 from raymlops.control.triggering.false_alarms import (
     ALARMS,
     alarm_evidence,
@@ -25,7 +25,7 @@ from raymlops.control.triggering.false_alarms import (
     let_through,
 )
 from raymlops.control.triggering.urgency import run_seconds, urgency
-from raymlops.records.reasons import Reason
+from raymlops.records.people.reasons import Reason
 
 __all__ = ["Fleet", "Place", "without_other_models"]
 

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from raymlops.control.loop.policy_notes import POLICY_ACTION
 from raymlops.control.rollout.decisions import decision_of
-from raymlops.control.rollout.rollout_state import Rollout
+from raymlops.control.rollout.ledger_state import Rollout
 from raymlops.control.triggering.news import order_of
 from raymlops.errors import LedgerBroken
 from raymlops.records.ledger import Ledger, LedgerEntry

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from raymlops.config.control import ControlConfig, TrialConfig
 from raymlops.control.loop.ports import Observer
-from raymlops.control.rollout import plans as plan_history
+from raymlops.control.rollout import plan_history
 from raymlops.control.rollout.evidence import ShareSince, TrialEvidence, TrialScope
 from raymlops.control.rollout.floor import find_fallen
 from raymlops.control.rollout.observation import Look, Observation

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from raymlops.config.control import TriggersConfig
 from raymlops.control.loop.ports import Observer
-from raymlops.control.rollout import plans as plan_history
+from raymlops.control.rollout import plan_history
+from raymlops.control.rollout.ledger_state import Rollout
 from raymlops.control.rollout.observation import Observation
-from raymlops.control.rollout.rollout_state import Rollout
 from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run

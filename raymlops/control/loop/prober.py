@@ -16,9 +16,9 @@ from raymlops.clock import Clock
 from raymlops.config.control import ControlConfig
 from raymlops.config.monitoring import MonitoringConfig
 from raymlops.errors import RaymlopsError
-from raymlops.laboratory.probe_files import SHOWN, read_shown
-from raymlops.laboratory.probe_grid import ProbeGrid
 from raymlops.laboratory.probed import Probed, ProbedWindow
+from raymlops.laboratory.probes.probe_files import SHOWN, read_shown
+from raymlops.laboratory.probes.probe_grid import ProbeGrid
 from raymlops.records.models import ModelRegistry, ModelVersion, trained_at
 from raymlops.records.plans import PlanStore
 from raymlops.records.record import sha256_of

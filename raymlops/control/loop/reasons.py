@@ -7,13 +7,15 @@ from datetime import timedelta
 
 from raymlops.config.control import ControlConfig, WindowCount
 from raymlops.config.cron import parse_cron
-from raymlops.control.rollout import plans as plan_history
+from raymlops.control.rollout import plan_history
+from raymlops.control.rollout.ledger_state import Rollout
 from raymlops.control.rollout.observation import Observation
-from raymlops.control.rollout.rollout_state import Rollout, retrain_request
+from raymlops.control.rollout.rollout_state import retrain_request
 from raymlops.control.triggering.news import ORDER
+from raymlops.control.triggering.overruled import is_in_force
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainPolicy, RetrainRequest, RetrainVerdict
-from raymlops.control.triggering.regret import is_in_force, regret_text
-from raymlops.records.reasons import Reason
+from raymlops.control.triggering.regret import regret_text
+from raymlops.records.people.reasons import Reason
 from raymlops.records.windows import WindowRecord
 
 __all__ = ["reasons_against"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from enum import StrEnum
 
 from raymlops.control.loop.turns import TurnReport
+from raymlops.control.rollout.ledger_state import Rollout
 from raymlops.control.rollout.observation import Observation
-from raymlops.control.rollout.rollout_state import Rollout
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainVerdict
+from raymlops.records.people.reasons import Reason
 from raymlops.records.plans import Trial
-from raymlops.records.reasons import Reason
 from raymlops.records.record import Instant, Record
 
 __all__ = ["ControlStatus", "Phase", "describe", "with_turns"]

@@ -14,16 +14,17 @@ from raymlops.control.loop.status import Phase, describe
 from raymlops.control.rollout.floor import floor_standing
 from raymlops.control.rollout.guards import Standing, standing_of
 from raymlops.control.rollout.judge import judge_probation
+from raymlops.control.rollout.ledger_state import Rollout
 from raymlops.control.rollout.observation import Look, Observation
-from raymlops.control.rollout.rollout_state import Rollout, retrain_verdict
+from raymlops.control.rollout.rollout_state import retrain_verdict
 from raymlops.control.rollout.trial_decisions import judge_look, limits_of
 from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.control.triggering.policies import RetrainVerdict
 from raymlops.errors import InvalidTransition, NotFoundError
 from raymlops.laboratory.probed import Probed
 from raymlops.records.ledger import LedgerEntry
+from raymlops.records.people.reasons import Reason
 from raymlops.records.plans import ServingPlan
-from raymlops.records.reasons import Reason
 from raymlops.records.record import Instant, Record
 from raymlops.records.runs import Run, RunStatus
 from raymlops.records.windows import WindowRecord

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from raymlops.config.serving import ServingConfig
-from raymlops.records.endpoints import EndpointStatus, Hosting
 from raymlops.records.plans import ServingPlan, Trial
+from raymlops.records.serving.endpoints import EndpointStatus, Hosting
 
 __all__ = [
     "POOL_NAME",

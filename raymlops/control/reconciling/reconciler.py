@@ -26,8 +26,8 @@ from raymlops.control.reconciling.reconcile import (
     wanted_of,
 )
 from raymlops.errors import DeploymentError, RaymlopsError, UnavailableError
-from raymlops.records.endpoints import EndpointStatus
 from raymlops.records.plans import PlanStore, ServingPlan
+from raymlops.records.serving.endpoints import EndpointStatus
 
 __all__ = ["Cluster", "Reconciler"]
 

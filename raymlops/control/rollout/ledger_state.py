@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from raymlops.control.rollout import plans as plan_history
+from raymlops.control.rollout import plan_history
 from raymlops.control.rollout.decisions import (
     Abandon,
     Ask,

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Literal
 
-from raymlops.control.rollout import plans as plan_history
+from raymlops.control.rollout import plan_history
 from raymlops.control.rollout.evidence import Health, TrialEvidence
 from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.laboratory.probed import Probed

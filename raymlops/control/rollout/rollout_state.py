@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from raymlops.config.control import ControlConfig
-from raymlops.control.rollout import plans as plan_history
+from raymlops.control.rollout import plan_history
 from raymlops.control.rollout.decisions import (
     Block,
     Decision,
@@ -33,7 +33,6 @@ from raymlops.records.runs import Run, RunStatus
 __all__ = [
     "Look",
     "Observation",
-    "Rollout",
     "decide",
     "instead_of_retraining",
     "retrain_request",

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from raymlops.control.rollout.evidence import Floats, Task
 from raymlops.errors import DataError
-from raymlops.records.labels import label_text
+from raymlops.records.learning.labels import label_text
 
 __all__ = ["RowLosses", "given_to", "log_losses", "numbers_of"]
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from raymlops.config.control import ControlConfig, TrialConfig
-from raymlops.control.rollout import plans as plan_history
+from raymlops.control.rollout import plan_history
 from raymlops.control.rollout.decisions import Ask, Decision, FallBack, Promote, Ramp, RollBack
 from raymlops.control.rollout.judge import Judgement, Verdict, find_sickness, judge, judge_probation
 from raymlops.control.rollout.observation import Look, Observation

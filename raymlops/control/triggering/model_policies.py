@@ -10,7 +10,7 @@ from raymlops.config.control import ControlConfig, PolicyConfig
 from raymlops.config.policy import resolve_policy
 from raymlops.errors import ConfigError
 from raymlops.records.bundles import BundleManifest, Deployment, DeploymentStore
-from raymlops.records.environments import name_in
+from raymlops.records.delivering.environments import name_in
 from raymlops.records.record import Instant, Record, sha256_of
 from raymlops.records.shown import shown
 

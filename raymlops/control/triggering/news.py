@@ -10,10 +10,9 @@ from datetime import datetime
 
 from raymlops.config.control import CronTrigger, NewDataTrigger, TriggersConfig
 from raymlops.config.cron import parse_cron
-from raymlops.control.triggering.triggers import Fired
+from raymlops.control.triggering.fired import Fired
 from raymlops.records.bundles import BundleManifest
-from raymlops.records.ledger import LedgerEntry
-from raymlops.records.orders import RETRAIN_ORDER
+from raymlops.records.ledger import RETRAIN_ORDER, LedgerEntry
 from raymlops.records.record import Instant, Record, sha256_of
 
 __all__ = [

@@ -9,9 +9,10 @@ from enum import StrEnum
 from functools import cached_property
 
 from raymlops.config.control import ControlConfig
+from raymlops.control.triggering.fired import Fired
 from raymlops.control.triggering.news import ORDER, NewCode, NewData, RetrainOrder, find_news
 from raymlops.control.triggering.regret import regret_standing
-from raymlops.control.triggering.triggers import Fired, find_distrusted, find_fired, labelled_rows
+from raymlops.control.triggering.triggers import find_distrusted, find_fired, labelled_rows
 from raymlops.laboratory.probed import Probed, RegretStanding
 from raymlops.records.record import Record
 from raymlops.records.windows import WindowRecord

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from raymlops.config.source import SourceConfig
+from raymlops.records.delivering.pushes import BUILD, DEPLOYED, FAILED, REMOVED, CommitStatus, Push, push_subject
 from raymlops.records.ledger import Ledger, LedgerEntry
-from raymlops.records.pushes import BUILD, DEPLOYED, FAILED, REMOVED, CommitStatus, Push, push_subject
 
 __all__ = ["Builds", "SourceTrigger"]
 

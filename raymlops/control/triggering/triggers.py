@@ -4,32 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
-
-from pydantic import Field
 
 from raymlops.config.control import AuditCount, DriftCount, TriggersConfig, WindowCount
-from raymlops.control.triggering.regret import REGRET, without_overruled
+from raymlops.control.triggering.fired import Fired
+from raymlops.control.triggering.overruled import REGRET, without_overruled
 from raymlops.laboratory.probed import RegretStanding
 from raymlops.monitoring.alerts.alarm import AlarmRule, AlarmState, several_columns
-from raymlops.records.record import Record
 from raymlops.records.windows import WindowRecord
 
-__all__ = ["Fired", "alarm_rule", "find_distrusted", "find_fired", "labelled_rows"]
+__all__ = ["alarm_rule", "find_distrusted", "find_fired", "labelled_rows"]
 
 _SHOWN_FEATURES = 3
-
-
-class Fired(Record):
-    """A trigger that fired."""
-
-    trigger: str
-    """Its name in ``control.triggers``, or ``order``."""
-    reason: str
-    facts: dict[str, Any] = Field(default_factory=dict)
-    """JSON values it rests on."""
-    occasion: str = Field(default="", exclude_if=lambda value: not value)
-    """Names the occasion, where it is not the end of the newest window."""
 
 
 def find_fired(

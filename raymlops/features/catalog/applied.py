@@ -47,7 +47,7 @@ class AppliedView(Record):
     """A view and the table it reads."""
 
     view: FeatureView
-    """With its entity, never only the entity's name."""
+    """Its ``entity`` is an ``Entity``, never a name."""
     owner: str
     """Reference of the view whose table it reads, itself for most."""
     continued_version: int | None = None

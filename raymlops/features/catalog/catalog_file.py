@@ -44,7 +44,7 @@ class Catalog:
             StorageError: the file cannot be read.
         """
         try:
-            # An object has no identity that changes with every write, but reading it costs what asking for one does.
+            # An object store has no cheap mark of a change: to read the object costs as much as to ask for one.
             seen: object = self._identity() if isinstance(self._path, Path) else self._files.read(self._name)
             with self._lock:
                 if seen != self._seen:

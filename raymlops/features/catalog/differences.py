@@ -52,7 +52,7 @@ def _is_documentation(name: str) -> bool:
 
 
 def _is_told(name: str, old: Facts, new: Facts) -> bool:
-    """Of a field that is new or gone its name says enough."""
+    """A field that is new or gone is shown by its name."""
     kind, _, part = name.partition(".")
     return not part or kind not in _PARTS or (name in old and name in new)
 

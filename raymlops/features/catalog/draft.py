@@ -165,7 +165,7 @@ class Draft:
         version, schema = None, None
         owner = self._state.views.get(self._views[former.ref].owner)
         if owner is None:
-            # it is applied now, too: version 0 of its table will hold the rows that it continues itself
+            # the former view is applied now, too; if it continues another, version 0 of its table will hold those rows
             version = None if self._views[former.ref].continued_version is None else 0
         elif self._newest_of is not None and (newest := self._newest_of(self._state.table_of(owner.view))) is not None:
             version, schema = newest

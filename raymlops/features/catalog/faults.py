@@ -10,7 +10,7 @@ from raymlops.errors import AlreadyRegistered, ConfigError, FeatureViewNotFound,
 __all__ = ["Faults"]
 
 _GRAVITY: Sequence[type[RaymlopsError]] = (AlreadyRegistered, FeatureViewNotFound, ConfigError)
-"""The gravest first: what is there must not be replaced, then what is meant must be there."""
+"""The class of the joint error, the first that fits: a definition would be replaced, or a reference leads nowhere."""
 
 
 class Faults:

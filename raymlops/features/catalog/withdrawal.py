@@ -1,4 +1,4 @@
-"""Taking definitions back that were applied and came to no use."""
+"""Withdrawal of definitions that were applied and that nothing needs."""
 
 from __future__ import annotations
 

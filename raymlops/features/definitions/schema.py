@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.tables.columns import INSTANT, check_unique_columns, origin_of
-from raymlops.tables.texts import cast_or_null, read_texts
+from raymlops.tables.texts import cast_or_null, mask_of, read_texts
 
 if TYPE_CHECKING:
     from raymlops.features.definitions.views import DType, FeatureView, Field
@@ -56,7 +56,7 @@ _KEY_DTYPES: tuple[DType, ...] = ("int64", "string")
 NOT_NULL = "must not be null"
 _ROWS_NAMED = 10
 _SHOWN = 80
-"""Of a value, so many characters are told."""
+"""Characters of a value that a message shows."""
 _WITHIN = f"must lie within {-LARGEST:g} and {LARGEST:g}"
 
 Mask = npt.NDArray[np.bool_]
@@ -102,7 +102,7 @@ def fitted(column: Any, dtype: DType) -> tuple[Any, Mask | None]:
     types, broken, given = pa.types, None, column.type
     if dtype == "int64" and types.is_floating(given):
         column = column.cast(pa.float64())
-        broken = _mask(pc.greater_equal(pc.abs(column), _WHOLE_BELOW))
+        broken = mask_of(pc.greater_equal(pc.abs(column), _WHOLE_BELOW))
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, pa.float64()), column)
     if dtype == "float64" and types.is_decimal(given):
         return read_texts(column.cast(pa.string()), pa.float64())  # rounded once, and whole numbers not at all
@@ -260,7 +260,7 @@ def row_faults(view: FeatureView, table: Any) -> list[RowFault]:
             faults.append(RowFault(column, rule, broken))
 
     for name in required:
-        note(name, NOT_NULL, _mask(pc.is_null(table[name])))
+        note(name, NOT_NULL, mask_of(pc.is_null(table[name])))
     for column in view.fields:
         _check_field(column, table[column.name], note)
     return faults
@@ -325,7 +325,7 @@ def check_summable(view: FeatureView, table: Any) -> None:
     problems = []
     for name in sorted({aggregate.field for aggregate in view.aggregates}):
         if view.field(name).dtype == "float64":
-            broken = _mask(_too_large(table[name]))
+            broken = mask_of(_too_large(table[name]))
             if broken.any():
                 problems.append(f"{name!r} {_WITHIN}, broken by {_rows(broken)}")
     if problems:
@@ -338,22 +338,17 @@ def _too_large(values: Any) -> Any:
 
 def _check_field(column: Field, values: Any, note: Callable[[str, str, Mask], None]) -> None:
     if not column.nullable:
-        note(column.name, NOT_NULL, _mask(pc.is_null(values)))
+        note(column.name, NOT_NULL, mask_of(pc.is_null(values)))
     if column.dtype == "float64":
-        note(column.name, _WITHIN, _mask(_too_large(values)))
+        note(column.name, _WITHIN, mask_of(_too_large(values)))
     if column.ge is not None:
-        note(column.name, f"must be at least {column.ge:g}", _mask(pc.less(values, column.ge)))
+        note(column.name, f"must be at least {column.ge:g}", mask_of(pc.less(values, column.ge)))
     if column.le is not None:
-        note(column.name, f"must be at most {column.le:g}", _mask(pc.greater(values, column.le)))
+        note(column.name, f"must be at most {column.le:g}", mask_of(pc.greater(values, column.le)))
     if column.allowed is not None:
         known = pa.array(column.allowed).cast(_TYPES[column.dtype])
         outside = pc.and_(pc.is_valid(values), pc.invert(pc.is_in(values, value_set=known)))
-        note(column.name, f"must be one of {list(column.allowed)}", _mask(outside))
-
-
-def _mask(column: Any) -> Mask:
-    mask: Mask = pc.fill_null(column, False).to_numpy(zero_copy_only=False)
-    return mask
+        note(column.name, f"must be one of {list(column.allowed)}", mask_of(outside))
 
 
 def _rows(mask: Mask) -> str:

@@ -27,9 +27,10 @@ from raymlops.features.definitions.naming import (
 from raymlops.records.names import check_name
 from raymlops.records.record import sha256_of
 from raymlops.records.shown import shown
-from raymlops.tables.time_zones import check_time_zone
+from raymlops.tables.time_zones import time_zone_fault
 
 __all__ = [
+    "SUMMED",
     "AggregateFunction",
     "DType",
     "Entity",
@@ -40,6 +41,9 @@ __all__ = [
 ]
 
 AggregateFunction: TypeAlias = Literal["count", "sum", "mean", "std", "min", "max", "last", "distinct"]
+
+SUMMED = frozenset({"sum", "mean", "std"})
+"""Functions that need the sum of the values."""
 
 _ORDERED = NUMERIC | {"timestamp"}
 _SUMMABLE = NUMERIC | {"bool"}
@@ -206,8 +210,8 @@ class FeatureView:
             check_column(owner, name)
         check_unique(owner, (*self._time_columns, *(f.name for f in self.fields)))
         check_cases(owner, (*self._time_columns, *self.feature_names))
-        if self.time_zone is not None:
-            check_time_zone(owner, self.time_zone)
+        if self.time_zone is not None and (fault := time_zone_fault(self.time_zone)) is not None:
+            raise ConfigError(f"{owner}: {fault}")
         if self.ttl == timedelta(0):
             object.__setattr__(self, "ttl", None)
         if self.ttl is not None:

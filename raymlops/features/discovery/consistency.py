@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from raymlops.errors import SchemaMismatch
 from raymlops.features.definitions.schema import EVENT_TIME, check_columns, instants_us
 from raymlops.features.definitions.services import FeatureService
-from raymlops.records.discovery import Scalar
 from raymlops.records.features import ConsistencyReport, FeatureConsistency, Inconsistency
+from raymlops.records.people.discovery import Scalar
 from raymlops.tables.columns import as_table
 
 __all__ = ["ASKED", "SERVED_AT", "Recompute", "audit"]
@@ -30,7 +30,8 @@ ASKED = "_asked"
 _REQUEST_ID = "request_id"
 _BATCH_ROWS = 50_000
 _READ_BEFORE_US = (0, 100_000, 1_000_000, 5_000_000)
-"""So long before the instant of an answer its features may have been read, a copy's delay included."""
+"""Times between the read of features and the instant of the answer that the audit tries, in microseconds; a copy's
+delay is in them."""
 _EXAMPLES = 5
 
 Mask: TypeAlias = npt.NDArray[np.bool_]

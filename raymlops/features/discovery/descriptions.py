@@ -22,7 +22,7 @@ from raymlops.features.discovery.statistics import profile_view
 from raymlops.features.offline.training_set import TrainingSets
 from raymlops.features.online.node_copy import DefinitionSource
 from raymlops.features.online.online_store import Watermark
-from raymlops.records.discovery import (
+from raymlops.records.people.discovery import (
     FeatureDescription,
     FeatureFreshness,
     FeatureLineage,

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from raymlops.features.definitions.views import FeatureView
 from raymlops.features.online.online_store import Watermark
-from raymlops.records.discovery import FeatureFreshness, ViewStatistics
+from raymlops.records.people.discovery import FeatureFreshness, ViewStatistics
 from raymlops.tables.delta import DeltaTables
 from raymlops.tables.delta_log import table_facts
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from raymlops.errors import NotFoundError
 from raymlops.features.catalog.applied import CatalogState
-from raymlops.records.discovery import FeatureLineage, LineageEdge, LineageKind, LineageNode
 from raymlops.records.features import TrainingSetManifest
+from raymlops.records.people.discovery import FeatureLineage, LineageEdge, LineageKind, LineageNode
 
 __all__ = ["definition_edges", "find_node", "nodes_of", "trace", "training_set_edges"]
 

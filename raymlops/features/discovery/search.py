@@ -8,7 +8,7 @@ from typing import Any
 from raymlops.features.catalog.applied import CatalogState
 from raymlops.features.definitions.naming import parse_reference
 from raymlops.features.definitions.views import FeatureView, Field
-from raymlops.records.discovery import FeatureMatch, LineageKind
+from raymlops.records.people.discovery import FeatureMatch, LineageKind
 
 __all__ = ["search_definitions"]
 

@@ -17,7 +17,7 @@ from raymlops.clock import from_us, to_us
 from raymlops.features.definitions.schema import conform
 from raymlops.features.definitions.validity import span_us
 from raymlops.features.definitions.views import DType, FeatureView
-from raymlops.records.discovery import FieldStatistics, FrequentValue, Scalar, ViewStatistics
+from raymlops.records.people.discovery import FieldStatistics, FrequentValue, Scalar, ViewStatistics
 from raymlops.tables.sketches import DistinctSketch, FrequentSketch, LargestByHash, QuantileSketch
 
 __all__ = ["LATE_AFTER", "profile_view"]

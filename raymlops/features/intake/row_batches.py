@@ -27,9 +27,9 @@ from raymlops.tables.texts import guessed_types
 __all__ = ["QUARANTINE_SCHEMA", "ExtraColumns", "IngestOptions", "Intake", "OnInvalid", "Spool"]
 
 OnInvalid = Literal["reject", "quarantine"]
-"""What becomes of rows that break a rule: nothing is stored at all, or the others are and these are put aside."""
+"""If rows break a rule, ``reject`` stores nothing; ``quarantine`` puts these rows aside and stores the others."""
 ExtraColumns = Literal["refuse", "ignore"]
-"""What becomes of columns that a view does not have: nothing is stored at all, or they are left out."""
+"""If there are columns that a view does not have, ``refuse`` stores nothing; ``ignore`` leaves the columns out."""
 
 
 class IngestOptions(Reading, total=False):

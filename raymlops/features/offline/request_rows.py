@@ -8,13 +8,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from raymlops.errors import SchemaMismatch
+from raymlops.errors import ConfigError, SchemaMismatch
 from raymlops.features.catalog.applied import ResolvedService, ResolvedView
 from raymlops.features.definitions.schema import EVENT_TIME, arrow_type, key_column
 from raymlops.tables.columns import INSTANT, Reading, as_table
 from raymlops.tables.files import failure
 from raymlops.tables.sources import FileSource
-from raymlops.tables.time_zones import check_time_zone
+from raymlops.tables.time_zones import time_zone_fault
 
 __all__ = ["request_rows", "with_integer_keys"]
 
@@ -46,8 +46,8 @@ def request_rows(owner: str, given: Any, service: ResolvedService, key_types: Ke
         known = zip(resolved.view.join_columns, key_types(resolved) or (), strict=False)
         keys |= {name: pa.int64() if kind is int else pa.string() for name, kind in known}
     time_zone = reading.get("time_zone")
-    if time_zone is not None:
-        check_time_zone(owner, time_zone)
+    if time_zone is not None and (fault := time_zone_fault(time_zone)) is not None:
+        raise ConfigError(f"{owner}: {fault}")
     tables = FileSource(given).typed_tables({**types, **keys}, keys=keys, time_zone=time_zone)
     try:
         plain = [table.replace_schema_metadata(None) for table in tables]

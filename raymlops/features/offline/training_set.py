@@ -35,7 +35,7 @@ __all__ = [
 
 
 _PARQUET = b"PAR1"
-"""What Parquet files begin with."""
+"""First bytes of a Parquet file."""
 
 
 @shown("manifest", "code_changed")

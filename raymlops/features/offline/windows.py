@@ -21,9 +21,7 @@ from raymlops.features.offline.exact import Digits, deviation, digits_of, digits
 if TYPE_CHECKING:
     from raymlops.features.offline.timeline import Timeline
 
-__all__ = ["SUMMED", "Answers", "aggregate_windows"]
-
-SUMMED = frozenset({"sum", "mean", "std"})
+__all__ = ["Answers", "aggregate_windows"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

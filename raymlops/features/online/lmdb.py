@@ -24,7 +24,7 @@ _WATERMARK_PREFIX = (
     b"\x00watermark\x00"  # sorts before, and differs from, every address: a view's name starts with a letter
 )
 _LAYOUT = b"\x00layout"
-"""Where it stands in which layout the runs are; behind it, the views that are still to be rebuilt in it."""
+"""Key of the layout of the runs; after the layout, its value lists the views that are still to be rebuilt in it."""
 _MAGIC = struct.pack("<I", MAGIC)
 _REBUILT_FROM_THE_START = _WATERMARK.pack(-1, -1)
 _MAX_READERS = 1024

@@ -148,7 +148,7 @@ class OnlinePlan:
 
 
 def _array(values: Sequence[Value], dtype: DType) -> Any:
-    return pa.array(values, arrow_type(dtype))  # of instants the microseconds
+    return pa.array(values, arrow_type(dtype))  # instants are microseconds here
 
 
 def _request_column(function: OnDemandFunction, rows: Sequence[Mapping[str, object]], name: str) -> Any:

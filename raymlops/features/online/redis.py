@@ -108,7 +108,7 @@ class RedisOnlineStore:
     __repr__ = __str__
 
     def _claim(self) -> None:
-        """Become the writer; whoever was it before cannot commit any more."""
+        """Become the writer; a former writer cannot commit any more."""
         with self.named("open"):
             memory = self._client.info("memory")
             policy = str(memory.get("maxmemory_policy", "noeviction"))
@@ -193,7 +193,7 @@ class RedisOnlineStore:
                 chunks = []
             self._finish(updates, chunks, number)
             if self._unsettled:
-                with suppress(self._redis.RedisError):  # the commit is made; the next one comes back to this
+                with suppress(self._redis.RedisError):  # the commit is made; the next one tidies up after it
                     self._settle(number + 1)
 
     def _finish(self, updates: Sequence[ViewUpdate], chunks: Sequence[_Chunk], number: int) -> None:

@@ -46,7 +46,7 @@ class RedisSnapshot:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # An answer nobody read would be taken for the next question's.
+        # An answer that is left unread would be taken for the next command's.
         if self._open_questions:
             self._connection.disconnect()
         self._store.release(self._connection)
@@ -73,7 +73,7 @@ class RedisSnapshot:
         numbers = [store.number_of(self._answer())] if self._number is None else [self._number]
         present, *values = self._answer()
         if self._number is None:
-            # Nothing was handed out yet, so that a state of a moment later would do as well.
+            # No run was handed out yet, so the snapshot may begin anew at a later state.
             numbers.append(store.number_of(present))
         for number in numbers:
             found = self._as_of(number, addresses, values)

@@ -129,7 +129,7 @@ class RunBatch:
         event = self.records["event"][order]
         newest = np.ones(len(numbers), np.bool_)
         newest[1:] = numbers[1:] != numbers[:-1]
-        # An event from the future must not push out what is needed to answer for now.
+        # Rows dated after now must not push out the rows that answers for now need.
         horizon = np.minimum(event[newest], now_us) - history_us
         ends = horizon[numbers]
         past = event <= ends

@@ -19,8 +19,7 @@ import numpy as np
 
 from raymlops.errors import StorageError
 from raymlops.features.definitions.validity import span_us
-from raymlops.features.definitions.views import DType, FeatureView
-from raymlops.features.offline.windows import SUMMED
+from raymlops.features.definitions.views import SUMMED, DType, FeatureView
 
 __all__ = ["MAGIC", "RunLayout", "SumLayout"]
 

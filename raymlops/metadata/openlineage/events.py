@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from raymlops.records.artifacts import Artifact
+from raymlops.records.learning.artifacts import Artifact
 from raymlops.records.models import ModelVersion
 from raymlops.records.runs import Run, RunStatus, StepRun, StepStatus
 

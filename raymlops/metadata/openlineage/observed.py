@@ -10,8 +10,8 @@ from raymlops.clock import Clock
 from raymlops.metadata.openlineage.emitter import Emitter
 from raymlops.metadata.openlineage.events import run_event, step_event
 from raymlops.metadata.stores import Metadata
-from raymlops.records.artifacts import Artifact
-from raymlops.records.environments import project_of_run
+from raymlops.records.delivering.environments import project_of_run
+from raymlops.records.learning.artifacts import Artifact
 from raymlops.records.models import ModelVersion
 from raymlops.records.runs import Run, RunStatus, StepRun, StepStatus
 

@@ -29,7 +29,7 @@ from raymlops.clock import from_us, to_us
 from raymlops.errors import DataError, NotFoundError, RunNotFound
 from raymlops.metadata.sql.schema import ROW_NUMBER, artifacts, runs, tables
 from raymlops.metadata.sql.store import SqlStore, decode, encode
-from raymlops.records.artifacts import Artifact, ArtifactEvent, Direction, Lineage
+from raymlops.records.learning.artifacts import Artifact, ArtifactEvent, Direction, Lineage
 
 __all__ = ["SqlArtifactStore"]
 

@@ -20,10 +20,10 @@ from raymlops.metadata.sql.monitoring.windows import windows
 from raymlops.metadata.sql.plans import plans
 from raymlops.metadata.sql.schema import model_versions, runs
 from raymlops.metadata.sql.store import SqlStore, decode
-from raymlops.records.browsing import BundlePage, EntryPage, RunPage, WindowMark
 from raymlops.records.bundles import BundleManifest
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelVersion
+from raymlops.records.people.browsing import BundlePage, EntryPage, RunPage, WindowMark
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run, RunStatus
 
@@ -166,7 +166,9 @@ class SqlRecordBrowser(SqlStore):
                 yield from connection.execute(parts[0] if len(parts) == 1 else union_all(*parts)).all()
 
 
-def _each(wanted: Select[Any], column: Any, values: str | Sequence[str] | None) -> list[Select[Any]]:
+def _each(
+    wanted: Select[*tuple[Any, ...]], column: Any, values: str | Sequence[str] | None
+) -> list[Select[*tuple[Any, ...]]]:
     """One statement for all, or one for each value: an index gives the order of one value alone."""
     if values is None:
         return [wanted]

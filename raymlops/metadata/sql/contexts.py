@@ -10,7 +10,7 @@ from sqlalchemy import Column, Connection, ForeignKey, Index, String, Table, Tex
 from raymlops.errors import DataError, NotFoundError, RunNotFound
 from raymlops.metadata.sql.schema import ROW_NUMBER, artifacts, runs, tables
 from raymlops.metadata.sql.store import SqlStore, decode, encode
-from raymlops.records.artifacts import Artifact, Context
+from raymlops.records.learning.artifacts import Artifact, Context
 
 __all__ = ["SqlContextStore"]
 

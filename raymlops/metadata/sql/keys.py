@@ -7,7 +7,7 @@ from sqlalchemy import Column, Connection, String, Table, Text, bindparam, inser
 from raymlops.errors import AlreadyRegistered, NotFoundError
 from raymlops.metadata.sql.schema import ROW_NUMBER, tables
 from raymlops.metadata.sql.store import SqlStore, decode, encode, same
-from raymlops.records.keys import ApiKey
+from raymlops.records.serving.keys import ApiKey
 
 __all__ = ["SqlKeyStore"]
 

@@ -9,8 +9,8 @@ from typing import Protocol
 from raymlops.clock import Clock
 from raymlops.config.alerts import AlertsConfig, WebhookConfig
 from raymlops.monitoring.alerts.alert_rules import AlertRule, alert_of_entry, read_windows
-from raymlops.records.alerts import Alert, AlertCursor, AlertStore, Delivery
 from raymlops.records.ledger import Ledger
+from raymlops.records.people.alerts import Alert, AlertCursor, AlertStore, Delivery
 from raymlops.records.plans import PlanStore
 from raymlops.records.windows import WindowStore
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from raymlops.monitoring.alerts.alarm import AlarmRule, AlarmState, several_columns
-from raymlops.records.alerts import Alert, AlertCursor, Cause, Severity, Standing
 from raymlops.records.ledger import LedgerEntry
+from raymlops.records.people.alerts import Alert, AlertCursor, Cause, Severity, Standing
 from raymlops.records.windows import WindowRecord
 
 __all__ = ["AlertRule", "alert_of_entry", "read_windows"]

@@ -16,7 +16,7 @@ from raymlops.config.alerts import AlertsConfig
 from raymlops.errors import RaymlopsError
 from raymlops.monitoring.alerts.alert_follower import AlertFollower
 from raymlops.monitoring.alerts.webhooks import Answer, Endpoint, after_answer
-from raymlops.records.alerts import AlertStore, Delivery
+from raymlops.records.people.alerts import AlertStore, Delivery
 
 __all__ = ["Notifier"]
 

@@ -11,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
-from raymlops.config.alerts import AlertsConfig, WebhookConfig, check_url
+from raymlops.config.alerts import AlertsConfig, WebhookConfig
+from raymlops.config.section import check_url
 from raymlops.errors import ConfigError
-from raymlops.records.alerts import Alert, Delivery
+from raymlops.records.people.alerts import Alert, Delivery
 from raymlops.records.record import canonical_json
 
 __all__ = ["Answer", "Endpoint", "after_answer", "open_endpoint", "signature"]

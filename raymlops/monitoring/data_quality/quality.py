@@ -7,23 +7,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from raymlops.config.monitoring import QualityConfig
-from raymlops.monitoring.data_quality.traffic import Finding, Traffic, Verdict, judge_traffic
+from raymlops.monitoring.data_quality.traffic import Traffic, judge_traffic
+from raymlops.monitoring.data_quality.verdict import Finding, Quality, Verdict
 from raymlops.monitoring.profiles.profile import Profile
 from raymlops.monitoring.profiles.reference import Reference
 
-__all__ = ["Quality", "Rows", "judge_quality"]
+__all__ = ["Rows", "judge_quality"]
 
 MIN_VARIETY = 3
 RESTING_SHARE = 0.5
 """Share of the reference in one bin from which on a window that stays there is no fault by itself."""
-
-
-@dataclass(frozen=True)
-class Quality:
-    """Verdict over one window's data, and why, the worst first."""
-
-    verdict: Verdict = "ok"
-    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

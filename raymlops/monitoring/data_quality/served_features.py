@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raymlops.config.monitoring import FeatureAuditConfig
-from raymlops.monitoring.data_quality.quality import Quality
+from raymlops.monitoring.data_quality.verdict import Quality
 from raymlops.records.features import ConsistencyReport
 
 __all__ = ["ServedFeatures", "join_quality", "judge_served_features"]

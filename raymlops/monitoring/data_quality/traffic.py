@@ -7,15 +7,13 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, Self
+from typing import Self
 
 from raymlops.config.monitoring import QualityConfig
+from raymlops.monitoring.data_quality.verdict import Finding, Verdict
 from raymlops.records.windows import WindowRecord
 
-__all__ = ["HISTORY", "Finding", "Traffic", "TrafficHistory", "Verdict", "judge_traffic"]
-
-Verdict = Literal["ok", "warn", "block"]
-Finding = tuple[Verdict, str]
+__all__ = ["HISTORY", "Traffic", "TrafficHistory", "judge_traffic"]
 
 FEWEST = 3
 """Windows like it that must be known before anything is called unusual."""

@@ -10,8 +10,8 @@ import polars as pl
 import pyarrow as pa
 
 from raymlops.errors import SchemaMismatch
-from raymlops.records.labels import LabelNames
-from raymlops.records.models import Signature
+from raymlops.records.learning.labels import LabelNames
+from raymlops.records.learning.signatures import Signature
 from raymlops.tables.columns import as_table
 
 __all__ = ["KEY", "JoinedLabels", "join_labels", "name_labels"]

@@ -20,8 +20,9 @@ from raymlops.monitoring.performance.intervals import (
 from raymlops.monitoring.performance.segments import Losses
 from raymlops.monitoring.profiles.columns import label_number
 from raymlops.monitoring.profiles.profile import SCORE_COLUMN
-from raymlops.records.labels import label_text
-from raymlops.records.models import ModelVersion, Signature
+from raymlops.records.learning.labels import label_text
+from raymlops.records.learning.signatures import Signature
+from raymlops.records.models import ModelVersion
 from raymlops.records.windows import Performance
 
 __all__ = ["VersionRows", "rows_by_version", "score_kind"]

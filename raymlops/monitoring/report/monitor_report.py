@@ -13,7 +13,7 @@ from raymlops.monitoring.profiles.profile import LABEL_COLUMN, SCORE_COLUMN, Pro
 from raymlops.monitoring.profiles.reference import Reference
 from raymlops.monitoring.report.answers import Answer, answer_questions, drift_weight, explain, overall_drift
 from raymlops.records.ledger import LedgerEntry
-from raymlops.records.reasons import Reason
+from raymlops.records.people.reasons import Reason
 from raymlops.records.shown import frame_of, shown
 from raymlops.records.windows import WindowRecord
 

@@ -16,7 +16,8 @@ from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
 from raymlops.control.rollout.gathering import Rescore, Rescored
 from raymlops.control.rollout.row_losses import given_to
 from raymlops.errors import NotFoundError
-from raymlops.records.labels import label_text
+from raymlops.flavors.protocol import Outputs
+from raymlops.records.learning.labels import label_text
 from raymlops.records.models import ModelRegistry
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
@@ -25,7 +26,6 @@ from raymlops.runtime.jobs.run_jobs import JobRunner
 from raymlops.serving.answering.events import scores_of
 from raymlops.serving.models.model import Model, columns_of
 from raymlops.serving.models.model_files import load_model
-from raymlops.serving.protocol.protocols import Outputs
 
 __all__ = ["ClusterObserver", "RayActuator", "Rescorer"]
 

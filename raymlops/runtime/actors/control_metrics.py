@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from raymlops.control import ControlStatus
-from raymlops.records.endpoints import EndpointStatus
+from raymlops.records.serving.endpoints import EndpointStatus
 from raymlops.serving.answering.metrics import Family, Sample, family_of
 
 __all__ = ["control_families", "endpoint_families"]

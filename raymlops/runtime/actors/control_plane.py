@@ -1,4 +1,4 @@
-"""The control actors: the whole topology on one screen.
+"""The control actors: how they are started, and what each may take.
 
 Each is its core, with a constructor that builds what the core needs inside the actor's process; in a module of its
 own, so that no process imports what only the others need. None holds a CPU; each restarts without limit, on the node
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import ray
@@ -16,17 +17,14 @@ from ray.exceptions import GetTimeoutError, RayActorError
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, UnavailableError
-from raymlops.runtime.actors.controller_actor import ControllerService
 from raymlops.runtime.actors.metadata_actor import MetadataActor
-from raymlops.runtime.actors.monitor_actor import MonitorActor
 from raymlops.runtime.actors.notifier_actor import NotifierActor
 from raymlops.runtime.actors.projector_actor import ProjectorActor, ProjectorService
-from raymlops.runtime.actors.reconciler_actor import ReconcilerActor
 from raymlops.runtime.cluster.clients import NAMESPACE
-from raymlops.runtime.cluster.names import CONTROLLER, FEATURES, METADATA, MONITOR, NOTIFIER, PROJECTOR, RECONCILER
+from raymlops.runtime.cluster.names import FEATURES, METADATA, MONITOR, NOTIFIER, PROJECTOR, RECONCILER
 from raymlops.runtime.cluster.niceness import behind_answers
 from raymlops.runtime.cluster.this_node import on_this_node
-from raymlops.runtime.nodes.feature_nodes import FeaturesActor
+from raymlops.runtime.serve.applications import Builders
 
 __all__ = ["rebuild_projection", "start_actor", "start_control_plane"]
 
@@ -42,18 +40,25 @@ _BEFORE_ANSWERS = frozenset({METADATA, FEATURES, RECONCILER})
 """What replicas need to come up."""
 
 
-def start_control_plane(config: PlatformConfig, timeout_s: float = 120.0) -> None:
+def start_control_plane(
+    config: PlatformConfig, kinds: Mapping[str, type], builders: Builders, timeout_s: float = 120.0
+) -> None:
     """Start the control actors that do not run yet, and wait until each answers.
+
+    Args:
+        config: The platform's configuration.
+        kinds: Name -> class of the actors that run beside the metadata actor, in the order in which they start.
+        builders: What the reconciler describes applications to Serve with.
+        timeout_s: How long each may take.
 
     Raises:
         UnavailableError: One did not come up within ``timeout_s``.
     """
     start_actor(METADATA, MetadataActor, config, timeout_s)
     _require_own_platform(config, timeout_s)
-    names = (RECONCILER, FEATURES, MONITOR, CONTROLLER)  # what brings endpoints up comes first
-    kinds = (ReconcilerActor, FeaturesActor, MonitorActor, ControllerService)
-    handles = [_create(name, kind, config) for name, kind in zip(names, kinds, strict=True)]
-    for name, handle in zip(names, handles, strict=True):
+    more = {RECONCILER: (builders,)}
+    handles = {name: _create(name, kind, config, *more.get(name, ())) for name, kind in kinds.items()}
+    for name, handle in handles.items():
         _await(name, handle, timeout_s)
     if config.monitoring.alerts.webhooks:
         start_actor(NOTIFIER, NotifierActor, config, timeout_s)
@@ -113,7 +118,7 @@ def start_actor(name: str, kind: type, config: PlatformConfig, timeout_s: float)
     _await(name, _create(name, kind, config), timeout_s)
 
 
-def _create(name: str, kind: type, config: PlatformConfig) -> Any:
+def _create(name: str, kind: type, config: PlatformConfig, *more: object) -> Any:
     priority = {} if name in _BEFORE_ANSWERS else behind_answers()
     environment = _ROUTER_OF_A_DRIVER if name == RECONCILER else {}
     return (
@@ -130,7 +135,7 @@ def _create(name: str, kind: type, config: PlatformConfig) -> Any:
             scheduling_strategy=on_this_node(),
             runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", **environment}, **priority},
         )
-        .remote(config)
+        .remote(config, *more)
     )
 
 

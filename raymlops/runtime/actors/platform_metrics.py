@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from raymlops.records.discovery import FeatureFreshness
 from raymlops.records.ledger import GENESIS, Ledger
+from raymlops.records.people.discovery import FeatureFreshness
 from raymlops.records.runs import RunCount, RunStatus
 from raymlops.runtime.actors.metrics_server import page_of_families
 from raymlops.serving.answering.metrics import Family, Sample, family_of

@@ -21,7 +21,7 @@ from raymlops.runtime.cluster.names import FEATURES
 from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.jobs.run_jobs import JobRunner
 from raymlops.runtime.nodes.online_views import materialise_lost
-from raymlops.runtime.serve.applications import Applications
+from raymlops.runtime.serve.applications import Applications, Builders
 from raymlops.runtime.serve.draining import trouble_of_drain
 from raymlops.runtime.serve.endpoints import EndpointReplicas
 from raymlops.runtime.supervision.home_note import note_drained, noted_drained, stopping
@@ -47,13 +47,13 @@ class ReconcilerActor(Parts):
     ``runs`` which jobs have no record, ``source`` how it stands with the watched repository.
     """
 
-    def __init__(self, config: PlatformConfig) -> None:
+    def __init__(self, config: PlatformConfig, builders: Builders) -> None:
         timeout_s = config.cluster.call_timeout.total_seconds()
         metadata = metadata_stores(timeout_s)
         clock = build_clock(config)
         self._config = config
         self._metadata = metadata
-        self._reconciler = Reconciler(metadata.plans, Applications(config), config.serving)
+        self._reconciler = Reconciler(metadata.plans, Applications(config, builders), config.serving)
         replicas = EndpointReplicas(config, metadata.plans)
         self._operator = EndpointOperator(
             config.serving, metadata, clock, self._reconciler, replicas, settled=wake_projector

@@ -10,7 +10,7 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.control.triggering.source import SourceTrigger
 from raymlops.delivery.remote import RemoteRepository
 from raymlops.metadata import Metadata
-from raymlops.records.pushes import CommitStatus, SourceStatus
+from raymlops.records.delivering.pushes import CommitStatus, SourceStatus
 from raymlops.runtime.cluster.deadlines import within
 from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.jobs.build_jobs import JobBuilds

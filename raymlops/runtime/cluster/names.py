@@ -1,8 +1,8 @@
-"""Names of the control actors."""
+"""Names of the control actors, and of what Serve keeps about applications."""
 
 from __future__ import annotations
 
-__all__ = ["CONTROLLER", "FEATURES", "METADATA", "MONITOR", "NOTIFIER", "PROJECTOR", "RECONCILER"]
+__all__ = ["CONTROLLER", "FEATURES", "METADATA", "MONITOR", "NOTIFIER", "PROJECTOR", "RECONCILER", "SHAPE_VARIABLE"]
 
 METADATA = "metadata"
 FEATURES = "features"
@@ -11,3 +11,5 @@ CONTROLLER = "controller"
 RECONCILER = "reconciler"
 PROJECTOR = "projector"
 NOTIFIER = "notifier"
+SHAPE_VARIABLE = "RAYMLOPS_SHAPE"
+"""Says in Serve's own record of an application how it was asked for; see ``control.reconcile.Wanted.shape``."""

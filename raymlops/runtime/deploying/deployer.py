@@ -14,19 +14,18 @@ from raymlops.clock import Clock
 from raymlops.config.delivery import EnvironmentRules
 from raymlops.config.platform import PlatformConfig
 from raymlops.control.triggering.news import code_digest
-from raymlops.delivery import read_sources
 from raymlops.delivery.approval import ledger_subject
 from raymlops.delivery.changes import BundleChanges, bundle_changes
 from raymlops.delivery.environment import Switched, alone, record_deployment, require_deployable
 from raymlops.delivery.load_test import LoadReport
 from raymlops.delivery.provenance import read_signed
 from raymlops.delivery.target import check_target
-from raymlops.delivery.verify import lock_file
+from raymlops.delivery.verify import lock_file, read_sources
 from raymlops.errors import ConflictError, DeploymentError, NotFoundError, RaymlopsError
 from raymlops.features.offline.training_set import TrainingSets
 from raymlops.metadata import Metadata
 from raymlops.records.bundles import BundleManifest, Deployment, ServedBefore
-from raymlops.records.environments import name_in
+from raymlops.records.delivering.environments import name_in
 from raymlops.records.features import ApplyReport
 from raymlops.records.ledger import Ledger
 from raymlops.records.names import check_name

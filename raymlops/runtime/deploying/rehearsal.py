@@ -23,9 +23,9 @@ from raymlops.features.catalog.layout import catalog_path
 from raymlops.features.offline.training_set import TrainingSets
 from raymlops.metadata import Metadata
 from raymlops.records.bundles import ProjectSpec
-from raymlops.records.environments import rehearsal_name
-from raymlops.records.keys import Grant
+from raymlops.records.delivering.environments import rehearsal_name
 from raymlops.records.models import ModelState, ModelVersion
+from raymlops.records.serving.keys import Grant
 from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.names import FEATURES
 from raymlops.runtime.nodes.online_views import materialise_lost
@@ -151,7 +151,7 @@ class Rehearsal:
 
     def _example(self, version: ModelVersion) -> tuple[bytes, Any]:
         model, parity = load_checked(Path(version.path), version.manifest, version.digest)
-        return example_request(model, parity.columns), parity.agrees
+        return example_request(model.schema, parity.columns), parity.agrees
 
     def _instances(self, version: ModelVersion, project: ProjectSpec, service: str) -> list[dict[str, Any]]:
         """Newest rows of what the version was trained on, as callers would ask about them."""

@@ -12,7 +12,8 @@ import pyarrow as pa
 from raymlops.features import FeatureReader, audit
 from raymlops.metadata import Metadata
 from raymlops.monitoring.events.event_tables import DeltaEventTables
-from raymlops.records.discovery import (
+from raymlops.records.features import ConsistencyReport
+from raymlops.records.people.discovery import (
     FeatureDescription,
     FeatureLineage,
     FeatureMatch,
@@ -21,7 +22,6 @@ from raymlops.records.discovery import (
     LineageNode,
     ViewStatistics,
 )
-from raymlops.records.features import ConsistencyReport
 from raymlops.records.plans import ServingPlan
 from raymlops.runtime.explain.served_features import rows_by_service, sampled, served_rows
 

@@ -20,7 +20,7 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.delivery.remote import RemoteRepository
 from raymlops.errors import ConfigError, RaymlopsError, UnavailableError
 from raymlops.metadata import Metadata
-from raymlops.records.pushes import BUILD, DEPLOYED, FAILED, Push, push_subject
+from raymlops.records.delivering.pushes import BUILD, DEPLOYED, FAILED, Push, push_subject
 from raymlops.runtime.cluster.deadlines import within
 from raymlops.runtime.cluster.niceness import TRAINING_NICENESS
 from raymlops.runtime.jobs.delivery_operator import DeliveryOperator

@@ -13,7 +13,7 @@ from typing import cast
 from raymlops.errors import ConfigError
 from raymlops.features import Definition, FeatureService
 from raymlops.records.bundles import ProjectSpec
-from raymlops.records.environments import project_of_run
+from raymlops.records.delivering.environments import project_of_run
 
 __all__ = ["bundle_definitions", "bundle_project"]
 

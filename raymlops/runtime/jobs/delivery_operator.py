@@ -10,20 +10,16 @@ from raymlops.building import build_project
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
 from raymlops.config.policy import resolve_policy
-from raymlops.delivery import (
-    approve_bundle,
-    rollback_target,
-    verify_bundle,
-    verify_here,
-)
+from raymlops.delivery.approval import approve_bundle
 from raymlops.delivery.changes import BundleChanges
-from raymlops.delivery.environment import alone, record_deployment, require_deployable
+from raymlops.delivery.environment import alone, record_deployment, require_deployable, rollback_target, verify_here
+from raymlops.delivery.verify import verify_bundle
 from raymlops.errors import ConfigError
 from raymlops.metadata import Metadata
 from raymlops.records.bundles import BundleManifest, Deployment
+from raymlops.records.delivering.pushes import SourceStatus
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.names import check_digest
-from raymlops.records.pushes import SourceStatus
 from raymlops.records.shown import Listed
 from raymlops.runtime.cluster.names import RECONCILER
 from raymlops.runtime.cluster.people import acting_user

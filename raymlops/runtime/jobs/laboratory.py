@@ -11,10 +11,10 @@ import ray
 
 from raymlops.errors import UnavailableError
 from raymlops.laboratory.building import Mapper, ModelLosses, build_matrix, fit_model
+from raymlops.laboratory.intake.table import PreparedTable, prepare
 from raymlops.laboratory.loss_matrix import LossMatrix
+from raymlops.laboratory.probes.recorded import EVENT_TIME, KNOWN, LABEL, recorded_table
 from raymlops.laboratory.recipe import Recipe
-from raymlops.laboratory.recorded import EVENT_TIME, KNOWN, LABEL, recorded_table
-from raymlops.laboratory.table import PreparedTable, prepare
 from raymlops.metadata import Metadata
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.monitoring.events.recorded import EVENTS, LABELS

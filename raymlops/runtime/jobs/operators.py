@@ -17,14 +17,15 @@ import pyarrow as pa
 from raymlops import runtime, steps
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
-from raymlops.delivery import read_sources
+from raymlops.delivery.verify import read_sources
 from raymlops.errors import ConfigError, NotFoundError
 from raymlops.features import TrainingSet
 from raymlops.flavors.python_model import PythonModel
 from raymlops.metadata import Metadata
 from raymlops.monitoring import REFERENCE_FILE, Reference
-from raymlops.pipelines import StepLogs, resume_outlook
-from raymlops.records.environments import project_of_run
+from raymlops.pipelines.outlook import resume_outlook
+from raymlops.pipelines.step_log import StepLogs
+from raymlops.records.delivering.environments import project_of_run
 from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.records.names import check_case, check_digest, check_name
 from raymlops.records.record import sha256_of

@@ -14,10 +14,10 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.control.loop.prober import grid_of, probe_folder
 from raymlops.errors import DataError, NotEnoughRows, RaymlopsError
 from raymlops.features import FeatureReader
-from raymlops.laboratory.probe_files import ProbeFolder
-from raymlops.laboratory.probe_grid import ProbeGrid
-from raymlops.laboratory.probing import Probing
-from raymlops.laboratory.recorded import EVENT_TIME, KNOWN, LABEL, recorded_table
+from raymlops.laboratory.probes.probe_files import ProbeFolder
+from raymlops.laboratory.probes.probe_grid import ProbeGrid
+from raymlops.laboratory.probes.probing import Probing
+from raymlops.laboratory.probes.recorded import EVENT_TIME, KNOWN, LABEL, recorded_table
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.monitoring.events.recorded import LABELS
 from raymlops.monitoring.windows.schedule import events_name, labels_name

@@ -14,7 +14,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from raymlops.clock import Clock
 from raymlops.control.reconciling.run_reconcile import is_of_home
-from raymlops.delivery import verify_bundle
+from raymlops.delivery.verify import verify_bundle
 from raymlops.errors import DeploymentError, InvalidTransition, NotFoundError, RunNotFound, UnavailableError
 from raymlops.records.names import check_name
 from raymlops.records.runs import Run, RunStatus, RunStore

@@ -15,12 +15,13 @@ from ray.data import DataContext, Dataset
 from ray.exceptions import RayError, RayTaskError
 
 from raymlops.errors import SchemaMismatch, UnavailableError
-from raymlops.experiments import Boosting, LearningTask, RowSource, Slice, evaluate_streamed, fit_streamed
+from raymlops.experiments.streamed import Boosting, RowSource, Slice, evaluate_streamed, fit_streamed
 from raymlops.experiments.task import FloatArray, example_of, is_numeric, with_texts
 from raymlops.features import FeatureReader
 from raymlops.features.offline.bucketed_tables import BlockedTable
 from raymlops.flavors.frames import is_frame
 from raymlops.flavors.xgboost import asked_of
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.records.models import ModelVersion
 from raymlops.records.names import check_name
 from raymlops.runtime.cluster.clients import domain_error

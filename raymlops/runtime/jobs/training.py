@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from raymlops.config.platform import PlatformConfig
-from raymlops.delivery import verify_bundle, verify_unpacked
+from raymlops.delivery.verify import verify_bundle, verify_unpacked
 from raymlops.errors import ConfigError, DeadlineExceeded, RaymlopsError, UnavailableError
 from raymlops.metadata import Metadata
 from raymlops.records.runs import Run, RunStatus

@@ -13,11 +13,12 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from raymlops.errors import TrainingError
-from raymlops.experiments.halving import Halving, HalvingRule
-from raymlops.experiments.search import Search
-from raymlops.experiments.stepped import SteppedTrial
-from raymlops.experiments.trial import TrialResult, TrialSpec, run_trial
-from raymlops.records.tasks import LearningTask
+from raymlops.experiments.searching.halving import Halving, HalvingRule
+from raymlops.experiments.searching.search import Search
+from raymlops.experiments.searching.stepped import SteppedTrial
+from raymlops.experiments.trial import TrialResult, TrialSpec
+from raymlops.experiments.trial_run import run_trial
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.runtime.cluster.niceness import give_way
 
 __all__ = ["run_by_tune"]

@@ -12,10 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from raymlops import runtime
-from raymlops.experiments.halving import Halving, HalvingRule
-from raymlops.experiments.search import Search, Told
-from raymlops.experiments.trial import TrialResult, run_trial
-from raymlops.records.tasks import LearningTask
+from raymlops.experiments.searching.halving import Halving, HalvingRule
+from raymlops.experiments.searching.search import Search, Told
+from raymlops.experiments.trial import TrialResult
+from raymlops.experiments.trial_run import run_trial
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.runtime.cluster.free_cpus import await_free_cpus
 
 __all__ = ["RayTuner"]

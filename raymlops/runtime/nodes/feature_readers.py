@@ -19,7 +19,7 @@ from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.names import FEATURES
 from raymlops.runtime.cluster.this_node import this_node
-from raymlops.runtime.nodes.feature_nodes import copy_of, copy_path
+from raymlops.runtime.nodes.node_copies import copy_of, copy_path
 from raymlops.tables.delta import DeltaTables
 from raymlops.tables.files import parse_root
 

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from raymlops.records.keys import KeyStore
 from raymlops.records.ledger import Ledger, LedgerEntry
+from raymlops.records.serving.keys import KeyStore
 from raymlops.serving.protocol.access import CLOSED, Access
 from raymlops.serving.protocol.refusal_log import RefusalLog
 

@@ -6,10 +6,10 @@ import http.client
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import orjson
@@ -31,12 +31,12 @@ from raymlops.control.reconciling.reconcile import (
     is_ours,
 )
 from raymlops.errors import RaymlopsError, UnavailableError
-from raymlops.records.endpoints import Hosting
+from raymlops.records.serving.endpoints import Hosting
 from raymlops.runtime.cluster.deadlines import within
 from raymlops.runtime.cluster.free_cpus import describe_cpus, free_by_node
-from raymlops.runtime.serve import replica
+from raymlops.runtime.cluster.names import SHAPE_VARIABLE
 
-__all__ = ["Applications"]
+__all__ = ["Applications", "Builders"]
 
 logging.getLogger("ray.serve").setLevel(logging.ERROR)
 """Who operates endpoints hears of what fails, and not of every application."""
@@ -61,15 +61,33 @@ _ANSWERED = {200, 401, 403, 429}
 """What an endpoint says that can answer: yes, or that it wants a key, or that there are others before us."""
 
 
+class Builders(NamedTuple):
+    """What describes applications to Serve: each of these stands beside the replicas that it is about."""
+
+    model: Callable[..., serve.Application]
+    candidate: Callable[..., serve.Application]
+    pool: Callable[..., serve.Application]
+
+    def application(self, config: PlatformConfig, wanted: Wanted) -> serve.Application:
+        """The application that the reconciler wants: the pool, a model's endpoint or a candidate."""
+        if wanted.pooled:
+            return self.pool(config, shape=wanted.shape)
+        if wanted.trial is None:
+            return self.model(config, wanted.model, wanted.replicas, shape=wanted.shape)
+        return self.candidate(config, wanted.model, wanted.trial, shape=wanted.shape)
+
+
 class Applications:
     """Shows and changes what Serve runs. Thread-safe.
 
     Args:
         config: The platform's configuration.
+        builders: Describe to Serve what is wanted.
     """
 
-    def __init__(self, config: PlatformConfig) -> None:
+    def __init__(self, config: PlatformConfig, builders: Builders) -> None:
         self._config = config
+        self._builders = builders
         self._asking = ThreadPoolExecutor(_AT_ONCE, "asking")
 
     def look(self) -> list[Observed] | None:
@@ -98,18 +116,10 @@ class Applications:
         if not _DESCRIBING.acquire(timeout=_CALL_S):
             raise UnavailableError(f"Serve was asked to run another application, and is not done after {_CALL_S:g} s")
         try:
-            prefix: str | None
+            prefix = None if wanted.trial is not None else f"/v2/models/{wanted.model}"
             if wanted.pooled:
-                application = replica.pool_application(self._config, shape=wanted.shape)
                 prefix = "/v2/models"
-            elif wanted.trial is None:
-                application = replica.model_application(self._config, wanted.model, wanted.replicas, shape=wanted.shape)
-                prefix = f"/v2/models/{wanted.model}"
-            else:
-                application = replica.candidate_application(
-                    self._config, wanted.model, wanted.trial, shape=wanted.shape
-                )
-                prefix = None
+            application = self._builders.application(self._config, wanted)
             target = serve.RunTarget(application, name=wanted.name, route_prefix=prefix)
             serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
         finally:
@@ -200,7 +210,7 @@ def _shape(deployments: Sequence[Any] | Any) -> str | None:
         if each["name"] not in (ENDPOINT, CANDIDATE, POOL):
             continue
         options = each["deployment_config"].get("ray_actor_options") or {}
-        shape = ((options.get("runtime_env") or {}).get("env_vars") or {}).get(replica.SHAPE_VARIABLE)
+        shape = ((options.get("runtime_env") or {}).get("env_vars") or {}).get(SHAPE_VARIABLE)
         if shape is not None:
             return str(shape)
     return None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from raymlops.delivery import approve_bundle, verify_bundle
+from raymlops.delivery.approval import approve_bundle
+from raymlops.delivery.verify import verify_bundle
 from raymlops.errors import NotFoundError
-from raymlops.records.keys import ApiKey
 from raymlops.records.ledger import LedgerEntry
+from raymlops.records.serving.keys import ApiKey
 from raymlops.runtime.cluster.clients import metadata_stores
 
 __all__ = ["Approvals"]

@@ -20,8 +20,8 @@ from raymlops.metadata import Metadata
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.pipelines import StepLogs
 from raymlops.pipelines.step_log import read_end
-from raymlops.records.discovery import FeatureDescription, FeatureMatch
 from raymlops.records.names import check_name
+from raymlops.records.people.discovery import FeatureDescription, FeatureMatch
 from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.deadlines import within

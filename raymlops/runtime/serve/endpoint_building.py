@@ -18,6 +18,7 @@ from raymlops import runtime
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import RaymlopsError
+from raymlops.flavors.protocol import Columns, Outputs
 from raymlops.runtime.cluster.clients import AsyncActorProxy, metadata_stores
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.names import MONITOR
@@ -28,7 +29,7 @@ from raymlops.serving.endpoint import Endpoint, OnDemand
 from raymlops.serving.models.model import Model
 from raymlops.serving.plans.loader import Loader
 from raymlops.serving.protocol.access import Access
-from raymlops.serving.protocol.protocols import CandidateClient, Columns, FeaturePlans, Outputs
+from raymlops.serving.protocol.protocols import CandidateClient, FeaturePlans
 from raymlops.serving.traced import TracedEndpoint
 from raymlops.tracing import open_tracer
 

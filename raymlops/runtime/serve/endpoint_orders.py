@@ -10,10 +10,10 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.control.endpoints.operator import EndpointOperator
 from raymlops.control.triggering.model_policies import ModelPolicies
 from raymlops.metadata import Metadata
-from raymlops.records.endpoints import EndpointStatus
 from raymlops.records.models import ModelVersion
-from raymlops.records.orders import Order
 from raymlops.records.plans import ServingPlan, Trial
+from raymlops.records.serving.endpoints import EndpointStatus
+from raymlops.records.serving.orders import Order
 from raymlops.records.shown import Listed
 from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.names import RECONCILER

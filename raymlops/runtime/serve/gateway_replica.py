@@ -1,4 +1,4 @@
-"""The Serve deployment of the gateway."""
+"""The Serve deployment of the gateway, which comes up with Serve itself."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from raymlops.control.triggering.model_policies import ModelPolicies
 from raymlops.runtime.cluster.clients import AsyncActorProxy, metadata_stores
 from raymlops.runtime.cluster.names import CONTROLLER, RECONCILER
 from raymlops.runtime.serve.approvals import Approvals
-from raymlops.runtime.serve.endpoint_building import keys_required
+from raymlops.runtime.serve.deployments import deployment_of
+from raymlops.runtime.serve.endpoint_building import host_of_serve, keys_required
 from raymlops.runtime.serve.endpoint_orders import reconciler_timeout_s
 from raymlops.runtime.serve.grpc_ingress import Endpoints, start_grpc
 from raymlops.runtime.serve.internal_port import close_internal_port
+from raymlops.runtime.serve.keys import require_keys
 from raymlops.runtime.serve.late_console import LateConsole
 from raymlops.runtime.serve.serve_front import Front
 from raymlops.serving.front.endpoint_view import EndpointView
@@ -29,10 +31,12 @@ from raymlops.serving.front.operations import Operations
 from raymlops.serving.protocol.access import Access
 from raymlops.serving.protocol.refusal_log import RefusalLog
 
-__all__ = ["GatewayReplica"]
+__all__ = ["GatewayReplica", "gateway_application", "start_serving"]
 
 _log = logging.getLogger(__name__)
 close_internal_port()  # when a replica imports its class, before its servers start
+_HEAD = "node:__internal_head__"
+"""The resource that Ray's head node alone has."""
 _GRACE_S = 10.0
 """How long requests under way have to end where the gateway is stopped."""
 
@@ -107,3 +111,22 @@ def _trial_deadlines(config: PlatformConfig) -> Callable[[str], Awaitable[float]
         return await asyncio.to_thread(read, model)
 
     return read_aside
+
+
+def gateway_application(config: PlatformConfig) -> serve.Application:
+    """Server metadata, health and API description; on the head node, for the gRPC port has one address."""
+    deployment = deployment_of(GatewayReplica, config.serving, cpus=0.0)
+    on_head = {**(deployment.ray_actor_options or {}), "resources": {_HEAD: 0.001}}
+    return deployment.options(ray_actor_options=on_head).bind(config)
+
+
+def start_serving(config: PlatformConfig) -> None:
+    """Start Serve on the configured port, and the gateway; a repeat finds them running.
+
+    Raises:
+        ConfigError: Serve runs already, where strangers may call, and there is no key.
+    """
+    serve.start(http_options={"host": config.serving.host, "port": config.serving.port})
+    require_keys(config, host_of_serve())
+    if "gateway" not in serve.status().applications:
+        serve.run(gateway_application(config), name="gateway", route_prefix="/")

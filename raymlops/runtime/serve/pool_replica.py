@@ -13,11 +13,12 @@ from starlette.responses import Response
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import RaymlopsError
-from raymlops.records.endpoints import Hosting
 from raymlops.records.plans import ServingPlan
+from raymlops.records.serving.endpoints import Hosting
 from raymlops.runtime.cluster.clients import AsyncActorProxy, metadata_stores
 from raymlops.runtime.cluster.names import RECONCILER
 from raymlops.runtime.serve.admission import Admission
+from raymlops.runtime.serve.deployments import deployment_of
 from raymlops.runtime.serve.endpoint_building import EndpointMaker, keys_required, report_figures
 from raymlops.runtime.serve.http_middleware import answer_directly
 from raymlops.runtime.serve.internal_port import close_internal_port
@@ -32,7 +33,7 @@ from raymlops.serving.pool.watched import WatchedModel
 from raymlops.serving.protocol.access import Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest
 
-__all__ = ["PoolReplica"]
+__all__ = ["PoolReplica", "pool_application"]
 
 _log = logging.getLogger(__name__)
 close_internal_port()  # when a replica imports its class, before its servers start
@@ -134,3 +135,10 @@ class PoolReplica:
         self._following.cancel()
         self._reporting.cancel()
         await self._pool.stop()
+
+
+def pool_application(config: PlatformConfig, *, shape: str | None = None) -> serve.Application:
+    """The pool; its route is the beginning of those of all models, so that what has no other comes to it."""
+    serving, pool = config.serving, config.serving.pool
+    deployment = deployment_of(PoolReplica, serving, cpus=pool.cpus, replicas=pool.replicas, shape=shape)
+    return deployment.bind(config)

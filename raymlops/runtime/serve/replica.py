@@ -1,4 +1,4 @@
-"""The Serve deployments: a model's endpoint, a candidate on trial, the gateway. Shells around the serving cores."""
+"""The Serve deployments of one model: its endpoint, and a candidate on trial. Shells around the serving cores."""
 
 from __future__ import annotations
 
@@ -7,56 +7,38 @@ from typing import Any
 
 import numpy as np
 from ray import serve
-from ray.serve.context import _get_global_client
-from ray.serve.schema import LoggingConfig
 from starlette.requests import Request
 from starlette.responses import Response
 
 from raymlops.config.platform import PlatformConfig
-from raymlops.config.serving import AutoscalingConfig, ServingConfig
+from raymlops.flavors.protocol import Outputs
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.cluster.clients import metadata_stores
 from raymlops.runtime.cluster.memory_limit import limit_growth
 from raymlops.runtime.serve.admission import Admission
+from raymlops.runtime.serve.deployments import deployment_of
 from raymlops.runtime.serve.endpoint_building import (
     EndpointMaker,
-    host_of_serve,
     keys_required,
     report_figures,
 )
-from raymlops.runtime.serve.gateway_replica import GatewayReplica
 from raymlops.runtime.serve.http_middleware import answer_directly
 from raymlops.runtime.serve.internal_port import close_internal_port
-from raymlops.runtime.serve.keys import require_keys
 from raymlops.runtime.serve.model_fetching import model_files
-from raymlops.runtime.serve.pool_replica import PoolReplica
 from raymlops.runtime.serve.serve_front import Front
 from raymlops.serving.answering.metrics import Family
 from raymlops.serving.plans.loader import load_version
 from raymlops.serving.plans.slot import PlanFollower
 from raymlops.serving.protocol.access import Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest
-from raymlops.serving.protocol.protocols import Outputs
 
 __all__ = [
-    "SHAPE_VARIABLE",
     "candidate_application",
-    "gateway_application",
     "model_application",
-    "pool_application",
-    "serve_runs",
-    "start_serving",
 ]
 
 _log = logging.getLogger(__name__)
 close_internal_port()  # when a replica imports its class, before its servers start
-_SHED_AT_ONCE = 488
-"""So many more requests reach a replica than it works on, so that it is the endpoint that answers 429."""
-_HEAD = "node:__internal_head__"
-"""The resource that Ray's head node alone has."""
-
-SHAPE_VARIABLE = "RAYMLOPS_SHAPE"
-"""Says in Serve's own record of an application how it was asked for; see ``control.reconcile.Wanted.shape``."""
 
 
 class ModelReplica:
@@ -150,53 +132,15 @@ class CandidateReplica:
         return self._loaded.model.predict(columns)
 
 
-def _deployment(
-    kind: type,
-    config: ServingConfig,
-    *,
-    cpus: float,
-    replicas: int = 1,
-    scaling: AutoscalingConfig | None = None,
-    shape: str | None = None,
-) -> serve.Deployment:
-    said = {} if shape is None else {SHAPE_VARIABLE: shape}
-    options = {"num_cpus": cpus, "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1", **said}}}
-    level = "INFO" if config.access_log else "WARNING"
-    number: dict[str, Any] = {"num_replicas": replicas}
-    if scaling is not None:
-        wanted = {
-            "min_replicas": replicas,
-            "max_replicas": max(replicas, scaling.max_replicas),
-            "target_ongoing_requests": scaling.target_ongoing_requests,
-            "upscale_delay_s": scaling.upscale_delay.total_seconds(),
-            "downscale_delay_s": scaling.downscale_delay.total_seconds(),
-        }
-        number = {"autoscaling_config": wanted}
-    return serve.deployment(kind).options(
-        name=kind.__name__,
-        max_ongoing_requests=config.max_in_flight + _SHED_AT_ONCE,
-        ray_actor_options=options,
-        logging_config=LoggingConfig(log_level=level, enable_access_log=config.access_log),
-        **number,
-    )
-
-
 def model_application(
     config: PlatformConfig, model: str, replicas: int, *, shape: str | None = None
 ) -> serve.Application:
     """The endpoint of one model; ``shape`` is what the reconciler knows it by."""
     serving = config.serving
-    deployment = _deployment(
+    deployment = deployment_of(
         ModelReplica, serving, cpus=serving.replica_cpus, replicas=replicas, scaling=serving.autoscaling, shape=shape
     )
     return deployment.bind(model, config)
-
-
-def pool_application(config: PlatformConfig, *, shape: str | None = None) -> serve.Application:
-    """The pool; its route is the beginning of those of all models, so that what has no other comes to it."""
-    serving, pool = config.serving, config.serving.pool
-    deployment = _deployment(PoolReplica, serving, cpus=pool.cpus, replicas=pool.replicas, shape=shape)
-    return deployment.bind(config)
 
 
 def candidate_application(
@@ -204,29 +148,5 @@ def candidate_application(
 ) -> serve.Application:
     """One version on trial, with resources of its own; it has no route and is reached by handle."""
     candidate = config.serving.candidate
-    deployment = _deployment(CandidateReplica, config.serving, cpus=trial.cpus or candidate.cpus, shape=shape)
+    deployment = deployment_of(CandidateReplica, config.serving, cpus=trial.cpus or candidate.cpus, shape=shape)
     return deployment.bind(config, model, trial.version, trial.memory_bytes or candidate.memory_bytes)
-
-
-def gateway_application(config: PlatformConfig) -> serve.Application:
-    """Server metadata, health and API description; on the head node, for the gRPC port has one address."""
-    deployment = _deployment(GatewayReplica, config.serving, cpus=0.0)
-    on_head = {**(deployment.ray_actor_options or {}), "resources": {_HEAD: 0.001}}
-    return deployment.options(ray_actor_options=on_head).bind(config)
-
-
-def serve_runs() -> bool:
-    """Whether the cluster has a Serve that somebody started."""
-    return _get_global_client(raise_if_no_controller_running=False) is not None
-
-
-def start_serving(config: PlatformConfig) -> None:
-    """Start Serve on the configured port, and the gateway; a repeat finds them running.
-
-    Raises:
-        ConfigError: Serve runs already, where strangers may call, and there is no key.
-    """
-    serve.start(http_options={"host": config.serving.host, "port": config.serving.port})
-    require_keys(config, host_of_serve())
-    if "gateway" not in serve.status().applications:
-        serve.run(gateway_application(config), name="gateway", route_prefix="/")

@@ -15,15 +15,16 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from raymlops.config.serving import BatchingConfig
-from raymlops.serving.models.model import Model, check_outputs
-from raymlops.serving.protocol.protocols import Columns, Outputs
+from raymlops.flavors.protocol import Columns, Outputs
+from raymlops.serving.models.model import Model
+from raymlops.serving.models.outputs import check_outputs
 
 __all__ = ["Batcher"]
 
 _WEIGHT = 0.2
-"""Of a new measurement, beside what was known."""
+"""Weight of a new measurement in the running mean."""
 _UNSEEN_ROWS = 64
-"""So many rows are tried on the event loop where nothing is known of a model."""
+"""A model whose speed is unknown predicts at most so many rows on the event loop."""
 
 _log = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ class BreakerState(StrEnum):
     """Whether a version is asked."""
 
     CLOSED = "closed"
-    """It is."""
+    """The version is asked."""
     OPEN = "open"
-    """It is not, and waits for its probe."""
+    """The version is not asked; its probe is not due yet."""
     PROBING = "probing"
-    """It is not, and a probe is under way."""
+    """The version is not asked; a probe of it is under way."""
 
 
 class Breaker:

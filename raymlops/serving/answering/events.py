@@ -11,10 +11,10 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
-from raymlops.records.labels import label_text
+from raymlops.flavors.protocol import Columns, Outputs
+from raymlops.records.learning.labels import label_text
 from raymlops.serving.models.input_names import EVENT_SCHEMA
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
-from raymlops.serving.protocol.protocols import Columns, Outputs
 from raymlops.serving.protocol.schema import InputSchema
 
 __all__ = ["PredictionEvent", "scores_of", "to_tables"]
@@ -22,9 +22,9 @@ __all__ = ["PredictionEvent", "scores_of", "to_tables"]
 _INSTANT = pa.timestamp("us", tz="UTC")
 
 _EVENT_BYTES = 2_000
-"""Of one event without its rows: objects, an id, reasons."""
+"""Estimated memory of one event beside its rows: objects, an id, reasons."""
 _ROW_BYTES = 100
-"""Of what a row has beside its inputs and outputs, and of each time of a feature view."""
+"""Estimated memory of a row beside its inputs and outputs, and of each time of a feature view."""
 
 
 class PredictionEvent(NamedTuple):
@@ -65,7 +65,7 @@ class PredictionEvent(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """N."""
+        """Number of rows."""
         return len(self.event_times_us)
 
     @property

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from raymlops.clock import Clock, to_us
 from raymlops.errors import DataError, DeploymentError
+from raymlops.flavors.protocol import Columns, Outputs
 from raymlops.records.plans import BLOCKED, Role, Trial
 from raymlops.serving.answering.batching import Batcher
 from raymlops.serving.answering.breaker import Breakers
@@ -18,9 +19,8 @@ from raymlops.serving.answering.event_log import EventLog
 from raymlops.serving.answering.events import PredictionEvent
 from raymlops.serving.answering.refusals import Refusals
 from raymlops.serving.answering.router import choose
-from raymlops.serving.plans.rehearsal import RecordedRequests
+from raymlops.serving.plans.recorded_requests import RecordedRequests
 from raymlops.serving.plans.trials import ShadowJob, ShadowQueue, ask
-from raymlops.serving.protocol.protocols import Columns, Outputs
 from raymlops.serving.protocol.schema import InputSchema
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Answerer", "Query"]
 
 CANARY_SHARE = 0.8
-"""Of the request's deadline: what is left must do for the champion."""
+"""Share of the request's deadline that a candidate may take; the champion has the rest."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,12 +65,12 @@ class Query(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """N."""
+        """Number of rows."""
         return len(self.at_us)
 
     @property
     def schema(self) -> InputSchema:
-        """Of the version that was meant."""
+        """The inputs of the version that the caller named, or of the champion."""
         return (self.pinned or self.serving.champion).model.schema
 
 
@@ -134,7 +134,7 @@ class Answerer:
         self._recorded = recorded
         self._refusals = Refusals(recorded)
         self.candidate_fallbacks: Counter[int] = Counter()
-        """Canary -> requests that were another's to answer in its place."""
+        """Canary -> requests that another version had to answer in its place."""
 
     async def answer(self, query: Query) -> Answer:
         """Answer by the chosen version: the candidate on trial, else the champion, else the backup, else the baseline.
@@ -159,7 +159,7 @@ class Answerer:
         try:
             answer = await self._in_process(query, reasons)
         except DataError:
-            raise  # whoever is on trial is neither blamed for it nor shown it
+            raise  # the caller's fault: the version on trial is not blamed for it, and a shadow does not get it
         except BaseException:
             self._settle(query, role, trial, failure)
             raise
@@ -167,7 +167,7 @@ class Answerer:
         return self._finish(query, answer)
 
     def _settle(self, query: Query, role: Role, trial: Trial | None, failure: str | None) -> None:
-        """Tell whoever is on trial of a request that was none of the caller's fault."""
+        """Give a shadow its copy of the request, or count that another version answered for the canary."""
         if role == "shadow":
             self._copy(query)
         elif role == "canary" and trial is not None:
@@ -259,7 +259,7 @@ class Answerer:
             error = f"deadline: no answer within {self._deadline_s:g} s"
             self._record(query, answer.version, answer.role, None, error=error)
             raise TimeoutError(error)
-        if answer.role != "baseline" and not answer.refused:  # what is no fault of a version must keep none out
+        if answer.role != "baseline" and not answer.refused:  # only requests that a version answered are recorded
             self._recorded.offer(query.columns)
         self._record(query, answer.version, answer.role, answer.outputs, fallback=answer.fallback)
         return answer

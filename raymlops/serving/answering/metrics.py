@@ -27,7 +27,7 @@ DURATIONS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 
 BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Upper bounds of the histogram of batch sizes, in rows."""
 _VERSIONS = 16
-"""Of so many versions at most figures are kept: those that are served, then the newest."""
+"""Figures of at most so many versions are kept: of those that are served, then of the newest."""
 
 
 class Sample(NamedTuple):

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from raymlops.errors import DeploymentError, RaymlopsError
+from raymlops.flavors.protocol import Columns
 from raymlops.serving.answering.breaker import Breakers
-from raymlops.serving.plans.rehearsal import RecordedRequests
+from raymlops.serving.plans.recorded_requests import RecordedRequests
 from raymlops.serving.plans.trials import ask
-from raymlops.serving.protocol.protocols import CandidateClient, Columns
+from raymlops.serving.protocol.protocols import CandidateClient
 
 if TYPE_CHECKING:
     from raymlops.serving.plans.loader import Serving

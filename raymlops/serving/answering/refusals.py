@@ -12,9 +12,10 @@ import numpy as np
 
 from raymlops.errors import DataError, NotFinite, RaymlopsError
 from raymlops.flavors.guard import foreign_errors
-from raymlops.serving.models.model import Model, check_outputs
-from raymlops.serving.plans.rehearsal import RecordedRequests
-from raymlops.serving.protocol.protocols import Columns
+from raymlops.flavors.protocol import Columns
+from raymlops.serving.models.model import Model
+from raymlops.serving.models.outputs import check_outputs
+from raymlops.serving.plans.recorded_requests import RecordedRequests
 
 if TYPE_CHECKING:
     from raymlops.serving.plans.loader import Loaded, Serving
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "Refusals"]
 
 _SOUND_FOR_S = 1.0
-"""So long a model that was found to answer counts as one that does, so that refused rows cost no more than others."""
+"""For so long after a model was seen to answer, it is not asked again whether it does: refused rows must not cost more
+than others."""
 
 
 class Asked(Protocol):
@@ -40,7 +42,7 @@ class Asked(Protocol):
 
     @property
     def rows(self) -> int:
-        """N."""
+        """Number of rows."""
         ...
 
     @property

@@ -9,7 +9,7 @@ from raymlops.records.plans import Role, ServingPlan
 __all__ = ["choose", "fraction"]
 
 _BITS = 53
-"""What a float holds exactly, so that no digest rounds up to 1."""
+"""Bits of a digest that a float holds exactly: more would let a digest round up to 1."""
 
 
 def fraction(key: str, salt: str) -> float:

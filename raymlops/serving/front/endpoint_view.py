@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from raymlops.errors import RaymlopsError, UnavailableError
-from raymlops.records.endpoints import EndpointStatus
+from raymlops.records.serving.endpoints import EndpointStatus
 
 __all__ = ["EndpointView", "StatusSource"]
 
 _FRESH_S = 0.5
 _KEEP_S = 60.0
-"""For so long, what was seen holds while nobody looks: the death of who looks is not the death of what answers."""
+"""The last statuses are shown for so long while the reconciler is away: endpoints answer without it."""
 _DEADLINE_S = 3.0
 
 
@@ -57,7 +57,7 @@ class EndpointView:
                     self._told_at_s = self._time_s()
                 except (RaymlopsError, TimeoutError) as error:
                     self._failure = str(error) or f"no answer within {_DEADLINE_S:g} s"
-                # also where it failed: those who wait for the lock do not each wait for a failure of their own
+                # also after a failure: the callers that wait for the lock must not ask again, one after the other
                 self._asked_at_s = self._time_s()
             if self._time_s() - self._told_at_s > _KEEP_S:
                 raise UnavailableError(f"whether endpoints answer is not known: {self._failure}")

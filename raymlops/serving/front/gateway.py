@@ -13,8 +13,8 @@ import orjson
 
 from raymlops.config.serving import ServingConfig
 from raymlops.errors import DataError, DeploymentNotFound, NotFoundError, RaymlopsError, UnavailableError
-from raymlops.records.keys import Scope
 from raymlops.records.plans import BLOCKED, ServingPlan
+from raymlops.records.serving.keys import Scope
 from raymlops.serving.front.endpoint_view import EndpointView
 from raymlops.serving.front.openapi import docs_page, openapi_document
 from raymlops.serving.front.operations import Operations
@@ -30,13 +30,14 @@ _MODELS = "/v2/models"
 _INDEX = "/v2/repository/index"
 _MAX_BODY_BYTES = 64 << 10
 _READY_WITHIN_S = 2.0
-"""So long an endpoint may take to say whether it is ready, before the index says that it does not answer."""
+"""Deadline of an endpoint that is asked whether it is ready; the index says of a later one that it does not answer."""
 
 _REASON_WITHIN_S = 1.0
-"""A caller of a model that is not up is not kept waiting for why, while the platform starts and its actors are busy."""
+"""Deadline of the question why a model is not up: while the platform starts, its actors are busy, and the caller of the
+model must not wait for them."""
 
 _ANYTHING: tuple[Scope, ...] = ("infer", "label", "read", "trigger", "operate")
-"""Who may do anything about a model is told that it has no endpoint."""
+"""A key with one of these scopes over a model is told that the model has no endpoint."""
 
 _Route = Callable[[HttpRequest], Awaitable[HttpReply]]
 
@@ -229,7 +230,7 @@ class Gateway:
     async def _refuse_model(self, model: str) -> None:
         """A request for a model that comes here has found no endpoint."""
         status = None
-        with suppress(TimeoutError, UnavailableError):  # that it is not up is known without
+        with suppress(TimeoutError, UnavailableError):  # the caller is told that it is not up, without the reason
             async with asyncio.timeout(_REASON_WITHIN_S):
                 if model not in await self._plans.served_plans():
                     raise DeploymentNotFound.of(model)

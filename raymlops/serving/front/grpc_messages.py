@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from raymlops.errors import DataError
-from raymlops.records.models import TEXT
+from raymlops.records.learning.datatypes import TEXT
 from raymlops.serving.front.open_inference_pb2 import (
     InferParameter,
     InferTensorContents,

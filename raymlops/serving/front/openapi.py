@@ -6,7 +6,7 @@ from html import escape
 from typing import Any, get_args
 
 from raymlops.config.serving import RequestLimits
-from raymlops.records.models import TEXT
+from raymlops.records.learning.datatypes import TEXT
 from raymlops.records.plans import Role
 from raymlops.serving.front.orders import ENVIRONMENT_OPERATIONS, OPERATIONS, Parameters, operation_schema, scope_of
 from raymlops.serving.protocol.datatypes import NUMBERS

@@ -16,10 +16,10 @@ from raymlops.errors import (
     NotFoundError,
     UnavailableError,
 )
-from raymlops.records.keys import ALL_MODELS, ENVIRONMENT, ApiKey
 from raymlops.records.ledger import LedgerEntry
-from raymlops.records.orders import Order
 from raymlops.records.plans import ServingPlan, Trial
+from raymlops.records.serving.keys import ALL_MODELS, ENVIRONMENT, ApiKey
+from raymlops.records.serving.orders import Order
 from raymlops.serving.front.orders import (
     ENVIRONMENT_OPERATIONS,
     OPERATIONS,

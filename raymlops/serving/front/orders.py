@@ -9,11 +9,11 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from raymlops.errors import DataError
-from raymlops.records.keys import ApiKey, Scope
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelVersion
-from raymlops.records.orders import Order
 from raymlops.records.plans import ServingPlan, Trial
+from raymlops.records.serving.keys import ApiKey, Scope
+from raymlops.records.serving.orders import Order
 
 __all__ = [
     "ENVIRONMENT_OPERATIONS",

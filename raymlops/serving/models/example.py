@@ -1,7 +1,8 @@
-"""The packaged example, asked and answered as a caller's request is."""
+"""The packaged example as a request: decoded, predicted and encoded as a caller's."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,33 +10,37 @@ import numpy.typing as npt
 import orjson
 
 from raymlops.config.serving import RequestLimits
-from raymlops.records.models import TEXT
-from raymlops.serving.models.model import Model, check_outputs
-from raymlops.serving.protocol.datatypes import is_integer
+from raymlops.flavors.protocol import Columns, Outputs
+from raymlops.records.learning.datatypes import TEXT, is_integer
+from raymlops.serving.models.outputs import check_outputs
 from raymlops.serving.protocol.open_inference import decode_infer, encode_infer
-from raymlops.serving.protocol.protocols import Columns, Outputs
+from raymlops.serving.protocol.schema import InputSchema
 from raymlops.serving.protocol.tensors import encode_json
 
 __all__ = ["answer_example", "example_request"]
 
 _ANY_LENGTH = RequestLimits(text_chars=1 << 40)
-"""How long a text may be is for the platform that serves the model to say."""
+"""Texts of any length: their limit is a setting of the platform that serves the model."""
 
 
-def answer_example(model: Model, columns: Columns) -> Outputs:
-    """A model's answer to N rows that went the whole way of a request; the first of them went it alone, too.
+def answer_example(schema: InputSchema, predict: Callable[[Columns], Outputs], columns: Columns) -> Outputs:
+    """A model's answer to a request of N rows. The first row is asked by itself, too.
+
+    Args:
+        schema: The model's inputs.
+        predict: The model.
+        columns: N rows.
 
     Raises:
         RaymlopsError: What a caller would be told.
     """
     first = {name: values[:1] for name, values in columns.items()}
-    _answer(model, first)
-    return _answer(model, columns)
+    _answer(schema, predict, first)
+    return _answer(schema, predict, columns)
 
 
-def example_request(model: Model, columns: Columns) -> bytes:
+def example_request(schema: InputSchema, columns: Columns) -> bytes:
     """The body of an infer request with N rows."""
-    schema = model.schema
     inputs = []
     for name in schema.names:
         datatype = schema.datatypes[name]
@@ -44,9 +49,9 @@ def example_request(model: Model, columns: Columns) -> bytes:
     return orjson.dumps({"inputs": inputs})
 
 
-def _answer(model: Model, columns: Columns) -> Outputs:
-    asked = decode_infer(example_request(model, columns), {}, model.schema, _ANY_LENGTH)
-    outputs = model.predict(asked.columns)
+def _answer(schema: InputSchema, predict: Callable[[Columns], Outputs], columns: Columns) -> Outputs:
+    asked = decode_infer(example_request(schema, columns), {}, schema, _ANY_LENGTH)
+    outputs = predict(asked.columns)
     check_outputs(outputs, asked.rows)
     encode_infer({}, outputs, asked)
     return outputs

@@ -10,15 +10,15 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from raymlops.errors import DataError, DeploymentError, ModelLoadFailed, NotFinite, RaymlopsError, SchemaMismatch
+from raymlops.errors import DataError, ModelLoadFailed, RaymlopsError, SchemaMismatch
 from raymlops.flavors.guard import foreign_errors
-from raymlops.flavors.protocol import Array, Predictor
-from raymlops.records.models import TEXT, Signature
+from raymlops.flavors.protocol import Array, Columns, Outputs, Predictor
+from raymlops.records.learning.datatypes import TEXT
+from raymlops.records.learning.signatures import Signature
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
-from raymlops.serving.protocol.protocols import Columns, Outputs
 from raymlops.serving.protocol.schema import InputSchema, labels_array
 
-__all__ = ["BrokenModel", "Model", "ServedModel", "check_outputs", "columns_of"]
+__all__ = ["BrokenModel", "Model", "ServedModel", "columns_of"]
 
 _LARGEST = float(np.finfo(np.float32).max)
 _LARGEST_WHOLE = 2**53
@@ -251,33 +251,10 @@ def _numbers(column: pa.ChunkedArray) -> Array:
 
 
 def _check_range(matrix: Array, names: Sequence[str]) -> None:
-    """Refuse infinities and what is one as a 32-bit float, which is what trees hold."""
+    """Refuse numbers that are infinite, or are as 32-bit floats, which trees hold."""
     if matrix.dtype == np.float32 and math.isfinite(np.add.reduce(matrix, axis=None)):
-        return  # a sum is not finite where a part of it is not
+        return  # quick: a sum is finite only if all its parts are
     too_large = np.abs(matrix) > _LARGEST
     if too_large.any():
         bad = [names[position] for position in np.flatnonzero(too_large.any(axis=0)).tolist()]
         raise DataError(f"inputs {bad} must be finite 32-bit floats, or missing", columns=bad)
-
-
-def check_outputs(outputs: Outputs, rows: int) -> None:
-    """Check that outputs are an answer for N rows: the right shapes, all numbers finite.
-
-    Raises:
-        NotFinite: A number is NaN or infinite.
-        DeploymentError: They are something else.
-    """
-    try:
-        if "value" in outputs:
-            fits = outputs["value"].shape == (rows,)
-            numbers = outputs["value"]
-        else:
-            numbers = outputs["probability"]
-            fits = numbers.ndim == 2 and numbers.shape[0] == rows and outputs["label"].shape == (rows,)
-        finite = fits and bool(np.isfinite(numbers).all())
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DeploymentError(f"answered something else than outputs: {type(error).__name__}") from error
-    if not fits:
-        raise DeploymentError(f"answered outputs of the wrong shape for {rows} rows")
-    if not finite:
-        raise NotFinite("answered NaN or infinity")

@@ -34,14 +34,14 @@ from raymlops.errors import (
 from raymlops.flavors import flavor_named, flavor_of, parse
 from raymlops.flavors.frames import GivenRows, is_frame, with_one_missing
 from raymlops.flavors.guard import foreign_errors
-from raymlops.flavors.protocol import Array, Columns, Flavor, Task, check_classes, refuse_outputs
-from raymlops.records.models import ColumnSpec, ModelManifest, Signature
+from raymlops.flavors.protocol import Array, Columns, Flavor, Outputs, Task, check_classes, refuse_outputs
+from raymlops.records.learning.signatures import ColumnSpec, Signature
+from raymlops.records.models import ModelManifest
 from raymlops.records.record import sha256_of
+from raymlops.serving.models.arrow_inputs import datatype_of_arrow
 from raymlops.serving.models.example import answer_example
 from raymlops.serving.models.input_names import check_input_names
 from raymlops.serving.models.model import Model, ServedModel, columns_of
-from raymlops.serving.protocol.datatypes import datatype_of_arrow
-from raymlops.serving.protocol.protocols import Outputs
 from raymlops.tables.columns import as_table
 
 __all__ = ["Parity", "load_checked", "load_model", "save_model"]
@@ -148,7 +148,7 @@ def load_checked(directory: Path, manifest: ModelManifest, digest: str) -> tuple
         columns = columns_of(example, manifest.signature)
         parity = Parity(columns, np.array(orjson.loads(contents[EXPECTED]), dtype=np.float64))
         holds = parity.holds(model)
-        answer_example(model, columns)
+        answer_example(model.schema, model.predict, columns)
     except ModelLoadFailed as error:
         raise ModelLoadFailed(f"{directory / names[0]}: {error}") from error
     except (RaymlopsError, pa.ArrowException, ValueError, TypeError, AttributeError) as error:
@@ -166,7 +166,7 @@ def _model(loaded: Any, flavor: str, signature: Signature, example: pa.Table) ->
 
 
 def _check_as_fitted(flavor: Flavor, estimator: Any, model: Model, given: GivenRows) -> Outputs:
-    """What the model answers to its example, by the way of a request; as the estimator does to the caller's own rows.
+    """The model's answer to its example, asked by a request; it must be the estimator's own for the caller's rows.
 
     Raises:
         DataError: It does not, one by one, together, or in another order.
@@ -176,7 +176,7 @@ def _check_as_fitted(flavor: Flavor, estimator: Any, model: Model, given: GivenR
         flavor.answers(estimator, signature.task, given.frame), signature.task, len(signature.classes)
     )
     try:
-        expected = answer_example(model, columns)
+        expected = answer_example(model.schema, model.predict, columns)
     except DeploymentError as error:
         raise DataError(f"the packaged model must answer its example as it will be asked: {error}") from error
     if not _agree(expected, scores):
@@ -253,7 +253,7 @@ def _refuse_unlisted(directory: Path, manifest: ModelManifest) -> None:
 
 
 def _verified(path: Path, expected: str) -> bytes:
-    """The bytes that were hashed: whoever changes the file from here on changes nothing."""
+    """The verified bytes of a file: a later change of the file changes nothing."""
     try:
         content = _read_regular(path)
     except OSError as error:

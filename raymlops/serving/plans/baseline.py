@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from raymlops.errors import DataError
-from raymlops.records.models import Signature
+from raymlops.flavors.protocol import Outputs
+from raymlops.records.learning.signatures import Signature
 from raymlops.records.plans import Baseline
-from raymlops.serving.protocol.protocols import Outputs
 from raymlops.serving.protocol.schema import labels_array
 
 __all__ = ["check_baseline", "constant_outputs", "declare_baseline"]

@@ -7,29 +7,36 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol
 
 import orjson
 
 from raymlops.errors import DeploymentError, ModelLoadFailed
-from raymlops.records.models import ModelRegistry
+from raymlops.flavors.protocol import Columns, Outputs
+from raymlops.records.models import ModelRegistry, ModelVersion
 from raymlops.records.plans import Role, ServingPlan
 from raymlops.serving.models.model import BrokenModel, Model
 from raymlops.serving.models.model_files import Parity, load_checked
 from raymlops.serving.plans.baseline import check_baseline, constant_outputs
 from raymlops.serving.plans.rehearsal import rehearse
 from raymlops.serving.protocol.instances import InstanceSchema
-from raymlops.serving.protocol.protocols import (
-    CandidateClient,
-    Candidates,
-    Columns,
-    FeaturePlans,
-    ModelFiles,
-    Outputs,
-)
+from raymlops.serving.protocol.protocols import CandidateClient, Candidates, FeaturePlans
 
-__all__ = ["Loaded", "Loader", "Serving", "load_version"]
+__all__ = ["Loaded", "Loader", "ModelFiles", "Serving", "load_version"]
 
 _log = logging.getLogger(__name__)
+
+
+class ModelFiles(Protocol):
+    """Finds a model version's files on this node. Called off the event loop; may block."""
+
+    def directory(self, version: ModelVersion) -> Path:
+        """The version's directory.
+
+        Raises:
+            ModelLoadFailed: Its files cannot be had.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ class ModelCopies:
         return contents
 
     def _write(self, place: Path, contents: Mapping[str, bytes]) -> None:
-        """The directory appears whole or not at all; whoever comes second leaves the first one's."""
+        """Put a copy in place, whole or not at all; where another process was first, its copy stays."""
         self._root.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(place, ignore_errors=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=self._root))

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from raymlops.errors import ConflictError
+from raymlops.flavors.protocol import Columns
 from raymlops.records.plans import PlanStore, ServingPlan
-from raymlops.serving.plans.rehearsal import RecordedRequests
-from raymlops.serving.protocol.protocols import Columns
+from raymlops.serving.plans.recorded_requests import RecordedRequests
 
 if TYPE_CHECKING:
     from raymlops.serving.plans.loader import Loader, Serving
@@ -147,9 +147,9 @@ class PlanFollower:
         self._refused = 0
         """Number of the plan that could not be loaded."""
         self._passes = 0
-        """Polls it is let rest after the next failure."""
+        """Polls for which a plan is left alone after its next failure."""
         self._resting = 0
-        """Polls it rests for now."""
+        """Polls for which the plan is left alone from now on."""
 
     async def prepare(self, plan: ServingPlan) -> int:
         """Load and warm what a plan needs, off the request path; nothing changes for callers."""

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from raymlops.errors import DeploymentError
-from raymlops.serving.models.model import check_outputs
-from raymlops.serving.protocol.protocols import CandidateClient, Columns, Outputs
+from raymlops.flavors.protocol import Columns, Outputs
+from raymlops.serving.models.outputs import check_outputs
+from raymlops.serving.protocol.protocols import CandidateClient
 
 __all__ = ["ShadowJob", "ShadowQueue", "ask"]
 

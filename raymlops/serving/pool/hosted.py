@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from raymlops.errors import UnavailableError
-from raymlops.records.endpoints import Hosting
 from raymlops.records.plans import ServingPlan
+from raymlops.records.serving.endpoints import Hosting
 from raymlops.serving.endpoint import Endpoint
 from raymlops.serving.plans.loader import Serving
 from raymlops.serving.plans.slot import Slot

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from raymlops.config.serving import PoolConfig
 from raymlops.errors import ModelLoadFailed, RaymlopsError, UnavailableError
-from raymlops.records.endpoints import Hosting
 from raymlops.records.plans import PlanStore, ServingPlan
+from raymlops.records.serving.endpoints import Hosting
 from raymlops.serving.answering.metrics import Family
 from raymlops.serving.endpoint import Endpoint
 from raymlops.serving.pool.hosted import Hosted

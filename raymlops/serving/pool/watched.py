@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from raymlops.records.models import Signature
+from raymlops.flavors.protocol import Columns, Outputs
+from raymlops.records.learning.signatures import Signature
 from raymlops.serving.models.model import Model
 from raymlops.serving.pool.running_note import Mark
-from raymlops.serving.protocol.protocols import Columns, Outputs
 from raymlops.serving.protocol.schema import InputSchema
 
 __all__ = ["WatchedModel", "Work", "Worked", "resident_bytes"]

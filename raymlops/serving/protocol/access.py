@@ -8,7 +8,7 @@ from functools import partial
 
 from raymlops.clock import Clock, SystemClock
 from raymlops.errors import Forbidden, Unauthenticated, UnavailableError
-from raymlops.records.keys import ALL_MODELS, ApiKey, Scope, split_key
+from raymlops.records.serving.keys import ALL_MODELS, ApiKey, Scope, split_key
 from raymlops.serving.protocol.refusal_log import RefusalKind, RefusalLog
 
 __all__ = ["CLOSED", "DESCRIBE", "OPEN", "Access"]

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol's datatypes, and their types in NumPy and Arrow."""
+"""The Open Inference Protocol's datatypes, and their types in NumPy."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from raymlops.errors import SchemaMismatch
-from raymlops.flavors.frames import input_remedy
-from raymlops.records.models import TEXT
+from raymlops.records.learning.datatypes import TEXT
 
-__all__ = ["NUMBERS", "datatype_of_array", "datatype_of_arrow", "is_float", "is_integer"]
+__all__ = ["DATATYPE_OF", "NUMBERS", "datatype_of_array"]
 
 NUMBERS: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -30,37 +27,10 @@ NUMBERS: dict[str, np.dtype[Any]] = {
 }
 """Datatype -> little-endian numpy type, as the binary extension has it."""
 
-_NAMES = {dtype: name for name, dtype in NUMBERS.items()}
-
-
-def is_float(datatype: str) -> bool:
-    """Whether its elements are floating point."""
-    return datatype.startswith("FP")
-
-
-def is_integer(datatype: str) -> bool:
-    """Whether its elements are signed or unsigned integers."""
-    return datatype.startswith(("INT", "UINT"))
+DATATYPE_OF = {dtype: name for name, dtype in NUMBERS.items()}
+"""Numpy type -> datatype."""
 
 
 def datatype_of_array(array: npt.NDArray[Any]) -> str:
     """The datatype an array is sent as; everything that is no number is text."""
-    return _NAMES.get(array.dtype, TEXT)
-
-
-def datatype_of_arrow(name: str, dtype: pa.DataType) -> str:
-    """The datatype of a model input of this Arrow type.
-
-    Raises:
-        SchemaMismatch: Models take no such type.
-    """
-    if pa.types.is_dictionary(dtype):
-        dtype = dtype.value_type
-    if pa.types.is_boolean(dtype):
-        return "BOOL"
-    if pa.types.is_integer(dtype) or pa.types.is_floating(dtype):
-        return _NAMES[np.dtype(dtype.to_pandas_dtype())]
-    if pa.types.is_string(dtype) or pa.types.is_large_string(dtype) or pa.types.is_string_view(dtype):
-        return TEXT
-    rule = f"model input {name!r} must be a number, a bool or a string, got {dtype}"
-    raise SchemaMismatch(f"{rule}: {input_remedy(dtype)}", column=name)
+    return DATATYPE_OF.get(array.dtype, TEXT)

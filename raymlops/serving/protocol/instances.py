@@ -14,13 +14,14 @@ from raymlops.clock import to_us
 from raymlops.config.section import render_duration
 from raymlops.config.serving import RequestLimits
 from raymlops.errors import DataError, DeploymentError
-from raymlops.records.models import TEXT, Signature
-from raymlops.serving.protocol.datatypes import is_float
+from raymlops.flavors.protocol import Columns
+from raymlops.records.learning.datatypes import TEXT, is_float
+from raymlops.records.learning.signatures import Signature
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
 from raymlops.serving.protocol.open_inference import check_id
-from raymlops.serving.protocol.protocols import Columns, OnlineFeatures
+from raymlops.serving.protocol.protocols import OnlineFeatures
 from raymlops.serving.protocol.schema import InputSchema, check_texts
-from raymlops.serving.protocol.tensors import parse_json
+from raymlops.serving.protocol.tensors import parse_json, texts_array
 
 __all__ = ["InstanceSchema", "Instances", "PredictRequest", "RequestSchema", "instant_within", "parse_instant"]
 
@@ -139,10 +140,10 @@ class RequestSchema:
             _check_types(name, values, rule, accepted)
             if name in self._schema.texts:
                 check_texts(name, values, limits.text_chars)
-                columns[name] = _objects(values)
+                columns[name] = texts_array(values)
             else:
                 columns[name] = np.array(values, dtype=np.float64)
-        # the caller answers for these; a feature that is missing is none of his doing
+        # these are from the caller, so a missing one is refused; a missing feature is not the caller's fault
         self._schema.check_present(columns)
         return columns
 
@@ -209,7 +210,7 @@ class InstanceSchema:
         )
 
     def _feature_columns(self, values: Any) -> Columns:
-        texts = {name: _objects(values[name]) for name in self._text_features}
+        texts = {name: texts_array(values[name]) for name in self._text_features}
         if not self._numbers:
             return texts
         try:
@@ -259,12 +260,6 @@ def _check_types(name: str, values: list[Any], rule: str, accepted: frozenset[ty
         return
     index, value = next((i, value) for i, value in enumerate(values) if type(value) not in accepted)
     raise DataError(f"instance {index}: {name!r} must be {rule}, got {str(value)[:50]!r}", column=name)
-
-
-def _objects(values: Sequence[Any]) -> npt.NDArray[Any]:
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
 
 
 def _instants(parameters: object, rows: int, now_us: int, limits: RequestLimits) -> list[int]:

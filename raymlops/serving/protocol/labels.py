@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from raymlops.config.serving import RequestLimits
 from raymlops.errors import DataError
-from raymlops.records.labels import LabelNames
-from raymlops.records.models import Signature
+from raymlops.records.learning.labels import LabelNames
+from raymlops.records.learning.signatures import Signature
 from raymlops.serving.protocol.instances import instant_within, parse_instant
 from raymlops.serving.protocol.open_inference import check_id
 from raymlops.serving.protocol.schema import check_texts

@@ -16,11 +16,11 @@ import orjson
 
 from raymlops.config.serving import RequestLimits
 from raymlops.errors import DataError
-from raymlops.records.models import TEXT
-from raymlops.serving.protocol.datatypes import NUMBERS, datatype_of_array, is_float
+from raymlops.flavors.protocol import Columns, Outputs
+from raymlops.records.learning.datatypes import TEXT, is_float
+from raymlops.serving.protocol.datatypes import NUMBERS, datatype_of_array
 from raymlops.serving.protocol.http import JSON
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
-from raymlops.serving.protocol.protocols import Columns, Outputs
 from raymlops.serving.protocol.tensors import decode_binary, decode_json, encode_binary, encode_json, parse_json
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ BINARY_HEADER = "inference-header-content-length"
 
 FEATURES = "features"
 MAX_DIMENSIONS = 8
-"""Of any tensor. Inputs have one or two; a product of thousands of sizes takes minutes, and no message can say it."""
+"""Dimensions of a tensor at most. Inputs have one or two; the product of thousands of sizes would take minutes."""
 
 MAX_ID_CHARS = 256
 CHUNK_VALUES = 8_192

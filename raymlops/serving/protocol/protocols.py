@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy.typing as npt
 import pyarrow as pa
 
-from raymlops.flavors.protocol import Columns
-from raymlops.records.models import ModelVersion
+from raymlops.flavors.protocol import Columns, Outputs
 
 __all__ = [
     "CandidateClient",
@@ -19,26 +16,10 @@ __all__ = [
     "EventSink",
     "FeaturePlans",
     "LabelSink",
-    "ModelFiles",
     "OnlineFeatures",
     "OnlineRows",
     "Outputs",
 ]
-
-Outputs = dict[str, npt.NDArray[Any]]
-"""What a model answers: ``label`` [N] and ``probability`` [N, classes], or ``value`` [N]."""
-
-
-class ModelFiles(Protocol):
-    """Finds a model version's files on this node. Called off the event loop; may block."""
-
-    def directory(self, version: ModelVersion) -> Path:
-        """The version's directory.
-
-        Raises:
-            ModelLoadFailed: Its files cannot be had.
-        """
-        ...
 
 
 class OnlineRows(Protocol):

@@ -11,7 +11,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from raymlops.config.serving import ServingConfig
-from raymlops.records.models import Signature
+from raymlops.records.learning.signatures import Signature
 from raymlops.serving.protocol.aside import Aside
 from raymlops.serving.protocol.http import HttpRequest
 from raymlops.serving.protocol.instances import InstanceSchema, PredictRequest
@@ -24,7 +24,7 @@ __all__ = ["ROWS_AT_ONCE", "BodyReader", "left_s"]
 T = TypeVar("T")
 
 ROWS_AT_ONCE = 256
-"""Of more rows, features are joined and answers are written in a thread."""
+"""Requests of more rows have their features joined and their answers written in a thread."""
 _JOINS_AT_ONCE = 8
 
 

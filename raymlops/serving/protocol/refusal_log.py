@@ -8,8 +8,8 @@ from typing import Any, Literal, Protocol
 
 from raymlops.clock import Clock, SystemClock
 from raymlops.errors import RaymlopsError
-from raymlops.records.keys import ApiKey
 from raymlops.records.ledger import LedgerEntry
+from raymlops.records.serving.keys import ApiKey
 
 __all__ = ["REFUSED", "EntryAppender", "RefusalKind", "RefusalLog"]
 

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from raymlops.errors import DataError
-from raymlops.records.labels import label_text
-from raymlops.records.models import TEXT, Signature
-from raymlops.serving.protocol.datatypes import NUMBERS, is_float, is_integer
+from raymlops.records.learning.datatypes import TEXT, is_float, is_integer
+from raymlops.records.learning.labels import label_text
+from raymlops.records.learning.signatures import Signature
+from raymlops.serving.protocol.datatypes import NUMBERS
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
 
 __all__ = ["InputSchema", "check_texts"]
@@ -20,7 +21,7 @@ Array = npt.NDArray[Any]
 
 _NUMBER_BYTES = 8
 _TEXT_BYTES = 64
-"""Of a string, beside its characters."""
+"""Bytes of a Python string beside its characters."""
 
 
 class InputSchema:

@@ -19,10 +19,10 @@ import numpy.typing as npt
 import orjson
 
 from raymlops.errors import DataError
-from raymlops.records.models import TEXT
-from raymlops.serving.protocol.datatypes import NUMBERS, is_float
+from raymlops.records.learning.datatypes import TEXT, is_float
+from raymlops.serving.protocol.datatypes import NUMBERS
 
-__all__ = ["decode_binary", "decode_json", "encode_binary", "encode_json", "parse_json"]
+__all__ = ["decode_binary", "decode_json", "encode_binary", "encode_json", "parse_json", "texts_array"]
 
 Array = npt.NDArray[Any]
 
@@ -86,7 +86,7 @@ def decode_json(name: str, datatype: str, shape: Sequence[int], data: object) ->
     if datatype == TEXT:
         if not kinds <= {str, type(None)}:
             _refuse(name, datatype, "strings", kinds - {str, type(None)})
-        return _texts(values)
+        return texts_array(values)
     allowed = _ALLOWED[datatype]
     if not kinds <= allowed:
         rule = "bools" if datatype == "BOOL" else "numbers" if is_float(datatype) else "integers"
@@ -118,7 +118,8 @@ def _refuse(name: str, datatype: str, rule: str, kinds: set[type]) -> None:
     raise DataError(f"tensor {name!r}: {datatype} data must be {rule}, got {got}", tensor=name)
 
 
-def _texts(values: Sequence[str | None]) -> Array:
+def texts_array(values: Sequence[Any]) -> Array:
+    """An object array of texts; a missing one is ``None``."""
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
@@ -189,7 +190,7 @@ def _split_texts(name: str, count: int, raw: memoryview) -> Array:
         offset += length
     if offset != end or len(values) != count:
         raise DataError(f"tensor {name!r}: shape needs exactly {count} elements, got {len(values)}", tensor=name)
-    return _texts(values)
+    return texts_array(values)
 
 
 def encode_json(array: Array) -> list[Any]:

@@ -15,13 +15,13 @@ import pyarrow as pa
 
 from raymlops.clock import Clock
 from raymlops.errors import ConfigError
-from raymlops.pipelines import RunLog
+from raymlops.pipelines.run_log import RunLog
 from raymlops.records.bundles import ProjectSpec
 from raymlops.records.features import TrainingSetManifest
 from raymlops.records.models import ModelRegistry
 
 if TYPE_CHECKING:
-    from raymlops.experiments import Tuner
+    from raymlops.experiments.searching.search import Tuner
 
 __all__ = [
     "EVENT_TIME",

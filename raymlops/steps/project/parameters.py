@@ -8,7 +8,9 @@ from typing import Any, Literal, Self, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from raymlops.errors import ConfigError
-from raymlops.experiments import HalvingRule, Rule, SearchSpace
+from raymlops.experiments.evaluation import Rule
+from raymlops.experiments.searching.halving import HalvingRule
+from raymlops.experiments.searching.search_space import SearchSpace
 from raymlops.records.bundles import ProjectSpec
 from raymlops.records.record import Instant
 
@@ -75,7 +77,7 @@ class TrainingParameters(_Parameters):
     search_budget_s: float | None = Field(None, gt=0.0)
     """No trial starts after so many seconds; the first always does."""
     halving: HalvingRule | None = None
-    """Give up trials of ``xgboost`` and ``lightgbm`` early that are behind the others, see ``experiments.halving``."""
+    """Give up trials of ``xgboost`` and ``lightgbm`` that are behind the others: ``experiments.searching.halving``."""
     skip_unchanged: bool = True
     """Train nothing where data, code, libraries and parameters are those that the champion came from."""
     search: dict[str, dict[str, Any]] = {
@@ -91,7 +93,7 @@ class TrainingParameters(_Parameters):
         },
         "logistic": {"C": {"log_uniform": [0.001, 10.0]}},
     }
-    """Family -> parameter -> constant or range, see ``experiments.search_space``."""
+    """Family -> parameter -> constant or range, see ``experiments.searching.search_space``."""
     rule: Rule = "not_worse"
     """What a candidate must reach against the champion; against the constant baseline where there is none."""
     tolerance: float = Field(0.0, ge=0.0)

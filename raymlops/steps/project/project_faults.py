@@ -14,15 +14,15 @@ from pydantic import BaseModel, ValidationError
 
 from raymlops.config.policy import check_policy
 from raymlops.errors import ConfigError, RaymlopsError
-from raymlops.experiments import LearningTask, SearchSpace
 from raymlops.experiments.estimators import build, check_family
+from raymlops.experiments.searching.search_space import SearchSpace
 from raymlops.features.catalog.applied import CatalogState, ResolvedService
 from raymlops.features.catalog.draft import Draft
 from raymlops.features.definitions.services import Definition
 from raymlops.monitoring.performance.conditions import parse_condition
 from raymlops.records.bundles import ProjectSpec
+from raymlops.records.learning.tasks import METRICS, LearningTask, TaskKind
 from raymlops.records.names import check_name, did_you_mean
-from raymlops.records.tasks import METRICS, TaskKind
 from raymlops.serving.models.input_names import EVENT_SCHEMA
 from raymlops.steps.project.context import EVENT_TIME, LABEL, LABEL_TIME, spine_function
 from raymlops.steps.project.parameters import TrainingParameters

@@ -11,12 +11,15 @@ import numpy as np
 import pyarrow as pa
 
 from raymlops.clock import to_us
-from raymlops.experiments import Rule, constant_predictions, metrics, target, time_blocks, verdict
-from raymlops.experiments import compare as compare_predictions
-from raymlops.experiments.task import FloatArray, is_text
-from raymlops.pipelines import Halt
-from raymlops.records.blessings import Blessing
-from raymlops.records.models import TEXT, ModelVersion
+from raymlops.experiments.bootstrap import time_blocks
+from raymlops.experiments.evaluation import Rule, verdict
+from raymlops.experiments.evaluation import compare as compare_predictions
+from raymlops.experiments.metrics import constant_predictions, metrics
+from raymlops.experiments.task import FloatArray, is_text, target
+from raymlops.pipelines.step import Halt
+from raymlops.records.learning.blessings import Blessing
+from raymlops.records.learning.datatypes import TEXT
+from raymlops.records.models import ModelVersion
 from raymlops.serving.models.model import Model
 from raymlops.serving.models.model_files import load_model
 from raymlops.steps.outcome import refused

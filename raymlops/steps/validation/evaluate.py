@@ -10,10 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from raymlops.errors import ConfigError
-from raymlops.experiments import LearningTask, Resampling, constant_predictions, metrics, score, target, time_blocks
-from raymlops.experiments import evaluate as evaluate_predictions
-from raymlops.experiments.task import FloatArray, IntArray
-from raymlops.pipelines import Halt
+from raymlops.experiments.bootstrap import Resampling, time_blocks
+from raymlops.experiments.evaluation import evaluate as evaluate_predictions
+from raymlops.experiments.metrics import constant_predictions, metrics, score
+from raymlops.experiments.task import FloatArray, IntArray, target
+from raymlops.pipelines.step import Halt
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.steps.outcome import refused_unevaluated
 from raymlops.steps.split import Parts, event_times_us
 from raymlops.steps.validation.served import load_packaged, predictions_of

@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from raymlops.clock import from_us, to_us
 from raymlops.errors import DataError, SchemaMismatch
-from raymlops.experiments import LearningTask, target
-from raymlops.experiments.task import IntArray, is_numeric, is_text, numeric, with_texts
-from raymlops.pipelines import Halt
-from raymlops.records.blessings import Blessing
+from raymlops.experiments.task import IntArray, is_numeric, is_text, numeric, target, with_texts
+from raymlops.pipelines.step import Halt
+from raymlops.records.learning.blessings import Blessing
+from raymlops.records.learning.tasks import LearningTask
 from raymlops.steps.outcome import blocked
 from raymlops.steps.project.context import LABEL_TIME, TrainingContext
 from raymlops.steps.project.parameters import QualityRules

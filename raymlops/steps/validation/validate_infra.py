@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from raymlops.pipelines import Halt
 from raymlops.pipelines.artifacts import content_digest
-from raymlops.records.blessings import Blessing
+from raymlops.pipelines.step import Halt
+from raymlops.records.learning.blessings import Blessing
 from raymlops.records.record import sha256_of
 from raymlops.steps.outcome import refused
 from raymlops.steps.project.context import TrainingContext

@@ -16,7 +16,7 @@ import pytest
 
 from raymlops.console import Console
 from raymlops.console.routes import Route
-from raymlops.records.keys import new_key
+from raymlops.records.serving.keys import new_key
 from raymlops.serving.protocol.access import OPEN, Access
 from raymlops.serving.protocol.http import HttpRequest
 from tests.support.console_world import NOW, make_sources

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 from raymlops.console.drawing.confidence import Interval, draw_evidence_bar, draw_intervals
 from raymlops.console.drawing.histograms import draw_mini
 from raymlops.console.drawing.timeline import Bar, Event, Row, draw_timeline
-from raymlops.records.discovery import FieldStatistics, FrequentValue
+from raymlops.records.people.discovery import FieldStatistics, FrequentValue
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -5,11 +5,11 @@ from typing import Any
 
 from raymlops.console.needs import find_needs
 from raymlops.control.loop.status import ControlStatus, Phase
-from raymlops.records.endpoints import EndpointStatus
 from raymlops.records.ledger import LedgerEntry
+from raymlops.records.people.reasons import Reason
 from raymlops.records.plans import ServingPlan, Trial
-from raymlops.records.reasons import Reason
 from raymlops.records.runs import Run, RunStatus
+from raymlops.records.serving.endpoints import EndpointStatus
 
 NOW = datetime(2026, 5, 4, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ import pytest
 
 from raymlops.console.sessions import LoginLimit, Sessions
 from raymlops.errors import Overloaded, Unauthenticated
-from raymlops.records.keys import ApiKey, new_key, parse_grant
+from raymlops.records.serving.keys import ApiKey, new_key, parse_grant
 from raymlops.serving.protocol.access import Access
 from tests.support.console_world import NOW
 

@@ -14,7 +14,7 @@ from raymlops.clock import ManualClock
 from raymlops.console import Console
 from raymlops.console.routes import ROUTES
 from raymlops.metadata import MetadataService
-from raymlops.records.keys import new_key, parse_grant
+from raymlops.records.serving.keys import new_key, parse_grant
 from raymlops.runtime.explain.lineage import Lineages
 from raymlops.serving.protocol.access import Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest

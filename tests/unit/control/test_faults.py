@@ -14,7 +14,7 @@ from raymlops.config.control import ControlConfig, RetrainConfig, TriggersConfig
 from raymlops.control import StartRetraining, decision_of
 from raymlops.errors import ConfigError
 from raymlops.monitoring.alerts.alert_rules import alert_of_entry
-from raymlops.records.alerts import Alert
+from raymlops.records.people.alerts import Alert
 from raymlops.records.runs import RunStatus
 from raymlops.testing.control_examples import DAY
 from tests.support.control_world import ControlWorld

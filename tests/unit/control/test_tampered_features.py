@@ -20,7 +20,8 @@ from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStor
 from raymlops.metadata import MetadataService
 from raymlops.monitoring import MonitorService
 from raymlops.monitoring.events.event_tables import DeltaEventTables
-from raymlops.records.models import ColumnSpec, ModelManifest, ModelVersion, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
+from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.records.plans import ServingPlan
 from raymlops.records.windows import WindowRecord
 from raymlops.runtime.explain.served_features import ServedFeatureAudit

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.experiments.task import matrix, target
-from raymlops.records.tasks import LearningTask
+from raymlops.records.learning.tasks import LearningTask
 
 
 def test_the_matrix_has_the_inputs_in_order_with_nan_for_null() -> None:

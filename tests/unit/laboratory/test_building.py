@@ -11,7 +11,7 @@ import pytest
 from raymlops.errors import NotEnoughRows
 from raymlops.laboratory import LossMatrix, Never, Periodic, Recipe, simulate
 from raymlops.laboratory.building import build_matrix
-from raymlops.laboratory.table import prepare
+from raymlops.laboratory.intake.table import prepare
 from tests.unit.laboratory.examples import drifting_table
 
 SMALL = Recipe(params={"n_estimators": 15, "max_depth": 3}, max_rows=400)

@@ -9,8 +9,9 @@ import pytest
 
 from raymlops.laboratory import LossMatrix, default_policy
 from raymlops.laboratory.comparison import ServedModel, compare_loop
-from raymlops.laboratory.probed import ProbedWindow, weigh_probed
+from raymlops.laboratory.probed import ProbedWindow
 from raymlops.laboratory.simulation import History
+from raymlops.laboratory.weighing import weigh_probed
 from tests.unit.laboratory.examples import ageing
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

@@ -29,7 +29,8 @@ from raymlops.flavors import flavor_of
 from raymlops.metadata import MetadataService
 from raymlops.metadata.mlflow import MlflowProjection
 from raymlops.metadata.projector import Projector
-from raymlops.records.models import ColumnSpec, ModelManifest, ModelVersion, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
+from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus
 from raymlops.testing.metadata_examples import EPOCH

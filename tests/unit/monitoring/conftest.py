@@ -18,7 +18,8 @@ from raymlops.errors import ModelVersionNotFound, NotFoundError, StaleWrite
 from raymlops.monitoring import REFERENCE_FILE, MonitorService, Reference
 from raymlops.monitoring.events.recorded import join_recorded
 from raymlops.records.bundles import BundleManifest
-from raymlops.records.models import ColumnSpec, ModelManifest, ModelVersion, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
+from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.records.plans import ServingPlan
 from raymlops.records.windows import WindowProfile, WindowRecord
 

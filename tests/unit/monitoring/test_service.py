@@ -10,7 +10,7 @@ import pytest
 
 from raymlops.errors import DataError, ModelVersionNotFound, SchemaMismatch, StorageError
 from raymlops.monitoring import DOMAIN_FILE, REFERENCE_FILE, DomainClassifier, Profile
-from raymlops.records.models import Signature
+from raymlops.records.learning.signatures import Signature
 from raymlops.records.plans import ServingPlan
 
 START = datetime(2013, 1, 7, tzinfo=UTC)

@@ -12,7 +12,8 @@ from raymlops.errors import UnavailableError
 from raymlops.features import Entity, FeatureService, FeatureView, Field
 from raymlops.metadata import MetadataService
 from raymlops.platform.evidence import probed_at, settings_of
-from raymlops.records.models import ModelManifest, ModelVersion, Signature
+from raymlops.records.learning.signatures import Signature
+from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
 from raymlops.records.windows import WindowRecord

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from raymlops.features import Entity, FeatureView, Field
-from raymlops.records.blessings import Blessing
 from raymlops.records.bundles import BundleManifest, Deployment, ProjectSpec, Source
+from raymlops.records.learning.blessings import Blessing
+from raymlops.records.learning.signatures import Signature
 from raymlops.records.ledger import GENESIS, LedgerEntry
-from raymlops.records.models import ModelManifest, ModelVersion, Signature
+from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run, StepRun
 from raymlops.records.windows import (

@@ -17,7 +17,7 @@ from raymlops.features.catalog.catalog_file import Catalog
 from raymlops.features.catalog.layout import catalog_path
 from raymlops.features.offline.service_join import JoinTasks
 from raymlops.features.reader import FeatureReader
-from raymlops.records.models import ColumnSpec, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.scoring import FeatureJoin
 from raymlops.scoring.inputs import needed_columns, typed_inputs
 from raymlops.serving.protocol.schema import InputSchema

@@ -12,7 +12,7 @@ from deltalake import write_deltalake
 from pyarrow import parquet
 
 from raymlops.errors import ConfigError, DataError, NotFoundError
-from raymlops.records.models import ColumnSpec, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.records.scoring import Source
 from raymlops.scoring import RowSource, cut_parts
 from raymlops.scoring.csv_files import typed_copy

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from raymlops.records.models import TEXT
+from raymlops.records.learning.datatypes import TEXT
 from raymlops.records.record import sha256_of
 from raymlops.scoring.inputs import typed_inputs
 from raymlops.serving.front.grpc_messages import infer_body

@@ -9,7 +9,7 @@ import pytest
 
 from raymlops.experiments import LearningTask
 from raymlops.monitoring import DOMAIN_FILE, DomainClassifier, Holdout, PerformanceEstimator, Reference
-from raymlops.records.models import Signature
+from raymlops.records.learning.signatures import Signature
 from raymlops.steps import TrainingContext
 from raymlops.steps.package import _labels, package
 from raymlops.steps.validation.served import load_packaged

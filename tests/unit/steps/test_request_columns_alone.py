@@ -12,7 +12,7 @@ import pyarrow as pa
 from raymlops.clock import ManualClock, to_us
 from raymlops.features import FeatureReader, FeatureService, FeatureStore
 from raymlops.monitoring import REFERENCE_FILE, Reference
-from raymlops.records.models import ColumnSpec, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.serving.protocol.instances import InstanceSchema
 from raymlops.serving.protocol.schema import InputSchema
 from raymlops.steps import train_project

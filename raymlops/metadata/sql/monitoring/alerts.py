@@ -9,7 +9,7 @@ from sqlalchemy import Column, ForeignKey, Index, String, Table, Text, UniqueCon
 from raymlops.errors import NotFoundError
 from raymlops.metadata.sql.schema import ROW_NUMBER, tables
 from raymlops.metadata.sql.store import SqlStore, decode, encode
-from raymlops.records.alerts import Alert, AlertCursor, Delivery
+from raymlops.records.people.alerts import Alert, AlertCursor, Delivery
 
 __all__ = ["SqlAlertStore"]
 

@@ -10,8 +10,8 @@ from raymlops.cli.monitoring.monitor_report import render_alerts, render_periods
 from raymlops.monitoring import MonitorReport, Reference
 from raymlops.monitoring.windows.rollup import PeriodProfile
 from raymlops.monitoring.windows.window_profiles import Part
-from raymlops.records.alerts import Alert, AlertStatus, Delivery
-from raymlops.records.reasons import Reason
+from raymlops.records.people.alerts import Alert, AlertStatus, Delivery
+from raymlops.records.people.reasons import Reason
 from raymlops.records.windows import ColumnDrift, EstimatedPerformance, MultivariateDrift, Performance, WindowRecord
 
 START = datetime(2026, 1, 5, tzinfo=UTC)

@@ -26,8 +26,8 @@ from raymlops.errors import (
 )
 from raymlops.metadata import MetadataService
 from raymlops.records.models import ModelState
-from raymlops.records.orders import Order
 from raymlops.records.plans import ServingPlan, Trial
+from raymlops.records.serving.orders import Order
 from raymlops.testing.metadata_examples import EPOCH, example_draft
 from tests.support.control import SimulatedCrash
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from raymlops.control.endpoints.pool_moves import PoolMoves
 from raymlops.errors import UnavailableError
-from raymlops.records.orders import Order
+from raymlops.records.serving.orders import Order
 
 DEADLINE_S = 20.0
 

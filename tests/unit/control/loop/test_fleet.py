@@ -17,8 +17,8 @@ from raymlops.config import ControlConfig, DriftCount, FleetConfig, RetrainConfi
 from raymlops.control import Controller
 from raymlops.control.triggering.urgency import run_seconds, urgency
 from raymlops.errors import StorageError
-from raymlops.records.orders import Order
 from raymlops.records.runs import Run, RunStatus
+from raymlops.records.serving.orders import Order
 from raymlops.records.windows import Performance
 from raymlops.testing.control_examples import (
     DAY,

@@ -15,8 +15,9 @@ from raymlops.config import ControlConfig, MonitoringConfig, TriggersConfig
 from raymlops.config.probes import ProbesConfig
 from raymlops.control.loop.prober import Prober, grid_of, probe_folder
 from raymlops.errors import ModelVersionNotFound, UnavailableError
-from raymlops.laboratory.probe_files import ProbeFolder
-from raymlops.records.models import ColumnSpec, ModelManifest, ModelVersion, Signature
+from raymlops.laboratory.probes.probe_files import ProbeFolder
+from raymlops.records.learning.signatures import ColumnSpec, Signature
+from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.records.windows import WindowRecord
 from raymlops.testing.control_examples import DAY, START, example_plan, example_probed, example_window
 

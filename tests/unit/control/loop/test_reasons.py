@@ -21,8 +21,8 @@ from raymlops.control import (
 from raymlops.control.rollout.grown import GrownSet
 from raymlops.control.triggering.news import NewData, TableGrowth
 from raymlops.errors import NotFoundError, StorageError
+from raymlops.records.people.reasons import Reason
 from raymlops.records.plans import Trial
-from raymlops.records.reasons import Reason
 from raymlops.records.runs import RunStatus
 from raymlops.testing.control_examples import DAY, START, example_plan, example_run, example_window
 from tests.support.control_world import ControlWorld

@@ -11,8 +11,8 @@ from raymlops.config import ControlConfig, CronTrigger, DriftCount, NewDataTrigg
 from raymlops.control import Skip, StartRetraining
 from raymlops.control.triggering.news import NewCode, NewData, TableGrowth
 from raymlops.records.ledger import LedgerEntry
-from raymlops.records.orders import Order
 from raymlops.records.runs import RunStatus
+from raymlops.records.serving.orders import Order
 from raymlops.testing.control_examples import START
 from tests.support.control import CrashSwitch
 from tests.support.control_world import ControlWorld

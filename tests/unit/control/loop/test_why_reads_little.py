@@ -28,10 +28,9 @@ from raymlops.control.rollout.decisions import (
     StartTrial,
 )
 from raymlops.control.rollout.grown import GrownSet, GrownTuple
-from raymlops.control.rollout.rollout_state import Rollout
+from raymlops.control.rollout.ledger_state import Rollout
 from raymlops.errors import LedgerBroken
-from raymlops.records.ledger import LedgerEntry
-from raymlops.records.orders import RETRAIN_ORDER
+from raymlops.records.ledger import RETRAIN_ORDER, LedgerEntry
 from raymlops.records.plans import Trial
 from raymlops.testing.control_examples import DAY, START
 from tests.support.control import CrashSwitch, InMemoryLedger

@@ -28,8 +28,8 @@ from raymlops.control.reconciling.reconcile import (
     wanted_candidate,
     wanted_of,
 )
-from raymlops.records.endpoints import Hosting
 from raymlops.records.plans import ServingPlan, Trial
+from raymlops.records.serving.endpoints import Hosting
 from raymlops.testing.control_examples import START
 
 SERVING = ServingConfig()

@@ -23,8 +23,8 @@ from raymlops.control.reconciling.reconcile import (
 )
 from raymlops.control.reconciling.reconciler import Reconciler
 from raymlops.errors import DeploymentError, UnavailableError
-from raymlops.records.endpoints import Hosting
 from raymlops.records.plans import ServingPlan, Trial
+from raymlops.records.serving.endpoints import Hosting
 from raymlops.testing.control_examples import START
 
 CONFIG = ServingConfig(deploy_timeout=timedelta(seconds=20))

@@ -5,16 +5,8 @@ from datetime import datetime
 import pytest
 
 from raymlops.control.rollout.decisions import PlanDecision, Promote, Ramp, RollBack, StartTrial
-from raymlops.control.rollout.plans import (
-    Progress,
-    champion_since,
-    next_plan,
-    progress,
-    served_lately,
-    trial_plans,
-    trial_since,
-    versions_seen,
-)
+from raymlops.control.rollout.plan_history import champion_since, served_lately, trial_plans, trial_since, versions_seen
+from raymlops.control.rollout.plans import Progress, next_plan, progress
 from raymlops.records.plans import Trial
 from raymlops.testing.control_examples import DAY, START, example_plan
 

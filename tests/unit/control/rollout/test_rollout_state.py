@@ -25,9 +25,10 @@ from raymlops.control.rollout.decisions import (
     StartTrial,
 )
 from raymlops.control.rollout.evidence import Health
+from raymlops.control.rollout.ledger_state import Rollout
 from raymlops.control.rollout.observation import Look, Observation
 from raymlops.control.rollout.plans import next_plan
-from raymlops.control.rollout.rollout_state import Rollout, decide
+from raymlops.control.rollout.rollout_state import decide
 from raymlops.records.plans import Trial
 from raymlops.records.runs import RunStatus
 from raymlops.testing.control_examples import (

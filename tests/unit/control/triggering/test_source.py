@@ -11,7 +11,7 @@ from raymlops.config.source import SourceConfig
 from raymlops.control.triggering.source import SourceTrigger
 from raymlops.errors import UnavailableError
 from raymlops.metadata import MetadataService
-from raymlops.records.pushes import DEPLOYED, FAILED, CommitStatus, Push, push_subject
+from raymlops.records.delivering.pushes import DEPLOYED, FAILED, CommitStatus, Push, push_subject
 from raymlops.testing.metadata_examples import EPOCH
 
 CONFIG = SourceConfig(url="/srv/a.git", branches={"main": "dev", "feature/*": "{branch}"})

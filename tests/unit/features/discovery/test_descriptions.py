@@ -11,7 +11,7 @@ import pytest
 from raymlops.clock import ManualClock
 from raymlops.errors import FeatureViewNotFound, NotFoundError, StorageError
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field, OnDemandView
-from raymlops.records.discovery import FeatureDescription, FeatureLineage, LineageEdge, LineageNode
+from raymlops.records.people.discovery import FeatureDescription, FeatureLineage, LineageEdge, LineageNode
 from raymlops.tables.columns import INSTANT
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)

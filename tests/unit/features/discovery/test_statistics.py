@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from raymlops.errors import SchemaMismatch
 from raymlops.features import Entity, FeatureView, Field
 from raymlops.features.discovery.statistics import profile_view
-from raymlops.records.discovery import FrequentValue, ViewStatistics
+from raymlops.records.people.discovery import FrequentValue, ViewStatistics
 from raymlops.tables.columns import INSTANT
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)

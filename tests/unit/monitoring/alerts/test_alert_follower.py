@@ -12,7 +12,7 @@ from raymlops.errors import StorageError
 from raymlops.metadata import MetadataService
 from raymlops.monitoring.alerts.alert_follower import LEDGER, AlertFollower
 from raymlops.monitoring.alerts.alert_rules import AlertRule
-from raymlops.records.alerts import AlertCursor
+from raymlops.records.people.alerts import AlertCursor
 from raymlops.records.plans import ServingPlan
 from raymlops.records.windows import WindowRecord
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymlops.monitoring.alerts.alert_rules import AlertRule, alert_of_entry, read_windows
-from raymlops.records.alerts import Alert, AlertCursor
 from raymlops.records.ledger import LedgerEntry
+from raymlops.records.people.alerts import Alert, AlertCursor
 from raymlops.records.windows import ColumnDrift, MultivariateDrift, Performance, WindowRecord
 
 START = datetime(2013, 1, 7, tzinfo=UTC)

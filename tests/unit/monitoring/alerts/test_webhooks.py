@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from raymlops.config.alerts import AlertsConfig, WebhookConfig
 from raymlops.errors import ConfigError
 from raymlops.monitoring.alerts.webhooks import Answer, after_answer, open_endpoint
-from raymlops.records.alerts import Alert, Delivery
+from raymlops.records.people.alerts import Alert, Delivery
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 ALERT = Alert(

@@ -6,7 +6,8 @@ import pytest
 
 from raymlops.config.monitoring import QualityConfig
 from raymlops.monitoring import Reference
-from raymlops.monitoring.data_quality.quality import Quality, Rows, judge_quality
+from raymlops.monitoring.data_quality.quality import Rows, judge_quality
+from raymlops.monitoring.data_quality.verdict import Quality
 
 RNG = np.random.default_rng(0)
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from raymlops.config.monitoring import FeatureAuditConfig
-from raymlops.monitoring.data_quality.quality import Quality
 from raymlops.monitoring.data_quality.served_features import ServedFeatures, join_quality, judge_served_features
+from raymlops.monitoring.data_quality.verdict import Quality
 from raymlops.records.features import ConsistencyReport, FeatureConsistency
 
 CONFIG = FeatureAuditConfig(warn_share=0.01, block_share=0.1)

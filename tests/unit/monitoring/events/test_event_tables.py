@@ -24,7 +24,7 @@ from raymlops.monitoring.events import event_generations
 from raymlops.monitoring.events.event_generations import list_generations, read_seal
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.monitoring.events.shared_appends import SharedAppends
-from raymlops.records.models import ColumnSpec, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.serving.answering.events import PredictionEvent, to_tables
 from raymlops.serving.models.input_names import check_input_names
 from raymlops.serving.protocol.schema import InputSchema
@@ -353,7 +353,7 @@ import os, signal, sys
 from datetime import timedelta
 from pathlib import Path
 from raymlops.tables.delta import DeltaTables
-from raymlops.records.models import ColumnSpec, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.monitoring.events import event_generations
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.monitoring.events.shared_appends import SharedAppends

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.monitoring.performance.labels import join_labels, name_labels
-from raymlops.records.labels import label_text
-from raymlops.records.models import ColumnSpec, Signature
+from raymlops.records.learning.labels import label_text
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 
 KEYS = st.tuples(st.sampled_from(["a", "b", "c", "d"]), st.integers(0, 2))
 

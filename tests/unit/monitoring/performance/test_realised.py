@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from raymlops.monitoring.performance.realised import rows_by_version, score_kind
-from raymlops.records.models import Signature
+from raymlops.records.learning.signatures import Signature
 
 
 def rows_of(world: Any, signature: Signature, events: pa.Table, labels: list[str | None]) -> Any:

@@ -10,7 +10,7 @@ import pytest
 
 from raymlops.monitoring import REFERENCE_FILE, Reference
 from raymlops.monitoring.windows.closing import WindowData, drifted_share, last_champion, observe_window
-from raymlops.records.models import Signature
+from raymlops.records.learning.signatures import Signature
 from raymlops.records.windows import ColumnDrift, WindowRecord
 
 LABELS = pa.schema(

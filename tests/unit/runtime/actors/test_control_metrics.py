@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from prometheus_client.parser import text_string_to_metric_families
 
 from raymlops.control import ControlStatus
-from raymlops.records.reasons import Reason
+from raymlops.records.people.reasons import Reason
 from raymlops.runtime.actors.control_metrics import control_families
 from raymlops.runtime.actors.metrics_server import page_of_families
 

@@ -18,10 +18,10 @@ from raymlops.metadata import MetadataService
 from raymlops.monitoring.alerts.alarm import AlarmRule
 from raymlops.monitoring.report.dashboard import ROWS, dashboard, expressions
 from raymlops.monitoring.report.exposition import ModelHistory, exposition
-from raymlops.records.discovery import FeatureFreshness
-from raymlops.records.endpoints import EndpointStatus
-from raymlops.records.reasons import Reason
+from raymlops.records.people.discovery import FeatureFreshness
+from raymlops.records.people.reasons import Reason
 from raymlops.records.runs import RunCount, RunStatus
+from raymlops.records.serving.endpoints import EndpointStatus
 from raymlops.records.windows import ColumnDrift, EstimatedPerformance, Performance, WindowRecord
 from raymlops.runtime.actors.control_metrics import control_families, endpoint_families
 from raymlops.runtime.actors.metrics_parts import Part, PartedPage

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from raymlops.metadata import MetadataService
-from raymlops.records.discovery import FeatureFreshness
+from raymlops.records.people.discovery import FeatureFreshness
 from raymlops.records.runs import RunCount, RunStatus
 from raymlops.runtime.actors.platform_metrics import LedgerPage, disk_page, features_page, runs_page
 

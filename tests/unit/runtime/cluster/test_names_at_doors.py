@@ -26,8 +26,8 @@ from raymlops.features.reader import FeatureReader
 from raymlops.metadata import MetadataService
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.pipelines import Pipeline, PipelineRunner, Step
-from raymlops.records.keys import new_key
 from raymlops.records.models import ModelVersion
+from raymlops.records.serving.keys import new_key
 from raymlops.runtime.jobs.delivery_operator import DeliveryOperator
 from raymlops.runtime.jobs.operators import ModelOperator
 from raymlops.tables.delta import DeltaTables

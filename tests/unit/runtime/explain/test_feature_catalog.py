@@ -13,8 +13,9 @@ from raymlops.clock import ManualClock
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field
 from raymlops.metadata import MetadataService
 from raymlops.monitoring.events.event_tables import DeltaEventTables
-from raymlops.records.discovery import LineageEdge
-from raymlops.records.models import ColumnSpec, ModelManifest, ModelVersion, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
+from raymlops.records.models import ModelManifest, ModelVersion
+from raymlops.records.people.discovery import LineageEdge
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.explain.feature_catalog import FeatureCatalog
 

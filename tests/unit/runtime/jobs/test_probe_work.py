@@ -16,9 +16,10 @@ from raymlops.config.monitoring import MonitoringConfig
 from raymlops.config.platform import PlatformConfig
 from raymlops.control.loop.prober import grid_of, probe_folder
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field
-from raymlops.laboratory.probe_files import ProbeFolder
+from raymlops.laboratory.probes.probe_files import ProbeFolder
 from raymlops.monitoring.events.event_tables import DeltaEventTables
-from raymlops.records.models import ColumnSpec, ModelManifest, ModelVersion, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
+from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.runtime.jobs import probe_work
 from raymlops.testing.control_examples import DAY, START
 

@@ -13,7 +13,7 @@ import pytest
 from raymlops.clock import ManualClock
 from raymlops.errors import Unauthenticated, UnavailableError
 from raymlops.metadata import MetadataService
-from raymlops.records.keys import ApiKey, new_key
+from raymlops.records.serving.keys import ApiKey, new_key
 from raymlops.runtime.serve.admission import Admission
 from raymlops.serving.protocol.access import OPEN, Access
 

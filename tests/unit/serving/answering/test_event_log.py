@@ -10,7 +10,7 @@ import pytest
 from raymlops.clock import to_us
 from raymlops.config.serving import EventLogConfig
 from raymlops.errors import DataError, StorageError, UnavailableError
-from raymlops.records.models import ColumnSpec, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.serving.answering import event_log
 from raymlops.serving.answering.event_log import EventLog
 from raymlops.serving.answering.events import PredictionEvent

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from raymlops.clock import to_us
-from raymlops.records.models import ColumnSpec, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.serving.answering.events import PredictionEvent, to_tables
 from raymlops.serving.models.input_names import EVENT_SCHEMA
 from raymlops.serving.protocol.schema import InputSchema

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from raymlops.errors import UnavailableError
-from raymlops.records.endpoints import EndpointStatus
 from raymlops.records.plans import ServingPlan
+from raymlops.records.serving.endpoints import EndpointStatus
 from raymlops.serving.front import endpoint_view, gateway
 from raymlops.serving.front.endpoint_view import EndpointView
 from raymlops.serving.front.gateway import Gateway

@@ -11,9 +11,9 @@ import pytest
 
 from raymlops.config.serving import ServingConfig
 from raymlops.errors import UnavailableError
-from raymlops.records.endpoints import EndpointStatus
-from raymlops.records.keys import new_key, parse_grant
 from raymlops.records.plans import ServingPlan, Trial
+from raymlops.records.serving.endpoints import EndpointStatus
+from raymlops.records.serving.keys import new_key, parse_grant
 from raymlops.serving.front.endpoint_view import EndpointView
 from raymlops.serving.front.gateway import Gateway
 from raymlops.serving.protocol.access import Access

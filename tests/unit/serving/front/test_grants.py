@@ -11,9 +11,9 @@ import orjson
 import pytest
 
 from raymlops.clock import ManualClock
-from raymlops.records.keys import ApiKey, Grant, Scope, new_key
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.plans import ServingPlan
+from raymlops.records.serving.keys import ApiKey, Grant, Scope, new_key
 from raymlops.serving.front import open_inference_pb2 as pb
 from raymlops.serving.front.gateway import Gateway
 from raymlops.serving.front.grpc_service import InferenceService

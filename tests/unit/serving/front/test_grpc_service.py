@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from raymlops.errors import StorageError, UnavailableError
-from raymlops.records.keys import ApiKey
+from raymlops.records.serving.keys import ApiKey
 from raymlops.serving.front import grpc_service
 from raymlops.serving.front import open_inference_pb2 as pb
 from raymlops.serving.front.gateway import Gateway
@@ -284,7 +284,7 @@ async def test_a_bug_is_internal_and_says_nothing(client: Client, caplog: pytest
 
 
 async def test_keys_hold_as_they_do_over_http(client: Client, service: Any, helpers: Any) -> None:
-    from raymlops.records.keys import new_key
+    from raymlops.records.serving.keys import new_key
 
     key, text = new_key("caller", ("infer",), helpers.NOW)
     stranger, other = new_key("reporter", ("label",), helpers.NOW)

@@ -12,11 +12,11 @@ import pytest
 
 from raymlops.clock import ManualClock
 from raymlops.errors import ConfigError, InvalidTransition, StaleWrite, UnavailableError
-from raymlops.records.endpoints import EndpointStatus
-from raymlops.records.keys import ApiKey, Scope, new_key, parse_grant
 from raymlops.records.ledger import LedgerEntry
-from raymlops.records.orders import Order
 from raymlops.records.plans import ServingPlan
+from raymlops.records.serving.endpoints import EndpointStatus
+from raymlops.records.serving.keys import ApiKey, Scope, new_key, parse_grant
+from raymlops.records.serving.orders import Order
 from raymlops.serving.front.endpoint_view import EndpointView
 from raymlops.serving.front.gateway import Gateway
 from raymlops.serving.front.operations import Operations

@@ -10,7 +10,8 @@ import pytest
 
 from raymlops.errors import DataError, ModelLoadFailed, SchemaMismatch
 from raymlops.flavors import flavor_named
-from raymlops.records.models import ColumnSpec, ModelManifest, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
+from raymlops.records.models import ModelManifest
 from raymlops.records.record import sha256_of
 from raymlops.serving.models.model import BrokenModel, Model, ServedModel, columns_of
 from raymlops.serving.models.model_files import load_model

@@ -15,7 +15,8 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from raymlops.errors import AlreadyRegistered, DataError, ModelLoadFailed, NotFinite, SchemaMismatch, StorageError
-from raymlops.records.models import ColumnSpec, ModelManifest, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
+from raymlops.records.models import ModelManifest
 from raymlops.records.record import sha256_of
 from raymlops.serving.models import model_files
 from raymlops.serving.models.example import answer_example
@@ -415,7 +416,7 @@ def test_a_model_that_answers_no_request_is_refused_when_it_is_registered(tmp_pa
     inputs = np.nan_to_num(INPUTS)
     model = model_files._model(Sulking().fit(inputs, VALUES), "sklearn", _signature("regressor"), NUMBERS)
     with pytest.raises(NotFinite):
-        answer_example(model, _columns(NUMBERS))
+        answer_example(model.schema, model.predict, _columns(NUMBERS))
 
 
 def _signature(task: Any) -> Signature:

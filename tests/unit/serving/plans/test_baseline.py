@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from raymlops.errors import DataError
-from raymlops.records.models import ColumnSpec, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.records.plans import Baseline
 from raymlops.serving.plans.baseline import check_baseline, constant_outputs, declare_baseline
 

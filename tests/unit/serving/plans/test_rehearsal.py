@@ -10,7 +10,8 @@ import pytest
 from raymlops.errors import ModelLoadFailed
 from raymlops.serving import Model, load_model
 from raymlops.serving.plans.loader import Loader
-from raymlops.serving.plans.rehearsal import RecordedRequests, rehearse
+from raymlops.serving.plans.recorded_requests import RecordedRequests
+from raymlops.serving.plans.rehearsal import rehearse
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from raymlops.errors import DataError, DeploymentError
-from raymlops.serving.models.model import check_outputs
+from raymlops.serving.models.outputs import check_outputs
 from raymlops.serving.plans.trials import ShadowJob, ShadowQueue, ask
 
 COLUMNS = {"a": np.zeros(2)}

@@ -9,7 +9,7 @@ import pytest
 from raymlops.clock import ManualClock
 from raymlops.config.serving import ServingConfig
 from raymlops.errors import Forbidden, Unauthenticated
-from raymlops.records.keys import ApiKey, Scope, new_key, parse_grant, split_key
+from raymlops.records.serving.keys import ApiKey, Scope, new_key, parse_grant, split_key
 from raymlops.serving.protocol.access import DESCRIBE, OPEN, Access
 
 AT = datetime(2024, 1, 1, tzinfo=UTC)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from raymlops.clock import to_us
 from raymlops.errors import DataError, DeploymentError
-from raymlops.records.models import ColumnSpec, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.serving.protocol.instances import InstanceSchema, parse_instant
 from raymlops.serving.protocol.schema import InputSchema
 

@@ -9,7 +9,7 @@ import pytest
 
 from raymlops.clock import to_us
 from raymlops.errors import DataError
-from raymlops.records.models import ColumnSpec, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.serving.protocol.labels import decode_labels
 
 INPUTS = (ColumnSpec(name="a", dtype="FP64"),)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raymlops.errors import DataError
-from raymlops.records.models import ColumnSpec, Signature
+from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.serving.protocol import open_inference
 from raymlops.serving.protocol.open_inference import BINARY_HEADER, decode_infer, encode_infer
 from raymlops.serving.protocol.schema import InputSchema

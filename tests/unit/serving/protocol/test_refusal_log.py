@@ -9,8 +9,8 @@ import pytest
 
 from raymlops.clock import ManualClock
 from raymlops.errors import Forbidden, Unauthenticated, UnavailableError
-from raymlops.records.keys import ApiKey, new_key, parse_grant
 from raymlops.records.ledger import LedgerEntry
+from raymlops.records.serving.keys import ApiKey, new_key, parse_grant
 from raymlops.serving.protocol.access import Access
 from raymlops.serving.protocol.refusal_log import RefusalLog
 from tests.support.control import InMemoryLedger

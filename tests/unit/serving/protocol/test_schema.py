@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from raymlops.errors import DataError, SchemaMismatch
-from raymlops.records.models import ColumnSpec, Signature
-from raymlops.serving.protocol.datatypes import datatype_of_arrow
+from raymlops.records.learning.signatures import ColumnSpec, Signature
+from raymlops.serving.models.arrow_inputs import datatype_of_arrow
 from raymlops.serving.protocol.schema import InputSchema, datatype_of_label, labels_array
 
 INPUTS = (ColumnSpec(name="a", dtype="FP64"), ColumnSpec(name="b", dtype="BYTES"))

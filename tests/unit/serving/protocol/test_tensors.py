@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from raymlops.errors import DataError
-from raymlops.records.models import TEXT
+from raymlops.records.learning.datatypes import TEXT
 from raymlops.serving.protocol.datatypes import NUMBERS
 from raymlops.serving.protocol.tensors import decode_binary, decode_json, encode_binary, encode_json, parse_json
 

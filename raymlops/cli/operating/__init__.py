@@ -1,0 +1,1 @@
+"""Commands that run the platform: ``up``, ``down``, ``status``, ``gc``, ``keys`` and ``console``."""

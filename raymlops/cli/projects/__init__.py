@@ -1,0 +1,1 @@
+"""Commands that make and play a project: ``init``, ``lab``, ``replay`` and ``demo``."""

@@ -1,0 +1,1 @@
+"""A stranger's table on its way in: files, types and inputs."""

@@ -1,0 +1,1 @@
+"""What a model learns from and vouches for: its task, labels, inputs, artifacts and blessings."""

@@ -1,0 +1,1 @@
+"""How a model's endpoint stands, who may ask it, and what people order of it."""

@@ -1,0 +1,111 @@
+"""A node's copy of the online store, which follows the writer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raymlops.config.platform import PlatformConfig
+from raymlops.errors import RaymlopsError
+from raymlops.features.online.lmdb import LmdbOnlineStore
+from raymlops.features.online.online_store import Watermark
+from raymlops.features.replication.follower import CopyReport, Follower
+from raymlops.features.replication.ports import Leader
+from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
+from raymlops.runtime.cluster.clocks import build_clock
+from raymlops.runtime.cluster.names import FEATURES
+from raymlops.runtime.cluster.this_node import this_node
+
+__all__ = ["COPY", "alive_nodes", "copied_nodes", "copy_of", "copy_path"]
+
+_log = logging.getLogger(__name__)
+
+COPY = "features-copy-"
+"""Begins the name of a copy's actor; the id of its node follows."""
+
+
+def alive_nodes() -> set[str]:
+    """Ids of the nodes that are up."""
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+def copied_nodes() -> set[str]:
+    """Ids of the nodes that have a copy, those that are gone among them."""
+    named = ray.util.list_named_actors(all_namespaces=True)
+    ours = [found["name"] for found in named if found["namespace"] == NAMESPACE]
+    return {name.removeprefix(COPY) for name in ours if name.startswith(COPY)}
+
+
+def copy_of(config: PlatformConfig, node: str) -> ActorProxy:
+    """The copy of a node, started where none runs. It follows the writer until its node is gone."""
+    ray.remote(_CopyActor).options(
+        name=COPY + node,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        num_cpus=0,
+        max_restarts=-1,
+        max_task_retries=-1,
+        max_concurrency=32,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+        runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
+    ).remote(config)
+    return ActorProxy(COPY + node, 2 * config.features.copy_timeout.total_seconds())
+
+
+def copy_path(config: PlatformConfig, node: str) -> Path:
+    """Where a node keeps its copy. By its id: several nodes may share a machine, or a home."""
+    return config.home / "features" / f"online-{node}.lmdb"
+
+
+def _remove_copies_of_the_dead(directory: Path) -> None:
+    """Free the disk of copies whose node will not come back: a node that is started again has another id."""
+    alive = alive_nodes()
+    for path in directory.glob("online-*.lmdb"):
+        if path.stem.removeprefix("online-") not in alive:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+class _CopyActor:
+    """A node's copy of the online store, in a thread that asks the writer for news."""
+
+    def __init__(self, config: PlatformConfig) -> None:
+        path = copy_path(config, this_node())
+        _remove_copies_of_the_dead(path.parent)
+        self._online = LmdbOnlineStore(path, writable=True, map_bytes=config.features.online_bytes)
+        leader = cast("Leader", ActorProxy(FEATURES, config.cluster.call_timeout.total_seconds()))
+        self._follower = Follower(leader, self._online, build_clock(config), config.features.history)
+        self._asked = threading.Event()
+        every_s = config.features.copy_every.total_seconds()
+        threading.Thread(target=self._run, args=(every_s,), name="follow", daemon=True).start()
+
+    def _run(self, every_s: float) -> None:
+        while True:
+            try:
+                self._follower.step()
+            except Exception as error:  # the thread must outlive it; the copy's report, and a reader's wait, tell of it
+                unknown = not isinstance(error, RaymlopsError)
+                _log.warning("the copy could not be brought up to date, next try follows: %s", error, exc_info=unknown)
+            self._asked.wait(every_s)
+            self._asked.clear()
+
+    def reach(self, goals: Mapping[str, Watermark], timeout_s: float) -> None:
+        """Wait until the copy is as far as some watermarks, as ``Follower.reach`` does."""
+        self._asked.set()
+        self._follower.reach(goals, timeout_s)
+
+    def pid(self) -> int:
+        """Its process."""
+        return os.getpid()
+
+    def report(self) -> CopyReport:
+        """Where the copy stands."""
+        return self._follower.report()

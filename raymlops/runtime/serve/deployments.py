@@ -1,0 +1,63 @@
+"""Deployments of Serve, as every kind of replica has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray import serve
+from ray.serve.context import _get_global_client
+from ray.serve.schema import LoggingConfig
+
+from raymlops.config.serving import AutoscalingConfig, ServingConfig
+from raymlops.runtime.cluster.names import SHAPE_VARIABLE
+
+__all__ = ["deployment_of", "serve_runs"]
+
+_SHED_AT_ONCE = 488
+"""So many more requests reach a replica than it works on, so that it is the endpoint that answers 429."""
+
+
+def deployment_of(
+    kind: type,
+    config: ServingConfig,
+    *,
+    cpus: float,
+    replicas: int = 1,
+    scaling: AutoscalingConfig | None = None,
+    shape: str | None = None,
+) -> serve.Deployment:
+    """A deployment of a class of replicas.
+
+    Args:
+        kind: The class.
+        config: The prediction service's.
+        cpus: Logical CPUs of a replica.
+        replicas: How many there are; with ``scaling``, at least.
+        scaling: Lets Serve have more of them under load.
+        shape: What the reconciler knows the application by.
+    """
+    said = {} if shape is None else {SHAPE_VARIABLE: shape}
+    options = {"num_cpus": cpus, "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1", **said}}}
+    level = "INFO" if config.access_log else "WARNING"
+    number: dict[str, Any] = {"num_replicas": replicas}
+    if scaling is not None:
+        wanted = {
+            "min_replicas": replicas,
+            "max_replicas": max(replicas, scaling.max_replicas),
+            "target_ongoing_requests": scaling.target_ongoing_requests,
+            "upscale_delay_s": scaling.upscale_delay.total_seconds(),
+            "downscale_delay_s": scaling.downscale_delay.total_seconds(),
+        }
+        number = {"autoscaling_config": wanted}
+    return serve.deployment(kind).options(
+        name=kind.__name__,
+        max_ongoing_requests=config.max_in_flight + _SHED_AT_ONCE,
+        ray_actor_options=options,
+        logging_config=LoggingConfig(log_level=level, enable_access_log=config.access_log),
+        **number,
+    )
+
+
+def serve_runs() -> bool:
+    """Whether the cluster has a Serve that somebody started."""
+    return _get_global_client(raise_if_no_controller_running=False) is not None
