@@ -118,6 +118,7 @@ def test_a_relative_output_is_refused_in_every_job(monkeypatch: pytest.MonkeyPat
         _output("scored")
 
 
+@pytest.mark.slow
 def test_jobs_of_the_package_are_submitted_from_another_machine(
     platform: Platform, exported: dict[str, str], tmp_path: Path
 ) -> None:
