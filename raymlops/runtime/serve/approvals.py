@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from raymlops.delivery import approve_bundle, verify_bundle
 from raymlops.errors import NotFoundError
 from raymlops.records.keys import ApiKey
-from raymlops.records.ledger import LedgerEntry
-from raymlops.runtime.cluster.clients import metadata_stores
+from raymlops.records.ledger import Ledger, LedgerEntry
 
 __all__ = ["Approvals"]
 
@@ -19,13 +19,15 @@ class Approvals:
 
     Args:
         home: The platform's directory.
+        ledger: Gives the ledger that approvals are recorded in.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, ledger: Callable[[], Ledger]) -> None:
         self._bundles = home / "bundles"
+        self._ledger = ledger
 
     async def approve(self, bundle: str, environment: str, *, key: ApiKey, reason: str) -> LedgerEntry:
-        """Approve in the name of the key: the rule of four eyes compares names with the builder's and the author's.
+        """Approve in the name of the key's owner, and note the key: rules count no approval without one.
 
         Raises:
             NotFoundError: There is no such bundle.
@@ -36,5 +38,4 @@ class Approvals:
         place = self._bundles / bundle
         if not place.is_dir():
             raise NotFoundError(f"bundle {bundle} does not exist", bundle=bundle)
-        ledger = metadata_stores().ledger
-        return approve_bundle(verify_bundle(place), environment, key.name, ledger, reason, key_id=key.id)
+        return approve_bundle(verify_bundle(place), environment, key.name, self._ledger(), reason, key_id=key.id)
