@@ -15,6 +15,7 @@ __all__ = [
     "Deployment",
     "DeploymentStore",
     "ProjectData",
+    "ProjectResources",
     "ProjectSpec",
     "ServedBefore",
     "Source",
@@ -44,6 +45,13 @@ class ProjectData(Record):
     """View that gets each row once it has happened, a microsecond after its time; null: none does."""
     outcomes_view: str | None = None
     """View that gets each row with its label, at the time at which that became known."""
+
+
+class ProjectResources(Record):
+    """What a project needs of a node, where that is more than any project does."""
+
+    memory_bytes: int | None = Field(default=None, ge=1)
+    """Free memory of one node for a run and the process that serves beside it; null: 1 GiB."""
 
 
 class ProjectSpec(Record):
@@ -76,6 +84,8 @@ class ProjectSpec(Record):
     """How the project is replayed as live operation."""
     training: dict[str, object] = Field(default_factory=dict)
     """Parameters of the training pipeline, overridden by those of a run."""
+    resources: ProjectResources | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What is verified before the project's bundle is rehearsed somewhere; null: what any project needs."""
     data: ProjectData | None = Field(default=None, exclude_if=lambda value: value is None)
     """The project's own table, where it has one."""
     policy: dict[str, JsonValue] | None = Field(default=None, exclude_if=lambda value: value is None)
