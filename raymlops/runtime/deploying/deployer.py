@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
+from functools import cached_property
 from pathlib import Path
 
 from raymlops import runtime
@@ -47,8 +48,13 @@ class Deployer:
         self._config = config
         self._metadata = metadata
         self._clock = clock
-        self._grounds = grounds or runtime.ClusterGrounds(config, metadata, clock)
-        self._settling = Settling(config, metadata, clock, self._grounds)
+        self._given = grounds
+        self._settling = Settling(config, metadata, clock, lambda: self._grounds)
+
+    @cached_property
+    def _grounds(self) -> Grounds:
+        """The cluster is asked where it is needed: a deployment that is a record alone needs none."""
+        return self._given or runtime.ClusterGrounds(self._config, self._metadata, self._clock)
 
     def changes(self, manifest: BundleManifest, environment: str) -> BundleChanges:
         """What deploying a bundle would change there; nothing is.

@@ -32,10 +32,12 @@ class Settling:
         config: The platform's configuration.
         metadata: All stores.
         clock: Dates the records.
-        grounds: Where bundles are deployed.
+        grounds: Gives the place where bundles are deployed.
     """
 
-    def __init__(self, config: PlatformConfig, metadata: Metadata, clock: Clock, grounds: Grounds) -> None:
+    def __init__(
+        self, config: PlatformConfig, metadata: Metadata, clock: Clock, grounds: Callable[[], Grounds]
+    ) -> None:
         self._config = config
         self._metadata = metadata
         self._clock = clock
@@ -92,7 +94,7 @@ class Settling:
             switch = prepare()
             attempt = self._attempts.decide(attempt, switch)
             assert attempt.model is not None
-            self._grounds.endpoints.serve(
+            self._grounds().endpoints.serve(
                 attempt.order, attempt.model, switch.version, features=switch.service, replicas=switch.replicas
             )
         except BaseException as error:
@@ -113,7 +115,7 @@ class Settling:
         """Finish what is in service, and undo what is not; ``None`` where it is undone."""
         if attempt.model is None:
             return self.finish(attempt, self._metadata.deployments.get_bundle(attempt.bundle))
-        if attempt.switch is not None and self._grounds.endpoints.withdraw(attempt.order, attempt.model):
+        if attempt.switch is not None and self._grounds().endpoints.withdraw(attempt.order, attempt.model):
             return self.finish(attempt, self._metadata.deployments.get_bundle(attempt.bundle))
         self._stop_rehearsal(attempt, attempt.model)
         self._take_back(attempt)
@@ -140,7 +142,7 @@ class Settling:
             model = name_in(attempt.environment, self._config.environment, project.model)
             plan = self._metadata.plans.find_plan(model)
             if plan is not None and plan.served:
-                self._grounds.endpoints.undeploy(model, reason=attempt.reason)
+                self._grounds().endpoints.undeploy(model, reason=attempt.reason)
             ended = {"ended": True, "at": self._clock.now(), "reason": attempt.reason}
             self._metadata.deployments.put_deployment(live.model_copy(update=ended))
         self._attempts.end(attempt, "done", f"nothing is live in {attempt.environment}")
@@ -152,13 +154,13 @@ class Settling:
 
     def _take_back(self, attempt: Attempt) -> None:
         """Have definitions as the bundle that is live has them."""
-        store = self._grounds.store
+        store = self._grounds().store
         if attempt.added:
             store.apply(withdraw=attempt.added)
         manifest = self._metadata.deployments.get_bundle(attempt.bundle)
         live = live_bundle(self._metadata.deployments, manifest, attempt.environment)
         if attempt.changed and live is not None:
-            definitions = self._grounds.definitions(live)
+            definitions = self._grounds().definitions(live)
             if not store.apply(*definitions, dry_run=True).faults:  # some bundle of before was never applied
                 store.apply(*definitions)
 
@@ -166,10 +168,10 @@ class Settling:
         if attempt.kind != "deploy":
             return
         name = rehearsal_name(model)
-        self._grounds.endpoints.withdraw(attempt.rehearsal_order, name)
+        self._grounds().endpoints.withdraw(attempt.rehearsal_order, name)
         plan = self._metadata.plans.find_plan(name)
         if plan is not None and plan.served:
-            self._grounds.endpoints.undeploy(name, reason="the rehearsal was cut off")
+            self._grounds().endpoints.undeploy(name, reason="the rehearsal was cut off")
 
     @contextmanager
     def refusals_told(self, attempt: Attempt) -> Iterator[None]:
