@@ -198,7 +198,7 @@ def project_page() -> str:
     """Every key of ``project.yaml``."""
     keys = project_keys()
     text = f"{_PROJECT}\n" + _table([key for key in keys if "." not in key.name])
-    for section in ("data", "training", "policy", "replay"):
+    for section in ("data", "training", "resources", "policy", "replay"):
         text += f"\n## {section}\n\n" + _table([key for key in keys if key.name.startswith(f"{section}.")])
     return text
 

@@ -11,6 +11,7 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.delivery.bundle import BundleParts, build_bundle
 from raymlops.delivery.packages.bill import environment_bill
 from raymlops.delivery.packages.locking import OWN_LOCK, lock_project
+from raymlops.delivery.programs import account_of
 from raymlops.delivery.project import collect_files
 from raymlops.delivery.provenance import read_key
 from raymlops.errors import StorageError
@@ -52,12 +53,18 @@ def build_project(
     root = parse_root(config.features.root_in(config.home))
     applied = Catalog(catalog_path(root), config.features.storage_options).state()
     key = key or config.delivery.signing_key
+    signer = None if key is None else partial(read_key, key)
+    if signer is not None:
+        signer()  # that it cannot be read is told before the tests run
+    user = config.delivery.build_user
+    account = None if user is None else account_of(user)
     parts = BundleParts(
-        check=partial(check_project, applied=applied),
-        behaviour=check_behaviour,
+        check=partial(check_project, applied=applied, account=account),
+        behaviour=partial(check_behaviour, account=account),
         lock=partial(lock_project, ask_index=not offline),
         bill=environment_bill,
         wheels=wheels,
+        account=account,
     )
     return build_bundle(
         project,
@@ -65,7 +72,7 @@ def build_project(
         clock,
         parts=parts,
         allow_dirty=allow_dirty,
-        signer=None if key is None else read_key(key),
+        signer=signer,
         by=by,
     )
 

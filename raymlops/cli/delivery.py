@@ -106,13 +106,26 @@ def verify(bundle: str, config: ConfigOption = None) -> None:
 @one_line_errors
 def approve(
     bundle: str,
-    by: Annotated[str, typer.Option(help="Who approves.")],
+    by: Annotated[str | None, typer.Option(help="Who approves, without a key: a word in the ledger.")] = None,
+    key_file: Annotated[Path | None, typer.Option(help="File with the API key of who approves.")] = None,
     env: _Environment = None,
     config: ConfigOption = None,
 ) -> None:
-    """Approve a bundle for an environment that asks for it."""
+    """Approve a bundle for an environment that asks for it; rules count who shows a key."""
+    key = None if key_file is None else _read_api_key(key_file)
     with platform(config) as connected:
-        show_json(connected.delivery.approve(bundle, env, by=by))
+        show_json(connected.delivery.approve(bundle, env, by=by, key=key))
+    if key is None:
+        typer.echo(
+            "note: no key was shown (--key-file): the name counts only while nobody has a key to approve with", err=True
+        )
+
+
+def _read_api_key(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"API key {file} cannot be read: {error}") from error
 
 
 @app.command()

@@ -73,6 +73,9 @@ class DeliveryConfig(Section):
     approval then."""
     signing_key: Path | None = None
     """File with the private key that bundles are signed with, as ``raymlops delivery keygen`` wrote it."""
+    build_user: str | None = None
+    """Account, without rights, that runs the code of projects while they are built; the platform must run as root then.
+    Null: the platform's own account runs it, and code of a project can read whatever that account can."""
     source: SourceConfig | None = None
     """Git repository whose pushes are built and deployed; null watches none."""
 

@@ -21,6 +21,7 @@ from raymlops.delivery.checkout import Checkout, read_checkout
 from raymlops.delivery.lock import Lock
 from raymlops.delivery.packages.locking import lock_project
 from raymlops.delivery.packages.wheels import WHEELS, carry_wheels
+from raymlops.delivery.programs import Account, foreign_room, hand_over, read_foreign
 from raymlops.delivery.project import PROJECT_FILE, SourceFile, collect_files, parse_project, read_project
 from raymlops.delivery.provenance import sign_bundle
 from raymlops.delivery.report import count_checks, junit_report
@@ -40,7 +41,6 @@ from raymlops.delivery.verify import (
 from raymlops.errors import ConfigError, DeploymentError, StorageError
 from raymlops.records.bundles import BundleManifest, CheckResult, ProjectSpec
 from raymlops.records.record import sha256_of
-from raymlops.scratch import Scratch
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
@@ -67,6 +67,7 @@ class BundleParts:
         lock: From the project's files, and the locks of former bundles of the same files.
         bill: The bill of materials of the environment; ``None``: there is none.
         wheels: Whether the bundle carries the wheels of its lock.
+        account: Whose process runs the project's tests; ``None``: ours. ``check`` and ``behaviour`` see to their own.
     """
 
     check: ProjectCheck | None = None
@@ -74,6 +75,7 @@ class BundleParts:
     lock: Callable[[Mapping[str, SourceFile], Iterable[bytes]], Lock] = _offline_lock
     bill: Callable[[], bytes] | None = None
     wheels: bool = False
+    account: Account | None = None
 
 
 def build_bundle(
@@ -84,7 +86,7 @@ def build_bundle(
     parts: BundleParts | None = None,
     test_timeout_s: float = 300.0,
     allow_dirty: bool = False,
-    signer: CryptoSigner | None = None,
+    signer: Callable[[], CryptoSigner] | None = None,
     by: str = "",
 ) -> BundleManifest:
     """Test a project and make it a bundle: ``bundles_root/DIGEST`` with archive, lock, manifest and test reports.
@@ -101,7 +103,7 @@ def build_bundle(
             asked, and there are neither of the latter.
         test_timeout_s: How long the tests may take.
         allow_dirty: Whether files of a git checkout may differ from its commit; the manifest says that they do.
-        signer: The key that the bundle is signed with (``read_key``).
+        signer: Reads the key that the bundle is signed with (``read_key``), once no code of the project runs any more.
         by: Who builds it.
 
     Raises:
@@ -113,7 +115,7 @@ def build_bundle(
     """
     root, parts = Path(bundles_root), parts or BundleParts()
     try:
-        checkout = read_checkout(Path(project_dir), _read_files(Path(project_dir), parts.check))
+        checkout = read_checkout(Path(project_dir), _read_files(Path(project_dir), parts))
         project = parse_project(checkout.files[PROJECT_FILE].content, PROJECT_FILE)
         if not allow_dirty:
             checkout.require_clean(project.name)
@@ -122,25 +124,25 @@ def build_bundle(
         if parts.wheels:
             carry_wheels(lock_file(root / manifest.digest, manifest), root / manifest.digest / WHEELS)
         if signer is not None:
-            sign_bundle(root / manifest.digest, manifest, checkout.source, signer)
+            sign_bundle(root / manifest.digest, manifest, checkout.source, signer())
         return manifest
     except OSError as error:
         raise StorageError(f"{error.filename or root}: {error.strerror or error}", path=str(root)) from error
 
 
-def _read_files(project_dir: Path, check: ProjectCheck | None) -> dict[str, SourceFile]:
+def _read_files(project_dir: Path, parts: BundleParts) -> dict[str, SourceFile]:
     """The files of a project whose ``project.yaml`` can be read; else the check tells more than the first fault."""
     try:
         read_project(project_dir)
     except ConfigError:
-        if check is not None and (project_dir / PROJECT_FILE).exists():
-            _require_sound(collect_files(project_dir), check)
+        if parts.check is not None and (project_dir / PROJECT_FILE).exists():
+            _require_sound(collect_files(project_dir), parts.check, parts.account)
         raise
     return collect_files(project_dir)
 
 
-def _require_sound(files: Mapping[str, SourceFile], check: ProjectCheck) -> None:
-    with _copied(files) as directory:
+def _require_sound(files: Mapping[str, SourceFile], check: ProjectCheck, account: Account | None) -> None:
+    with _copied(files, account) as directory:
         faults = check(directory)
     if faults:
         raise ConfigError("; ".join(faults), faults=list(faults))
@@ -164,7 +166,7 @@ def _build(
     if target.exists():
         return verify_bundle(target)
     if parts.check is not None:
-        _require_sound(files, parts.check)
+        _require_sound(files, parts.check, parts.account)
     draft = BundleManifest(
         digest=digest,
         project=project,
@@ -182,7 +184,7 @@ def _build(
     for other in former:
         require_one_of_version(draft, other)
     checks = _checked(files, draft, root, parts)
-    report, junit = _tested(files, test_timeout_s, checks)
+    report, junit = _tested(files, test_timeout_s, checks, parts.account)
     if not report.green:
         log = _rejected(root, digest, report.output)
         raise DeploymentError(
@@ -227,7 +229,7 @@ def _checked(
 ) -> Sequence[CheckResult]:
     if parts.behaviour is None:
         return ()
-    with _copied(files) as directory:
+    with _copied(files, parts.account) as directory:
         checks = parts.behaviour(directory)
     failed = [each for each in checks if each.outcome == "failed"]
     if failed:
@@ -251,21 +253,22 @@ def _rejected(root: Path, digest: str, text: str) -> Path:
 
 
 def _tested(
-    files: Mapping[str, SourceFile], timeout_s: float, checks: Sequence[CheckResult]
+    files: Mapping[str, SourceFile], timeout_s: float, checks: Sequence[CheckResult], account: Account | None
 ) -> tuple[SuiteReport, bytes]:
-    with _copied(files) as directory:
-        results = directory.parent / "tests.xml"
-        report = run_suite(directory, directory.parent / "home", timeout_s=timeout_s, report=results)
-        return report, junit_report(results, checks)
+    with _copied(files, account) as directory:
+        results, home = directory.parent / "tests.xml", directory.parent / "home"
+        report = run_suite(directory, home, timeout_s=timeout_s, report=results, account=account)
+        return report, junit_report(read_foreign(results), checks)
 
 
 @contextmanager
-def _copied(files: Mapping[str, SourceFile]) -> Iterator[Path]:
+def _copied(files: Mapping[str, SourceFile], account: Account | None) -> Iterator[Path]:
     # Outside of bundles_root and of the home, whose parents may hold a pytest configuration that is not the project's.
-    with Scratch("build", Path(tempfile.gettempdir())) as scratch:
-        directory = scratch / "project"
+    with foreign_room("build", account, Path(tempfile.gettempdir())) as room:
+        directory = room / "project"
         directory.mkdir()
         unpack(files, directory)
+        hand_over(directory, account)
         yield directory
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from xml.etree import ElementTree
 
 from defusedxml.common import DefusedXmlException
-from defusedxml.ElementTree import parse
+from defusedxml.ElementTree import fromstring
 
 from raymlops.errors import DeploymentError
 from raymlops.records.bundles import CheckResult
@@ -26,20 +25,20 @@ def count_checks(checks: Sequence[CheckResult]) -> dict[str, int]:
     return {kind: outcomes.count(kind) for kind in ("passed", "failed", "not_applicable")} if outcomes else {}
 
 
-def junit_report(tests: Path, checks: Sequence[CheckResult]) -> bytes:
+def junit_report(tests: bytes | None, checks: Sequence[CheckResult]) -> bytes:
     """One document of both.
 
     Args:
-        tests: The JUnit XML that pytest wrote; left out where there is none.
+        tests: The JUnit XML that pytest wrote; ``None`` where there is none.
         checks: In their order.
 
     Raises:
         DeploymentError: The document of pytest is none, or declares entities.
     """
     root = ElementTree.Element("testsuites")
-    if tests.exists():
+    if tests is not None:
         try:
-            root.extend(parse(tests).getroot())
+            root.extend(fromstring(tests))
         except (ElementTree.ParseError, DefusedXmlException) as error:  # a project's tests can write into it, too
             raise DeploymentError(f"the report of the tests must be plain XML: {type(error).__name__}") from error
         for suite in root:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Protocol
 
 from raymlops.config.delivery import EnvironmentRules
-from raymlops.delivery.approval import approvers
+from raymlops.delivery.approval import require_approvals
 from raymlops.delivery.provenance import read_signed
 from raymlops.errors import DeploymentError
 from raymlops.records.bundles import BundleManifest, DeploymentStore, Source
 from raymlops.records.delivering.environments import name_in
 from raymlops.records.ledger import Ledger
 from raymlops.records.runs import RunStatus, RunStore
+from raymlops.records.serving.keys import KeyStore
 
 __all__ = ["DeliveryStore", "check_rules"]
 
@@ -21,9 +22,10 @@ _GREEN = {None, "candidate", "skipped"}
 
 
 class DeliveryStore(Protocol):
-    """The stores of bundles and deployments, of approvals, and of runs."""
+    """The stores of bundles and deployments, of approvals and the keys that they were given by, and of runs."""
 
     deployments: DeploymentStore
+    keys: KeyStore
     ledger: Ledger
     runs: RunStore
 
@@ -56,8 +58,8 @@ def check_rules(
         source = read_signed(place, manifest, rules.builders).source
     _check_source(manifest.digest, environment, rules, source)
     _check_history(manifest, environment, rules, store, own)
-    authors = {manifest.built_by, "" if source is None else source.author}
-    _check_approvals(manifest.digest, environment, store.ledger, rules.approvals, authors)
+    keys = store.keys.list_keys() if rules.approvals else []
+    require_approvals(manifest, source, environment, rules.approvals, ledger=store.ledger, keys=keys)
 
 
 def _check_source(digest: str, environment: str, rules: EnvironmentRules, source: Source | None) -> None:
@@ -88,31 +90,3 @@ def _check_history(
             within = "" if pipeline == name else f" in {where!r}"
             rule = f"must have {rules.green_runs} runs that succeeded{within} before {environment!r}"
             raise DeploymentError(f"bundle {digest}: {rule}, has {green}", digest=digest)
-
-
-def _check_approvals(digest: str, environment: str, ledger: Ledger, required: int, authors: set[str]) -> None:
-    if not required:
-        return
-    approved_by = approvers(digest, environment, ledger)
-    others = [name for name in approved_by if not _is_one_of(name, authors)]
-    others = list({name.casefold(): name for name in reversed(others)}.values())[::-1]  # a person counts once
-    if len(others) < required:
-        own = (
-            ""
-            if not any(_is_one_of(name, authors) for name in approved_by)
-            else " (its builder and its author do not count)"
-        )
-        raise DeploymentError(
-            f"bundle {digest}: must be approved for {environment!r} by {required}, is by {len(others)}: "
-            f"{', '.join(others) or 'nobody'}{own}",
-            digest=digest,
-            environment=environment,
-            required=required,
-            approved_by=others,
-        )
-
-
-def _is_one_of(name: str, authors: set[str]) -> bool:
-    """Whether somebody is among accounts and authors of commits, which are ``Name <address>``."""
-    known = {part.strip(" >").casefold() for author in authors for part in (author, *author.split("<")) if author}
-    return name.casefold() in known

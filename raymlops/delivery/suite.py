@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from raymlops.delivery.programs import run_in_session
+from raymlops.delivery.programs import Account, foreign_environment, run_in_session
 from raymlops.errors import ConfigError
 
 __all__ = ["SuiteReport", "run_suite"]
@@ -31,7 +30,9 @@ class SuiteReport(NamedTuple):
     """One line."""
 
 
-def run_suite(directory: Path, home: Path, *, timeout_s: float, report: Path | None = None) -> SuiteReport:
+def run_suite(
+    directory: Path, home: Path, *, timeout_s: float, report: Path | None = None, account: Account | None = None
+) -> SuiteReport:
     """Run pytest in a project's directory, in a process group of its own that does not outlive the call.
 
     Args:
@@ -39,6 +40,7 @@ def run_suite(directory: Path, home: Path, *, timeout_s: float, report: Path | N
         home: ``RAYMLOPS_HOME`` of the tests, so that they cannot touch the platform's.
         timeout_s: After this the tests are killed, and count as failed.
         report: File that pytest writes its results to, as JUnit XML.
+        account: Whose process it is; ``None``: ours.
 
     Raises:
         ConfigError: pytest is not installed.
@@ -48,12 +50,12 @@ def run_suite(directory: Path, home: Path, *, timeout_s: float, report: Path | N
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no"]
     if report is not None:
         command.append(f"--junitxml={report}")
-    # A build may itself run under pytest, whose settings are not the project's.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    environment = {**inherited, "PYTHONDONTWRITEBYTECODE": "1", "RAYMLOPS_HOME": str(home)}
+    environment = foreign_environment(home, account)
     # A file, not a pipe: a stray child of a killed test would hold a pipe open for ever.
     with tempfile.TemporaryFile() as sink:
-        exit_code = run_in_session(command, sink, timeout_s=timeout_s, directory=directory, environment=environment)
+        exit_code = run_in_session(
+            command, sink, timeout_s=timeout_s, directory=directory, environment=environment, account=account
+        )
         sink.seek(0)
         output = sink.read().decode(errors="replace")
     if exit_code is None:

@@ -15,6 +15,7 @@ __all__ = [
     "DeploymentStore",
     "ProjectData",
     "ProjectReplay",
+    "ProjectResources",
     "ProjectSpec",
     "ServedBefore",
     "Source",
@@ -65,6 +66,13 @@ class ProjectReplay(Record):
     """Parameters of the first training run, over those of ``training``."""
 
 
+class ProjectResources(Record):
+    """What a project needs of a node, where that is more than any project does."""
+
+    memory_bytes: int | None = Field(default=None, ge=1)
+    """Free memory of one node for a run and the process that serves beside it; null: 1 GiB."""
+
+
 class ProjectSpec(Record):
     """``project.yaml`` of a user's project: what it is called and where its parts are."""
 
@@ -95,6 +103,8 @@ class ProjectSpec(Record):
     """How the project is replayed as live operation."""
     training: dict[str, object] = Field(default_factory=dict)
     """Parameters of the training pipeline, overridden by those of a run."""
+    resources: ProjectResources | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What is verified before the project's bundle is rehearsed somewhere; null: what any project needs."""
     data: ProjectData | None = Field(default=None, exclude_if=lambda value: value is None)
     """The project's own table, where it has one."""
     policy: dict[str, JsonValue] | None = Field(default=None, exclude_if=lambda value: value is None)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from raymlops.runtime.by_hand import ByHand
     from raymlops.runtime.cluster.clients import ActorProxy, metadata_stores
     from raymlops.runtime.cluster.clocks import build_clock
+    from raymlops.runtime.deploying.cluster_grounds import ClusterGrounds
     from raymlops.runtime.deploying.deployer import Deployer
     from raymlops.runtime.explain.feature_catalog import FeatureCatalog
     from raymlops.runtime.explain.lineage import Lineages
@@ -42,6 +43,7 @@ __all__ = [
     "ActorProxy",
     "BatchOperator",
     "ByHand",
+    "ClusterGrounds",
     "DeliveryOperator",
     "Deployer",
     "EndpointOrders",
@@ -85,6 +87,7 @@ __getattr__ = lazy_names(
         "actors.control_plane": ["rebuild_projection"],
         "cluster.clients": ["ActorProxy", "metadata_stores"],
         "cluster.clocks": ["build_clock"],
+        "deploying.cluster_grounds": ["ClusterGrounds"],
         "deploying.deployer": ["Deployer"],
         "explain.feature_catalog": ["FeatureCatalog"],
         "explain.lineage": ["Lineages"],

@@ -87,6 +87,12 @@ class World:
         push(self.checkout, self.origin, branch)
         return self.ended(made)
 
+    def approved(self, digest: str, environment: str, who: str) -> None:
+        """Somebody gets a key for an environment, and approves a bundle with it."""
+        file = self.place / f"{who}.key"
+        file.write_text(self.run("keys", "create", who, "--grant", f"operate:env/{environment}").stdout)
+        self.run.json("delivery", "approve", digest, "--env", environment, "--key-file", str(file))
+
     def ended(self, made: str) -> dict[str, Any]:
         file, deadline = self.home / "commits" / f"{made}.json", time.monotonic() + _WAIT_S
         while True:
@@ -139,19 +145,20 @@ def bundle(world: World, first: dict[str, Any]) -> str:
     """The bundle of the first push, which is live in every environment."""
     assert first["state"] == "success", first["description"]
     digest = str(first["bundle"])
-    approve = ("delivery", "approve", digest)
     deploy = ("delivery", "deploy", digest)
     assert "must be approved for 'staging' by 1, is by 0: nobody" in world.run.refused(*deploy, "--env", "staging")
-    world.run.json(*approve, "--env", "staging", "--by", "ada@example.org")
+    world.approved(digest, "staging", "ada@example.org")
     assert "its builder and its author do not count" in world.run.refused(*deploy, "--env", "staging")
-    world.run.json(*approve, "--env", "staging", "--by", "bob")
+    world.run.json("delivery", "approve", digest, "--env", "staging", "--by", "bob")
+    assert "who said 'bob' showed no key" in world.run.refused(*deploy, "--env", "staging")
+    world.approved(digest, "staging", "bob@example.org")
     world.run.json(*deploy, "--env", "staging")
     assert "must have 2 runs that succeeded in 'staging' before 'prod', has 1" in world.run.refused(*deploy)
     parameters = ("-p", "rule=absolute", "-p", "skip_unchanged=false")
     run = world.run.json("runs", "start", "staging.toy", *parameters)
     assert (run["bundle"], run["result"]["outcome"]) == (digest, "candidate")
     assert "must be approved for 'prod' by 1, is by 0" in world.run.refused(*deploy)
-    world.run.json(*approve, "--by", "carol")
+    world.approved(digest, "prod", "carol@example.org")
     world.run.json(*deploy)
     return digest
 

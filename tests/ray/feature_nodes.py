@@ -24,11 +24,13 @@ from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raymlops.config.platform import PlatformConfig
+from raymlops.delivery.lock import installed_lock
 from raymlops.errors import ModelLoadFailed
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureView, Field, WindowAggregate
 from raymlops.runtime.actors.control_plane import start_actor
 from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
 from raymlops.runtime.cluster.names import FEATURES
+from raymlops.runtime.deploying.offer import other_nodes
 from raymlops.runtime.nodes.feature_nodes import FeaturesActor, copies
 from raymlops.runtime.nodes.feature_readers import open_reader
 from raymlops.runtime.nodes.node_copies import copy_of
@@ -193,6 +195,12 @@ def tell(story: Story) -> None:
     assert ray.get(fetched, timeout=DEADLINE_S) == files
     with pytest.raises(ModelLoadFailed, match="is on no node of the cluster"):
         ray.get(story.reader_on(two).fetch.remote(str(story.config.home), ["model.skops"]), timeout=DEADLINE_S)
+    _log.info("each other node tells what it offers a bundle")
+    offered = other_nodes()
+    assert {node.name.partition("(")[2][:8] for node in offered} == {one[:8], two[:8]}
+    assert {(node.cpus, node.packages == installed_lock(), node.memory_bytes > 0) for node in offered} == {
+        (2, True, True)
+    }
     _log.info("no copy goes back")
     story.watch_ticks([head, one, two])
     _log.info("a copy that is killed goes on")

@@ -64,12 +64,12 @@ def test_one_deployment_at_a_time_goes_on_also_where_nothing_is_rehearsed(
     config: PlatformConfig, metadata: MetadataService, clock: ManualClock, tmp_path: Path
 ) -> None:
     operator, one = DeliveryOperator(config, metadata, clock), _manifest("a")
-    assert operator._record(one, "dev", "first").bundle == one.digest
+    assert operator._deployer.record(one, "dev", "first").bundle == one.digest
     with (tmp_path / "bundles" / ".dev.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(ConflictError, match="another deployment is under way in 'dev'"):
-            operator._record(_manifest("b"), "dev", "second")
-        operator._record(_manifest("b"), "staging", "elsewhere")
+            operator._deployer.record(_manifest("b"), "dev", "second")
+        operator._deployer.record(_manifest("b"), "staging", "elsewhere")
     live = metadata.deployments.find_deployment("dev")
     assert live is not None
     assert live.bundle == one.digest
@@ -101,7 +101,7 @@ def test_a_bundle_does_not_take_the_model_of_an_environment_with_rules(
     config: PlatformConfig, metadata: MetadataService, clock: ManualClock
 ) -> None:
     with pytest.raises(DeploymentError, match=r"another environment, got 'signed\.delay'"):
-        DeliveryOperator(config, metadata, clock)._record(_manifest("a", model="signed.delay"), "dev", "")
+        Deployer(config, metadata, clock).record(_manifest("a", model="signed.delay"), "dev", "")
     assert metadata.deployments.list_live_deployments() == []
 
 

@@ -57,9 +57,9 @@ def _documented(page: str, script: str) -> str:
     return found[1]
 
 
-def _type(line: str, environment: dict[str, str]) -> tuple[int, str]:
+def _type(line: str, environment: dict[str, str], *, cwd: Path = ROOT) -> tuple[int, str]:
     done = subprocess.run(
-        shlex.split(line), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False
+        shlex.split(line), cwd=cwd, env=environment, capture_output=True, text=True, timeout=200, check=False
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -116,6 +116,28 @@ def test_a_relative_output_is_refused_in_every_job(monkeypatch: pytest.MonkeyPat
     assert (_output("/data/scored"), _output("s3://bucket/scored")) == (Path("/data/scored"), "s3://bucket/scored")
     with pytest.raises(ConfigError, match="an absolute path or a URI in a Ray job, got 'scored'"):
         _output("scored")
+
+
+@pytest.mark.slow
+def test_jobs_of_the_package_are_submitted_from_another_machine(
+    platform: Platform, exported: dict[str, str], tmp_path: Path
+) -> None:
+    """The lines of the guide with nothing but the address and a copy of the token, from an empty directory."""
+    example = pa.table({"a": [float(n) for n in range(20)], "b": [1.0] * 20})
+    model = LogisticRegression().fit(example.to_pandas().to_numpy(), [n > 9 for n in range(20)])
+    platform.models.register("shipments", model, example=example)
+    pq.write_table(example, tmp_path / "rows.parquet")
+    token = tmp_path / "token"
+    token.write_bytes(Path(exported["RAY_AUTH_TOKEN_PATH"]).read_bytes())
+    token.chmod(0o600)
+    here = ("RAYMLOPS_HOME", "RAY_ADDRESS", "RAY_DASHBOARD_ADDRESS", "PYTHONPATH")
+    outside = {name: value for name, value in exported.items() if name not in here}
+    outside |= {"HOME": str(tmp_path), "RAY_AUTH_TOKEN_PATH": str(token)}
+    for script in ("raymlops.jobs.materialize", "raymlops.jobs.batch_score"):
+        line = _documented("docs/guides/ray-jobs.md", script).replace("/data/", f"{tmp_path}/")
+        code, said = _type(line.replace("--mode", "--version 1 --mode"), outside, cwd=tmp_path)
+        assert code == 0, said
+    assert DeltaTable(str(tmp_path / "scored")).to_pyarrow_table().num_rows == 20
 
 
 def test_an_unknown_pipeline_is_one_line(exported: dict[str, str]) -> None:

@@ -199,7 +199,7 @@ def read(reply: HttpReply) -> _Reader:
 class World:
     """A gateway with a console over a filled platform."""
 
-    def __init__(self, home: Path, *, required: bool = False, filled: Path | None = None) -> None:
+    def __init__(self, home: Path, *, required: bool = False, filled: Path | None = None, delivery: Any = None) -> None:
         self.sources, self._close = make_sources(home, filled=filled)
         self.metadata: MetadataService = self.sources.metadata  # type: ignore[assignment]
         self.required = required
@@ -215,7 +215,7 @@ class World:
             10.0,
             _deadline_ms,
             controls=_Switches(self.metadata),
-            delivery=_Approvals(self.metadata),
+            delivery=delivery or _Approvals(self.metadata),
             refusals=self.refusals,
         )
         self.console = Console(self.sources, operations=self.operations)

@@ -6,7 +6,6 @@ the file ``ANSWER`` when a check starts, and one when it is done.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -15,35 +14,37 @@ from typing import Any
 
 import orjson
 
-from raymlops.delivery.programs import run_in_session
+from raymlops.delivery.programs import Account, foreign_environment, foreign_room, read_foreign, run_in_session
 from raymlops.records.bundles import CheckResult
 
 __all__ = ["check_behaviour", "main"]
 
 
-def check_behaviour(directory: Path, *, timeout_s: float = 180.0) -> list[CheckResult]:
+def check_behaviour(directory: Path, *, timeout_s: float = 180.0, account: Account | None = None) -> list[CheckResult]:
     """What came of every check that a project gets.
 
     Args:
         directory: Holds ``project.yaml`` and the modules that it names.
         timeout_s: After this the process is ended; the check that was running counts as failed.
+        account: Whose process it is; ``None``: ours.
 
     Returns:
         One result for each check that was reached, in their order.
     """
-    with tempfile.TemporaryDirectory(prefix="raymlops-checks-") as scratch:
-        answer, errors = Path(scratch) / "answer.jsonl", Path(scratch) / "errors.txt"
-        answer.touch()
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "RAYMLOPS_HOME": str(Path(scratch) / "home")}
-        with errors.open("wb") as sink:
-            command = [sys.executable, "-m", "raymlops.building.checks.room", str(answer), scratch]
-            code = run_in_session(command, sink, timeout_s=timeout_s, directory=directory, environment=environment)
+    with foreign_room("checks", account) as room, tempfile.TemporaryFile() as sink:
+        answer = room / "answer.jsonl"
+        command = [sys.executable, "-m", "raymlops.building.checks.room", str(answer), str(room)]
+        environment = foreign_environment(room / "home", account)
+        code = run_in_session(
+            command, sink, timeout_s=timeout_s, directory=directory, environment=environment, account=account
+        )
         ended = f"was not done after {timeout_s:g} s in all" if code is None else f"ended the process with code {code}"
-        lines: list[dict[str, Any]] = [orjson.loads(line) for line in answer.read_bytes().splitlines()]
+        lines: list[dict[str, Any]] = [orjson.loads(line) for line in (read_foreign(answer) or b"").splitlines()]
         results = [CheckResult.model_validate(line["result"]) for line in lines if "result" in line]
         if lines and "end" in lines[-1]:
             return results
-        told = (errors.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+        sink.seek(0)
+        told = (sink.read().decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
         running = next((line["start"] for line in reversed(lines) if "start" in line), "project_can_be_read")
         evidence, remedy = f"{ended}: {told}"[:500], "mend the project's code, or look at what it waits for"
         return [*results, CheckResult(name=running, outcome="failed", seconds=0.0, evidence=evidence, remedy=remedy)]

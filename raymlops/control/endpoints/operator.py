@@ -15,10 +15,12 @@ from raymlops.control.endpoints.plan_records import (
     PlanRecords,
     intent_of,
     outlook,
+    record_swap,
     require_blessed,
     require_served,
     require_unblocked,
     settle,
+    withdraw_order,
     write_down,
 )
 from raymlops.control.reconciling.reconcile import wanted_candidate
@@ -125,6 +127,15 @@ class EndpointOperator:
             )
 
         return self._on_order(order, name, "deploy", plan)
+
+    def withdraw(self, order: Order, name: str) -> bool:
+        """See to it that an order to deploy is carried out no more.
+
+        Returns:
+            Whether it was carried out before: then its plan stays.
+        """
+        with self._turn(name):
+            return withdraw_order(self._metadata, order, name)
 
     def start_trial(self, order: Order, name: str, trial: Trial) -> ServingPlan:
         """Put a version beside the champion, in a process of its own, and give it its share of the traffic.
@@ -332,24 +343,13 @@ class EndpointOperator:
             plan = self._metadata.plans.put_plan(plan)
             self._runtime.wake()
             if placing.up:
-                self._swap(plan)
+                record_swap(self._metadata, plan, self._replicas.swap(plan))
             self._settle(plan)
             # a pool whose only model was undeployed a moment ago may be about to end
             resized = before is None or not before.served or before.replicas != plan.replicas
             if placing.wanted is not None and (not placing.up or placing.left is not None or resized):
                 self._runtime.await_up(placing.wanted, plan.number)
         return plan
-
-    def _swap(self, plan: ServingPlan) -> None:
-        swap_ms = self._replicas.swap(plan)
-        if swap_ms is not None:
-            self._metadata.ledger.append_entry(
-                plan.model,
-                "swap",
-                f"plan {plan.number} is served by every replica",
-                {"plan": plan.number, "champion": plan.champion, "swap_ms": swap_ms},
-                key=f"swap/{plan.model}/{plan.number}",
-            )
 
     def _take_back(self, plan: ServingPlan, before: ServingPlan | None, order: Order, error: Exception) -> None:
         """Plan again what was planned before a plan that did not come up; where nothing was, nothing."""

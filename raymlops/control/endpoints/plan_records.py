@@ -15,10 +15,12 @@ __all__ = [
     "PlanRecords",
     "intent_of",
     "outlook",
+    "record_swap",
     "require_blessed",
     "require_served",
     "require_unblocked",
     "settle",
+    "withdraw_order",
     "write_down",
 ]
 
@@ -48,6 +50,30 @@ def write_down(metadata: PlanRecords, plan: ServingPlan, order: Order, action: s
     evidence["registered_by_hand"] = version.run_id is None
     key = order.key(plan.model, action)
     return metadata.ledger.append_entry(plan.model, action, plan.reason, evidence, key=key)
+
+
+def record_swap(metadata: PlanRecords, plan: ServingPlan, swap_ms: float | None) -> None:
+    """Say how long every replica took to follow a plan; ``None``: there was nothing to swap."""
+    if swap_ms is not None:
+        metadata.ledger.append_entry(
+            plan.model,
+            "swap",
+            f"plan {plan.number} is served by every replica",
+            {"plan": plan.number, "champion": plan.champion, "swap_ms": swap_ms},
+            key=f"swap/{plan.model}/{plan.number}",
+        )
+
+
+def withdraw_order(metadata: PlanRecords, order: Order, model: str) -> bool:
+    """Take the place of an order to deploy in the ledger, so that it changes nothing where it comes late.
+
+    Returns:
+        Whether the order was there before, and its plan was not taken back.
+    """
+    key, facts = order.key(model, "deploy"), {"by": order.by, "request": order.request}
+    first = metadata.ledger.append_entry(model, "withdraw_order", order.reason, facts, key=key)
+    taken_back = order.key(model, "take_back")
+    return intent_of(first) is not None and all(each.key != taken_back for each in metadata.ledger.entries(model))
 
 
 def settle(metadata: PlanRecords, plan: ServingPlan) -> None:

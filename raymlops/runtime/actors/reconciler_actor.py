@@ -19,6 +19,7 @@ from raymlops.runtime.cluster.clients import ActorProxy, Parts, metadata_stores,
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.names import FEATURES
 from raymlops.runtime.cluster.threads import Repeating
+from raymlops.runtime.jobs.delivery_operator import DeliveryOperator
 from raymlops.runtime.jobs.run_jobs import JobRunner
 from raymlops.runtime.nodes.online_views import materialise_lost
 from raymlops.runtime.serve.applications import Applications, Builders
@@ -34,6 +35,7 @@ _RECORDS_EVERY_S = 2.0
 _FEATURES_EVERY_S = 10.0
 _SUPERVISOR_EVERY_S = 2.0
 _MOVES_EVERY_S = 1.0
+_DEPLOYMENTS_EVERY_S = 10.0
 _STOP_EVERY_S = 0.2
 """Whoever stops the platform waits for so long at most until replicas are asked to hand over their events."""
 _MATERIALISE_S = 600.0
@@ -76,6 +78,7 @@ class ReconcilerActor(Parts):
             Repeating("supervisor", partial(keep_supervisor, config.home), _SUPERVISOR_EVERY_S),
             Repeating("stop", self._stop_if_asked, _STOP_EVERY_S),
             Repeating("pool", self._moves.turn, _MOVES_EVERY_S),
+            Repeating("deployments", DeliveryOperator(config, metadata, clock).settle, _DEPLOYMENTS_EVERY_S),
         ]
 
     def _stop_if_asked(self) -> None:

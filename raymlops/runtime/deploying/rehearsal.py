@@ -26,6 +26,7 @@ from raymlops.records.bundles import ProjectSpec
 from raymlops.records.delivering.environments import rehearsal_name
 from raymlops.records.models import ModelState, ModelVersion
 from raymlops.records.serving.keys import Grant
+from raymlops.records.serving.orders import Order
 from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.names import FEATURES
 from raymlops.runtime.nodes.online_views import materialise_lost
@@ -63,7 +64,7 @@ class Rehearsal:
         self._endpoints = endpoints
 
     def ask(
-        self, version: ModelVersion, project: ProjectSpec, service: str | None, rules: EnvironmentRules
+        self, version: ModelVersion, project: ProjectSpec, service: str | None, rules: EnvironmentRules, order: Order
     ) -> LoadReport | None:
         """Serve a version, ask it for what is expected of it, then at the rate of the environment.
 
@@ -72,6 +73,7 @@ class Rehearsal:
             project: Names the columns of a request.
             service: Feature service that is joined.
             rules: Of the environment.
+            order: By which it is served for as long as it is asked.
 
         Returns:
             How it answered; ``None`` where the rules name no rate.
@@ -82,7 +84,7 @@ class Rehearsal:
         instances = [] if service is None else self._instances(version, project, service)
         with (
             self._headers(version, rules) as headers,
-            self._served(version, service) as url,
+            self._served(version, service, order) as url,
         ):  # which knows the keys of its start
             self._expect(version, url, headers)
             bodies = [orjson.dumps({"instances": [instance]}) for instance in instances]
@@ -98,7 +100,7 @@ class Rehearsal:
         return report
 
     @contextmanager
-    def _served(self, version: ModelVersion, service: str | None) -> Iterator[str]:
+    def _served(self, version: ModelVersion, service: str | None, order: Order) -> Iterator[str]:
         """The version, served under the name of a rehearsal; gives the address of that model."""
         name = rehearsal_name(version.name)
         fresh = {"version": 0, "state": ModelState.CANDIDATE, "mlflow_uri": None}
@@ -107,7 +109,7 @@ class Rehearsal:
         present = self._metadata.plans.find_plan(version.name)
         replicas = present.replicas if present is not None and present.served else None
         try:
-            plan = self._endpoints.deploy(name, copy.version, features=service, replicas=replicas, reason=_WHY)
+            plan = self._endpoints.serve(order, name, copy.version, features=service, replicas=replicas)
             materialise_lost([plan], ActorProxy(FEATURES, _MATERIALISE_S))  # of views that came with the bundle
             serving = self._config.serving
             yield f"http://{_LOCAL.get(serving.host, serving.host)}:{serving.port}/v2/models/{name}"

@@ -12,7 +12,7 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.config.policy import resolve_policy
 from raymlops.delivery.approval import approve_bundle
 from raymlops.delivery.changes import BundleChanges
-from raymlops.delivery.environment import alone, record_deployment, require_deployable, rollback_target, verify_here
+from raymlops.delivery.environment import rollback_target, verify_here
 from raymlops.delivery.verify import verify_bundle
 from raymlops.errors import ConfigError
 from raymlops.metadata import Metadata
@@ -20,9 +20,11 @@ from raymlops.records.bundles import BundleManifest, Deployment
 from raymlops.records.delivering.pushes import SourceStatus
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.names import check_digest
+from raymlops.records.serving.keys import ENVIRONMENT
 from raymlops.records.shown import Listed
 from raymlops.runtime.cluster.names import RECONCILER
 from raymlops.runtime.cluster.people import acting_user
+from raymlops.serving.protocol.access import Access
 
 if TYPE_CHECKING:
     from raymlops.runtime.deploying.deployer import Deployer
@@ -104,7 +106,7 @@ class DeliveryOperator:
         rules = self._config.delivery.rules(where)
         if rules.rehearse or rehearse:
             return self._deployer.deploy(manifest, where, reason)
-        return self._record(manifest, where, reason)
+        return self._deployer.record(manifest, where, reason)
 
     def rollback(
         self, environment: str | None = None, pipeline: str | None = None, *, reason: str = "rolled back"
@@ -122,13 +124,33 @@ class DeliveryOperator:
         assert live is not None  # it is what there is something before
         if live.version is not None and live.replaced is not None:
             return self._deployer.roll_back(live, manifest, reason)
-        return self._record(manifest, live.environment, reason)
+        return self._deployer.record(manifest, live.environment, reason)
 
-    def approve(self, bundle: str, environment: str | None = None, *, by: str) -> LedgerEntry:
-        """Record that somebody approves a bundle for an environment."""
+    def approve(
+        self, bundle: str, environment: str | None = None, *, by: str | None = None, key: str | None = None
+    ) -> LedgerEntry:
+        """Record that somebody approves a bundle for an environment.
+
+        Args:
+            bundle: Its digest.
+            environment: Where; the platform's own by default.
+            by: Who approves, where no key is shown: a word in the ledger, which no rule counts.
+            key: The text of their API key, which must have ``operate`` over the environment; its owner approves.
+
+        Raises:
+            ConfigError: Nobody is named.
+            Unauthenticated: There is no such key, or it opens nothing any more.
+            Forbidden: It does not cover the environment.
+        """
         where = environment or self._config.environment
         check_digest("bundle", bundle)
-        return approve_bundle(verify_bundle(self._root / bundle), where, by, self._metadata.ledger)
+        manifest, ledger = verify_bundle(self._root / bundle), self._metadata.ledger
+        if key is None:
+            return approve_bundle(manifest, where, by or "", ledger)
+        access = Access(self._metadata.keys.list_keys())
+        shown = access.authenticate(key)
+        access.allow(shown, "operate", f"{ENVIRONMENT}{where}")
+        return approve_bundle(manifest, where, shown.name, ledger, key_id=shown.id)
 
     def remove_environment(self, environment: str, *, reason: str = "its branch is gone") -> None:
         """End all that an environment has: its models are served no more, and no bundle is live in it.
@@ -147,13 +169,9 @@ class DeliveryOperator:
         status: SourceStatus | None = runtime.ActorProxy(RECONCILER, _STATUS_S, "source").status()
         return status
 
-    def _record(self, manifest: BundleManifest, environment: str, reason: str) -> Deployment:
-        """Make a bundle live, and leave what is served alone."""
-        own, place, delivery = self._config.environment, self._root / manifest.digest, self._config.delivery
-        rules, others = delivery.rules(environment), delivery.environments
-        with alone(self._config.home, environment):
-            require_deployable(manifest, environment, self._metadata, rules=rules, place=place, own=own, others=others)
-            return record_deployment(manifest, environment, self._metadata, self._clock, reason, by=acting_user())
+    def settle(self) -> None:
+        """Finish or undo what deployments left that were killed; those that go on are left alone."""
+        self._deployer.settle()
 
     @property
     def _deployer(self) -> Deployer:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from raymlops.delivery.approval import approve_bundle
 from raymlops.delivery.verify import verify_bundle
 from raymlops.errors import NotFoundError
-from raymlops.records.ledger import LedgerEntry
+from raymlops.records.ledger import Ledger, LedgerEntry
 from raymlops.records.serving.keys import ApiKey
-from raymlops.runtime.cluster.clients import metadata_stores
 
 __all__ = ["Approvals"]
 
@@ -20,13 +20,15 @@ class Approvals:
 
     Args:
         home: The platform's directory.
+        ledger: Gives the ledger that approvals are recorded in.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, ledger: Callable[[], Ledger]) -> None:
         self._bundles = home / "bundles"
+        self._ledger = ledger
 
     async def approve(self, bundle: str, environment: str, *, key: ApiKey, reason: str) -> LedgerEntry:
-        """Approve in the name of the key: the rule of four eyes compares names with the builder's and the author's.
+        """Approve in the name of the key's owner, and note the key: rules count no approval without one.
 
         Raises:
             NotFoundError: There is no such bundle.
@@ -37,5 +39,4 @@ class Approvals:
         place = self._bundles / bundle
         if not place.is_dir():
             raise NotFoundError(f"bundle {bundle} does not exist", bundle=bundle)
-        ledger = metadata_stores().ledger
-        return approve_bundle(verify_bundle(place), environment, key.name, ledger, reason, key_id=key.id)
+        return approve_bundle(verify_bundle(place), environment, key.name, self._ledger(), reason, key_id=key.id)

@@ -11,7 +11,7 @@ from raymlops.control.endpoints.operator import EndpointOperator
 from raymlops.control.triggering.model_policies import ModelPolicies
 from raymlops.metadata import Metadata
 from raymlops.records.models import ModelVersion
-from raymlops.records.plans import ServingPlan, Trial
+from raymlops.records.plans import Baseline, ServingPlan, Trial
 from raymlops.records.serving.endpoints import EndpointStatus
 from raymlops.records.serving.orders import Order
 from raymlops.records.shown import Listed
@@ -102,10 +102,18 @@ class EndpointOrders:
         found = self._models.get_version(name, version)
         found.require_blessed()
         declared = None if baseline is None else declare_baseline(found.manifest.signature, baseline)
-        plan = self._plans.find_plan(name)
-        if plan is None or not plan.served:  # where replicas run, it is they who try it
-            load_version(self._models, name, version, model_files(self._config))
-        return self._operator.deploy(_order(reason), name, version, features, replicas, declared, pooled)
+        return self._deploy(_order(reason), name, version, features, replicas, declared, pooled)
+
+    def serve(
+        self, order: Order, name: str, version: int, *, features: str | None = None, replicas: int | None = None
+    ) -> ServingPlan:
+        """Serve a version as champion by an order that may be given again; as ``deploy``."""
+        self._models.get_version(name, version).require_blessed()
+        return self._deploy(order, name, version, features, replicas, None, None)
+
+    def withdraw(self, order: Order, name: str) -> bool:
+        """See to it that an order to serve is carried out no more; returns whether it was before."""
+        return self._operator.withdraw(order, name)
 
     def undeploy(self, name: str, *, reason: str = "on demand") -> ServingPlan:
         """Serve a model no more: its endpoint and its trial end; its versions, plans and history stay.
@@ -180,6 +188,21 @@ class EndpointOrders:
     def flush(self, name: str) -> int:
         """Hand all prediction events to the monitor now; returns how many."""
         return int(ActorProxy(RECONCILER, reconciler_timeout_s(self._config), "replicas").flush(name))
+
+    def _deploy(
+        self,
+        order: Order,
+        name: str,
+        version: int,
+        features: str | None,
+        replicas: int | None,
+        baseline: Baseline | None,
+        pooled: bool | None,
+    ) -> ServingPlan:
+        plan = self._plans.find_plan(name)
+        if plan is None or not plan.served:  # where replicas run, it is they who try it
+            load_version(self._models, name, version, model_files(self._config))
+        return self._operator.deploy(order, name, version, features, replicas, baseline, pooled)
 
     @property
     def _operator(self) -> EndpointOperator:

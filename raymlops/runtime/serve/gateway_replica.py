@@ -61,7 +61,7 @@ class GatewayReplica:
             order_s,
             _trial_deadlines(config),
             controls=controller,
-            delivery=Approvals(config.home),
+            delivery=Approvals(config.home, lambda: metadata_stores().ledger),
             refusals=self._refusals,
         )
         self._console = LateConsole(config, operations)

@@ -20,6 +20,7 @@ from raymlops.metadata.sql.deployments import SqlDeploymentStore
 from raymlops.records.bundles import BundleManifest, Deployment, ServedBefore, Source
 from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus
+from raymlops.records.serving.keys import ApiKey, Grant, new_key
 from raymlops.testing.metadata_examples import EPOCH, example_bundle
 
 
@@ -43,6 +44,16 @@ def _manifest(archive: str = "a", lock_sha256: str = _LOCK, **project: str) -> B
     draft = draft.model_copy(update={"project": draft.project.model_copy(update=project)})
     digest = bundle_digest(draft.archive_sha256, draft.project, draft.lock_sha256)
     return draft.model_copy(update={"digest": digest})
+
+
+def _key(store: MetadataService, name: str, target: str = "env/*") -> ApiKey:
+    key, _ = new_key(name, (), EPOCH, grants=[Grant(scope="operate", target=target)])
+    return store.keys.put_key(key)
+
+
+def _approve(store: MetadataService, bundle: BundleManifest, environment: str, name: str) -> None:
+    """As who holds a key of this name, a new one each time."""
+    approve_bundle(bundle, environment, name, store.ledger, key_id=_key(store, name).id)
 
 
 def test_a_deployment_is_live_and_in_the_ledger(store: MetadataService, clock: ManualClock) -> None:
@@ -83,24 +94,60 @@ def test_production_asks_for_an_approval(store: MetadataService, clock: ManualCl
     bundle = _manifest()
     with pytest.raises(DeploymentError, match="must be approved for 'prod' by 1, is by 0: nobody"):
         deploy_bundle(bundle, "prod", store, clock)
-    approve_bundle(bundle, "staging", "ada", store.ledger)
-    approve_bundle(_manifest("b"), "prod", "ada", store.ledger)
+    _approve(store, bundle, "staging", "ada")
+    _approve(store, _manifest("b"), "prod", "ada")
     with pytest.raises(DeploymentError, match="is by 0"):
         deploy_bundle(bundle, "prod", store, clock)
     assert store.deployments.list_bundles() == []
-    approve_bundle(bundle, "prod", "ada", store.ledger, "looks good")
+    _approve(store, bundle, "prod", "ada")
     assert deploy_bundle(bundle, "prod", store, clock).bundle == bundle.digest
 
 
-@pytest.mark.parametrize("by", ["root", "Grace Hopper", "grace@example.org"])
+@pytest.mark.parametrize("by", ["root", "Grace Hopper", "GRACE@example.org"])
 def test_who_built_it_does_not_approve_it(store: MetadataService, clock: ManualClock, by: str) -> None:
     source = Source(commit="a" * 40, author="Grace Hopper <grace@example.org>")
     bundle = _manifest().model_copy(update={"built_by": "root", "source": source})
-    approve_bundle(bundle, "prod", by, store.ledger)
+    _approve(store, bundle, "prod", by)
     with pytest.raises(DeploymentError, match=r"is by 0: nobody \(its builder and its author do not count\)"):
         deploy_bundle(bundle, "prod", store, clock)
-    approve_bundle(bundle, "prod", "ada", store.ledger)
+    _approve(store, bundle, "prod", "ada@example.org")
     assert deploy_bundle(bundle, "prod", store, clock).bundle == bundle.digest
+
+
+def test_a_name_alone_counts_until_somebody_may_have_a_key(store: MetadataService, clock: ManualClock) -> None:
+    bundle = _manifest().model_copy(update={"built_by": "root"})
+    approve_bundle(bundle, "prod", "root", store.ledger)
+    with pytest.raises(DeploymentError, match=r"is by 0: nobody \(its builder and its author do not count\)"):
+        deploy_bundle(bundle, "prod", store, clock)
+    approve_bundle(bundle, "prod", "bob", store.ledger)
+    _key(store, "carol", "env/staging")
+    assert deploy_bundle(bundle, "prod", store, clock).bundle == bundle.digest
+    other = _manifest("b")
+    approve_bundle(other, "prod", "bob", store.ledger)
+    store.keys.revoke_key(_key(store, "carol").id)
+    with pytest.raises(DeploymentError, match=r"is by 0: nobody \(who said 'bob' showed no key\)"):
+        deploy_bundle(other, "prod", store, clock)
+    _approve(store, other, "prod", "bob")  # the word of before does not stand in the way of the key
+    assert deploy_bundle(other, "prod", store, clock).bundle == other.digest
+
+
+def test_a_key_that_was_revoked_or_never_made_counts_for_nobody(store: MetadataService, clock: ManualClock) -> None:
+    bundle, key = _manifest(), _key(store, "bob")
+    approve_bundle(bundle, "prod", "bob", store.ledger, key_id=key.id)
+    approve_bundle(bundle, "prod", "eve", store.ledger, key_id="0" * 12)
+    store.keys.revoke_key(key.id)
+    with pytest.raises(DeploymentError, match=r"is by 0: nobody \(the key of bob was revoked; the key of eve was rev"):
+        deploy_bundle(bundle, "prod", store, clock)
+
+
+def test_an_author_who_is_an_address_is_told_apart_from_addresses_alone(
+    store: MetadataService, clock: ManualClock
+) -> None:
+    source = Source(commit="a" * 40, author="Grace Hopper <grace@example.org>")
+    bundle = _manifest().model_copy(update={"source": source})
+    _approve(store, bundle, "prod", "amazing")
+    with pytest.raises(DeploymentError, match=r"\(amazing\) must be called by its owner's e-mail address"):
+        deploy_bundle(bundle, "prod", store, clock)
 
 
 def test_an_environment_may_ask_for_a_clean_commit_of_a_branch(store: MetadataService, clock: ManualClock) -> None:
@@ -228,17 +275,17 @@ def test_a_rollback_goes_to_the_bundle_before(store: MetadataService, clock: Man
 
 
 def test_one_person_counts_once(store: MetadataService, clock: ManualClock) -> None:
-    bundle = _manifest()
-    first = approve_bundle(bundle, "prod", "ada", store.ledger)
-    assert approve_bundle(bundle, "prod", "ada", store.ledger, "again") == first
-    with pytest.raises(DeploymentError, match="by 2, is by 1: ada"):
-        deploy_bundle(bundle, "prod", store, clock, rules=EnvironmentRules(approvals=2))
-    approve_bundle(bundle, "prod", "Ada", store.ledger)
-    with pytest.raises(DeploymentError, match=r"by 2, is by 1: Ada$"):
-        deploy_bundle(bundle, "prod", store, clock, rules=EnvironmentRules(approvals=2))
-    approve_bundle(bundle, "prod", "bob", store.ledger)
+    bundle, key, two = _manifest(), _key(store, "ada"), EnvironmentRules(approvals=2)
+    first = approve_bundle(bundle, "prod", "ada", store.ledger, key_id=key.id)
+    assert approve_bundle(bundle, "prod", "ada", store.ledger, "again", key_id=key.id) == first
+    with pytest.raises(DeploymentError, match=r"by 2, is by 1: ada$"):
+        deploy_bundle(bundle, "prod", store, clock, rules=two)
+    _approve(store, bundle, "prod", "Ada")
+    with pytest.raises(DeploymentError, match=r"by 2, is by 1: ada$"):
+        deploy_bundle(bundle, "prod", store, clock, rules=two)
+    _approve(store, bundle, "prod", "bob")
     assert approvers(bundle.digest, "prod", store.ledger) == ["Ada", "ada", "bob"]
-    assert deploy_bundle(bundle, "prod", store, clock, rules=EnvironmentRules(approvals=2)).environment == "prod"
+    assert deploy_bundle(bundle, "prod", store, clock, rules=two).environment == "prod"
 
 
 @pytest.mark.parametrize(("environment", "by"), [("prod", " "), ("", "ada"), ("prod", "a\x1b[2Jb")])

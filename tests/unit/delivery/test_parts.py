@@ -55,7 +55,7 @@ def _tiny_lock(wheel: Path) -> BundleParts:
 def test_what_the_checks_found_is_in_manifest_report_and_statement(project: Path, tmp_path: Path) -> None:
     public = create_key(tmp_path / "key")
     signer = read_key(tmp_path / "key")
-    manifest = build_bundle(project, tmp_path / "bundles", _CLOCK, parts=_parts(_GREEN, _NONE), signer=signer)
+    manifest = build_bundle(project, tmp_path / "bundles", _CLOCK, parts=_parts(_GREEN, _NONE), signer=lambda: signer)
     place = tmp_path / "bundles" / manifest.digest
     assert manifest.checks == {"passed": 1, "failed": 0, "not_applicable": 1}
     assert sorted(manifest.byproducts) == ["sbom.json", "tests.xml"]

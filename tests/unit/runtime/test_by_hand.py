@@ -260,7 +260,8 @@ def test_who_deploys_is_recorded(config: PlatformConfig, metadata: MetadataServi
     operator = DeliveryOperator(config, metadata, CLOCK)
     operator.verify = lambda given: bundle  # type: ignore[method-assign]  # its files are tested elsewhere
     operator.deploy(digest, "dev", reason="a good one")
-    (entry,) = metadata.ledger.entries()
+    begun, entry, ended = metadata.ledger.entries()
     assert (entry.action, entry.reason, entry.evidence["by"]) == ("deploy_bundle", "a good one", acting_user())
+    assert (begun.action, ended.action, ended.evidence["outcome"]) == ("begin_deployment", "end_deployment", "done")
     assert deploy_bundle(bundle, "dev", metadata, CLOCK).bundle == digest
-    assert len(metadata.ledger.entries()) == 1
+    assert len(metadata.ledger.entries()) == 3
