@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from raymlops.records.bundles import ProjectSpec
     from tests.ray.conftest import Finished
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(540)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(540)]
 
 SHAPES: dict[str, tuple[str, ...]] = {
     "orders": ("--label", "returned", "--time", "ordered_at", "--label-delay", "3d"),

@@ -114,6 +114,7 @@ def test_a_change_is_seen_without_a_restart(platform: Platform, place: Path) -> 
     assert platform.control.policy(MODEL).bundle == digest
 
 
+@pytest.mark.slow
 def test_a_retraining_is_asked_for_over_http(platform: Platform, place: Path, command: Callable[..., Any]) -> None:
     url = f"{platform.url}/v2/repository/models/{MODEL}/retrain"
     body = {"parameters": {"reason": "the labels of January were mended"}}

@@ -167,6 +167,7 @@ def test_a_killed_process_comes_back_with_all_its_models(
     assert all(pool.endpoints.plan(model).pooled for model in MODELS)  # none of them ran when it was killed
 
 
+@pytest.mark.slow
 def test_a_model_whose_code_ran_when_the_process_died_gets_a_process_of_its_own(
     pool: Platform, processes: Callable[[str], list[psutil.Process]]
 ) -> None:

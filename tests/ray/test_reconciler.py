@@ -164,6 +164,7 @@ def test_what_was_served_is_served_again_after_a(own: Own, stop: Callable[[Own],
     assert "yes" in own.run("status")
 
 
+@pytest.mark.slow
 def test_the_death_of_the_raylet_and_of_the_supervisor_is_mended_by_nobody(own: Own) -> None:
     """The reconciler starts a supervisor, the supervisor starts the cluster."""
     first, restarts = supervisor_of(own.home), own.progress()[1]

@@ -114,6 +114,7 @@ def test_a_job_that_is_killed_ends_keeps_its_logs_and_is_resumed(
     assert PROJECT.model in {trained.name for trained in platform.models.trained_on("depot_loads")}
 
 
+@pytest.mark.slow
 def test_a_run_of_an_altered_bundle_fails_and_names_the_file(platform: Platform, project: str) -> None:
     import ray
 

@@ -33,7 +33,9 @@ SHARES = {"orders": 0.97, "houses": 0.5, "tickets": 0.9}
 """Loss of the model over that of the best constant, at most."""
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "shape", [pytest.param(each, marks=[] if each == "tickets" else [pytest.mark.slow]) for each in SHAPES]
+)
 def test_it_trains_and_answers_a_request_as_the_training_row(
     shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -153,7 +153,9 @@ def _values(column: pa.ChunkedArray) -> np.ndarray:
     return np.array(column.to_pylist(), dtype=object if pa.types.is_string(column.type) else np.float64)
 
 
-@pytest.fixture(params=sorted(LABELS))
+@pytest.fixture(
+    params=[pytest.param(each, marks=[] if each == "classifier" else [pytest.mark.slow]) for each in sorted(LABELS)]
+)
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[_Served]:
     before = list(sys.path)
     platform = _Served(tmp_path, request.param)
