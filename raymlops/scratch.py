@@ -1,4 +1,4 @@
-"""Directories for files of one process alone, which go with it: also where it is killed."""
+"""Directories for files of one process alone, which go with it, also where it is killed; a lock on a directory."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import re
 import shutil
 import stat
 import tempfile
+import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["Scratch", "scratch_root", "sweep"]
+__all__ = ["Scratch", "directory_lock", "scratch_root", "sweep"]
 
 _PREFIX = "raymlops."
 _MADE = re.compile(rf"{re.escape(_PREFIX)}[a-z]+-[a-z0-9_]{{8}}")
 """Names as they are made here: nobody else's directory, such as a clone `raymlops.git`, may be taken for one."""
+_LOCK_WAIT_S, _LOCK_LOOK_S = 30.0, 0.002
 
 
 class Scratch:
@@ -76,6 +80,34 @@ def sweep(root: Path) -> list[Path]:
         _remove(found, handle)
         removed.append(found)
     return removed
+
+
+@contextmanager
+def directory_lock(directory: Path, *, alone: bool) -> Iterator[None]:
+    """Hold the lock of a directory, which the kernel lets go of when the process dies.
+
+    Args:
+        directory: Must be there; what is in it is not read.
+        alone: Whether nobody else may hold it; otherwise all hold it who do not ask to be alone.
+
+    Raises:
+        FileNotFoundError: The directory is not there.
+        TimeoutError: Somebody has held it for 30 s.
+    """
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        deadline = time.monotonic() + _LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"the lock of {directory} was held for {_LOCK_WAIT_S:.0f} s") from None
+                time.sleep(_LOCK_LOOK_S)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _locked(root: Path, prefix: str) -> tuple[Path, int]:

@@ -26,6 +26,7 @@ from raymlops.errors import StorageError
 from raymlops.metadata.stores import Metadata
 from raymlops.records.record import Record
 from raymlops.records.runs import Run, RunStatus
+from raymlops.scratch import directory_lock
 
 __all__ = ["Garbage", "GarbageReport", "collect_garbage"]
 
@@ -83,8 +84,8 @@ def collect_garbage(
 ) -> GarbageReport:
     """Find the files that no record refers to, and remove them if ``remove`` is set.
 
-    Runs may start and go on meanwhile. What a run takes over it marks first and checks then; what is collected is put
-    aside first, looked at then, and put back where it was marked: one of the two notices the other.
+    Runs may start and go on meanwhile. What a run takes over it marks first and checks then. An artifact is marked, and
+    looked at once more and taken, under one lock: what is marked stays where it is.
 
     Args:
         home: ``RAYMLOPS_HOME``.
@@ -117,7 +118,7 @@ def collect_garbage(
         if remove and found:
             if record is not None:
                 record(found)
-            found = [each for each in found if _remove(Path(each.path), oldest)]
+            found = [each for each in found if _remove(each, oldest, home / "artifacts")]
     except (OSError, KeyError, orjson.JSONDecodeError) as error:
         raise StorageError(f"garbage of {home}: {error}", path=str(home)) from error
     return GarbageReport(removed=remove, found=tuple(found), kept=kept)
@@ -223,14 +224,21 @@ def _size(path: Path) -> int:
     return total
 
 
-def _remove(path: Path, oldest: float) -> bool:
-    """Move the file aside, then remove it; move it back if it was written or marked as used meanwhile."""
+def _remove(garbage: Garbage, oldest: float, artifacts: Path) -> bool:
+    """Move the file aside, then remove it; move it back if it was written meanwhile."""
+    path = Path(garbage.path)
     aside = path.parent / f"{_TRASH}{uuid.uuid4().hex}"
     try:
-        path.rename(aside)
+        if garbage.kind == "artifact":
+            with directory_lock(artifacts, alone=True):
+                if not _is_old(path, oldest):
+                    return False
+                path.rename(aside)
+        else:
+            path.rename(aside)
     except FileNotFoundError:
         return False
-    # that it was put aside has changed what the disk knows of it, but not when it was written or marked
+    # that it was put aside has changed what the disk knows of it, but not when it was written
     if _newest(aside, lambda stat: stat.st_mtime) >= oldest:
         if path.exists():
             _delete(aside)  # made again meanwhile, with the same content

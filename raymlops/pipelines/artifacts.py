@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from raymlops.errors import DataError, NotFoundError, StorageError
 from raymlops.records.record import Record, canonical_json, sha256_of
+from raymlops.scratch import directory_lock
 
 __all__ = ["ArtifactKind", "ArtifactRef", "ArtifactStore", "content_digest", "sync"]
 
@@ -101,13 +102,13 @@ class ArtifactStore:
             try:
                 return path.is_dir() == (artifact.kind == "directory") and content_digest(path) == artifact.digest
             except FileNotFoundError:
-                # garbage collection takes it, or puts it aside for a moment, at any time: no check beforehand holds
+                # garbage collection takes what nobody has claimed at any time: no check beforehand holds
                 return False
 
     def claim(self, artifact: ArtifactRef) -> bool:
         """``verify``, of something that is about to be used: garbage collection then leaves it alone for a while."""
-        # marked before it is checked: what is collected in between is found missing, and made again
-        with _storage(self.path(artifact)), suppress(FileNotFoundError):
+        # marked before it is checked: what was collected before is found missing, and made again
+        with _storage(self.path(artifact)), suppress(FileNotFoundError), directory_lock(self._root, alone=False):
             os.utime(self.path(artifact))
         return self.verify(artifact)
 
@@ -119,7 +120,8 @@ class ArtifactStore:
         path = self.path(artifact)
         path.parent.mkdir(parents=True, exist_ok=True)
         if artifact.kind != "directory":
-            aside.replace(path)
+            with directory_lock(self._root, alone=False):
+                aside.replace(path)
             return
         if path.exists():
             if self.claim(artifact):

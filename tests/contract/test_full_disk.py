@@ -92,7 +92,7 @@ def _fill(service: MetadataService) -> None:
 def test_a_store_whose_files_cannot_grow_opens_again(tmp_path: Path) -> None:
     path = tmp_path / "metadata.db"
     with closing(MetadataService(path)) as service:
-        with _files_of(MIB // 2), pytest.raises(StorageError, match=r"metadata\.db"):
+        with _files_of(MIB), pytest.raises(StorageError, match=r"metadata\.db"):
             _fill(service)
         acknowledged = len(service.ledger.entries())
         assert acknowledged > 10

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from raymlops.scratch import Scratch, scratch_root, sweep
+from raymlops import scratch
+from raymlops.scratch import Scratch, directory_lock, scratch_root, sweep
 
 _HOLDS = """
 import sys
@@ -84,3 +85,24 @@ def test_it_lies_in_the_platforms_home_where_there_is_one(tmp_path: Path, monkey
     with Scratch("test") as path:
         assert path.parent == Path(tempfile.gettempdir())
         assert path.stat().st_uid == os.geteuid()
+
+
+def test_who_holds_a_lock_alone_waits_for_all_and_all_wait_for_him(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch, "_LOCK_WAIT_S", 0.05)
+    with (
+        directory_lock(tmp_path, alone=False),
+        directory_lock(tmp_path, alone=False),
+        pytest.raises(TimeoutError, match="was held for"),
+        directory_lock(tmp_path, alone=True),
+    ):
+        pass
+    with directory_lock(tmp_path, alone=True):
+        for alone in (True, False):
+            with pytest.raises(TimeoutError, match="was held for"), directory_lock(tmp_path, alone=alone):
+                pass
+    with directory_lock(tmp_path, alone=True):
+        pass
+    with pytest.raises(FileNotFoundError), directory_lock(tmp_path / "none", alone=True):
+        pass

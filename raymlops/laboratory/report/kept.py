@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raymlops.errors import NotFoundError, StorageError
-from raymlops.laboratory.report.lab_report import LabReport
+
+if TYPE_CHECKING:
+    from raymlops.laboratory.report.lab_report import LabReport
 
 __all__ = ["keep_report", "read_report", "report_path"]
 
