@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from raymlops.console.request import url
 from raymlops.console.static_files import static_url
@@ -36,6 +36,7 @@ def _environment() -> Environment:
     )
     environment.globals |= {"url": url, "static": static_url}
     environment.filters |= {
+        "coded": coded,
         "instant": instant_element,
         "span": span_text,
         "figure": figure,
@@ -54,6 +55,15 @@ def json_text(value: object) -> str:
 def pretty(value: object) -> str:
     """JSON values as people read them; what JSON has no form for, as text."""
     return json.dumps(value, default=str, indent=2, ensure_ascii=False)
+
+
+def coded(text: str) -> Markup:
+    """Text whose parts between backticks are code, such as commands; escaped."""
+    *pairs, last = text.split("`")
+    if len(pairs) % 2:
+        return escape(text)
+    parts = [Markup("<code>{}</code>").format(part) if odd % 2 else escape(part) for odd, part in enumerate(pairs)]
+    return Markup("").join([*parts, escape(last)])
 
 
 def instant_element(at: datetime | None) -> Markup | str:

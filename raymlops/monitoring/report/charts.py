@@ -106,7 +106,7 @@ def xy_chart(curves: Sequence[Curve], *, x_name: str, height: int = 280, label: 
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{height - BOTTOM - 6}" text-anchor="end">{escape(x_name)}</text>')
     for curve in curves:
         parts += [_curve_band(curve, x, y), _curve(curve, x, y)]
-    parts += _names([curve for curve in curves if curve.named and curve.points], x, y)
+    parts += _names([curve for curve in curves if curve.named and curve.points], x, y, height - BOTTOM - 3)
     return _svg(height, parts, label)
 
 
@@ -215,17 +215,19 @@ def _curve(curve: Curve, x: Scale, y: Scale) -> str:
     return "".join(parts)
 
 
-def _names(curves: Sequence[Curve], x: Scale, y: Scale) -> list[str]:
-    """The curves' names beside their last points, one below the other where they would overlap."""
+def _names(curves: Sequence[Curve], x: Scale, y: Scale, lowest: int) -> list[str]:
+    """The curves' names beside their last points; where two would overlap, one moves up or down, within the plot."""
     taken: list[tuple[float, float, float]] = []
     parts = []
     for curve in sorted(curves, key=lambda each: y(each.points[-1][1])):
         at, value = curve.points[-1]
         width = 7.2 * len(curve.name)
         before = x(at) + 9 + width > WIDTH
-        left, top = x(at) - 9 - width if before else x(at) + 9, y(value) + 4
-        while any(left < right and start < left + width and abs(top - height) < 13 for start, right, height in taken):
-            top += 1
+        left, level = x(at) - 9 - width if before else x(at) + 9, y(value) + 4
+        near = [height for start, right, height in taken if left < right and start < left + width]
+        moved = (level + side * distance for distance in range(lowest) for side in (1, -1))
+        free = (top for top in moved if 10 <= top <= lowest and all(abs(top - height) >= 13 for height in near))
+        top = next(free, level)
         taken.append((left, left + width, top))
         place = f'x="{left + width if before else left:.1f}" y="{top:.1f}" text-anchor="{"end" if before else "start"}"'
         parts.append(f'<text {place} fill="{curve.color}" font-weight="600">{escape(curve.name)}</text>')

@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree as ET
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from raymlops.monitoring.report.charts import Line, Marker, bar_pairs, time_chart, volume_chart
+from raymlops.monitoring.report.charts import Curve, Line, Marker, bar_pairs, time_chart, volume_chart, xy_chart
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 
@@ -39,6 +41,27 @@ def test_values_lie_inside_the_picture() -> None:
     for circle in root.findall(".//circle"):
         assert 0 <= float(circle.attrib["cx"]) <= 960
         assert 0 <= float(circle.attrib["cy"]) <= 260
+
+
+@given(
+    places=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=9, unique=True),
+    name=st.sampled_from(["oracle", "cheapest calendar so far"]),
+)
+def test_names_beside_dots_do_not_overlap_and_stay_in_the_plot(places: list[tuple[float, float]], name: str) -> None:
+    curves = [Curve(f"{name}{n}", "#000", [place], dots_only=True, named=True) for n, place in enumerate(places)]
+    root = ET.fromstring(xy_chart(curves, x_name="x", height=320))
+    tops = sorted(float(text.attrib["y"]) for text in root.findall("text") if (text.text or "").startswith(name))
+    assert len(tops) == len(places)
+    assert 10 <= tops[0] <= tops[-1] <= 320 - 26 - 3
+    boxes = [_box(text) for text in root.findall("text") if (text.text or "").startswith(name)]
+    for n, (left, right, top) in enumerate(boxes):
+        assert not any(left < end and start < right and abs(top - y) < 12.9 for start, end, y in boxes[:n])
+
+
+def _box(text: ET.Element) -> tuple[float, float, float]:
+    width, at = 7.2 * len(text.text or ""), float(text.attrib["x"])
+    left = at - width if text.attrib["text-anchor"] == "end" else at
+    return left + 0.06, left + width - 0.06, float(text.attrib["y"])
 
 
 def test_nothing_to_draw_is_said() -> None:
