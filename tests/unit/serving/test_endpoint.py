@@ -507,7 +507,8 @@ async def test_swaps_under_load_never_mix_version_and_answer(
             service.serve(number, 1 + number % 2, backup=2 - number % 2, trial=trial)
 
     async def ask_all_the_time() -> None:
-        for _ in range(40):
+        # a machine that has other things to do may swap late
+        while served.total() < 200 or not (served["1"] and served["2"]):
             document = read(await service.post("/infer", helpers.matrix_body()))
             version, role = document["model_version"], document["parameters"]["role"]
             served[version] += 1
@@ -518,12 +519,11 @@ async def test_swaps_under_load_never_mix_version_and_answer(
     thread = threading.Thread(target=swap_all_the_time)
     thread.start()
     try:
-        await asyncio.gather(*(ask_all_the_time() for _ in range(5)))
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(ask_all_the_time() for _ in range(5)))
     finally:
         stopped.set()
         thread.join()
-    assert served["1"] > 0
-    assert served["2"] > 0
     assert set(service.endpoint.stats.replies) == {200}
     for event in await events_of(service):
         assert event["score"] == (0.875 if event["role"] == "canary" else expected[str(event["version"])])
