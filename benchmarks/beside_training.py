@@ -24,7 +24,7 @@ DEADLINE_S = 300.0
 PARAMETERS: dict[str, Any] = {
     # a search that lasts as long as a measurement does
     "search": {"xgboost": {"n_estimators": 3000, "learning_rate": 0.002, "max_depth": {"int": [2, 3]}}},
-    "trials": 4,
+    "trials": 24,
     "tolerance": 0.0,
 }
 
