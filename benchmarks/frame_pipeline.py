@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import joblib  # type: ignore[import-untyped]
+import joblib
 import numpy as np
 import orjson
 import pandas as pd

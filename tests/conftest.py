@@ -24,6 +24,8 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from raymlops.platform import Platform
 
 settings.register_profile("suite", deadline=None)  # a timing fails no test
@@ -62,6 +64,20 @@ def flights_project() -> Path:
     if str(project) not in sys.path:
         sys.path.insert(0, str(project))
     return project
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium without a window; skips where it is not installed."""
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("needs a browser: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

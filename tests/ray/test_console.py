@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.ray
 
-CHROMIUM = "/usr/bin/chromium"
 MODEL, EVIL = "watched", """<script>alert("x")</script>'"><img src=x onerror=alert(1)>"""
 DEADLINE_S = 60.0
 
@@ -114,18 +112,6 @@ def _records(platform: Platform) -> str:
     metadata.runs.create_run(run.model_copy(update={"status": RunStatus.FAILED, "error": EVIL, "ended_at": now}))
     metadata.runs.record_step(run.id, step)
     return run.id
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    if shutil.which(CHROMIUM) is None:
-        pytest.skip(f"there is no {CHROMIUM}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def _open(context: BrowserContext, world: World, place: str, heard: list[str]) -> Page:

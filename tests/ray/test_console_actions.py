@@ -6,7 +6,6 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,21 +24,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
 MODEL = "acted"
-CHROMIUM = "/usr/bin/chromium"
 WAIT_MS = 60_000.0
 """An order may wait for a process to start."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"needs a browser at {CHROMIUM}")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +100,8 @@ def check_by_axe(page: Page) -> None:
 
 
 @pytest.fixture(params=[True, False], ids=["JavaScript", "no JavaScript"])
-def person(browser: Browser, platform: Platform, request: pytest.FixtureRequest) -> Iterator[Person]:
-    context = browser.new_context(java_script_enabled=request.param)
+def person(chromium: Browser, platform: Platform, request: pytest.FixtureRequest) -> Iterator[Person]:
+    context = chromium.new_context(java_script_enabled=request.param)
     yield Person(context.new_page(), platform.url, "ann" if request.param else "ann of no script")
     context.close()
 
@@ -180,10 +166,10 @@ def test_every_action_from_its_page_to_the_ledger(
 
 
 def test_pages_of_actions_are_accessible(
-    platform: Platform, served: str, command: Callable[..., Any], browser: Browser
+    platform: Platform, served: str, command: Callable[..., Any], chromium: Browser
 ) -> None:
     for scheme, width in (("light", 1280), ("dark", 390)):
-        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800})
+        context = chromium.new_context(color_scheme=scheme, viewport={"width": width, "height": 800})
         person = Person(context.new_page(), platform.url)
         person.go("/login")
         check_by_axe(person.page)
@@ -231,11 +217,11 @@ def test_a_wrong_a_revoked_and_a_narrow_key(
 
 
 def test_of_two_people_who_promote_at_once_one_wins(
-    platform: Platform, served: str, command: Callable[..., Any], browser: Browser
+    platform: Platform, served: str, command: Callable[..., Any], chromium: Browser
 ) -> None:
     people = []
     for name in ("ann", "bob"):
-        context = browser.new_context(java_script_enabled=False)
+        context = chromium.new_context(java_script_enabled=False)
         person = Person(context.new_page(), platform.url)
         person.sign_in(made(command, name, f"operate:{MODEL}"))
         person.go(f"/actions/promote?model={MODEL}&version={3 if name == 'ann' else 1}")

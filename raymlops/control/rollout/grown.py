@@ -75,7 +75,7 @@ class GrownSet(Set[T]):
 
     def __init__(self, elements: Iterable[T] = ()) -> None:
         self._shared = list(dict.fromkeys(elements))
-        self._places = {element: place for place, element in enumerate(self._shared)}
+        self._places: dict[object, int] = {element: place for place, element in enumerate(self._shared)}
         self._length = len(self._shared)
 
     def plus(self, element: T) -> GrownSet[T]:
@@ -90,7 +90,7 @@ class GrownSet(Set[T]):
         return grown
 
     def __contains__(self, element: object) -> bool:
-        place = self._places.get(element)  # type: ignore[arg-type]  # of any object
+        place = self._places.get(element)
         return place is not None and place < self._length
 
     def __iter__(self) -> Iterator[T]:

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 from raymlops.errors import UnavailableError
 from raymlops.serving.pool.watched import resident_bytes
 
-__all__ = ["Loading", "Machine"]
+__all__ = ["THIS_MACHINE", "Loading", "Machine"]
 
 T = TypeVar("T")
 
@@ -30,6 +30,9 @@ class Machine(NamedTuple):
     """Calls something after so many seconds, on the event loop."""
     held_bytes: Callable[[], int] = resident_bytes
     """Memory that the process holds."""
+
+
+THIS_MACHINE = Machine()
 
 
 class Loading:

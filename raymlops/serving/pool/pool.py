@@ -15,7 +15,7 @@ from raymlops.records.serving.endpoints import Hosting
 from raymlops.serving.answering.metrics import Family
 from raymlops.serving.endpoint import Endpoint
 from raymlops.serving.pool.hosted import Hosted
-from raymlops.serving.pool.loading import Loading, Machine
+from raymlops.serving.pool.loading import THIS_MACHINE, Loading, Machine
 from raymlops.serving.pool.moving import MovingRule
 from raymlops.serving.pool.residency import Residency
 from raymlops.serving.pool.running_note import RunningNote, Suspects
@@ -80,7 +80,7 @@ class Pool:
         notes: Path,
         *,
         access: Access,
-        machine: Machine = Machine(),  # noqa: B008 - it never changes
+        machine: Machine = THIS_MACHINE,
     ) -> None:
         self._plans = plans
         self._make = make

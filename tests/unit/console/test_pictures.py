@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.console_pictures import picture_sources, served
 
-CHROMIUM = "/usr/bin/chromium"
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 PAGES = {"loop": "", "model": "/models/churn", "monitoring": "/monitoring/churn", "policy": "/policy/churn"}
 SCREENS = {"light": (1200, 900, "light"), "dark": (1200, 900, "dark"), "phone": (390, 844, "light")}
 IN_DOCUMENTATION = ("light", "dark")
@@ -21,17 +24,12 @@ DEADLINE_MS = 120_000.0
 
 
 @pytest.mark.slow
-def test_pictures_of_the_console(tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    from playwright.sync_api import sync_playwright
-
-    if shutil.which(CHROMIUM) is None:
-        pytest.skip(f"there is no {CHROMIUM}")
+def test_pictures_of_the_console(tmp_path: Path, pytestconfig: pytest.Config, chromium: Browser) -> None:
     heard: list[str] = []
     taken = {}
-    with picture_sources(tmp_path) as sources, served(sources) as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with picture_sources(tmp_path) as sources, served(sources) as address:
         for screen, (width, height, scheme) in SCREENS.items():
-            context = browser.new_context(
+            context = chromium.new_context(
                 viewport={"width": width, "height": height},
                 color_scheme="dark" if scheme == "dark" else "light",
                 reduced_motion="reduce",
@@ -52,7 +50,6 @@ def test_pictures_of_the_console(tmp_path: Path, pytestconfig: pytest.Config) ->
                 page.screenshot(path=taken[name, screen], full_page=screen == "phone", timeout=DEADLINE_MS)
                 page.close()
             context.close()
-        browser.close()
     assert heard == []
     pictures = [path for (_, screen), path in taken.items() if screen in IN_DOCUMENTATION]
     assert all(path.stat().st_size < MOST_BYTES for path in pictures), {p.name: p.stat().st_size for p in pictures}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 
 from raymlops.console import Console
 from raymlops.console.sources import Sources
@@ -39,7 +41,7 @@ def page_of(sources: Sources, model: str = "churn") -> str:
 def test_the_newest_report_is_drawn(sources: Sources, tmp_path: Path) -> None:
     matrix = ageing(count=12, slope=0.05)
     own = Schedule((FIRST + 2,), name="the configured triggers")
-    report = replace(compare_policies(matrix, price=0.05, own=[own]), reason=EVIL)
+    report = replace(compare_policies(matrix, price=0.05, own=[own, Schedule((FIRST + 3,), name=EVIL)]), reason=EVIL)
     keep_report(compare_policies(matrix, price=0.5), report_path(tmp_path, "churn"), NOW)
     keep_report(report, report_path(tmp_path, "churn"), NOW)
     page = page_of(sources)
@@ -49,11 +51,11 @@ def test_the_newest_report_is_drawn(sources: Sources, tmp_path: Path) -> None:
         assert f'aria-label="{label}"' in page
     strips = re.findall(r'aria-label="when ([^"]+) fired: ([0-9]+) times"', page)
     fired = {name: len(one.firings) for name, one in report.outcomes.items()} | {"oracle": len(report.oracle.firings)}
-    assert {name: int(count) for name, count in strips}.items() <= fired.items()
-    assert {"the configured triggers", "default", "oracle"} <= {name for name, _ in strips}
+    assert {unescape(name): int(count) for name, count in strips}.items() <= fired.items()
+    assert {"the configured triggers", "default", "oracle", EVIL} <= {unescape(name) for name, _ in strips}
     table = page[page.index("Policies by cost") :]
     order = [
-        table.index(f'<th scope="row" class="policy">{one.name}')
+        table.index(f'<th scope="row" class="policy">{escape(one.name)}')
         for one in sorted(report.outcomes.values(), key=lambda o: o.cost(0.05))
     ]
     assert order == sorted(order)

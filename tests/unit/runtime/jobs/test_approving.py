@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +31,9 @@ PROJECT = "name: ratios\nmodel: ratios\ndefinitions: ratios:ALL\nservice: s\nspi
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    ledger: Callable[[], Ledger] = lambda: opened.metadata.ledger  # noqa: E731 - it is there by then
+    def ledger() -> Ledger:
+        return opened.metadata.ledger
+
     opened = World(tmp_path, delivery=Approvals(tmp_path, ledger))
     yield opened
     opened.close()
