@@ -19,7 +19,7 @@ import pytest
 import requests
 import yaml
 
-from raymlops.monitoring.report.dashboard import expressions
+from raymlops.monitoring.report.dashboard import ROWS
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
 from raymlops.records.windows import ColumnDrift, EstimatedPerformance, Performance, WindowRecord
@@ -146,7 +146,7 @@ def test_every_expression_of_the_dashboard_is_answered(prometheus: Callable[[str
     eventually(lambda: any(float(of["value"][1]) >= 20 for of in prometheus("query", {"query": counted})["result"]))
     eventually(lambda: prometheus("query", {"query": f'raymlops_control_problem{{model="{MODEL}"}}'})["result"])
     there = set(prometheus("label/__name__/values", {}))
-    for expression in expressions():
+    for expression in (query.expression for panels in ROWS.values() for panel in panels for query in panel.queries):
         names = set(re.findall(r"\braymlops_\w+", expression))
         assert names - there <= NOT_YET, expression
         asked = expression.replace("$model", ".*").replace("$__rate_interval", "30s").replace("$__range", "1h")

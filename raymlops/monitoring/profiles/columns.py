@@ -22,7 +22,6 @@ __all__ = [
     "bins_from_dict",
     "column_kind",
     "fit_bins",
-    "fitted_counts",
     "label_number",
     "left_out",
     "singles",
@@ -202,15 +201,6 @@ def fit_bins(column: pa.ChunkedArray) -> ColumnBins:
     return _fit_categories(as_texts(column))
 
 
-def fitted_counts(bins: ColumnBins, column: pa.ChunkedArray) -> Counts:
-    """Counts of the very column that ``bins`` were fitted on, as if each value had been left out of the fit.
-
-    Without that the reference never holds a value out of its own range or an unseen category, and every large window
-    would look drifted for holding some (the Good-Turing estimate of what is unseen).
-    """
-    return left_out(bins, bins.count(column), singles(bins, column))
-
-
 def singles(bins: ColumnBins, column: pa.ChunkedArray) -> tuple[int, int]:
     """Values of the column that ``bins`` were fitted on which no other value repeats, of those that matter.
 
@@ -230,6 +220,9 @@ def singles(bins: ColumnBins, column: pa.ChunkedArray) -> tuple[int, int]:
 
 def left_out(bins: ColumnBins, counts: Counts, once: tuple[int, int]) -> Counts:
     """Counts as if each value had been left out of the fit.
+
+    Without that the reference never holds a value out of its own range or an unseen category, and every large window
+    would look drifted for holding some (the Good-Turing estimate of what is unseen).
 
     Args:
         bins: Fitted on all values that are counted.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["ROWS", "Panel", "Query", "dashboard", "expressions"]
+__all__ = ["ROWS", "Panel", "Query", "dashboard"]
 
 _HEIGHT, _COLUMNS = 8, 24
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -154,14 +153,6 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     "Features, ledger, disk": _PLATFORM,
 }
 """Title of a row -> its panels, in their order."""
-
-
-def expressions() -> Iterator[str]:
-    """Every expression, with Grafana's variables in it."""
-    for panels in ROWS.values():
-        for panel in panels:
-            for query in panel.queries:
-                yield query.expression
 
 
 def dashboard() -> dict[str, Any]:

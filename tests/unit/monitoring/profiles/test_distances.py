@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from raymlops.monitoring.profiles.columns import ColumnBins, fit_bins, fitted_counts
+from raymlops.monitoring.profiles.columns import ColumnBins, fit_bins, left_out, singles
 from raymlops.monitoring.profiles.distances import MEASURES, column_distances, null_distances
 
 DRAWS = {
@@ -26,7 +26,7 @@ def pair(kind: str, seed: int, rows: int = 500, shift: float = 0.0) -> tuple[np.
     values = DRAWS[kind](rng, rows)
     bins = fit_bins(column)
     window = pa.chunked_array([pa.array(values if kind == "letters" else values + shift)])
-    return fitted_counts(bins, column), bins.count(window), bins
+    return left_out(bins, bins.count(column), singles(bins, column)), bins.count(window), bins
 
 
 @settings(max_examples=60, deadline=None)
