@@ -1,4 +1,4 @@
-"""Directories for files of one process alone, which go with it, also where it is killed; a lock on a directory."""
+"""Directories of one process alone, which go with it, also where it is killed; locks; files that appear whole."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["Scratch", "directory_lock", "scratch_root", "sweep"]
+__all__ = ["Scratch", "directory_lock", "scratch_root", "sweep", "write_whole"]
 
 _PREFIX = "raymlops."
 _MADE = re.compile(rf"{re.escape(_PREFIX)}[a-z]+-[a-z0-9_]{{8}}")
@@ -80,6 +80,30 @@ def sweep(root: Path) -> list[Path]:
         _remove(found, handle)
         removed.append(found)
     return removed
+
+
+def write_whole(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Write a file that its owner alone can read: it appears whole, or what was there before stays.
+
+    Args:
+        path: Its directory must be there.
+        content: All of it.
+        durable: Whether it is on the disk when this returns.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from raymlops.errors import StorageError
 from raymlops.pipelines.artifacts import ArtifactRef, ArtifactStore
 from raymlops.pipelines.fingerprint import KeyParts
 from raymlops.records.record import Record, sha256_of
+from raymlops.scratch import write_whole
 
 __all__ = ["ExecutionCache", "Hit"]
 
@@ -84,14 +84,7 @@ class ExecutionCache:
         return self._last / f"{sha256_of([pipeline, step])}.json"
 
     def _write(self, path: Path, record: Record, *, durable: bool = True) -> None:
-        aside = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
         try:
-            with aside.open("wb") as file:
-                file.write(record.model_dump_json().encode())
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-            aside.replace(path)
+            write_whole(path, record.model_dump_json().encode(), durable=durable)
         except OSError as error:
-            aside.unlink(missing_ok=True)
             raise StorageError(f"execution {path}: {error}", path=str(path)) from error

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
+
+from raymlops.scratch import write_whole
 
 __all__ = ["Visibility"]
 
@@ -92,10 +92,7 @@ class Visibility:
         records = np.frombuffer(path.read_bytes(), _RECORD).copy()
         kept = records[len(records) // 2 :]
         kept["at_us"][0] = _ALWAYS
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
-        with os.fdopen(handle, "wb") as file:
-            file.write(kept.tobytes())
-        os.replace(temporary, path)
+        write_whole(path, kept.tobytes())
 
     def _path(self, view: str) -> Path:
         return self._directory / f"{quote(view, safe='@')}.bin"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from raymlops import scratch
-from raymlops.scratch import Scratch, directory_lock, scratch_root, sweep
+from raymlops.scratch import Scratch, directory_lock, scratch_root, sweep, write_whole
 
 _HOLDS = """
 import sys
@@ -106,3 +106,25 @@ def test_who_holds_a_lock_alone_waits_for_all_and_all_wait_for_him(
         pass
     with pytest.raises(FileNotFoundError), directory_lock(tmp_path / "none", alone=True):
         pass
+
+
+def test_a_file_appears_whole_and_private_or_what_was_there_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file.json"
+    for content in (b"one", b"", b"three"):
+        write_whole(path, content, durable=content == b"three")
+        assert path.read_bytes() == content
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    for call in ("replace", "fsync"):
+        with monkeypatch.context() as broken:
+            broken.setattr(os, call, fail)
+            with pytest.raises(OSError, match="disk full"):
+                write_whole(path, b"four", durable=True)
+        assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"three"]
+    with pytest.raises(FileNotFoundError):
+        write_whole(tmp_path / "none" / "file", b"")

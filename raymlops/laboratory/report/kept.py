@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raymlops.errors import NotFoundError, StorageError
+from raymlops.scratch import write_whole
 
 if TYPE_CHECKING:
     from raymlops.laboratory.report.lab_report import LabReport
@@ -29,16 +30,12 @@ def keep_report(report: LabReport, path: Path, made_at: datetime) -> None:
     Raises:
         StorageError: The file cannot be written.
     """
-    draft = path.with_name(f".{path.name}.draft")
     text = json.dumps({"format": _FORMAT, "made_at": made_at.isoformat(), **report.to_dict()})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
+        write_whole(path, text.encode())
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error}", path=str(path)) from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def read_report(path: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from raymlops.errors import StorageError
+from raymlops.scratch import write_whole
 from raymlops.tables.delta import KEEP_LOG, NUMBERING, DeltaTables
 from raymlops.tables.digests import DIGEST
 
@@ -293,11 +293,6 @@ def sweep(root: Path, name: str) -> None:
 def _write(path: Path, content: bytes) -> None:
     """The file appears whole or not at all."""
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix="_")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_whole(path, content, durable=True)
     except OSError as error:
         raise StorageError(f"{path} could not be written: {error}", path=str(path)) from error

