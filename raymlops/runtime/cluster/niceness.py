@@ -21,10 +21,17 @@ def give_way() -> None:
     os.setpriority(os.PRIO_PROCESS, 0, max(TRAINING_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
-def behind_answers() -> dict[str, str]:
-    """The part of a ``runtime_env`` by which an actor starts, and works, behind the replicas that answer.
+def behind_answers(niceness: int = _CONTROL_NICENESS) -> dict[str, str]:
+    """The part of a ``runtime_env`` by which an actor or a task starts, and works, behind the replicas that answer.
 
-    Empty where the machine has no ``nice``.
+    Ray hands a worker on to whatever has the same ``runtime_env``, and a process cannot raise its priority again: a
+    task that gives way must have this, or the next replica may get its worker.
+
+    Args:
+        niceness: Of the worker.
+
+    Returns:
+        Nothing where the machine has no ``nice``.
     """
     nice = shutil.which("nice")
-    return {} if nice is None else {"py_executable": shlex.join([nice, "-n", str(_CONTROL_NICENESS), sys.executable])}
+    return {} if nice is None else {"py_executable": shlex.join([nice, "-n", str(niceness), sys.executable])}

@@ -19,7 +19,7 @@ from raymlops.metadata import Metadata
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.monitoring.events.recorded import EVENTS, LABELS
 from raymlops.runtime.cluster.clients import task_result
-from raymlops.runtime.cluster.niceness import give_way
+from raymlops.runtime.cluster.niceness import TRAINING_NICENESS, behind_answers, give_way
 from raymlops.runtime.cluster.progress import progress
 from raymlops.steps.recipes import recipe_of
 
@@ -70,7 +70,7 @@ def fit_on_ray(timeout_s: float) -> Mapper:
     """
 
     def run(table: PreparedTable, models: Iterable[int], recipe: Recipe, drift: bool) -> Iterator[ModelLosses]:
-        task = ray.remote(_fit).options(num_cpus=1, max_retries=2)
+        task = ray.remote(_fit).options(num_cpus=1, max_retries=2, runtime_env=behind_answers(TRAINING_NICENESS))
         place, deadline = ray.put(table), time.monotonic() + timeout_s
         waiting = [task.remote(place, model, recipe, drift) for model in models]
         total = len(waiting)

@@ -10,7 +10,7 @@ import ray
 from raymlops.config.platform import PlatformConfig
 from raymlops.records.models import ModelVersion
 from raymlops.runtime.cluster.clients import task_result
-from raymlops.runtime.cluster.niceness import give_way
+from raymlops.runtime.cluster.niceness import TRAINING_NICENESS, behind_answers, give_way
 from raymlops.runtime.jobs.probe_work import prepare, probe
 from raymlops.runtime.nodes.feature_readers import open_reader
 
@@ -55,7 +55,9 @@ def start_probes(
         ahead: Whether probes are only fitted.
     """
     work = _fit_ahead if ahead else _probe
-    task = ray.remote(work).options(num_cpus=0, max_retries=0, name=f"probes of {champion.name}")
+    priority = behind_answers(TRAINING_NICENESS)
+    named = {"name": f"probes of {champion.name}", "runtime_env": priority}
+    task = ray.remote(work).options(num_cpus=0, max_retries=0, **named)
     return RayProbeTask(task.remote(config, champion, tuple(starts), at))
 
 
