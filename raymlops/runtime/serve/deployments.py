@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from ray import serve
+from ray.serve.config import AutoscalingConfig as ServeAutoscaling
 from ray.serve.context import _get_global_client
 from ray.serve.schema import LoggingConfig
 
@@ -13,6 +15,8 @@ from raymlops.runtime.cluster.names import SHAPE_VARIABLE
 
 __all__ = ["deployment_of", "serve_runs"]
 
+_LONGEST_LOOK_BACK_S, _SHORTEST_LOOK_BACK_S = 30.0, 2.0
+_REPORTS_PER_LOOK_BACK = 4
 _SHED_AT_ONCE = 488
 """So many more requests reach a replica than it works on, so that it is the endpoint that answers 429."""
 
@@ -41,14 +45,7 @@ def deployment_of(
     level = "INFO" if config.access_log else "WARNING"
     number: dict[str, Any] = {"num_replicas": replicas}
     if scaling is not None:
-        wanted = {
-            "min_replicas": replicas,
-            "max_replicas": max(replicas, scaling.max_replicas),
-            "target_ongoing_requests": scaling.target_ongoing_requests,
-            "upscale_delay_s": scaling.upscale_delay.total_seconds(),
-            "downscale_delay_s": scaling.downscale_delay.total_seconds(),
-        }
-        number = {"autoscaling_config": wanted}
+        number = {"autoscaling_config": _autoscaling(scaling, replicas)}
     return serve.deployment(kind).options(
         name=kind.__name__,
         max_ongoing_requests=config.max_in_flight + _SHED_AT_ONCE,
@@ -56,6 +53,24 @@ def deployment_of(
         logging_config=LoggingConfig(log_level=level, enable_access_log=config.access_log),
         **number,
     )
+
+
+def _autoscaling(scaling: AutoscalingConfig, replicas: int) -> ServeAutoscaling:
+    upscale_delay_s = scaling.upscale_delay.total_seconds()
+    # Serve decides by a mean; over its own 30 s, reported every 10 s, a short upscale_delay would not hold
+    look_back_s = min(_LONGEST_LOOK_BACK_S, max(_SHORTEST_LOOK_BACK_S, upscale_delay_s))
+    with warnings.catch_warnings():
+        # the variable that is to replace the field is not read yet by the replicas of Ray 2.60
+        warnings.filterwarnings("ignore", "The `metrics_interval_s` field", DeprecationWarning)
+        return ServeAutoscaling(
+            min_replicas=replicas,
+            max_replicas=max(replicas, scaling.max_replicas),
+            target_ongoing_requests=scaling.target_ongoing_requests,
+            upscale_delay_s=upscale_delay_s,
+            downscale_delay_s=scaling.downscale_delay.total_seconds(),
+            metrics_interval_s=look_back_s / _REPORTS_PER_LOOK_BACK,
+            look_back_period_s=look_back_s,
+        )
 
 
 def serve_runs() -> bool:
