@@ -19,7 +19,7 @@ from benchmarks import served_model
 from benchmarks.load import Call
 from benchmarks.peer_processes import PEERS, interpreter
 
-__all__ = ["connected", "free_port", "peer", "platform"]
+__all__ = ["connected", "deployed", "free_port", "peer", "platform"]
 
 if TYPE_CHECKING:
     from raymlops import Platform
@@ -66,14 +66,14 @@ def peer(name: str, folder: Path, asked: tuple[str, bytes] | None = None) -> Ite
 
 
 @contextmanager
-def connected(home: Path) -> Iterator[Platform]:
-    """A platform of its own, with ports that were free a moment ago."""
+def connected(home: Path, **serving: object) -> Iterator[Platform]:
+    """A platform of its own, with ports that were free a moment ago, and more settings of ``serving``."""
     import raymlops as rml
     from raymlops.config.loader import load_config
 
     overrides = {
         "home": str(home),
-        "serving": {"port": free_port()},
+        "serving": {"port": free_port(), **serving},
         "monitoring": {"metrics": {"port": free_port()}},
     }
     with rml.connect(config=load_config(environ={}, overrides=overrides)) as platform:
@@ -84,18 +84,23 @@ def connected(home: Path) -> Iterator[Platform]:
 def platform(home: Path) -> Iterator[dict[str, Call]]:
     """A platform that serves the model by one replica with everything on: ``infer``, ``predict``, ``infer_64``."""
     with connected(home) as ours:
-        ours.apply(served_model.VIEW, served_model.SERVICE)
-        ours.features.ingest(served_model.VIEW.name, served_model.features())
-        ours.features.materialize()
-        model = served_model.MODEL
-        version = ours.models.register(model, served_model.classifier(), example=served_model.example()).version
-        ours.endpoints.deploy(model, version, features=served_model.SERVICE.name)
-        url = f"{ours.url}/v2/models/{model}"
+        url = deployed(ours)
         yield {
             "infer": Call(f"{url}/infer", served_model.infer_body(1)),
             "predict": Call(f"{url}/predict", served_model.predict_body(1)),
             "infer_64": Call(f"{url}/infer", served_model.infer_body(64)),
         }
+
+
+def deployed(ours: Platform) -> str:
+    """Deploy the model with its features on a platform; returns the address of its endpoint."""
+    ours.apply(served_model.VIEW, served_model.SERVICE)
+    ours.features.ingest(served_model.VIEW.name, served_model.features())
+    ours.features.materialize()
+    model = served_model.MODEL
+    version = ours.models.register(model, served_model.classifier(), example=served_model.example()).version
+    ours.endpoints.deploy(model, version, features=served_model.SERVICE.name)
+    return f"{ours.url}/v2/models/{model}"
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

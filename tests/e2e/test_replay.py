@@ -70,6 +70,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 """
+_PLATFORM = "cluster: {start_timeout: 5m, boot_timeout: 5m}\n"  # a busy machine fails no test
 _PROJECT = """
 name: visits
 model: visits
@@ -110,6 +111,7 @@ def _write_project(directory: Path) -> Path:
         directory / "tests" / "conftest.py": _CONFTEST,
         directory / "tests" / "test_visits.py": _TEST,
         directory / "project.yaml": _PROJECT,
+        directory / "platform.yaml": _PLATFORM,
     }
     for path, text in files.items():
         path.write_text(text)
@@ -135,7 +137,11 @@ def _replay(project: Path, *options: str) -> subprocess.Popen[str]:
 
 
 def _figures(project: Path, process: subprocess.Popen[str]) -> dict[str, Any]:
-    said, _ = process.communicate(timeout=400)
+    try:
+        said, _ = process.communicate(timeout=700)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)  # which stops the platform of the replay, too
+        said, _ = process.communicate(timeout=120)
     assert process.returncode == 0, said
     figures: dict[str, Any] = json.loads((project / "f.json").read_text())
     return figures
@@ -189,3 +195,35 @@ def test_a_replay_that_is_killed_is_resumed_to_the_same_requests(
     assert {name: after.answers[name] for name in before.answers} == before.answers, "asked once"
     assert after.steps == 3 * len(figures["windows"])
     assert sum(figures["windows"][place]["rows"] for place in range(len(figures["windows"]))) == whole[1]["rows"]
+
+
+_NEVER = "\npolicy:\n  triggers: {regret: null, performance: null, drift: null}\n"
+_BY_LABELS = """
+policy:
+  triggers: {regret: null, performance: null, drift: null, new_labelled_rows: 100}
+  retrain: {cooldown: 1d, min_labelled_rows: 100}
+"""
+
+
+def test_another_policy_decides_and_the_table_passes_no_faster_than_it_is_told(tmp_path: Path) -> None:
+    """The project says never to retrain; the file says to do it for new labels."""
+    project = _write_project(tmp_path)
+    (project / "project.yaml").write_text(_PROJECT + _NEVER)
+    (tmp_path / "policy.yaml").write_text(_BY_LABELS)
+    speed_days = 10
+    process = _replay(project, "--windows", "3", "--policy", str(tmp_path / "policy.yaml"), "--speed", f"{speed_days}d")
+    figures = _figures(project, process)
+    assert figures["failed"] == 0, figures["failures"]
+    started = [each["reason"] for each in figures["decisions"] if each["action"] == "retrain"]
+    assert started
+    assert all("label" in reason for reason in started), started
+    starts = [datetime.fromisoformat(each["start"]) for each in figures["windows"]]
+    days = len(starts) * (starts[1] - starts[0]).days
+    assert Journal.read(project / ".raymlops" / JOURNAL).seconds >= days / speed_days
+
+
+def test_a_policy_that_never_retrains_is_kept_without_a_file(tmp_path: Path) -> None:
+    project = _write_project(tmp_path)
+    (project / "project.yaml").write_text(_PROJECT + _NEVER)
+    figures = _figures(project, _replay(project, "--windows", "3"))
+    assert (figures["failed"], figures["retrainings"]) == (0, 0)

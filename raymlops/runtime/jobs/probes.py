@@ -54,20 +54,17 @@ def start_probes(
         at: The present instant.
         ahead: Whether probes are only fitted.
     """
-    work = _fit_ahead if ahead else _probe
-    priority = behind_answers(TRAINING_NICENESS)
-    named = {"name": f"probes of {champion.name}", "runtime_env": priority}
-    task = ray.remote(work).options(num_cpus=0, max_retries=0, **named)
-    return RayProbeTask(task.remote(config, champion, tuple(starts), at))
+    named = {"name": f"probes of {champion.name}", "runtime_env": behind_answers(TRAINING_NICENESS)}
+    return RayProbeTask(_TASK.options(**named).remote(config, champion, tuple(starts), at, ahead))
 
 
-def _probe(config: PlatformConfig, champion: ModelVersion, starts: Sequence[datetime], at: datetime) -> str:
+def _work(config: PlatformConfig, champion: ModelVersion, starts: Sequence[datetime], at: datetime, ahead: bool) -> str:
     give_way()
+    if ahead:
+        prepare(config, champion, starts, open_reader)
+        return ""
     return probe(config, champion, starts, at, open_reader)
 
 
-def _fit_ahead(config: PlatformConfig, champion: ModelVersion, starts: Sequence[datetime], at: datetime) -> str:
-    del at
-    give_way()
-    prepare(config, champion, starts, open_reader)
-    return ""
+_TASK = ray.remote(num_cpus=0, max_retries=0)(_work)
+"""One remote function for both: its next task gets the warm worker at once, one of another function a new process."""
