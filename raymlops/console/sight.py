@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from raymlops.console.sources import Sources
 from raymlops.control.loop.fleet import without_other_models
-from raymlops.control.loop.status import ControlStatus
 from raymlops.errors import NotFoundError
 from raymlops.records.bundles import BundleManifest
 from raymlops.records.people.discovery import FeatureDescription, LineageEdge
 from raymlops.records.runs import Run
 from raymlops.records.serving.keys import ENVIRONMENT
+
+if TYPE_CHECKING:
+    from raymlops.console.sources import Sources
+    from raymlops.control.loop.status import ControlStatus
 
 __all__ = [
     "ALL",

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
 from raymlops.control.loop.status import ControlStatus
-from raymlops.control.loop.why import Why
 from raymlops.metadata.stores import Metadata
 from raymlops.monitoring.report.monitor_report import MonitorReport
 from raymlops.records.people.discovery import FeatureDescription, FeatureMatch
 from raymlops.records.serving.endpoints import EndpointStatus
+
+if TYPE_CHECKING:
+    from raymlops.control.loop.why import Why
 
 __all__ = [
     "ActorView",

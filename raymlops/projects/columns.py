@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import ConfigError
+from raymlops.features.definitions.fields import DType
 from raymlops.features.definitions.naming import check_column
-from raymlops.features.definitions.views import DType
 from raymlops.laboratory.intake.columns import input_values, plain_column
 from raymlops.projects.instants import read_instants
 from raymlops.projects.rows import OWN_COLUMNS

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from raymlops.config.section import parse_duration
 from raymlops.errors import ConfigError, DataError, SchemaMismatch
-from raymlops.features.definitions.views import DType, FeatureView
+from raymlops.features.definitions.fields import DType
+from raymlops.features.definitions.views import FeatureView
 from raymlops.laboratory.intake.columns import plain_column
 from raymlops.projects.instants import read_instants
 from raymlops.projects.reading import check_columns, read_raw

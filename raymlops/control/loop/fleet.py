@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from raymlops.config.control import FleetConfig, TriggersConfig
-from raymlops.control.loop.folding import FoldedLedger
 from raymlops.control.rollout.decisions import StartRetraining
 from raymlops.control.rollout.ledger_state import Rollout
 from raymlops.control.rollout.observation import Observation
@@ -26,6 +25,9 @@ from raymlops.control.triggering.false_alarms import (
 )
 from raymlops.control.triggering.urgency import run_seconds, urgency
 from raymlops.records.people.reasons import Reason
+
+if TYPE_CHECKING:
+    from raymlops.control.loop.folding import FoldedLedger
 
 __all__ = ["Fleet", "Place", "without_other_models"]
 

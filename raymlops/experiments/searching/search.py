@@ -15,9 +15,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from raymlops.errors import StorageError
-from raymlops.experiments.searching.halving import Halving
 from raymlops.experiments.trial import TrialResult
-from raymlops.experiments.trial_run import run_trial
 from raymlops.records.record import sha256_of
 
 if TYPE_CHECKING:
@@ -29,7 +27,6 @@ __all__ = [
     "TRIALS_LOG",
     "Budgeted",
     "Drawn",
-    "InProcessTuner",
     "Journaled",
     "Search",
     "Told",
@@ -90,30 +87,6 @@ class Tuner(Protocol):
             Results of the trials that were run, by number. A trial that failed is a result with an ``error``.
         """
         ...
-
-
-class InProcessTuner:
-    """Runs the trials one after the other in this process."""
-
-    def search(
-        self,
-        trials: Search,
-        train: pa.Table,
-        valid: pa.Table,
-        *,
-        task: LearningTask,
-        name: str,
-        concurrency: int | None = None,
-        halving: HalvingRule | None = None,
-    ) -> list[TrialResult]:
-        del name, concurrency
-        race, results = None if halving is None else Halving(halving), []
-        while (spec := trials.ask()) is not None:
-            report = None if race is None else race.reporter(spec.number)
-            result = run_trial(spec, train, valid, task=task, report=report)
-            trials.tell(result)
-            results.append(result)
-        return sorted(results, key=lambda result: result.spec.number)
 
 
 class Drawn:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from raymlops.clock import from_us
 from raymlops.monitoring.performance.error_stream import ErrorStream
-from raymlops.monitoring.performance.realised import VersionRows
 from raymlops.records.windows import ErrorChange, ErrorStreamState, WindowRecord
+
+if TYPE_CHECKING:
+    from raymlops.monitoring.performance.realised import VersionRows
 
 __all__ = ["stream_before", "watch_errors"]
 

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raymlops.errors import DataError, SchemaMismatch
-from raymlops.features.offline.keys import encode_key, group_rows, key_of_row, match_rows
+from raymlops.features.offline.key_numbers import group_rows
+from raymlops.features.offline.keys import match_rows
+from raymlops.features.online.online_keys import encode_key, key_of_row
 
 parts = st.one_of(st.integers(-(2**63), 2**63 - 1), st.text(max_size=4), st.sampled_from(["1:", "i1:", "s1:a", ""]))
 

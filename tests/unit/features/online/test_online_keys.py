@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raymlops.errors import DataError, SchemaMismatch
-from raymlops.features.offline.keys import encode_key
-from raymlops.features.online.online_keys import RequestKeys, encode_keys
+from raymlops.features.online.online_keys import RequestKeys, encode_key, encode_keys
 from raymlops.features.online.online_store import NOWHERE, address
 
 LONG = "é" * 150
