@@ -69,7 +69,7 @@ def peer(name: str, folder: Path, asked: tuple[str, bytes] | None = None) -> Ite
 def connected(home: Path) -> Iterator[Platform]:
     """A platform of its own, with ports that were free a moment ago."""
     import raymlops as rml
-    from raymlops.config.loader import load_config
+    from raymlops.config.reading.loader import load_config
 
     overrides = {
         "home": str(home),

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import yaml
 from pydantic import ValidationError
 
-from raymlops.config.policy import check_policy
+from raymlops.config.reading.policy import check_policy
 from raymlops.errors import ConfigError
 from raymlops.records.bundles import ProjectSpec
 

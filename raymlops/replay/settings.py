@@ -15,8 +15,8 @@ import numpy as np
 import yaml
 
 from raymlops.clock import to_us
-from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
+from raymlops.config.reading.loader import load_config
 from raymlops.config.section import parse_duration, render_duration
 from raymlops.errors import ConfigError
 from raymlops.replay.plan import Needs, ReplayPlan, Sample, Wishes, derive_plan

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 import requests
 
-from raymlops.config.loader import load_config
+from raymlops.config.reading.loader import load_config
 from raymlops.errors import ConfigError, NotFoundError
 from raymlops.metadata import MetadataService
 from raymlops.serving.front import open_inference_pb2 as pb

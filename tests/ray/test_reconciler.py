@@ -213,7 +213,7 @@ def test_an_application_that_nobody_planned_goes_and_others_stay(own: Own) -> No
         code="""
 import raymlops
 from ray import serve
-from raymlops.config.loader import load_config
+from raymlops.config.reading.loader import load_config
 from raymlops.runtime.cluster.local_cluster import running_config
 from raymlops.runtime.serve.replica import candidate_application
 from raymlops.records.plans import Trial

@@ -12,8 +12,8 @@ import typer
 
 from raymlops import runtime
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
-from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
+from raymlops.config.reading.loader import load_config
 from raymlops.errors import ModelVersionNotFound, UnavailableError
 from raymlops.platform import Platform, connect
 from raymlops.records.delivering.pushes import SourceStatus

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from raymlops.config.draft import DEFAULTS
+from raymlops.config.reading.draft import DEFAULTS
 from raymlops.console.request import Page, PageRequest
 from raymlops.console.sources import Sources
 from raymlops.control.triggering.model_policies import ModelPolicies, ModelPolicy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from raymlops.config.listing import list_settings
+from raymlops.config.reading.listing import list_settings
 from raymlops.console.request import Page, PageRequest
 from raymlops.console.sources import Sources
 from raymlops.records.runs import RunStatus

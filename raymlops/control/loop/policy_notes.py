@@ -8,8 +8,8 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from raymlops.config.control import ControlConfig, PolicyConfig
-from raymlops.config.draft import DEFAULTS
-from raymlops.config.policy import PLATFORM
+from raymlops.config.reading.draft import DEFAULTS
+from raymlops.config.reading.policy import PLATFORM
 from raymlops.control.loop.ports import Policies
 from raymlops.control.triggering.model_policies import ModelPolicy
 from raymlops.records.ledger import Ledger, LedgerEntry

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from raymlops.config.control import ControlConfig, PolicyConfig
-from raymlops.config.policy import resolve_policy
+from raymlops.config.reading.policy import resolve_policy
 from raymlops.errors import ConfigError
 from raymlops.records.bundles import BundleManifest, Deployment, DeploymentStore
 from raymlops.records.delivering.environments import name_in

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from raymlops.config.policy import check_policy
+from raymlops.config.reading.policy import check_policy
 from raymlops.errors import ConfigError, RaymlopsError
 from raymlops.experiments.estimators import build, check_family
 from raymlops.experiments.searching.search_space import SearchSpace

@@ -16,8 +16,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from raymlops.clock import ManualClock
-from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
+from raymlops.config.reading.loader import load_config
 from raymlops.delivery import deploy_bundle
 from raymlops.delivery.lock import installed_lock
 from raymlops.delivery.verify import bundle_digest

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from raymlops.cli import delivery as commands
 from raymlops.cli.main import app
 from raymlops.clock import ManualClock
-from raymlops.config.loader import load_config
+from raymlops.config.reading.loader import load_config
 from raymlops.delivery import build_bundle, deploy_bundle
 from raymlops.errors import DeploymentError
 from raymlops.records.bundles import BundleManifest

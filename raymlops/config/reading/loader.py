@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from raymlops.config.draft import Draft, FieldPath, section_at
 from raymlops.config.platform import PlatformConfig
+from raymlops.config.reading.draft import Draft, FieldPath, section_at
 from raymlops.errors import ConfigError
 from raymlops.records.names import check_name
 

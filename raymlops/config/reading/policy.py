@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 from raymlops.config.control import ControlConfig, PolicyConfig
-from raymlops.config.draft import DEFAULTS, Draft, FieldPath
+from raymlops.config.reading.draft import DEFAULTS, Draft, FieldPath
 from raymlops.errors import ConfigError
 from raymlops.records.names import check_name
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from raymlops.config.draft import DEFAULTS, hide_passwords, section_at
-from raymlops.config.loader import draft_config
 from raymlops.config.platform import PlatformConfig
+from raymlops.config.reading.draft import DEFAULTS, hide_passwords, section_at
+from raymlops.config.reading.loader import draft_config
 from raymlops.config.section import Section
 from raymlops.errors import ConfigError
 

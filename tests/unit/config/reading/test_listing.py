@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from raymlops.config.listing import PROGRAM, list_settings, setting_sources
-from raymlops.config.loader import load_config
+from raymlops.config.reading.listing import PROGRAM, list_settings, setting_sources
+from raymlops.config.reading.loader import load_config
 
 
 def test_who_gave_each_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from raymlops.config import ControlConfig, DriftCount, FallbackConfig, RetrainConfig, TriggersConfig
-from raymlops.config.policy import check_policy, resolve_policy
+from raymlops.config.reading.policy import check_policy, resolve_policy
 from raymlops.errors import ConfigError
 
 PLATFORM = ControlConfig(act_attempts=3, retrain=RetrainConfig(cooldown=timedelta(days=5), budget_runs=7))
