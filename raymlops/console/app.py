@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qsl, unquote, urlencode
 
 from raymlops.console import PREFIX
-from raymlops.console.actions import ACTIONS
+from raymlops.console.acting.actions import ACTIONS
+from raymlops.console.acting.desk import Desk
+from raymlops.console.acting.sessions import Sessions, Viewer
 from raymlops.console.asking import Asking
-from raymlops.console.desk import Desk
 from raymlops.console.rendering import render
 from raymlops.console.request import Page, PageRequest
 from raymlops.console.routes import NAVIGATION, Route, find_page
-from raymlops.console.sessions import Sessions, Viewer
 from raymlops.console.sources import Sources
 from raymlops.console.static_files import static_file
 from raymlops.errors import Forbidden, NotFoundError, Overloaded, RaymlopsError, Unauthenticated

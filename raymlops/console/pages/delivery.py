@@ -44,7 +44,7 @@ def delivery_page(sources: Sources, request: PageRequest) -> Page:
         "older": older,
         "pipeline": pipeline or "",
     }
-    return Page("delivery", "Delivery", values)
+    return Page("delivery/index", "Delivery", values)
 
 
 def _cells(
@@ -100,7 +100,7 @@ def bundle_page(sources: Sources, request: PageRequest) -> Page:
         "other": other,
         "differences": [] if other is None else bundle_differences(other, manifest),
     }
-    return Page("bundle", f"bundle {digest[:12]}", values)
+    return Page("delivery/bundle", f"bundle {digest[:12]}", values)
 
 
 def _seen_bundle(sources: Sources, sight: Sight, digest: str) -> BundleManifest:

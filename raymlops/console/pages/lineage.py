@@ -32,10 +32,10 @@ def lineage_page(sources: Sources, request: PageRequest) -> Page:
     del sources
     kind, name = request.text("kind"), request.text("name")
     if not (kind and name):
-        return Page("lineage", "Lineage", {"kinds": _KINDS})
+        return Page("lineage/index", "Lineage", {"kinds": _KINDS})
     if kind not in _KINDS:
         raise NotFoundError(f"there is no lineage of a {kind!r}: of {', '.join(_KINDS)} there is")
-    return Page("lineage", "Lineage", {}, to=url("lineage", kind, name))
+    return Page("lineage/index", "Lineage", {}, to=url("lineage", kind, name))
 
 
 def node_page(sources: Sources, request: PageRequest) -> Page:
@@ -57,7 +57,7 @@ def node_page(sources: Sources, request: PageRequest) -> Page:
         "address": node_address,
         "about": _about,
     }
-    return Page("lineage_node", f"Lineage of {kind} {name}", values)
+    return Page("lineage/node", f"Lineage of {kind} {name}", values)
 
 
 def request_page(sources: Sources, request: PageRequest) -> Page:
@@ -73,7 +73,7 @@ def request_page(sources: Sources, request: PageRequest) -> Page:
     found = found or Neighbourhood(version, [version])
     around = Neighbourhood(center, [center, *found.nodes], [Edge(version, center), *found.edges])
     return Page(
-        "lineage_request", f"Request {request_id}", {"told": told, "graph": _graph(around), "address": node_address}
+        "lineage/request", f"Request {request_id}", {"told": told, "graph": _graph(around), "address": node_address}
     )
 
 

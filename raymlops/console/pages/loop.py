@@ -72,7 +72,7 @@ def loop_page(sources: Sources, request: PageRequest) -> Page:
         "days": span,
         "spans": _SPANS,
     }
-    return Page("loop", "Loop", values, live=True)
+    return Page("loop/index", "Loop", values, live=True)
 
 
 def _rows(

@@ -47,7 +47,7 @@ def models_page(sources: Sources, request: PageRequest) -> Page:
         "endpoints": {status.model: status for status in endpoints.get() or () if sight.model(status.model)},
         "next": url("models", text=text, page=first // _SHOWN_MODELS + 1) if more else None,
     }
-    return Page("models", "Models", values, live=True)
+    return Page("models/index", "Models", values, live=True)
 
 
 def model_page(sources: Sources, request: PageRequest) -> Page:
@@ -85,7 +85,7 @@ def model_page(sources: Sources, request: PageRequest) -> Page:
         "served": None if served is None else served.find(),
         "then": None if then is None else then.find(),
     }
-    return Page("model", name, values, live=True)
+    return Page("models/model", name, values, live=True)
 
 
 def card_page(sources: Sources, request: PageRequest) -> Page:
@@ -95,7 +95,7 @@ def card_page(sources: Sources, request: PageRequest) -> Page:
     found = request.ask("the metadata actor", sources.metadata.models.get_version, name, int(version))
     card = asked.find()
     values = {"name": name, "version": found.need(), "card": None if card is None else card[0]}
-    return Page("card", f"{name} v{version}", values)
+    return Page("models/card", f"{name} v{version}", values)
 
 
 def _may_be_judged(sources: Sources, plan: ServingPlan | None, status: ControlStatus | None) -> bool:

@@ -33,7 +33,7 @@ def policy_page(sources: Sources, request: PageRequest) -> Page:
         "regret": None if known is None else known.verdict.regret,
         "lab": None if found is None else _drawn(found),
     }
-    return Page("policy", f"{name}: policy", values)
+    return Page("models/policy", f"{name}: policy", values)
 
 
 def _drawn(figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def runs_page(sources: Sources, request: PageRequest) -> Page:
         "statuses": known,
         "pipelines": sorted(own_pipelines(sight, trained.get() or {})),
     }
-    return Page("runs", "Runs", values)
+    return Page("runs/index", "Runs", values)
 
 
 def run_page(sources: Sources, request: PageRequest) -> Page:
@@ -68,7 +68,7 @@ def run_page(sources: Sources, request: PageRequest) -> Page:
         "log": log[-_LOG_CHARACTERS:],
         "cut": _LOG_CHARACTERS if len(log) > _LOG_CHARACTERS else None,
     }
-    return Page("run", run_id, values, live=True)
+    return Page("runs/run", run_id, values, live=True)
 
 
 def compare_page(sources: Sources, request: PageRequest) -> Page:
@@ -83,7 +83,7 @@ def compare_page(sources: Sources, request: PageRequest) -> Page:
         (name, one.get(name, _MISSING), other.get(name, _MISSING), one.get(name) == other.get(name))
         for name in [*one, *(each for each in other if each not in one)]
     ]
-    return Page("compare", "Two runs", {"first": first, "second": second, "rows": rows})
+    return Page("runs/compare", "Two runs", {"first": first, "second": second, "rows": rows})
 
 
 def _seen_run(sources: Sources, sight: Sight, run_id: str) -> Run:

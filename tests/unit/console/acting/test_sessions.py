@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raymlops.console.sessions import LoginLimit, Sessions
+from raymlops.console.acting.sessions import LoginLimit, Sessions
 from raymlops.errors import Overloaded, Unauthenticated
 from raymlops.records.serving.keys import ApiKey, new_key, parse_grant
 from raymlops.serving.protocol.access import Access

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from raymlops.console.actions import ACTIONS
+from raymlops.console.acting.actions import ACTIONS
 from raymlops.serving.front.orders import scope_of
 from tests.support.console_actions import Browser, Form, World, read
 from tests.support.console_world import EVIL

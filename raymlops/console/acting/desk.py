@@ -11,10 +11,10 @@ from urllib.parse import parse_qsl, urlencode
 from uuid import uuid4
 
 from raymlops.console import PREFIX
-from raymlops.console.actions import ACTIONS, Action, Form, read_form
-from raymlops.console.consequences import changes_between, lost_by, roles_of
+from raymlops.console.acting.actions import ACTIONS, Action, Form, read_form
+from raymlops.console.acting.consequences import changes_between, lost_by, roles_of
+from raymlops.console.acting.sessions import LoginLimit, Sessions, Viewer, require_own_form
 from raymlops.console.request import Page, url
-from raymlops.console.sessions import LoginLimit, Sessions, Viewer, require_own_form
 from raymlops.console.sources import Sources
 from raymlops.delivery.approval import approvers
 from raymlops.errors import (
@@ -139,7 +139,7 @@ class Desk:
     def _login_page(self, request: HttpRequest, after: str, problem: str, status: int) -> Shown:
         token, cookie = self._sessions.begin_login(request.headers)
         values = {"csrf": token, "next": _own_place(after), "problem": problem}
-        return Shown(Page("login", "Sign in", values), status, {"set-cookie": cookie})
+        return Shown(Page("acting/login", "Sign in", values), status, {"set-cookie": cookie})
 
     def _logout(self, request: HttpRequest, viewer: Viewer, posted: Mapping[str, str] | None) -> Shown:
         if posted is None:
@@ -174,7 +174,7 @@ class Desk:
         }
         if not form.missing:
             values |= await self._outlook(form)
-        return Shown(Page("action", f"{form.action.title}: {form.name}", values), status)
+        return Shown(Page("acting/action", f"{form.action.title}: {form.name}", values), status)
 
     async def _outlook(self, form: Form) -> dict[str, Any]:
         if form.action.about == "environment":
@@ -272,7 +272,7 @@ class Desk:
             "changes": changes_between(base, newer[-1]) if newer else [],
             "again": url("actions", form.action.name, **_address(form)),
         }
-        return Shown(Page("overtaken", f"{form.action.title}: {form.name}", values), 409)
+        return Shown(Page("acting/overtaken", f"{form.action.title}: {form.name}", values), 409)
 
     async def _done(self, request_id: str, viewer: Viewer, request: HttpRequest) -> Shown:
         """What an action left in the ledger."""
@@ -295,7 +295,7 @@ class Desk:
             "roles": [] if plan is None else roles_of(plan),
             "back": _subject_page(form),
         }
-        return Shown(Page("done", "Done", values))
+        return Shown(Page("acting/done", "Done", values))
 
     async def _newest_entries(self, subject: str) -> list[LedgerEntry]:
         page = await self._call(self._sources.metadata.browser.entry_page, subject, None, None, None, _NEWEST)
