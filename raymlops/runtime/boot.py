@@ -29,11 +29,11 @@ from raymlops.runtime.cluster import local_cluster as cluster
 from raymlops.runtime.cluster.metrics_discovery import announce_metrics, join_rays_job
 from raymlops.runtime.cluster.names import CONTROLLER, FEATURES, MONITOR, RECONCILER
 from raymlops.runtime.nodes.feature_nodes import FeaturesActor
-from raymlops.runtime.serve import gateway_replica
 from raymlops.runtime.serve.applications import Builders
 from raymlops.runtime.serve.deployments import serve_runs
-from raymlops.runtime.serve.pool_replica import pool_application
-from raymlops.runtime.serve.replica import candidate_application, model_application
+from raymlops.runtime.serve.gateway import gateway_replica
+from raymlops.runtime.serve.replicas.model_replica import candidate_application, model_application
+from raymlops.runtime.serve.replicas.pool_replica import pool_application
 from raymlops.runtime.supervision.home_note import note_cluster, noted_cluster, running_config
 
 __all__ = ["bring_up", "main"]

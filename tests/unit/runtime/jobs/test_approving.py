@@ -21,7 +21,7 @@ from raymlops.errors import DeploymentError
 from raymlops.records.bundles import BundleManifest
 from raymlops.records.ledger import Ledger
 from raymlops.runtime.jobs.delivery_operator import DeliveryOperator
-from raymlops.runtime.serve.approvals import Approvals
+from raymlops.runtime.serve.gateway.approvals import Approvals
 from raymlops.serving.protocol.http import HttpRequest
 from raymlops.testing.metadata_examples import EPOCH
 from tests.support.console_actions import World

@@ -17,11 +17,11 @@ from raymlops.records.plans import ServingPlan
 from raymlops.records.serving.endpoints import Hosting
 from raymlops.runtime.cluster.clients import AsyncActorProxy, metadata_stores
 from raymlops.runtime.cluster.names import RECONCILER
-from raymlops.runtime.serve.admission import Admission
 from raymlops.runtime.serve.deployments import deployment_of
 from raymlops.runtime.serve.endpoint_building import EndpointMaker, keys_required, report_figures
 from raymlops.runtime.serve.http_middleware import answer_directly
 from raymlops.runtime.serve.internal_port import close_internal_port
+from raymlops.runtime.serve.replicas.admission import Admission
 from raymlops.runtime.serve.serve_front import Front
 from raymlops.serving.answering.metrics import Family
 from raymlops.serving.endpoint import Endpoint

@@ -8,8 +8,8 @@ import pytest
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import UnavailableError
-from raymlops.runtime.serve import late_console
-from raymlops.runtime.serve.late_console import LateConsole
+from raymlops.runtime.serve.gateway import late_console
+from raymlops.runtime.serve.gateway.late_console import LateConsole
 from raymlops.runtime.serve.serve_front import Front
 from raymlops.serving.front.gateway import Gateway
 from raymlops.serving.front.operations import Operations

@@ -58,6 +58,6 @@ class LateConsole:
 
 def _build(config: PlatformConfig, operations: Operations) -> Console:
     from raymlops.console import Console
-    from raymlops.runtime.serve.console_sources import cluster_sources
+    from raymlops.runtime.serve.gateway.console_sources import cluster_sources
 
     return Console(cluster_sources(config), operations=operations)

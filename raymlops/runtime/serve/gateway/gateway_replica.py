@@ -16,14 +16,14 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.control.triggering.model_policies import ModelPolicies
 from raymlops.runtime.cluster.clients import AsyncActorProxy, metadata_stores
 from raymlops.runtime.cluster.names import CONTROLLER, RECONCILER
-from raymlops.runtime.serve.approvals import Approvals
 from raymlops.runtime.serve.deployments import deployment_of
 from raymlops.runtime.serve.endpoint_building import host_of_serve, keys_required
 from raymlops.runtime.serve.endpoint_orders import reconciler_timeout_s
-from raymlops.runtime.serve.grpc_ingress import Endpoints, start_grpc
+from raymlops.runtime.serve.gateway.approvals import Approvals
+from raymlops.runtime.serve.gateway.grpc_ingress import Endpoints, start_grpc
+from raymlops.runtime.serve.gateway.late_console import LateConsole
 from raymlops.runtime.serve.internal_port import close_internal_port
 from raymlops.runtime.serve.keys import require_keys
-from raymlops.runtime.serve.late_console import LateConsole
 from raymlops.runtime.serve.serve_front import Front
 from raymlops.serving.front.endpoint_view import EndpointView
 from raymlops.serving.front.gateway import Gateway

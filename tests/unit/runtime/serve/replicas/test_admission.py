@@ -14,7 +14,7 @@ from raymlops.clock import ManualClock
 from raymlops.errors import Unauthenticated, UnavailableError
 from raymlops.metadata import MetadataService
 from raymlops.records.serving.keys import ApiKey, new_key
-from raymlops.runtime.serve.admission import Admission
+from raymlops.runtime.serve.replicas.admission import Admission
 from raymlops.serving.protocol.access import OPEN, Access
 
 T = datetime(2026, 1, 5, tzinfo=UTC)
@@ -95,7 +95,7 @@ async def test_a_drained_replica_waits_for_its_requests_and_not_for_ever(
     left = [2, 1, 0]
     await Admission(door.admit, metadata, required=False, replica="r1").close(lambda: left.pop(0), "m")
     assert left == []
-    monkeypatch.setattr("raymlops.runtime.serve.admission._GRACE_S", 0.05)
+    monkeypatch.setattr("raymlops.runtime.serve.replicas.admission._GRACE_S", 0.05)
     await Admission(door.admit, metadata, required=False, replica="r1").close(lambda: 1, "m")
     assert "requests of m are under way" in caplog.text
     with pytest.raises(UnavailableError):
