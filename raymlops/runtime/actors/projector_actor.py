@@ -10,7 +10,7 @@ from raymlops.metadata.mlflow import MlflowProjection
 from raymlops.metadata.projector import Projector
 from raymlops.runtime.cluster.clients import metadata_stores
 from raymlops.runtime.cluster.threads import Repeating
-from raymlops.runtime.jobs.trial_log import read_trials
+from raymlops.runtime.jobs.trials.trial_log import read_trials
 
 __all__ = ["ProjectorActor", "ProjectorService"]
 

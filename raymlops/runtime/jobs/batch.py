@@ -28,9 +28,9 @@ from raymlops.records.runs import Run
 from raymlops.records.scoring import OutputMode, Part, PartReceipt, ScoringCheck, ScoringPlan, ScoringReceipt, Source
 from raymlops.records.shown import Listed
 from raymlops.runtime.cluster.progress import progress
-from raymlops.runtime.jobs.join_tasks import join_tasks
-from raymlops.runtime.jobs.part_tasks import part_tasks
-from raymlops.runtime.jobs.part_workers import score_on_cluster
+from raymlops.runtime.jobs.parts.join_tasks import join_tasks
+from raymlops.runtime.jobs.parts.part_tasks import part_tasks
+from raymlops.runtime.jobs.parts.part_workers import score_on_cluster
 from raymlops.scoring.csv_files import typed_copy
 from raymlops.scoring.job import PIPELINE, ScoringJob
 from raymlops.scoring.opening import ScorerSetting, open_scorer

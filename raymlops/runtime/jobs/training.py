@@ -21,9 +21,9 @@ from raymlops.runtime.cluster.clients import metadata_stores, wake_projector
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.free_cpus import await_free_cpus
 from raymlops.runtime.jobs.bundle_definitions import bundle_project
-from raymlops.runtime.jobs.join_tasks import join_tasks
-from raymlops.runtime.jobs.trial_log import write_trials
-from raymlops.runtime.jobs.tuning import RayTuner
+from raymlops.runtime.jobs.parts.join_tasks import join_tasks
+from raymlops.runtime.jobs.trials.trial_log import write_trials
+from raymlops.runtime.jobs.trials.tuning import RayTuner
 from raymlops.runtime.nodes.feature_readers import open_reader
 from raymlops.runtime.supervision import head
 from raymlops.runtime.supervision.home_note import noted_cluster, running_config

@@ -18,7 +18,7 @@ from raymlops.records.scoring import Part, PartReceipt
 from raymlops.runtime.cluster.clients import domain_error
 from raymlops.runtime.cluster.free_cpus import await_free_cpus, describe_cpus
 from raymlops.runtime.cluster.niceness import give_way
-from raymlops.runtime.jobs.join_tasks import join_tasks
+from raymlops.runtime.jobs.parts.join_tasks import join_tasks
 from raymlops.scoring.opening import ScorerSetting, open_scorer
 
 __all__ = ["score_on_cluster"]

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.records.scoring import Part
-from raymlops.runtime.jobs.join_tasks import RayTasks
+from raymlops.runtime.jobs.parts.join_tasks import RayTasks
 from raymlops.scoring.table_profiles import EachPart
 
 __all__ = ["part_tasks"]
