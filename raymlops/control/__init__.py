@@ -35,10 +35,10 @@ if TYPE_CHECKING:
         StartTrial,
         decision_of,
     )
-    from raymlops.control.rollout.evidence import Arm, Health, Losses, TrialEvidence, TrialScope
-    from raymlops.control.rollout.gathering import gather_evidence, gather_health
     from raymlops.control.rollout.judge import Judgement, Verdict, judge
     from raymlops.control.rollout.ledger_state import Rollout
+    from raymlops.control.rollout.measuring.evidence import Arm, Health, Losses, TrialEvidence, TrialScope
+    from raymlops.control.rollout.measuring.gathering import gather_evidence, gather_health
     from raymlops.control.rollout.observation import Observation
     from raymlops.control.rollout.rollout_state import decide
     from raymlops.control.triggering.backtest import Backtested, backtest
@@ -147,8 +147,8 @@ __getattr__ = lazy_names(
             "StartTrial",
             "decision_of",
         ],
-        "rollout.evidence": ["Arm", "Health", "Losses", "TrialEvidence", "TrialScope"],
-        "rollout.gathering": ["gather_evidence", "gather_health"],
+        "rollout.measuring.evidence": ["Arm", "Health", "Losses", "TrialEvidence", "TrialScope"],
+        "rollout.measuring.gathering": ["gather_evidence", "gather_health"],
         "rollout.judge": ["Judgement", "Verdict", "judge"],
         "rollout.ledger_state": ["Rollout"],
         "rollout.observation": ["Observation"],

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from raymlops.config.control import ControlConfig, TrialConfig
 from raymlops.control.loop.ports import Observer
 from raymlops.control.rollout import plan_history
-from raymlops.control.rollout.evidence import ShareSince, TrialEvidence, TrialScope
 from raymlops.control.rollout.floor import find_fallen
+from raymlops.control.rollout.measuring.evidence import ShareSince, TrialEvidence, TrialScope
 from raymlops.control.rollout.observation import Look, Observation
 from raymlops.control.rollout.trial_decisions import backup_may_return
 from raymlops.errors import RaymlopsError

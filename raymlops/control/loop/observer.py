@@ -9,8 +9,8 @@ from typing import Protocol
 import pyarrow as pa
 
 from raymlops.control.loop.champion_news import ChampionNews
-from raymlops.control.rollout.evidence import Health, Task, TrialEvidence, TrialScope
-from raymlops.control.rollout.gathering import Rescore, gather_evidence, gather_health
+from raymlops.control.rollout.measuring.evidence import Health, Task, TrialEvidence, TrialScope
+from raymlops.control.rollout.measuring.gathering import Rescore, gather_evidence, gather_health
 from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.errors import NotFoundError
 from raymlops.laboratory.probed import Probed

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
-from raymlops.control.rollout.evidence import Health, TrialEvidence, TrialScope
+from raymlops.control.rollout.measuring.evidence import Health, TrialEvidence, TrialScope
 from raymlops.control.triggering.model_policies import ModelPolicy
 from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.laboratory.probed import Probed

@@ -16,7 +16,7 @@ from pydantic import Field
 from scipy import special
 
 from raymlops.config.control import HealthConfig, TrialConfig
-from raymlops.control.rollout.evidence import Health, Losses, Step, TrialEvidence
+from raymlops.control.rollout.measuring.evidence import Health, Losses, Step, TrialEvidence
 from raymlops.records.record import Record
 from raymlops.sequential import bounded_bounds, fault_evidence, mean_bounds
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Literal
 
 from raymlops.control.rollout import plan_history
-from raymlops.control.rollout.evidence import Health, TrialEvidence
+from raymlops.control.rollout.measuring.evidence import Health, TrialEvidence
 from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.laboratory.probed import Probed
 from raymlops.records.plans import ServingPlan

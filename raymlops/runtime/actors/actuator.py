@@ -13,8 +13,8 @@ import pyarrow as pa
 from raymlops.control.endpoints.operator import EndpointOperator
 from raymlops.control.loop.observer import StoreObserver
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
-from raymlops.control.rollout.gathering import Rescore, Rescored
-from raymlops.control.rollout.row_losses import given_to
+from raymlops.control.rollout.measuring.gathering import Rescore, Rescored
+from raymlops.control.rollout.measuring.row_losses import given_to
 from raymlops.errors import NotFoundError
 from raymlops.flavors.protocol import Outputs
 from raymlops.records.learning.labels import label_text

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raymlops.config import HealthConfig, TrialConfig
-from raymlops.control.rollout.evidence import Arm, Counts, Health, Labelled, Losses, Step, TrialEvidence
 from raymlops.control.rollout.judge import Verdict, exceeds_share, find_sickness, judge, judge_probation
+from raymlops.control.rollout.measuring.evidence import Arm, Counts, Health, Labelled, Losses, Step, TrialEvidence
 from raymlops.sequential import bounded_bounds, fault_evidence, mean_bounds
 from raymlops.testing.control_examples import DAY, START, example_arm, example_evidence, example_losses
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raymlops.control.rollout.event_rows import Mask, blocked, is_value, mask_of, served_within, stands_in
-from raymlops.control.rollout.evidence import (
+from raymlops.control.rollout.measuring.event_rows import Mask, blocked, is_value, mask_of, served_within, stands_in
+from raymlops.control.rollout.measuring.evidence import (
     Arm,
     Counts,
     Floats,
@@ -24,7 +24,7 @@ from raymlops.control.rollout.evidence import (
     TrialEvidence,
     TrialScope,
 )
-from raymlops.control.rollout.row_losses import RowLosses, log_losses, numbers_of
+from raymlops.control.rollout.measuring.row_losses import RowLosses, log_losses, numbers_of
 
 __all__ = ["Rescore", "Rescored", "gather_evidence", "gather_health"]
 

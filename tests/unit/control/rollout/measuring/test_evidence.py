@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymlops.config import TrialConfig
-from raymlops.control.rollout.evidence import Counts, Health, Labelled, Losses, ShareSince, TrialScope
-from raymlops.control.rollout.gathering import Rescored, gather_evidence, gather_health
 from raymlops.control.rollout.judge import Verdict, judge
+from raymlops.control.rollout.measuring.evidence import Counts, Health, Labelled, Losses, ShareSince, TrialScope
+from raymlops.control.rollout.measuring.gathering import Rescored, gather_evidence, gather_health
 from raymlops.errors import DataError
 from raymlops.testing.control_examples import DAY, START
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raymlops.control.rollout.evidence import Floats, Task
+from raymlops.control.rollout.measuring.evidence import Floats, Task
 from raymlops.errors import DataError
 from raymlops.records.learning.labels import label_text
 

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raymlops.control.rollout.row_losses import given_to, log_losses
+from raymlops.control.rollout.measuring.row_losses import given_to, log_losses
 
 
 def test_the_probability_given_to_each_label() -> None:
