@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from raymlops.control.loop.status import ControlStatus, Phase
+from raymlops.control.loop.explaining.status import ControlStatus, Phase
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run

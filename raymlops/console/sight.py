@@ -15,7 +15,7 @@ from raymlops.records.serving.keys import ENVIRONMENT
 
 if TYPE_CHECKING:
     from raymlops.console.sources import Sources
-    from raymlops.control.loop.status import ControlStatus
+    from raymlops.control.loop.explaining.status import ControlStatus
 
 __all__ = [
     "ALL",

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
-from raymlops.control.loop.status import ControlStatus
+from raymlops.control.loop.explaining.status import ControlStatus
 from raymlops.metadata.stores import Metadata
 from raymlops.monitoring.report.monitor_report import MonitorReport
 from raymlops.records.people.discovery import FeatureDescription, FeatureMatch
 from raymlops.records.serving.endpoints import EndpointStatus
 
 if TYPE_CHECKING:
-    from raymlops.control.loop.why import Why
+    from raymlops.control.loop.explaining.why import Why
 
 __all__ = [
     "ActorView",

@@ -8,13 +8,13 @@ from raymlops.lazy import lazy_names
 
 if TYPE_CHECKING:
     from raymlops.control.loop.controller import ALL_MODELS, Controller
-    from raymlops.control.loop.model_status import ModelStatus, join_statuses
+    from raymlops.control.loop.explaining.model_status import ModelStatus, join_statuses
+    from raymlops.control.loop.explaining.reasons import reasons_against
+    from raymlops.control.loop.explaining.status import ControlStatus, Phase
+    from raymlops.control.loop.explaining.why import History, Why, explain
     from raymlops.control.loop.observer import EventSource, StoreObserver
     from raymlops.control.loop.ports import Actuator, Observer
-    from raymlops.control.loop.reasons import reasons_against
-    from raymlops.control.loop.status import ControlStatus, Phase
     from raymlops.control.loop.turns import TurnReport, Turns
-    from raymlops.control.loop.why import History, Why, explain
     from raymlops.control.rollout.by_hand import next_share, trial_to_retry
     from raymlops.control.rollout.decisions import (
         Abandon,
@@ -120,13 +120,13 @@ __getattr__ = lazy_names(
     __name__,
     {
         "loop.controller": ["ALL_MODELS", "Controller"],
-        "loop.model_status": ["ModelStatus", "join_statuses"],
+        "loop.explaining.model_status": ["ModelStatus", "join_statuses"],
         "loop.observer": ["EventSource", "StoreObserver"],
         "loop.ports": ["Actuator", "Observer"],
-        "loop.reasons": ["reasons_against"],
-        "loop.status": ["ControlStatus", "Phase"],
+        "loop.explaining.reasons": ["reasons_against"],
+        "loop.explaining.status": ["ControlStatus", "Phase"],
         "loop.turns": ["TurnReport", "Turns"],
-        "loop.why": ["History", "Why", "explain"],
+        "loop.explaining.why": ["History", "Why", "explain"],
         "rollout.by_hand": ["next_share", "trial_to_retry"],
         "rollout.decisions": [
             "Abandon",

@@ -10,8 +10,8 @@ from raymlops.console.drawing.confidence import Interval, draw_evidence_bar, dra
 from raymlops.console.request import Page, PageRequest, url
 from raymlops.console.sight import seen_status
 from raymlops.console.sources import Sources
-from raymlops.control.loop.status import ControlStatus
-from raymlops.control.loop.why import Why
+from raymlops.control.loop.explaining.status import ControlStatus
+from raymlops.control.loop.explaining.why import Why
 from raymlops.control.rollout.guards import Standing
 from raymlops.errors import ModelVersionNotFound
 from raymlops.records.plans import ServingPlan

@@ -12,16 +12,16 @@ from functools import partial
 from raymlops.clock import Clock
 from raymlops.config.control import ControlConfig
 from raymlops.control.loop.carrying_out import Hands
+from raymlops.control.loop.explaining.reasons import reasons_against
+from raymlops.control.loop.explaining.status import ControlStatus, describe, with_turns
+from raymlops.control.loop.explaining.why import SHOWN_DECISIONS, History, Why, explain
 from raymlops.control.loop.fleet import Fleet
 from raymlops.control.loop.folding import ALL_MODELS, FoldedLedger
 from raymlops.control.loop.looks import Looks
 from raymlops.control.loop.observing import news_of, observe, plans_of, windows_of
 from raymlops.control.loop.policy_notes import PoliciesInForce
 from raymlops.control.loop.ports import Actuator, Observer, Policies
-from raymlops.control.loop.reasons import reasons_against
-from raymlops.control.loop.status import ControlStatus, describe, with_turns
 from raymlops.control.loop.turns import TurnReport, Turns
-from raymlops.control.loop.why import SHOWN_DECISIONS, History, Why, explain
 from raymlops.control.rollout.decisions import (
     Decision,
     Pause,

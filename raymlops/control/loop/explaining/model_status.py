@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raymlops.control.loop.status import ControlStatus
+from raymlops.control.loop.explaining.status import ControlStatus
 from raymlops.records.serving.endpoints import EndpointStatus
 
 __all__ = ["ModelStatus", "join_statuses"]

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from pydantic import Field
 
 from raymlops.config.control import ControlConfig
-from raymlops.control.loop.reasons import reasons_against
-from raymlops.control.loop.status import Phase, describe
+from raymlops.control.loop.explaining.reasons import reasons_against
+from raymlops.control.loop.explaining.status import Phase, describe
 from raymlops.control.rollout.floor import floor_standing
 from raymlops.control.rollout.guards import Standing, standing_of
 from raymlops.control.rollout.judge import judge_probation
