@@ -27,11 +27,11 @@ from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus
 from raymlops.replay.client import PredictionClient
 from raymlops.replay.journal import JOURNAL, Journal, Progress
+from raymlops.replay.outcome.story import Story
 from raymlops.replay.plan import ReplayPlan, Wishes
 from raymlops.replay.player import Pace, Replay, push_rows
 from raymlops.replay.settings import Planned, free_port, plan_replay, platform_config, read_policy
 from raymlops.replay.source import Project, known_classes_only, load_project
-from raymlops.replay.story import Story
 from raymlops.replay.trial_lines import TrialLines
 from raymlops.replay.view import View
 from raymlops.runtime.supervision.stopping import take_down_local

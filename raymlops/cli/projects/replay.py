@@ -20,8 +20,8 @@ from raymlops.config.section import parse_duration
 from raymlops.errors import ConfigError
 
 if TYPE_CHECKING:
+    from raymlops.replay.outcome.story import Story
     from raymlops.replay.plan import Wishes
-    from raymlops.replay.story import Story
 
 __all__ = ["add_to"]
 

@@ -10,8 +10,8 @@ import pytest
 
 from raymlops.clock import to_us
 from raymlops.laboratory import Recipe
-from raymlops.replay.calendar import Rows, encoded, even_instants, scored_by_calendar
-from raymlops.replay.losses import TaskLoss
+from raymlops.replay.outcome.calendar import Rows, encoded, even_instants, scored_by_calendar
+from raymlops.replay.outcome.losses import TaskLoss
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from raymlops.monitoring.report.charts import Line, Marker, Span, strip_chart, time_chart
 from raymlops.monitoring.report.html import allowed_by, page_file, page_style, page_template
 from raymlops.monitoring.report.page import version_color
-from raymlops.replay.story import Story, WindowFigures
+from raymlops.replay.outcome.story import Story, WindowFigures
 
 __all__ = ["render"]
 
-_HERE = "raymlops.replay"
+_HERE = "raymlops.replay.outcome"
 _BLUE, _ORANGE, _GREY = "#2f6db3", "#b84f14", "#7b8594"
 _MARKED = {"promote": "new", "roll_back": "out", "fall_back": "back"}
 _EVEN = 0.001

@@ -8,8 +8,8 @@ import orjson
 
 from raymlops.errors import StorageError
 from raymlops.records.record import canonical_json
-from raymlops.replay.page import render
-from raymlops.replay.story import Story
+from raymlops.replay.outcome.page import render
+from raymlops.replay.outcome.story import Story
 
 __all__ = ["write_files", "write_report"]
 

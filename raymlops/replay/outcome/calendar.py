@@ -16,7 +16,7 @@ from raymlops.config.section import parse_duration
 from raymlops.laboratory.intake.columns import encode
 from raymlops.laboratory.recipe import Recipe
 from raymlops.records.bundles import ProjectSpec
-from raymlops.replay.losses import Floats, TaskLoss
+from raymlops.replay.outcome.losses import Floats, TaskLoss
 from raymlops.replay.tables import instants_of
 from raymlops.steps.project.context import EVENT_TIME, LABEL, LABEL_TIME, spine_function
 from raymlops.steps.recipes import recipe_of

@@ -17,9 +17,9 @@ from raymlops.records.ledger import LedgerEntry
 from raymlops.records.models import ModelVersion
 from raymlops.records.runs import Run
 from raymlops.records.windows import WindowRecord
-from raymlops.replay.calendar import Calendar, even_instants
 from raymlops.replay.client import Answer, Tally
-from raymlops.replay.losses import TaskLoss
+from raymlops.replay.outcome.calendar import Calendar, even_instants
+from raymlops.replay.outcome.losses import TaskLoss
 from raymlops.replay.plan import ReplayPlan
 from raymlops.replay.player import WindowResult
 

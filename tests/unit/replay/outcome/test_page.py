@@ -17,11 +17,11 @@ from raymlops.records.bundles import ProjectSpec
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.runs import Run
 from raymlops.replay.client import Answer, Tally
-from raymlops.replay.page import render
+from raymlops.replay.outcome.page import render
+from raymlops.replay.outcome.report import write_files
+from raymlops.replay.outcome.story import Story, WindowFigures
 from raymlops.replay.plan import ReplayPlan, Sample
 from raymlops.replay.player import WindowResult
-from raymlops.replay.report import write_files
-from raymlops.replay.story import Story, WindowFigures
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 WEEK = timedelta(days=7)

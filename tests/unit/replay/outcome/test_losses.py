@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from raymlops.replay.losses import TaskLoss
+from raymlops.replay.outcome.losses import TaskLoss
 
 LOG_LOSS = TaskLoss("classifier", "log_loss")
 
