@@ -11,7 +11,7 @@ from sqlalchemy import Select
 
 from raymlops.clock import Clock
 from raymlops.errors import DataError, StorageError
-from raymlops.metadata.sql.database import Database
+from raymlops.metadata.sql.transactions.database import Database
 from raymlops.records.record import Record, canonical_json
 
 __all__ = ["SqlStore", "decode", "encode", "encode_values", "same"]

@@ -24,9 +24,9 @@ from raymlops.delivery.verify import bundle_digest
 from raymlops.errors import AlreadyRegistered, StorageError
 from raymlops.features import Entity, FeatureService, FeatureStore, FeatureView, Field
 from raymlops.metadata import MetadataService
-from raymlops.metadata.sql.database import Database
 from raymlops.metadata.sql.ledger import SqlLedger
 from raymlops.metadata.sql.models import SqlModelRegistry
+from raymlops.metadata.sql.transactions.database import Database
 from raymlops.records.bundles import Deployment
 from raymlops.records.features import ApplyReport, VacuumReport
 from raymlops.records.ledger import LedgerEntry

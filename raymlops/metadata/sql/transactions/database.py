@@ -13,8 +13,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from raymlops.errors import ConfigError, StorageError
-from raymlops.metadata.sql.groups import WriteGroup, WriteQueue
 from raymlops.metadata.sql.schema import REVISION
+from raymlops.metadata.sql.transactions.groups import WriteGroup, WriteQueue
 
 __all__ = ["Database"]
 

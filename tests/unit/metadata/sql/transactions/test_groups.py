@@ -11,9 +11,9 @@ from sqlalchemy import Connection, event
 
 from raymlops.errors import InvalidTransition, StorageError
 from raymlops.metadata import MetadataService
-from raymlops.metadata.sql.database import Database
-from raymlops.metadata.sql.groups import WriteGroup, WriteQueue
 from raymlops.metadata.sql.schema import runs
+from raymlops.metadata.sql.transactions.database import Database
+from raymlops.metadata.sql.transactions.groups import WriteGroup, WriteQueue
 
 DEADLINE_S = 20.0
 

@@ -13,7 +13,7 @@ from sqlalchemy.pool import Pool
 
 from raymlops.errors import ConfigError, StorageError
 from raymlops.metadata import MetadataService
-from raymlops.metadata.sql.database import Database
+from raymlops.metadata.sql.transactions.database import Database
 
 
 def _fill(service: MetadataService, entries: int, size: int = 2000) -> int:
