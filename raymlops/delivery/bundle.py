@@ -17,15 +17,15 @@ from pydantic import ValidationError
 
 from raymlops.clock import Clock
 from raymlops.delivery.archive import pack, unpack
-from raymlops.delivery.checkout import Checkout, read_checkout
+from raymlops.delivery.git.checkout import Checkout, read_checkout
 from raymlops.delivery.lock import Lock
+from raymlops.delivery.own_tests.report import count_checks, junit_report
+from raymlops.delivery.own_tests.suite import SuiteReport, run_suite
 from raymlops.delivery.packages.locking import lock_project
 from raymlops.delivery.packages.wheels import WHEELS, carry_wheels
 from raymlops.delivery.programs import Account, foreign_room, hand_over, read_foreign
 from raymlops.delivery.project import PROJECT_FILE, SourceFile, collect_files, parse_project, read_project
 from raymlops.delivery.provenance import sign_bundle
-from raymlops.delivery.report import count_checks, junit_report
-from raymlops.delivery.suite import SuiteReport, run_suite
 from raymlops.delivery.verify import (
     ARCHIVE,
     BILL,

@@ -16,7 +16,7 @@ from raymlops.console.acting.consequences import changes_between, lost_by, roles
 from raymlops.console.acting.sessions import LoginLimit, Sessions, Viewer, require_own_form
 from raymlops.console.request import Page, url
 from raymlops.console.sources import Sources
-from raymlops.delivery.approval import approvers
+from raymlops.delivery.admission.approval import approvers
 from raymlops.errors import (
     ConfigError,
     ConflictError,

@@ -8,7 +8,7 @@ from pathlib import Path
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
 from raymlops.control.triggering.source import SourceTrigger
-from raymlops.delivery.remote import RemoteRepository
+from raymlops.delivery.git.remote import RemoteRepository
 from raymlops.metadata import Metadata
 from raymlops.records.delivering.pushes import CommitStatus, SourceStatus
 from raymlops.runtime.cluster.deadlines import within

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from raymlops.delivery.approval import approve_bundle
+from raymlops.delivery.admission.approval import approve_bundle
 from raymlops.delivery.verify import verify_bundle
 from raymlops.errors import NotFoundError
 from raymlops.records.ledger import Ledger, LedgerEntry

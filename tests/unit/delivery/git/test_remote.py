@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from raymlops.config.source import SourceConfig
-from raymlops.delivery.checkout import read_checkout
+from raymlops.delivery.git.checkout import read_checkout
+from raymlops.delivery.git.remote import RemoteRepository
 from raymlops.delivery.project import collect_files
-from raymlops.delivery.remote import RemoteRepository
 from raymlops.errors import ConfigError, NotFoundError, UnavailableError
 from tests.support.delivered_project import commit
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from raymlops.delivery.target import locked_packages
+from raymlops.delivery.admission.target import locked_packages
 from raymlops.records.bundles import BundleManifest
 from raymlops.records.features import ApplyReport
 from raymlops.records.record import Record

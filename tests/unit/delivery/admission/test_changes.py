@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from raymlops.delivery.changes import bundle_changes
+from raymlops.delivery.admission.changes import bundle_changes
 from raymlops.records.features import ApplyReport
 from raymlops.testing.metadata_examples import example_bundle
 

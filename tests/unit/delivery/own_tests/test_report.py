@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from raymlops.delivery.report import count_checks, junit_report
+from raymlops.delivery.own_tests.report import count_checks, junit_report
 from raymlops.errors import DeploymentError
 from raymlops.records.bundles import CheckResult
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from raymlops.delivery.target import Needs, Node, Target, check_target, locked_packages
+from raymlops.delivery.admission.target import Needs, Node, Target, check_target, locked_packages
 from raymlops.errors import DeploymentError
 from raymlops.testing.metadata_examples import example_bundle
 

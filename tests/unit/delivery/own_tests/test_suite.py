@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from raymlops.delivery.suite import run_suite
+from raymlops.delivery.own_tests.suite import run_suite
 
-from .conftest import replace_pytest
+from ..conftest import replace_pytest
 
 
 @pytest.mark.parametrize(

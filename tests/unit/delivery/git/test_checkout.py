@@ -10,12 +10,12 @@ from dulwich import porcelain
 
 from raymlops.clock import ManualClock
 from raymlops.delivery import build_bundle
-from raymlops.delivery.checkout import Checkout, read_checkout
+from raymlops.delivery.git.checkout import Checkout, read_checkout
 from raymlops.delivery.project import collect_files
 from raymlops.errors import ConfigError
 from raymlops.testing.metadata_examples import EPOCH
 
-from .conftest import write_project
+from ..conftest import write_project
 
 AUTHOR = b"Ada <ada@example.org>"
 

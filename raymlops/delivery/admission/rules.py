@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from raymlops.config.delivery import EnvironmentRules
-from raymlops.delivery.approval import require_approvals
+from raymlops.delivery.admission.approval import require_approvals
 from raymlops.delivery.provenance import read_signed
 from raymlops.errors import DeploymentError
 from raymlops.records.bundles import BundleManifest, DeploymentStore, Source
