@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from raymlops.errors import DataError, ModelVersionNotFound
 from raymlops.monitoring.performance.estimation import PerformanceEstimator
 from raymlops.monitoring.performance.holdout import HOLDOUT_FILE, Holdout
-from raymlops.monitoring.profiles.domain import DOMAIN_FILE, DomainClassifier
+from raymlops.monitoring.profiles.classifier.domain import DOMAIN_FILE, DomainClassifier
 from raymlops.monitoring.profiles.profile import REFERENCE_FILE
 from raymlops.monitoring.profiles.reference import Reference
 from raymlops.records.models import ModelRegistry, ModelVersion

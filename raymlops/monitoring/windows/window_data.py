@@ -11,7 +11,7 @@ import pyarrow as pa
 from raymlops.monitoring.data_quality.served_features import ServedFeatures
 from raymlops.monitoring.data_quality.traffic import Traffic
 from raymlops.monitoring.performance.estimation import PerformanceEstimator
-from raymlops.monitoring.profiles.domain import DomainClassifier
+from raymlops.monitoring.profiles.classifier.domain import DomainClassifier
 from raymlops.monitoring.profiles.reference import Reference
 from raymlops.records.models import ModelVersion
 from raymlops.records.windows import ErrorStreamState

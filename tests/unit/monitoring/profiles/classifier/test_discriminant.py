@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
-from raymlops.monitoring.profiles import discriminant
-from raymlops.monitoring.profiles.discriminant import WIDE, _Narrow, _Wide, sides_of
+from raymlops.monitoring.profiles.classifier import discriminant
+from raymlops.monitoring.profiles.classifier.discriminant import WIDE, _Narrow, _Wide, sides_of
 
 
 def stretches(rows: int) -> np.typing.NDArray[np.intp]:

@@ -8,7 +8,7 @@ import pytest
 from scipy.signal import lfilter
 
 from raymlops.errors import DataError, NotEnoughRows, SchemaMismatch
-from raymlops.monitoring.profiles.domain import DomainClassifier
+from raymlops.monitoring.profiles.classifier.domain import DomainClassifier
 
 
 def table(rng: np.random.Generator, rows: int, correlation: float = 0.0, shift: float = 0.0) -> pa.Table:

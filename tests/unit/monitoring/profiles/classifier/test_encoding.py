@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from raymlops.errors import DataError
-from raymlops.monitoring.profiles.encoding import Encoding
+from raymlops.monitoring.profiles.classifier.encoding import Encoding
 
 
 def test_numbers_become_normal_scores_whatever_their_scale() -> None:

@@ -26,10 +26,10 @@ from scipy import special
 
 from raymlops.errors import DataError, NotEnoughRows
 from raymlops.monitoring.profiles.blocks import cut_rows
+from raymlops.monitoring.profiles.classifier.discriminant import sides_of
+from raymlops.monitoring.profiles.classifier.encoding import Encoding
 from raymlops.monitoring.profiles.columns import column_kind, fit_bins
-from raymlops.monitoring.profiles.discriminant import sides_of
 from raymlops.monitoring.profiles.dispersion import NEAR, fit_block_nulls
-from raymlops.monitoring.profiles.encoding import Encoding
 from raymlops.monitoring.profiles.rows_given import rows_given
 from raymlops.records.shown import shown
 from raymlops.tables.columns import as_table
