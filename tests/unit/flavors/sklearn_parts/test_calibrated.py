@@ -9,7 +9,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from xgboost import XGBClassifier
 
-from raymlops.flavors.calibrated import calibrated_scorer
+from raymlops.flavors.sklearn_parts.calibrated import calibrated_scorer
 
 RNG = np.random.default_rng(3)
 INPUTS = RNG.normal(size=(900, 4))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raymlops.errors import SchemaMismatch
-from raymlops.flavors.calibrated import inner_estimator
+from raymlops.flavors.sklearn_parts.calibrated import inner_estimator
 
 if TYPE_CHECKING:
     from raymlops.flavors.protocol import Array

@@ -23,7 +23,7 @@ from xgboost import XGBClassifier
 
 from raymlops.clock import ManualClock
 from raymlops.flavors import flavor_named, parse
-from raymlops.flavors.canonical_skops import canonical_skops
+from raymlops.flavors.sklearn_parts.canonical_skops import canonical_skops
 from raymlops.metadata import MetadataService
 from raymlops.records.record import sha256_of
 from raymlops.runtime.jobs.operators import ModelOperator
@@ -64,7 +64,7 @@ def test_equal_estimators_are_equal_bytes(name: str) -> None:
 
 def test_equal_estimators_are_equal_bytes_in_another_process() -> None:
     code = "import tests.unit.flavors.test_canonical_skops as t; print(*map(t.digest_of, t.MAKERS))"
-    root = Path(__file__).parents[3]
+    root = Path(__file__).parents[4]
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120, check=True
     )
