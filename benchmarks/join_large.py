@@ -22,7 +22,7 @@ from raymlops.clock import SystemClock
 from raymlops.config.platform import PlatformConfig
 from raymlops.config.reading.loader import load_config
 from raymlops.features import FeatureReader
-from raymlops.features.offline.bucketed import bucket_numbers
+from raymlops.features.offline.large_tables.bucketed import bucket_numbers
 from raymlops.runtime.cluster import local_cluster as cluster
 from raymlops.runtime.jobs.parts.join_tasks import RayTasks, join_tasks
 from raymlops.runtime.supervision.head import processes_of

@@ -29,8 +29,8 @@ from raymlops.features.definitions.schema import check_columns
 from raymlops.features.definitions.services import FeatureService
 from raymlops.features.discovery.descriptions import Discovery
 from raymlops.features.intake.quarantine import quarantined_rows
-from raymlops.features.offline.bucketed_tables import BlockedTable, blocks_of
 from raymlops.features.offline.knowledge import known_features
+from raymlops.features.offline.large_tables.bucketed_tables import BlockedTable, blocks_of
 from raymlops.features.offline.request_rows import request_rows, with_integer_keys
 from raymlops.features.offline.service_join import JoinTasks, join_service
 from raymlops.features.offline.training_set import TrainingSet, TrainingSets, check_content, check_views

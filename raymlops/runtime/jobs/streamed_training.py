@@ -18,7 +18,7 @@ from raymlops.errors import SchemaMismatch, UnavailableError
 from raymlops.experiments.streamed import Boosting, RowSource, Slice, evaluate_streamed, fit_streamed
 from raymlops.experiments.task import FloatArray, example_of, is_numeric, with_texts
 from raymlops.features import FeatureReader
-from raymlops.features.offline.bucketed_tables import BlockedTable
+from raymlops.features.offline.large_tables.bucketed_tables import BlockedTable
 from raymlops.flavors.frames import is_frame
 from raymlops.flavors.xgboost import asked_of
 from raymlops.records.learning.tasks import LearningTask

@@ -63,7 +63,7 @@ def test_equal_estimators_are_equal_bytes(name: str) -> None:
 
 
 def test_equal_estimators_are_equal_bytes_in_another_process() -> None:
-    code = "import tests.unit.flavors.test_canonical_skops as t; print(*map(t.digest_of, t.MAKERS))"
+    code = "import tests.unit.flavors.sklearn_parts.test_canonical_skops as t; print(*map(t.digest_of, t.MAKERS))"
     root = Path(__file__).parents[4]
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120, check=True

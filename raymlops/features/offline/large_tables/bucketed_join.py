@@ -23,10 +23,10 @@ import pyarrow.compute as pc
 from raymlops.features.definitions.naming import column_name
 from raymlops.features.definitions.schema import arrow_type
 from raymlops.features.definitions.views import FeatureView
-from raymlops.features.offline.bucketed import MOST_BUCKETS, bucket_numbers, order_by_bucket
-from raymlops.features.offline.bucketed_tables import Block, BlockedTable, TableBlock
-from raymlops.features.offline.bucketed_tasks import Handle, TaskPool
 from raymlops.features.offline.keys import key_columns
+from raymlops.features.offline.large_tables.bucketed import MOST_BUCKETS, bucket_numbers, order_by_bucket
+from raymlops.features.offline.large_tables.bucketed_tables import Block, BlockedTable, TableBlock
+from raymlops.features.offline.large_tables.bucketed_tasks import Handle, TaskPool
 from raymlops.features.offline.point_in_time import JoinedView, join_view
 from raymlops.features.offline.timeline import with_event_time
 from raymlops.tables.columns import SEQUENCE

@@ -11,8 +11,8 @@ import pytest
 from raymlops.errors import SchemaMismatch
 from raymlops.features import Entity, FeatureView, Field, WindowAggregate, point_in_time_join
 from raymlops.features.definitions.schema import instants_us
-from raymlops.features.offline.bucketed_join import WantedView, join_in_buckets, split_block
-from raymlops.features.offline.bucketed_tables import BlockedTable, TableBlock
+from raymlops.features.offline.large_tables.bucketed_join import WantedView, join_in_buckets, split_block
+from raymlops.features.offline.large_tables.bucketed_tables import BlockedTable, TableBlock
 from raymlops.tables.columns import INSTANT
 from tests.support.disk_tasks import DiskTasks
 from tests.support.point_in_time import bucketed_join
@@ -123,7 +123,7 @@ def test_keys_of_nulls_alone_find_nothing() -> None:
 
 
 def test_as_many_buckets_as_the_rows_need(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raymlops.features.offline.bucketed_join.ROWS_PER_BUCKET", 100)
+    monkeypatch.setattr("raymlops.features.offline.large_tables.bucketed_join.ROWS_PER_BUCKET", 100)
     seen = []
 
     class Counting(DiskTasks):

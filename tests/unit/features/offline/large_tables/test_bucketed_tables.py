@@ -9,8 +9,8 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from raymlops.errors import SchemaMismatch, StorageError
-from raymlops.features.offline import bucketed_tables
-from raymlops.features.offline.bucketed_tables import blocks_of
+from raymlops.features.offline.large_tables import bucketed_tables
+from raymlops.features.offline.large_tables.bucketed_tables import blocks_of
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raymlops.features.offline.bucketed import bucket_numbers, order_by_bucket
+from raymlops.features.offline.large_tables.bucketed import bucket_numbers, order_by_bucket
 
 integers = st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1))
 texts = st.one_of(st.none(), st.text(max_size=6))
