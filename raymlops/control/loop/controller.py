@@ -61,7 +61,7 @@ class Controller:
 
     Args:
         clock: The only source of time.
-        ledger: Where decisions are recorded, and read from at the start.
+        ledger: Decisions are recorded in it, and read from it at the start.
         observer: Shows the platform.
         actuator: Carries decisions out.
         config: The loop, and the triggers, limits and levels of the models that have no policy of their own.
@@ -137,7 +137,7 @@ class Controller:
         return self._turns.start_due(self._models(), lambda model: self._turn(model, []))
 
     def status(self) -> list[ControlStatus]:
-        """What the last turns saw, by model."""
+        """Status of each model, as of its last turn."""
         reports, trouble, now = self._turns.reports(), self._loop_problem(), self._clock.now()
         found = []
         for model in sorted({*self._statuses, *reports}):
@@ -149,7 +149,7 @@ class Controller:
         return found
 
     def why(self, model: str, at: datetime | None = None) -> Why:
-        """What stood about a model at an instant, now by default: its verdict, and all that was against a retraining.
+        """Verdict about a model at an instant (default: now), with every reason against a retraining.
 
         Raises:
             NotFoundError: The model was not deployed then.
@@ -196,7 +196,7 @@ class Controller:
         return windows_of(self._observer, model, _LONG_AGO)
 
     def probed(self, model: str) -> Probed:
-        """What probes have shown of a model, beside its champion of today; nothing where it is not deployed."""
+        """Results of the probes of a model beside its present champion; empty where it is not deployed."""
         plans = plans_of(self._observer, model)
         return self._observer.probed(model, plans[-1].champion) if plans else Probed()
 
@@ -222,7 +222,7 @@ class Controller:
         """Called at the start of every turn; what it raises is shown once the rest of the turn is over."""
 
     def _loop_problem(self) -> str | None:
-        """Why no turns are taken, where nobody takes any."""
+        """The error that keeps the loop from taking turns; ``None`` while it takes them."""
         return None
 
     def _turn(self, model: str, decisions: list[Decision]) -> None:
@@ -276,7 +276,7 @@ class Controller:
         if not isinstance(decision, StartRetraining):
             return decision, self._record(decision), False
         with self._fleet.asking():
-            self._folded.catch_up()  # whoever asked before has recorded what it was given
+            self._folded.catch_up()  # the model that asked before has recorded its place
             place = self._fleet.ask(decision, seen, config.triggers, self._folded)
             if not place.granted:
                 return decision, None, place.full
@@ -320,7 +320,7 @@ class Controller:
         return None
 
     def _models(self) -> Sequence[str]:
-        """The deployed models, with whom a round of turns begins, once it is known which policies are in force."""
+        """The deployed models of a round of turns, after the policies in force were read."""
         self._policies.refresh()
         models = self._observer.models()
         self._fleet.begin_round(models)

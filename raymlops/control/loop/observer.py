@@ -60,7 +60,7 @@ class StoreObserver:
         window: Length of a monitoring window.
         rescore: Where given, trials are compared on the same rows.
         probed: Model and version -> what probes have shown; ``None``: there are no probes.
-        news: Tells what changed since a version was trained; ``None``: nobody does.
+        news: Finds changes since a version was trained; ``None``: they are not watched.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ _FAULTS, _LATE, _LOSS = 0.4, 0.2, 0.4
 
 
 class Verdict(StrEnum):
-    """What a look at a trial says."""
+    """The verdict of a look at a trial."""
 
     PROMOTE = "promote"
     """It is as good as the champion; where it has not had all shares of its ramp, it gets the next one."""
@@ -68,7 +68,7 @@ def judge(
     What is neither at the end of the trial's time or rows is inconclusive. Without traffic or labels, nothing is shown.
 
     Args:
-        evidence: What was seen up to ``look_at``.
+        evidence: The evidence up to ``look_at``.
         started_at: Start of the trial.
         look_at: The instant of the look.
         config: Limits and levels.
@@ -144,7 +144,7 @@ def _inconclusive(
     look_at: datetime,
     asked_at: datetime | None,
 ) -> Judgement:
-    """What becomes of a trial that is over and has shown neither."""
+    """The verdict about a trial that has ended undecided."""
     compared = facts.get("compared_rows", 0)
     if not labels:
         what = f"{compared} labelled rows were compared of {config.min_labelled_rows}"

@@ -1,4 +1,4 @@
-"""What is decided about a champion that fails or disappoints, and about a version on trial. Pure."""
+"""Decisions about a champion that fails or has become worse, and about a version on trial. Pure."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["backup_may_return", "decide_trial", "end_probation", "fall_back", "j
 
 
 def backup_may_return(plan: ServingPlan) -> bool:
-    """Whether the controller may put the backup back: there is one, and nobody blocked either of the two."""
+    """Whether the controller may put the backup back: there is one, and neither of the two is blocked."""
     if plan.backup is None or plan.backup == plan.champion:
         return False
-    return {plan.champion, plan.backup}.isdisjoint(plan.blocked)  # who answers instead is the choice of who blocked it
+    return {plan.champion, plan.backup}.isdisjoint(plan.blocked)  # who blocked it chose what answers
 
 
 def fall_back(
@@ -83,7 +83,7 @@ def decide_trial(
     impossible: Collection[str],
     rejections: int = 0,
 ) -> Decision | None:
-    """What follows from a look at the version on trial; nothing between two looks.
+    """The decision after a look at the version on trial; ``None`` between two looks.
 
     Args:
         seen: The platform.

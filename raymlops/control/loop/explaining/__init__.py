@@ -1,1 +1,1 @@
-"""What the controller shows of a model, and why it did, or did not do, something."""
+"""Explanations of the controller: the status of a model, and the reasons for or against a decision."""

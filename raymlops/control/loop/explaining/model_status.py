@@ -1,4 +1,4 @@
-"""What is known of a model, by whoever knows it."""
+"""The status of a model, joined from the controller and the reconciler."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["ModelStatus", "join_statuses"]
 
 
 class ModelStatus(ControlStatus):
-    """What the controller saw in its last turn, and whether the endpoint answers."""
+    """The status in the controller's last turn, and whether the endpoint answers."""
 
     endpoint: EndpointStatus | None = None
-    """As it was last seen; ``None`` where nobody has looked yet."""
+    """The endpoint as it was last seen; ``None`` before the first look."""
 
 
 def join_statuses(control: Sequence[ControlStatus], endpoints: Sequence[EndpointStatus]) -> list[ModelStatus]:
-    """What both say of the models that are served, by model.
+    """Join the statuses of controller and reconciler, by model.
 
     A model that the controller has not turned to yet is left out; one that is served no more, too.
     """

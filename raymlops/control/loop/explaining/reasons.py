@@ -35,12 +35,12 @@ def reasons_against(
     """All that keeps the loop from starting a retraining now, the most lasting first; none where one may start.
 
     Args:
-        state: What the ledger says.
+        state: The fold of the ledger.
         seen: The platform.
         config: Triggers and limits.
         label_delay: How long after its end a window closes.
         request: As of ``retrain_request``, where it is known already.
-        verdict: What the policy says to it, likewise.
+        verdict: The policy's verdict about the request, likewise.
     """
     if request is None:
         request = retrain_request(state, seen)
@@ -124,7 +124,7 @@ def _of_windows(
 
 
 def _regret(request: RetrainRequest, verdict: RetrainVerdict, config: ControlConfig) -> Iterator[str]:
-    """What the probes' account says, and whether it overrules the triggers that follow it."""
+    """Result of the probes' account of regret, and whether it overrules the triggers that follow it."""
     if config.triggers.regret is None:
         return
     yield regret_text(verdict.regret, "" if request.probed is None else request.probed.problem)

@@ -1,4 +1,4 @@
-"""What the controller shows of one model."""
+"""The status of one model, as the controller shows it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["ControlStatus", "Phase", "describe", "with_turns"]
 
 
 class Phase(StrEnum):
-    """What is under way for a model."""
+    """The phase of a model: what is under way."""
 
     UNKNOWN = "unknown"
     """No turn has come so far as to look at it."""
@@ -27,7 +27,7 @@ class Phase(StrEnum):
 
 
 class ControlStatus(Record):
-    """What the controller sees of one model, as of its last turn."""
+    """One model as of the controller's last turn."""
 
     model: str
     phase: Phase = Phase.UNKNOWN
@@ -41,21 +41,21 @@ class ControlStatus(Record):
     run_id: str | None = None
     """A run under way."""
     verdict: RetrainVerdict = RetrainVerdict(outcome=RetrainOutcome.QUIET, reason="not looked at yet")
-    """What the retraining policy says about the champion's windows."""
+    """The retraining policy's verdict about the champion's windows."""
     reasons: tuple[Reason, ...] = ()
     """All that stands against a retraining now, and what would end it; none where one may start."""
     labels: str = ""
     """How much of the champion's newest window is labelled, and which way that leans; empty before one has closed."""
     below_floor: str = ""
-    """That the champion's newest window lies below its floor, and why it stays; empty where it does not."""
+    """The reason why a champion stays whose newest window lies below its floor; empty where it lies above."""
     problem: str | None = None
-    """Why the last turn came to no end; it is taken up again by a later one."""
+    """The error that ended the last turn early; a later turn goes on from there."""
     last_turn_at: Instant | None = None
-    """When a turn last came to its end without trouble, on the platform's clock."""
+    """The instant when a turn last ended without an error, on the platform's clock."""
     turn_taken_s: float | None = None
     """How long the turn under way has taken; ``None`` where none is."""
     failed_turns: int = 0
-    """Turns that came to no end since the controller's start."""
+    """Turns that ended in an error since the controller's start."""
     dropped_events: int = 0
     """Rows of prediction events that were lost or refused since the monitor's start."""
     dropped_at: Instant | None = None

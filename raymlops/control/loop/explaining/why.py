@@ -36,7 +36,7 @@ SHOWN_DECISIONS = 10
 
 
 class Why(Record):
-    """What stood at an instant: what was served, what the policy said, and what stood against a retraining."""
+    """State of a model at an instant: the plan, the policy's verdict, and the reasons against a retraining."""
 
     model: str
     at: Instant
@@ -47,11 +47,11 @@ class Why(Record):
     reasons: tuple[Reason, ...]
     """All that stood against a retraining; none where one could start."""
     below_floor: str = ""
-    """That the champion's newest window lay below its floor, and why it stayed all the same."""
+    """The reason why the champion stayed although its newest window lay below its floor."""
     standings: tuple[Standing, ...] = ()
     """How the version on trial, and the champion on probation, stood, by the labels that are known today."""
     unreadable: tuple[str, ...] = ()
-    """What of the trial and the probation could not be read, and is not in ``standings`` for that."""
+    """Problems that kept parts of the trial and the probation out of ``standings``."""
     window: WindowRecord | None
     """The newest window of the champion that had closed, as it is known today: labels may have come since."""
     decisions: tuple[LedgerEntry, ...]
@@ -59,7 +59,7 @@ class Why(Record):
 
 
 class History(Record):
-    """What is stored about one model, its ledger aside."""
+    """The stored records of one model, its ledger aside."""
 
     plans: tuple[ServingPlan, ...]
     """Oldest first."""
@@ -69,9 +69,9 @@ class History(Record):
     trainable: bool
     """Whether a deployed bundle trains the model, today."""
     probed: Probed = Field(default_factory=Probed)
-    """What probes have shown; what they showed later than the instant asked about is left out."""
+    """Results of probes up to the instant asked about."""
     data: NewData | None = None
-    """What came into the tables of today's champion; of an earlier instant it is not known."""
+    """New rows in the tables of the present champion; not known for an earlier instant."""
     code: NewCode | None = None
     """How the deployed bundle differs from the one of today's champion."""
 
@@ -94,10 +94,10 @@ def explain(
         history: All that is stored about it; what came later is left out.
         at: The instant.
         config: Triggers and limits, as they are today.
-        state: What the ledger said then.
+        state: The fold of the ledger up to then.
         decisions: The newest entries up to then, oldest first.
         label_delay: How long after its end a window closes.
-        looks: What traffic showed of its trial and its probation up to then.
+        looks: Looks at the traffic of its trial and its probation up to then.
 
     Raises:
         NotFoundError: The model had no serving plan yet.

@@ -1,4 +1,4 @@
-"""What a trial has shown so far, as sums that a judgement needs no rows for. Pure."""
+"""The evidence of a trial so far, as sums, so that a judgement needs no rows. Pure."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Losses(Record):
 
 
 class Counts(Record):
-    """What one version did with the requests it was asked."""
+    """Answers, errors and latencies of one version over the requests that it received."""
 
     requests: int = 0
     faults: int = 0
@@ -98,7 +98,7 @@ class Step(Record):
     """The part of a trial in which the candidate had one share of the traffic."""
 
     share: float
-    """Of all that either was asked, what the candidate was to be asked; 0 to 1."""
+    """The candidate's planned share of the requests to both versions; 0 to 1."""
     candidate: Counts = Counts()
     champion: Counts = Counts()
 
@@ -124,7 +124,7 @@ class TrialEvidence(Record):
     right_or_wrong: bool = False
     """Whether a row's loss is 0 or 1."""
     steps: tuple[Step, ...] = ()
-    """In order; where there are none, the trial is one step of whatever share was seen."""
+    """The steps in order; a trial without steps counts as one step, at the share that was seen."""
     labelled: Labelled = Labelled()
 
     @classmethod
@@ -165,7 +165,7 @@ class TrialScope(Record):
     shares: tuple[ShareSince, ...] = ()
     """The shares that the candidate had, in order."""
     deadline_ms: float | None = None
-    """An answer that took longer is late, whoever gave it."""
+    """An answer that took longer is late, whichever version gave it."""
     answers_between: tuple[float, float] | None = None
     """A score outside of this is a fault."""
     correlated_within: timedelta | Literal["entity"] | None = None

@@ -32,7 +32,7 @@ Positions = npt.NDArray[np.intp]
 
 
 class Rescored(NamedTuple):
-    """What a version would have answered, row by row, as prediction events hold it."""
+    """The answers that a version would have given, row by row, in the form of prediction events."""
 
     scores: Floats
     """NaN where it cannot."""
@@ -182,7 +182,7 @@ class _Pairs:
 
 
 def _steps(rows: _Rows, scope: TrialScope, by_candidate: Mask) -> list[Step]:
-    """What both did with requests, by the candidate's share."""
+    """The health of both versions, by the candidate's share."""
     table, version = rows.table, scope.candidate
     passed_on = mask_of(pc.starts_with(table["fallback"], f"canary {version}: "))
     passed_on |= mask_of(pc.starts_with(table["error"], f"canary {version}: "))
