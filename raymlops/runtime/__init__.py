@@ -1,6 +1,6 @@
 """The only package that imports Ray: it hosts the cores as actors, replicas and jobs, and carries decisions out.
 
-Names are loaded when they are asked for: whoever holds the platform imports Ray with the first of them.
+Names are loaded at their first use: the first one imports Ray.
 """
 
 from __future__ import annotations

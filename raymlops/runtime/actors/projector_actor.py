@@ -1,4 +1,4 @@
-"""What the store holds, written to MLflow, in a process of its own."""
+"""The projector: writes the metadata store's records to MLflow, in a process of its own."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ProjectorActor(ProjectorService):
     def _sync_if_asked(self) -> None:
         if not self._asked.is_set():
             return
-        self._asked.clear()  # before: whoever asks meanwhile asks for what this sync may not have seen
+        self._asked.clear()  # before the sync, which may miss the records of later requests
         try:
             self.sync()
         except BaseException:

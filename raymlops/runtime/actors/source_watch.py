@@ -52,7 +52,7 @@ class SourceWatch:
 
 
 def write_status(home: Path, status: CommitStatus) -> Path:
-    """Put what became of a commit where whoever pushed it, or a program of theirs, can read it, whole or not at all.
+    """Publish the status of a commit for the people and programs that pushed it, in one atomic write.
 
     Returns:
         ``commits/COMMIT.json`` in the home; a commit that several branches came to has the newest.

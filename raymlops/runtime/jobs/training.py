@@ -41,7 +41,7 @@ def execute_run(run_id: str) -> int:
     """Run the pipeline of a recorded run in this process, which is a driver on the cluster.
 
     Returns:
-        The process's exit code: 0 where the run came to an outcome, also to a refusal.
+        The process's exit code: 0 where the run ended with an outcome, a refusal included.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(name)s %(message)s")
     home = Path(os.environ["RAYMLOPS_HOME"])

@@ -62,7 +62,7 @@ def copy_of(config: PlatformConfig, node: str) -> ActorProxy:
 
 
 def copy_path(config: PlatformConfig, node: str) -> Path:
-    """Where a node keeps its copy. By its id: several nodes may share a machine, or a home."""
+    """The directory of a node's copy, named by the node's id: several nodes may share a machine, or a home."""
     return config.home / "features" / f"online-{node}.lmdb"
 
 
@@ -103,9 +103,9 @@ class _CopyActor:
         self._follower.reach(goals, timeout_s)
 
     def pid(self) -> int:
-        """Its process."""
+        """The id of the copy's process."""
         return os.getpid()
 
     def report(self) -> CopyReport:
-        """Where the copy stands."""
+        """The watermarks of the copy."""
         return self._follower.report()

@@ -29,7 +29,7 @@ class RayTasks:
 
     Args:
         timeout_s: Deadline of all, waiting for free CPUs included.
-        what: What the tasks are for, in errors.
+        what: The purpose of the tasks, for errors.
     """
 
     def __init__(self, timeout_s: float, what: str = "join") -> None:
@@ -106,7 +106,7 @@ class RayTasks:
 
 
 def _with_receipt(function: Callable[..., Sequence[Any]], *arguments: Any) -> tuple[Any, ...]:
-    """What the function returns, after a value that is small enough to be fetched just to see that all went well."""
+    """The function's result, after a small value that is fetched only to see whether the task succeeded."""
     return None, *function(*arguments)
 
 

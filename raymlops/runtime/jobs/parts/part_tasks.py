@@ -21,7 +21,7 @@ R = TypeVar("R")
 def part_tasks(config: PlatformConfig) -> Iterator[EachPart]:
     """``EachPart`` of the cluster: a task for each part, as many at a time as there are CPUs.
 
-    What a part comes to passes through the object store; its rows do not, since the task that counts them reads them.
+    The result of a part passes through the object store; its rows do not, since the task that counts them reads them.
     """
     with RayTasks(config.batch.profile_timeout.total_seconds(), "profile") as tasks:
 

@@ -40,7 +40,7 @@ class BatchWorker:
         self._scorer = open_scorer(setting, join_tasks(config.features) if as_tasks else None)
 
     def process(self) -> tuple[str, int]:
-        """The node it runs on, and its process there; who is told of that knows that it is ready."""
+        """The node and the process of the worker; the answer shows that the worker is ready."""
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
     def score(self, part: Part) -> PartReceipt:
@@ -51,10 +51,10 @@ class BatchWorker:
 def score_on_cluster(
     setting: ScorerSetting, config: PlatformConfig, parts: Sequence[Part], *, as_tasks: bool
 ) -> Generator[PartReceipt, None, None]:
-    """Score parts by as many workers as CPUs are free, and tell of each as soon as it is done.
+    """Score parts by as many workers as there are free CPUs, and yield each part as soon as it is done.
 
     Args:
-        setting: What the workers open.
+        setting: The setting with which workers open their scorers.
         config: The platform's configuration.
         parts: To be scored.
         as_tasks: Features are joined by tasks: these take the CPUs, so one worker hands out the work and takes none.
@@ -92,7 +92,7 @@ class _Workers:
             ray.kill(actor)
         own = [pid for node, pid in self._processes.values() if node == ray.get_runtime_context().get_node_id()]
         deadline = time.monotonic() + _END_S
-        while any(map(_runs, own)):  # what is about to be removed must not be written after that
+        while any(map(_runs, own)):  # a part that is about to be removed must not be written after that
             if time.monotonic() > deadline:
                 _log.warning("workers %s did not end within %g s", own, _END_S)
                 return
@@ -129,7 +129,7 @@ class _Workers:
 
 
 def _value(reference: Any) -> Any:
-    """What a worker answered; what it raised is raised as it was.
+    """The answer of a worker; its exception is raised unchanged.
 
     Raises:
         UnavailableError: It died again and again.

@@ -1,4 +1,4 @@
-"""The trials of a run, kept in its directory for whoever shows them."""
+"""The log of a run's trials, in the run's directory, for pages and commands."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class RayTuner:
         storage: Directory for Tune's own state; unique per run.
         free_cpus_timeout_s: How long to wait for the first free CPU.
         cpus_per_trial: Logical CPUs of one trial.
-        start_s: What it takes until Tune's first trial is under way. With 0, all but the first trial go to Tune.
+        start_s: Seconds until Tune's first trial is under way. With 0, all but the first trial go to Tune.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the console reads, on this cluster: actors, looked up at each call, so that a page outlives any of them."""
+"""The console's sources on this cluster: actors, looked up at each call, so that pages survive their restarts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _LEDGER_S = 30.0
 """Deadline of a call to the ledger: a check of its hashes reads all of it."""
 _LOOK_S = 3.0
 _LOG_BYTES = 400_000
-"""Of the end of each file of a run's logs: a page shows 100,000 characters, and logs may be larger than the memory."""
+"""Bytes that are read from the end of each log: a page shows 100,000 characters, and logs may be larger than memory."""
 _CONTROL_ACTORS = (METADATA, RECONCILER, FEATURES, MONITOR, CONTROLLER)
 
 
@@ -87,14 +87,14 @@ class _Lately:
 
 
 class _Features:
-    """The catalog of features, which is opened when somebody first asks: the gateway needs no reader otherwise."""
+    """The catalog of features, opened at its first use: the gateway needs no reader otherwise."""
 
     def __init__(self, config: PlatformConfig, metadata: Metadata) -> None:
         self._config = config
         self._metadata = metadata
 
     def listing(self) -> list[dict[str, Any]]:
-        """What is applied."""
+        """The applied definitions."""
         return self._catalog.listing()
 
     def search(self, text: str = "") -> list[FeatureMatch]:
@@ -120,7 +120,7 @@ class _Files:
 
     def logs(self, run_id: str, step: str | None = None) -> str:
         """The ends of the logs of a run, as they are in the home."""
-        self._metadata.runs.get_run(run_id)  # refuses what is no id, and so no directory
+        self._metadata.runs.get_run(run_id)  # refuses a text that is no id, and so no directory
         directory = self._config.home / "runs" / run_id
         kept = StepLogs(directory / "logs")
         if step is not None:
@@ -137,13 +137,13 @@ class _Files:
         """The figures of the laboratory's newest report about a model."""
         try:
             check_name("model", model)
-        except ConfigError as error:  # what is no name would be a path of something else
+        except ConfigError as error:  # a text that is no name could be the path of another file
             raise NotFoundError(f"there is no model {model!r:.200}") from error
         return read_report(report_path(self._config.home, model))
 
 
 class _Cluster:
-    """Nodes and actors, as Ray tells of them."""
+    """Nodes and actors, as Ray reports them."""
 
     def __init__(self) -> None:
         self._asking = ThreadPoolExecutor(len(_CONTROL_ACTORS), "console-actors")
@@ -166,7 +166,7 @@ class _Cluster:
         return list(self._asking.map(_look, _CONTROL_ACTORS))
 
     def free_cpus(self) -> Mapping[str, float]:
-        """Node -> logical CPUs that nobody holds."""
+        """Node -> free logical CPUs."""
         return within(_CALL_S, "asking for free CPUs", free_by_node)
 
 

@@ -42,7 +42,7 @@ _GRACE_S = 10.0
 
 
 class GatewayReplica:
-    """What no endpoint answers."""
+    """The gateway: it answers every request that belongs to no endpoint."""
 
     async def __init__(self, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
         serving = config.serving

@@ -29,7 +29,7 @@ __all__ = ["Endpoints", "start_grpc"]
 _log = logging.getLogger(__name__)
 
 _OVERHEAD_BYTES = 64 << 10
-"""What a message may hold beside its tensors."""
+"""Bytes that a message may hold beside its tensors."""
 
 _HANDSHAKE_MS, _IDLE_MS = 10_000, 300_000
 """A connection that is no HTTP/2 by the first, or on which nothing was asked for the second, is closed."""
@@ -73,7 +73,7 @@ class Endpoints:
             raise UnavailableError(f"the endpoint of model {model!r} did not answer") from error
 
     async def _find(self, model: str) -> DeploymentHandle | None:
-        # the metadata store first: whoever asks for what never was must not keep Serve's controller busy
+        # the metadata store first: requests for unknown models must not keep Serve's controller busy
         plan = (await self._plans.served_plans()).get(model)
         if plan is None:
             return None
@@ -95,7 +95,7 @@ def _handler(service: InferenceService, method: str) -> grpc.RpcMethodHandler:
             await context.abort(grpc.StatusCode[reply.status], reply.message)
         return reply.body
 
-    # without a deserializer: what is no message is the caller's error, and grpcio would make it ours
+    # without a deserializer: bytes that are no message are the caller's error, and grpcio would make it ours
     return grpc.unary_unary_rpc_method_handler(cast("Callable[..., Awaitable[bytes]]", behave))
 
 

@@ -1,1 +1,1 @@
-"""The replicas that answer for models, one model or a pool of them, and who may ask them."""
+"""Replicas of models: of one model or of a pool, and the check of callers."""

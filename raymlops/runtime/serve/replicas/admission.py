@@ -1,4 +1,4 @@
-"""Who may ask a replica: the keys of the store, until the replica takes no further request."""
+"""Admission of callers to a replica: by the keys of the store, until the replica takes no further request."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Admission:
 
     Args:
         admit: Replaces the keys, from the next request on.
-        records: Has the keys, and the ledger that is told of refusals.
+        records: The stores of the keys and of the ledger, which records refusals.
         required: Whether a key is asked for at all.
         replica: Name of the replica, for the ledger.
     """
@@ -59,11 +59,11 @@ class Admission:
         await self._refusals.tell(self._append)
 
     async def close(self, in_flight: Callable[[], int], what: str) -> None:
-        """Let nobody in any more, and wait until requests under way have ended, but not for long.
+        """Refuse further requests, and wait for a short time until those under way have ended.
 
         Args:
             in_flight: How many are under way.
-            what: Who is asked, for the log.
+            what: The name of the replica, for the log.
         """
         self._closed = True
         self._admit(CLOSED)

@@ -44,7 +44,7 @@ close_internal_port()  # when a replica imports its class, before its servers st
 class ModelReplica:
     """One replica of a model's endpoint.
 
-    It serves the plan the store holds when it starts, the plans it is told to swap to, and those its poll finds.
+    It serves the plan in the store when it starts, then the plans of swap orders, and those that its poll finds.
     """
 
     async def __init__(self, model: str, config: PlatformConfig) -> None:  # type: ignore[misc]  # Serve awaits it
@@ -146,7 +146,7 @@ def model_application(
 def candidate_application(
     config: PlatformConfig, model: str, trial: Trial, *, shape: str | None = None
 ) -> serve.Application:
-    """One version on trial, with resources of its own; it has no route and is reached by handle."""
+    """A version on trial, with resources of its own; it has no route and is reached by handle."""
     candidate = config.serving.candidate
     deployment = deployment_of(CandidateReplica, config.serving, cpus=trial.cpus or candidate.cpus, shape=shape)
     return deployment.bind(config, model, trial.version, trial.memory_bytes or candidate.memory_bytes)

@@ -38,7 +38,7 @@ __all__ = ["PoolReplica", "pool_application"]
 _log = logging.getLogger(__name__)
 close_internal_port()  # when a replica imports its class, before its servers start
 _ALL_EVERY = 10
-"""Figures of models that nobody asks are sent once in so many times: the monitor forgets who is silent for 30 s."""
+"""Reports after which idle models are sent, too: the monitor forgets a model that is silent for 30 s."""
 
 
 class PoolReplica:
@@ -49,7 +49,7 @@ class PoolReplica:
         self._keys_required = await keys_required(config)
         access = Access(required=self._keys_required)
         self._maker = await EndpointMaker.create(config)
-        # what no pooled model is asked comes here too, as this is where all of /v2/models comes
+        # requests for no pooled model come here, too, since all of /v2/models does
         plans: Any = metadata_stores(kind=AsyncActorProxy).plans
         reconciler: Any = AsyncActorProxy(RECONCILER, part="reconciler")
         others = Gateway(
@@ -138,7 +138,7 @@ class PoolReplica:
 
 
 def pool_application(config: PlatformConfig, *, shape: str | None = None) -> serve.Application:
-    """The pool; its route is the beginning of those of all models, so that what has no other comes to it."""
+    """The pool; its route is the prefix of all models' routes, so that it gets every request without another route."""
     serving, pool = config.serving, config.serving.pool
     deployment = deployment_of(PoolReplica, serving, cpus=pool.cpus, replicas=pool.replicas, shape=shape)
     return deployment.bind(config)
