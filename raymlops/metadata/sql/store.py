@@ -23,7 +23,7 @@ class SqlStore:
     """A store of one entity. Holds no state of its own: any number of threads and processes may share the database.
 
     Args:
-        database: Where the entity lives.
+        database: The database of the entity.
         clock: Gives the instants of changes.
     """
 

@@ -28,13 +28,13 @@ class Database:
     """Transactions on the metadata database; every backend error leaves here as a ``StorageError`` naming the file.
 
     Thread-safe. Writes are serialised: in this process by a queue, between processes by the database, so that what a
-    write has read still holds when it commits. Reads see one snapshot and wait for nobody. A write is on disk when its
+    write has read still holds when it commits. Reads see one snapshot and never wait. A write is on disk when its
     block ends (SQLite: WAL with ``synchronous=FULL``).
 
     Args:
         url: SQLAlchemy URL (``sqlite:///FILE`` or ``postgresql+psycopg://...``), or the path of an SQLite file.
         lock_timeout_s: How long a write waits for another writer.
-        home: What ``below_home`` and ``in_home`` go by; left out, the directory of an SQLite file.
+        home: The root of ``below_home`` and ``in_home``; by default the directory of an SQLite file.
 
     Raises:
         ConfigError: The URL is malformed, names no file, or the schema is of a newer release.
@@ -93,11 +93,11 @@ class Database:
                 yield from _behind_savepoint(group.connection)
         except BaseException as error:
             if group.connection is not None and not _is_open(group.connection):
-                group.error = error  # the database took everybody's work back
+                group.error = error  # the database rolled the whole group back
             raise
         finally:
             self._writers.leave(group)
-            # also a refusal may rest on what the others wrote
+            # also a refusal may depend on the others' writes
             group.ended.wait()
             if group.error is not None:
                 raise StorageError(str(group.error), database=self.name) from group.error
@@ -196,7 +196,7 @@ class Database:
 
 
 def _behind_savepoint(connection: Connection) -> Iterator[Connection]:
-    # straight to the driver: by way of SQLAlchemy these three would cost as much as what most blocks do
+    # straight to the driver: through SQLAlchemy these three would cost as much as the work of most blocks
     driver: Any = connection.connection.dbapi_connection
     driver.execute(f"SAVEPOINT {_SAVEPOINT}").close()
     try:

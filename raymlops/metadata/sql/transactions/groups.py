@@ -29,7 +29,7 @@ class WriteGroup:
 class WriteQueue:
     """Gives threads the writer's place one at a time, and tells the last of those in line to commit.
 
-    A group is committed as soon as nobody waits for the writer's place, so that a lone writer waits for nobody.
+    A group is committed as soon as no writer waits for the place, so that a lone writer never waits.
 
     Args:
         commit: Ends a group's transaction; sets the group's ``error`` instead of raising.
@@ -56,7 +56,7 @@ class WriteQueue:
                 raise
             self._waiting -= 1
             if not free:
-                return None  # somebody is busy, and will find the line shorter when it leaves
+                return None  # the writer at work will see the shorter queue when it leaves
             self._busy = True
             if self._group is None:
                 self._group = WriteGroup()
