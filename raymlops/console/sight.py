@@ -1,4 +1,4 @@
-"""What somebody may see: all, or what is about the models and environments that a key has grants over."""
+"""The sight of a viewer: everything, or the models and environments that the key has grants over."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BUNDLE = "bundle:"
 
 @dataclass(frozen=True)
 class Sight:
-    """What the viewer of a page may see.
+    """The part of the platform that the viewer of a page may see.
 
     Attributes:
         everything: Whether that is all there is.
@@ -60,11 +60,11 @@ class Sight:
 
 
 ALL = Sight(everything=True, may_read=lambda _: True)
-"""Of who may read everything, and of everybody where no key is asked for."""
+"""Sight of a key that may read everything, and of all viewers where no key is needed."""
 
 
 def seen_status(sight: Sight, status: ControlStatus) -> ControlStatus:
-    """What the controller says of a model, without the names of others that wait before it."""
+    """Status of a model, without the names of others that wait before it."""
     if sight.everything:
         return status
     return status.model_copy(update={"reasons": tuple(map(without_other_models, status.reasons))})
@@ -112,10 +112,10 @@ def seen_subjects(sources: Sources, sight: Sight, subjects: Iterable[str]) -> li
 
 
 def seen_definition(sources: Sources, sight: Sight, name: str) -> FeatureDescription:
-    """A definition of features, and who uses it of those that are seen.
+    """A definition of features, with those of its users that the viewer may see.
 
     Raises:
-        NotFoundError: There is none; where not everything is seen, nobody who is seen uses it.
+        NotFoundError: There is none, or the viewer may see none of its users.
     """
     try:
         found = sources.features.describe(name)

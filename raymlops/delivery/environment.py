@@ -39,8 +39,8 @@ class Switched(NamedTuple):
 
     Attributes:
         version: Of the model.
-        replaced: What was served before; ``None`` where nothing was.
-        facts: What it was judged by before.
+        replaced: The version that was served before; ``None`` where there was none.
+        facts: Facts by which it was judged before.
     """
 
     version: int

@@ -76,7 +76,7 @@ def fit_candidate(
         seed: Seeds whatever the estimator draws.
         rows: A table or a frame, in order of time, where an option of the fit depends on it.
         task: What is learned.
-        valid: What an estimator with ``early_stopping_rounds`` watches, and what is reported on.
+        valid: Rows that an estimator with ``early_stopping_rounds`` watches, and that are reported on.
         report: Hears of every round of boosting of ``xgboost`` and ``lightgbm``, and may end the fit.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Where people act: they sign in, see what an action would change, say why, and have it done."""
+"""Actions of people on the console: sign-in, preview, reason, order."""

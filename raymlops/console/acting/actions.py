@@ -1,4 +1,4 @@
-"""What a person can do on the console: each action, its fields, and the order it becomes."""
+"""The actions of the console: each with its fields, and the order that it becomes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Action:
 
     Attributes:
         name: As ``OPERATIONS`` has it.
-        title: What it is called, as an order.
-        effect: What it does, in one sentence.
+        title: Its title, in the imperative.
+        effect: Its effect, in one sentence.
         fields: Parameters that a person chooses, beside the model.
         about: What it is about.
         makes_plan: Whether it makes a serving plan.
@@ -93,7 +93,7 @@ class Form:
 
     @property
     def target(self) -> str:
-        """What a key must have a grant over."""
+        """The target that a key must have a grant over."""
         return self.name if self.action.about == "model" else f"{ENVIRONMENT}{self.name}"
 
     @property

@@ -1,4 +1,4 @@
-"""What an action would change, in words: who serves then, and what is lost."""
+"""Consequences of an action, in words: the versions that would serve, and the losses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def changes_between(before: ServingPlan | None, after: ServingPlan) -> list[Chan
 
 
 def roles_of(plan: ServingPlan) -> list[str]:
-    """Who answers under a plan, one sentence each."""
+    """The versions that answer under a plan, one sentence for each."""
     if not plan.served:
         return ["Nobody answers: callers of the model get 404."]
     told = [f"v{plan.champion} answers as champion{_share(plan.trial)}."]
@@ -48,7 +48,7 @@ def roles_of(plan: ServingPlan) -> list[str]:
 
 
 def lost_by(action: str, before: ServingPlan | None, after: ServingPlan | None) -> list[str]:
-    """What an action gives up, one sentence each; nothing where it gives up nothing."""
+    """Losses that an action causes, one sentence for each; empty where there are none."""
     if before is None or after is None:
         return _LOST_WITHOUT_PLAN.get(action, [])
     if before == after:

@@ -1,4 +1,4 @@
-"""Where people act: they sign in, see what an action would change, say why, and have it done."""
+"""The desk: people sign in, see what an action would change, give a reason, and send the order."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ _MAX_BODY_BYTES = 16 << 10
 _MOST_FIELDS = 20
 _REQUEST_CHARS = 64
 _NEWEST = 100
-"""So many plans, and entries about a subject, are looked through: what a person did is among the newest."""
+"""Plans, and entries about a subject, that are read: a person's own action is among the newest."""
 
 
 class Shown(NamedTuple):
     """A page with its status, or a way to another page.
 
     Attributes:
-        page: What is shown; ``None`` where the browser is sent on.
+        page: The page; ``None`` where the browser is redirected.
         status: As HTTP has it.
         headers: Beside those of every page.
     """
@@ -66,9 +66,9 @@ class Desk:
     Every action is an order to ``Operations``, as over HTTP: what it may and what it does is decided there.
 
     Args:
-        sources: What previews read.
+        sources: The sources of previews.
         operations: Carries orders out.
-        sessions: Who is signed in.
+        sessions: The people who are signed in.
         pool: Runs calls that block.
         deadline_s: Of one such call.
     """
@@ -92,7 +92,7 @@ class Desk:
         """Answer a request.
 
         Raises:
-            RaymlopsError: It cannot be done, and the message says why.
+            RaymlopsError: The action cannot be carried out; the message says why.
         """
         if request.method not in {"GET", "HEAD", "POST"}:
             return Shown(_told("Not so", f"forms take GET and POST, got {request.method}"), 405, {"allow": "GET, POST"})
@@ -108,7 +108,7 @@ class Desk:
         if action is None:
             raise NotFoundError(f"there is no page {PREFIX}/{path}")
         if posted is None:
-            # a link chooses what is asked for; the reason and the name of the order are of who sends the form
+            # a link may choose the action; the reason and the order's id come from the form alone
             chosen = {action.about, *action.fields}
             form = read_form(action, {name: text for name, text in _query(request).items() if name in chosen})
             _require_reader(viewer, form, request)
@@ -133,7 +133,7 @@ class Desk:
             return self._login_page(request, after, "This key is not valid: it is wrong, revoked or expired.", 401)
         place, models = _own_place(after), Viewer(viewer.access, key).sight.models
         if place == url() and models and not Viewer(viewer.access, key).may("read"):
-            place = url("models", models[0])  # who reads a few models alone begins with one of them
+            place = url("models", models[0])  # a person who may read a few models only begins with one of them
         return _to(place, **{"set-cookie": self._sessions.begin(key, request.headers)})
 
     def _login_page(self, request: HttpRequest, after: str, problem: str, status: int) -> Shown:
@@ -151,7 +151,7 @@ class Desk:
     async def _preview(
         self, form: Form, viewer: Viewer, request: HttpRequest, *, problem: str = "", status: int = 200
     ) -> Shown:
-        """What would happen, and a form for who may do it."""
+        """Preview of an action, with a form for people who may order it."""
         values: dict[str, Any] = {
             "action": form.action,
             "name": form.name,
@@ -199,10 +199,10 @@ class Desk:
         }
 
     def _standing(self, model: str) -> dict[str, str]:
-        """What the controller says of a model, or of all."""
+        """Status of a model, or of all, from the controller."""
         try:
             found = [status for status in self._sources.control.status() if model in {ALL_MODELS, status.model}]
-        except RaymlopsError as error:  # what would happen is known without
+        except RaymlopsError as error:  # the preview does not need it
             return {"controller": f"cannot say: {error}"}
         if model == ALL_MODELS:
             return {"models": ", ".join(status.model for status in found) or "none"}
@@ -259,7 +259,7 @@ class Desk:
         return _to(url("actions", "done", request_id, **{action.about: form.name}))
 
     async def _overtaken(self, form: Form, expected: int) -> Shown:
-        """Somebody else was faster: what they did, and the way back to a page that shows what is now."""
+        """Page for an overtaken order: another person's change, and the way back to the present state."""
         plans = (await self._call(self._sources.metadata.browser.plan_page, form.name, None, _NEWEST))[::-1]
         newer = [plan for plan in plans if plan.number > expected]
         base = next((plan for plan in plans if plan.number == expected), None)
@@ -275,7 +275,7 @@ class Desk:
         return Shown(Page("acting/overtaken", f"{form.action.title}: {form.name}", values), 409)
 
     async def _done(self, request_id: str, viewer: Viewer, request: HttpRequest) -> Shown:
-        """What an action left in the ledger."""
+        """The ledger entry of an action."""
         query = _query(request)
         about = "environment" if "environment" in query else "model"
         form = Form(next(action for action in ACTIONS.values() if action.about == about), query.get(about, ""), query)
@@ -324,7 +324,7 @@ def _require_reader(viewer: Viewer, form: Form, request: HttpRequest) -> None:
 
 
 def _who_made(plan: ServingPlan, entries: list[LedgerEntry]) -> str:
-    """Whom the ledger names as the maker of a plan."""
+    """The maker of a plan, by the ledger."""
     for entry in entries:
         if entry.evidence.get("number") == plan.number and "champion" in entry.evidence:
             return str(entry.evidence.get("by") or "controller")

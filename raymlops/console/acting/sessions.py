@@ -34,7 +34,7 @@ class Session:
 
     Attributes:
         shown: The key that was shown; whether it is still valid is asked at each request.
-        token: What every form of this session holds, and no other site knows.
+        token: The secret in every form of this session, which no other site knows.
         began_s: When it began, in monotonic seconds.
         seen_s: When it was last used.
     """
@@ -47,12 +47,12 @@ class Session:
 
 @dataclass(frozen=True)
 class Viewer:
-    """Who asks for a page.
+    """The viewer of a page.
 
     Attributes:
         access: The keys, and whether reading needs one.
         key: The key of the session, or of the request's header.
-        session: Without one, nobody can act.
+        session: The viewer's session; without one, no action is possible.
     """
 
     access: Access
@@ -67,7 +67,7 @@ class Viewer:
 
     @property
     def sight(self) -> Sight:
-        """What the viewer may see."""
+        """The sight of the viewer."""
         grants = () if self.key is None else self.key.grants
         named = {grant.target for grant in grants} - {ALL_MODELS, ALL_ENVIRONMENTS}
         targets = tuple(sorted(name for name in named if self.may("read", name)))
@@ -100,7 +100,7 @@ class Sessions:
             The ``set-cookie`` header.
         """
         now, text = self._time_s(), secrets.token_urlsafe(32)
-        # who has one key does not end the sessions of others by signing in again and again
+        # many sign-ins with one key must not end the sessions of other keys
         own = [identity for identity, session in reversed(self._sessions.items()) if session.shown.id == key.id]
         for identity in own[_MOST_OF_A_KEY - 1 :]:
             del self._sessions[identity]
@@ -115,7 +115,7 @@ class Sessions:
         return _set_cookie(self._cookie, "", 0, headers)
 
     def viewer(self, headers: Mapping[str, str], access: Access) -> Viewer:
-        """Who asks: the holder of the session's key while that is valid, else of the key in the header, else nobody.
+        """The viewer of a request: the holder of the session's key while it is valid, else of the header's, else none.
 
         Raises:
             Unauthenticated: The header holds a key that is not valid.
@@ -134,7 +134,7 @@ class Sessions:
         return Viewer(access, access.bearer(headers) if access.required and "authorization" in headers else None)
 
     def begin_login(self, headers: Mapping[str, str]) -> tuple[str, str]:
-        """A token for a form of somebody who has no session yet, and the ``set-cookie`` header that vouches for it."""
+        """A token for the form of a person without a session, and the ``set-cookie`` header that proves it."""
         token = _cookies(headers).get(self._login_cookie) or secrets.token_urlsafe(32)
         return token, _set_cookie(self._login_cookie, token, _LOGIN_S, headers)
 
@@ -183,7 +183,7 @@ def require_own_form(headers: Mapping[str, str], wanted: str, given: str) -> Non
 
 
 def _digest(text: str) -> str:
-    """What a session is kept by: a reader of the process's memory, or of a dump of it, finds no cookie."""
+    """Hash by which a session is kept, so that no cookie is found in the process's memory or in a dump of it."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

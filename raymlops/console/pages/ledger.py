@@ -1,4 +1,4 @@
-"""The ledger: what was done and decided, by whom, and whether the chain of hashes holds."""
+"""The ledger: actions and decisions with their authors, and the check of the chain of hashes."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _KINDS = ("request", "model", "run", "artifact", "table", "bundle", "endpoint", 
 
 
 def lineage_page(sources: Sources, request: PageRequest) -> Page:
-    """Where to begin; a form that names something leads to it."""
+    """The start of lineage: a form that leads to the page of what it names."""
     del sources
     kind, name = request.text("kind"), request.text("name")
     if not (kind and name):
@@ -61,7 +61,7 @@ def node_page(sources: Sources, request: PageRequest) -> Page:
 
 
 def request_page(sources: Sources, request: PageRequest) -> Page:
-    """Everything behind the answer to one request: rows, version, data, code, and who put it there."""
+    """Lineage of the answer to one request: rows, version, data, code, and the person who deployed it."""
     request.ask.extend(_DEADLINE_S)
     (request_id,) = request.parts
     model = request.text("model") or None
@@ -78,7 +78,7 @@ def request_page(sources: Sources, request: PageRequest) -> Page:
 
 
 def _seen_request(sources: Sources, sight: Sight, request_id: str, model: str | None) -> dict[str, Any]:
-    """What is behind the answer to a request, to one of the models that are seen."""
+    """Lineage of the answer to a request to a model that the viewer may see."""
     if sight.everything:
         return sources.lineage.of_request(request_id, model)
     for name in sight.models if model is None else filter(sight.model, [model]):
@@ -90,7 +90,7 @@ def _seen_request(sources: Sources, sight: Sight, request_id: str, model: str | 
 
 
 def _around(sources: Sources, sight: Sight, center: Node, hops: int) -> Neighbourhood:
-    """What lies around a thing, as far as it is seen; a thing that is not is not told from one that does not exist."""
+    """Neighbourhood of a node within the viewer's sight; a hidden node looks like one that does not exist."""
     if sight.everything:
         return neighbourhood(center, hops, partial(neighbours, sources.metadata))
     sees = cache(partial(_is_seen, sources, sight))

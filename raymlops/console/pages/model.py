@@ -20,7 +20,7 @@ __all__ = ["card_page", "model_page", "models_page"]
 
 _ROWS = 20
 _LOOKS = 6
-"""Earlier looks at a trial that are asked for where somebody wants to see how it came to stand as it does."""
+"""Number of earlier looks at a trial that are shown as its history."""
 _SHOWN_MODELS = 100
 _DECISIONS = 10
 
@@ -51,7 +51,7 @@ def models_page(sources: Sources, request: PageRequest) -> Page:
 
 
 def model_page(sources: Sources, request: PageRequest) -> Page:
-    """One model: its plan, its rollout, what stands against a retraining, versions, and who served when."""
+    """One model: its plan, its rollout, reasons against a retraining, versions, and former champions."""
     (name,) = request.parts
     ask, browser, metadata = request.ask, sources.metadata.browser, sources.metadata
     at, looks = request.instant("at"), request.text("looks") != ""
@@ -128,7 +128,7 @@ def _steps(plan: ServingPlan, plans: Sequence[ServingPlan]) -> list[tuple[str, s
 
 
 def _rollout(sources: Sources, request: PageRequest, why: Why, standing: Standing, looks: bool) -> dict[str, Any]:
-    """What the card of a rollout shows: intervals, e-values, guards."""
+    """Values of the card of a rollout: intervals, e-values, guards."""
     earlier: list[Standing] = []
     if looks:
         length = why.at - standing.since

@@ -1,4 +1,4 @@
-"""Policy: what may start a retraining of a model, who gave each value, and what the laboratory says of others."""
+"""Policy: the triggers of a model, the source of each setting, and the laboratory's figures of other policies."""
 
 from __future__ import annotations
 

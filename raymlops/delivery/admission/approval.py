@@ -1,4 +1,4 @@
-"""Who has approved which bundle for which environment."""
+"""Approvals of bundles for environments, by people."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def approve_bundle(
 ) -> LedgerEntry:
     """Record that a person approves a bundle for an environment; once is enough.
 
-    A name alone is a word in the ledger; it counts while nobody holds a key to approve with, see ``require_approvals``.
+    A name without a key is recorded, too; it counts while there is no key to approve with, see ``require_approvals``.
 
     Args:
         manifest: Of the bundle.
         environment: Where it may be deployed then.
         by: Who approves; the owner of the key, where one was shown.
-        ledger: Where it is recorded.
+        ledger: Records the approval.
         reason: Why, for people.
         key_id: Of the API key that was shown and may approve there; ``None``: none was.
 
@@ -52,12 +52,12 @@ def approve_bundle(
 
 
 def approvers(digest: str, environment: str, ledger: Ledger) -> list[str]:
-    """Who has approved a bundle for an environment, with a key or without, sorted."""
+    """Names of the people who have approved a bundle for an environment, with a key or without, sorted."""
     return sorted({approval.by for approval in _approvals(digest, environment, ledger)})
 
 
 class Approval(NamedTuple):
-    """What somebody said of a bundle."""
+    """One approval of a bundle."""
 
     by: str
     key: str | None
@@ -73,18 +73,18 @@ def require_approvals(
     ledger: Ledger,
     keys: Iterable[ApiKey],
 ) -> None:
-    """Refuse a bundle that too few people have approved, other than who built it and who wrote its commit.
+    """Refuse a bundle that too few people have approved; its builder and the author of its commit do not count.
 
-    A person is the owner of an API key, as whoever made the key named them; the author of a commit is an e-mail
-    address, where the commit has one, and then so must be the owner of a key. Until a key that may approve there is
-    made, a person is the name that was given; afterwards no name alone counts, be the key revoked or not.
+    A person is the owner of an API key, by the name that was given when the key was made. The author of a commit is an
+    e-mail address, where the commit has one, and then so must be the owner of a key. Until a key that may approve there
+    is made, a person is the name that was given; afterwards no name alone counts, be the key revoked or not.
 
     Args:
         manifest: Of the bundle.
         source: The commit that it was built from, as its builder says.
         environment: Where it is to be deployed.
         required: How many people.
-        ledger: Tells who approved.
+        ledger: Holds the approvals.
         keys: All keys.
 
     Raises:
@@ -140,6 +140,6 @@ def _fault(approval: Approval, keys: Mapping[str, ApiKey], authors: set[str], *,
 
 
 def _is_one_of(name: str, authors: set[str]) -> bool:
-    """Whether somebody is among accounts and authors of commits, which are ``Name <address>``."""
+    """Whether a person is among accounts and authors of commits, which are ``Name <address>``."""
     known = {part.strip(" >").casefold() for author in authors for part in (author, *author.split("<")) if author}
     return name.casefold() in known

@@ -17,7 +17,7 @@ _STEPS = ("training", "service", "spine", "task", "metric", "request_columns", "
 
 
 class BundleChanges(Record):
-    """What a deployment would change."""
+    """Changes that a deployment would make."""
 
     bundle: str
     before: str | None
@@ -49,7 +49,7 @@ def bundle_changes(
         before: The one that runs; ``None`` where none does.
         after: The one that is to run.
         locks: Of the two.
-        definitions: What applying the new one's definitions would do; ``None`` where they are not applied.
+        definitions: Changes by the new bundle's definitions; ``None`` where they are not applied.
     """
     old = {} if before is None else before.project.model_dump(mode="json")
     new = after.project.model_dump(mode="json")

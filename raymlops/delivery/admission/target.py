@@ -17,7 +17,7 @@ _SHOWN = 3
 
 
 class Node(NamedTuple):
-    """What a node of a cluster offers.
+    """Capacity of a node of a cluster.
 
     Attributes:
         name: As messages call it: its address, and the beginning of its id.
@@ -35,7 +35,7 @@ class Node(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What a platform offers.
+    """Capacity of a platform.
 
     Attributes:
         python: Version, as ``3.11``, of the process that would build and run.
@@ -44,7 +44,7 @@ class Target(NamedTuple):
         cpus: Logical CPUs of the cluster.
         memory_bytes: Memory that is free on this node.
         stores: Store -> why it cannot be reached; empty where it can.
-        nodes: The other nodes: what a bundle has run and served may come to be on any of them.
+        nodes: The other nodes: a bundle's runs and replicas may be placed on any of them.
     """
 
     python: str
@@ -57,7 +57,7 @@ class Target(NamedTuple):
 
 
 class Needs(NamedTuple):
-    """What a bundle needs there.
+    """Needs of a bundle.
 
     Attributes:
         python: Version that it was built with; empty where that is not known.
@@ -108,7 +108,7 @@ def _fault(needs: Needs, target: Target) -> str | None:
 
 
 def _lack(needs: Needs, target: Target) -> str | None:
-    """What there is too little of."""
+    """Missing capacity, in words."""
     if needs.cpus > target.cpus:
         return f"needs {needs.cpus:g} logical CPUs, the cluster has {target.cpus:g}"
     largest = max(target.nodes, key=lambda node: node.cpus, default=None)

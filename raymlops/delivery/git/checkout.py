@@ -1,4 +1,4 @@
-"""What git knows of a project: its commit, and which files differ from it. No git program is run."""
+"""The git checkout of a project: its commit, and the files that differ from it. No git program is run."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class RemoteRepository:
     """Reads a repository. Its password is read anew for each call, and is in no message.
 
     Args:
-        config: Where it is, and how to be let in.
+        config: Address of the repository, and credentials.
         environment: Variables of this process.
     """
 
@@ -46,7 +46,7 @@ class RemoteRepository:
             for name, commit in refs.items()
             if name.startswith(_HEADS) and commit is not None
         }
-        if not found:  # whoever believes that would take all branches for gone
+        if not found:  # without this, all branches would be taken for deleted
             raise UnavailableError(f"repository {self._config.url} has no branch")
         strange = next((name for name, commit in found.items() if _COMMIT.fullmatch(commit) is None), None)
         if strange is not None:  # a commit becomes the name of a file
@@ -90,7 +90,7 @@ class RemoteRepository:
         from dulwich.errors import GitProtocolError, NotGitRepository
         from urllib3.exceptions import HTTPError
 
-        settings = ConfigDict()  # nobody's own: what git is told on this machine does not matter
+        settings = ConfigDict()  # no configuration of git on this machine is read
         settings.set((b"http",), b"timeout", f"{self._config.timeout.total_seconds():g}".encode())
         password = self._password()
         username = None if password is None else self._config.username

@@ -16,7 +16,7 @@ __all__ = ["CHECKS_SUITE", "count_checks", "junit_report"]
 
 CHECKS_SUITE = "raymlops.checks"
 _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 has no character for."""
+"""Characters that XML 1.0 does not have."""
 
 
 def count_checks(checks: Sequence[CheckResult]) -> dict[str, int]:

@@ -19,7 +19,7 @@ _SUMMARY = re.compile(r"\b\d+ (?:passed|failed|errors?|skipped)\b")
 
 
 class SuiteReport(NamedTuple):
-    """What came of a run of the tests."""
+    """The result of a run of the tests."""
 
     green: bool
     """All tests passed, and there was at least one."""

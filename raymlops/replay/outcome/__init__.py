@@ -1,1 +1,1 @@
-"""What came of a replay: its figures, beside a calendar's and beside no retraining, and its page."""
+"""The outcome of a replay: its figures, beside those of a calendar and of no retraining, and its page."""

@@ -1,4 +1,4 @@
-"""What a calendar would have come to: a model retrained at even intervals, as often as the loop retrained."""
+"""The loss of a calendar: a model retrained at even intervals, as often as the loop retrained."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def scored_by_calendar(
     Args:
         learned: All rows that there are to learn from.
         known_us: When the label of each of them became known.
-        asked: What is scored.
+        asked: The requests that are scored.
         instants: When a model is fitted anew, ascending.
         before: Losses of the asked rows by the first model, which serves until the first instant.
         recipe: How models are fitted.
@@ -107,7 +107,7 @@ class Calendar:
 
         Args:
             instants: When the model is fitted anew; without any, ``never`` is the answer.
-            request_ids: What was asked, as it is in the prediction log.
+            request_ids: Ids of the requests in the prediction log.
             labels: Their labels.
             never: Their losses by the first version.
         """

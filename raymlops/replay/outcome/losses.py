@@ -39,7 +39,7 @@ class TaskLoss:
 
     @property
     def name(self) -> str:
-        """What the loss of one row is called."""
+        """Name of the loss of one row."""
         named = {"rmse": "squared error", "mae": "absolute error", "brier": "Brier score"}
         return named.get(self.metric, self.metric.replace("_", " "))
 

@@ -1,4 +1,4 @@
-"""What a replay leaves: its page, its figures as JSON, and the monitor's page with the comparison in it."""
+"""Files of a replay: its page, its figures as JSON, and the monitor's page with the comparison in it."""
 
 from __future__ import annotations
 

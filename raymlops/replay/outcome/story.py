@@ -1,4 +1,4 @@
-"""What happened: a replay's figures, window by window, computed from what was served and what came true."""
+"""A replay's figures, window by window, computed from the served answers and the labels."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class Story:
         return 1 - self.total("loop") / self.total("never") if self.total("never") else 0.0
 
     def decisions(self) -> list[LedgerEntry]:
-        """What the controller decided, and what was asked of the platform by hand, oldest first."""
+        """Decisions of the controller and orders of people, oldest first."""
         return [entry for entry in self.entries if entry.key.startswith(("control/", "user/"))]
 
     def count(self, action: str) -> int:
