@@ -173,10 +173,10 @@ class Desk:
             "refused": "",
         }
         if not form.missing:
-            values |= await self._outlook(form)
+            values |= await self._plan_preview(form)
         return Shown(Page("acting/action", f"{form.action.title}: {form.name}", values), status)
 
-    async def _outlook(self, form: Form) -> dict[str, Any]:
+    async def _plan_preview(self, form: Form) -> dict[str, Any]:
         if form.action.about == "environment":
             return {"facts": await self._call(self._bundle_facts, form), "lost": lost_by(form.action.name, None, None)}
         before = None

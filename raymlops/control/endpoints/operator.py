@@ -14,7 +14,7 @@ from raymlops.control.endpoints.placing import is_pooled, place
 from raymlops.control.endpoints.plan_records import (
     PlanRecords,
     intent_of,
-    outlook,
+    preview_plan,
     record_swap,
     require_blessed,
     require_served,
@@ -303,7 +303,7 @@ class EndpointOperator:
         self, order: Order, model: str, action: str, make: Callable[[ServingPlan | None], ServingPlan]
     ) -> ServingPlan:
         if order.dry_run:
-            return outlook(self._metadata, order, model, make)
+            return preview_plan(self._metadata, order, model, make)
         with self._turn(model):
             key = order.key(model, action)
             given = next((entry for entry in self._metadata.ledger.entries(model) if entry.key == key), None)

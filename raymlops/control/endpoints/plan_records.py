@@ -14,7 +14,7 @@ from raymlops.records.serving.orders import Order
 __all__ = [
     "PlanRecords",
     "intent_of",
-    "outlook",
+    "preview_plan",
     "record_swap",
     "require_blessed",
     "require_served",
@@ -116,7 +116,7 @@ def require_blessed(models: ModelRegistry, plan: ServingPlan, before: ServingPla
         models.get_version(plan.model, version).require_blessed()
 
 
-def outlook(
+def preview_plan(
     metadata: PlanRecords, order: Order, model: str, make: Callable[[ServingPlan | None], ServingPlan]
 ) -> ServingPlan:
     """The plan that an order would make, which ``make`` makes of the newest; raises what the order would raise."""

@@ -11,7 +11,7 @@ from functools import partial
 
 from raymlops.clock import Clock
 from raymlops.config.control import ControlConfig
-from raymlops.control.loop.carrying_out import Hands
+from raymlops.control.loop.carrying_out import DecisionExecutor
 from raymlops.control.loop.explaining.reasons import reasons_against
 from raymlops.control.loop.explaining.status import ControlStatus, describe, with_turns
 from raymlops.control.loop.explaining.why import SHOWN_DECISIONS, History, Why, explain
@@ -83,7 +83,7 @@ class Controller:
         self._clock = clock
         self._ledger = ledger
         self._observer = observer
-        self._hands = Hands(clock, observer, actuator)
+        self._executor = DecisionExecutor(clock, observer, actuator)
         self._config = config
         self._policies = PoliciesInForce(config, policies, ledger)
         self._fleet = Fleet(config.fleet)
@@ -249,9 +249,9 @@ class Controller:
             below = floor_standing(seen, seen.own_windows, config)
             self._statuses[model] = describe(state, seen, verdict, reasons, below)
             pending = state.pending
-            if pending is not None and not self._hands.done(pending):
+            if pending is not None and not self._executor.done(pending):
                 rejections = state.rejections_under(seen.plans)
-                given_up = self._hands.carry_out(pending, seen, config, rejections=rejections)
+                given_up = self._executor.carry_out(pending, seen, config, rejections=rejections)
                 if given_up is None:
                     continue
                 decided: tuple[Decision, LedgerEntry] | None = given_up, self._record(given_up)

@@ -20,7 +20,7 @@ from raymlops.control.rollout.measuring.evidence import Health, Losses, Step, Tr
 from raymlops.records.record import Record
 from raymlops.sequential import bounded_bounds, fault_evidence, mean_bounds
 
-__all__ = ["BOUNDS_FROM_ROWS", "Judgement", "Verdict", "exceeds_share", "find_sickness", "judge", "judge_probation"]
+__all__ = ["BOUNDS_FROM_ROWS", "Judgement", "Verdict", "exceeds_share", "find_health_fault", "judge", "judge_probation"]
 
 BOUNDS_FROM_ROWS = 100
 """Bounds of unbounded losses are asymptotic: below so many rows none are formed."""
@@ -109,7 +109,7 @@ def judge_probation(evidence: TrialEvidence, config: TrialConfig) -> Judgement:
     return _judgement(Verdict.WAIT, "not worse than the former champion as far as is known", facts)
 
 
-def find_sickness(health: Health, config: HealthConfig) -> str | None:
+def find_health_fault(health: Health, config: HealthConfig) -> str | None:
     """Why the champion must go: it fails too often. ``None`` where it does not."""
     if health.rows >= config.min_rows and exceeds_share(
         health.rows, health.faults, config.max_fault_share, config.significance

@@ -8,7 +8,7 @@ from typing import Any
 from raymlops.config.control import ControlConfig, TrialConfig
 from raymlops.control.rollout import plan_history
 from raymlops.control.rollout.decisions import Ask, Decision, FallBack, Promote, Ramp, RollBack
-from raymlops.control.rollout.judge import Judgement, Verdict, find_sickness, judge, judge_probation
+from raymlops.control.rollout.judge import Judgement, Verdict, find_health_fault, judge, judge_probation
 from raymlops.control.rollout.observation import Look, Observation
 from raymlops.records.plans import ServingPlan, Trial
 
@@ -32,7 +32,7 @@ def fall_back(
     plan, look = seen.plan, seen.health_look
     if look is None or look.health is None or plan.champion in plan.blocked:
         return None
-    reason = find_sickness(look.health, config.health)
+    reason = find_health_fault(look.health, config.health)
     if reason is None:
         return None
     common: dict[str, Any] = {

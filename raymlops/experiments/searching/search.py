@@ -28,8 +28,8 @@ __all__ = [
     "Budgeted",
     "Drawn",
     "Journaled",
+    "LoggedSearch",
     "Search",
-    "Told",
     "Tuner",
     "forget_old",
     "rows_digest",
@@ -110,7 +110,7 @@ class Drawn:
         del result
 
 
-class Told:
+class LoggedSearch:
     """A search that logs the result of each trial.
 
     Args:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from raymlops import runtime
 from raymlops.experiments.searching.halving import Halving, HalvingRule
-from raymlops.experiments.searching.search import Search, Told
+from raymlops.experiments.searching.search import LoggedSearch, Search
 from raymlops.experiments.trial import TrialResult
 from raymlops.experiments.trial_run import run_trial
 from raymlops.records.learning.tasks import LearningTask
@@ -64,7 +64,7 @@ class RayTuner:
         free = await_free_cpus(self._cpus, self._timeout_s)
         at_once = max(1, int(free / self._cpus)) if concurrency is None else concurrency
         race = None if halving is None else Halving(halving)
-        trials = Told(trials, task.metric)
+        trials = LoggedSearch(trials, task.metric)
         results: list[TrialResult] = []
         slow, over = None, False
         while slow is None and not self._pays(results, trials.left, at_once):
