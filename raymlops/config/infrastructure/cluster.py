@@ -38,7 +38,7 @@ class FastSettings(Section):
             **(direct if self.direct_answers else {}),
             "RAY_SERVE_HAPROXY_METRICS_ENABLED": str(int(self.ha_proxy_metrics)),
             "RAY_worker_niceness": str(self.niceness),
-            # calls between replicas go through Ray's own ports, which ask for the token (runtime/internal_port.py)
+            # replicas call each other through Ray's own ports, which need the token (runtime/serve/internal_port.py)
             "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0",
             "RAY_SERVE_PROXY_USE_GRPC": "0",
             "RAY_SERVE_ENABLE_HA_PROXY": str(int(self.ha_proxy)),
