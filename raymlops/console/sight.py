@@ -112,7 +112,7 @@ def seen_subjects(sources: Sources, sight: Sight, subjects: Iterable[str]) -> li
 
 
 def seen_definition(sources: Sources, sight: Sight, name: str) -> FeatureDescription:
-    """A definition of features, with those of its users that the viewer may see.
+    """A definition of features, and who uses it of those that are seen.
 
     Raises:
         NotFoundError: There is none, or the viewer may see none of its users.

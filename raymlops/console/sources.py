@@ -63,10 +63,10 @@ class ReportView(Protocol):
 
 
 class FeaturesView(Protocol):
-    """The catalog of applied definitions."""
+    """What is applied, and what is known about it."""
 
     def listing(self) -> list[dict[str, Any]]:
-        """The applied definitions, entities first."""
+        """What is applied, entities first."""
         ...
 
     def search(self, text: str = "") -> list[FeatureMatch]:

@@ -43,7 +43,7 @@ def features_page(sources: Sources, request: PageRequest) -> Page:
 
 
 def _own_definitions(sources: Sources, request: PageRequest) -> set[str]:
-    """Services of the endpoints that the viewer may see, and the definitions behind them."""
+    """What the endpoints that are seen answer from: their services, and all that these are made of."""
     plans = request.ask("the metadata actor", sources.metadata.plans.served_plans).get() or {}
     services = {plan.service for name, plan in plans.items() if plan.service and request.sight.model(name)}
     asked = [

@@ -29,7 +29,7 @@ class ServedFeatureAudit:
     """The monitor's audit: every service that served in a window, over a sample of its rows. Thread-safe.
 
     Args:
-        plans: The serving plans, which say when each service was served.
+        plans: They tell when which service was served.
         open_reader: Opens what recomputes features, at the first audit.
     """
 

@@ -27,7 +27,7 @@ __all__ = ["ReaderElsewhere", "feature_tables", "open_reader"]
 
 
 def feature_tables(config: PlatformConfig) -> DeltaTables:
-    """The tables of the feature store, opened for reading beside the writer."""
+    """The tables of the feature store, for whoever looks at them beside it."""
     root = parse_root(config.features.root_in(config.home))
     return DeltaTables(tables_path(root), config.features.storage_options)
 
@@ -56,7 +56,7 @@ class _Copy:
             return
         marks = self._leader.progress().watermarks
         goals = {each.view.ref: marks[each.view.ref] for each in service.views if each.view.ref in marks}
-        # the copy reports by itself what it lacks, and gets the same time again to start and report
+        # the copy says by itself what it lacks, and has as much time again to come up and say so
         copy_of(self._config, self._node).reach(goals, self._config.features.copy_timeout.total_seconds())
 
     def open(self) -> OnlineStore:

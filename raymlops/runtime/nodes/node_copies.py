@@ -62,7 +62,7 @@ def copy_of(config: PlatformConfig, node: str) -> ActorProxy:
 
 
 def copy_path(config: PlatformConfig, node: str) -> Path:
-    """The directory of a node's copy, named by the node's id: several nodes may share a machine, or a home."""
+    """Where a node keeps its copy. By its id: several nodes may share a machine, or a home."""
     return config.home / "features" / f"online-{node}.lmdb"
 
 

@@ -108,7 +108,7 @@ class EndpointMaker:
     async def create(cls, config: PlatformConfig) -> Self:
         """The maker of this process; opens the features of this node."""
         clock = build_clock(config)
-        # imported here: neither a candidate nor the gateway reads features
+        # asked for here, as neither a candidate nor the gateway reads features or imports what that takes
         return cls(config, await asyncio.to_thread(runtime.open_reader, config, clock=clock), clock)
 
     def make(

@@ -94,7 +94,7 @@ class _Features:
         self._metadata = metadata
 
     def listing(self) -> list[dict[str, Any]]:
-        """The applied definitions."""
+        """What is applied."""
         return self._catalog.listing()
 
     def search(self, text: str = "") -> list[FeatureMatch]:
