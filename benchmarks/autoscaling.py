@@ -18,7 +18,7 @@ import pyarrow as pa
 from ray import serve
 from sklearn.ensemble import RandomForestRegressor
 
-from raymlops.config.loader import load_config
+from raymlops.config.reading.loader import load_config
 from raymlops.platform import Platform, connect
 
 __all__ = ["measure"]

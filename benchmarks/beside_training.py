@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks import served_model
 from benchmarks.load import Call, Open, open_loop
-from raymlops.config.loader import load_config
+from raymlops.config.reading.loader import load_config
 from raymlops.platform import Platform, connect
 from tests.support.killed_project import DEFINITIONS
 from tests.support.training_project import PROJECT, SOURCE, tables

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from benchmarks.drifting_data import INDEPENDENT, draw_table, serial_table
 from benchmarks.false_alarms import share
-from raymlops.monitoring.profiles.domain import DomainClassifier
+from raymlops.monitoring.profiles.classifier.domain import DomainClassifier
 
 REFERENCE_ROWS, REFERENCES, WINDOWS, WINDOW_ROWS = 10_000, 40, 10, 1_000
 FAMILIES = (("normal", 20), ("mixed", 6), ("autoregression_0.5", 5), ("autoregression_0.9", 5), ("daily_season", 5))

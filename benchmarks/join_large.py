@@ -19,12 +19,12 @@ import ray
 
 from benchmarks.join_data import spine_of, store_rows
 from raymlops.clock import SystemClock
-from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
+from raymlops.config.reading.loader import load_config
 from raymlops.features import FeatureReader
-from raymlops.features.offline.bucketed import bucket_numbers
+from raymlops.features.offline.large_tables.bucketed import bucket_numbers
 from raymlops.runtime.cluster import local_cluster as cluster
-from raymlops.runtime.jobs.join_tasks import RayTasks, join_tasks
+from raymlops.runtime.jobs.parts.join_tasks import RayTasks, join_tasks
 from raymlops.runtime.supervision.head import processes_of
 from raymlops.runtime.supervision.home_note import ClusterNote
 

@@ -16,7 +16,7 @@ from sqlalchemy import Table, insert
 
 from raymlops.clock import to_us
 from raymlops.metadata import MetadataService
-from raymlops.metadata.sql.artifacts import artifact_events
+from raymlops.metadata.sql.lineage.artifacts import artifact_events
 from raymlops.metadata.sql.schema import artifacts, runs
 from raymlops.records.learning.artifacts import Artifact
 from raymlops.records.runs import Run, RunStatus

@@ -16,7 +16,7 @@ import psutil
 import pyarrow as pa
 from sklearn.linear_model import LogisticRegression
 
-from raymlops.config.loader import load_config
+from raymlops.config.reading.loader import load_config
 from raymlops.platform import Platform, connect
 
 __all__ = ["measure_thirty", "measure_zipf"]

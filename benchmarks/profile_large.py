@@ -19,7 +19,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from benchmarks.autoscaling import PATIENCE
-from raymlops.config.loader import load_config
+from raymlops.config.reading.loader import load_config
 from raymlops.monitoring.profiles.reference import Reference
 from raymlops.platform import connect
 

@@ -69,7 +69,7 @@ def peer(name: str, folder: Path, asked: tuple[str, bytes] | None = None) -> Ite
 def connected(home: Path, **serving: object) -> Iterator[Platform]:
     """A platform of its own, with ports that were free a moment ago, and more settings of ``serving``."""
     import raymlops as rml
-    from raymlops.config.loader import load_config
+    from raymlops.config.reading.loader import load_config
 
     overrides = {
         "home": str(home),

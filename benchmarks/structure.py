@@ -6,7 +6,7 @@ import ast
 import io
 import json
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -64,30 +64,41 @@ def _code_lines(path: Path) -> int:
     return len(held - docs)
 
 
-def measure() -> dict[str, object]:
-    """The figures; the longest chain and the largest folder by name, too."""
-    modules = _modules()
-    edges = {name: set[str]() for name in modules}
-    hidden = lines = 0
-    for name, path in modules.items():
-        lines += len(path.read_text(encoding="utf-8").splitlines())
-        for target, inside in _imports(path, modules):
-            hidden += inside
-            if not inside and target != name:
-                edges[name].add(target)
+def longest_chain(edges: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """The longest chain of imports: each module imports the next."""
 
     @cache
     def chain(name: str) -> tuple[str, ...]:
         return (name, *max((chain(target) for target in edges[name] if target in edges), key=len, default=()))
 
-    folders = {folder: [entry for entry in folder.iterdir() if entry.name != "__pycache__"] for folder in _folders()}
+    return max((chain(name) for name in edges), key=len)
+
+
+def own_imports() -> tuple[dict[str, set[str]], int]:
+    """Module -> own modules that it imports at its head; and how many imports stand inside functions."""
+    modules = _modules()
+    edges = {name: set[str]() for name in modules}
+    hidden = 0
+    for name, path in modules.items():
+        for target, inside in _imports(path, modules):
+            hidden += inside
+            if not inside and target != name:
+                edges[name].add(target)
+    return edges, hidden
+
+
+def measure() -> dict[str, object]:
+    """The figures; the longest chain and the largest folder by name, too."""
+    modules, folders = _modules(), entries()
+    edges, hidden = own_imports()
+    longest = longest_chain(edges)
     largest = max(folders, key=lambda folder: len(folders[folder]))
-    longest = max((chain(name) for name in modules), key=len)
+    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in modules.values())
     return {
         "longest import chain": len(longest),
         "along": list(longest),
         "entries in the largest folder": len(folders[largest]),
-        "that folder": str(largest.relative_to(_ROOT)),
+        "that folder": str(largest),
         "hidden own-package imports per 1,000 lines": round(1000 * hidden / lines, 2),
         "lines of code, docstrings, comments and blanks aside": sum(
             _code_lines(path) for path in modules.values() if not path.name.endswith(_GENERATED)
@@ -96,9 +107,13 @@ def measure() -> dict[str, object]:
     }
 
 
-def _folders() -> Iterator[Path]:
-    yield _ROOT / _PACKAGE
-    yield from (folder for folder in (_ROOT / _PACKAGE).rglob("*") if folder.is_dir() and folder.name != "__pycache__")
+def entries() -> dict[Path, list[str]]:
+    """Folder of the package, from the root -> names of its files and folders."""
+    inside = (folder for folder in (_ROOT / _PACKAGE).rglob("*") if folder.is_dir() and folder.name != "__pycache__")
+    return {
+        folder.relative_to(_ROOT): [entry.name for entry in folder.iterdir() if entry.name != "__pycache__"]
+        for folder in (_ROOT / _PACKAGE, *inside)
+    }
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import psutil
 import pyarrow as pa
 from xgboost import XGBClassifier
 
-from raymlops.config.loader import load_config
+from raymlops.config.reading.loader import load_config
 from raymlops.platform import Platform, connect
 
 COLUMNS, TREES, ROWS = 20, 100, 16

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from benchmarks.serving_overhead import compare, endpoint_of, fitted, request_for
-from raymlops.config.tracing import TracingConfig
+from raymlops.config.infrastructure.tracing import TracingConfig
 from raymlops.serving.endpoint import Endpoint
 from raymlops.serving.traced import TracedEndpoint
 from raymlops.tracing import open_tracer

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from raymlops.config.control import TrialConfig
-from raymlops.control.rollout.evidence import Arm, Counts, Losses, Step, TrialEvidence
 from raymlops.control.rollout.judge import Judgement, Verdict, judge
+from raymlops.control.rollout.measuring.evidence import Arm, Counts, Losses, Step, TrialEvidence
 
 __all__ = ["measure"]
 

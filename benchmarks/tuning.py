@@ -54,7 +54,7 @@ def measure() -> dict[str, Any]:
     """Seconds of each, on a cluster of two CPUs, and how many times those of one process they are."""
     import ray
 
-    from raymlops.runtime.jobs.tuning import RayTuner
+    from raymlops.runtime.jobs.trials.tuning import RayTuner
 
     train, valid, task, specs = _problem()
     run_trial(specs[0], train, valid, task=task)

@@ -9,7 +9,7 @@ import hashlib
 import threading
 from typing import TYPE_CHECKING
 
-from raymlops.config.tracing import TracingConfig
+from raymlops.config.infrastructure.tracing import TracingConfig
 from raymlops.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -148,7 +148,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @contextlib.contextmanager
 def _cluster_of_somebody_else(directory: Path) -> Iterator[str]:
     """A Ray cluster as a user may have one, with the settings that make Serve fast; gives its address."""
-    from raymlops.config.cluster import FastSettings
+    from raymlops.config.infrastructure.cluster import FastSettings
 
     token = directory / "token"
     token.write_text("0123456789abcdef" * 4)
@@ -227,7 +227,7 @@ def platform(
 ) -> Iterator[Platform]:
     """One platform for all tests that need Ray, on the demo's replay clock and with the demo's configuration."""
     from raymlops.clock import ReplayClock
-    from raymlops.config.loader import load_config
+    from raymlops.config.reading.loader import load_config
     from raymlops.platform import connect
 
     home = tmp_path_factory.mktemp("home")

@@ -10,7 +10,7 @@ import typer
 
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
 from raymlops.cli.projects.lab import tell, write_report
-from raymlops.config.draft import DEFAULTS
+from raymlops.config.reading.draft import DEFAULTS
 from raymlops.errors import DataError
 from raymlops.laboratory import DEFAULT_PRICE
 

@@ -12,7 +12,7 @@ from raymlops import building
 from raymlops.cli.feature_store.definitions import fault_lines
 from raymlops.cli.output import ConfigOption, JsonOption, one_line_errors, platform, printable, show, show_json
 from raymlops.clock import SystemClock
-from raymlops.config.loader import load_config
+from raymlops.config.reading.loader import load_config
 from raymlops.delivery.environment import verify_here
 from raymlops.delivery.packages.wheels import WHEELS, install_wheels
 from raymlops.delivery.project import read_project

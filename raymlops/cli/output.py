@@ -15,7 +15,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from raymlops.config.loader import load_config
+from raymlops.config.reading.loader import load_config
 from raymlops.errors import RaymlopsError
 from raymlops.platform import Platform, connect
 from raymlops.records.record import canonical_json

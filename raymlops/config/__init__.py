@@ -2,8 +2,6 @@
 
 from raymlops.config.alerts import AlertsConfig, MetricsConfig, WebhookConfig
 from raymlops.config.batch import BatchConfig
-from raymlops.config.clock import ClockConfig
-from raymlops.config.cluster import ClusterConfig, FastSettings
 from raymlops.config.control import (
     AuditCount,
     ControlConfig,
@@ -21,10 +19,12 @@ from raymlops.config.control import (
     WindowCount,
 )
 from raymlops.config.features import FeaturesConfig
-from raymlops.config.loader import load_config
-from raymlops.config.metadata import MetadataConfig
+from raymlops.config.infrastructure.clock import ClockConfig
+from raymlops.config.infrastructure.cluster import ClusterConfig, FastSettings
+from raymlops.config.infrastructure.metadata import MetadataConfig
 from raymlops.config.monitoring import DriftConfig, MonitoringConfig, PerformanceConfig, QualityConfig
 from raymlops.config.platform import PlatformConfig
+from raymlops.config.reading.loader import load_config
 from raymlops.config.serving import (
     AutoscalingConfig,
     BatchingConfig,

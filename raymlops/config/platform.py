@@ -7,16 +7,16 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from raymlops.config.batch import BatchConfig
-from raymlops.config.clock import ClockConfig
-from raymlops.config.cluster import ClusterConfig
 from raymlops.config.control import ControlConfig
 from raymlops.config.delivery import DeliveryConfig
 from raymlops.config.features import FeaturesConfig
-from raymlops.config.metadata import MetadataConfig
+from raymlops.config.infrastructure.clock import ClockConfig
+from raymlops.config.infrastructure.cluster import ClusterConfig
+from raymlops.config.infrastructure.metadata import MetadataConfig
+from raymlops.config.infrastructure.tracing import TracingConfig
 from raymlops.config.monitoring import MonitoringConfig
 from raymlops.config.section import Section
 from raymlops.config.serving import ServingConfig
-from raymlops.config.tracing import TracingConfig
 from raymlops.records.names import ENVIRONMENT_PATTERN
 
 __all__ = ["PlatformConfig"]

@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 __all__ = ["PREFIX", "Console", "Sources"]
 
 PREFIX = "/console"
-"""Where the console stands; HAProxy sends everything that is no model's to the gateway."""
+"""Path prefix of the console; HAProxy sends every request that belongs to no model to the gateway."""
 
 __getattr__ = lazy_names(__name__, {"app": ["Console"], "sources": ["Sources"]})

@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qsl, unquote, urlencode
 
 from raymlops.console import PREFIX
-from raymlops.console.actions import ACTIONS
+from raymlops.console.acting.actions import ACTIONS
+from raymlops.console.acting.desk import Desk
+from raymlops.console.acting.sessions import Sessions, Viewer
 from raymlops.console.asking import Asking
-from raymlops.console.desk import Desk
 from raymlops.console.rendering import render
 from raymlops.console.request import Page, PageRequest
 from raymlops.console.routes import NAVIGATION, Route, find_page
-from raymlops.console.sessions import Sessions, Viewer
 from raymlops.console.sources import Sources
 from raymlops.console.static_files import static_file
 from raymlops.errors import Forbidden, NotFoundError, Overloaded, RaymlopsError, Unauthenticated
@@ -52,7 +52,7 @@ _PAGES_AT_ONCE, _CALLS_AT_ONCE = 4, 16
 
 @dataclass(frozen=True)
 class _Live:
-    """How a page refreshes itself, for who has JavaScript and asks for it.
+    """Refreshing of a page, for browsers with JavaScript in which a person asks for it.
 
     Attributes:
         on: Whether it does now.
@@ -67,10 +67,10 @@ class _Live:
 
 
 class Console:
-    """Answers requests for pages, in threads, and takes the forms of people who act, on one event loop.
+    """The console: answers requests for pages in threads, and takes the forms of actions, on one event loop.
 
     Args:
-        sources: What the pages read.
+        sources: The sources of the pages.
         deadline_s: How long the parts of the platform have to answer one page.
         operations: Carries actions out; without it, the console is only read.
     """
@@ -87,7 +87,7 @@ class Console:
             self._desk = Desk(sources, operations, self._sessions, self._calls, deadline_s)
 
     async def handle(self, request: HttpRequest, access: Access) -> HttpReply:
-        """Answer one request; pages are drawn in a thread, aside from the loop that answers everybody else."""
+        """Answer one request; pages are rendered in a thread, beside the event loop of the other requests."""
         if self._under_way >= _MOST_UNDER_WAY:
             return _text(503, f"the console draws {_MOST_UNDER_WAY} pages: try again", **{"retry-after": "5"})
         self._under_way += 1
@@ -121,7 +121,7 @@ class Console:
         Args:
             request: For a page.
             access: The keys, and whether reading needs one.
-            viewer: Who asks; by default, the holder of the key in the request's header.
+            viewer: The viewer; by default, the holder of the key in the request's header.
         """
         path = _path(request)
         if request.method not in ("GET", "HEAD"):
@@ -143,7 +143,7 @@ class Console:
     def _require_local_name(self, host: str) -> None:
         """Refuse a name that a foreign site may have pointed at this machine.
 
-        Where nobody is asked for a key, that site would read the pages in the browser of a person.
+        Where no key is needed, that site could read the pages in a person's browser.
         """
         name = re.sub(r":[0-9]*$", "", host).strip("[]").lower()
         if not host or name in {"localhost", self._sources.config.serving.host} or name.endswith(".localhost"):

@@ -20,7 +20,7 @@ class Asked(Generic[T]):
     """A call under way.
 
     Args:
-        asking: Whose deadline holds, and who collects problems.
+        asking: Gives the deadline, and collects problems.
         who: The part that was asked, as the subject of a sentence: ``the monitor``.
         future: The call.
     """
@@ -91,7 +91,7 @@ class Asking:
         self.deadline_s = deadline_s
         self.deadline = time.monotonic() + deadline_s
         self.problems: list[str] = []
-        """What did not answer, for people."""
+        """The parts that did not answer, in words."""
 
     def extend(self, deadline_s: float) -> None:
         """Give the calls of this page so long from now on: for a page that is known to be slow."""

@@ -1,4 +1,4 @@
-"""What needs a person, out of what the parts of the platform tell. Pure."""
+"""Matters that need a person, found in the statuses of the platform's parts. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from raymlops.control.loop.status import ControlStatus, Phase
+from raymlops.control.loop.explaining.status import ControlStatus, Phase
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
@@ -18,7 +18,7 @@ __all__ = ["Need", "find_needs"]
 _STANDS = frozenset(
     {"held_up", "disabled", "clock_set_back", "broken_data", "features_differ", "budget", "probes", "no_pipeline"}
 )
-"""What stands against a retraining, and does not pass by itself."""
+"""Kinds of reasons against a retraining that do not pass by themselves."""
 _ENDS_ASKING = frozenset({"promote", "roll_back", "start_trial", "fall_back", "deploy"})
 
 
@@ -30,8 +30,8 @@ class Need:
         model: Which model it is about.
         tone: ``bad`` where callers or the loop suffer now, ``warn`` otherwise.
         what: In a few words.
-        text: What is the matter.
-        remedy: What would end it; empty where the text says so.
+        text: The matter, in words.
+        remedy: An action that would end it; empty where the text says so.
         run: The run it is about, if it is about one.
         until: When it ends by itself, if it does.
     """
@@ -52,12 +52,12 @@ def find_needs(
     entries: Iterable[LedgerEntry] = (),
     failed: Iterable[tuple[str, Run]] = (),
 ) -> list[Need]:
-    """What needs a person, the worst first, then by model.
+    """Matters that need a person, the worst first, then by model.
 
     Args:
         plans: Model -> its plan, of the models that are served.
-        statuses: What the controller saw.
-        endpoints: What the reconciler saw.
+        statuses: The controller's statuses.
+        endpoints: The reconciler's statuses.
         entries: Newest ledger entries about models, each model's newest first.
         failed: Models, each with a run that failed lately.
     """

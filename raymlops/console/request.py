@@ -19,13 +19,13 @@ _LONGEST = 200
 
 
 class PageRequest(NamedTuple):
-    """What a page is asked for.
+    """A request for a page.
 
     Attributes:
-        parts: What the address names, in order: a model, a run ...
+        parts: Names in the address, in order: a model, a run ...
         query: Parameters of the address, in order.
         ask: Begins calls.
-        sight: What of the answers may be shown.
+        sight: The viewer's sight, which limits the answers.
     """
 
     parts: tuple[str, ...]
@@ -79,13 +79,13 @@ class PageRequest(NamedTuple):
 
 @dataclass(frozen=True)
 class Page:
-    """What a template is given.
+    """A page: a template and its values.
 
     Attributes:
         template: Its file, without ``.html.j2``.
         title: Of the page.
-        values: What it shows.
-        live: Whether it may refresh itself: it holds nothing that somebody writes or opens.
+        values: The values of the template.
+        live: Whether it may refresh itself: it holds no field to write in and nothing to open.
         to: The address of another page to go to instead.
     """
 

@@ -1,18 +1,21 @@
-"""What somebody may see: all, or what is about the models and environments that a key has grants over."""
+"""The sight of a viewer: everything, or the models and environments that the key has grants over."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from raymlops.console.sources import Sources
 from raymlops.control.loop.fleet import without_other_models
-from raymlops.control.loop.status import ControlStatus
 from raymlops.errors import NotFoundError
 from raymlops.records.bundles import BundleManifest
 from raymlops.records.people.discovery import FeatureDescription, LineageEdge
 from raymlops.records.runs import Run
 from raymlops.records.serving.keys import ENVIRONMENT
+
+if TYPE_CHECKING:
+    from raymlops.console.sources import Sources
+    from raymlops.control.loop.explaining.status import ControlStatus
 
 __all__ = [
     "ALL",
@@ -30,7 +33,7 @@ _BUNDLE = "bundle:"
 
 @dataclass(frozen=True)
 class Sight:
-    """What the viewer of a page may see.
+    """The part of the platform that the viewer of a page may see.
 
     Attributes:
         everything: Whether that is all there is.
@@ -57,11 +60,11 @@ class Sight:
 
 
 ALL = Sight(everything=True, may_read=lambda _: True)
-"""Of who may read everything, and of everybody where no key is asked for."""
+"""Sight of a key that may read everything, and of all viewers where no key is needed."""
 
 
 def seen_status(sight: Sight, status: ControlStatus) -> ControlStatus:
-    """What the controller says of a model, without the names of others that wait before it."""
+    """Status of a model, without the names of others that wait before it."""
     if sight.everything:
         return status
     return status.model_copy(update={"reasons": tuple(map(without_other_models, status.reasons))})
@@ -112,7 +115,7 @@ def seen_definition(sources: Sources, sight: Sight, name: str) -> FeatureDescrip
     """A definition of features, and who uses it of those that are seen.
 
     Raises:
-        NotFoundError: There is none; where not everything is seen, nobody who is seen uses it.
+        NotFoundError: There is none, or the viewer may see none of its users.
     """
     try:
         found = sources.features.describe(name)

@@ -1,20 +1,22 @@
-"""What the pages read, each by a Protocol as narrow as the pages need. Every call may raise ``RaymlopsError``."""
+"""The sources of the pages, each a Protocol as narrow as the pages need. Every call may raise ``RaymlopsError``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
-from raymlops.control.loop.status import ControlStatus
-from raymlops.control.loop.why import Why
+from raymlops.control.loop.explaining.status import ControlStatus
 from raymlops.metadata.stores import Metadata
 from raymlops.monitoring.report.monitor_report import MonitorReport
 from raymlops.records.people.discovery import FeatureDescription, FeatureMatch
 from raymlops.records.serving.endpoints import EndpointStatus
+
+if TYPE_CHECKING:
+    from raymlops.control.loop.explaining.why import Why
 
 __all__ = [
     "ActorView",
@@ -33,19 +35,19 @@ __all__ = [
 
 
 class ControlView(Protocol):
-    """What the controller sees and decides; the controller is one."""
+    """The controller, as pages read it."""
 
     def status(self) -> Sequence[ControlStatus]:
-        """What the last turns saw, by model."""
+        """Status of each model, as of its last turn."""
         ...
 
     def why(self, model: str, at: datetime | None = None) -> Why:
-        """What stood at an instant, now where left out; raises ``NotFoundError`` where there was no plan."""
+        """Verdict and reasons at an instant (default: now); raises ``NotFoundError`` where there was no plan."""
         ...
 
 
 class EndpointStatuses(Protocol):
-    """How endpoints are; the reconciler is one."""
+    """Statuses of endpoints; the reconciler implements it."""
 
     def statuses(self) -> Sequence[EndpointStatus]:
         """How each planned endpoint was at the last look."""
@@ -53,7 +55,7 @@ class EndpointStatuses(Protocol):
 
 
 class ReportView(Protocol):
-    """What the monitor reports; the monitor is one."""
+    """Reports of models; the monitor implements it."""
 
     def report(self, model: str, start: datetime | None = None, end: datetime | None = None) -> MonitorReport:
         """Windows of a model, their drift and performance."""
@@ -77,10 +79,10 @@ class FeaturesView(Protocol):
 
 
 class RunLogs(Protocol):
-    """What runs printed and logged."""
+    """Logs of runs."""
 
     def logs(self, run_id: str, step: str | None = None) -> str:
-        """Of one step, or of the job and every step; raises ``NotFoundError`` where there is none."""
+        """Log of one step, or of the job and every step; raises ``NotFoundError`` where there is none."""
         ...
 
 
@@ -93,7 +95,7 @@ class ModelCards(Protocol):
 
 
 class LaboratoryView(Protocol):
-    """What the laboratory found out about policies."""
+    """Reports of the laboratory about policies."""
 
     def laboratory(self, model: str) -> Mapping[str, Any]:
         """The figures of the newest report about a model, with ``made_at``; raises ``NotFoundError`` where none is."""
@@ -101,10 +103,10 @@ class LaboratoryView(Protocol):
 
 
 class LineageView(Protocol):
-    """What is behind a version, and behind an answer."""
+    """Lineage of versions and of answers."""
 
     def of_version(self, name: str, version: int) -> dict[str, Any]:
-        """What a version was made of; raises ``NotFoundError``."""
+        """Lineage of a version; raises ``NotFoundError``."""
         ...
 
     def of_request(self, request_id: str, model: str | None = None) -> dict[str, Any]:
@@ -134,7 +136,7 @@ class ActorView:
     """One control actor.
 
     Attributes:
-        name: What it is called.
+        name: Its name.
         answers: Whether it answered just now.
         problem: Why not.
     """
@@ -156,7 +158,7 @@ class ClusterView(Protocol):
         ...
 
     def free_cpus(self) -> Mapping[str, float]:
-        """Node -> logical CPUs that nobody holds."""
+        """Node -> free logical CPUs."""
         ...
 
 
@@ -176,7 +178,7 @@ class Sources:
         lineage: Lineage of versions and of requests.
         cluster: Nodes and actors.
         config: The settings in force.
-        setting_sources: Tells who gave each setting.
+        setting_sources: Gives the source of each setting.
         clock: The platform's clock.
         version: Of RayMLOps.
     """

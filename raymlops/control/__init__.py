@@ -8,13 +8,13 @@ from raymlops.lazy import lazy_names
 
 if TYPE_CHECKING:
     from raymlops.control.loop.controller import ALL_MODELS, Controller
-    from raymlops.control.loop.model_status import ModelStatus, join_statuses
+    from raymlops.control.loop.explaining.model_status import ModelStatus, join_statuses
+    from raymlops.control.loop.explaining.reasons import reasons_against
+    from raymlops.control.loop.explaining.status import ControlStatus, Phase
+    from raymlops.control.loop.explaining.why import History, Why, explain
     from raymlops.control.loop.observer import EventSource, StoreObserver
     from raymlops.control.loop.ports import Actuator, Observer
-    from raymlops.control.loop.reasons import reasons_against
-    from raymlops.control.loop.status import ControlStatus, Phase
     from raymlops.control.loop.turns import TurnReport, Turns
-    from raymlops.control.loop.why import History, Why, explain
     from raymlops.control.rollout.by_hand import next_share, trial_to_retry
     from raymlops.control.rollout.decisions import (
         Abandon,
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
         StartTrial,
         decision_of,
     )
-    from raymlops.control.rollout.evidence import Arm, Health, Losses, TrialEvidence, TrialScope
-    from raymlops.control.rollout.gathering import gather_evidence, gather_health
     from raymlops.control.rollout.judge import Judgement, Verdict, judge
     from raymlops.control.rollout.ledger_state import Rollout
+    from raymlops.control.rollout.measuring.evidence import Arm, Health, Losses, TrialEvidence, TrialScope
+    from raymlops.control.rollout.measuring.gathering import gather_evidence, gather_health
     from raymlops.control.rollout.observation import Observation
     from raymlops.control.rollout.rollout_state import decide
     from raymlops.control.triggering.backtest import Backtested, backtest
@@ -120,13 +120,13 @@ __getattr__ = lazy_names(
     __name__,
     {
         "loop.controller": ["ALL_MODELS", "Controller"],
-        "loop.model_status": ["ModelStatus", "join_statuses"],
+        "loop.explaining.model_status": ["ModelStatus", "join_statuses"],
         "loop.observer": ["EventSource", "StoreObserver"],
         "loop.ports": ["Actuator", "Observer"],
-        "loop.reasons": ["reasons_against"],
-        "loop.status": ["ControlStatus", "Phase"],
+        "loop.explaining.reasons": ["reasons_against"],
+        "loop.explaining.status": ["ControlStatus", "Phase"],
         "loop.turns": ["TurnReport", "Turns"],
-        "loop.why": ["History", "Why", "explain"],
+        "loop.explaining.why": ["History", "Why", "explain"],
         "rollout.by_hand": ["next_share", "trial_to_retry"],
         "rollout.decisions": [
             "Abandon",
@@ -147,8 +147,8 @@ __getattr__ = lazy_names(
             "StartTrial",
             "decision_of",
         ],
-        "rollout.evidence": ["Arm", "Health", "Losses", "TrialEvidence", "TrialScope"],
-        "rollout.gathering": ["gather_evidence", "gather_health"],
+        "rollout.measuring.evidence": ["Arm", "Health", "Losses", "TrialEvidence", "TrialScope"],
+        "rollout.measuring.gathering": ["gather_evidence", "gather_health"],
         "rollout.judge": ["Judgement", "Verdict", "judge"],
         "rollout.ledger_state": ["Rollout"],
         "rollout.observation": ["Observation"],

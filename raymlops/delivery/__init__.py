@@ -1,6 +1,7 @@
 """From a project's source to a tested, immutable bundle, and from there into an environment."""
 
-from raymlops.delivery.approval import approve_bundle, approvers
+from raymlops.delivery.admission.approval import approve_bundle, approvers
+from raymlops.delivery.admission.rules import DeliveryStore
 from raymlops.delivery.bundle import BundleParts, build_bundle
 from raymlops.delivery.environment import deploy_bundle, rollback_target, verify_here
 from raymlops.delivery.packages.bill import environment_bill
@@ -8,7 +9,6 @@ from raymlops.delivery.packages.locking import lock_project
 from raymlops.delivery.packages.wheels import WHEELS, install_wheels
 from raymlops.delivery.project import read_project
 from raymlops.delivery.provenance import create_key, read_key
-from raymlops.delivery.rules import DeliveryStore
 from raymlops.delivery.verify import lock_file, read_sources, verify_bundle, verify_unpacked
 
 __all__ = [

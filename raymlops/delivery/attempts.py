@@ -20,19 +20,19 @@ _BEGIN, _SWITCH, _END = "begin_deployment", "switch_deployment", "end_deployment
 
 
 class Switch(Record):
-    """What a deployment puts in service."""
+    """The service that a deployment starts."""
 
     version: int
     service: str | None = None
     """Feature service whose features are joined."""
     replicas: int | None = None
-    """As many as there are; ``None``: as configured."""
+    """Number of replicas; ``None``: as configured."""
     replaced: ServedBefore | None = None
-    """What is served before; ``None`` where nothing is."""
+    """The service before; ``None`` where there was none."""
     plan: int = 0
     """Number of the newest plan that this was decided by; 0 for none."""
     facts: dict[str, Any] = Field(default_factory=dict)
-    """What the version was judged by."""
+    """Facts by which the version was judged."""
 
 
 class Attempt(Record):
@@ -45,7 +45,7 @@ class Attempt(Record):
     reason: str = ""
     bundle: str = ""
     model: str | None = None
-    """As the environment calls it; ``None`` where what is served stays."""
+    """The model's name in the environment; ``None`` where the served version stays."""
     added: tuple[str, ...] = ()
     """Definitions that it adds, as an ``ApplyReport`` names them."""
     changed: bool = False

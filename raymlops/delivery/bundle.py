@@ -17,15 +17,15 @@ from pydantic import ValidationError
 
 from raymlops.clock import Clock
 from raymlops.delivery.archive import pack, unpack
-from raymlops.delivery.checkout import Checkout, read_checkout
+from raymlops.delivery.git.checkout import Checkout, read_checkout
 from raymlops.delivery.lock import Lock
+from raymlops.delivery.own_tests.report import count_checks, junit_report
+from raymlops.delivery.own_tests.suite import SuiteReport, run_suite
 from raymlops.delivery.packages.locking import lock_project
 from raymlops.delivery.packages.wheels import WHEELS, carry_wheels
 from raymlops.delivery.programs import Account, foreign_room, hand_over, read_foreign
 from raymlops.delivery.project import PROJECT_FILE, SourceFile, collect_files, parse_project, read_project
 from raymlops.delivery.provenance import sign_bundle
-from raymlops.delivery.report import count_checks, junit_report
-from raymlops.delivery.suite import SuiteReport, run_suite
 from raymlops.delivery.verify import (
     ARCHIVE,
     BILL,
@@ -59,7 +59,7 @@ def _offline_lock(files: Mapping[str, SourceFile], known: Iterable[bytes]) -> Lo
 
 @dataclass(frozen=True)
 class BundleParts:
-    """What is asked of a project, and how the parts of its bundle are made that depend on more than the project.
+    """Checks of a project, and makers of those parts of its bundle that depend on more than the project.
 
     Attributes:
         check: Tells all that is wrong with a project, before anything is run; it is given a copy of its files.
@@ -67,7 +67,7 @@ class BundleParts:
         lock: From the project's files, and the locks of former bundles of the same files.
         bill: The bill of materials of the environment; ``None``: there is none.
         wheels: Whether the bundle carries the wheels of its lock.
-        account: Whose process runs the project's tests; ``None``: ours. ``check`` and ``behaviour`` see to their own.
+        account: Account that runs the project's tests; ``None``: this process's. Other checks choose their own.
     """
 
     check: ProjectCheck | None = None
@@ -204,12 +204,12 @@ def _build(
 
 
 def _former(root: Path, name: str) -> list[BundleManifest]:
-    """The manifests of a project's bundles that are there; whoever uses one of the bundles verifies it."""
+    """Manifests of a project's stored bundles; a user of a bundle verifies it first."""
     found = []
     for path in sorted(root.glob(f"*/{MANIFEST}")):
         try:
             manifest = BundleManifest.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError):  # another bundle's fault is told to those who use that bundle
+        except (OSError, ValidationError):  # a fault of another bundle is raised where that bundle is used
             continue
         if manifest.project.name == name and manifest.digest == path.parent.name:
             found.append(manifest)

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from raymlops.clock import Clock
 from raymlops.config.delivery import DeliveryConfig, EnvironmentRules
-from raymlops.delivery.approval import ledger_subject
+from raymlops.delivery.admission.approval import ledger_subject
+from raymlops.delivery.admission.rules import DeliveryStore, check_rules
 from raymlops.delivery.lock import installed_lock, package_faults
 from raymlops.delivery.packages.wheels import WHEELS, verify_installed, verify_wheels
-from raymlops.delivery.rules import DeliveryStore, check_rules
 from raymlops.delivery.verify import bundle_digest, lock_file, require_one_of_version, verify_bundle
 from raymlops.errors import ConfigError, ConflictError, DeploymentError, NotFoundError
 from raymlops.records.bundles import BundleManifest, Deployment, ProjectSpec, ServedBefore
@@ -39,8 +39,8 @@ class Switched(NamedTuple):
 
     Attributes:
         version: Of the model.
-        replaced: What was served before; ``None`` where nothing was.
-        facts: What it was judged by before.
+        replaced: The version that was served before; ``None`` where there was none.
+        facts: Facts by which it was judged before.
     """
 
     version: int

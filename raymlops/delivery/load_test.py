@@ -21,7 +21,7 @@ _SLACK_S = 10.0
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked, how often, and what the answers must be like.
+    """The requests of a load test, their rate, and the bounds of the answers.
 
     Attributes:
         rate_per_s: Requests per second.
@@ -41,7 +41,7 @@ class LoadReport:
     Attributes:
         latencies_s: From when a request was due to the end of its answer; infinite where there was none.
         late_s: From when a request was due to when it was sent.
-        failures: What came instead of the first answers that failed.
+        failures: Errors of the first requests that failed.
     """
 
     latencies_s: list[float] = field(default_factory=list)
@@ -67,7 +67,7 @@ class LoadReport:
         """Hold the answers against what was stated.
 
         Raises:
-            DeploymentError: Too many were late or failed, or whoever asked could not keep the rate.
+            DeploymentError: Too many were late or failed, or this process could not keep the rate.
         """
         bound, asked = 1000 * load.p99_s, f"{len(self.latencies_s)} requests at {load.rate_per_s:g}/s"
         if self.p99_ms <= bound:

@@ -71,7 +71,7 @@ def as_account(account: Account | None) -> _Popen:
 
 
 def foreign_environment(home: Path, account: Account | None = None) -> dict[str, str]:
-    """Variables of a program that runs code of others: ours, but for those that tell of the platform.
+    """Variables of a program that runs foreign code: those of this process without the platform's.
 
     Args:
         home: ``RAYMLOPS_HOME`` of the program, so that it cannot touch the platform's.
@@ -110,7 +110,7 @@ def hand_over(directory: Path, account: Account | None) -> None:
 
 
 def read_foreign(file: Path) -> bytes | None:
-    """What code of others wrote; ``None`` where it wrote nothing.
+    """A file that foreign code wrote; ``None`` where it wrote none.
 
     Raises:
         DeploymentError: It is no plain file: a link could lead to what only we may read.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import yaml
 from pydantic import ValidationError
 
-from raymlops.config.policy import check_policy
+from raymlops.config.reading.policy import check_policy
 from raymlops.errors import ConfigError
 from raymlops.records.bundles import ProjectSpec
 
@@ -40,7 +40,7 @@ class SourceFile(NamedTuple):
 
 
 def read_project(project_dir: Path) -> ProjectSpec:
-    """What ``project.yaml`` says.
+    """The content of ``project.yaml``.
 
     Raises:
         ConfigError: It is missing, malformed, or a field is wrong.
@@ -59,7 +59,7 @@ def read_project(project_dir: Path) -> ProjectSpec:
 
 
 def parse_project(content: bytes, name: str) -> ProjectSpec:
-    """What the bytes of a ``project.yaml`` say; ``name`` stands in messages.
+    """Parse the bytes of a ``project.yaml``; ``name`` stands in messages.
 
     Raises:
         ConfigError: They are malformed, or a field is wrong.

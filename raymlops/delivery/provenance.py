@@ -1,4 +1,4 @@
-"""Who built a bundle, and from what: an in-toto statement of SLSA provenance v1 in a DSSE envelope, signed by Ed25519.
+"""Provenance of a bundle: an in-toto statement of SLSA provenance v1 in a DSSE envelope, signed by Ed25519.
 
 Other tools can verify it: https://github.com/secure-systems-lab/dsse, https://slsa.dev/spec/v1.0/provenance.
 """
@@ -72,7 +72,7 @@ def read_key(path: Path) -> CryptoSigner:
 
 
 class Signed(NamedTuple):
-    """What a trusted builder says of a bundle."""
+    """The statement of a trusted builder about a bundle."""
 
     builder: str
     source: Source | None
@@ -102,7 +102,7 @@ def sign_bundle(directory: Path, manifest: BundleManifest, source: Source | None
 
 
 def read_signed(directory: Path, manifest: BundleManifest, builders: Mapping[str, str]) -> Signed:
-    """What a trusted builder signed of a bundle.
+    """The verified statement of a trusted builder about a bundle.
 
     Args:
         directory: The bundle's.
@@ -141,7 +141,13 @@ def _opened(path: Path, public: str) -> dict[str, Any] | None:
             "statement": statement,
             "source": statement["predicate"]["buildDefinition"]["externalParameters"]["source"],
         }
-    except (OSError, Error, ValueError, KeyError, TypeError):  # another key's, or altered: nobody trusted says anything
+    except (
+        OSError,
+        Error,
+        ValueError,
+        KeyError,
+        TypeError,
+    ):  # another key's, or altered: no trusted statement
         return None
 
 

@@ -32,7 +32,7 @@ __all__ = [
 
 ARCHIVE, LOCK, MANIFEST, TESTS = "bundle.zip", "requirements.lock", "manifest.json", "tests.txt"
 REPORT, BILL = "tests.xml", "sbom.json"
-"""Byproducts of a build: what tests and checks came to, as JUnit XML, and the bill of materials."""
+"""Byproducts of a build: results of tests and checks as JUnit XML, and the bill of materials."""
 _OLD_LOCK = "lock.txt"
 
 

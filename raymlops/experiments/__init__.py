@@ -9,7 +9,8 @@ from raymlops.experiments.fitting import Fitted, fit_candidate, loss_curve
 from raymlops.experiments.metrics import constant_predictions, loss, metrics, score
 from raymlops.experiments.options import FitOptions
 from raymlops.experiments.searching.halving import Halving, HalvingRule
-from raymlops.experiments.searching.search import Budgeted, Drawn, InProcessTuner, Journaled, Search, Tuner
+from raymlops.experiments.searching.in_process import InProcessTuner
+from raymlops.experiments.searching.search import Budgeted, Drawn, Journaled, Search, Tuner
 from raymlops.experiments.searching.search_space import SearchSpace
 from raymlops.experiments.searching.selection import select
 from raymlops.experiments.searching.tpe import TpeSearch

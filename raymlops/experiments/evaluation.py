@@ -45,7 +45,7 @@ class SliceEvaluation(Record):
 
 
 class Evaluation(Record):
-    """What is known about a model on one set of rows."""
+    """The evaluation of a model on one set of rows."""
 
     rows: int
     loss: float

@@ -17,10 +17,10 @@ from raymlops.experiments.options import split_options
 from raymlops.experiments.seen import SeenClasses
 from raymlops.experiments.task import model_inputs, target, with_texts
 from raymlops.flavors import flavor_of
-from raymlops.flavors.calibrated import inner_estimator
 from raymlops.flavors.frames import is_frame
 from raymlops.flavors.guard import foreign_errors
 from raymlops.flavors.protocol import FitRows, RoundReport
+from raymlops.flavors.sklearn_parts.calibrated import inner_estimator
 from raymlops.tables.columns import as_table
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def fit_candidate(
         seed: Seeds whatever the estimator draws.
         rows: A table or a frame, in order of time, where an option of the fit depends on it.
         task: What is learned.
-        valid: What an estimator with ``early_stopping_rounds`` watches, and what is reported on.
+        valid: Rows that an estimator with ``early_stopping_rounds`` watches, and that are reported on.
         report: Hears of every round of boosting of ``xgboost`` and ``lightgbm``, and may end the fit.
 
     Raises:

@@ -91,7 +91,7 @@ def auc(labels: FloatArray | IntArray, scores: FloatArray) -> float:
 
 
 def constant_predictions(labels: FloatArray | IntArray, rows: int, task: LearningTask) -> FloatArray:
-    """What one would say without any input, having seen ``labels``: class shares or the mean, ``rows`` times.
+    """Predictions of a constant model that has seen ``labels``: class shares or the mean, ``rows`` times.
 
     Shares are smoothed by one row per class, so that a class never seen does not cost an infinite loss.
     """

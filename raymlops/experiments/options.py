@@ -1,4 +1,4 @@
-"""What a trial does around its estimator: which rows it is fitted on, how they weigh, and how it is calibrated.
+"""Options of a fit around the estimator: the rows, their weights, and the calibration.
 
 These stand in a search space beside the estimator's own parameters, under names that the platform keeps for itself::
 

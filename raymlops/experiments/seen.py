@@ -73,7 +73,7 @@ class SeenClasses:
     def spread(self, predictions: FloatArray) -> FloatArray:
         """Probabilities [rows, classes seen] as [rows, classes of the task]."""
         if self.whole or predictions.shape[1:] != (len(self.numbers),):
-            return predictions  # what does not fit is told by whoever judges it
+            return predictions  # a mismatch is reported by the evaluation
         spread = np.zeros((len(predictions), self._classes))
         spread[:, self.numbers] = predictions
         return spread

@@ -63,7 +63,7 @@ class Slice:
     """The rows of a source with ``start <= event_time < end``, and a label.
 
     Args:
-        source: Where the rows are.
+        source: The source of the rows.
         label: Rows without it are left out.
         start: An aware instant; ``None``: from the first row.
         end: An aware instant; ``None``: to the last row.
@@ -106,7 +106,7 @@ def fit_streamed(rows: RowSource, task: LearningTask, boosting: Boosting, *, cac
     labels, predictions, gradients, and which leaf a row is in.
 
     Args:
-        rows: What to learn from.
+        rows: The rows to learn from.
         task: Inputs, label and kind; inputs are numbers, bools or texts.
         boosting: How.
         cache: Directory for the pages, which need one byte per row and input; ``None``: a temporary one.
@@ -153,7 +153,7 @@ def evaluate_streamed(score: Callable[[Any], FloatArray], rows: RowSource, task:
 
     Args:
         score: Inputs as ``model_inputs`` gives them, [N, inputs] -> probabilities [N, classes], or values [N].
-        rows: What to judge on.
+        rows: The rows to judge on.
         task: What was learned.
 
     Returns:

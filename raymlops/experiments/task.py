@@ -1,4 +1,4 @@
-"""What is learned from which columns, and how Arrow tables become the arrays that estimators take."""
+"""The learning task over columns, and the conversion of Arrow tables to the arrays that estimators take."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def example_of(table: pa.Table, task: LearningTask) -> pa.Table:
 
 
 def model_inputs(table: Any, task: LearningTask) -> Any:
-    """What an estimator is given: a matrix of float64, or a frame of pandas where an input is a category.
+    """Inputs of an estimator: a matrix of float64, or a frame of pandas where an input is a category.
 
     In a frame, numbers and bools are float64, where missing is NaN, and texts are ``str``.
 

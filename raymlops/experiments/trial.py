@@ -1,4 +1,4 @@
-"""One trial: one family with one set of parameters, and what came of it."""
+"""One trial: one family with one set of parameters, and its result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ParameterValue = str | int | float | bool | None
 
 
 class TrialSpec(Record):
-    """What a trial tries."""
+    """The specification of a trial."""
 
     number: int
     """0, 1, 2 ... without gaps in a search; identifies the trial."""
@@ -24,7 +24,7 @@ class TrialSpec(Record):
 
 
 class TrialResult(Record):
-    """What came of a trial."""
+    """The result of a trial."""
 
     spec: TrialSpec
     metrics: dict[str, float] = Field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""One trial is run: a candidate is fitted on the training rows and judged on the validation rows."""
+"""Running one trial: a candidate is fitted on the training rows and judged on the validation rows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run_trial(
     Whatever the estimator raises ends this trial and not the search: it is the ``error`` of the result.
 
     Args:
-        spec: What to try.
+        spec: The family and its parameters.
         train: Rows to fit on.
         valid: Rows to judge by.
         task: What is learned.

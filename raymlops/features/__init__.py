@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from raymlops.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from raymlops.features.catalog.applied import Definition
     from raymlops.features.definitions.dates import calendar, elapsed
-    from raymlops.features.definitions.services import Definition, FeatureService, OnDemandView
-    from raymlops.features.definitions.views import Entity, FeatureView, Field, WindowAggregate
+    from raymlops.features.definitions.fields import Field
+    from raymlops.features.definitions.services import FeatureService, OnDemandView
+    from raymlops.features.definitions.views import Entity, FeatureView, WindowAggregate
     from raymlops.features.discovery.consistency import audit
     from raymlops.features.offline.point_in_time import point_in_time_join
     from raymlops.features.offline.training_set import TrainingSet
@@ -41,11 +43,13 @@ __getattr__ = lazy_names(
     {
         "discovery.consistency": ["audit"],
         "definitions.dates": ["calendar", "elapsed"],
-        "definitions.views": ["Entity", "FeatureView", "Field", "WindowAggregate"],
+        "catalog.applied": ["Definition"],
+        "definitions.fields": ["Field"],
+        "definitions.views": ["Entity", "FeatureView", "WindowAggregate"],
         "online.plan": ["OnlinePlan", "OnlineRows"],
         "offline.point_in_time": ["point_in_time_join"],
         "reader": ["FeatureReader"],
-        "definitions.services": ["Definition", "FeatureService", "OnDemandView"],
+        "definitions.services": ["FeatureService", "OnDemandView"],
         "store": ["FeatureStore"],
         "offline.training_set": ["TrainingSet"],
     },

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from raymlops.clock import Clock, SystemClock
 from raymlops.errors import NotFoundError, StorageError
-from raymlops.features.catalog.applied import CatalogState, ResolvedView
+from raymlops.features.catalog.applied import CatalogState, Definition, ResolvedView
 from raymlops.features.catalog.catalog_file import Catalog
 from raymlops.features.catalog.layout import (
     catalog_path,
@@ -26,11 +26,11 @@ from raymlops.features.catalog.layout import (
 from raymlops.features.definitions.arguments import check_free, check_table_version, instant_us, pinned_tables
 from raymlops.features.definitions.naming import check_text
 from raymlops.features.definitions.schema import check_columns
-from raymlops.features.definitions.services import Definition, FeatureService
+from raymlops.features.definitions.services import FeatureService
 from raymlops.features.discovery.descriptions import Discovery
 from raymlops.features.intake.quarantine import quarantined_rows
-from raymlops.features.offline.bucketed_tables import BlockedTable, blocks_of
 from raymlops.features.offline.knowledge import known_features
+from raymlops.features.offline.large_tables.bucketed_tables import BlockedTable, blocks_of
 from raymlops.features.offline.request_rows import request_rows, with_integer_keys
 from raymlops.features.offline.service_join import JoinTasks, join_service
 from raymlops.features.offline.training_set import TrainingSet, TrainingSets, check_content, check_views

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from raymlops.clock import Clock
 from raymlops.errors import ConfigError, SchemaMismatch
-from raymlops.features.catalog.applied import by_history
+from raymlops.features.catalog.applied import Definition, by_history
 from raymlops.features.catalog.catalog_file import Catalog
 from raymlops.features.catalog.layout import (
     catalog_path,
@@ -25,7 +25,6 @@ from raymlops.features.catalog.layout import (
     visible_path,
 )
 from raymlops.features.definitions.naming import check_text
-from raymlops.features.definitions.services import Definition
 from raymlops.features.intake.continued import continued_rows
 from raymlops.features.intake.ingester import Ingester
 from raymlops.features.intake.row_batches import IngestOptions

@@ -11,9 +11,6 @@ import pyarrow as pa
 
 from raymlops.errors import ConfigError, DataError, ModelLoadFailed
 from raymlops.flavors.building import check_names, weights_arguments
-from raymlops.flavors.calibrated import calibrated_scorer, inner_estimator
-from raymlops.flavors.canonical_skops import canonical_skops
-from raymlops.flavors.encoded import by_input, one_hot, ordinal
 from raymlops.flavors.frames import Frames, has_texts, is_frame, numbers_of, texts_as_objects
 from raymlops.flavors.guard import kind_of
 from raymlops.flavors.lightgbm import FLAVOR as LIGHTGBM
@@ -23,8 +20,11 @@ from raymlops.flavors.protocol import (
     inputs_of,
     refuse_outputs,
 )
-from raymlops.flavors.trusted_types import TRUSTED_TYPES
-from raymlops.flavors.vectorizers import takes_texts, texts_of
+from raymlops.flavors.sklearn_parts.calibrated import calibrated_scorer, inner_estimator
+from raymlops.flavors.sklearn_parts.canonical_skops import canonical_skops
+from raymlops.flavors.sklearn_parts.encoded import by_input, one_hot, ordinal
+from raymlops.flavors.sklearn_parts.trusted_types import TRUSTED_TYPES
+from raymlops.flavors.sklearn_parts.vectorizers import takes_texts, texts_of
 from raymlops.flavors.xgboost import FLAVOR as XGBOOST
 
 if TYPE_CHECKING:

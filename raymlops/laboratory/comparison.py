@@ -1,4 +1,4 @@
-"""What a loop did, beside other policies on the same windows, by the probes' account. Pure."""
+"""A loop compared with other policies on the same windows, by the probes' account. Pure."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class ForesightPolicy:
         return self.weigh(history).retrain
 
     def weigh(self, history: History) -> Weighed:
-        """What stands for and against a retraining."""
+        """Weigh the regret of the serving model against the price of a retraining."""
         return self.judge(history.staleness(), history.serving - history.oldest)
 
     def judge(self, known: Staleness, serving: int) -> Weighed:
@@ -47,7 +47,7 @@ class ForesightPolicy:
 
 
 def default_policy(price: float = DEFAULT_PRICE) -> ForesightPolicy:
-    """What decides for a model that says nothing else.
+    """The default policy of a model.
 
     Args:
         price: Of a retraining, in losses of one window.

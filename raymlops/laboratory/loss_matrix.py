@@ -1,4 +1,4 @@
-"""The matrix of per-row losses: every model on every later window. What any policy would have come to stands in it."""
+"""The matrix of per-row losses: every model on every later window. The loss of any policy follows from it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Paired(NamedTuple):
 
 @dataclass(frozen=True)
 class MatrixFacts:
-    """What is known about a matrix beside its losses; all of it may be left out.
+    """Facts about a matrix beside its losses; all of them are optional.
 
     Attributes:
         metric: Name of the loss.
@@ -48,7 +48,7 @@ class MatrixFacts:
         training_rows: Model -> rows it was fitted on.
         drifted: ``(model, window)`` where the window's inputs had drifted from its training rows; ``None`` where
             nobody looked.
-        notes: What was done to the table, for people.
+        notes: Changes of the table, in words.
     """
 
     metric: str = "loss"
@@ -112,7 +112,7 @@ class LossMatrix:
 
     @classmethod
     def from_losses(cls, losses: Mapping[tuple[int, int], Any], *, first: int = 8) -> Self:
-        """A matrix of losses that somebody else computed; a window's labels are there when it ends.
+        """A matrix of losses that were computed elsewhere; a window's labels are there when it ends.
 
         Args:
             losses: ``(i, j)`` -> one loss per row of window ``j`` of the model fitted at the start of window ``i``.

@@ -144,7 +144,7 @@ class CheapestCalendar:
 
 
 def accrued_regret(history: History, z: float) -> float:
-    """What staleness has cost the serving model since it took over, in mean losses of a window.
+    """Cost of the serving model's staleness since it took over, in mean losses of a window.
 
     Regret that was made up for by a lucky window counts no more: it never falls below 0.
     """

@@ -33,24 +33,24 @@ class Probed(Record):
     windows: tuple[ProbedWindow, ...] = ()
     """Oldest first."""
     trained_at: Instant | None = None
-    """The instant whose knowledge the champion was trained with; ``None`` where nobody knows."""
+    """The instant whose knowledge the champion was trained with; ``None`` where it is not known."""
     problem: str = ""
     """Why the newest window was not probed; empty where nothing went wrong."""
     digest: str = ""
-    """Names the windows; empty where nobody counted it."""
+    """Identifies the windows; empty where they were not digested."""
 
 
 class RegretStanding(Record):
-    """What stands for and against a retraining by the probes' account, in losses of one window."""
+    """The probes' account of a retraining: regret against price, in losses of one window."""
 
     pays: bool
     """Whether a retraining pays now."""
     expected: float
-    """What the champion is expected to lose in the next window beyond a new model."""
+    """Expected regret: the champion's loss in the next window beyond a new model's."""
     bar: float
     """The least mean cost of a window that any interval of retrainings reaches, which that must exceed."""
     accrued: float
-    """What the champion has lost so far beyond newer models."""
+    """Accrued regret: the champion's loss so far beyond newer models'."""
     price: float
     """Of a retraining, which accrued and expected regret together must exceed."""
     age_windows: int

@@ -52,11 +52,11 @@ class Scorer:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]], recipe: Recipe, task: LearningTask) -> Scorer:
-        """What ``arrays`` gave, for a task that may have got more classes since.
+        """The result of ``arrays``, for a task that may have more classes now.
 
         Args:
             arrays: As ``arrays`` gave them.
-            recipe: What it was fitted by.
+            recipe: The recipe of its fit.
             task: Of today.
         """
         model, classes = arrays["model"].tobytes(), arrays["classes"]
@@ -84,7 +84,7 @@ class Scorer:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a model is fitted by.
+    """The recipe by which a model is fitted.
 
     Attributes:
         family: A family of ``experiments``, or ``module:function``.

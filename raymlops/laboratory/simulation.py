@@ -1,4 +1,4 @@
-"""What a policy would have come to: a fold over the windows of a loss matrix. Pure."""
+"""The simulation of a policy: a fold over the windows of a loss matrix. Pure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Policy(Protocol):
 
 
 class History:
-    """What is known at the start of a window. It cannot be asked about what had not happened.
+    """The knowledge at the start of a window; nothing later can be read from it.
 
     Attributes:
         window: The window that starts now.
@@ -85,7 +85,7 @@ class History:
         return self._matrix.paired(one, other, window, self.known_rows(window))
 
     def staleness(self) -> Staleness:
-        """What every model fitted so far has lost beyond the one fitted at each window's start."""
+        """Losses of every model fitted so far beyond those of the model fitted at each window's start."""
         return self._matrix.staleness_known(self.window)
 
     def drifted(self, window: int) -> bool:
@@ -128,7 +128,7 @@ class Firing:
 @shown()
 @dataclass(frozen=True)
 class Outcome:
-    """What a policy came to on a matrix.
+    """The outcome of a policy on a matrix.
 
     Attributes:
         name: The policy's.
@@ -159,7 +159,7 @@ class Outcome:
 
 
 def simulate(matrix: LossMatrix, policy: Policy) -> Outcome:
-    """What ``policy`` would have come to. The first model serves the first window, whatever the policy."""
+    """The outcome of ``policy``. The first model serves the first window, whatever the policy."""
     serving, retrained = matrix.first, []
     for window in matrix.windows[1:]:
         if policy.decide(History(matrix, window, serving)):
@@ -169,7 +169,7 @@ def simulate(matrix: LossMatrix, policy: Policy) -> Outcome:
 
 
 def replay(matrix: LossMatrix, retrainings: list[int] | tuple[int, ...], *, name: str = "schedule") -> Outcome:
-    """What retraining at the start of these windows comes to."""
+    """The outcome of retraining at the start of these windows."""
     sums, first, size = matrix.sums, matrix.first, len(matrix.windows)
     bounds = [first, *retrainings, matrix.end]
     serving = np.repeat(np.array(bounds[:-1]), np.diff(bounds)) - first
@@ -196,7 +196,7 @@ def replay(matrix: LossMatrix, retrainings: list[int] | tuple[int, ...], *, name
 
 
 def oracle(matrix: LossMatrix, price: float) -> Outcome:
-    """The schedule of the least total cost, in hindsight: nobody can do better at this price."""
+    """The schedule of the least total cost, in hindsight: no policy can do better at this price."""
     sums, size = matrix.sums, len(matrix.windows)
     stretches = _stretches(sums)
     paid = price * (matrix.unit or 1.0)  # where nothing is ever lost, as in ``replay``

@@ -1,4 +1,4 @@
-"""What is known of how the models of one series go stale."""
+"""The staleness of the models of one series."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FloatArray = npt.NDArray[np.float64]
 @shown()
 @dataclass(frozen=True)
 class Staleness:
-    """What is known of how models go stale.
+    """The staleness of models: how much more each lost in each window than a new one.
 
     Attributes:
         regrets: ``[model, window]``: mean loss of a model beyond that of the model fitted at the window's start; NaN

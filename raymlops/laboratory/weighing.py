@@ -1,4 +1,4 @@
-"""What staleness costs, weighed against the price of a retraining. Pure.
+"""The cost of staleness, weighed against the price of a retraining. Pure.
 
 Three things are weighed. *By age*: the mean regret of all models seen so far, made to rise with age. *Its own*: how
 far the serving model's regret lies from that of its age, as far as such a thing has lasted until now. *The rhythm*:
@@ -20,7 +20,7 @@ from raymlops.laboratory.staleness import FloatArray, Staleness
 __all__ = ["NOISE", "Weighed", "weigh_probed", "weigh_staleness"]
 
 NOISE = 0.25
-"""So many standard errors are taken off a model's own regret, where nothing else is said."""
+"""Standard errors that are taken off a model's own regret, by default."""
 _SLOPE = 0.02
 """Regret that is expected for each window of age before anything is known, in losses of one window; weighs as one."""
 _TREND, _TREND_WINDOWS = 0.8, 20
@@ -29,13 +29,13 @@ _TREND, _TREND_WINDOWS = 0.8, 20
 
 @dataclass(frozen=True)
 class Weighed:
-    """What was weighed at the start of a window, in losses of one window.
+    """Regret and price at the start of a window, in losses of one window.
 
     Attributes:
         retrain: Whether a new model is to serve the window.
-        expected: What the serving model is expected to lose in it beyond a new one.
+        expected: Expected regret: the serving model's loss in it beyond a new model's.
         bar: The least mean cost of a window that any interval of retrainings reaches, which that must exceed.
-        accrued: What the serving model has lost so far beyond newer ones.
+        accrued: Accrued regret: the serving model's loss so far beyond newer models'.
         price: Of a retraining, which accrued and expected regret together must exceed.
     """
 
@@ -68,7 +68,7 @@ def weigh_staleness(known: Staleness, serving: int, *, price: float, z: float = 
     size = len(known.regrets)
     if not size or not known.unit > 0:
         return Weighed(False, 0.0, 0.0, 0.0, price)
-    # a newer model is no worse in truth: what lies below that by more than noise is a fluke
+    # a newer model is no worse in truth: a value further below than noise is a fluke
     regrets = np.maximum(known.regrets, -known.errors) / known.unit
     by_age, seen = _by_age(regrets)
     rhythm = (price + np.cumsum(by_age)) / np.arange(1, size + 2)

@@ -1,7 +1,7 @@
 """Runs, artifacts, lineage, model versions, aliases, plans, windows, deployments and the ledger.
 
 The Protocol of each store stands beside its record, as ``RunStore`` in ``raymlops.records.runs``. ``MlflowProjection``
-lives in ``raymlops.metadata.mlflow``: only who asks for it pays for importing MLflow.
+lives in ``raymlops.metadata.mlflow``: MLflow is imported only where it is used.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class GarbageReport(Record):
     """Whether it was removed, or only looked for."""
     found: tuple[Garbage, ...]
     kept: int
-    """Things looked at that somebody needs, or that were used lately."""
+    """Things that are referred to, or were used lately."""
 
     @property
     def bytes(self) -> int:
@@ -97,7 +97,7 @@ def collect_garbage(
         record: Told what will be removed, before any of it is; not where there is nothing.
 
     Returns:
-        What was found; of something that was gone already, or that somebody took up meanwhile, nothing is said.
+        The garbage that was found, without what was gone already or was referred to again meanwhile.
 
     Raises:
         StorageError: The home cannot be read, or something not be removed.
@@ -106,7 +106,7 @@ def collect_garbage(
     found: list[Garbage] = []
     kept = 0
     try:
-        # candidates first: what is recorded after the records were read is younger than what was listed before
+        # candidates first: records that are written after the reading are about younger files than those listed before
         candidates = list(_candidates(home))
         needed = _needed(records, now - keep)
         needed.spines |= _spines(home)
@@ -238,7 +238,7 @@ def _remove(garbage: Garbage, oldest: float, artifacts: Path) -> bool:
             path.rename(aside)
     except FileNotFoundError:
         return False
-    # that it was put aside has changed what the disk knows of it, but not when it was written
+    # the move has changed its time on the disk, but not the time of its last write
     if _newest(aside, lambda stat: stat.st_mtime) >= oldest:
         if path.exists():
             _delete(aside)  # made again meanwhile, with the same content

@@ -25,7 +25,7 @@ class Projector:
 
     Args:
         metadata: The truth.
-        projection: Where it is shown.
+        projection: The projection that it writes to.
         trials_of: Run id -> its trials, each with ``params``, ``metrics`` and ``status``; none where there were none.
     """
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from raymlops.clock import Clock, SystemClock
-from raymlops.metadata.sql.artifacts import SqlArtifactStore
 from raymlops.metadata.sql.browsing import SqlRecordBrowser
-from raymlops.metadata.sql.contexts import SqlContextStore
-from raymlops.metadata.sql.database import Database
 from raymlops.metadata.sql.deployments import SqlDeploymentStore
 from raymlops.metadata.sql.keys import SqlKeyStore
 from raymlops.metadata.sql.ledger import SqlLedger
+from raymlops.metadata.sql.lineage.artifacts import SqlArtifactStore
+from raymlops.metadata.sql.lineage.contexts import SqlContextStore
 from raymlops.metadata.sql.models import SqlModelRegistry
 from raymlops.metadata.sql.monitoring.alerts import SqlAlertStore
 from raymlops.metadata.sql.monitoring.profiles import SqlProfileStore
 from raymlops.metadata.sql.monitoring.windows import SqlWindowStore
 from raymlops.metadata.sql.plans import SqlPlanStore
 from raymlops.metadata.sql.runs import SqlRunStore
+from raymlops.metadata.sql.transactions.database import Database
 from raymlops.metadata.stores import Metadata
 
 __all__ = ["MetadataService"]

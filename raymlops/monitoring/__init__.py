@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from raymlops.monitoring.performance.estimation import PerformanceEstimator
     from raymlops.monitoring.performance.holdout import HOLDOUT_FILE, Holdout
     from raymlops.monitoring.performance.labels import name_labels
-    from raymlops.monitoring.profiles.domain import DOMAIN_FILE, DomainClassifier, DomainDrift
+    from raymlops.monitoring.profiles.classifier.domain import DOMAIN_FILE, DomainClassifier, DomainDrift
     from raymlops.monitoring.profiles.drift import DriftReport, DriftRule
     from raymlops.monitoring.profiles.profile import LABEL_COLUMN, REFERENCE_FILE, SCORE_COLUMN, Profile
     from raymlops.monitoring.profiles.reference import Reference
@@ -51,7 +51,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "alerts.alarm": ["AlarmRule", "AlarmState", "list_alarms"],
-        "profiles.domain": ["DOMAIN_FILE", "DomainClassifier", "DomainDrift"],
+        "profiles.classifier.domain": ["DOMAIN_FILE", "DomainClassifier", "DomainDrift"],
         "profiles.drift": ["DriftReport", "DriftRule"],
         "performance.error_stream": ["ErrorStream"],
         "performance.estimation": ["PerformanceEstimator"],

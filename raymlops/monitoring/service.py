@@ -53,11 +53,11 @@ class MonitorService:
     All state lies in the tables and the metadata store; what is held in memory is a cache, and is lost without harm.
 
     Args:
-        tables: Where events (``predictions/MODEL``) and labels (``labels/MODEL``) are kept.
+        tables: The tables of events (``predictions/MODEL``) and labels (``labels/MODEL``).
         metadata: The registry, the plans and the store of closed windows.
         clock: Dates reports; windows follow the instant that ``close_windows`` is given.
         config: Windows, delays and bars.
-        audit: Compares the features that were joined for a window's predictions with the tables; ``None``: nobody.
+        audit: Compares the features that were joined for a window's predictions with the tables; ``None``: no audit.
         alarm_of: Model -> when its reports call drift an alarm, as triggers and alerts do.
     """
 
@@ -93,7 +93,7 @@ class MonitorService:
 
         Args:
             model: Name of the model.
-            table: Prediction events: who answered what, and one column per model input.
+            table: Prediction events: request, version, answer, and one column for each model input.
             batch_id: Idempotency key of the batch.
 
         Returns:
@@ -132,7 +132,7 @@ class MonitorService:
             texts = [None if value is None else label_text(value) for value in table["label"].to_pylist()]
             table = table.set_column(table.column_names.index("label"), "label", pa.array(texts, type=pa.string()))
         table = conform(table, LABELS, "labels", tuple(LABELS.names)).select(LABELS.names)
-        # whoever sends labels again may leave it to the platform to date them, and that has moved on
+        # labels that are sent again may be dated by the platform, whose clock has moved on
         self._tables.append(labels_name(model), table, ingest_id=batch_id, told_by=[*KEY, "label"])
         self._late_labels.record(model)
         self._out_of_bounds[model] += insane_labels(table, self._clock.now(), self._config)
@@ -142,7 +142,7 @@ class MonitorService:
         """Judge windows that ended ``label_delay`` ago or earlier and have not been judged yet, oldest first.
 
         A window counts the labels that became known before it closes, whatever the instant of the call, so that a
-        repeat after a crash comes to the same record. For ``late_labels`` from then on, later calls add the labels
+        repeat after a crash gives the same record. For ``late_labels`` from then on, later calls add the labels
         that came late: they replace a window's realised performance, and leave its drift and quality as they were
         judged. What was decided on the window meanwhile stands in the ledger. Of a long silence the first and the last
         window are judged.
@@ -201,7 +201,7 @@ class MonitorService:
         return table if table.num_columns else LABELS.empty_table()
 
     def scoring(self, model: str, version: int) -> tuple[Scoring, str | None]:
-        """What a version's scores are, and the text of the label that a binary score is the probability of.
+        """The kind of a version's scores, and the text of the label that a binary score is the probability of.
 
         Raises:
             ModelVersionNotFound: There is no such version.
@@ -214,7 +214,7 @@ class MonitorService:
         return "binary", label_text(signature.classes[1])
 
     def report(self, model: str, start: datetime | None = None, end: datetime | None = None) -> MonitorReport:
-        """What is known about a model's windows that start at or after ``start`` and before ``end``."""
+        """The records of a model's windows that start at or after ``start`` and before ``end``."""
         windows = self._metadata.windows.list_windows(model, start, end)
         shown = next((window for window in reversed(windows) if window.rows and window.columns), None)
         shares: tuple[Distribution, ...] = ()
@@ -329,7 +329,7 @@ class MonitorService:
                 self._measure_anew(window, until)
             self._arrivals.measured(model, look)
         except RaymlopsError:
-            self._late_labels.record(model)  # what was not looked at now is due the next time
+            self._late_labels.record(model)  # a model that was not reached now is due the next time
             raise
 
     def _measure_anew(self, window: WindowRecord, until: datetime) -> None:

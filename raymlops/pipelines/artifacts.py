@@ -57,7 +57,7 @@ class ArtifactStore:
         Args:
             kind: ``arrow`` takes a table, ``json`` JSON values and records, ``bytes`` bytes, ``directory`` the path of
                 one that holds regular files only; it is copied.
-            value: What to store.
+            value: The value to store.
 
         Raises:
             DataError: The value is not of the kind.
@@ -102,18 +102,18 @@ class ArtifactStore:
             try:
                 return path.is_dir() == (artifact.kind == "directory") and content_digest(path) == artifact.digest
             except FileNotFoundError:
-                # garbage collection takes what nobody has claimed at any time: no check beforehand holds
+                # garbage collection may take an unclaimed artifact at any time: no check beforehand holds
                 return False
 
     def claim(self, artifact: ArtifactRef) -> bool:
         """``verify``, of something that is about to be used: garbage collection then leaves it alone for a while."""
-        # marked before it is checked: what was collected before is found missing, and made again
+        # marked before it is checked: an artifact that was collected before is found missing, and made again
         with _storage(self.path(artifact)), suppress(FileNotFoundError), directory_lock(self._root, alone=False):
             os.utime(self.path(artifact))
         return self.verify(artifact)
 
     def path(self, artifact: ArtifactRef) -> Path:
-        """Where it is, or would be."""
+        """The path of an artifact, stored or not."""
         return self._root / artifact.digest[:2] / artifact.digest
 
     def _publish(self, artifact: ArtifactRef, aside: Path) -> None:

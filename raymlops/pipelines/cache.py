@@ -29,7 +29,7 @@ class ExecutionCache:
 
     Args:
         root: Made where it is not there.
-        artifacts: Where the outputs are.
+        artifacts: The store of the outputs.
     """
 
     def __init__(self, root: Path, artifacts: ArtifactStore) -> None:

@@ -18,7 +18,7 @@ class Pipeline:
     """A checked graph of steps.
 
     Args:
-        name: What runs of it are listed under.
+        name: The name under which its runs are listed.
         steps: In any order.
         result: ``STEP.OUTPUT``, of kind ``json``, that is the result of a run.
         libraries: Distributions whose versions are part of every step's cache key; ``None``: all that are installed.

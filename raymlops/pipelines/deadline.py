@@ -24,7 +24,7 @@ def time_limit(seconds: float | None, what: str) -> Iterator[None]:
     """Interrupt the block after some seconds, in whatever it does in Python.
 
     In the main thread a sleep, a wait and a system call are interrupted too; in another thread, and in compiled code
-    anywhere, the error comes when Python goes on. A process that must end by then needs somebody to end it.
+    anywhere, the error comes when Python goes on. A process that must end by then needs another one to end it.
 
     Args:
         seconds: Real time; ``None``: no limit.
@@ -62,7 +62,7 @@ def _by_signal(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         if outer_s:
-            # somebody else's alarm goes on, late by what this block took beyond it
+            # an outer alarm goes on, late by the time that this block took beyond it
             signal.setitimer(signal.ITIMER_REAL, max(outer_s - (time.monotonic() - started), 1e-6))
 
 

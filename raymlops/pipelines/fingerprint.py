@@ -44,7 +44,7 @@ class KeyParts(Record):
         return sha256_of(self)
 
     def difference(self, other: KeyParts) -> str:
-        """What is other than it was, in words."""
+        """Differences from an earlier fingerprint, in words."""
         changed = [
             name for name in ("function", "code", "environment", "outputs") if _of(self, name) != _of(other, name)
         ]
@@ -72,7 +72,7 @@ def key_parts(
     run_id: str,
     data: Mapping[str, object] | None = None,
 ) -> KeyParts:
-    """What an execution of a step depends on.
+    """The fingerprint of an execution: everything that a step depends on.
 
     Args:
         step: The step.

@@ -1,4 +1,4 @@
-"""What a run would do with each step, told before it does it."""
+"""The plan of a run: its action for each step, before it starts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HALT = "halt"
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """What a run would do with one step."""
+    """The action of a run for one step."""
 
     step: str
     action: Literal["reuse", "run", "skip"]
@@ -64,7 +64,7 @@ def steps_to_run(planned: Sequence[PlannedStep]) -> list[str]:
 
 
 def resume_outlook(run: Run, names: Sequence[str]) -> list[dict[str, str]]:
-    """What resuming a run would do with each step, by the records of the run alone.
+    """The actions of a resumed run for each step, by the records of the run alone.
 
     Args:
         run: The run that would be resumed.

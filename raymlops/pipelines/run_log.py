@@ -1,4 +1,4 @@
-"""Where the engine records what it does."""
+"""The ports through which the engine records runs."""
 
 from __future__ import annotations
 

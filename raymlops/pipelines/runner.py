@@ -35,7 +35,7 @@ DataVersions = Callable[[str], object]
 
 @dataclass(frozen=True)
 class StepReport:
-    """What happened to one step."""
+    """The outcome of one step."""
 
     step: str
     status: StepStatus
@@ -45,7 +45,7 @@ class StepReport:
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """What a run came to."""
+    """The result of a run."""
 
     run_id: str
     result: dict[str, Any]
@@ -80,7 +80,7 @@ class PipelineRunner:
 
     Args:
         root: Directory of the artifacts and of the cache.
-        log: Where runs are recorded.
+        log: Records runs.
         clock: Gives the instants in the records.
         backoff_s: Wait before the second attempt; doubled for each further one.
         sleep: How to wait.
@@ -124,7 +124,7 @@ class PipelineRunner:
         """Run to the end, or resume the run of this id; a run that is resumed tells first what it will do, and why.
 
         Args:
-            pipeline: What to run.
+            pipeline: The pipeline to run.
             parameters: A JSON value for each parameter that a step takes.
             run_id: Known ids are resumed; a run that succeeded gives its result again.
             context: Handed to every step; not part of any cache key.
@@ -138,7 +138,7 @@ class PipelineRunner:
                 nobody tells its version.
             InvalidTransition: The run of this id failed or was canceled.
             DeadlineExceeded: The run or a step took too long; it is then recorded as failed.
-            RaymlopsError: What a step raised; the run is then recorded as failed.
+            RaymlopsError: The error of a step; the run is then recorded as failed.
         """
         check_name("run", run_id)
         ends_at = None if deadline_s is None else time.monotonic() + deadline_s
@@ -163,7 +163,7 @@ class PipelineRunner:
     def plan(
         self, pipeline: Pipeline, parameters: Mapping[str, Any], *, run_id: str, resume_of: str | None = None
     ) -> tuple[PlannedStep, ...]:
-        """What ``run`` would do with each step, and why; nothing is executed or recorded.
+        """The action of ``run`` for each step, and its reason; nothing is executed or recorded.
 
         Raises:
             ConfigError: As ``run`` does.
@@ -282,7 +282,7 @@ class PipelineRunner:
     def _find(
         self, execution: _Execution, step: Step, inputs: Mapping[str, ArtifactRef]
     ) -> tuple[KeyParts, Hit | None, str]:
-        """What the execution depends on, its outputs where it is done, and why or why not."""
+        """The fingerprint of an execution, its outputs where it is done, and the reason."""
         parameters = {name: execution.parameters[name] for name in step.parameters}
         digests = {argument: artifact.digest for argument, artifact in inputs.items()}
         data = {argument: execution.data[source] for argument, source in step.data.items()}

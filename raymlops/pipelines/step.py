@@ -17,7 +17,7 @@ StepFunction = Callable[..., "Mapping[str, Any] | Halt"]
 
 @dataclass(frozen=True)
 class Halt:
-    """What a step returns to end its run early, successfully: nothing after it is of use.
+    """The value of a step that ends its run early and successfully, since later steps would be of no use.
 
     Args:
         result: The run's result, JSON values.

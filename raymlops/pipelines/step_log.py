@@ -1,4 +1,4 @@
-"""What a step prints and logs, kept in a file as it comes: a process that is killed takes none of it along."""
+"""The output and log of a step, written to a file as they come, so that a kill loses none of them."""
 
 from __future__ import annotations
 

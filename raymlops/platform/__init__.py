@@ -23,8 +23,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
 from raymlops import runtime
-from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
+from raymlops.config.reading.loader import load_config
 from raymlops.platform.features import Features
 from raymlops.platform.models import Models
 from raymlops.platform.operations import Control, Labels, Ledger, Monitor

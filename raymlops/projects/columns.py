@@ -1,4 +1,4 @@
-"""What a column of a stranger's table is good for: an input, and of which type, or the reason why not."""
+"""The use of each column of a user's table: an input of some type, or the reason why not."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import ConfigError
+from raymlops.features.definitions.fields import DType
 from raymlops.features.definitions.naming import check_column
-from raymlops.features.definitions.views import DType
 from raymlops.laboratory.intake.columns import input_values, plain_column
 from raymlops.projects.instants import read_instants
 from raymlops.projects.rows import OWN_COLUMNS
@@ -35,13 +35,13 @@ _ID_NAME = re.compile(r"(^|[_\W])(id|uuid|guid|key|rowid|index)$|[a-z]Id$", re.I
 
 @dataclass(frozen=True)
 class Column:
-    """What a column is good for.
+    """The use of a column.
 
     Attributes:
         name: Of the column.
         dtype: Type of the field it makes.
         why_not: Why it is no input; empty: it is one.
-        suspect: Whether it is left out because it may tell of the label.
+        suspect: Whether it is left out because it may leak the label.
         told: The share of the label that it tells alone.
         nullable: Whether values may be missing.
         ge: Smallest value that is plausible.
@@ -75,7 +75,7 @@ class Labels:
 def describe_columns(
     rows: Any, at_us: npt.NDArray[np.int64], labels: Labels, named: Collection[str], *, time_zone: str
 ) -> list[Column]:
-    """What each column that nobody named is good for, in the order of the table.
+    """The use of each column without a named role, in the order of the table.
 
     Args:
         rows: In the order of time.
@@ -188,7 +188,7 @@ def _round_up(value: float) -> float | None:
 
 
 def _suspicion(values: npt.NDArray[np.float64], labels: Labels, told: float, known: npt.NDArray[np.bool_]) -> str:
-    """Why a column may tell of what was not known yet; empty where nothing says so."""
+    """The reason to suspect that a column leaks the future; empty where there is none."""
     if told >= TELLS_ALL[labels.kind]:
         return f"it tells {told:.1%} of the label alone: it may have been filled in when the label was known"
     filled = ~np.isnan(values)

@@ -1,4 +1,4 @@
-"""What a project about a stranger's table must say, inferred from the table."""
+"""Inference of a project from a user's table."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _ENTITY_NAME = re.compile(
 
 @dataclass(frozen=True)
 class Asked:
-    """What somebody says of a table.
+    """A user's answers about a table.
 
     Attributes:
         label: Column with what is predicted.
@@ -55,7 +55,7 @@ class Asked:
         time_zone: Zone of times that are written without one.
         keep: Suspected columns that are inputs all the same.
         leave_out: Columns that are no inputs.
-        most_inputs: Where there are more, those that tell least of the label are left out.
+        most_inputs: Where there are more, those with the least information about the label are left out.
     """
 
     label: str
@@ -71,11 +71,11 @@ class Asked:
 
 @dataclass(frozen=True)
 class Inferred:
-    """What was found.
+    """The result of the inference.
 
     Attributes:
-        answers: What the templates of a project are filled with, as YAML takes it.
-        notes: What a person should look at, one line each.
+        answers: Values for the templates of a project, as YAML takes them.
+        notes: Points that a person should check, one line each.
     """
 
     answers: dict[str, Any]
@@ -115,9 +115,9 @@ def infer(raw: Any, asked: Asked, *, name: str, table: str) -> Inferred:
 
     Args:
         raw: The table, from ``read_raw``.
-        asked: What somebody says of it.
+        asked: The user's answers about it.
         name: Of the project.
-        table: Where the table is, as the project is to say it.
+        table: Address of the table, as the project shall name it.
 
     Raises:
         DataError: A column is not there or of no use, or there are too few rows.
@@ -296,7 +296,7 @@ def _check_delay(rows: Any, at_us: npt.NDArray[np.int64], asked: Asked) -> None:
 
 
 def _chosen(columns: list[Column], asked: Asked, notes: list[str]) -> list[Column]:
-    """With what somebody wants kept or left out, and no more inputs than asked for."""
+    """Apply the user's choice of columns, and the limit of inputs."""
     found = []
     for column in columns:
         if column.name in asked.leave_out:
@@ -326,7 +326,7 @@ def _entity(rows: Any, column: str, names: Names, notes: list[str]) -> dict[str,
     """Name and size of an entity.
 
     Raises:
-        DataError: Its column holds what cannot be a key.
+        DataError: Its column holds values that cannot be keys.
     """
     dtype = kind_of(rows[column])
     if dtype not in {"string", "int64"}:

@@ -26,7 +26,7 @@ __all__ = ["Made", "make_project"]
 _SAMPLE = "tests/rows.parquet"
 _SAMPLE_ROWS = 300
 _SOURCE = "raymlops"
-"""Stands for the git repository of the templates until somebody says where it is."""
+"""Stands for the git repository of the templates until the user names its address."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Made:
     """A project that was written.
 
     Attributes:
-        directory: Where it is.
-        inferred: What it is made of.
+        directory: The project's directory.
+        inferred: The inference that it is made of.
         files: Names of its files.
     """
 
@@ -51,8 +51,8 @@ def make_project(
 
     Args:
         table: Path of a Parquet or CSV file or a Delta table, or the URI of the latter.
-        directory: Where the project goes; it must be empty or not there.
-        asked: What somebody says of the table.
+        directory: The project's directory; it must be empty or missing.
+        asked: The user's answers about the table.
         name: Of the project and its model; ``None``: the directory's.
         source: Git repository that ``copier update`` reads newer templates from.
         raw: The table, where it was read already.

@@ -28,8 +28,8 @@ def render_project(answers: Mapping[str, Any], *, source: str, version: str) -> 
     is not needed: it brings a newer template into a project, see ``docs/init.md``.
 
     Args:
-        answers: What the questions of the templates are answered with.
-        source: Where ``copier update`` finds newer templates: path or address of a git repository.
+        answers: Answers to the questions of the templates.
+        source: Path or address of the git repository in which ``copier update`` finds newer templates.
         version: Tag of the templates there.
     """
     environment = SandboxedEnvironment(keep_trailing_newline=True, undefined=StrictUndefined)

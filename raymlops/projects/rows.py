@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from raymlops.config.section import parse_duration
 from raymlops.errors import ConfigError, DataError, SchemaMismatch
-from raymlops.features.definitions.views import DType, FeatureView
+from raymlops.features.definitions.fields import DType
+from raymlops.features.definitions.views import FeatureView
 from raymlops.laboratory.intake.columns import plain_column
 from raymlops.projects.instants import read_instants
 from raymlops.projects.reading import check_columns, read_raw
@@ -63,7 +64,7 @@ class ProjectRows:
         rows: In the order of ``asked_at``: ``row_id``, ``asked_at``, ``label``, ``label_time``, and the columns that
             the definitions have, of their types.
         views: The views that get rows, by name.
-        data: What the project says of its table.
+        data: The project's section about its table.
     """
 
     rows: Any
@@ -106,7 +107,7 @@ def project_rows(directory: Path, spec: ProjectSpec, definitions: Iterable[objec
 
     Args:
         directory: The project's, from which a relative path of the table goes.
-        spec: What ``project.yaml`` says.
+        spec: The content of ``project.yaml``.
         definitions: The project's definitions.
 
     Raises:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from raymlops.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from raymlops.replay.outcome.report import write_files, write_report
     from raymlops.replay.plan import Sample, Wishes, parse_sample
-    from raymlops.replay.report import write_files, write_report
     from raymlops.replay.run import ReplayOptions, run_replay
     from raymlops.replay.source import imported
     from raymlops.replay.tables import ReplayTables, ViewRows
@@ -30,7 +30,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "plan": ["Sample", "Wishes", "parse_sample"],
-        "report": ["write_files", "write_report"],
+        "outcome.report": ["write_files", "write_report"],
         "run": ["ReplayOptions", "run_replay"],
         "source": ["imported"],
         "tables": ["ReplayTables", "ViewRows"],

@@ -1,4 +1,4 @@
-"""A client of the prediction service, such as the website of whoever asks would have."""
+"""A client of the prediction service over HTTP."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the service said.
+    """The answer of the service.
 
     Attributes:
         request_id: Of the question.

@@ -1,4 +1,4 @@
-"""What a replay has done so far, in a file: a replay that was killed goes on from it."""
+"""The journal of a replay: its steps so far in a file, from which a killed replay goes on."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ JOURNAL = "replay.jsonl"
 
 @dataclass
 class Progress:
-    """What a journal tells.
+    """The progress of a replay, by its journal.
 
     Attributes:
-        begun: What was noted once the first model was served; ``None`` where the replay did not come so far.
+        begun: The note about the replay's start, made once the first model was served; ``None`` before that.
         answers: Request id -> answer.
         tally: Requests so far.
         steps: Steps that are done.
@@ -81,7 +81,7 @@ class Journal:
 
     @staticmethod
     def read(path: Path) -> Progress:
-        """What a journal tells; nothing where there is none."""
+        """The progress by a journal; empty where there is none."""
         found = Progress()
         if not path.exists():
             return found

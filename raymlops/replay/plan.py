@@ -20,7 +20,7 @@ __all__ = ["Needs", "ReplayPlan", "Sample", "Wishes", "derive_plan", "parse_samp
 _AIM, _FEWEST, _ROWS_A_WINDOW = 40, 6, 250
 """Windows that are aimed at, the fewest of them, and rows that a window should have for a verdict."""
 _ASKED = 12_000
-"""Requests of a whole replay, about, where nobody says how many; on two cores it then takes some minutes."""
+"""Requests of a whole replay, about, by default; on two cores it then takes some minutes."""
 _LEFT = 2
 """Windows that must be left to replay."""
 _DAY = timedelta(days=1)
@@ -65,7 +65,7 @@ def parse_sample(text: str) -> Sample:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What is asked for; what is ``None`` is derived from the table.
+    """The user's wishes; values of ``None`` are derived from the table.
 
     Attributes:
         window: Length of a window.
@@ -90,7 +90,7 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Needs:
-    """What the first training run needs, see ``TrainingParameters``.
+    """Needs of the first training run, see ``TrainingParameters``.
 
     Attributes:
         rows: Labelled rows in all.
@@ -135,7 +135,7 @@ class ReplayPlan:
 
     @property
     def unit(self) -> str:
-        """What a window is called."""
+        """Name of a window."""
         return {timedelta(days=7): "week", _DAY: "day", timedelta(hours=1): "hour"}.get(self.window, "window")
 
     def start(self, number: int) -> datetime:
@@ -153,12 +153,12 @@ def derive_plan(at_us: _Times, known_us: _Times, wishes: Wishes, needs: Needs, l
     Args:
         at_us: When each row is asked about, ascending, in microseconds since 1970.
         known_us: When the label of each row became known; one that never does is later than all.
-        wishes: What is asked for.
-        needs: What the first training run needs.
+        wishes: The user's wishes.
+        needs: Needs of the first training run.
         label_delay: How long after its row a label usually comes.
 
     Raises:
-        ConfigError: What is asked for cannot be had.
+        ConfigError: The wishes cannot be met.
         NotEnoughRows: There are too few rows or windows.
     """
     window = wishes.window or _round_length(at_us)
@@ -233,7 +233,7 @@ def _training_windows(
 
 
 def _lacking(at_us: _Times, known_us: _Times, until: datetime, needs: Needs) -> str | None:
-    """What the rows before an instant lack of what the first training run needs."""
+    """Needs of the first training run that the rows before an instant do not meet, in words."""
     end = to_us(until)
     times = at_us[(at_us < end) & (known_us <= end)]
     if len(times) < needs.rows:

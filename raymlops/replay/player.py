@@ -49,8 +49,8 @@ class Pace:
     """How fast a replay goes, and from where.
 
     Attributes:
-        journal: Is told of each step.
-        done: What was done before a kill: these steps are not done again, and these requests are not asked again.
+        journal: Records each step.
+        done: The progress before a kill: these steps are not done again, and these requests are not sent again.
         speed: Of the table's time in a second of real time, at most; ``None``: as fast as it goes.
     """
 
@@ -70,7 +70,7 @@ class Replay:
         platform: Connected, with the model deployed.
         clock: The platform's replay clock, at the end of the training part or later.
         client: Asks and reports.
-        tables: What is asked, what becomes known, and the labels.
+        tables: Requests, rows that become known, and labels.
         plan: When.
         names: Of the model, and of the pipeline that trains it.
         seed: Draws the sample.
@@ -128,7 +128,7 @@ class Replay:
     async def _one_step(
         self, window: WindowResult, start: datetime, end: datetime, questions: Sequence[Question]
     ) -> None:
-        """Replay a step, or restore what the journal tells of it."""
+        """Replay a step, or restore it from the journal."""
         self._step += 1
         known = self._pace.done.answers
         window.answers += [known[one.request_id] for one in questions if one.request_id in known]

@@ -27,11 +27,11 @@ from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus
 from raymlops.replay.client import PredictionClient
 from raymlops.replay.journal import JOURNAL, Journal, Progress
+from raymlops.replay.outcome.story import Story
 from raymlops.replay.plan import ReplayPlan, Wishes
 from raymlops.replay.player import Pace, Replay, push_rows
 from raymlops.replay.settings import Planned, free_port, plan_replay, platform_config, read_policy
 from raymlops.replay.source import Project, known_classes_only, load_project
-from raymlops.replay.story import Story
 from raymlops.replay.trial_lines import TrialLines
 from raymlops.replay.view import View
 from raymlops.runtime.supervision.stopping import take_down_local
@@ -65,13 +65,13 @@ class ReplayOptions:
     Attributes:
         home: Of the replay's platform; ``None``: ``.raymlops`` in the project's directory.
         port: For HTTP; ``None``: a free one.
-        wishes: What is not left to be derived.
+        wishes: The user's wishes; the rest is derived.
         policy: File with sections of ``control`` that replace the project's.
         speed: Of the table's time in a second, at most; ``None``: as fast as it goes.
         seed: Draws the sample and the trials.
         resume: Go on where a replay was killed, with the plan it was begun with.
         own_home: Whether whatever is in the home may be removed, be it a replay's or not.
-        after: What is done by hand.
+        after: Actions by hand.
     """
 
     home: Path | None = None
@@ -96,7 +96,7 @@ def run_replay(directory: Path, options: ReplayOptions, *, finish: Callable[[Sto
     Raises:
         ConfigError: The project or an option is wrong, a port is taken, or there is nothing to resume.
         NotEnoughRows: The table is too small.
-        TrainingError: The first run came to no model.
+        TrainingError: The first run ended without a model.
     """
     began = time.monotonic()
     view = View()
@@ -108,7 +108,7 @@ def run_replay(directory: Path, options: ReplayOptions, *, finish: Callable[[Sto
     home = (options.home or directory / HOME).expanduser().absolute()
     if not options.own_home:
         _check_home(home)
-    os.environ.pop("RAY_ADDRESS", None)  # a replay runs on no cluster of somebody else
+    os.environ.pop("RAY_ADDRESS", None)  # a replay never runs on a foreign cluster
     with alone(home):
         marks = _marks(project, planned, policy, options.seed)
         progress = _resumed(home, marks) if options.resume else Progress()
@@ -168,7 +168,7 @@ def train_first(
         tell: Called with a line about each trial of the search, as it ends.
 
     Raises:
-        TrainingError: The run came to no candidate.
+        TrainingError: The run ended without a candidate.
     """
     spec = project.spec
     parameters = first_parameters(spec, plan, seed)
@@ -276,7 +276,7 @@ def _await_endpoint(platform: Platform, model: str) -> None:
 
 
 def _marks(project: Project, planned: Planned, policy: Mapping[str, Any] | None, seed: int) -> dict[str, Any]:
-    """What a replay that is resumed must have been begun with."""
+    """Options that a resumed replay must share with its beginning."""
     plan, tables = planned.plan, project.tables
     data = f"{tables.requests.num_rows} requests, {tables.labels.num_rows} labels"
     return {
@@ -290,7 +290,7 @@ def _marks(project: Project, planned: Planned, policy: Mapping[str, Any] | None,
 
 
 def _resumed(home: Path, marks: Mapping[str, Any]) -> Progress:
-    """What was done before the kill.
+    """The progress before the kill.
 
     Raises:
         ConfigError: Nothing was, or with another project, other data or other options.
@@ -359,4 +359,4 @@ def _clear(home: Path) -> None:
         elif each.name != _LOCK:
             each.unlink()
     (home / JOURNAL).touch()
-    (home / ".gitignore").write_text("*\n")  # what a replay leaves is no part of the project's repository
+    (home / ".gitignore").write_text("*\n")  # the files of a replay are no part of the project's repository

@@ -15,8 +15,8 @@ import numpy as np
 import yaml
 
 from raymlops.clock import to_us
-from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
+from raymlops.config.reading.loader import load_config
 from raymlops.config.section import parse_duration, render_duration
 from raymlops.errors import ConfigError
 from raymlops.replay.plan import Needs, ReplayPlan, Sample, Wishes, derive_plan
@@ -56,7 +56,7 @@ def plan_replay(project: Project, wishes: Wishes) -> Planned:
 
     Args:
         project: With its data.
-        wishes: What the caller asks for.
+        wishes: The user's wishes.
 
     Raises:
         ConfigError: A setting is wrong.
@@ -90,7 +90,7 @@ def platform_config(planned: Planned, home: Path, port: int, policy: Mapping[str
     No variable of the environment counts: it may be meant for another platform.
 
     Args:
-        planned: What is replayed, and what the project says.
+        planned: The plan of the replay, and the project.
         home: Of the replay's platform.
         port: For HTTP.
         policy: Sections of ``control`` that replace those of the project's ``platform.yaml``.
@@ -128,7 +128,7 @@ def read_policy(path: Path) -> dict[str, Any]:
 
 
 def free_port() -> int:
-    """An HTTP port that nobody listens on.
+    """A free HTTP port.
 
     Raises:
         ConfigError: Of a hundred ports, none is free.

@@ -35,7 +35,7 @@ class Project:
 
     Attributes:
         directory: Holds ``project.yaml``.
-        spec: What that says.
+        spec: The project's ``ProjectSpec``.
         definitions: Its feature definitions.
         tables: Its data.
     """
@@ -88,7 +88,7 @@ def known_classes_only(project: Project, trained_until: datetime) -> Project:
 
 
 def request_keys(definitions: Sequence[Definition], service: str) -> tuple[str, ...]:
-    """What a request must hold for the features of a service: entity keys, and inputs of on-demand views."""
+    """Columns that requests need for the features of a service: entity keys, and inputs of on-demand views."""
     resolved = (
         Draft(CatalogState(entities={}, views={}, services={}, on_demand={}), definitions).state().resolve(service)
     )
@@ -98,7 +98,7 @@ def request_keys(definitions: Sequence[Definition], service: str) -> tuple[str, 
 
 
 def imported(path: str, what: str) -> Any:
-    """What a ``module:name`` leads to.
+    """The object that a ``module:name`` names.
 
     Raises:
         ConfigError: There is no such module or name; ``what`` says what it was to be.

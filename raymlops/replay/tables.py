@@ -1,4 +1,4 @@
-"""What a replay plays: what is asked, what becomes known, and the labels."""
+"""The tables of a replay: requests, rows that become known, and labels."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ReplayTables:
         labels: One row per label, sorted by ``known_at``: ``request_id``, ``known_at`` (the instant the label became
             known) and ``label``: the number of a class, or a value.
         views: Feature view -> its rows. Views of one table come in the order in which they are pushed.
-        notes: What was done to the data, for people.
+        notes: Changes of the data, in words.
     """
 
     requests: pa.Table

@@ -14,9 +14,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from raymlops.replay.outcome.story import Story
 from raymlops.replay.plan import ReplayPlan
 from raymlops.replay.source import Project
-from raymlops.replay.story import Story
 
 __all__ = ["View"]
 

@@ -1,6 +1,6 @@
 """The only package that imports Ray: it hosts the cores as actors, replicas and jobs, and carries decisions out.
 
-Names are loaded when they are asked for: whoever holds the platform imports Ray with the first of them.
+Names are loaded at their first use: the first one imports Ray.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from raymlops.runtime.jobs.batch import BatchOperator
     from raymlops.runtime.jobs.build_jobs import build_and_deploy
     from raymlops.runtime.jobs.delivery_operator import DeliveryOperator
-    from raymlops.runtime.jobs.join_tasks import join_tasks
     from raymlops.runtime.jobs.laboratory import build_recorded
     from raymlops.runtime.jobs.operators import ModelOperator, RunOperator
+    from raymlops.runtime.jobs.parts.join_tasks import join_tasks
     from raymlops.runtime.jobs.run_jobs import JobRunner
     from raymlops.runtime.jobs.streamed_training import StreamedTraining
     from raymlops.runtime.jobs.training import execute_run
-    from raymlops.runtime.jobs.tune_trials import run_by_tune
+    from raymlops.runtime.jobs.trials.tune_trials import run_by_tune
     from raymlops.runtime.nodes.feature_nodes import copies
     from raymlops.runtime.nodes.feature_readers import open_reader
     from raymlops.runtime.nodes.ingestion import Ingestion
@@ -92,7 +92,7 @@ __getattr__ = lazy_names(
         "explain.feature_catalog": ["FeatureCatalog"],
         "explain.lineage": ["Lineages"],
         "jobs.batch": ["BatchOperator"],
-        "jobs.join_tasks": ["join_tasks"],
+        "jobs.parts.join_tasks": ["join_tasks"],
         "jobs.laboratory": ["build_recorded"],
         "jobs.build_jobs": ["build_and_deploy"],
         "jobs.delivery_operator": ["DeliveryOperator"],
@@ -100,7 +100,7 @@ __getattr__ = lazy_names(
         "jobs.run_jobs": ["JobRunner"],
         "jobs.streamed_training": ["StreamedTraining"],
         "jobs.training": ["execute_run"],
-        "jobs.tune_trials": ["run_by_tune"],
+        "jobs.trials.tune_trials": ["run_by_tune"],
         "nodes.feature_nodes": ["copies"],
         "nodes.feature_readers": ["open_reader"],
         "nodes.ingestion": ["Ingestion"],

@@ -29,18 +29,18 @@ from raymlops.runtime.cluster import local_cluster as cluster
 from raymlops.runtime.cluster.metrics_discovery import announce_metrics, join_rays_job
 from raymlops.runtime.cluster.names import CONTROLLER, FEATURES, MONITOR, RECONCILER
 from raymlops.runtime.nodes.feature_nodes import FeaturesActor
-from raymlops.runtime.serve import gateway_replica
 from raymlops.runtime.serve.applications import Builders
 from raymlops.runtime.serve.deployments import serve_runs
-from raymlops.runtime.serve.pool_replica import pool_application
-from raymlops.runtime.serve.replica import candidate_application, model_application
+from raymlops.runtime.serve.gateway import gateway_replica
+from raymlops.runtime.serve.replicas.model_replica import candidate_application, model_application
+from raymlops.runtime.serve.replicas.pool_replica import pool_application
 from raymlops.runtime.supervision.home_note import note_cluster, noted_cluster, running_config
 
 __all__ = ["bring_up", "main"]
 
 _log = logging.getLogger(__name__)
 _TRIES = 3
-_ACTORS = {  # what brings endpoints up comes first
+_ACTORS = {  # the actors that start endpoints come first
     RECONCILER: ReconcilerActor,
     FEATURES: FeaturesActor,
     MONITOR: MonitorActor,
@@ -94,7 +94,7 @@ def main(home: Path) -> int:
     """Wait for the word to begin, then bring the platform up; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if not sys.stdin.readline():
-        return 0  # whoever started this is gone
+        return 0  # the process that started this one is gone
     try:
         bring_up(home)
     except RaymlopsError as error:
@@ -107,4 +107,4 @@ if __name__ == "__main__":
     code = main(Path(sys.argv[1]))
     logging.shutdown()
     sys.stdout.flush()
-    os._exit(code)  # Ray's own end of a driver takes a second, and nobody is served by it
+    os._exit(code)  # Ray's own end of a driver takes a second, and serves no purpose here

@@ -1,4 +1,4 @@
-"""What people ask for: it is in the ledger, with who asked and why, before it is done."""
+"""Orders of people: each is in the ledger, with the person and the reason, before it is carried out."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _DEFINITIONS, _TABLES, _HOME = "platform:definitions", "platform:tables", "platf
 
 
 class FeatureWriter(Protocol):
-    """What is asked of the feature store: ``FeatureStore`` fits it."""
+    """The part of the feature store that orders use; ``FeatureStore`` implements it."""
 
     def apply(self, *definitions: Definition, dry_run: bool = False) -> ApplyReport:
         """Add definitions, or tell what would be added."""
         ...
 
     def vacuum(self, *, retention: timedelta, dry_run: bool) -> VacuumReport:
-        """Remove files that nobody needs, or tell which."""
+        """Remove files that no version needs, or list them."""
         ...
 
 
@@ -82,7 +82,7 @@ class ByHand:
     def collect_garbage(
         self, keep: timedelta, grace: timedelta, *, remove: bool, reason: str = _ON_DEMAND
     ) -> GarbageReport:
-        """Look for what nobody needs any more, and remove it where that is asked for."""
+        """Find files and records without a user, and remove them where asked to."""
 
         def record(found: Sequence[Garbage]) -> None:
             facts: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""One process's hold on the platform: the cluster it is connected to, and whether to stop that at the end."""
+"""The session of a process on the platform: its connection to the cluster, and whether to stop that at the end."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class Session:
     """A connected process.
 
     Attributes:
-        config: What the platform was started with.
+        config: The configuration that the platform was started with.
         owner: Whether this process started the platform, so that ``close`` stops it.
         note: The cluster.
         lacking: Fast settings that the cluster does not have.
         exposed: Ports of HAProxy that every interface of the cluster's machines listens on.
         guest: Whether the process was connected before, so that ``close`` leaves it connected.
-        opened: What the process opened on the way, which ``close`` closes first.
+        opened: Resources that the process opened, which ``close`` closes first.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Session:
 
     @property
     def url(self) -> str:
-        """Where the platform answers HTTP."""
+        """The platform's HTTP address."""
         return f"http://{self.config.serving.host}:{self.config.serving.port}"
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ def open_session(
 
     Args:
         config: The platform's configuration; a platform that runs in the same home keeps its own.
-        address: ``host:port`` of a cluster that somebody else started.
+        address: ``host:port`` of a foreign cluster.
         start: Whether to start a platform where none runs.
         tell: Called with each stage of a start, in words.
 
@@ -154,7 +154,7 @@ def _open_local(config: PlatformConfig, *, start: bool, tell: Callable[[str], No
         runtime.require_keys(config)
         running, owner = cluster.start_local(config, tell)
     else:
-        if start:  # what died of a platform that runs is brought back
+        if start:  # dead parts of a running platform are started again
             supervisor.ensure_supervisor(home)
         running = cluster.await_local(home, tell)
     try:
@@ -167,7 +167,7 @@ def _open_local(config: PlatformConfig, *, start: bool, tell: Callable[[str], No
 
 
 def _open_there(config: PlatformConfig, address: str) -> Session:
-    """A session on the platform that a cluster holds, for a process that was told of no home, as a Ray Job may be."""
+    """A session on the platform of a cluster, for a process without a home, such as a Ray Job."""
     guest, note = ray.is_initialized(), _unknown(config, address)
     cluster.attach(note, config.home)
     try:
@@ -193,14 +193,14 @@ def _home_there() -> Path | None:
 
 
 def _unknown(config: PlatformConfig, address: str) -> ClusterNote:
-    """What is known of a cluster of somebody else beforehand."""
+    """The facts about a foreign cluster before the platform is started on it."""
     return ClusterNote("", address, None, config.serving.port, version("ray"), "")
 
 
 def _open_foreign(
     config: PlatformConfig, address: str, note: ClusterNote | None, *, start: bool, tell: Callable[[str], None]
 ) -> Session:
-    """A session on a cluster that somebody else started; where ``start`` is set, the platform is brought up on it."""
+    """A session on a foreign cluster; where ``start`` is set, the platform is started on it."""
     home, guest = config.home, ray.is_initialized()
     if note is not None and not _is_one(note.address, address):
         raise ConfigError(f"the platform in {home} runs on {note.address}, not on {address}: `raymlops down` ends it")

@@ -35,7 +35,7 @@ def take_down(home: Path, tell: Callable[[str], None] = lambda _: None) -> int:
     """Stop the platform of a home; a repeat finds nothing to do.
 
     Endpoints stop answering first and hand over the events of what they answered. A local cluster then ends with all
-    its processes; of a cluster that somebody else started, what ``up`` put on it is taken off.
+    its processes; from a foreign cluster, only the platform's own actors and applications are removed.
 
     Args:
         home: ``RAYMLOPS_HOME``.
@@ -51,7 +51,7 @@ def take_down(home: Path, tell: Callable[[str], None] = lambda _: None) -> int:
     if note is None or not note.foreign:
         return take_down_local(home, tell)
     with _connected(note, home):
-        _end_actor(RECONCILER)  # it would bring back what is taken off
+        _end_actor(RECONCILER)  # it would start the removed parts again
         if (trouble := trouble_of_drain()) is not None:
             tell(trouble)
         removed = _take_off(note)
@@ -72,7 +72,7 @@ def _connected(note: ClusterNote, home: Path) -> Iterator[None]:
 
 
 def _take_off(note: ClusterNote) -> int:
-    """Remove from a cluster of somebody else what ``up`` put there."""
+    """Remove the platform's actors and applications from a foreign cluster."""
     removed = 0
     present = within(_CALL_S, "to list the applications", applications)
     ours = [name for name in present if name == _GATEWAY or name.startswith(_OURS)]

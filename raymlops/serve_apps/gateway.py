@@ -3,8 +3,8 @@
 from pydantic import BaseModel
 from ray.serve import Application
 
-from raymlops.config.loader import load_config
-from raymlops.runtime.serve.gateway_replica import gateway_application
+from raymlops.config.reading.loader import load_config
+from raymlops.runtime.serve.gateway.gateway_replica import gateway_application
 from raymlops.runtime.supervision.home_note import running_config
 
 

@@ -3,9 +3,9 @@
 from pydantic import BaseModel
 from ray.serve import Application
 
-from raymlops.config.loader import load_config
+from raymlops.config.reading.loader import load_config
 from raymlops.control.reconciling.reconcile import Wanted, endpoint_name
-from raymlops.runtime.serve.replica import model_application
+from raymlops.runtime.serve.replicas.model_replica import model_application
 from raymlops.runtime.supervision.home_note import running_config
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from raymlops.control.rollout.evidence import Arm, Labelled, Losses, TrialEvidence
+from raymlops.control.rollout.measuring.evidence import Arm, Labelled, Losses, TrialEvidence
 from raymlops.laboratory.probed import Probed, ProbedWindow
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run, RunStatus

@@ -14,9 +14,9 @@ from sqlalchemy import Connection, text
 
 from raymlops.errors import StaleWrite
 from raymlops.metadata import MetadataService
-from raymlops.metadata.sql import database
-from raymlops.metadata.sql.database import Database
 from raymlops.metadata.sql.migrations import _config, revisions
+from raymlops.metadata.sql.transactions import database
+from raymlops.metadata.sql.transactions.database import Database
 from raymlops.records.ledger import GENESIS, LedgerEntry
 from raymlops.records.record import canonical_json
 from raymlops.testing.metadata_examples import EPOCH, example_draft, example_plan, example_run

@@ -17,7 +17,7 @@ from raymlops.metadata import MetadataService
 PROGRAM = """
 import asyncio, pathlib, sys
 from raymlops.clock import SystemClock
-from raymlops.config.loader import load_config
+from raymlops.config.reading.loader import load_config
 from raymlops.metadata import MetadataService
 from raymlops.monitoring.alerts.alert_follower import AlertFollower
 from raymlops.monitoring.alerts.alert_rules import AlertRule

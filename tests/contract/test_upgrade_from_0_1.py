@@ -161,7 +161,7 @@ def test_every_version_and_bundle_is_verified(metadata: MetadataService, home: P
 ASK = """
 import json, sys, urllib.request
 import raymlops
-from raymlops.config.loader import load_config
+from raymlops.config.reading.loader import load_config
 home, port, request = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 busy = {"start_timeout": "5m", "boot_timeout": "5m"}
 overrides = {"home": home, "serving": {"port": port}, "cluster": busy}

@@ -31,7 +31,7 @@ from raymlops.config.monitoring import MonitoringConfig
 from raymlops.errors import RaymlopsError
 from raymlops.experiments import fit_candidate
 from raymlops.features import Entity, FeatureReader, FeatureStore, FeatureView, Field
-from raymlops.features.definitions.views import DType
+from raymlops.features.definitions.fields import DType
 from raymlops.metadata import MetadataService
 from raymlops.monitoring import Reference
 from raymlops.records.learning.tasks import LearningTask

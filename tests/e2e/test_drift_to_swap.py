@@ -37,12 +37,12 @@ def story(platform: Platform, flights_project: Path, processes: Callable[[str], 
     from flights.bad_candidate import start_bad_trial
 
     from raymlops.replay.client import PredictionClient
+    from raymlops.replay.outcome.story import Story
     from raymlops.replay.plan import Sample, Wishes
     from raymlops.replay.player import Replay
     from raymlops.replay.run import deploy_project, feed_history, train_first
     from raymlops.replay.settings import plan_replay
     from raymlops.replay.source import load_project
-    from raymlops.replay.story import Story
     from raymlops.runtime.cluster.clocks import build_clock
 
     project = load_project(flights_project)
@@ -170,7 +170,7 @@ def test_the_ledger_holds(story: Any) -> None:
 
 
 def test_the_page_shows_it(story: Any, tmp_path: Path) -> None:
-    from raymlops.replay.report import write_report
+    from raymlops.replay.outcome.report import write_report
 
     page = write_report(story, tmp_path / "demo.html").read_text()
     assert "never retrained" in page

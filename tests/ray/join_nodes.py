@@ -19,7 +19,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from raymlops.features import Entity, FeatureView, Field, point_in_time_join
-from raymlops.runtime.jobs.join_tasks import RayTasks
+from raymlops.runtime.jobs.parts.join_tasks import RayTasks
 from raymlops.tables.columns import INSTANT
 from tests.support.point_in_time import bucketed_join
 

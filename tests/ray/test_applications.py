@@ -23,8 +23,8 @@ from raymlops.records.serving.endpoints import Hosting
 from raymlops.runtime.cluster.deadlines import within
 from raymlops.runtime.jobs.run_jobs import JobRunner
 from raymlops.runtime.serve import applications
-from raymlops.runtime.serve.pool_replica import pool_application
-from raymlops.runtime.serve.replica import candidate_application, model_application
+from raymlops.runtime.serve.replicas.model_replica import candidate_application, model_application
+from raymlops.runtime.serve.replicas.pool_replica import pool_application
 
 pytestmark = pytest.mark.ray
 

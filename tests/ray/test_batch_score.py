@@ -176,7 +176,7 @@ def test_whatever_a_worker_comes_to_its_cpu_is_free_for_the_next_job(
 
     from raymlops.errors import RaymlopsError
     from raymlops.runtime.cluster.free_cpus import await_free_cpus, describe_cpus
-    from raymlops.runtime.jobs import part_workers
+    from raymlops.runtime.jobs.parts import part_workers
 
     class Failing(part_workers.BatchWorker):
         def score(self, part: Part) -> PartReceipt:

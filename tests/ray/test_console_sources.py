@@ -9,8 +9,8 @@ import pytest
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.console.pages.ledger import VERIFY_S
-from raymlops.runtime.serve import console_sources
-from raymlops.runtime.serve.console_sources import cluster_sources
+from raymlops.runtime.serve.gateway import console_sources
+from raymlops.runtime.serve.gateway.console_sources import cluster_sources
 
 
 class Proxy:

@@ -14,8 +14,8 @@ import pytest
 
 from raymlops.clock import ManualClock
 from raymlops.config.delivery import EnvironmentRules
-from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
+from raymlops.config.reading.loader import load_config
 from raymlops.delivery.environment import Switched, record_deployment
 from raymlops.delivery.lock import installed_lock
 from raymlops.delivery.verify import bundle_digest

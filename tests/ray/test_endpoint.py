@@ -358,7 +358,7 @@ def _manager(haproxy: int) -> int:
 
 def test_serve_is_told_when_to_add_replicas(platform: Platform) -> None:
     from raymlops.config.serving import AutoscalingConfig
-    from raymlops.runtime.serve.replica import model_application
+    from raymlops.runtime.serve.replicas.model_replica import model_application
 
     serving = platform.config.serving.model_copy(update={"autoscaling": AutoscalingConfig(max_replicas=4)})
     config = platform.config.model_copy(update={"serving": serving})

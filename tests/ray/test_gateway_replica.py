@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from raymlops.config.platform import PlatformConfig
-from raymlops.runtime.serve import gateway_replica
 from raymlops.runtime.serve.endpoint_orders import reconciler_timeout_s
-from raymlops.runtime.serve.gateway_replica import GatewayReplica
+from raymlops.runtime.serve.gateway import gateway_replica
+from raymlops.runtime.serve.gateway.gateway_replica import GatewayReplica
 
 
 class MadeError(Exception):

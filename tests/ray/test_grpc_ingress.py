@@ -17,8 +17,8 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from raymlops.config.serving import ServingConfig
 from raymlops.errors import ConfigError
 from raymlops.records.plans import ServingPlan
-from raymlops.runtime.serve import grpc_ingress
-from raymlops.runtime.serve.grpc_ingress import start_grpc
+from raymlops.runtime.serve.gateway import grpc_ingress
+from raymlops.runtime.serve.gateway.grpc_ingress import start_grpc
 from raymlops.serving import Gateway, HttpRequest
 from raymlops.serving.front import open_inference_pb2 as pb
 from raymlops.serving.protocol.http import HttpReply, json_reply

@@ -82,7 +82,7 @@ def rows_of(rows: int, seed: int = 0) -> pa.Table:
 
 
 def pool(timeout_s: float = 120.0) -> Any:
-    from raymlops.runtime.jobs.join_tasks import RayTasks
+    from raymlops.runtime.jobs.parts.join_tasks import RayTasks
 
     return RayTasks(timeout_s)
 

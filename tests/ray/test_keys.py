@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 import requests
 
-from raymlops.config.loader import load_config
+from raymlops.config.reading.loader import load_config
 from raymlops.errors import ConfigError, NotFoundError
 from raymlops.metadata import MetadataService
 from raymlops.serving.front import open_inference_pb2 as pb
@@ -55,7 +55,7 @@ def test_a_key_opens_an_endpoint_until_it_is_revoked(platform: Platform, command
     from ray import serve
     from sklearn.linear_model import LinearRegression
 
-    from raymlops.runtime.serve.replica import model_application
+    from raymlops.runtime.serve.replicas.model_replica import model_application
 
     rows = np.random.default_rng(0).normal(size=(50, 2))
     example = pa.table({name: [0.1, -0.2] for name in "ab"})

@@ -57,7 +57,7 @@ def test_tune_gives_the_results_of_one_process(
     from raymlops.experiments import Drawn, HalvingRule, InProcessTuner, TrialSpec
     from raymlops.experiments.searching.search import TRIALS_LOG
     from raymlops.records.learning.tasks import LearningTask
-    from raymlops.runtime.jobs.tuning import RayTuner
+    from raymlops.runtime.jobs.trials.tuning import RayTuner
 
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(600, 3))

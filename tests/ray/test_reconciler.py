@@ -213,9 +213,9 @@ def test_an_application_that_nobody_planned_goes_and_others_stay(own: Own) -> No
         code="""
 import raymlops
 from ray import serve
-from raymlops.config.loader import load_config
+from raymlops.config.reading.loader import load_config
 from raymlops.runtime.cluster.local_cluster import running_config
-from raymlops.runtime.serve.replica import candidate_application
+from raymlops.runtime.serve.replicas.model_replica import candidate_application
 from raymlops.records.plans import Trial
 @serve.deployment(num_replicas=1, ray_actor_options={"num_cpus": 0})
 class Theirs:

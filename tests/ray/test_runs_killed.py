@@ -155,7 +155,7 @@ def test_a_trial_that_is_killed_is_begun_again(
 ) -> None:
     from raymlops.experiments import Drawn, InProcessTuner, TrialSpec
     from raymlops.records.learning.tasks import LearningTask
-    from raymlops.runtime.jobs.tuning import RayTuner
+    from raymlops.runtime.jobs.trials.tuning import RayTuner
 
     inputs = np.random.default_rng(0).normal(size=(30_000, 3))
     table = pa.table({**dict(zip("abc", inputs.T, strict=True)), "label": (inputs.sum(axis=1) > 0).astype(float)})

@@ -14,7 +14,7 @@ import ray
 from raymlops.errors import SchemaMismatch
 from raymlops.experiments import Boosting, LearningTask
 from raymlops.features import Entity, FeatureView, Field
-from raymlops.features.offline.bucketed_tables import BlockedTable, TableBlock
+from raymlops.features.offline.large_tables.bucketed_tables import BlockedTable, TableBlock
 from raymlops.platform import Platform
 from raymlops.runtime.cluster.free_cpus import await_free_cpus, describe_cpus
 from raymlops.runtime.jobs.streamed_training import DatasetRows

@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 import raymlops
-from raymlops.config.cluster import FastSettings
-from raymlops.config.loader import load_config
+from raymlops.config.infrastructure.cluster import FastSettings
+from raymlops.config.reading.loader import load_config
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "configs" / "kuberay"

@@ -72,7 +72,7 @@ def load_everything() -> None:
         loaded = importlib.import_module(module)
         for name in getattr(loaded, "__all__", ()):
             getattr(loaded, name)
-    for name in ("control.loop.model_status", "laboratory.comparison", "laboratory.report.lab_report"):
+    for name in ("control.loop.explaining.model_status", "laboratory.comparison", "laboratory.report.lab_report"):
         importlib.import_module(f"raymlops.{name}")
 
 

@@ -16,7 +16,7 @@ from raymlops.console import PREFIX, Console
 from raymlops.control.endpoints.operator import EndpointOperator
 from raymlops.control.loop.folding import ALL_MODELS
 from raymlops.control.rollout.decisions import Pause, Resume
-from raymlops.delivery.approval import approve_bundle
+from raymlops.delivery.admission.approval import approve_bundle
 from raymlops.metadata import MetadataService
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.plans import ServingPlan

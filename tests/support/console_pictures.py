@@ -15,8 +15,8 @@ import pytest
 from raymlops.clock import ManualClock
 from raymlops.console import Console
 from raymlops.console.sources import Sources
-from raymlops.control.loop.status import ControlStatus
-from raymlops.control.loop.why import Why
+from raymlops.control.loop.explaining.status import ControlStatus
+from raymlops.control.loop.explaining.why import Why
 from raymlops.laboratory import Schedule, compare_policies
 from raymlops.laboratory.report.kept import keep_report, report_path
 from raymlops.metadata import MetadataService

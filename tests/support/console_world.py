@@ -14,8 +14,8 @@ from raymlops.clock import ManualClock
 from raymlops.config.platform import PlatformConfig
 from raymlops.console import Sources
 from raymlops.console.sources import ActorView, NodeView
-from raymlops.control.loop.status import ControlStatus, Phase
-from raymlops.control.loop.why import Why
+from raymlops.control.loop.explaining.status import ControlStatus, Phase
+from raymlops.control.loop.explaining.why import Why
 from raymlops.control.rollout.guards import Guard, Standing
 from raymlops.control.rollout.judge import Verdict
 from raymlops.control.triggering.policies import RetrainOutcome, RetrainVerdict

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from raymlops.clock import Clock
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
-from raymlops.control.rollout.evidence import Arm, Health, TrialEvidence, TrialScope
+from raymlops.control.rollout.measuring.evidence import Arm, Health, TrialEvidence, TrialScope
 from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.errors import InvalidTransition, LedgerBroken, StaleWrite
 from raymlops.laboratory.probed import Probed

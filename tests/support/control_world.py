@@ -18,7 +18,7 @@ from raymlops.config.control import (
 from raymlops.control.loop.controller import Controller
 from raymlops.control.rollout.by_hand import next_share, trial_to_retry
 from raymlops.control.rollout.decisions import Decision
-from raymlops.control.rollout.evidence import Health
+from raymlops.control.rollout.measuring.evidence import Health
 from raymlops.errors import InvalidTransition
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.records.runs import RunStatus

@@ -10,7 +10,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from raymlops.errors import StorageError
-from raymlops.features.offline.bucketed_tasks import Handle
+from raymlops.features.offline.large_tables.bucketed_tasks import Handle
 
 __all__ = ["DiskTasks"]
 

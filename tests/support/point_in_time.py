@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from raymlops.features import FeatureView, WindowAggregate, point_in_time_join
 from raymlops.features.definitions.schema import arrow_type, conform, instants_us
-from raymlops.features.offline.bucketed_join import WantedView, join_in_buckets
-from raymlops.features.offline.bucketed_tables import BlockedTable, TableBlock
-from raymlops.features.offline.bucketed_tasks import TaskPool
+from raymlops.features.offline.large_tables.bucketed_join import WantedView, join_in_buckets
+from raymlops.features.offline.large_tables.bucketed_tables import BlockedTable, TableBlock
+from raymlops.features.offline.large_tables.bucketed_tasks import TaskPool
 from raymlops.tables.columns import INSTANT
 from tests.support.disk_tasks import DiskTasks
 

@@ -14,12 +14,11 @@ from raymlops.building.checks.finding import Finding, does_not_apply, failed, pa
 from raymlops.errors import ConfigError, DataError
 from raymlops.features import Definition, FeatureView, OnDemandView
 from raymlops.features.definitions.examples import domain_of, values_of
-from raymlops.features.definitions.naming import parse_feature
+from raymlops.features.definitions.fields import Field
+from raymlops.features.definitions.naming import parse_feature, seen_as
 from raymlops.features.definitions.on_demand import OnDemandFunction
 from raymlops.features.definitions.rehearsal import rehearse
 from raymlops.features.definitions.schema import arrow_type
-from raymlops.features.definitions.services import seen_as
-from raymlops.features.definitions.views import Field
 
 __all__ = ["batch_equals_row_by_row", "edge_rows", "edge_values"]
 

@@ -16,7 +16,7 @@ from raymlops.building.checks.finding import Finding, does_not_apply, failed, pa
 from raymlops.building.checks.sample import Sample
 from raymlops.clock import ManualClock
 from raymlops.errors import RaymlopsError
-from raymlops.experiments.searching.search import InProcessTuner
+from raymlops.experiments.searching.in_process import InProcessTuner
 from raymlops.metadata import MetadataService
 from raymlops.pipelines.artifacts import ArtifactRef
 from raymlops.pipelines.dag import Pipeline

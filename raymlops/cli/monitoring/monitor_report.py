@@ -23,7 +23,7 @@ _QUALITY_STYLES = {"ok": "green", "warn": "yellow", "block": "red"}
 
 
 def render_report(report: MonitorReport, *, columns: int = 8, windows: int = 10) -> RenderableType:
-    """What a terminal shows of a report.
+    """A report on a terminal.
 
     Args:
         report: The report.
@@ -32,7 +32,7 @@ def render_report(report: MonitorReport, *, columns: int = 8, windows: int = 10)
     """
     if not report.windows:
         return Group(Text(f"{report.model}: no window has been closed yet"), *_against_retraining(report))
-    # names come from data: as Text, what looks like markup in them is printed as it is
+    # names come from data: as Text, characters of markup in them are printed as they are
     return Group(*_parts(report, columns, windows))
 
 
@@ -128,7 +128,7 @@ def _overall(report: MonitorReport) -> Iterator[RenderableType]:
 
 
 def _against_retraining(report: MonitorReport) -> Iterator[RenderableType]:
-    """What keeps the model from being retrained now, and what would end that."""
+    """Reasons against a retraining now, and what would end them."""
     if not report.reasons:
         return
     yield Text("\nWhat stands against a retraining now", style="bold")

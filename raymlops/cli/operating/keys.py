@@ -9,7 +9,7 @@ import typer
 
 from raymlops import runtime
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, printable, show
-from raymlops.config.loader import load_config
+from raymlops.config.reading.loader import load_config
 from raymlops.config.section import parse_duration
 from raymlops.errors import ConfigError
 from raymlops.records.serving.keys import ALL_MODELS, ApiKey, parse_grant

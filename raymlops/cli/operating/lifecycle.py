@@ -12,8 +12,8 @@ import typer
 
 from raymlops import runtime
 from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
-from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
+from raymlops.config.reading.loader import load_config
 from raymlops.errors import ModelVersionNotFound, UnavailableError
 from raymlops.platform import Platform, connect
 from raymlops.records.delivering.pushes import SourceStatus
@@ -146,7 +146,7 @@ def status(json: JsonOption = False, config: ConfigOption = None) -> None:
         rows: Sequence[ModelStatus] = []
         try:
             rows = connected.control.status()
-        except UnavailableError as error:  # what answers is known all the same
+        except UnavailableError as error:  # the endpoints' statuses are known all the same
             console.print(f"the controller does not tell what it is about: {error}")
         ready, strays = all(endpoint.answers for endpoint in endpoints), connected.runs.strays()
         source = connected.delivery.source()
@@ -174,7 +174,7 @@ def status(json: JsonOption = False, config: ConfigOption = None) -> None:
 
 
 def source_lines(source: SourceStatus) -> list[str]:
-    """What an operator has to know of the watched repository: what is wrong with it, and its newest commits."""
+    """Lines about the watched repository: its fault, and its newest commits."""
     told = [] if source.problem is None else [f"source: {source.problem}"]
     for each in source.commits:
         told.append(f"source: {each.branch} at {each.commit[:12]}: {each.state}: {each.description}")
@@ -182,7 +182,7 @@ def source_lines(source: SourceStatus) -> list[str]:
 
 
 def about_champion(models: Versions, endpoint: EndpointStatus) -> str:
-    """What an operator has to know of the version that a plan names; empty where that is nothing."""
+    """A sentence about the version that a plan names; empty where there is nothing to say."""
     try:
         return models.get(endpoint.model, endpoint.champion).unwatched
     except ModelVersionNotFound:
@@ -190,7 +190,7 @@ def about_champion(models: Versions, endpoint: EndpointStatus) -> str:
 
 
 def troubles(row: ModelStatus) -> list[str]:
-    """What an operator has to know of a model beside its row, in sentences."""
+    """Sentences about a model, beside its row."""
     told = [f"{reason.text}; {reason.remedy}" for reason in row.reasons if reason.kind in _TOLD]
     told += [text for text in (row.below_floor, f"newest window: {row.labels}" if row.labels else "") if text]
     if row.dropped_events:

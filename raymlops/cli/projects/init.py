@@ -28,7 +28,7 @@ def add_to(app: typer.Typer) -> None:
 
 @dataclass(frozen=True)
 class _Given:
-    """What is said of a table; what is not is inferred, or asked on a terminal."""
+    """Options about a table; missing ones are inferred, or asked on a terminal."""
 
     table: Annotated[str, typer.Argument(help="A Parquet or CSV file, or a Delta table.")]
     directory: Annotated[Path | None, typer.Argument(help="Of the project; left out, one named after the table.")] = (
@@ -106,11 +106,11 @@ def _label(given: _Given, raw: Any, ask: bool) -> str:
 
 
 def _time(candidates: Sequence[str], ask: bool) -> str:
-    """The column of times: the only one, or the one that somebody names.
+    """The column of times: the only one, or the one that the user names.
 
     Raises:
         DataError: There is none.
-        ConfigError: There are several, and nobody to ask.
+        ConfigError: There are several, and no terminal to ask on.
     """
     if not candidates:
         raise DataError("the table must have a column of times, got none: --time names one")

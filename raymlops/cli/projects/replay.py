@@ -15,13 +15,13 @@ from raymlops import replay as engine
 from raymlops.cli.carried import carried
 from raymlops.cli.options import options_of
 from raymlops.cli.output import console, one_line_errors
-from raymlops.config.loader import load_config
+from raymlops.config.reading.loader import load_config
 from raymlops.config.section import parse_duration
 from raymlops.errors import ConfigError
 
 if TYPE_CHECKING:
+    from raymlops.replay.outcome.story import Story
     from raymlops.replay.plan import Wishes
-    from raymlops.replay.story import Story
 
 __all__ = ["add_to"]
 

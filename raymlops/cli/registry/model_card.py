@@ -13,7 +13,7 @@ __all__ = ["render_card"]
 
 
 def render_card(card: Mapping[str, Any]) -> RenderableType:
-    """What a person asks first: who vouches for it, and how good it is."""
+    """A model card for a terminal: its metrics, blessings and checks."""
     evaluation, metric = card["evaluation"], card["task"]["metric"]
     low, high = evaluation["holdout"]["intervals"][metric]
     head = (

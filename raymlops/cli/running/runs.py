@@ -105,7 +105,7 @@ def compare(run_ids: list[str], json: JsonOption = False, config: ConfigOption =
 @one_line_errors
 def resume(run_id: str, wait: bool = True, json: JsonOption = False, config: ConfigOption = None) -> None:
     """Resume a failed run from its last good step; first print which steps run again, and why."""
-    del json  # there is no other form; what is told goes to stderr
+    del json  # there is no other form; notes go to stderr
     with platform(config) as connected:
         for step in connected.runs.outlook(run_id):
             typer.echo(printable(f"will {step['action']} {step['step']}: {step['reason']}"), err=True)

@@ -16,7 +16,7 @@ _WIDTH, _LEFT, _RIGHT, _TOP, _ROW = 760, 128, 24, 34, 26
 
 @dataclass(frozen=True)
 class Interval:
-    """What a look showed of the difference of the losses, candidate less champion.
+    """The difference of the losses at one look: candidate less champion.
 
     Attributes:
         at: When it was looked.

@@ -58,7 +58,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Row:
-    """What one model shows."""
+    """The lane of one model."""
 
     name: str
     href: str

@@ -1,1 +1,1 @@
-"""One module for each subject of the console: it asks the sources, and gives the template what it shows."""
+"""One module for each subject of the console: it asks the sources, and fills the template."""

@@ -1,4 +1,4 @@
-"""Delivery: which bundle is live where, what is in a bundle, how two differ, and who has approved."""
+"""Delivery: the live bundles of environments, the content of a bundle, differences of two, and approvals."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def delivery_page(sources: Sources, request: PageRequest) -> Page:
         "older": older,
         "pipeline": pipeline or "",
     }
-    return Page("delivery", "Delivery", values)
+    return Page("delivery/index", "Delivery", values)
 
 
 def _cells(
@@ -100,7 +100,7 @@ def bundle_page(sources: Sources, request: PageRequest) -> Page:
         "other": other,
         "differences": [] if other is None else bundle_differences(other, manifest),
     }
-    return Page("bundle", f"bundle {digest[:12]}", values)
+    return Page("delivery/bundle", f"bundle {digest[:12]}", values)
 
 
 def _seen_bundle(sources: Sources, sight: Sight, digest: str) -> BundleManifest:
@@ -112,7 +112,7 @@ def _seen_bundle(sources: Sources, sight: Sight, digest: str) -> BundleManifest:
 
 
 def bundle_differences(before: BundleManifest, after: BundleManifest) -> list[tuple[str, str, str]]:
-    """What differs between two bundles: ``(what, before, after)``; a file's content by its hash."""
+    """Differences of two bundles: ``(what, before, after)``; a file's content by its hash."""
     rows = []
     one, other = before.project.model_dump(mode="json"), after.project.model_dump(mode="json")
     for name, was, now in _changes(_leaves(one), _leaves(other)):
@@ -141,7 +141,7 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _approvals(entries: Iterable[LedgerEntry]) -> dict[str, list[str]]:
-    """Environment -> who has approved the bundle for it."""
+    """Environment -> people who have approved the bundle for it."""
     found: dict[str, list[str]] = {}
     for entry in entries:
         if entry.action == _APPROVE:

@@ -1,4 +1,4 @@
-"""Features: what is applied, how it is distributed, how fresh it is, and who uses it."""
+"""Features: the applied definitions, their distributions, freshness and users."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def features_page(sources: Sources, request: PageRequest) -> Page:
         found = request.ask("the features", sources.features.search, text).get()
         rows = [each for each in found or () if own is None or each.name in own]
         values = {"text": text, "matches": rows[:_ROWS], "listing": [], "total": len(rows), "next": None}
-        return Page("features", "Features", values)
+        return Page("features/index", "Features", values)
     known = request.ask("the features", sources.features.listing).get() or []
     listing = [each for each in known if own is None or _ref(each) in own]
     more = first + _ROWS < len(listing)
@@ -39,7 +39,7 @@ def features_page(sources: Sources, request: PageRequest) -> Page:
         "total": len(listing),
         "next": url("features", page=first // _ROWS + 1) if more else None,
     }
-    return Page("features", "Features", values)
+    return Page("features/index", "Features", values)
 
 
 def _own_definitions(sources: Sources, request: PageRequest) -> set[str]:
@@ -71,4 +71,4 @@ def feature_page(sources: Sources, request: PageRequest) -> Page:
         "more": max(len(fields) - _SHOWN_FIELDS, 0),
         "users": [(node, node_address(node)) for node in users],
     }
-    return Page("feature", found.name, values)
+    return Page("features/feature", found.name, values)

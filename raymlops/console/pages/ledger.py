@@ -1,4 +1,4 @@
-"""The ledger: what was done and decided, by whom, and whether the chain of hashes holds."""
+"""The ledger: actions and decisions with their authors, and the check of the chain of hashes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def ledger_page(sources: Sources, request: PageRequest) -> Page:
         None if found.before is None else url("ledger", subject=subject, action=action, text=text, before=found.before)
     )
     chosen = {"subject": subject or "", "action": action or "", "text": text or ""}
-    return Page("ledger", "Ledger", {"entries": found.entries, "older": older, "chosen": chosen})
+    return Page("ledger/index", "Ledger", {"entries": found.entries, "older": older, "chosen": chosen})
 
 
 def verify_page(sources: Sources, request: PageRequest) -> Page:
@@ -40,7 +40,7 @@ def verify_page(sources: Sources, request: PageRequest) -> Page:
         count, broken = request.ask("the metadata actor", sources.metadata.ledger.verify_ledger).need(), ""
     except LedgerBroken as error:
         count, broken = 0, str(error)
-    return Page("ledger_verify", "Ledger: check", {"count": count, "broken": broken})
+    return Page("ledger/verify", "Ledger: check", {"count": count, "broken": broken})
 
 
 def entry_page(sources: Sources, request: PageRequest) -> Page:
@@ -53,4 +53,4 @@ def entry_page(sources: Sources, request: PageRequest) -> Page:
     ).need()
     if not seen or found[0].sequence != sequence:
         raise NotFoundError(f"there is no ledger entry {sequence}")
-    return Page("ledger_entry", f"Ledger entry {sequence}", {"entry": found[0]})
+    return Page("ledger/entry", f"Ledger entry {sequence}", {"entry": found[0]})

@@ -28,14 +28,14 @@ _KINDS = ("request", "model", "run", "artifact", "table", "bundle", "endpoint", 
 
 
 def lineage_page(sources: Sources, request: PageRequest) -> Page:
-    """Where to begin; a form that names something leads to it."""
+    """The start of lineage: a form that leads to the page of what it names."""
     del sources
     kind, name = request.text("kind"), request.text("name")
     if not (kind and name):
-        return Page("lineage", "Lineage", {"kinds": _KINDS})
+        return Page("lineage/index", "Lineage", {"kinds": _KINDS})
     if kind not in _KINDS:
         raise NotFoundError(f"there is no lineage of a {kind!r}: of {', '.join(_KINDS)} there is")
-    return Page("lineage", "Lineage", {}, to=url("lineage", kind, name))
+    return Page("lineage/index", "Lineage", {}, to=url("lineage", kind, name))
 
 
 def node_page(sources: Sources, request: PageRequest) -> Page:
@@ -57,11 +57,11 @@ def node_page(sources: Sources, request: PageRequest) -> Page:
         "address": node_address,
         "about": _about,
     }
-    return Page("lineage_node", f"Lineage of {kind} {name}", values)
+    return Page("lineage/node", f"Lineage of {kind} {name}", values)
 
 
 def request_page(sources: Sources, request: PageRequest) -> Page:
-    """Everything behind the answer to one request: rows, version, data, code, and who put it there."""
+    """Lineage of the answer to one request: rows, version, data, code, and the person who deployed it."""
     request.ask.extend(_DEADLINE_S)
     (request_id,) = request.parts
     model = request.text("model") or None
@@ -73,12 +73,12 @@ def request_page(sources: Sources, request: PageRequest) -> Page:
     found = found or Neighbourhood(version, [version])
     around = Neighbourhood(center, [center, *found.nodes], [Edge(version, center), *found.edges])
     return Page(
-        "lineage_request", f"Request {request_id}", {"told": told, "graph": _graph(around), "address": node_address}
+        "lineage/request", f"Request {request_id}", {"told": told, "graph": _graph(around), "address": node_address}
     )
 
 
 def _seen_request(sources: Sources, sight: Sight, request_id: str, model: str | None) -> dict[str, Any]:
-    """What is behind the answer to a request, to one of the models that are seen."""
+    """Lineage of the answer to a request to a model that the viewer may see."""
     if sight.everything:
         return sources.lineage.of_request(request_id, model)
     for name in sight.models if model is None else filter(sight.model, [model]):
@@ -90,7 +90,7 @@ def _seen_request(sources: Sources, sight: Sight, request_id: str, model: str | 
 
 
 def _around(sources: Sources, sight: Sight, center: Node, hops: int) -> Neighbourhood:
-    """What lies around a thing, as far as it is seen; a thing that is not is not told from one that does not exist."""
+    """Neighbourhood of a node within the viewer's sight; a hidden node looks like one that does not exist."""
     if sight.everything:
         return neighbourhood(center, hops, partial(neighbours, sources.metadata))
     sees = cache(partial(_is_seen, sources, sight))

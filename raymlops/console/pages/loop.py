@@ -31,7 +31,7 @@ _DECISIONS = {"retrain": "a retraining is started", "skip": "a trigger is passed
 
 
 def loop_page(sources: Sources, request: PageRequest) -> Page:
-    """What needs a person; then a page of models, those that need one first."""
+    """Matters that need a person; then a page of models, those with such a matter first."""
     ask, browser, now = request.ask, sources.metadata.browser, sources.clock.now()
     plans_asked = ask("the metadata actor", sources.metadata.plans.served_plans)
     control_asked = ask("the controller", sources.control.status)
@@ -72,13 +72,13 @@ def loop_page(sources: Sources, request: PageRequest) -> Page:
         "days": span,
         "spans": _SPANS,
     }
-    return Page("loop", "Loop", values, live=True)
+    return Page("loop/index", "Loop", values, live=True)
 
 
 def _rows(
     sources: Sources, request: PageRequest, names: Sequence[str], pipelines: Mapping[str, str], since: datetime | None
 ) -> tuple[list[Row], datetime | None]:
-    """What the time line shows of some models, and where it begins."""
+    """The lanes of some models on the time line, and the instant where it begins."""
     ask, browser = request.ask, sources.metadata.browser
     if not names:
         return [], None

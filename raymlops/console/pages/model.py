@@ -10,8 +10,8 @@ from raymlops.console.drawing.confidence import Interval, draw_evidence_bar, dra
 from raymlops.console.request import Page, PageRequest, url
 from raymlops.console.sight import seen_status
 from raymlops.console.sources import Sources
-from raymlops.control.loop.status import ControlStatus
-from raymlops.control.loop.why import Why
+from raymlops.control.loop.explaining.status import ControlStatus
+from raymlops.control.loop.explaining.why import Why
 from raymlops.control.rollout.guards import Standing
 from raymlops.errors import ModelVersionNotFound
 from raymlops.records.plans import ServingPlan
@@ -20,7 +20,7 @@ __all__ = ["card_page", "model_page", "models_page"]
 
 _ROWS = 20
 _LOOKS = 6
-"""Earlier looks at a trial that are asked for where somebody wants to see how it came to stand as it does."""
+"""Number of earlier looks at a trial that are shown as its history."""
 _SHOWN_MODELS = 100
 _DECISIONS = 10
 
@@ -47,11 +47,11 @@ def models_page(sources: Sources, request: PageRequest) -> Page:
         "endpoints": {status.model: status for status in endpoints.get() or () if sight.model(status.model)},
         "next": url("models", text=text, page=first // _SHOWN_MODELS + 1) if more else None,
     }
-    return Page("models", "Models", values, live=True)
+    return Page("models/index", "Models", values, live=True)
 
 
 def model_page(sources: Sources, request: PageRequest) -> Page:
-    """One model: its plan, its rollout, what stands against a retraining, versions, and who served when."""
+    """One model: its plan, its rollout, reasons against a retraining, versions, and former champions."""
     (name,) = request.parts
     ask, browser, metadata = request.ask, sources.metadata.browser, sources.metadata
     at, looks = request.instant("at"), request.text("looks") != ""
@@ -85,7 +85,7 @@ def model_page(sources: Sources, request: PageRequest) -> Page:
         "served": None if served is None else served.find(),
         "then": None if then is None else then.find(),
     }
-    return Page("model", name, values, live=True)
+    return Page("models/model", name, values, live=True)
 
 
 def card_page(sources: Sources, request: PageRequest) -> Page:
@@ -95,7 +95,7 @@ def card_page(sources: Sources, request: PageRequest) -> Page:
     found = request.ask("the metadata actor", sources.metadata.models.get_version, name, int(version))
     card = asked.find()
     values = {"name": name, "version": found.need(), "card": None if card is None else card[0]}
-    return Page("card", f"{name} v{version}", values)
+    return Page("models/card", f"{name} v{version}", values)
 
 
 def _may_be_judged(sources: Sources, plan: ServingPlan | None, status: ControlStatus | None) -> bool:
@@ -128,7 +128,7 @@ def _steps(plan: ServingPlan, plans: Sequence[ServingPlan]) -> list[tuple[str, s
 
 
 def _rollout(sources: Sources, request: PageRequest, why: Why, standing: Standing, looks: bool) -> dict[str, Any]:
-    """What the card of a rollout shows: intervals, e-values, guards."""
+    """Values of the card of a rollout: intervals, e-values, guards."""
     earlier: list[Standing] = []
     if looks:
         length = why.at - standing.since

@@ -23,7 +23,7 @@ def models_page(sources: Sources, request: PageRequest) -> Page:
     marks = request.ask("the metadata actor", sources.metadata.browser.window_marks, names, 1) if names else None
     newest = {mark.model: mark for mark in (marks.get() if marks else None) or ()}
     more = url("monitoring", page=first // _MODELS + 1) if first + _MODELS < len(every) else None
-    return Page("monitoring", "Monitoring", {"names": names, "newest": newest, "next": more}, live=True)
+    return Page("monitoring/index", "Monitoring", {"names": names, "newest": newest, "next": more}, live=True)
 
 
 def report_page(sources: Sources, request: PageRequest) -> Page:
@@ -46,4 +46,4 @@ def report_page(sources: Sources, request: PageRequest) -> Page:
         "older": url("monitoring", name, until=start.isoformat()) if start and len(marks) == _WINDOWS else None,
         "until": until,
     }
-    return Page("report", f"{name}: monitoring", values)
+    return Page("monitoring/report", f"{name}: monitoring", values)

@@ -1,4 +1,4 @@
-"""Policy: what may start a retraining of a model, who gave each value, and what the laboratory says of others."""
+"""Policy: the triggers of a model, the source of each setting, and the laboratory's figures of other policies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from raymlops.config.draft import DEFAULTS
+from raymlops.config.reading.draft import DEFAULTS
 from raymlops.console.request import Page, PageRequest
 from raymlops.console.sources import Sources
 from raymlops.control.triggering.model_policies import ModelPolicies, ModelPolicy
@@ -33,7 +33,7 @@ def policy_page(sources: Sources, request: PageRequest) -> Page:
         "regret": None if known is None else known.verdict.regret,
         "lab": None if found is None else _drawn(found),
     }
-    return Page("policy", f"{name}: policy", values)
+    return Page("models/policy", f"{name}: policy", values)
 
 
 def _drawn(figures: Mapping[str, Any]) -> dict[str, Any]:

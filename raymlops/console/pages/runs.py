@@ -17,7 +17,7 @@ __all__ = ["compare_page", "run_page", "runs_page", "step_edges"]
 
 _ROWS = 50
 _LOG_CHARACTERS = 100_000
-"""Of the end of a log: a page of more is of no use."""
+"""Characters of the end of a log that a page shows."""
 _MISSING = "-"
 
 
@@ -44,11 +44,11 @@ def runs_page(sources: Sources, request: PageRequest) -> Page:
         "statuses": known,
         "pipelines": sorted(own_pipelines(sight, trained.get() or {})),
     }
-    return Page("runs", "Runs", values)
+    return Page("runs/index", "Runs", values)
 
 
 def run_page(sources: Sources, request: PageRequest) -> Page:
-    """One run: its steps as a graph and a table, what they read and wrote, and what they said."""
+    """One run: its steps as a graph and a table, with their artifacts and logs."""
     (run_id,) = request.parts
     ask, metadata = request.ask, sources.metadata
     step = request.text("step") or None
@@ -68,7 +68,7 @@ def run_page(sources: Sources, request: PageRequest) -> Page:
         "log": log[-_LOG_CHARACTERS:],
         "cut": _LOG_CHARACTERS if len(log) > _LOG_CHARACTERS else None,
     }
-    return Page("run", run_id, values, live=True)
+    return Page("runs/run", run_id, values, live=True)
 
 
 def compare_page(sources: Sources, request: PageRequest) -> Page:
@@ -83,7 +83,7 @@ def compare_page(sources: Sources, request: PageRequest) -> Page:
         (name, one.get(name, _MISSING), other.get(name, _MISSING), one.get(name) == other.get(name))
         for name in [*one, *(each for each in other if each not in one)]
     ]
-    return Page("compare", "Two runs", {"first": first, "second": second, "rows": rows})
+    return Page("runs/compare", "Two runs", {"first": first, "second": second, "rows": rows})
 
 
 def _seen_run(sources: Sources, sight: Sight, run_id: str) -> Run:
@@ -95,7 +95,7 @@ def _seen_run(sources: Sources, sight: Sight, run_id: str) -> Run:
 
 
 def step_edges(steps: Sequence[StepRun], events: Iterable[ArtifactEvent]) -> list[tuple[str, str]]:
-    """Which step read what which other one wrote; the order of the steps, where nobody noted what they read."""
+    """Edges from the writer of an artifact to its reader; the order of the steps where inputs were not recorded."""
     wrote: dict[str, str] = {}
     read: list[tuple[str, str]] = []
     for event in events:
@@ -137,7 +137,7 @@ def _rows_of(artifacts: Iterable[Artifact], events: Iterable[ArtifactEvent]) -> 
 
 
 def _flat(run: Run) -> dict[str, object]:
-    """What two runs are compared by: name -> value."""
+    """Values by which two runs are compared: name -> value."""
     took = None if run.ended_at is None else run.ended_at - run.created_at
     known: dict[str, object] = {
         "pipeline": run.pipeline,

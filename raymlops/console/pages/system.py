@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from raymlops.config.listing import list_settings
+from raymlops.config.reading.listing import list_settings
 from raymlops.console.request import Page, PageRequest
 from raymlops.console.sources import Sources
 from raymlops.records.runs import RunStatus
@@ -17,7 +17,7 @@ _PACKAGES = ("ray", "xgboost", "lightgbm", "scikit-learn", "pyarrow", "deltalake
 
 
 def system_page(sources: Sources, request: PageRequest) -> Page:
-    """What runs where, and by which settings."""
+    """The system: processes by node, and the settings in force."""
     ask, browser = request.ask, sources.metadata.browser
     nodes = ask("Ray", sources.cluster.nodes)
     actors = ask("Ray", sources.cluster.actors)

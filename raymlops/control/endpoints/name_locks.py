@@ -1,4 +1,4 @@
-"""One thread at a time, by name."""
+"""Locks by name: one thread at a time holds each."""
 
 from __future__ import annotations
 

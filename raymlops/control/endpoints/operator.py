@@ -14,7 +14,7 @@ from raymlops.control.endpoints.placing import is_pooled, place
 from raymlops.control.endpoints.plan_records import (
     PlanRecords,
     intent_of,
-    outlook,
+    preview_plan,
     record_swap,
     require_blessed,
     require_served,
@@ -90,7 +90,7 @@ class EndpointOperator:
         """Serve ``version`` as champion; returns when every replica answers with it.
 
         Args:
-            order: Who asked, and why.
+            order: The person or program that asked, and the reason.
             name: The model.
             version: Its champion from now on.
             service: Feature service that ``predict`` joins; ``None`` for infer only.
@@ -287,7 +287,7 @@ class EndpointOperator:
         for entry in self._metadata.ledger.entries(after=self._read):
             with self._turns.take(entry.subject) as mine:
                 if not mine:
-                    break  # whoever works on it may be about to do what the entry says
+                    break  # another thread may be about to carry the entry out
                 self._finish(entry)
             self._read = entry.sequence
         for model, number in self._metadata.plans.plan_numbers().items():
@@ -303,12 +303,12 @@ class EndpointOperator:
         self, order: Order, model: str, action: str, make: Callable[[ServingPlan | None], ServingPlan]
     ) -> ServingPlan:
         if order.dry_run:
-            return outlook(self._metadata, order, model, make)
+            return preview_plan(self._metadata, order, model, make)
         with self._turn(model):
             key = order.key(model, action)
             given = next((entry for entry in self._metadata.ledger.entries(model) if entry.key == key), None)
             current = self._metadata.plans.find_plan(model)
-            if given is not None:  # it is given again, by whoever did not hear of its end
+            if given is not None:  # a caller that did not receive the answer gives the order again
                 planned = intent_of(given)
                 newer = current is not None and planned is not None and current.number > planned.number
                 if planned is None or newer:
@@ -363,7 +363,7 @@ class EndpointOperator:
         self._settle(restored)
 
     def _finish(self, entry: LedgerEntry) -> None:
-        """Do what an entry says, if whoever wrote it was killed before it was done."""
+        """Carry out an entry whose writer was killed before it had done so."""
         if not entry.key.startswith("user/"):
             return
         if entry.action == "retire":

@@ -1,4 +1,4 @@
-"""What the operator of endpoints needs of the cluster."""
+"""The ports through which the operator of endpoints reaches the cluster."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Replicas", "Runtime"]
 
 
 class Runtime(Protocol):
-    """Has applications run; ``Reconciler`` does."""
+    """Keeps applications of Serve running; ``Reconciler`` implements it."""
 
     def is_up(self, name: str) -> bool:
         """Whether an application has replicas."""

@@ -1,4 +1,4 @@
-"""Where a model is answered, by a plan and by the one before: in the pool, or in an application of its own."""
+"""Placement of a model by its plan and by the plan before: in the pool, or in an application of its own."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _OWN_PROCESS = "python"
 
 
 class Placing(NamedTuple):
-    """What answers for a model, and what that takes."""
+    """The placement of a model, and the resources that it takes."""
 
     wanted: Wanted | None
     """The application that is to answer; ``None`` where nothing is."""
     left: Wanted | None
     """The application that answered before, where it is another one: it goes on until the new one answers."""
     up: bool
-    """Whether replicas of ``wanted`` can be told of the plan."""
+    """Whether the replicas of ``wanted`` are up, so that they can prepare the plan."""
     needs: list[float]
     """Logical CPUs of each process that is new."""
 
@@ -34,7 +34,7 @@ def place(plan: ServingPlan, before: ServingPlan | None, config: ServingConfig, 
     """Compare a plan with the one before, and with what runs.
 
     Raises:
-        UnavailableError: What runs could not be looked at.
+        UnavailableError: The state of the cluster could not be read.
     """
     wanted, was = _application(plan, config), None if before is None else _application(before, config)
     pool_runs = wanted is not None and wanted.pooled and runtime.is_up(POOL_NAME)
@@ -42,7 +42,7 @@ def place(plan: ServingPlan, before: ServingPlan | None, config: ServingConfig, 
     if wanted is None:
         return Placing(None, None, up=False, needs=needs)
     moves = was is not None and was.name != wanted.name
-    # the pool answers for whatever it is told of: it is told of a plan also where the model is new to it
+    # the pool serves every plan that it is sent, also that of a model it did not know
     up = pool_runs if wanted.pooled else was is not None and not moves and runtime.is_up(wanted.name)
     return Placing(wanted, was if moves else None, up, needs)
 
@@ -51,8 +51,8 @@ def is_pooled(asked: bool | None, version: ModelVersion, current: ServingPlan | 
     """Whether the pool is to answer for a model: as asked for, else as it is served now, else by its size.
 
     Args:
-        asked: What the order says.
-        version: What is deployed.
+        asked: Whether the order asks for the pool; ``None``: it does not say.
+        version: The version that is deployed.
         current: The plan by which the model is served.
         config: Says below which size models are pooled.
     """

@@ -1,4 +1,4 @@
-"""What changes of a serving plan leave in the metadata store."""
+"""Records that a change of a serving plan leaves in the metadata store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from raymlops.records.serving.orders import Order
 __all__ = [
     "PlanRecords",
     "intent_of",
-    "outlook",
+    "preview_plan",
     "record_swap",
     "require_blessed",
     "require_served",
@@ -42,7 +42,7 @@ def intent_of(entry: LedgerEntry) -> ServingPlan | None:
 
 
 def write_down(metadata: PlanRecords, plan: ServingPlan, order: Order, action: str) -> LedgerEntry:
-    """Say who asked for a plan, before it is one."""
+    """Record the order for a plan in the ledger, before the plan is stored."""
     evidence: dict[str, Any] = {**plan.model_dump(mode="json", exclude={"reason"}), "by": order.by}
     asked = plan.champion if plan.trial is None else plan.trial.version
     version = metadata.models.get_version(plan.model, asked)
@@ -116,7 +116,7 @@ def require_blessed(models: ModelRegistry, plan: ServingPlan, before: ServingPla
         models.get_version(plan.model, version).require_blessed()
 
 
-def outlook(
+def preview_plan(
     metadata: PlanRecords, order: Order, model: str, make: Callable[[ServingPlan | None], ServingPlan]
 ) -> ServingPlan:
     """The plan that an order would make, which ``make`` makes of the newest; raises what the order would raise."""

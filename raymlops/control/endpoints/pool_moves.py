@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class Leavers(Protocol):
-    """Knows who should leave the pool; ``Reconciler`` does."""
+    """Names the models that should leave the pool; ``Reconciler`` implements it."""
 
     def to_move_out(self) -> Mapping[str, str]:
         """Model -> why."""
@@ -36,10 +36,10 @@ class Mover(Protocol):
 
 
 class PoolMoves:
-    """Has models moved out of the pool, each in a thread of its own: one that does not come up keeps no other waiting.
+    """Moves models out of the pool, each in a thread of its own: an application that does not start delays no other.
 
     Args:
-        leavers: Says who should leave.
+        leavers: Names the models that should leave.
         mover: Moves them.
         time_s: Monotonic seconds.
     """
@@ -71,7 +71,7 @@ class PoolMoves:
     def _move(self, model: str, reason: str) -> None:
         try:
             self._mover.move_out(Order(request=uuid4().hex, by="reconciler", reason=reason), model)
-        except Exception as error:  # the end of a thread of its own: nobody else would tell of it
+        except Exception as error:  # the thread ends here, and no caller would see the error
             unforeseen = not isinstance(error, RaymlopsError)
             _log.warning("%s cannot be moved out of the pool, next try follows: %s", model, error, exc_info=unforeseen)
         finally:

@@ -16,7 +16,7 @@ from raymlops.errors import DeploymentError, RaymlopsError, StaleWrite
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import RunStatus
 
-__all__ = ["Hands"]
+__all__ = ["DecisionExecutor"]
 
 _log = logging.getLogger(__name__)
 
@@ -24,13 +24,13 @@ _DEPLOY_ATTEMPTS = 3
 """How often a plan is tried that does not come up; a replica that is being restarted is no reason to give up."""
 
 
-class Hands:
-    """Carries out what was recorded last about each model. One caller at a time per model.
+class DecisionExecutor:
+    """Carries out the newest recorded decision about each model. One caller at a time for each model.
 
     Args:
-        clock: Dates what is given up.
-        observer: Tells which plans there are.
-        actuator: Does it.
+        clock: Dates decisions that are given up.
+        observer: Reads the plans.
+        actuator: Changes the platform.
     """
 
     def __init__(self, clock: Clock, observer: Observer, actuator: Actuator) -> None:

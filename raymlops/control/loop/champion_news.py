@@ -1,4 +1,4 @@
-"""What changed since a champion was trained: its data and its code."""
+"""Changes since a champion was trained, in its data and its code."""
 
 from __future__ import annotations
 

@@ -11,17 +11,17 @@ from functools import partial
 
 from raymlops.clock import Clock
 from raymlops.config.control import ControlConfig
-from raymlops.control.loop.carrying_out import Hands
+from raymlops.control.loop.carrying_out import DecisionExecutor
+from raymlops.control.loop.explaining.reasons import reasons_against
+from raymlops.control.loop.explaining.status import ControlStatus, describe, with_turns
+from raymlops.control.loop.explaining.why import SHOWN_DECISIONS, History, Why, explain
 from raymlops.control.loop.fleet import Fleet
 from raymlops.control.loop.folding import ALL_MODELS, FoldedLedger
 from raymlops.control.loop.looks import Looks
 from raymlops.control.loop.observing import news_of, observe, plans_of, windows_of
 from raymlops.control.loop.policy_notes import PoliciesInForce
 from raymlops.control.loop.ports import Actuator, Observer, Policies
-from raymlops.control.loop.reasons import reasons_against
-from raymlops.control.loop.status import ControlStatus, describe, with_turns
 from raymlops.control.loop.turns import TurnReport, Turns
-from raymlops.control.loop.why import SHOWN_DECISIONS, History, Why, explain
 from raymlops.control.rollout.decisions import (
     Decision,
     Pause,
@@ -61,7 +61,7 @@ class Controller:
 
     Args:
         clock: The only source of time.
-        ledger: Where decisions are recorded, and read from at the start.
+        ledger: Decisions are recorded in it, and read from it at the start.
         observer: Shows the platform.
         actuator: Carries decisions out.
         config: The loop, and the triggers, limits and levels of the models that have no policy of their own.
@@ -83,7 +83,7 @@ class Controller:
         self._clock = clock
         self._ledger = ledger
         self._observer = observer
-        self._hands = Hands(clock, observer, actuator)
+        self._executor = DecisionExecutor(clock, observer, actuator)
         self._config = config
         self._policies = PoliciesInForce(config, policies, ledger)
         self._fleet = Fleet(config.fleet)
@@ -137,7 +137,7 @@ class Controller:
         return self._turns.start_due(self._models(), lambda model: self._turn(model, []))
 
     def status(self) -> list[ControlStatus]:
-        """What the last turns saw, by model."""
+        """Status of each model, as of its last turn."""
         reports, trouble, now = self._turns.reports(), self._loop_problem(), self._clock.now()
         found = []
         for model in sorted({*self._statuses, *reports}):
@@ -149,7 +149,7 @@ class Controller:
         return found
 
     def why(self, model: str, at: datetime | None = None) -> Why:
-        """What stood about a model at an instant, now by default: its verdict, and all that was against a retraining.
+        """Verdict about a model at an instant (default: now), with every reason against a retraining.
 
         Raises:
             NotFoundError: The model was not deployed then.
@@ -196,7 +196,7 @@ class Controller:
         return windows_of(self._observer, model, _LONG_AGO)
 
     def probed(self, model: str) -> Probed:
-        """What probes have shown of a model, beside its champion of today; nothing where it is not deployed."""
+        """Results of the probes of a model beside its present champion; empty where it is not deployed."""
         plans = plans_of(self._observer, model)
         return self._observer.probed(model, plans[-1].champion) if plans else Probed()
 
@@ -222,7 +222,7 @@ class Controller:
         """Called at the start of every turn; what it raises is shown once the rest of the turn is over."""
 
     def _loop_problem(self) -> str | None:
-        """Why no turns are taken, where nobody takes any."""
+        """The error that keeps the loop from taking turns; ``None`` while it takes them."""
         return None
 
     def _turn(self, model: str, decisions: list[Decision]) -> None:
@@ -249,9 +249,9 @@ class Controller:
             below = floor_standing(seen, seen.own_windows, config)
             self._statuses[model] = describe(state, seen, verdict, reasons, below)
             pending = state.pending
-            if pending is not None and not self._hands.done(pending):
+            if pending is not None and not self._executor.done(pending):
                 rejections = state.rejections_under(seen.plans)
-                given_up = self._hands.carry_out(pending, seen, config, rejections=rejections)
+                given_up = self._executor.carry_out(pending, seen, config, rejections=rejections)
                 if given_up is None:
                     continue
                 decided: tuple[Decision, LedgerEntry] | None = given_up, self._record(given_up)
@@ -276,7 +276,7 @@ class Controller:
         if not isinstance(decision, StartRetraining):
             return decision, self._record(decision), False
         with self._fleet.asking():
-            self._folded.catch_up()  # whoever asked before has recorded what it was given
+            self._folded.catch_up()  # the model that asked before has recorded its place
             place = self._fleet.ask(decision, seen, config.triggers, self._folded)
             if not place.granted:
                 return decision, None, place.full
@@ -320,7 +320,7 @@ class Controller:
         return None
 
     def _models(self) -> Sequence[str]:
-        """The deployed models, with whom a round of turns begins, once it is known which policies are in force."""
+        """The deployed models of a round of turns, after the policies in force were read."""
         self._policies.refresh()
         models = self._observer.models()
         self._fleet.begin_round(models)

@@ -1,4 +1,4 @@
-"""What all models share: runs at once, a budget of runs, and the share of false alarms. Who waits is ordered."""
+"""The limits that all models share: runs at once, a budget of runs, the share of false alarms; and their queue."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from raymlops.config.control import FleetConfig, TriggersConfig
-from raymlops.control.loop.folding import FoldedLedger
 from raymlops.control.rollout.decisions import StartRetraining
 from raymlops.control.rollout.ledger_state import Rollout
 from raymlops.control.rollout.observation import Observation
@@ -27,6 +26,9 @@ from raymlops.control.triggering.false_alarms import (
 from raymlops.control.triggering.urgency import run_seconds, urgency
 from raymlops.records.people.reasons import Reason
 
+if TYPE_CHECKING:
+    from raymlops.control.loop.folding import FoldedLedger
+
 __all__ = ["Fleet", "Place", "without_other_models"]
 
 _NO_LIMIT = 1 << 30
@@ -35,17 +37,17 @@ _AHEAD = "; before it comes "
 _ALARM = "alarm"
 """Name of the fact that says by what evidence an alarm was let through."""
 _STALE_S = 300.0
-"""A model that nobody could look at for so long takes no place, and waits for none."""
+"""Seconds after which a model that was not looked at holds no place, and waits for none."""
 
 
 class Place(NamedTuple):
-    """What became of asking for a place."""
+    """The answer to a model that asked for a place."""
 
     granted: bool
     full: bool = False
-    """Whether somebody's run must end, time pass or evidence grow before there is one."""
+    """Whether a run must end, time must pass or evidence must grow before there is a place."""
     facts: Mapping[str, Any] = MappingProxyType({})
-    """What an alarm was let through by."""
+    """The evidence by which an alarm was let through."""
 
 
 class _Alarm(NamedTuple):
@@ -74,7 +76,7 @@ def _rank(model: str, wish: _Wish) -> tuple[float, datetime, str]:
 
 
 class _Room(NamedTuple):
-    """What is left of the limits."""
+    """The rest of the limits."""
 
     free: int
     told: tuple[str, ...]
@@ -95,11 +97,11 @@ class _Started:
 
 @dataclass
 class _Model:
-    """What is known of one model."""
+    """The state of one model in the fleet."""
 
     seen_s: float
     running: bool | None = None
-    """``None`` as long as nobody has looked: the ledger tells."""
+    """``None`` before the first look: then the ledger counts."""
     wish: _Wish | None = None
     asked: bool = False
     """Whether the turn under way has asked for a place."""
@@ -166,7 +168,7 @@ class Fleet:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Only one model at a time asks, and records what it was given; who only looks does not wait for it."""
+        """One model at a time asks and records its place; a caller that only reads does not wait for the lock."""
         with self._asking:
             yield
 
@@ -179,7 +181,7 @@ class Fleet:
             decision: The retraining.
             seen: The platform.
             triggers: Of the model.
-            ledger: What it says of all models.
+            ledger: The fold of all models' entries.
         """
         worth = urgency(decision.facts.get("fired", ()), run_seconds(seen.runs))
         with self._lock:
@@ -241,7 +243,7 @@ class Fleet:
         return _Alarm(alarm_evidence(seen.own_windows, triggers), alone)
 
     def _read(self, ledger: FoldedLedger) -> _Started:
-        """What the ledger says of all models' retrainings; folded again only where there is news."""
+        """The fold of all models' retrainings; made again only where entries were appended."""
         sequence = ledger.sequence
         if self._started.sequence != sequence:
             each = [one for state in ledger.states().values() for one in state.retrainings]
@@ -250,7 +252,7 @@ class Fleet:
         return self._started
 
     def _room(self, model: str | None, now: datetime, ledger: FoldedLedger) -> _Room:
-        """What is left of the limits, but for what a model has itself."""
+        """The rest of the limits without the share of one model."""
         config, free, until, told = self._config, _NO_LIMIT, None, []
         if config.runs_at_once is not None:
             running = len(self._running(ledger.states()) - {model})
@@ -266,7 +268,7 @@ class Fleet:
         return _Room(free, tuple(told), until)
 
     def _running(self, states: Mapping[str, Rollout]) -> set[str]:
-        """Models with a run under way; of one that nobody has looked at since the start, the ledger tells."""
+        """Models with a run under way; by the ledger for a model that was not looked at since the start."""
         now_s, running = self._monotonic(), set[str]()
         for model, place in self._places.items():
             if place.running is None:
@@ -295,7 +297,7 @@ class Fleet:
 
 
 def without_other_models(reason: Reason) -> Reason:
-    """A reason as somebody may read it who is to see its own model alone: who comes before it is left out."""
+    """A reason without the names of other models, for readers who may see one model only."""
     text, ahead, _ = reason.text.partition(_AHEAD) if reason.kind == "fleet" else (reason.text, "", "")
     return reason.model_copy(update={"text": f"{text}; others come before it"}) if ahead else reason
 

@@ -74,7 +74,7 @@ class _States:
 
 
 class FoldedLedger:
-    """Reads what was appended since it last looked, whoever wrote it. Thread-safe.
+    """Reads the entries that any writer appended since the last read. Thread-safe.
 
     It keeps every former state of every subject, so that what stood at an instant is known without reading again. An
     entry that cannot be read is the trouble of its subject alone.
@@ -94,7 +94,7 @@ class FoldedLedger:
     def catch_up(self) -> int:
         """Fold what is new; returns the sequence up to which it was read."""
         entries = self._ledger.entries(after=self._sequence)
-        with self._folding:  # not while the ledger is asked: who is slow there must hold up nobody
+        with self._folding:  # no lock is held while the ledger is read: a slow ledger must not delay other threads
             for entry in entries:
                 if entry.sequence > self._sequence:
                     self._fold(entry)
@@ -107,7 +107,7 @@ class FoldedLedger:
         return self._sequence
 
     def state(self, model: str) -> Rollout:
-        """What was folded about a model; it is paused while all are.
+        """The fold of one model; it is paused while all models are.
 
         Raises:
             LedgerBroken: An entry about the model, or about all, cannot be read.
@@ -132,7 +132,7 @@ class FoldedLedger:
         return replace(state, paused=state.paused or everything.paused)
 
     def states(self) -> dict[str, Rollout]:
-        """What was folded about every model; of those that cannot be read, up to where they could."""
+        """The fold of every model; where a model's entries cannot be read, up to the last one that could."""
         with self._folding:
             return {model: states.newest for model, states in self._rollouts.items() if model != ALL_MODELS}
 

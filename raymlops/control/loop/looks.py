@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from raymlops.config.control import ControlConfig, TrialConfig
 from raymlops.control.loop.ports import Observer
 from raymlops.control.rollout import plan_history
-from raymlops.control.rollout.evidence import ShareSince, TrialEvidence, TrialScope
 from raymlops.control.rollout.floor import find_fallen
+from raymlops.control.rollout.measuring.evidence import ShareSince, TrialEvidence, TrialScope
 from raymlops.control.rollout.observation import Look, Observation
 from raymlops.control.rollout.trial_decisions import backup_may_return
 from raymlops.errors import RaymlopsError
@@ -124,7 +124,7 @@ class Looks:
     ) -> tuple[list[Look], list[str]]:
         """The trial and the probation of a model as they stood at an instant, where they were under way.
 
-        What cannot be read of the one is told, and keeps neither the other nor anything else from being told.
+        A part that cannot be read becomes a problem in the answer, and the other parts are still answered.
 
         Args:
             model: Name of the model.
@@ -214,6 +214,6 @@ class Looks:
         )
 
     def _due(self, seen: Observation, kind: str, since: datetime, every: timedelta) -> datetime | None:
-        """The newest instant of the grid ``since + n * every`` that nobody looked at yet."""
+        """The newest instant of the grid ``since + n * every`` without a look."""
         at = since + (seen.now - since) // every * every
         return at if at > since and self._taken.get((seen.model, kind)) != (since, at) else None

@@ -9,8 +9,8 @@ from typing import Protocol
 import pyarrow as pa
 
 from raymlops.control.loop.champion_news import ChampionNews
-from raymlops.control.rollout.evidence import Health, Task, TrialEvidence, TrialScope
-from raymlops.control.rollout.gathering import Rescore, gather_evidence, gather_health
+from raymlops.control.rollout.measuring.evidence import Health, Task, TrialEvidence, TrialScope
+from raymlops.control.rollout.measuring.gathering import Rescore, gather_evidence, gather_health
 from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.errors import NotFoundError
 from raymlops.laboratory.probed import Probed
@@ -60,7 +60,7 @@ class StoreObserver:
         window: Length of a monitoring window.
         rescore: Where given, trials are compared on the same rows.
         probed: Model and version -> what probes have shown; ``None``: there are no probes.
-        news: Tells what changed since a version was trained; ``None``: nobody does.
+        news: Finds changes since a version was trained; ``None``: they are not watched.
     """
 
     def __init__(

@@ -25,9 +25,9 @@ def observe(observer: Observer, model: str, state: Rollout, now: datetime, trigg
     Args:
         observer: Shows the platform.
         model: Name of the model.
-        state: What the ledger says about it.
+        state: The fold of its ledger.
         now: The instant of the look.
-        triggers: Of the model: what they do not ask for is not looked at.
+        triggers: The model's triggers; inputs that no trigger uses are not read.
     """
     plans = plans_of(observer, model)
     runs = {run.id: run for run in observer.runs(model)}
@@ -53,7 +53,7 @@ def observe(observer: Observer, model: str, state: Rollout, now: datetime, trigg
 def news_of(
     observer: Observer, model: str, champion: int, triggers: TriggersConfig
 ) -> tuple[NewData | None, NewCode | None]:
-    """What changed since the champion was trained, as far as triggers ask for it."""
+    """Changes since the champion was trained, as far as triggers use them."""
     asked = triggers.new_data
     data = None if asked is None else observer.new_data(model, champion, asked.look_every)
     return data, observer.new_code(model, champion) if triggers.new_code else None

@@ -1,4 +1,4 @@
-"""What the ledger says about the policies of models: which was in force, and since when."""
+"""Entries of the ledger about policies of models: which policy was in force, and since when."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from raymlops.config.control import ControlConfig, PolicyConfig
-from raymlops.config.draft import DEFAULTS
-from raymlops.config.policy import PLATFORM
+from raymlops.config.reading.draft import DEFAULTS
+from raymlops.config.reading.policy import PLATFORM
 from raymlops.control.loop.ports import Policies
 from raymlops.control.triggering.model_policies import ModelPolicy
 from raymlops.records.ledger import Ledger, LedgerEntry
@@ -60,7 +60,7 @@ def note_policy(policy: ModelPolicy, before: LedgerEntry | None, ledger: Ledger)
     Args:
         policy: In force now.
         before: The model's newest entry about its policy; without one the platform's was in force.
-        ledger: Where it is recorded.
+        ledger: The policies are recorded in it.
 
     Returns:
         The new entry; ``None`` where there is nothing to record.

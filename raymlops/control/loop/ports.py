@@ -1,4 +1,4 @@
-"""What the controller needs of the rest of the platform."""
+"""The ports through which the controller reaches the rest of the platform."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
-from raymlops.control.rollout.evidence import Health, TrialEvidence, TrialScope
+from raymlops.control.rollout.measuring.evidence import Health, TrialEvidence, TrialScope
 from raymlops.control.triggering.model_policies import ModelPolicy
 from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.laboratory.probed import Probed
@@ -34,7 +34,7 @@ class Observer(Protocol):
         ...
 
     def runs(self, model: str) -> Sequence[Run]:
-        """Runs of the pipeline that trains ``model``, whoever started them; empty where it has no pipeline."""
+        """Runs of the pipeline of ``model``, started by the controller or by people; empty where it has no pipeline."""
         ...
 
     def find_run(self, run_id: str) -> Run | None:
@@ -50,16 +50,16 @@ class Observer(Protocol):
         ...
 
     def probed(self, model: str, version: int) -> Probed:
-        """What probes have shown of ``model`` while ``version`` is its champion; what cannot be read is a problem."""
+        """Results of the probes of ``model`` while ``version`` is its champion; unreadable results become a problem."""
         ...
 
     def new_data(self, model: str, champion: int, every: timedelta) -> NewData | None:
-        """What came into the tables that a version was trained on; ``None`` where its training set is not known.
+        """New rows in the tables that a version was trained on; ``None`` where its training set is not known.
 
         Args:
             model: Name of the model.
             champion: The version.
-            every: What was found less long ago than this will do.
+            every: A result that is younger than this is used again.
         """
         ...
 
@@ -68,7 +68,7 @@ class Observer(Protocol):
         ...
 
     def trial_evidence(self, model: str, scope: TrialScope) -> TrialEvidence:
-        """What a trial or a probation of ``model`` has shown.
+        """The evidence of a trial or a probation of ``model``.
 
         Args:
             model: Name of the model.

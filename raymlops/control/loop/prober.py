@@ -1,4 +1,4 @@
-"""Has the windows of served models probed as they close, beside the loop: nothing waits for a probe."""
+"""The prober: fits probes of served models as their windows close, beside the loop, which waits for none of them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ProbeTask(Protocol):
         ...
 
     def outcome(self) -> str:
-        """What keeps the newest window from being probed, in words; empty where nothing does.
+        """The reason why the newest window is not probed; empty where it is.
 
         Raises:
             RaymlopsError: It failed, or was lost.
@@ -93,13 +93,13 @@ class _Model:
     starts: tuple[datetime, ...] = ()
     tried: dict[datetime, int] = field(default_factory=dict)
     problem: str = ""
-    """What became of the newest closed window, where it was not probed."""
+    """The reason why the newest closed window was not probed."""
     trouble: str = ""
-    """Why nobody knows what is to be probed."""
+    """The error that kept the windows to probe from being found out."""
 
 
 class Prober:
-    """Has the windows of every model probed as they close. Nothing that it does waits for a probe but ``settle``.
+    """Starts the probes of every model's windows as they close. Only ``settle`` waits for a probe.
 
     One task runs at a time. Thread-safe.
 
@@ -172,7 +172,7 @@ class Prober:
             self.look(model, closed=False)
 
     def probed(self, model: str, version: int) -> Probed:
-        """What is known of a model whose champion is ``version``; what cannot be read is told as a problem."""
+        """Results of the probes of a model whose champion is ``version``; unreadable results become a problem."""
         try:
             champion = self._version(model, version)
             shown, digest = self._shown(self._folder(champion) / SHOWN)
@@ -235,7 +235,7 @@ class Prober:
         taken_s = self._monotonic() - state.until_s + self._config.probes.deadline.total_seconds()
         told = "fits" if state.ahead else "probes", model, state.starts[0].isoformat(), taken_s, problem or "done"
         _log.log(_LEVEL[bool(problem)], "%s of %s from %s took %.1f s: %s", *told)
-        if not state.ahead:  # what could not be fitted ahead is fitted when its window closes
+        if not state.ahead:  # a probe that could not be fitted ahead is fitted when its window closes
             state.problem, state.due = problem, True
             state.following = state.starts[-1] + self._monitoring.window
         state.task, state.ahead = None, False
@@ -246,7 +246,7 @@ class Prober:
             problem = task.outcome()
         except RaymlopsError as error:
             return str(error)
-        if not state.ahead:  # what it says of a window will be the same the next time
+        if not state.ahead:  # the result for a window would be the same the next time
             state.tried |= dict.fromkeys(state.starts, self._config.probes.attempts)
         return problem
 
@@ -275,7 +275,7 @@ class Prober:
 
 
 def grid_of(champion: ModelVersion, config: ControlConfig, monitoring: MonitoringConfig) -> ProbeGrid:
-    """What the probes beside a version are."""
+    """The identity of the probes beside a version."""
     signature = champion.manifest.signature
     return ProbeGrid(
         inputs=signature.names,
@@ -288,7 +288,7 @@ def grid_of(champion: ModelVersion, config: ControlConfig, monitoring: Monitorin
 
 
 def probe_folder(home: Path, champion: ModelVersion, grid: ProbeGrid) -> Path:
-    """Where the probes beside a version are kept."""
+    """The directory of the probes beside a version."""
     return home / "laboratory" / champion.name / grid.digest
 
 

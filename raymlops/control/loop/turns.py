@@ -27,10 +27,10 @@ class TurnReport:
     """How one model's turns go.
 
     Attributes:
-        done_at: When the last turn came to its end without trouble.
+        done_at: The instant when the last turn ended without an error.
         taken_s: How long the turn under way has taken; ``None`` where none is.
-        failures: Turns that came to no end since the start.
-        problem: Why the last turn came to no end, or that the one under way takes longer than it may.
+        failures: Turns that ended in an error since the start.
+        problem: The error of the last turn, or that the turn under way takes longer than it may.
     """
 
     done_at: datetime | None = None
@@ -62,7 +62,7 @@ class Turns:
     Args:
         clock: Dates the ends of turns.
         at_once: Turns of different models side by side, those beyond their deadline not counted.
-        deadline_s: What a turn may take.
+        deadline_s: Seconds that a turn may take.
         pause_max_s: After a failure a model rests for 1 s, then twice as long each time, and for this at most.
         monotonic: Measures.
         start: Runs a function beside the caller.
@@ -91,7 +91,7 @@ class Turns:
         """Take a turn now, in this thread; one that is under way is waited for, up to the deadline.
 
         Returns:
-            Whether the turn came to its end.
+            Whether the turn ended without an error.
         """
         with self._changed:
             known = self._models.setdefault(model, _Model())
@@ -101,7 +101,7 @@ class Turns:
         return self._take(model, known, turn)
 
     def start_due(self, models: Iterable[str], turn: Callable[[str], object]) -> list[str]:
-        """Start the turns that are due, beside the caller: whoever waited longest first.
+        """Start the turns that are due, in threads of their own: the model that waited longest first.
 
         Returns:
             The models whose turns were started.

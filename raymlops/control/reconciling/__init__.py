@@ -1,1 +1,1 @@
-"""What is planned against what runs."""
+"""Reconciliation: the planned applications and jobs against those that run."""

@@ -1,4 +1,4 @@
-"""What is to run on Serve, what does, and the actions that bring the one to the other. Pure."""
+"""Wanted and running applications of Serve, and the actions that lead from one to the other. Pure."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ class Wanted:
 
     @property
     def shape(self) -> str:
-        """What Serve would have to be told again if it changed."""
+        """The part of an application whose change needs a new deployment on Serve."""
         memory = "" if self.trial is None else f"/{self.trial.memory_bytes}"
         return f"{self.replicas}x{self.cpus:g}{memory}"
 
 
 class Phase(StrEnum):
-    """What Serve says of an application."""
+    """The state of an application, as Serve reports it."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -86,7 +86,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Observed:
-    """An application of the cluster, be it ours or somebody else's."""
+    """An application of the cluster, the platform's own or a foreign one."""
 
     name: str
     phase: Phase
@@ -151,7 +151,7 @@ def pool_to_keep(
 ) -> Wanted | None:
     """The pool, where it alone can answer for a model that has left it; ``None`` where it may end with its last model.
 
-    Without it, a model whose own application does not come up in time would be answered by nobody.
+    Without it, a model whose own application does not start in time would have no endpoint.
     """
     seen = {one.name: one for one in observed}
     hosted = seen[POOL_NAME].hosted if POOL_NAME in seen else {}
@@ -178,10 +178,10 @@ def is_ours(observed: Observed) -> bool:
 
 
 def diff(wanted: Collection[Wanted], observed: Collection[Observed], stuck_after_s: float = 120.0) -> list[Action]:
-    """What is to be done, by name; nothing where all is as wanted.
+    """Actions by name; empty where every application is as wanted.
 
     Args:
-        wanted: What plans name, of names that differ.
+        wanted: The applications that plans name, with unique names.
         observed: All applications of the cluster, of names that differ.
         stuck_after_s: An application that has been starting for longer is started anew.
 
@@ -203,7 +203,7 @@ def diff(wanted: Collection[Wanted], observed: Collection[Observed], stuck_after
 
 
 def _is_foreign(found: Observed) -> bool:
-    """Whether somebody else's application has the name; one without deployments was asked for a moment ago."""
+    """Whether a foreign application has the name; an application without deployments is starting."""
     return bool(found.deployments) and not is_ours(found)
 
 
@@ -224,7 +224,7 @@ def status_of(
         plan: The newest, of a model that is served.
         wanted: Applications, the plan's among them.
         observed: All applications of the cluster.
-        lack: What free resources lack for what is starting; ``None`` where they suffice.
+        lack: Missing resources of the applications that are starting; ``None`` where the free ones suffice.
         at_s: When ``observed`` was seen, seconds since 1970.
     """
     seen = {one.name: one for one in observed}
@@ -314,7 +314,7 @@ def _problem(want: Wanted, found: Observed | None, lack: str | None) -> str | No
 
 
 def free_after(free: Mapping[str, float], needs: Sequence[float]) -> dict[str, float] | None:
-    """What is left on each node once something is placed on each of them.
+    """Free CPUs of each node once processes are placed; ``None`` where one does not fit.
 
     Args:
         free: Node -> free CPUs.

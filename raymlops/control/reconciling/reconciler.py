@@ -36,15 +36,15 @@ _log = logging.getLogger(__name__)
 _CALM_S = 1.0
 """Between two looks while all is as planned."""
 _BUSY_S = 0.2
-"""Between two looks while something is not, or somebody waits."""
+"""Seconds between two looks while something differs from the plans, or a caller waits."""
 _ROOM_S = 10.0
 """How long room is waited for: what was just ended gives its CPUs back a moment later."""
 _HOLDERS_S = 5.0
-"""For so long, what was said of who holds CPUs is believed."""
+"""Seconds for which the list of holders of CPUs is used again."""
 
 
 class Cluster(Protocol):
-    """What runs. Thread-safe; no call takes for ever."""
+    """The running applications. Thread-safe; every call has a deadline."""
 
     def look(self) -> Sequence[Observed] | None:
         """All applications; ``None`` where nothing can run yet."""
@@ -59,11 +59,11 @@ class Cluster(Protocol):
         ...
 
     def free_cpus(self) -> Mapping[str, float]:
-        """Node -> logical CPUs that nobody holds."""
+        """Node -> free logical CPUs."""
         ...
 
     def holders(self) -> str:
-        """Who holds CPUs, and how many there are, for people."""
+        """Holders of CPUs and their numbers, in words."""
         ...
 
 
@@ -74,8 +74,8 @@ class Reconciler:
     one thread takes turns, any other may ask and wait.
 
     Args:
-        plans: What is planned.
-        cluster: What runs.
+        plans: The store of serving plans.
+        cluster: The running applications.
         config: Resources and deadlines.
         time_s: Monotonic seconds.
     """
@@ -106,7 +106,7 @@ class Reconciler:
         self._holders = (float("-inf"), "")
 
     def rest(self) -> None:
-        """Take no further turn: what runs is being stopped, and whoever waits for it is told so."""
+        """Take no further turn, since the platform is being stopped; waiting callers get an error that says so."""
         with self._changed:
             self._resting = True
             self._changed.notify_all()
@@ -134,7 +134,7 @@ class Reconciler:
         Raises:
             RaymlopsError: Plans or applications could not be read; nothing was done.
         """
-        # before the plans: what was held is named by a plan once it is not
+        # before the plans are read: an application is released only after a plan names it
         held = {want.name: want for want in list(self._held)}
         plans = self._plans.served_plans()
         seen = self._cluster.look()
@@ -220,7 +220,7 @@ class Reconciler:
             DeploymentError: Serve gave it up.
             UnavailableError: It did not answer in time; the message says how far it came.
         """
-        self._retries.forget(wanted.name)  # whoever waits for it has a reason to try now
+        self._retries.forget(wanted.name)  # a caller waits for it: try now
         began, timeout_s = self._time_s(), self._config.deploy_timeout.total_seconds()
         while True:
             self._await_look(began + timeout_s)
@@ -270,7 +270,7 @@ class Reconciler:
             if isinstance(action, Start) and action.name not in found:
                 left = free_after(free, [action.wanted.cpus])
                 if left is None:
-                    continue  # Serve would let callers wait for what cannot come; without it they are told
+                    continue  # callers of an application that cannot start would wait; now they get an error
                 free = left
             self._retries.acted(action.name, now_s)
             self._acting.add(action.name)
@@ -285,7 +285,7 @@ class Reconciler:
             else:
                 self._cluster.remove(action.name)
             self._errors.pop(action.name, None)
-        except Exception as error:  # told by the status of what it is about, and tried again
+        except Exception as error:  # the status of the application shows the error, and the action is tried again
             self._errors[action.name] = f"{type(error).__name__}: {error}"
             _log.warning("%s of %s failed, next try follows: %s", type(action).__name__, action.name, error)
         finally:
@@ -313,7 +313,7 @@ class Reconciler:
         nothing: str | None,
         lack: Mapping[str, str],
     ) -> None:
-        """Keep what was seen, and tell whoever waits."""
+        """Keep the state that was seen, and wake the waiting callers."""
         statuses = {}
         for model, plan in plans.items():
             of_plan = [want for want in wanted_of([plan], self._config)]

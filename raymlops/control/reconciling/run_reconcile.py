@@ -18,11 +18,11 @@ __all__ = ["Jobs", "RunReconciler", "StopJob", "is_of_home", "stops"]
 _log = logging.getLogger(__name__)
 
 _SLACK_S = 60.0
-"""So much longer than its deadline a run may take: it ends by itself, and says what it did."""
+"""Seconds beyond its deadline that a run may take: a run ends by itself, and records why."""
 _EXIT_S = 60.0
 """How long the job of a run that ended may take to exit."""
 _MOST_STRAYS = 20
-"""So many jobs without a record are remembered."""
+"""Jobs without a record that are remembered, at most."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class RunReconciler:
         return found
 
     def _has_ended(self, run_id: str) -> bool:
-        """Whether a run is over, or there is no record of it: then nobody waits for what its job does."""
+        """Whether a run has ended or has no record: then no caller waits for its job."""
         if run_id in self._ended:
             return True
         try:
@@ -151,7 +151,7 @@ class RunReconciler:
             return True
 
     def _try(self, run_id: str, act: Callable[[], object]) -> str:
-        """Do it; what keeps it from being done is told, and empty where nothing does."""
+        """Carry an action out; returns the error that prevented it, empty where there was none."""
         try:
             act()
         except RaymlopsError as error:

@@ -1,4 +1,4 @@
-"""What a person's orders about a trial come to. Pure."""
+"""Orders of people about a trial, made complete: the next share, the trial to retry. Pure."""
 
 from __future__ import annotations
 

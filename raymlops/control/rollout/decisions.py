@@ -1,4 +1,4 @@
-"""What the controller decides: values, named in the imperative, that the ledger keeps and the actuator carries out."""
+"""Decisions of the controller: values, named in the imperative, that the ledger keeps and the actuator carries out."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class Decision(Record):
         return f"{KEY_PREFIX}{self.model}/{self.action}/{self.occasion_key()}"
 
     def occasion_key(self) -> str:
-        """What tells this decision from others of its kind."""
+        """The part of the decision's key that differs among decisions of its kind."""
         raise NotImplementedError
 
     def evidence(self) -> dict[str, Any]:
-        """What the ledger entry holds besides subject, action and reason."""
+        """The evidence of the ledger entry, besides subject, action and reason."""
         return self.model_dump(mode="json", exclude={"model", "reason"})
 
 
@@ -67,7 +67,7 @@ class StartRetraining(Decision):
     run_id: str
     """Derived from model, occasion and attempt: starting it twice starts one run."""
     occasion: str
-    """What gave the occasion: the end of the newest closed window, or a date of the schedule."""
+    """The occasion: the end of the newest closed window, or a date of the schedule."""
     champion: int
     """Version that serves, against which the candidate is to be evaluated."""
     triggers: tuple[str, ...]
@@ -129,7 +129,7 @@ class RollBack(PlanDecision):
 
 
 class FallBack(PlanDecision):
-    """Have a former version, or nobody but the declared baseline, answer in the champion's place."""
+    """Have a former version, or only the declared baseline, answer in the champion's place."""
 
     action: ClassVar[str] = "fall_back"
     to: int | None
@@ -208,7 +208,7 @@ class Abandon(Decision):
     decision: str
     """Key of the decision given up."""
     superseded: bool
-    """Whether somebody else changed the plan first; it is decided again then."""
+    """Whether another writer changed the plan first; then the controller decides again."""
     final: bool = True
     """Whether no further attempt of a retraining follows."""
     rejections: int = 0
@@ -225,7 +225,7 @@ class Pause(Decision):
     count: int
     """How often the model was paused or resumed before."""
     by: str = ""
-    """Who asked."""
+    """The person or program that asked."""
 
     def occasion_key(self) -> str:
         return str(self.count)
@@ -259,7 +259,7 @@ _KINDS: dict[str, type[Decision]] = {
 
 
 def decision_of(entry: LedgerEntry) -> Decision | None:
-    """The decision that ``entry`` records; ``None`` where somebody else than the controller wrote it.
+    """The decision that ``entry`` records; ``None`` where the controller did not write the entry.
 
     Raises:
         LedgerBroken: The controller wrote it, and its action is unknown.

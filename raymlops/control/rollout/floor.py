@@ -1,4 +1,4 @@
-"""A champion whose answers are worse than it may give, and who takes over though no candidate is good enough. Pure."""
+"""The floor of a champion: a window below it is a reason to fall back, even where no candidate is as good. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def find_fallen(windows: Sequence[WindowRecord], config: FallbackConfig) -> tupl
 
 
 def floor_standing(seen: Observation, windows: Sequence[WindowRecord], config: ControlConfig) -> str:
-    """What there is to say about a champion whose newest labelled window lies below its floor; empty: nothing.
+    """The standing of a champion whose newest labelled window lies below its floor, in words; empty where it does not.
 
     Args:
         seen: The platform.

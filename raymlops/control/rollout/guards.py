@@ -12,7 +12,7 @@ __all__ = ["Guard", "Standing", "standing_of"]
 
 
 class Guard(Record):
-    """One thing that a trial is decided by."""
+    """One guard of a trial: a value beside its bound."""
 
     name: Literal["faults", "late", "worse", "as_good", "own_requests", "labelled_rows"]
     reached: bool
@@ -20,7 +20,7 @@ class Guard(Record):
     value: float | None
     """An e-value, a bound of the difference of the losses, or a count; ``None`` where too little was seen for one."""
     bar: float
-    """What the value is compared with: ``as_good`` must lie at or below it, ``worse`` above, the others at or above."""
+    """The bound of the value: ``as_good`` must lie at or below it, ``worse`` above, the others at or above."""
     text: str
 
 
@@ -55,9 +55,9 @@ def standing_of(
     """Tell a judgement guard by guard.
 
     Args:
-        kind: What was judged.
+        kind: Whether a trial or a probation was judged.
         judgement: As the judge gave it.
-        config: What it was judged by.
+        config: The settings that it was judged by.
         version: The candidate, or the new champion.
         compared_with: The champion, or the former one.
         since: Start of the trial, or of the champion's time.

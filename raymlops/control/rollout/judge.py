@@ -16,11 +16,11 @@ from pydantic import Field
 from scipy import special
 
 from raymlops.config.control import HealthConfig, TrialConfig
-from raymlops.control.rollout.evidence import Health, Losses, Step, TrialEvidence
+from raymlops.control.rollout.measuring.evidence import Health, Losses, Step, TrialEvidence
 from raymlops.records.record import Record
 from raymlops.sequential import bounded_bounds, fault_evidence, mean_bounds
 
-__all__ = ["BOUNDS_FROM_ROWS", "Judgement", "Verdict", "exceeds_share", "find_sickness", "judge", "judge_probation"]
+__all__ = ["BOUNDS_FROM_ROWS", "Judgement", "Verdict", "exceeds_share", "find_health_fault", "judge", "judge_probation"]
 
 BOUNDS_FROM_ROWS = 100
 """Bounds of unbounded losses are asymptotic: below so many rows none are formed."""
@@ -32,7 +32,7 @@ _FAULTS, _LATE, _LOSS = 0.4, 0.2, 0.4
 
 
 class Verdict(StrEnum):
-    """What a look at a trial says."""
+    """The verdict of a look at a trial."""
 
     PROMOTE = "promote"
     """It is as good as the champion; where it has not had all shares of its ramp, it gets the next one."""
@@ -68,7 +68,7 @@ def judge(
     What is neither at the end of the trial's time or rows is inconclusive. Without traffic or labels, nothing is shown.
 
     Args:
-        evidence: What was seen up to ``look_at``.
+        evidence: The evidence up to ``look_at``.
         started_at: Start of the trial.
         look_at: The instant of the look.
         config: Limits and levels.
@@ -109,7 +109,7 @@ def judge_probation(evidence: TrialEvidence, config: TrialConfig) -> Judgement:
     return _judgement(Verdict.WAIT, "not worse than the former champion as far as is known", facts)
 
 
-def find_sickness(health: Health, config: HealthConfig) -> str | None:
+def find_health_fault(health: Health, config: HealthConfig) -> str | None:
     """Why the champion must go: it fails too often. ``None`` where it does not."""
     if health.rows >= config.min_rows and exceeds_share(
         health.rows, health.faults, config.max_fault_share, config.significance
@@ -144,7 +144,7 @@ def _inconclusive(
     look_at: datetime,
     asked_at: datetime | None,
 ) -> Judgement:
-    """What becomes of a trial that is over and has shown neither."""
+    """The verdict about a trial that has ended undecided."""
     compared = facts.get("compared_rows", 0)
     if not labels:
         what = f"{compared} labelled rows were compared of {config.min_labelled_rows}"

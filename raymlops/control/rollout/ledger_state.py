@@ -1,4 +1,4 @@
-"""What the ledger says about one model: a fold over its decisions. Pure."""
+"""The state of one model by its ledger: a fold over its decisions. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = ["Rollout"]
 @shown()
 @dataclass(frozen=True)
 class Rollout:
-    """What the ledger says about one model. Former states may be kept: each shares what it holds with the next."""
+    """The state of one model by its ledger. Former states may be kept: each shares its collections with the next."""
 
     retrainings: GrownTuple[StartRetraining] = field(default_factory=GrownTuple)
     concluded: GrownSet[str] = field(default_factory=GrownSet)

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Literal
 
 from raymlops.control.rollout import plan_history
-from raymlops.control.rollout.evidence import Health, TrialEvidence
+from raymlops.control.rollout.measuring.evidence import Health, TrialEvidence
 from raymlops.control.triggering.news import NewCode, NewData
 from raymlops.laboratory.probed import Probed
 from raymlops.records.plans import ServingPlan
@@ -51,9 +51,9 @@ class Observation:
     trainable: bool = True
     """Whether a deployed bundle trains the model."""
     probed: Probed = field(default_factory=Probed)
-    """What probes have shown of the champion's age."""
+    """The probes' results about the champion's age."""
     data: NewData | None = None
-    """What came into the tables that the champion was trained on, where a trigger asks for it and it is known."""
+    """New rows in the tables that the champion was trained on, where a trigger uses them and they are known."""
     code: NewCode | None = None
     """How the deployed bundle differs from the champion's, where a trigger asks for it."""
     trial_look: Look | None = None
@@ -64,7 +64,7 @@ class Observation:
 
     @property
     def plan(self) -> ServingPlan:
-        """What is served."""
+        """The serving plan."""
         return self.plans[-1]
 
     @cached_property

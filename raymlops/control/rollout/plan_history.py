@@ -1,4 +1,4 @@
-"""What a model's serving plans tell about its champions and trials. Pure."""
+"""The history of a model's champions and trials, by its serving plans. Pure."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def served_lately(plans: Sequence[ServingPlan], version: int, since: datetime) -
 
 
 def former_champions(plans: Sequence[ServingPlan]) -> list[int]:
-    """Versions that were champion before the present one and that nobody blocked, those that served last first."""
+    """Former champions that are not blocked, the latest first."""
     newest, found = plans[-1], list[int]()
     for plan in reversed(plans[:-1]):
         if plan.served and plan.champion not in {newest.champion, *newest.blocked, *found}:

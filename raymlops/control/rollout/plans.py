@@ -31,7 +31,7 @@ def next_plan(plan: ServingPlan, decision: PlanDecision) -> ServingPlan:
     elif isinstance(decision, RollBack):
         changes["trial"] = None
         if decision.cause == "health":
-            # it answers nobody any more, and nobody puts it back without a word: that takes an unblock
+            # it answers no request until a person unblocks it
             blocked = tuple(sorted({*plan.blocked, decision.version}))
             changes |= {"champion": decision.to, "backup": None, "blocked": blocked}
         elif decision.cause == "probation":
@@ -53,7 +53,7 @@ class Progress(StrEnum):
     REPLACED = "replaced"
     """Its plan took effect, and a later one followed."""
     SUPERSEDED = "superseded"
-    """Somebody else wrote the next plan first."""
+    """Another writer stored the next plan first."""
 
 
 def progress(decision: PlanDecision, plans: Sequence[ServingPlan]) -> Progress:

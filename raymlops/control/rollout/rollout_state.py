@@ -1,6 +1,6 @@
 """The state machine of one model: retrain, try, promote or roll back. Pure.
 
-What is served is told by the plans, what runs by the runs, and why by the ledger. ``Rollout`` is a fold over the
+The plans tell what is served, the runs what runs, and the ledger why. ``Rollout`` is a fold over the
 ledger; ``decide`` looks at all of them and gives the next decision, if any. A user who starts a run, a trial or a
 promotion by hand changes plans and runs, so that the next ``decide`` goes on from there.
 """
@@ -53,7 +53,7 @@ def decide(
     none may, a former version take over from a champion below its floor.
 
     Args:
-        state: What the ledger says.
+        state: The fold of the ledger.
         seen: The platform.
         config: Triggers, limits and levels.
         verdict: As of ``retrain_verdict``, where it is known already.
@@ -79,17 +79,17 @@ def decide(
 
 
 def instead_of_retraining(state: Rollout, seen: Observation, config: ControlConfig) -> FallBack | None:
-    """Who takes over from a champion below its floor, where nothing is under way and no retraining may start."""
+    """The fallback of a champion below its floor, where nothing is under way and no retraining may start."""
     return decide_floor(seen, seen.own_windows, config, impossible=state.unpromotable)
 
 
 def retrain_verdict(state: Rollout, seen: Observation, config: ControlConfig) -> RetrainVerdict:
-    """What the retraining policy says about the champion's windows, whatever else is under way."""
+    """The retraining policy's verdict about the champion's windows, whatever else is under way."""
     return RetrainPolicy(config).evaluate(retrain_request(state, seen))
 
 
 def retrain_request(state: Rollout, seen: Observation) -> RetrainRequest:
-    """What the retraining policy looks at.
+    """The request that the retraining policy judges.
 
     What is dated after now was written before the clock was set back: such windows and starts count for nothing, and a
     champion whose plan is one of them counts by its version alone.
@@ -112,7 +112,7 @@ def retrain_request(state: Rollout, seen: Observation) -> RetrainRequest:
 
 
 def _conclude_run(state: Rollout, seen: Observation, config: ControlConfig) -> Decision | None:
-    """What the newest run that ended calls for."""
+    """The decision that follows from the newest run that ended."""
     own = {each.run_id: each for each in state.retrainings}
     for run in sorted(seen.runs, key=_newest_first):
         if run.id in state.concluded or not run.status.final:
@@ -159,7 +159,7 @@ def _conclude_candidate(
     elif version < newest:
         stale = f"version {version} is older than version {newest}, which became champion since"
     if stale is not None or version is None:
-        # Somebody else's run: what became of its version is their choice, and told by the plans.
+        # A person's run: the person decides about its version, and the plans show that.
         return None if attempt is None else _set_aside(run, stale or "", seen)
     settings = config.trial
     trial = Trial(
@@ -242,7 +242,7 @@ def _retrain(state: Rollout, seen: Observation, config: ControlConfig, verdict: 
 
 
 def _meanwhile(state: Rollout, seen: Observation, config: ControlConfig, verdict: RetrainVerdict) -> Decision | None:
-    """What becomes of triggers that fire while a run is under way."""
+    """The decision about triggers that fire while a run is under way."""
     mode = config.retrain.when_running
     if mode == "queue" or not seen.trainable:
         return None

@@ -1,4 +1,4 @@
-"""What is decided about a champion that fails or disappoints, and about a version on trial. Pure."""
+"""Decisions about a champion that fails or has become worse, and about a version on trial. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from raymlops.config.control import ControlConfig, TrialConfig
 from raymlops.control.rollout import plan_history
 from raymlops.control.rollout.decisions import Ask, Decision, FallBack, Promote, Ramp, RollBack
-from raymlops.control.rollout.judge import Judgement, Verdict, find_sickness, judge, judge_probation
+from raymlops.control.rollout.judge import Judgement, Verdict, find_health_fault, judge, judge_probation
 from raymlops.control.rollout.observation import Look, Observation
 from raymlops.records.plans import ServingPlan, Trial
 
@@ -16,10 +16,10 @@ __all__ = ["backup_may_return", "decide_trial", "end_probation", "fall_back", "j
 
 
 def backup_may_return(plan: ServingPlan) -> bool:
-    """Whether the controller may put the backup back: there is one, and nobody blocked either of the two."""
+    """Whether the controller may put the backup back: there is one, and neither of the two is blocked."""
     if plan.backup is None or plan.backup == plan.champion:
         return False
-    return {plan.champion, plan.backup}.isdisjoint(plan.blocked)  # who answers instead is the choice of who blocked it
+    return {plan.champion, plan.backup}.isdisjoint(plan.blocked)  # who blocked it chose what answers
 
 
 def fall_back(
@@ -32,7 +32,7 @@ def fall_back(
     plan, look = seen.plan, seen.health_look
     if look is None or look.health is None or plan.champion in plan.blocked:
         return None
-    reason = find_sickness(look.health, config.health)
+    reason = find_health_fault(look.health, config.health)
     if reason is None:
         return None
     common: dict[str, Any] = {
@@ -83,7 +83,7 @@ def decide_trial(
     impossible: Collection[str],
     rejections: int = 0,
 ) -> Decision | None:
-    """What follows from a look at the version on trial; nothing between two looks.
+    """The decision after a look at the version on trial; ``None`` between two looks.
 
     Args:
         seen: The platform.

@@ -40,9 +40,9 @@ def backtest(
 
     Args:
         records: Windows of one model, in any order.
-        policy: What decides.
+        policy: The policy that decides.
         label_delay: How long after its end a window closed.
-        probed: What probes have shown of these windows.
+        probed: Results of probes of these windows.
 
     Returns:
         Retrainings and blocks, in the order of time.
@@ -73,6 +73,6 @@ def backtest(
 
 
 def _shown(probed: Probed, window: WindowRecord, trained_at: datetime | None) -> Probed:
-    """What probes had shown when a window closed, had they been scored at once."""
+    """Results of probes as of a window's end, had they been scored at once."""
     past = tuple(each.model_copy(update={"at": each.end}) for each in probed.windows if each.end <= window.end)
     return Probed(windows=past, trained_at=trained_at)

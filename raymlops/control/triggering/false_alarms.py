@@ -41,7 +41,7 @@ def evidence_of_flags(flags: Sequence[bool], chance: float) -> float:
     """
     flagged, calm = _SHARES / chance, (1 - _SHARES) / (1 - chance)
     capital = np.zeros(_SHARES.size)
-    with np.errstate(over="ignore"):  # after some 150 flags in a row the capital is infinite, which is what it says
+    with np.errstate(over="ignore"):  # after some 150 flags in a row the capital is infinite, and compares rightly
         for number, flag in enumerate(flags, start=1):
             capital = (capital + 1 / (number * (number + 1))) * (flagged if flag else calm)
     return float(capital.mean()) + 1 / (len(flags) + 1)

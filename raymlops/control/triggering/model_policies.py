@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from raymlops.config.control import ControlConfig, PolicyConfig
-from raymlops.config.policy import resolve_policy
+from raymlops.config.reading.policy import resolve_policy
 from raymlops.errors import ConfigError
 from raymlops.records.bundles import BundleManifest, Deployment, DeploymentStore
 from raymlops.records.delivering.environments import name_in
@@ -43,7 +43,7 @@ class ModelPolicy(Record):
     config: ControlConfig
     """The platform's control loop, with the sections that are the model's own."""
     sources: dict[str, str]
-    """Dotted name of each setting -> who gave its value."""
+    """Dotted name of each setting -> the source of its value."""
     problem: str = ""
     """Why the bundle's policy is not in force, but the platform's is."""
 
@@ -82,7 +82,7 @@ class ModelPolicies:
 
     Args:
         deployments: Bundles, and which are live.
-        platform: What the platform's configuration says.
+        platform: The platform's configuration.
         environment: The platform's own: models of other environments are called ``ENVIRONMENT.NAME``.
     """
 
@@ -98,7 +98,7 @@ class ModelPolicies:
         """Read which bundles are live now: one call, and one more for each bundle never seen before.
 
         Raises:
-            StorageError: It cannot be read; what was known before stays.
+            StorageError: The policies cannot be read; those that were read before stay in force.
             UnavailableError: Likewise.
         """
         live: dict[str, LiveBundle] = {}

@@ -1,4 +1,4 @@
-"""What may start a retraining besides the champion's windows: orders, a calendar, new data, new code. Pure.
+"""News that may start a retraining besides the champion's windows: orders, a calendar, new data, new code. Pure.
 
 Each trigger names its own occasion, so that each is decided on once, whatever the windows say meanwhile.
 """
@@ -32,7 +32,7 @@ _SHOWN = 3
 
 
 class RetrainOrder(Record):
-    """Somebody asks for a retraining."""
+    """A person's or a program's order of a retraining."""
 
     sequence: int
     """Of the ledger entry that asks."""
@@ -54,7 +54,7 @@ class TableGrowth(Record):
 
 
 class NewData(Record):
-    """What came into the tables that a champion was trained on."""
+    """New rows in the tables that a champion was trained on."""
 
     tables: dict[str, TableGrowth]
 
@@ -110,8 +110,8 @@ def find_news(
 
     Args:
         orders: Orders that no retraining answered yet.
-        data: What came into the champion's tables.
-        code: What changed in its code.
+        data: New rows in the champion's tables.
+        code: Changes of its code.
         champion: Version that serves.
         since: When it took over, or when the newest retraining started, whichever is later.
         rows_before: Rows of ``data`` that the newest retraining of this champion had already.

@@ -33,7 +33,7 @@ class RetrainOutcome(StrEnum):
 
 
 class RetrainVerdict(Record):
-    """What the policy says, and why."""
+    """The verdict of a retraining policy, and its reason."""
 
     outcome: RetrainOutcome
     reason: str
@@ -49,7 +49,7 @@ class RetrainVerdict(Record):
 
 @dataclass(frozen=True)
 class RetrainRequest:
-    """What the policy looks at."""
+    """The inputs of a retraining policy."""
 
     now: datetime
     champion_since: datetime
@@ -62,13 +62,13 @@ class RetrainRequest:
     used: frozenset[str] = frozenset()
     """Occasions that were decided on before: each is decided on once."""
     probed: Probed | None = None
-    """What probes have shown."""
+    """Results of probes."""
     champion: int = 0
     """Version that serves."""
     orders: Sequence[RetrainOrder] = ()
     """Orders that no retraining answered yet, oldest first."""
     data: NewData | None = None
-    """What came into the tables that the champion was trained on, where that is known and asked for."""
+    """New rows in the tables that the champion was trained on, where they are known and a trigger uses them."""
     rows_before: int = 0
     """Rows of ``data`` that the newest retraining of this champion had already."""
     code: NewCode | None = None
@@ -95,7 +95,7 @@ class RetrainPolicy:
         self._limits = config.retrain
 
     def evaluate(self, request: RetrainRequest) -> RetrainVerdict:
-        """What to do now."""
+        """The verdict as of now."""
         regret = regret_standing(request.probed, self._triggers.regret, request.now)
         return self._evaluate(request, regret).model_copy(update={"regret": regret})
 
@@ -153,7 +153,7 @@ class RetrainPolicy:
         """Why a retraining whose run failed is not tried again yet: the budget is spent, or data is broken by now.
 
         Args:
-            request: What the policy looks at.
+            request: The inputs of the policy.
             ordered: Whether it answers an order, which broken data does not hold back.
         """
         broken = None if ordered else _broken(request)

@@ -17,9 +17,9 @@ def regret_standing(probed: Probed | None, config: RegretConfig | None, now: dat
     """The probes' account as it stood at an instant.
 
     Args:
-        probed: What probes have shown.
+        probed: Results of probes.
         config: The trigger's; ``None``: it is off.
-        now: What was shown later does not count.
+        now: Later results do not count.
 
     Returns:
         ``None`` where there is no account.

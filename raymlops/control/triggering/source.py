@@ -1,4 +1,4 @@
-"""From a push to a build: which commits are built, and what is told of them. Holds no state: the ledger does."""
+"""From a push to a build: which commits are built, and their statuses. The state is in the ledger."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Builds(Protocol):
 
 
 class SourceTrigger:
-    """Has each commit that a watched branch comes to built once, one at a time. Not thread-safe.
+    """Starts one build for each new head of a watched branch, one at a time. Not thread-safe.
 
     A commit is in the ledger before its job starts, and the job writes there how it ended; a job that ended without
     a word is told by this. What was pushed meanwhile is built next, its newest commit alone.
 
     Args:
         config: Which branches go where.
-        ledger: What was built.
+        ledger: It records the builds.
         heads: Asks the repository for the commit of each branch.
         builds: Build and deploy.
         remove: Ends all that an environment has; may be called again.
@@ -98,7 +98,7 @@ class SourceTrigger:
 
     @property
     def statuses(self) -> tuple[CommitStatus, ...]:
-        """What became of the newest commit of each branch, by branch."""
+        """The status of the newest commit of each branch."""
         told = (_status_of(self._last[branch]) for branch in sorted(self._last))
         return tuple(status for status in told if status is not None)
 
@@ -119,7 +119,7 @@ class SourceTrigger:
         self._catch_up()
 
     def _look_after(self, push: Push) -> None:
-        self._builds.start(push)  # whoever recorded it may have been killed before
+        self._builds.start(push)  # the process that recorded the build may have been killed before it began
         end = self._builds.end_of(push)
         began, limit_s = self._began.setdefault(push.sequence, self._time_s()), self._config.build_deadline
         if end is None and self._time_s() - began > limit_s.total_seconds():

@@ -1,4 +1,4 @@
-"""What may start a retraining. Pure functions of closed windows; each gives its reason or ``None``."""
+"""Triggers of a retraining. Pure functions of closed windows; each gives its reason or ``None``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def find_fired(
         champion_since: When the champion took over.
         now: The present instant.
         config: Which triggers there are.
-        regret: What the probes' account says; it overrules drift and performance where it is against them.
+        regret: The probes' account of regret; it overrules drift and performance where it contradicts them.
     """
     sound = [window for window in windows if window.quality != "block"]
     config = without_overruled(config, regret, sound)

@@ -26,7 +26,7 @@ def urgency(fired: Sequence[dict[str, Any]], run_s: float) -> float:
 
     Args:
         fired: Triggers with their facts, as the ledger has them.
-        run_s: What a retraining of the model takes, in seconds.
+        run_s: Duration of a retraining of the model, in seconds.
     """
     return max((_accrued(each["trigger"], each.get("facts", {})) for each in fired), default=0.0) / max(run_s, 1.0)
 

@@ -17,7 +17,7 @@ _TIMEOUT_S = 120.0
 
 
 def environment_bill() -> bytes:
-    """What is installed in this environment, by ``cyclonedx-bom``, valid by the schema: the same every time.
+    """The bill of materials of this environment by ``cyclonedx-bom``, valid by the schema: the same every time.
 
     References to pages on the web are left out: they say nothing of what runs, one of them may be a path of this
     machine, and the check of their syntax would take longer than all the rest.

@@ -1,4 +1,4 @@
-"""What a project says it needs, held against what it imports and what is installed."""
+"""Declared requirements of a project, compared with its imports and with the installed packages."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _lines(files: Mapping[str, SourceFile]) -> Iterator[tuple[str, str]]:
 
 
 def closure(requirements: Iterable[Requirement], installed: Mapping[str, Installed]) -> dict[str, str]:
-    """What requirements lead to in this environment: distribution -> installed version.
+    """Closure of requirements in this environment: distribution -> installed version.
 
     Raises:
         ConfigError: One of them is not installed, or in a version that it does not allow.
@@ -86,7 +86,7 @@ def closure(requirements: Iterable[Requirement], installed: Mapping[str, Install
 
 
 def _requires(distribution: Installed, extra: str) -> Iterator[Requirement]:
-    """What a distribution needs, of itself or for one of its extras."""
+    """Requirements of a distribution, of its own or for one of its extras."""
     for line in distribution.requires:
         requirement = Requirement(line)
         marker = requirement.marker

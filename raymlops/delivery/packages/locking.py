@@ -141,7 +141,7 @@ def _first_error(text: str) -> str:
 
 
 def _hashes_told(installed: Mapping[str, Installed], pins: Mapping[str, str]) -> dict[str, Pinned]:
-    """What is installed, with the hashes of files that were installed by name: the only ones that Python keeps."""
+    """Installed distributions, with hashes of files that were installed by name: the only ones that Python keeps."""
     found = {}
     for name, version in pins.items():
         hashes: set[str] = set()

@@ -25,11 +25,11 @@ class HalvingRule(Record):
     grace_rounds: int = Field(20, ge=1)
     """Rounds of boosting before the first look; the next are at ``factor`` times as many, each."""
     factor: int = Field(3, ge=2)
-    """One trial in so many goes on."""
+    """At each rung, the best ``1 / factor`` of the trials go on."""
 
 
 class Halving:
-    """What the trials of a search have reached. Thread-safe.
+    """The losses of a search's trials at each rung. Thread-safe.
 
     Example:
         >>> race = Halving(HalvingRule(grace_rounds=10, factor=2))
@@ -51,7 +51,7 @@ class Halving:
         return int(factor ** round(math.log(quotient, factor))) == quotient
 
     def report(self, number: int, rounds: int, loss: float) -> bool:
-        """Note what a trial has come to, and tell whether it goes on.
+        """Note a trial's loss at a rung; returns whether it goes on.
 
         Args:
             number: The trial's.

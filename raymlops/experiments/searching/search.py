@@ -1,4 +1,4 @@
-"""Searches: what is tried next, given what is known; and who runs it."""
+"""Searches, which choose the next trial by the results so far, and the port of tuners, which run trials."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from raymlops.errors import StorageError
-from raymlops.experiments.searching.halving import Halving
 from raymlops.experiments.trial import TrialResult
-from raymlops.experiments.trial_run import run_trial
 from raymlops.records.record import sha256_of
 
 if TYPE_CHECKING:
@@ -29,10 +27,9 @@ __all__ = [
     "TRIALS_LOG",
     "Budgeted",
     "Drawn",
-    "InProcessTuner",
     "Journaled",
+    "LoggedSearch",
     "Search",
-    "Told",
     "Tuner",
     "forget_old",
     "rows_digest",
@@ -57,7 +54,7 @@ class Search(Protocol):
         ...
 
     def tell(self, result: TrialResult) -> None:
-        """What came of a trial that was asked for."""
+        """Take the result of a trial that was asked for."""
         ...
 
 
@@ -78,7 +75,7 @@ class Tuner(Protocol):
         """Run trials until there are none left.
 
         Args:
-            trials: Asked for each trial, and told of each result.
+            trials: Gives each trial, and takes each result.
             train: Rows to fit on.
             valid: Rows to judge by; none is older than the newest of ``train``.
             task: What is learned.
@@ -92,32 +89,8 @@ class Tuner(Protocol):
         ...
 
 
-class InProcessTuner:
-    """Runs the trials one after the other in this process."""
-
-    def search(
-        self,
-        trials: Search,
-        train: pa.Table,
-        valid: pa.Table,
-        *,
-        task: LearningTask,
-        name: str,
-        concurrency: int | None = None,
-        halving: HalvingRule | None = None,
-    ) -> list[TrialResult]:
-        del name, concurrency
-        race, results = None if halving is None else Halving(halving), []
-        while (spec := trials.ask()) is not None:
-            report = None if race is None else race.reporter(spec.number)
-            result = run_trial(spec, train, valid, task=task, report=report)
-            trials.tell(result)
-            results.append(result)
-        return sorted(results, key=lambda result: result.spec.number)
-
-
 class Drawn:
-    """Trials that were drawn beforehand: who finishes first changes nothing.
+    """Trials that were drawn beforehand: the order in which they finish changes nothing.
 
     Args:
         specs: In the order in which they are tried.
@@ -137,8 +110,8 @@ class Drawn:
         del result
 
 
-class Told:
-    """A search that logs what comes of each trial, for whoever waits for it.
+class LoggedSearch:
+    """A search that logs the result of each trial.
 
     Args:
         inner: The search.
@@ -173,7 +146,7 @@ class Told:
         _log.info("trial %d of %d, %s: %s, %.1f s", spec.number + 1, self._all, where, ended, result.seconds)
 
     def run_by(self, place: str = _HERE) -> None:
-        """The trials that are told of next were run elsewhere, as ``by Ray Tune, 2 at a time``."""
+        """Name the place where the next trials run, such as ``by Ray Tune, 2 at a time``."""
         self._place = place
 
 
@@ -224,7 +197,7 @@ class Journaled:
         self._path = path
         self._known: dict[str, TrialResult] = {}
         self.results: dict[int, TrialResult] = {}
-        """Of all trials, those of an earlier life included, by number."""
+        """Results of all trials by number, those of an earlier process included."""
         self.resumed = 0
         """How many came from the journal."""
         try:
@@ -237,7 +210,7 @@ class Journaled:
                 result = TrialResult.model_validate_json(line)
             except ValidationError:
                 continue  # the process died while it wrote this line: the trial is run again
-            if result.error is None:  # what went wrong then may go right now
+            if result.error is None:  # a trial that failed then may succeed now
                 self._known[sha256_of(result.spec)] = result
 
     @property
@@ -277,7 +250,7 @@ class Journaled:
 
 
 def forget_old(folder: Path, older_than_s: float) -> None:
-    """Remove the journals of searches that nobody came back to."""
+    """Remove the journals of searches that were not taken up again."""
     for path in folder.glob("*.jsonl") if folder.is_dir() else ():
         try:
             if time.time() - path.stat().st_mtime > older_than_s:

@@ -16,12 +16,12 @@ __all__ = ["select"]
 
 
 def select(results: Sequence[TrialResult], task: LearningTask) -> TrialResult:
-    """The trial with the lowest metric; of equal ones the lowest number, whoever finished first.
+    """The trial with the lowest metric; of equal ones the lowest number, whichever finished first.
 
-    A trial that was given up early is not among them: its loss is that of a model nobody would build.
+    A trial that was given up early is not among them: its model is not fitted to the end.
 
     Raises:
-        NoViableModel: No trial came to a finite metric; the message holds the first errors, the context all of them.
+        NoViableModel: No trial reached a finite metric; the message holds the first errors, the context all of them.
     """
     ended = [result for result in results if result.stopped_at is None]
     viable = [r for r in ended if r.error is None and math.isfinite(r.metrics.get(task.metric, math.nan))]

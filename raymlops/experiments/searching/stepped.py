@@ -1,4 +1,4 @@
-"""A trial that pauses, so that somebody else may say whether it goes on."""
+"""A trial that pauses after each round, so that a scheduler may decide whether it goes on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SteppedTrial:
     """Runs a trial in a thread of its own, and holds it wherever it is to be looked at. Owned by one thread.
 
     Args:
-        spec: What to try.
+        spec: The family and its parameters.
         train: Rows to fit on.
         valid: Rows to judge by.
         task: What is learned.

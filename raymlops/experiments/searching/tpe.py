@@ -21,8 +21,8 @@ class TpeSearch:
     """A search that learns from its own results. Told in the same order, it asks for the same trials.
 
     Args:
-        space: What is searched; the family is one of the parameters.
-        metric: What is minimised.
+        space: The search space; the family is one of the parameters.
+        metric: The metric that is minimised.
         seed: Seeds the sampler, and each trial's estimator.
         n: Number of trials besides the warm starts.
         draw: Another draw gives other trials by the same seed.

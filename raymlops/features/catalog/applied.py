@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from typing import TypeAlias
 
 from raymlops.errors import ConfigError, FeatureViewNotFound
+from raymlops.features.definitions.fields import DType
 from raymlops.features.definitions.naming import column_name, parse_feature, parse_reference
-from raymlops.features.definitions.services import Definition, FeatureService, OnDemandView
-from raymlops.features.definitions.views import DType, Entity, FeatureView
+from raymlops.features.definitions.services import FeatureService, OnDemandView
+from raymlops.features.definitions.views import Entity, FeatureView
 from raymlops.records.record import Record
 
 __all__ = [
@@ -17,11 +19,15 @@ __all__ = [
     "AppliedService",
     "AppliedView",
     "CatalogState",
+    "Definition",
     "ResolvedService",
     "ResolvedView",
     "newest",
     "table_name",
 ]
+
+Definition: TypeAlias = Entity | FeatureView | FeatureService | OnDemandView
+"""What ``apply`` takes."""
 
 
 def newest(known: Iterable[str], reference: str, what: str) -> str:

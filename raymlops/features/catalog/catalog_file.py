@@ -9,10 +9,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from raymlops.errors import ConfigError, StorageError
-from raymlops.features.catalog.applied import CatalogState
+from raymlops.features.catalog.applied import CatalogState, Definition
 from raymlops.features.catalog.draft import Draft, NewestOf
 from raymlops.features.catalog.withdrawal import without
-from raymlops.features.definitions.services import Definition
 from raymlops.records.features import ApplyReport
 from raymlops.tables.files import Root, failure, open_files, parse_root
 

@@ -8,8 +8,10 @@ from datetime import timedelta
 from itertools import chain
 from typing import TypeAlias
 
-from raymlops.features.definitions.services import Definition, FeatureService, OnDemandView
-from raymlops.features.definitions.views import Entity, FeatureView, Field, WindowAggregate
+from raymlops.features.catalog.applied import Definition
+from raymlops.features.definitions.fields import Field
+from raymlops.features.definitions.services import FeatureService, OnDemandView
+from raymlops.features.definitions.views import Entity, FeatureView, WindowAggregate
 from raymlops.records.features import AttributeChange
 
 __all__ = ["differences", "documentation_changes"]

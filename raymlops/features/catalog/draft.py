@@ -7,7 +7,14 @@ from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar, cast
 
 from raymlops.errors import AlreadyRegistered
-from raymlops.features.catalog.applied import AppliedOnDemand, AppliedService, AppliedView, CatalogState, by_history
+from raymlops.features.catalog.applied import (
+    AppliedOnDemand,
+    AppliedService,
+    AppliedView,
+    CatalogState,
+    Definition,
+    by_history,
+)
 from raymlops.features.catalog.differences import differences, documentation_changes
 from raymlops.features.catalog.faults import Faults
 from raymlops.features.catalog.references import (
@@ -19,7 +26,7 @@ from raymlops.features.catalog.references import (
     source_of,
 )
 from raymlops.features.definitions.naming import parse_reference
-from raymlops.features.definitions.services import Definition, FeatureService, OnDemandView
+from raymlops.features.definitions.services import FeatureService, OnDemandView
 from raymlops.features.definitions.source_code import function_source
 from raymlops.features.definitions.views import Entity, FeatureView
 from raymlops.records.features import ApplyReport, DefinitionChange

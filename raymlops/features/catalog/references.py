@@ -9,12 +9,13 @@ from raymlops.errors import FeatureViewNotFound
 from raymlops.features.catalog.applied import AppliedOnDemand, newest
 from raymlops.features.catalog.faults import Faults
 from raymlops.features.definitions.examples import example_of
+from raymlops.features.definitions.fields import Field
 from raymlops.features.definitions.naming import column_name, parse_feature, parse_reference
 from raymlops.features.definitions.on_demand import OnDemandFunction
 from raymlops.features.definitions.rehearsal import rehearse
 from raymlops.features.definitions.schema import EVENT_TIME, type_fits
 from raymlops.features.definitions.services import FeatureService, OnDemandView
-from raymlops.features.definitions.views import Entity, FeatureView, Field
+from raymlops.features.definitions.views import Entity, FeatureView
 
 __all__ = ["check_continued", "check_on_demand", "check_service", "check_view", "pins_of", "source_of"]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from raymlops.features.definitions.fields import Field
 from raymlops.features.definitions.services import OnDemandView
-from raymlops.features.definitions.views import Field
 
 __all__ = ["calendar", "calendar_parts", "elapsed", "elapsed_days"]
 

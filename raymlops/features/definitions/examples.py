@@ -12,10 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from raymlops.errors import SchemaMismatch
-from raymlops.features.definitions.naming import parse_feature
+from raymlops.features.definitions.fields import DType, Field
+from raymlops.features.definitions.naming import parse_feature, seen_as
 from raymlops.features.definitions.schema import arrow_type, typed
-from raymlops.features.definitions.services import OnDemandView, seen_as
-from raymlops.features.definitions.views import DType, FeatureView, Field, WindowAggregate
+from raymlops.features.definitions.services import OnDemandView
+from raymlops.features.definitions.views import FeatureView, WindowAggregate
 
 __all__ = ["domain_of", "example_of", "values_of"]
 

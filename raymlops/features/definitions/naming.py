@@ -20,6 +20,7 @@ __all__ = [
     "mapping_of",
     "parse_feature",
     "parse_reference",
+    "seen_as",
 ]
 
 _FEATURE = re.compile(r"(?P<view>[A-Za-z]\w*)(?:@(?P<version>[1-9]\d*))?:(?P<field>[^_].*)")
@@ -56,6 +57,14 @@ def parse_feature(reference: str) -> tuple[str, int | None, str]:
         raise ConfigError(f"feature must be VIEW:FIELD or VIEW@VERSION:FIELD, got {reference!r}")
     version = match["version"]
     return match["view"], None if version is None else int(version), match["field"]
+
+
+def seen_as(reference: str) -> str:
+    """The name by which an on-demand function sees an input: ``VIEW__FIELD`` for a feature."""
+    if ":" not in reference:
+        return reference
+    view, _, field = parse_feature(reference)
+    return column_name(view, field)
 
 
 def check_column(owner: str, name: object) -> None:

@@ -14,11 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymlops.errors import ConfigError, DataError
-from raymlops.features.definitions.naming import column_name
+from raymlops.features.definitions.fields import DType
+from raymlops.features.definitions.naming import column_name, seen_as
 from raymlops.features.definitions.schema import arrow_type
-from raymlops.features.definitions.services import OnDemandView, seen_as
+from raymlops.features.definitions.services import OnDemandView
 from raymlops.features.definitions.source_code import FunctionSource, function_source
-from raymlops.features.definitions.views import DType
 from raymlops.tables.columns import INSTANT
 
 __all__ = ["Columns", "OnDemandFunction"]

@@ -17,7 +17,8 @@ from raymlops.tables.columns import INSTANT, check_unique_columns, origin_of
 from raymlops.tables.texts import cast_or_null, mask_of, read_texts
 
 if TYPE_CHECKING:
-    from raymlops.features.definitions.views import DType, FeatureView, Field
+    from raymlops.features.definitions.fields import DType, Field
+    from raymlops.features.definitions.views import FeatureView
 
 __all__ = [
     "EVENT_TIME",

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from dataclasses import field as dataclass_field
 from functools import cached_property
-from typing import Any, TypeAlias, get_args
+from typing import Any, get_args
 
 from raymlops.errors import ConfigError
+from raymlops.features.definitions.fields import DType, Field, without_description
 from raymlops.features.definitions.naming import (
     check_column,
     check_unique,
@@ -18,13 +19,13 @@ from raymlops.features.definitions.naming import (
     items_of,
     mapping_of,
     parse_feature,
+    seen_as,
 )
-from raymlops.features.definitions.views import DType, Entity, FeatureView, Field, without_description
 from raymlops.records.names import check_name
 from raymlops.records.record import sha256_of
 from raymlops.records.shown import shown
 
-__all__ = ["Definition", "FeatureService", "OnDemandView", "seen_as"]
+__all__ = ["FeatureService", "OnDemandView"]
 
 _LONGEST_EXAMPLE = 1_000
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -63,14 +64,6 @@ class FeatureService:
     def digest(self) -> str:
         """Hex SHA-256 of the definition."""
         return sha256_of({"service": asdict(self)})
-
-
-def seen_as(reference: str) -> str:
-    """The name by which an on-demand function sees an input: ``VIEW__FIELD`` for a feature."""
-    if ":" not in reference:
-        return reference
-    view, _, field = parse_feature(reference)
-    return column_name(view, field)
 
 
 @shown(line=False)
@@ -188,6 +181,3 @@ def _plain(owner: str, name: str, column: Any) -> tuple[Any, ...]:
         if hasattr(column, method):
             return tuple(getattr(column, method)())
     return items_of(f"{owner}: example", repr(name), column, object)
-
-
-Definition: TypeAlias = Entity | FeatureView | FeatureService | OnDemandView

@@ -30,20 +30,13 @@ from raymlops.records.shown import shown
 from raymlops.tables.time_zones import time_zone_fault
 
 __all__ = [
-    "SUMMED",
     "AggregateFunction",
-    "DType",
     "Entity",
     "FeatureView",
-    "Field",
     "WindowAggregate",
-    "without_description",
 ]
 
 AggregateFunction: TypeAlias = Literal["count", "sum", "mean", "std", "min", "max", "last", "distinct"]
-
-SUMMED = frozenset({"sum", "mean", "std"})
-"""Functions that need the sum of the values."""
 
 _ORDERED = NUMERIC | {"timestamp"}
 _SUMMABLE = NUMERIC | {"bool"}
@@ -116,6 +109,11 @@ class WindowAggregate:
     def counts(self) -> bool:
         """Whether it is a number of values: 0 without any, where others are null."""
         return self.function in {"count", "distinct"}
+
+    @property
+    def sums(self) -> bool:
+        """Whether it needs the sum of the values."""
+        return self.function in {"sum", "mean", "std"}
 
 
 def _check_span(owner: str, span: object) -> None:

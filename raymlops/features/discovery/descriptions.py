@@ -11,9 +11,8 @@ from pydantic import ValidationError
 
 from raymlops.clock import Clock
 from raymlops.errors import StorageError
-from raymlops.features.catalog.applied import CatalogState
+from raymlops.features.catalog.applied import CatalogState, Definition
 from raymlops.features.definitions.naming import parse_reference
-from raymlops.features.definitions.services import Definition
 from raymlops.features.definitions.views import FeatureView
 from raymlops.features.discovery.freshness import view_freshness
 from raymlops.features.discovery.lineage import definition_edges, find_node, trace, training_set_edges

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from raymlops.features.catalog.applied import CatalogState
+from raymlops.features.definitions.fields import Field
 from raymlops.features.definitions.naming import parse_reference
-from raymlops.features.definitions.views import FeatureView, Field
+from raymlops.features.definitions.views import FeatureView
 from raymlops.records.people.discovery import FeatureMatch, LineageKind
 
 __all__ = ["search_definitions"]

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.clock import from_us, to_us
+from raymlops.features.definitions.fields import DType
 from raymlops.features.definitions.schema import conform
 from raymlops.features.definitions.validity import span_us
-from raymlops.features.definitions.views import DType, FeatureView
+from raymlops.features.definitions.views import FeatureView
 from raymlops.records.people.discovery import FieldStatistics, FrequentValue, Scalar, ViewStatistics
 from raymlops.tables.sketches import DistinctSketch, FrequentSketch, LargestByHash, QuantileSketch
 

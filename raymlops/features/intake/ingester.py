@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from raymlops.clock import Clock
 from raymlops.errors import ConfigError
-from raymlops.features.definitions.views import DType, FeatureView
+from raymlops.features.definitions.fields import DType
+from raymlops.features.definitions.views import FeatureView
 from raymlops.features.intake.row_batches import IngestOptions, Intake
 from raymlops.features.online.materializer import Fresh
 from raymlops.records.features import IngestReceipt

@@ -17,8 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from raymlops.errors import ConfigError, StorageError
+from raymlops.features.definitions.fields import DType
 from raymlops.features.definitions.schema import FaultTally
-from raymlops.features.definitions.views import DType, FeatureView
+from raymlops.features.definitions.views import FeatureView
 from raymlops.features.intake.screening import Screened, screen
 from raymlops.tables.columns import INSTANT, Reading, as_table
 from raymlops.tables.digests import RowsDigest

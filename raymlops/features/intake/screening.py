@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from raymlops.errors import SchemaMismatch
+from raymlops.features.definitions.fields import DType
 from raymlops.features.definitions.schema import (
     NOT_NULL,
     Mask,
@@ -25,7 +26,7 @@ from raymlops.features.definitions.schema import (
     type_fits,
     typed,
 )
-from raymlops.features.definitions.views import DType, FeatureView
+from raymlops.features.definitions.views import FeatureView
 from raymlops.tables.columns import INSTANT
 from raymlops.tables.texts import KEY_RULE, read_texts
 

@@ -21,7 +21,8 @@ from raymlops.features.definitions.naming import column_name, items_of, parse_re
 from raymlops.features.definitions.schema import check_columns, check_summable, conform, instants_us
 from raymlops.features.definitions.validity import is_valid, span_us
 from raymlops.features.definitions.views import FeatureView
-from raymlops.features.offline.keys import UNKNOWN, match_rows
+from raymlops.features.offline.key_numbers import UNKNOWN
+from raymlops.features.offline.keys import match_rows
 from raymlops.features.offline.moments import Moments
 from raymlops.features.offline.timeline import Timeline
 from raymlops.features.offline.windows import Answers, aggregate_windows, answers_column

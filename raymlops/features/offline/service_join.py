@@ -16,9 +16,9 @@ from raymlops.features.definitions.arguments import check_free
 from raymlops.features.definitions.on_demand import OnDemandFunction
 from raymlops.features.definitions.schema import EVENT_TIME, check_columns, instants_us, typed
 from raymlops.features.definitions.validity import span_us
-from raymlops.features.offline.bucketed_join import WantedView, join_in_buckets
-from raymlops.features.offline.bucketed_tables import BlockedTable, blocks_of
-from raymlops.features.offline.bucketed_tasks import TaskPool
+from raymlops.features.offline.large_tables.bucketed_join import WantedView, join_in_buckets
+from raymlops.features.offline.large_tables.bucketed_tables import BlockedTable, blocks_of
+from raymlops.features.offline.large_tables.bucketed_tasks import TaskPool
 from raymlops.features.offline.point_in_time import JoinedView, append_feature, join_view
 from raymlops.features.offline.timeline import with_event_time
 from raymlops.tables.columns import SEQUENCE, as_table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,11 @@ import pyarrow.compute as pc
 
 from raymlops.errors import ConfigError
 from raymlops.features.definitions.schema import instants_us
-from raymlops.features.definitions.views import FeatureView
-from raymlops.features.offline.keys import UNKNOWN, KeyIndex, group_rows
+from raymlops.features.offline.key_numbers import UNKNOWN, KeyIndex, group_rows
 from raymlops.features.offline.moments import Moments, total_order
+
+if TYPE_CHECKING:
+    from raymlops.features.definitions.views import FeatureView
 
 __all__ = ["NEVER_CREATED", "Moments", "Timeline", "created_us", "total_order", "with_event_time"]
 

@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 
 from raymlops.features.definitions.schema import arrow_type
 from raymlops.features.definitions.validity import span_us
-from raymlops.features.definitions.views import FeatureView, WindowAggregate
 from raymlops.features.offline.distinct import DistinctValues
 from raymlops.features.offline.exact import Digits, deviation, digits_of, digits_of_squares, mean, total
 
 if TYPE_CHECKING:
+    from raymlops.features.definitions.views import FeatureView, WindowAggregate
     from raymlops.features.offline.timeline import Timeline
 
 __all__ = ["Answers", "aggregate_windows"]

@@ -1,18 +1,68 @@
-"""Addresses of entities in the online store: of all keys of a table at once, and of the rows of a request."""
+"""Entity keys as bytes: the addresses in the online store of all keys of a table, and of the rows of a request."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
-from raymlops.features.offline.keys import LARGEST, SMALLEST, encode_key, key_of_row
+from raymlops.errors import DataError, SchemaMismatch
 from raymlops.features.online.online_store import NOWHERE, address
 
-__all__ = ["RequestKeys", "encode_keys"]
+__all__ = ["RequestKeys", "encode_key", "encode_keys", "key_of_row"]
+
+SMALLEST, LARGEST = -(2**63), 2**63 - 1
+_LONGEST_BYTES = 400  # LMDB takes 511 at most, and the view's name goes in front
 
 _PLAIN_BYTES = 200  # up to here ``encode_key`` shortens nothing; what is longer is left to it
+
+
+def encode_key(values: Sequence[int | str]) -> bytes:
+    """The bytes of a composite key: different for different keys, whatever their parts hold."""
+    parts = []
+    for value in values:
+        if isinstance(value, str):
+            text = value.encode()
+            parts.append(b"s%d:%b" % (len(text), text))
+        else:
+            parts.append(b"i%d:" % value)
+    encoded = b"".join(parts)
+    return encoded if len(encoded) <= _LONGEST_BYTES else b"h" + hashlib.blake2b(encoded, digest_size=32).digest()
+
+
+def key_of_row(row: Mapping[str, object], keys: Sequence[str], types: Sequence[type], owner: str) -> bytes | None:
+    """The bytes of the key in a request row; ``None`` where a part is null.
+
+    Args:
+        row: Column name -> value.
+        keys: The key columns.
+        types: ``int`` or ``str`` for each, as in the view's table; empty while the table has no rows.
+        owner: Whom an error names.
+
+    Raises:
+        SchemaMismatch: a key column is missing.
+        DataError: a value is neither null nor of the table's type, an integer beyond 64 bits, or no valid text.
+    """
+    values: list[int | str] = []
+    for position, key in enumerate(keys):
+        if key not in row:
+            raise SchemaMismatch(f"{owner}: key {key!r} is missing, got {sorted(row)}", column=key)
+        value = row[key]
+        if value is None:
+            return None
+        allowed = types[position] if types else (int, str)
+        if isinstance(value, bool) or not isinstance(value, allowed):
+            want = allowed.__name__ if isinstance(allowed, type) else "int or str"
+            raise DataError(f"{owner}: key {key!r} must be {want}, got {value!r}", column=key)
+        if isinstance(value, int) and not SMALLEST <= value <= LARGEST:
+            raise DataError(f"{owner}: key {key!r} must fit 64 bits, got {value!r}", column=key)
+        values.append(value)  # type: ignore[arg-type]
+    try:
+        return encode_key(values)
+    except UnicodeEncodeError as error:
+        raise DataError(f"{owner}: keys must be valid text, got {values!r}", columns=list(keys)) from error
 
 
 def encode_keys(distinct: pl.DataFrame, keys: Sequence[str]) -> tuple[list[bytes], Any]:

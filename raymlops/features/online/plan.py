@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from raymlops.errors import ConfigError, DataError, SchemaMismatch
 from raymlops.features.catalog.applied import ResolvedService, ResolvedView
+from raymlops.features.definitions.fields import DType
 from raymlops.features.definitions.naming import column_name
 from raymlops.features.definitions.on_demand import OnDemandFunction
 from raymlops.features.definitions.schema import arrow_type, check_columns, typed
-from raymlops.features.definitions.views import DType
 from raymlops.features.online.online_keys import RequestKeys
 from raymlops.features.online.online_store import OnlineStore
 from raymlops.features.online.run_reader import Value, ViewReader

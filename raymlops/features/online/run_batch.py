@@ -17,10 +17,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raymlops.features.definitions.fields import DType
 from raymlops.features.definitions.schema import instants_us
-from raymlops.features.definitions.views import DType
 from raymlops.features.offline.exact import Digits, digits_of, digits_of_squares
-from raymlops.features.offline.keys import UNKNOWN, group_rows
+from raymlops.features.offline.key_numbers import UNKNOWN, group_rows
 from raymlops.features.offline.moments import total_order
 from raymlops.features.offline.timeline import NEVER_CREATED, created_us
 from raymlops.features.online.online_keys import encode_keys

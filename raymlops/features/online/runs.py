@@ -13,13 +13,16 @@ This module says where things stand; ``run_batch`` makes the bytes, ``run_reader
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from raymlops.errors import StorageError
+from raymlops.features.definitions.fields import DType
 from raymlops.features.definitions.validity import span_us
-from raymlops.features.definitions.views import SUMMED, DType, FeatureView
+
+if TYPE_CHECKING:
+    from raymlops.features.definitions.views import FeatureView
 
 __all__ = ["MAGIC", "RunLayout", "SumLayout"]
 
@@ -54,7 +57,7 @@ class RunLayout:
         self.texts: tuple[int, ...] = tuple(n for n, dtype in enumerate(self.dtypes) if dtype == "string")
         self.window_us = span_us(view.longest_window)
         names = [column.name for column in view.fields]
-        summed = sorted({names.index(a.field) for a in view.aggregates if a.function in SUMMED})
+        summed = sorted({names.index(a.field) for a in view.aggregates if a.sums})
         squared = {names.index(a.field) for a in view.aggregates if a.function == "std"}
         parts = [(field, squares) for field in summed for squares in (False, True)[: 1 + (field in squared)]]
         self.sums = tuple(SumLayout(field, squares, 5 + 3 * n) for n, (field, squares) in enumerate(parts))

@@ -230,7 +230,7 @@ def _parsed(column: pa.ChunkedArray) -> pa.ChunkedArray:
         try:
             return pc.cast(column, form).cast(_INSTANT)
         except pa.ArrowInvalid:
-            continue  # another form is tried; what none reads is an error below
+            continue  # another form is tried; a value that no form reads is an error below
     import pandas as pd
 
     texts = column.to_pandas()

@@ -39,12 +39,12 @@ class PreparedTable:
         task: What is learned from which columns.
         inputs: ``[rows, inputs]``; a value that is missing is NaN.
         labels: Class numbers, or values.
-        classes: What each class number stands for; none of a regression.
+        classes: The label of each class number; none of a regression.
         windows: The window of each row, from 0 on.
         known_us: When each row's label came, in microseconds since 1970; never falls.
         starts_us: Start of each window, and the end of the last.
         label_delay: How long after a row its label came, where that is the same for all.
-        notes: What was done, for people.
+        notes: Changes of the table, in words.
     """
 
     task: LearningTask

@@ -1,4 +1,4 @@
-"""What probes leave on disk, in one folder: rows, fitted probes, and what they have shown. No code is in the files."""
+"""Files of probes, in one folder: rows, fitted probes, and their results. No code is in the files."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class ProbeFolder:
         self._save(f"probe-{start_us}.npz", arrays)
 
     def note(self) -> dict[str, Any]:
-        """What the history's rows are made of."""
+        """The note that was kept with the history's rows."""
         return dict(orjson.loads(self._text("history.json") or b"{}"))
 
     def keep_history(self, rows: Rows, note: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What makes the probes of a model comparable."""
+"""The grid of a model's probes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class ProbeGrid:
-    """What makes two probes comparable; another grid, or another recipe, begins anew in a folder of its own.
+    """The grid and recipe that probes must share to be comparable; another one begins anew in a folder of its own.
 
     Attributes:
         inputs: The model's, in the order of its signature.

@@ -43,8 +43,8 @@ class Probing:
     """Fits and scores the probes of one model. Not thread-safe; one process at a time.
 
     Args:
-        folder: Where all of it is kept.
-        grid: What the probes are.
+        folder: The folder of the probes.
+        grid: The grid of the probes.
     """
 
     def __init__(self, folder: ProbeFolder, grid: ProbeGrid) -> None:

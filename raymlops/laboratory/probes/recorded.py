@@ -1,4 +1,4 @@
-"""What a served model recorded, its inputs and the labels that came, as a table for the laboratory. Pure."""
+"""The record of a served model, its inputs joined with their labels, as a table for the laboratory. Pure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def recorded_table(events: pa.Table, labels: pa.Table, inputs: Sequence[str], *,
         except pa.ArrowInvalid as error:
             raise DataError(f"labels of a regression must be numbers: {error}") from error
         joined = joined.set_column(joined.column_names.index(LABEL), LABEL, values)
-    # whoever draws from the rows must draw the same, in whatever order requests were answered
+    # a draw from the rows must not depend on the order in which requests were answered
     ordered = joined.sort_by([(name, "ascending") for name in (EVENT_TIME, *_KEYS)])
     return ordered.drop_columns(_KEYS)
 

@@ -1,1 +1,1 @@
-"""What the laboratory tells: figures, a page, JSON."""
+"""Reports of the laboratory: figures, a page, JSON."""

@@ -1,4 +1,4 @@
-"""What a report shows, drawn from its JSON values: for its own page, and for whoever kept them."""
+"""Figures of a report, drawn from its JSON values, for its own page and for the console."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def front(figures: Figures) -> str:
 
 
 def compute_front(figures: Figures) -> str:
-    """Quality against seconds of fits; empty where nobody measured them."""
+    """Quality against seconds of fits; empty where they were not measured."""
     policies = figures["policies"]
     told = {name: one["compute_s"] for name, one in policies.items() if one["compute_s"] is not None}
     if not told:
@@ -86,7 +86,7 @@ def ranked(figures: Figures) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def names_of_windows(figures: Figures) -> dict[int, str]:
-    """What a window is called: the day it starts, or its number."""
+    """Name of a window: the day it starts, or its number."""
     windows = range(figures["first"], figures["first"] + figures["windows"])
     starts = [datetime.fromisoformat(at) for at in figures["starts"]]
     if not starts:

@@ -20,7 +20,7 @@ _NEEDED = frozenset({"made_at", "windows", "first", "starts", "price", "frontier
 
 
 def report_path(home: Path, model: str) -> Path:
-    """Where the newest report about a model is kept."""
+    """The file of the newest report about a model."""
     return home / "laboratory" / f"{model}{_SUFFIX}"
 
 

@@ -1,4 +1,4 @@
-"""What retraining would have been worth on one table, by policy: the same facts as JSON, as a frame, and as a page."""
+"""The value of retraining on one table, by policy: the same facts as JSON, as a frame, and as a page."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LabReport:
     Attributes:
         matrix: The losses.
         price: Of a retraining, in losses of one window.
-        outcomes: Name -> what the policy came to.
+        outcomes: Name -> the outcome of the policy.
         best: The schedule of least loss for each number of retrainings, in hindsight.
         oracle: The schedule of least cost at this price, in hindsight.
         ages: How a model goes stale.
@@ -114,7 +114,7 @@ class LabReport:
         return render(self)
 
     def excess(self, outcome: Outcome) -> float:
-        """What a policy cost beyond the oracle, as a share of the oracle's cost; 0 where that is 0."""
+        """Cost of a policy beyond the oracle's, as a share of the oracle's cost; 0 where that is 0."""
         return _beyond(outcome, self.oracle, self.price)
 
     def _described(self, one: Outcome) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class LabReport:
 
 
 def standard_policies(matrix: LossMatrix, price: float) -> list[Policy]:
-    """What every page compares: nothing, calendars, drift, performance, regret, and the default."""
+    """The policies that every page compares: none, calendars, drift, performance, regret, and the default."""
     calendars = [Periodic(every) for every in _CALENDARS if every < len(matrix.windows)]
     found: list[Policy] = [default_policy(price), Never(), *calendars, Performance()]
     if matrix.facts.drifted is not None:
@@ -142,7 +142,7 @@ def standard_policies(matrix: LossMatrix, price: float) -> list[Policy]:
 def compare_policies(
     matrix: LossMatrix, *, price: float = DEFAULT_PRICE, own: Sequence[Policy] = (), title: str = "Policy laboratory"
 ) -> LabReport:
-    """What each policy would have come to, and which to take.
+    """The outcome of each policy, and the recommended one.
 
     Args:
         matrix: The losses.

@@ -102,7 +102,7 @@ class Emitter:
             except RaymlopsError as error:
                 self._drop(str(error))
             except Exception as error:
-                # a fault of ours here must not end what tells of all later runs
+                # a fault here must not end the emitter of all later runs
                 _log.exception("an OpenLineage event could not be made")
                 self._drop(repr(error))
 

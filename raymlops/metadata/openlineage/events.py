@@ -79,8 +79,8 @@ def step_event(
         step: The attempt, in its present state.
         at: When it came to this state.
         namespace: Of jobs and datasets.
-        inputs: What it read.
-        outputs: What it wrote.
+        inputs: Datasets that it read.
+        outputs: Datasets that it wrote.
     """
     job = {"namespace": namespace, "name": run.pipeline}
     facets = {"parent": _facet("parent", run={"runId": _uuid(run.id)}, job=job)}

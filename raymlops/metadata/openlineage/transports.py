@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from raymlops.config.metadata import OpenLineageConfig
+from raymlops.config.infrastructure.metadata import OpenLineageConfig
 from raymlops.errors import StorageError, UnavailableError
 from raymlops.records.record import canonical_json
 

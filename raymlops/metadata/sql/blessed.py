@@ -16,7 +16,7 @@ __all__ = ["require_blessed"]
 def require_blessed(connection: Connection, name: str, versions: Iterable[int]) -> None:
     """Refuse model versions that lack a blessing of their run, inside the transaction that would promote them.
 
-    A number that no version has is somebody else's to refuse.
+    A number without a version is not refused here.
 
     Raises:
         InvalidTransition: A blessing is missing, refused, or about something else.

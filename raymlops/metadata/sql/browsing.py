@@ -51,7 +51,7 @@ class SqlRecordBrowser(SqlStore):
             wanted = wanted.where(runs.c.status == str(status))
         if before is not None:
             created_us, sequence = _place(before)
-            # the first condition alone is what the index is entered by
+            # only the first condition enters the index
             wanted = wanted.where(
                 runs.c.created_us <= created_us, or_(runs.c.created_us < created_us, runs.c.sequence < sequence)
             )

@@ -26,9 +26,9 @@ from sqlalchemy import (
 from raymlops.clock import from_us, to_us
 from raymlops.errors import DataError, InvalidTransition, ModelVersionNotFound, StaleWrite
 from raymlops.metadata.sql.blessed import require_blessed
-from raymlops.metadata.sql.database import Database
 from raymlops.metadata.sql.schema import ROW_NUMBER, model_versions, tables
 from raymlops.metadata.sql.store import SqlStore, decode, encode, encode_values
+from raymlops.metadata.sql.transactions.database import Database
 from raymlops.records.models import AliasChange, ModelState, ModelVersion, StateChange
 from raymlops.records.names import check_case, check_name
 

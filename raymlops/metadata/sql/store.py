@@ -11,7 +11,7 @@ from sqlalchemy import Select
 
 from raymlops.clock import Clock
 from raymlops.errors import DataError, StorageError
-from raymlops.metadata.sql.database import Database
+from raymlops.metadata.sql.transactions.database import Database
 from raymlops.records.record import Record, canonical_json
 
 __all__ = ["SqlStore", "decode", "encode", "encode_values", "same"]
@@ -23,7 +23,7 @@ class SqlStore:
     """A store of one entity. Holds no state of its own: any number of threads and processes may share the database.
 
     Args:
-        database: Where the entity lives.
+        database: The database of the entity.
         clock: Gives the instants of changes.
     """
 

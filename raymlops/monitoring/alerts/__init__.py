@@ -1,1 +1,1 @@
-"""Who is told what: alarms, alert rules and webhooks."""
+"""Alerts: alarms, alert rules and webhooks."""

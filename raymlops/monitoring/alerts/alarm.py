@@ -43,7 +43,7 @@ class AlarmRule:
 
 @dataclass(frozen=True)
 class AlarmState:
-    """What the windows so far have come to; a fold over them, oldest first. Immutable.
+    """State of an alarm: a fold over the windows so far, oldest first. Immutable.
 
     Attributes:
         champion: Whose reference the windows were compared with; another one starts afresh.
@@ -112,7 +112,7 @@ def _level(window: WindowRecord, names: Iterable[str]) -> float:
 
 
 def several_columns(window: WindowRecord, shown: int = 3) -> str:
-    """What to call drift of a window's columns together, and the columns that tell most; empty where there is none."""
+    """The drift of a window's columns together, in words, with the columns that weigh most; empty without drift."""
     if window.multivariate is None or not window.multivariate.drifted:
         return ""
     names = ", ".join(list(window.multivariate.importances)[:shown])

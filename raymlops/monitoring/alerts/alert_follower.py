@@ -1,4 +1,4 @@
-"""Follows windows and the ledger, and writes what somebody should hear about into the outbox."""
+"""Follows windows and the ledger, and writes alerts into the outbox."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class AlertFollower:
             How many alerts were added.
 
         Raises:
-            Exception: What kept the first of the models from being read; what could be read and written was.
+            Exception: The error of the first model that could not be read; the alerts of the others were written.
         """
         # the ledger comes last: its cursor says that all models that there were have been read once
         first = self._cursor(LEDGER) is None

@@ -55,7 +55,7 @@ def read_windows(
     """Read what has closed since, and what has changed by late labels.
 
     Args:
-        cursor: Where the last reading ended.
+        cursor: The end of the last reading.
         windows: Of the cursor's model, oldest first. Those that end after ``cursor.until`` are new; the others are
             there for their verdicts, which late labels may have changed.
         rule: When conditions stand.
@@ -83,7 +83,7 @@ class _Reading:
         self._rule = rule
 
     def add(self, window: WindowRecord) -> None:
-        """What a window says for good once it has closed: quality, drift, fallbacks."""
+        """Add the alerts of a closed window whose facts no longer change: quality, drift, fallbacks."""
         if window.quality == "block":
             reason = next(iter(window.quality_reasons), "see the report")
             self._raise("quality", window, f"data is broken: {reason}", {"reasons": list(window.quality_reasons)})
@@ -183,9 +183,9 @@ class _Reading:
 
 
 def alert_of_entry(entry: LedgerEntry) -> Alert | None:
-    """What a ledger entry tells whoever hears of alerts; ``None`` where it tells nothing.
+    """The alert of a ledger entry; ``None`` where it is none.
 
-    Of retrainings that do not help one after the other, the first one is told; so is none that is tried again.
+    Of retrainings in a row that do not help, the first one makes an alert; a retraining that is tried again makes none.
     """
     cause = _cause(entry)
     if cause is None or entry.evidence.get("rejections", 0) > 0 or not entry.evidence.get("final", True):

@@ -1,4 +1,4 @@
-"""Prediction events that were lost on their way: how many, and when somebody should hear of it."""
+"""Prediction events that were lost on their way: their number, and the alert about them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _QUIET_S = 600.0
 
 
 class Incidents(Record):
-    """What became of a model's events since the monitor's start, where that is not as it should be."""
+    """Events of a model that were lost or put aside since the monitor's start."""
 
     dropped_rows: int = 0
     """Rows that replicas lost, those that the monitor refused among them."""
@@ -30,13 +30,13 @@ class Incidents(Record):
 
 
 class Episode(Record):
-    """Losses that follow each other closely; one alert tells of all."""
+    """Losses that follow each other closely, and share one alert."""
 
     key: str
     """Names it: the same losses, counted again after a restart of the monitor, have the same key."""
     model: str
     replica: str
-    """Where the first loss was."""
+    """The replica of the first loss."""
     rows: int
     """Rows lost there so far."""
     refused: str
@@ -99,7 +99,7 @@ class Losses:
                 self._untold = [each for each in self._untold if each.key != episode.key]
 
     def refused(self, model: str, why: str) -> None:
-        """The monitor refused a batch; whoever sent it will count its rows as lost."""
+        """The monitor refused a batch; its sender will count the rows as lost."""
         with self._lock:
             self._models.setdefault(model, _Model()).refused = why
 

@@ -34,7 +34,7 @@ class Notifier:
     Args:
         follower: Fills the outbox.
         alerts: The outbox.
-        endpoints: Where alerts go.
+        endpoints: The receivers of alerts.
         clock: The wall clock: pauses are real time, also where the platform replays a year.
         config: Deadlines, pauses and limits.
         draw: Source of jitter.
@@ -59,7 +59,7 @@ class Notifier:
 
     async def run(self) -> None:
         """Follow and send until cancelled."""
-        # names that nobody resolves keep threads: those of one endpoint must leave some for the others and the outbox
+        # a name that does not resolve holds a thread: one endpoint must leave some for the others and the outbox
         threads = ThreadPoolExecutor(_THREADS_PER_ENDPOINT * (len(self._endpoints) + 1), "notifier")
         asyncio.get_running_loop().set_default_executor(threads)
         async with self._session() as session, asyncio.TaskGroup() as tasks:
@@ -149,7 +149,7 @@ class Notifier:
     async def _held_up(self, what: str, call: Callable[[], int]) -> int:
         try:
             return await asyncio.to_thread(call)
-        except Exception as error:  # whatever it is: what lies in the outbox must still be sent
+        except Exception as error:  # whatever the error is: the outbox must still be sent
             unforeseen = not isinstance(error, RaymlopsError)
             _log.warning("%s, and will be again: %s", what, error, exc_info=unforeseen)
             return 0

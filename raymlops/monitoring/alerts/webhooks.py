@@ -1,4 +1,4 @@
-"""One alert as one HTTP request, and what its answer means. Pure."""
+"""One alert as one HTTP request, and the meaning of its answer. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TRIED_AGAIN = frozenset({408, 425, 429})
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where alerts are sent, with what only the notifier's process knows."""
+    """A receiver of alerts, with its secret, which only the notifier's process knows."""
 
     name: str
     url: str = field(repr=False)
@@ -48,7 +48,7 @@ class Answer:
 
     Attributes:
         status: HTTP status; ``None`` where there was no answer.
-        problem: What went wrong, without the address.
+        problem: The error, without the address.
         retry_after: The header of this name, as sent.
     """
 

@@ -52,7 +52,7 @@ def judge_quality(
         rows: The window's rows.
         reference: The champion's, where it has one.
         profile: The window's, on the reference's bins.
-        config: What counts as broken.
+        config: The limits of quality.
         min_rows: Shares of fewer rows than this are not judged.
         reference_problem: Why there is no reference.
         usual: Traffic of earlier windows like it; none where too few are known.

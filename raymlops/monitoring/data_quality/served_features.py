@@ -17,7 +17,7 @@ _ORDER = ("ok", "warn", "block")
 
 @dataclass(frozen=True)
 class ServedFeatures:
-    """What the audits of one window found.
+    """Findings of the audits of one window.
 
     Attributes:
         reports: One per feature service that served in the window; none where no features were joined.
@@ -64,8 +64,8 @@ def judge_served_features(served: ServedFeatures, config: FeatureAuditConfig) ->
     """Judge what a window's models were given.
 
     Args:
-        served: What the audits found.
-        config: What counts as broken.
+        served: Findings of the audits.
+        config: The limits of quality.
     """
     if served.problem:
         return Quality("warn", (f"features served were not audited: {served.problem}",))

@@ -67,7 +67,7 @@ class Generation:
 
 @dataclass(frozen=True)
 class Seal:
-    """What is known of a generation that takes no more rows.
+    """The seal of a generation that takes no more rows: its facts.
 
     Attributes:
         following: ``_seq`` that would have come next.
@@ -175,7 +175,7 @@ def read_seal(root: Path, generation: Generation) -> Seal | None:
 
 
 def seal(tables: DeltaTables, root: Path, generation: Generation) -> Seal:
-    """Let a generation take no more rows; nobody may append to it meanwhile.
+    """Let a generation take no more rows; no append may run meanwhile.
 
     Raises:
         StorageError: It cannot be read, or the seal cannot be written.
@@ -223,7 +223,7 @@ def compact(tables: DeltaTables, generation: Generation) -> None:
 def settle(tables: DeltaTables, root: Path, generation: Generation, sealed: Seal) -> Seal:
     """Bring a generation that takes no more rows into the form that it keeps.
 
-    Its files are packed, its log is folded, and once no reader can need them the files nobody refers to are removed:
+    Its files are packed, its log is folded, and files without a reference are removed once no reader can need them:
     it is settled then, and need not be looked at again.
 
     Raises:
@@ -262,7 +262,7 @@ def _vacuum(handle: DeltaTable, *, full: bool) -> None:
 
 
 def remove(root: Path, generation: Generation) -> None:
-    """Remove a generation: gone at once for whoever lists, then its files. Its number is never given again.
+    """Remove a generation: from listings at once, then its files. Its number is never given again.
 
     Raises:
         StorageError: It cannot be removed.

@@ -36,7 +36,7 @@ from raymlops.tables.digests import check_repeat, rows_digest
 __all__ = ["DeltaEventTables"]
 
 _INSTANTS = ("event_time", "served_at")
-"""What queries are by."""
+"""The columns that queries filter by."""
 _BATCH_ROWS = 50_000
 _COMMITS = 4096
 """A generation takes so many appends: its log, and what it remembers of ingest ids, stay small."""

@@ -1,4 +1,4 @@
-"""What the monitor needs of others."""
+"""The ports through which the monitor reaches the rest of the platform."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class EventTables(Protocol):
         ...
 
     def marks(self, name: str) -> dict[str, int]:
-        """What is there now, to ask for what comes after; empty where there is no table of this name."""
+        """The present end of the table, from which later rows are read; empty where there is no table of this name."""
         ...
 
     def maintain(self, name: str, keep_from: datetime | None, span: timedelta) -> None:

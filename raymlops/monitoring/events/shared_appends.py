@@ -1,4 +1,4 @@
-"""Writers in line share a commit: whoever comes to write takes along what others wait to have written."""
+"""Group commit of appends: the writer whose turn it is writes the rows of all waiting callers in one commit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LARGEST_ROWS = 200_000
 
 @dataclass(eq=False)
 class Batch(Generic[Key]):
-    """One caller's rows, and what became of them."""
+    """One caller's rows, and the outcome of their write."""
 
     key: Key
     ingest_id: str
@@ -36,8 +36,8 @@ class Batch(Generic[Key]):
 class SharedAppends(Generic[Key]):
     """Gives each caller's rows to ``write``, as many as wait for the same table at once.
 
-    A call returns when its rows are written, or raises what kept them from it; a lone writer waits for nobody. A write
-    that fails fails for all whose rows were in it, none of whom was told otherwise before. Thread-safe.
+    A call returns when its rows are written, or raises the write's error; a lone writer does not wait. A write
+    that fails raises its error for all callers whose rows were in it. Thread-safe.
 
     Args:
         write: Writes the batches of one table, by their ingest ids in the order they came, and returns those that it
@@ -69,7 +69,7 @@ class SharedAppends(Generic[Key]):
 
     @property
     def waiting(self) -> int:
-        """Batches in line that nobody is writing yet."""
+        """Waiting batches that are not being written yet."""
         with self._changed:
             return len(self._line)
 

@@ -58,7 +58,7 @@ class Levels:
 
     Attributes:
         codes: Level of each of the N rows.
-        conditions: What each level holds.
+        conditions: The condition of each level.
     """
 
     codes: NDArray[np.intp]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from raymlops.clock import from_us
 from raymlops.monitoring.performance.error_stream import ErrorStream
-from raymlops.monitoring.performance.realised import VersionRows
 from raymlops.records.windows import ErrorChange, ErrorStreamState, WindowRecord
+
+if TYPE_CHECKING:
+    from raymlops.monitoring.performance.realised import VersionRows
 
 __all__ = ["stream_before", "watch_errors"]
 
@@ -18,7 +21,7 @@ STRIDE = 16
 
 
 def stream_before(windows: Sequence[WindowRecord], champion: int) -> ErrorStreamState | None:
-    """Where a champion's stream had come to in the last of some windows; ``None`` where another was champion."""
+    """State of a champion's stream at the end of the last window; ``None`` where another version was champion."""
     return windows[-1].error_stream if windows and windows[-1].champion == champion else None
 
 
@@ -33,10 +36,10 @@ def watch_errors(
 
     Args:
         champion: The champion's rows of a window; rows without a label are left out.
-        before: Where the same champion's stream had come to at the window's start; ``None``: it begins here.
+        before: State of the same champion's stream at the window's start; ``None``: it begins here.
 
     Returns:
-        The changes signalled in this window, and where the stream has come to.
+        The changes signalled in this window, and the state of the stream at its end.
     """
     if champion is None:
         return (), before

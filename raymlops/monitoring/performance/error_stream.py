@@ -91,13 +91,13 @@ class ErrorStream:
         """All that is held, to go on from elsewhere.
 
         Args:
-            metric: What the errors are.
+            metric: Name of the errors' metric.
         """
         levels = tuple(tuple((b.rows, b.total, b.squares) for b in level) for level in self._levels)
         return ErrorStreamState(metric=metric, seen=self._seen, pending=tuple(self._pending), levels=levels)
 
     def resume(self, state: ErrorStreamState) -> Self:
-        """Go on where another stream with the same settings has come to; returns this one."""
+        """Continue from the state of another stream with the same settings; returns this stream."""
         self._seen, self._pending = state.seen, list(state.pending)
         self._levels = [[_Bucket(*bucket) for bucket in level] for level in state.levels]
         return self

@@ -58,7 +58,7 @@ Floats = NDArray[np.float64]
 @shown()
 @dataclass(frozen=True)
 class Estimation:
-    """What is estimated about one version in one window.
+    """The estimated performance of one version in one window.
 
     Attributes:
         record: The expected metrics.

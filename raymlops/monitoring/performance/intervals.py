@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from raymlops.config.monitoring import PerformanceConfig
 from raymlops.records.windows import Performance
+
+if TYPE_CHECKING:
+    from raymlops.config.monitoring import PerformanceConfig
 
 __all__ = [
     "find_degradation",

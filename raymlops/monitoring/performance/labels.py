@@ -17,7 +17,7 @@ from raymlops.tables.columns import as_table
 __all__ = ["KEY", "JoinedLabels", "join_labels", "name_labels"]
 
 KEY = ["request_id", "row"]
-"""What labels find their predictions by."""
+"""The columns that join labels to predictions."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class JoinedLabels:
     Attributes:
         labels: The label's text of each of the N events, ``None`` where there is none yet.
         duplicates: Labels replaced by a later one for the same prediction.
-        contradictory: Those of them that said something else than the one that counts.
+        contradictory: Those of them that differ from the label that counts.
         unknown: Labels, counted once per prediction, for which there is no event.
     """
 

@@ -1,4 +1,4 @@
-"""What a version answered in one window, with the labels that came."""
+"""Realised performance of a version in one window: its answers joined with their labels."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class VersionRows:
 
 
 def score_kind(signature: Signature) -> ScoreKind:
-    """What the scores of a model are."""
+    """The kind of a model's scores."""
     if signature.task == "regressor":
         return "regressor"
     return "binary" if len(signature.classes) == 2 else "multiclass"

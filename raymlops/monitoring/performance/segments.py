@@ -39,7 +39,7 @@ class Losses:
     """Losses of N rows.
 
     Attributes:
-        metric: What their mean is called.
+        metric: Name of their mean.
         values: One per row; NaN where it is not known.
         estimated: Whether they are expected ones, for lack of labels.
     """
@@ -184,7 +184,7 @@ class _Search:
         return mask
 
     def condition(self, cell: int) -> str:
-        """What a cell holds."""
+        """The rows of a cell, in words."""
         texts = [
             self._levels[self._owner[index]].conditions[index - self._starts[index]]
             for index in dict.fromkeys(self._cells[cell].tolist())

@@ -139,7 +139,7 @@ class ColumnBins:
         return (float(finite.min()), float(finite.max())) if finite.size else None
 
     def labels(self) -> list[str]:
-        """What each bin holds, for people."""
+        """The label of each bin, for people."""
         if self.kind == "identifier":
             return ["any value"]
         if self.kind == "categorical":

@@ -139,7 +139,7 @@ def _law(evidence: Evidence, rows: int, nulls: Sequence[BlockNull]) -> _Law:
     ]
     believed = [null for null in near if null.believed]
     if not believed:
-        # Few long stretches show little: what many short ones have shown may hold for longer ones as well.
+        # Few long stretches show little: the dispersion of many short ones is taken for longer ones as well.
         shorter = [null for null in shown if null.rows < rows]
         if not shorter:
             return _Law()

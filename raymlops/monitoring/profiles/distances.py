@@ -71,7 +71,7 @@ def column_distances(reference: Counts, window: Counts, bins: ColumnBins) -> dic
 def null_distances(
     reference: Counts, window: Counts, bins: ColumnBins, *, p: float, inflation: float = 1.0
 ) -> dict[str, float]:
-    """What each distance exceeds with a chance of about ``p`` at most where nothing has changed.
+    """Thresholds that each distance exceeds with a chance of about ``p`` at most where nothing has changed.
 
     The first four follow from chi-square laws, Kolmogorov's from his; for ``wasserstein`` a norm of Gaussian variables
     lies above its mean by more than ``z`` times its largest standard deviation with the chance of a normal variable

@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one test says about one column.
+    """The result of one test of one column.
 
     Attributes:
         test: ``shape``, ``location`` or ``missing``.

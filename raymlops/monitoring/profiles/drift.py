@@ -125,7 +125,7 @@ def judge(
         evidence: Column -> what its tests found; empty where it cannot be tested.
         nulls: Column -> dispersion of its tests.
         rows: Rows of the window.
-        rule: What counts as drift.
+        rule: The rule that decides about drift.
         counted: Column -> its counts; without them there are no distances but the tests' own.
 
     Returns:
@@ -167,7 +167,7 @@ def judge(
 
 
 def _limits(column: CountedColumn, found: Sequence[Evidence], critical: Sequence[float], p: float) -> dict[str, float]:
-    """What chance makes of each distance; rows that resemble their neighbours widen all as they do the tests'."""
+    """Distances under chance alone; rows that resemble their neighbours widen them, as they do the statistics."""
     inflation = max(c / float(special.chdtri(e.freedom, p)) for c, e in zip(critical, found, strict=True))
     return null_distances(column.reference, column.window, column.bins, p=p, inflation=inflation)
 

@@ -1,6 +1,6 @@
 """Fitting a reference part by part: what is frozen first, and what parts of the rows count, which adds up.
 
-A table in memory is one part. So a table that is cut into parts, however it is cut, comes to the same reference.
+A table in memory is one part. So a table that is cut into parts, however it is cut, gives the same reference.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Cells:
 
 @dataclass(frozen=True)
 class PartCounts:
-    """What some rows of a reference to be count. ``a + b`` is exact, associative and commutative.
+    """Counts of some rows of a future reference. ``a + b`` is exact, associative and commutative.
 
     Attributes:
         rows: Rows counted.

@@ -42,7 +42,7 @@ Sketch = TypeVar("Sketch", QuantileSketch, "IdentifierSketch")
 
 @dataclass(frozen=True)
 class IdentifierSketch:
-    """What is kept of a column with too many values for categories. ``a + b`` is exact.
+    """Sketch of a column with too many values for categories. ``a + b`` is exact.
 
     Attributes:
         distinct: How many values there are.

@@ -37,7 +37,7 @@ SHORTEST_STRETCH = 64
 
 @dataclass(frozen=True)
 class ReferenceColumn:
-    """What the reference keeps of one column."""
+    """The reference of one column."""
 
     bins: ColumnBins
     counts: Counts
@@ -49,7 +49,7 @@ class ReferenceColumn:
 
 @shown("rows", "columns", "skipped", "digest")
 class Reference:
-    """What a model's inputs and scores looked like when it was made. Immutable, so threads may share it.
+    """The reference window of a model: counts of its inputs and scores when it was made. Immutable, for all threads.
 
     Example:
         >>> import numpy, pyarrow
@@ -362,7 +362,7 @@ def _fitted_column(
 
 
 def _window_problem(counts: Counts, of: str = "window") -> str:
-    """What is wrong with a column whose values are all missing or infinite."""
+    """The fault of a column whose values are all missing or infinite, in words."""
     total = int(counts.sum())
     if total and counts[-1] == total:
         return f"every value of the {of} is missing"

@@ -16,7 +16,7 @@ def rows_given(table: pa.Table, columns: Sequence[str] | None, event_time: str |
     """The rows in the order of time, where they have one, and the names of the columns to look at.
 
     Args:
-        table: Whatever was handed in.
+        table: The argument of a caller.
         columns: Those asked for; ``None``: all but ``event_time``.
         event_time: Timestamp column that orders the rows.
 

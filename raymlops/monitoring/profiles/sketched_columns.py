@@ -41,7 +41,7 @@ def new_value_share(sketch: IdentifierSketch, bins: ColumnBins) -> float | None:
     """Share of the rows whose value the reference never held; ``None`` where the reference does not remember.
 
     Raises:
-        DataError: What the reference remembers cannot be read.
+        DataError: The reference's known values cannot be read.
     """
     if not bins.known:
         return None

@@ -1,1 +1,1 @@
-"""What people see: the report, its page and the Prometheus text."""
+"""The report of a model, its page, and the metrics for Prometheus."""

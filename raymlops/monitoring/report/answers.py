@@ -27,7 +27,7 @@ Verdict = Literal["yes", "suspected", "no", "not known"]
 
 @dataclass(frozen=True)
 class Answer:
-    """What the windows say to one question, as of the newest.
+    """The answer of the windows to one question, as of the newest window.
 
     Attributes:
         question: The question.

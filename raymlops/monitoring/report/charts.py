@@ -14,7 +14,7 @@ __all__ = ["Curve", "Line", "Marker", "Span", "bar_pairs", "strip_chart", "time_
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 960, 52, 14, 26, 26
 GRID, TEXT, FAINT = "var(--line)", "var(--soft)", "var(--faint)"
-"""Of the page's style sheet, which has them for light and for dark."""
+"""Names of colours in the page's style sheet, which defines them for light and dark screens."""
 
 Scale = Callable[[float], float]
 
@@ -74,7 +74,7 @@ class Curve:
         dashed: Whether it is drawn as dashes, without dots.
         dots_only: Whether no line joins the dots.
         named: Whether its name is written beside its last point.
-        digits: Of a value that is hovered over.
+        digits: Digits of the value that is shown under the mouse.
     """
 
     name: str

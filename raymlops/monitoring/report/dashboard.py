@@ -28,10 +28,10 @@ class Panel:
     title: str
     queries: tuple[Query, ...]
     unit: str = "short"
-    """As Grafana names units."""
+    """Grafana's name of the unit."""
     kind: Literal["timeseries", "stat", "table"] = "timeseries"
     width: int = 8
-    """Of 24 columns."""
+    """Width in columns; the dashboard has 24."""
     description: str = ""
 
 

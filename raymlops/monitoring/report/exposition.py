@@ -59,7 +59,7 @@ _Sample = tuple[str, dict[str, str], float]
 
 @dataclass
 class ModelHistory:
-    """What is kept of a model's windows between two scrapes.
+    """The metrics of a model's windows between two scrapes.
 
     Attributes:
         newest: The newest closed window.

@@ -1,4 +1,4 @@
-"""What the monitor reports: the same facts as JSON values and as one self-contained page."""
+"""The monitor's report: the same facts as JSON values and as one self-contained page."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Distribution:
     Attributes:
         column: Name of the column.
         start: Start of the window.
-        labels: What each bin holds; bins for infinite and missing values are there where they hold any.
+        labels: The label of each bin; bins for infinite and missing values are there where they hold any.
         reference: The reference's shares.
         window: The window's shares.
     """
@@ -65,12 +65,12 @@ class MonitorReport:
         created_at: When it was made.
         windows: Closed windows, by start.
         distributions: Columns of the newest window that have moved most.
-        decisions: What was decided meanwhile, for the page; none unless given.
+        decisions: The controller's decisions meanwhile, for the page; none unless given.
         comparisons: Name -> ``(window start, main metric)`` of others to plot beside the model, for example of one
             that was never retrained.
         late_rows: Start of a window -> rows that came after it had closed and are no part of its verdicts.
         alarm: When drift lasts, which is more than that the newest window has drifted.
-        reasons: What stands against a retraining now; ``None`` where nobody was asked.
+        reasons: Reasons against a retraining now; ``None`` where the controller was not asked.
     """
 
     model: str

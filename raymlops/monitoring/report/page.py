@@ -48,7 +48,7 @@ def _span(report: MonitorReport) -> tuple[datetime, datetime]:
 
 
 def render_body(report: MonitorReport) -> Markup:
-    """What a report says, to stand within a page that has the style sheet; no element has a style of its own."""
+    """The body of a report, for a page that has the style sheet; no element has a style of its own."""
     windows, span = report.windows, _span(report)
     rows, hidden = heat_rows(windows)
     metric = main_metric(windows)
@@ -143,7 +143,7 @@ def _middle(window: WindowRecord) -> datetime:
 
 
 def _changes(windows: Sequence[WindowRecord]) -> list[Marker]:
-    """Where another version became champion."""
+    """Marks of the windows in which another version became champion."""
     pairs = pairwise(windows)
     first = [Marker(windows[0].start, f"v{windows[0].champion}", version_color(windows[0].champion))] if windows else []
     return first + [
@@ -154,7 +154,7 @@ def _changes(windows: Sequence[WindowRecord]) -> list[Marker]:
 
 
 def _abrupt(windows: Sequence[WindowRecord]) -> list[Marker]:
-    """Where the champion's loss rose abruptly."""
+    """Marks of the instants at which the champion's loss rose abruptly."""
     return [
         Marker(change.at, "", _QUALITY_COLORS["block"])
         for window in windows
@@ -201,7 +201,7 @@ def _performance_chart(report: MonitorReport, metric: str | None, span: tuple[da
 
 
 def _estimate_lines(windows: Sequence[WindowRecord], version: int, metric: str) -> list[Line]:
-    """What the version's metric was expected to be while it was champion, dashed, with its intervals."""
+    """The expected metric of the version while it was champion, dashed, with its intervals."""
     seen = [
         (_middle(w), w.estimated[version].metrics[metric], w.estimated[version].intervals[metric])
         for w in windows

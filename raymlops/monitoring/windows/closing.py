@@ -1,4 +1,4 @@
-"""One closed window: from prediction events and labels to what is known about it. Pure."""
+"""Closing one window: from prediction events and labels to its record. Pure."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def refresh_window(record: WindowRecord, data: WindowData, until: datetime, conf
 
     Args:
         record: The window as it was stored.
-        data: Its events and labels; the reference is not looked at.
+        data: Its events and labels; the reference is not used.
         until: The labels are those known before it.
         config: Bars and segments.
     """

@@ -18,7 +18,7 @@ Due = tuple[WindowRecord, datetime]
 
 
 class Look(NamedTuple):
-    """What one look at closed windows found, and what the next one starts from."""
+    """The findings of one look at closed windows, and the start of the next look."""
 
     touched: list[Due]
     labels: Mapping[str, int]
@@ -34,7 +34,7 @@ class LabelArrivals:
     time.
 
     Args:
-        tables: Where events and labels are.
+        tables: The tables of events and labels.
     """
 
     def __init__(self, tables: EventTables) -> None:

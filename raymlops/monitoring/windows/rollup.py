@@ -25,7 +25,7 @@ QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 @shown()
 @dataclass(frozen=True)
 class PeriodProfile:
-    """What one champion's windows of a period hold together.
+    """Sum of one champion's windows in a period.
 
     Attributes:
         start: Start of its first window.
@@ -110,7 +110,7 @@ class PeriodProfile:
 
 @dataclass
 class _Sum:
-    """What has been added up of one period and champion."""
+    """The running sum of one period and champion."""
 
     starts: set[datetime] = field(default_factory=set)
     late_rows: int = 0

@@ -17,7 +17,7 @@ from raymlops.records.windows import WindowRecord, WindowStore
 __all__ = ["WindowSchedule", "events_name", "grid", "labels_name"]
 
 _LONG_SILENCE = 48
-"""So many windows in a row that are due and have no events are not judged one by one."""
+"""Number of due windows in a row without events from which on they are not judged one by one."""
 
 
 class WindowSchedule:
@@ -27,8 +27,8 @@ class WindowSchedule:
     not sane do not count either. What is held is a cache. Thread-safe; one caller at a time per model closes.
 
     Args:
-        tables: Where events are.
-        windows: Where windows are.
+        tables: The tables of events.
+        windows: The store of windows.
         config: Length, grid and delay.
     """
 
@@ -41,7 +41,7 @@ class WindowSchedule:
         self._next: dict[str, datetime] = {}
 
     def recorded(self, model: str, events: pa.Table) -> None:
-        """Events of sane times were appended; called after that, so that whoever looks meanwhile finds them."""
+        """Note events of plausible times; called after their append, so that a concurrent look finds them."""
         with self._dating:
             if model in self._earliest and events.num_rows:
                 self._earliest[model] = min(self._earliest[model], pc.min(events["event_time"]).as_py())

@@ -20,7 +20,7 @@ class UnjudgedWindows:
     """Counts how often a window failed, and in the end stores one that says so. One caller at a time per model.
 
     Args:
-        metadata: Where windows are stored.
+        metadata: The store of windows.
         window: Length of a window.
     """
 
@@ -30,7 +30,7 @@ class UnjudgedWindows:
         self._failed: dict[str, tuple[datetime, int]] = {}
 
     def after(self, model: str, start: datetime, error: Exception) -> WindowRecord:
-        """What becomes of a window whose judging raised.
+        """The record of a window whose judging raised an error.
 
         Returns:
             From the third failure in a row on, the window without figures, its data called broken; it is stored.

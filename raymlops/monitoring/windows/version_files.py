@@ -1,4 +1,4 @@
-"""What was stored with model versions to judge them by: references, samples and holdouts, each read once."""
+"""Files that are stored with model versions to judge them: references, samples and holdouts, each read once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from raymlops.errors import DataError, ModelVersionNotFound
 from raymlops.monitoring.performance.estimation import PerformanceEstimator
 from raymlops.monitoring.performance.holdout import HOLDOUT_FILE, Holdout
-from raymlops.monitoring.profiles.domain import DOMAIN_FILE, DomainClassifier
+from raymlops.monitoring.profiles.classifier.domain import DOMAIN_FILE, DomainClassifier
 from raymlops.monitoring.profiles.profile import REFERENCE_FILE
 from raymlops.monitoring.profiles.reference import Reference
 from raymlops.records.models import ModelRegistry, ModelVersion
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class _Kept(Generic[T]):
-    """What a file of a version becomes; those used last are kept. Thread-safe."""
+    """Cache of the parsed files of versions, the latest used ones. Thread-safe."""
 
     def __init__(self, file: str, what: str, read: Callable[[Path], T], most: int) -> None:
         self._file, self._what, self._read, self._most = file, what, read, most
@@ -34,12 +34,12 @@ class _Kept(Generic[T]):
         self._kept: OrderedDict[tuple[str, int], T] = OrderedDict()
 
     def known(self, name: str, version: int) -> T | None:
-        """What was read before, without asking for the version's record."""
+        """The cached file, without a look at the version's record."""
         with self._lock:
             return self._kept.get((name, version))
 
     def of(self, version: ModelVersion) -> tuple[T | None, str]:
-        """What the version's file holds, or what is wrong with it; neither where there is no such file."""
+        """The parsed file of a version, or its fault; neither where there is no such file."""
         key = version.name, version.version
         with self._lock:
             if key not in self._kept:

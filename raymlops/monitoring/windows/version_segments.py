@@ -14,7 +14,7 @@ class VersionSegments:
 
     Args:
         metadata: Versions and bundles.
-        config: What the platform declares for its models.
+        config: The segments that the platform declares for its models.
     """
 
     def __init__(self, metadata: WindowMetadata, config: SegmentsConfig) -> None:

@@ -1,4 +1,4 @@
-"""What one window is judged on."""
+"""The data that one window is judged on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 from raymlops.monitoring.data_quality.served_features import ServedFeatures
 from raymlops.monitoring.data_quality.traffic import Traffic
 from raymlops.monitoring.performance.estimation import PerformanceEstimator
-from raymlops.monitoring.profiles.domain import DomainClassifier
+from raymlops.monitoring.profiles.classifier.domain import DomainClassifier
 from raymlops.monitoring.profiles.reference import Reference
 from raymlops.records.models import ModelVersion
 from raymlops.records.windows import ErrorStreamState
@@ -21,7 +21,7 @@ __all__ = ["WindowData"]
 
 @dataclass(frozen=True)
 class WindowData:
-    """What one window is judged on.
+    """The data that one window is judged on.
 
     Attributes:
         model: Name of the model.
@@ -35,12 +35,12 @@ class WindowData:
         reference: The champion's, where it has one.
         reference_problem: Why it has none.
         domain: Tells the champion's reference from a window's inputs, all columns together, where it has a sample.
-        domain_problem: What is wrong with a sample that cannot be read.
+        domain_problem: The fault of a sample that cannot be read.
         estimators: Version -> what estimates its performance without labels, where it has a holdout.
-        estimator_problems: What is wrong with holdouts that cannot be read.
-        error_stream: Where the stream of the champion's losses had come to at the window's start.
+        estimator_problems: The faults of holdouts that cannot be read.
+        error_stream: State of the stream of the champion's losses at the window's start.
         segments: Columns and conditions whose segments the champion is judged on apart.
-        served_features: What the audits of the features that were joined found.
+        served_features: Findings of the audits of the joined features.
         usual: Traffic of earlier windows like it.
     """
 

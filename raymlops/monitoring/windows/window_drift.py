@@ -25,7 +25,7 @@ NAMED_COLUMNS = 5
 
 @dataclass(frozen=True)
 class WindowDrift:
-    """What is known about drift in one window; the fields of ``WindowRecord`` that speak of it, and the profile.
+    """Drift in one window: its fields of ``WindowRecord``, and the profile.
 
     Attributes:
         profile: Of all rows answered, with the labels that are known; ``None`` without a reference.

@@ -29,7 +29,7 @@ __all__ = ["WindowPerformance", "judge_late_labels", "judge_performance"]
 
 @dataclass(frozen=True)
 class WindowPerformance:
-    """What is known about performance in one window; the fields of ``WindowRecord`` that speak of it."""
+    """Performance in one window: its fields of ``WindowRecord``."""
 
     realised: dict[int, Performance]
     estimated: dict[int, EstimatedPerformance]
@@ -40,7 +40,7 @@ class WindowPerformance:
     degraded: str
     estimated_degraded: str
     problems: tuple[str, ...]
-    """What was wrong with labels, holdouts and declared segments."""
+    """Faults of labels, holdouts and declared segments."""
 
 
 def judge_performance(data: WindowData, labels: list[str | None], config: MonitoringConfig) -> WindowPerformance:

@@ -47,7 +47,7 @@ def frozen_segments(names: Sequence[str], reference: Reference) -> list[str]:
 
     Args:
         names: Conditions, or columns of the reference: of those the most frequent categories, or the quarters.
-        reference: Its bins say what the levels are.
+        reference: Its bins are the levels.
     """
     found: list[str] = []
     for name in names:
@@ -111,7 +111,7 @@ def _masks(events: pa.Table, segments: Sequence[str]) -> Iterator[tuple[Part, Ma
         try:
             masks[segment] = condition_mask(segment, events)
         except ConfigError:
-            continue  # the segment's performance says what is wrong with it
+            continue  # the segment's performance names the fault
     answered = pc.is_null(events["error"])
     pairs = events.filter(answered).select(["version", "role"]).group_by(["version", "role"]).aggregate([]).to_pylist()
     for version, role in sorted((pair["version"], pair["role"]) for pair in pairs):
@@ -130,8 +130,8 @@ class WindowProfiles:
     time per model.
 
     Args:
-        tables: Where events are.
-        metadata: Where windows and profiles are.
+        tables: The tables of events.
+        metadata: The stores of windows and profiles.
         reference_of: The reference of a version, ``None`` where it has none: its windows then have no profiles.
         segments_of: The segments of a version.
         config: Windows.

@@ -13,8 +13,8 @@ import pyarrow as pa
 from raymlops.control.endpoints.operator import EndpointOperator
 from raymlops.control.loop.observer import StoreObserver
 from raymlops.control.rollout.decisions import PlanDecision, StartRetraining
-from raymlops.control.rollout.gathering import Rescore, Rescored
-from raymlops.control.rollout.row_losses import given_to
+from raymlops.control.rollout.measuring.gathering import Rescore, Rescored
+from raymlops.control.rollout.measuring.row_losses import given_to
 from raymlops.errors import NotFoundError
 from raymlops.flavors.protocol import Outputs
 from raymlops.records.learning.labels import label_text
@@ -114,12 +114,12 @@ class Rescorer:
         return rescore
 
     def scores(self, model: str, version: int, events: pa.Table) -> npt.NDArray[np.float64]:
-        """What a version's events would have had as ``score``; NaN where it takes inputs that were not logged."""
+        """The ``score`` that a version would have given to events; NaN where it takes inputs that were not logged."""
         outputs = self.outputs(model, version, events)
         return np.full(events.num_rows, np.nan) if outputs is None else scores_of(outputs)
 
     def outputs(self, model: str, version: int, events: pa.Table) -> Outputs | None:
-        """What a version would have answered to events; ``None`` where it takes inputs that were not logged."""
+        """Answers that a version would have given to events; ``None`` where it needs inputs that were not logged."""
         loaded = self._load(model, version)
         names = [column.name for column in loaded.signature.inputs]
         if not set(names) <= set(events.column_names):

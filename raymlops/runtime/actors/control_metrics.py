@@ -12,7 +12,7 @@ __all__ = ["control_families", "endpoint_families"]
 
 
 def endpoint_families(status: EndpointStatus) -> list[Family]:
-    """What Prometheus is told of one model's endpoint, as it was last seen from outside."""
+    """Metrics of one model's endpoint for Prometheus, as it was last seen from outside."""
     levels = {
         "endpoint_answers": ("Whether callers of the model get answers.", status.answers),
         "endpoint_as_planned": ("Whether every replica serves the newest plan.", status.as_planned),
@@ -23,7 +23,7 @@ def endpoint_families(status: EndpointStatus) -> list[Family]:
 
 
 def control_families(status: ControlStatus) -> list[Family]:
-    """What Prometheus is told of one model's turns."""
+    """Metrics of one model's turns for Prometheus."""
     return list(_families(status))
 
 

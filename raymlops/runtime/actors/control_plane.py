@@ -31,13 +31,14 @@ __all__ = ["rebuild_projection", "start_actor", "start_control_plane"]
 _log = logging.getLogger(__name__)
 
 _ROUTER_OF_A_DRIVER = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"}
-"""The reconciler holds handles outside of any replica, so its routers need a loop of their own (facts-ray.md)."""
+"""The reconciler holds handles outside of any replica, so its routers need a loop of their own."""
 _CALLERS_AT_ONCE = {FEATURES: 32, MONITOR: 32, RECONCILER: 32}
-"""Where it is not 8. Writes of features take turns; the nodes' copies, which read, must not queue behind them. Batches
-of events that wait together share a commit. An order about one model must not keep those about others waiting."""
+"""Actor -> calls at once, where they are not the default of 8. Writes of features take turns; the nodes' copies, which
+read, must not queue behind them. Batches of events that wait together share a commit. An order about one model must not
+delay those about others."""
 
 _BEFORE_ANSWERS = frozenset({METADATA, FEATURES, RECONCILER})
-"""What replicas need to come up."""
+"""The actors that replicas need to start."""
 
 
 def start_control_plane(
@@ -48,7 +49,7 @@ def start_control_plane(
     Args:
         config: The platform's configuration.
         kinds: Name -> class of the actors that run beside the metadata actor, in the order in which they start.
-        builders: What the reconciler describes applications to Serve with.
+        builders: Functions with which the reconciler describes applications to Serve.
         timeout_s: How long each may take.
 
     Raises:

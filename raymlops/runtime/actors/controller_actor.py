@@ -52,7 +52,7 @@ class _SharedRescorer(Rescorer):
 class ControllerService(Controller):
     """The controller with its eyes and hands on this cluster.
 
-    On the system clock it turns by itself. On a replay clock it turns when whoever replays says so, so that a replay
+    On the system clock it takes turns by itself. On a replay clock the replay calls for each turn, so that a replay
     is the same on a fast machine and on a slow one; and by itself, whenever the clock has moved, where
     ``control.on_replay`` says so.
     """
@@ -62,7 +62,7 @@ class ControllerService(Controller):
         clock = build_clock(config)
         jobs = JobRunner(config.home, metadata.runs, clock)
         policies = ModelPolicies(metadata.deployments, config.control, config.environment)
-        # reads the monitor's tables in this process: what a trial rests on is too large for a call to the actor
+        # reads the monitor's tables in this process: a trial's rows are too many for a call to the actor
         events = MonitorService(DeltaEventTables(config.home / "monitor"), metadata, clock, config.monitoring)
         start = partial(start_probes, config)
         probing = config.control, lambda model: policies.of(model).config, config.monitoring
@@ -98,7 +98,7 @@ class ControllerService(Controller):
         self._loop = self._start_loop(config)
 
     def status(self) -> list[ControlStatus]:
-        """What the last turns saw, by model, with what the monitor lost or put aside."""
+        """Status of each model as of its last turn, with the events that the monitor lost or put aside."""
         nothing = Incidents()
         return [
             status.model_copy(

@@ -16,7 +16,7 @@ __all__ = ["MetadataActor"]
 
 
 class MetadataActor(Parts):
-    """The stores of the configured database, which tell of runs where that is configured."""
+    """The stores of the configured database, which emit OpenLineage events of runs where that is configured."""
 
     def __init__(self, config: PlatformConfig) -> None:
         self._platform_home = str(config.home)

@@ -73,7 +73,7 @@ class MetricsPage:
                     self._catch_up(model)
                 except RaymlopsError:
                     raise
-                except Exception:  # what is wrong with one model's windows must not hide the others
+                except Exception:  # an error in one model's windows must not hide the others
                     _log.exception("windows of %s could not be read for the metrics page", model)
             return exposition(self._histories, self._clock.now(), self._columns)
 
@@ -193,7 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             self._reply(200, self.page(), CONTENT_TYPE)
-        except OSError as error:  # whoever scraped has gone
+        except OSError as error:  # the scraper has closed the connection
             _log.debug("metrics could not be sent: %s", error)
         except Exception:
             _log.exception("the metrics page could not be made")

@@ -71,7 +71,7 @@ class _Monitor(MonitorService):
     losses: Losses
 
     def record_events(self, model: str, table: pa.Table, batch_id: str) -> int:
-        """As the core does; what is refused is remembered for whoever asks why events are lost."""
+        """As the core does; refused events are remembered with the reason."""
         try:
             return super().record_events(model, table, batch_id)
         except (DataError, ConflictError) as error:
@@ -79,7 +79,7 @@ class _Monitor(MonitorService):
             raise
 
     def report(self, model: str, start: datetime | None = None, end: datetime | None = None) -> MonitorReport:
-        """As the core does, with what the controller says stands against a retraining."""
+        """As the core does, with the controller's reasons against a retraining."""
         found = super().report(model, start, end)
         try:
             controller = ActorProxy(CONTROLLER, _CONTROLLER_S)
@@ -91,7 +91,7 @@ class _Monitor(MonitorService):
 
 
 class Figures:
-    """What replicas have counted, for the metrics page, and which events were lost. Thread-safe.
+    """Counts of the replicas for the metrics page, and the events that were lost. Thread-safe.
 
     Args:
         monitor: Tells which events were put aside.
@@ -115,7 +115,7 @@ class Figures:
         self._losses.counted(model, replica, int(lost), self._clock.now())
 
     def incidents(self, model: str) -> Incidents:
-        """What became of a model's events, where that is not as it should be."""
+        """Incidents of a model's events: those that were lost, and those that were put aside."""
         return self._losses.of(model, self._monitor.out_of_bounds_rows(model))
 
     def render(self) -> str:

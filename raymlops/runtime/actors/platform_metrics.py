@@ -1,4 +1,4 @@
-"""What the metrics page says of features, runs, the ledger and the disk."""
+"""Metrics of features, runs, the ledger and the disk."""
 
 from __future__ import annotations
 

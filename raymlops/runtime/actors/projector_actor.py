@@ -1,4 +1,4 @@
-"""What the store holds, written to MLflow, in a process of its own."""
+"""The projector: writes the metadata store's records to MLflow, in a process of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from raymlops.metadata.mlflow import MlflowProjection
 from raymlops.metadata.projector import Projector
 from raymlops.runtime.cluster.clients import metadata_stores
 from raymlops.runtime.cluster.threads import Repeating
-from raymlops.runtime.jobs.trial_log import read_trials
+from raymlops.runtime.jobs.trials.trial_log import read_trials
 
 __all__ = ["ProjectorActor", "ProjectorService"]
 
@@ -42,7 +42,7 @@ class ProjectorActor(ProjectorService):
     def _sync_if_asked(self) -> None:
         if not self._asked.is_set():
             return
-        self._asked.clear()  # before: whoever asks meanwhile asks for what this sync may not have seen
+        self._asked.clear()  # before the sync, which may miss the records of later requests
         try:
             self.sync()
         except BaseException:

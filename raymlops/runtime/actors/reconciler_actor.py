@@ -37,7 +37,7 @@ _SUPERVISOR_EVERY_S = 2.0
 _MOVES_EVERY_S = 1.0
 _DEPLOYMENTS_EVERY_S = 10.0
 _STOP_EVERY_S = 0.2
-"""Whoever stops the platform waits for so long at most until replicas are asked to hand over their events."""
+"""Seconds that a stop of the platform waits, at most, until replicas are asked to hand over their events."""
 _MATERIALISE_S = 600.0
 """Deadline of bringing one view back: it may be large."""
 
@@ -82,7 +82,7 @@ class ReconcilerActor(Parts):
         ]
 
     def _stop_if_asked(self) -> None:
-        """Have replicas drained, where the platform is being stopped; nobody starts them again meanwhile."""
+        """Drain the replicas where the platform is being stopped; they are not started again meanwhile."""
         if stopping(self._config.home) and noted_drained(self._config.home) is None:
             self._reconciler.rest()
             note_drained(self._config.home, trouble_of_drain())

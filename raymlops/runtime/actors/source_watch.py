@@ -8,7 +8,7 @@ from pathlib import Path
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
 from raymlops.control.triggering.source import SourceTrigger
-from raymlops.delivery.remote import RemoteRepository
+from raymlops.delivery.git.remote import RemoteRepository
 from raymlops.metadata import Metadata
 from raymlops.records.delivering.pushes import CommitStatus, SourceStatus
 from raymlops.runtime.cluster.deadlines import within
@@ -52,7 +52,7 @@ class SourceWatch:
 
 
 def write_status(home: Path, status: CommitStatus) -> Path:
-    """Put what became of a commit where whoever pushed it, or a program of theirs, can read it, whole or not at all.
+    """Publish the status of a commit for the people and programs that pushed it, in one atomic write.
 
     Returns:
         ``commits/COMMIT.json`` in the home; a commit that several branches came to has the newest.

@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class Maintained(Protocol):
-    """What is looked after."""
+    """The parts of the platform that upkeep looks after."""
 
     def maintain(self, model: str, now: datetime) -> None:
         """Pack a model's tables, and remove what is older than it has to be kept."""

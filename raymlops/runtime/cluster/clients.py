@@ -34,7 +34,7 @@ def _handle_of(name: str) -> ActorHandle:
 
 
 def _remote(handle: ActorHandle, part: str | None, method: str) -> Callable[..., Any]:
-    """What begins a call of an actor's method, or of a method of one of its parts."""
+    """The function that starts a call of an actor's method, or of a method of one of its parts."""
     if part is None:
         return cast("Callable[..., Any]", getattr(handle, method).remote)
     return partial(handle.call_part.remote, part, method)
@@ -52,11 +52,11 @@ def domain_error(error: RayTaskError) -> BaseException:
 
 
 def task_result(reference: ray.ObjectRef, what: str, timeout_s: float | None = None) -> Any:
-    """What a task returned.
+    """The result of a task.
 
     Args:
         reference: Of the task.
-        what: What it did, as the subject of a sentence: ``a fit of the laboratory``.
+        what: The task, as the subject of a sentence: ``a fit of the laboratory``.
         timeout_s: How long to wait for it.
 
     Raises:
@@ -172,7 +172,7 @@ class AsyncActorProxy:
         return call
 
     async def _find(self) -> ActorHandle:
-        """The actor's handle. Looking it up asks Ray and may hang: in one thread, whoever waits for it."""
+        """The actor's handle. The look-up asks Ray and may hang, so that one thread does it for all callers."""
         if self._finding is None or self._finding.done():
             self._finding = asyncio.create_task(asyncio.to_thread(_handle_of, self._name))
         self._handle = await asyncio.shield(self._finding)

@@ -21,7 +21,7 @@ def begin(what: str, call: Callable[[], T]) -> Future[T]:
     def run() -> None:
         try:
             future.set_result(call())
-        except BaseException as error:  # whoever waits for the future raises it
+        except BaseException as error:  # the caller that waits for the future raises it
             future.set_exception(error)
 
     threading.Thread(target=run, name=what, daemon=True).start()
@@ -32,7 +32,7 @@ def within(timeout_s: float, what: str, call: Callable[[], T]) -> T:
     """Make a call and wait for its end no longer than that.
 
     Raises:
-        UnavailableError: It goes on; nobody waits for it any more.
+        UnavailableError: It did not end in time; it goes on, and its result is dropped.
     """
     return ended(begin(what, call), timeout_s, what)
 

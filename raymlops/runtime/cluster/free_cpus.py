@@ -21,7 +21,7 @@ def await_free_cpus(cpus: float, timeout_s: float) -> float:
         How many are free.
 
     Raises:
-        UnavailableError: They were not within ``timeout_s``; the message says what holds them.
+        UnavailableError: They were not free within ``timeout_s``; the message names their holders.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -34,18 +34,18 @@ def await_free_cpus(cpus: float, timeout_s: float) -> float:
 
 
 def free_by_node() -> dict[str, float]:
-    """Node -> logical CPUs that nobody holds."""
+    """Node -> free logical CPUs."""
     return {node: float(found.get("CPU", 0.0)) for node, found in available_resources_per_node().items()}
 
 
 def describe_cpus() -> str:
-    """How many CPUs are free, and who holds the others, where the dashboard tells."""
+    """Number of free CPUs, and the holders of the others where the dashboard knows them, in words."""
     from ray.util.state.exception import RayStateApiException
 
     free, total = ray.available_resources().get("CPU", 0.0), ray.cluster_resources().get("CPU", 0.0)
     try:
         held = _holders()
-    except (RayStateApiException, OSError, RuntimeError):  # what is told here is part of another error
+    except (RayStateApiException, OSError, RuntimeError):  # this text is part of another error
         return f"{free:g} of {total:g} are free; who holds the others is not known: the dashboard does not answer"
     rest = round(total - free - sum(held.values()), 4)  # Ray counts ten-thousandths of a CPU
     named = [f"{name}: {cpus:g}" for name, cpus in sorted(held.items())]
@@ -55,7 +55,7 @@ def describe_cpus() -> str:
 
 
 def _holders() -> Counter[str]:
-    """What holds CPUs -> how many: actors by class, tasks by function, placement groups by name."""
+    """Holder -> its CPUs: actors by class, tasks by function, placement groups by name."""
     from ray.util.state import list_actors, list_placement_groups, list_tasks
 
     asked: dict[str, Any] = {

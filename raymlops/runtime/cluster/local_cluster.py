@@ -68,7 +68,7 @@ def start_local(config: PlatformConfig, tell: Callable[[str], None] = lambda _: 
                 supervisor.ensure_supervisor(home)
         return await_local(home, tell), ours
     except BaseException:
-        if ours and not (noted_progress(home) is None or stopping(home)):  # else somebody took it down meanwhile
+        if ours and not (noted_progress(home) is None or stopping(home)):  # else another process took it down meanwhile
             stop_local(home)
         raise
 
@@ -78,7 +78,7 @@ def await_local(home: Path, tell: Callable[[str], None] = lambda _: None) -> Clu
 
     Raises:
         RaymlopsError: Why the start failed.
-        UnavailableError: The platform was not up within the deadlines of its configuration, or nobody starts it.
+        UnavailableError: The platform was not up within the deadlines of its configuration, or no process starts it.
     """
     cluster_config = running_config(home).cluster
     timeout_s = cluster_config.start_timeout.total_seconds() + cluster_config.boot_timeout.total_seconds() + _SLACK_S
@@ -115,7 +115,7 @@ def attach(note: ClusterNote, home: Path) -> None:
 
     Args:
         note: The cluster.
-        home: Where the token is kept, for a cluster that was started here.
+        home: Directory of the token, for a cluster that was started here.
 
     Raises:
         ConfigError: Another Ray or Python version runs there, or this process is connected to another cluster.
@@ -139,9 +139,9 @@ def attach(note: ClusterNote, home: Path) -> None:
     # Ray reads these when it is imported, and offers no public way to read them again.
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
-    # A driver's handles need a router loop of their own, whatever the cluster's replicas do (facts-ray.md).
+    # A driver's handles need a router loop of their own, whatever the cluster's replicas do.
     os.environ.pop("RAY_SERVE_THROUGHPUT_OPTIMIZED", None)
-    # Ray would print what its raylets complain of between the lines of our output, which programs read.
+    # Ray would print warnings of its raylets between the lines of our output, which programs read.
     ray_worker._worker_logs_enabled = False
     try:
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")

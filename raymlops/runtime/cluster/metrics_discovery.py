@@ -15,7 +15,7 @@ from raymlops.scratch import write_whole
 __all__ = ["DISCOVERY_FILE", "announce_metrics", "join_rays_job"]
 
 DISCOVERY_FILE = "raymlops_service_discovery.json"
-"""Name of the file, in the directory of Ray's session; on a cluster that somebody else started, in the home."""
+"""Name of the file, in the directory of Ray's session; on a foreign cluster, in the home."""
 _RAYS_CONFIG = Path("metrics", "prometheus", "prometheus.yml")
 _LOOK_S = 0.1
 

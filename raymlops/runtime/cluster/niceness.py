@@ -10,7 +10,7 @@ import sys
 __all__ = ["TRAINING_NICENESS", "behind_answers", "give_way"]
 
 TRAINING_NICENESS = 15
-"""What Ray gives every worker; here only those that train keep it."""
+"""Ray's niceness of every worker; here only the workers that train keep it."""
 
 _CONTROL_NICENESS = 5
 """A third of a replica's weight: an actor that starts again costs the replicas beside it little."""

@@ -1,4 +1,4 @@
-"""The word of a person: who asks, kept in the ledger before anything comes of it."""
+"""Orders of people, recorded in the ledger before they take effect."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def record_once(ledger: Ledger, subject: str, action: str, reason: str, facts: M
     """Record a decision of a person, once for each time that it changes something.
 
     Args:
-        ledger: Where it is kept.
-        subject: What it is about.
-        action: What is asked for.
+        ledger: Records the order.
+        subject: The subject of the entry.
+        action: The action that is ordered.
         reason: Why.
-        facts: What would change, as seen now. Where the last decision of this kind says the same, it was recorded and
-            not carried out: the process was killed between the two.
+        facts: The changes that would follow, as seen now. Where the last decision of this kind says the same, it was
+            recorded and not carried out: the process was killed between the two.
 
     Returns:
         The entry: it may be the one from before the kill.

@@ -19,9 +19,9 @@ def progress(title: str, total: int | None = None, console: Console | None = Non
     """Show a bar while a block runs; it is gone afterwards.
 
     Args:
-        title: What the work is.
-        total: How much there is to do; ``None`` where nobody knows.
-        console: Where it is shown; left out, the standard error of the process.
+        title: Title of the work.
+        total: Amount of work; ``None`` where it is not known.
+        console: Shows the bar; by default on the standard error of the process.
 
     Yields:
         Told how far the work is.
@@ -30,7 +30,7 @@ def progress(title: str, total: int | None = None, console: Console | None = Non
     if not (console.is_terminal or console.is_jupyter):
         yield _nothing
         return
-    # texts are shown as they are: a name may hold what rich takes for markup
+    # texts are shown as they are: a name may hold characters that rich takes for markup
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     counted = (*columns, MofNCompleteColumn()) if total is not None else columns
     with Progress(*counted, console=console, transient=True) as bar:

@@ -14,5 +14,5 @@ def on_this_node() -> NodeAffinitySchedulingStrategy:
 
 
 def this_node() -> str:
-    """Its id."""
+    """The id of this node."""
     return str(ray.get_runtime_context().get_node_id())

@@ -38,7 +38,7 @@ class Repeating:
         self.failures = 0
         """Calls that raised, since the start."""
         self.problem: str | None = None
-        """What the last call raised; ``None`` where it raised nothing."""
+        """The exception of the last call; ``None`` where it raised none."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -58,7 +58,7 @@ class Repeating:
             while not self._stopped.wait(self._once()):
                 pass
         except BaseException as error:
-            # no exception that work may raise comes here: whoever asks for `problem` must see what ended the thread
+            # the work handles its own exceptions; any other ends the thread, and `problem` must show it
             self.problem = f"the thread {self._name} has ended: {type(error).__name__}: {error}"
             _log.critical("%s", self.problem)
             raise

@@ -11,8 +11,8 @@ from raymlops.clock import Clock
 from raymlops.config.delivery import EnvironmentRules
 from raymlops.config.platform import PlatformConfig
 from raymlops.delivery import read_sources
+from raymlops.delivery.admission.target import check_target
 from raymlops.delivery.load_test import LoadReport
-from raymlops.delivery.target import check_target
 from raymlops.delivery.verify import lock_file
 from raymlops.errors import DeploymentError, NotFoundError
 from raymlops.features.offline.training_set import TrainingSets

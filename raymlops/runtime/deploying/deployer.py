@@ -12,8 +12,8 @@ from raymlops.clock import Clock
 from raymlops.config.delivery import EnvironmentRules
 from raymlops.config.platform import PlatformConfig
 from raymlops.control.triggering.news import code_digest
+from raymlops.delivery.admission.changes import BundleChanges, bundle_changes
 from raymlops.delivery.attempts import Attempt, Switch
-from raymlops.delivery.changes import BundleChanges, bundle_changes
 from raymlops.delivery.environment import require_deployable
 from raymlops.delivery.load_test import LoadReport
 from raymlops.delivery.provenance import read_signed

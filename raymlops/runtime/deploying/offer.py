@@ -11,8 +11,8 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raymlops.config.platform import PlatformConfig
+from raymlops.delivery.admission.target import Needs, Node, Target
 from raymlops.delivery.lock import installed_lock
-from raymlops.delivery.target import Needs, Node, Target
 from raymlops.errors import RaymlopsError, UnavailableError
 from raymlops.features.catalog.catalog_file import Catalog
 from raymlops.features.catalog.layout import catalog_path

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
-from raymlops.delivery.approval import ledger_subject
+from raymlops.delivery.admission.approval import ledger_subject
 from raymlops.delivery.attempts import Attempt, Attempts, Switch
 from raymlops.delivery.environment import Switched, alone, record_deployment
 from raymlops.errors import ConflictError, RaymlopsError

@@ -1,1 +1,1 @@
-"""What is behind a version, a feature and an answer."""
+"""Lineage of versions, features and answers."""

@@ -1,4 +1,4 @@
-"""What the platform knows about features: the store's own knowledge, joined with models and endpoints."""
+"""The catalog of features: the store's own descriptions, joined with models and endpoints."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class FeatureCatalog:
         self._events = DeltaEventTables(events)
 
     def listing(self) -> list[dict[str, Any]]:
-        """What is applied, entities first, then views, on-demand views and services."""
+        """The applied definitions: entities first, then views, on-demand views and services."""
         return self._reader.discovery.listing()
 
     def describe(self, name: str) -> FeatureDescription:
@@ -51,7 +51,7 @@ class FeatureCatalog:
         return self._reader.discovery.describe(name, self._consumers())
 
     def lineage(self, name: str) -> FeatureLineage:
-        """What a definition is made of, and what is made of it, up to models and endpoints."""
+        """Lineage of a definition: its inputs and its users, up to models and endpoints."""
         return self._reader.discovery.lineage(name, self._consumers())
 
     def statistics(self, view: str, version: int | None = None) -> ViewStatistics:

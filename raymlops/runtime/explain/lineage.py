@@ -1,4 +1,4 @@
-"""What is behind a version, and behind an answer a caller got: data, code, parameters, run, and who promoted it."""
+"""Lineage of a version and of an answer: data, code, parameters, run, and the promotion."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Lineages:
         self._log = log
 
     def of_version(self, name: str, version: int) -> dict[str, Any]:
-        """What a version was made of and by, and all that became of it since, as JSON values.
+        """Inputs and run of a version, and its history since, as JSON values.
 
         Raises:
             ModelVersionNotFound: There is no such version.

@@ -21,7 +21,7 @@ from raymlops.records.plans import PlanStore, ServingPlan
 __all__ = ["ServedFeatureAudit", "rows_by_service", "sampled", "served_rows"]
 
 _SETTLES = timedelta(minutes=1)
-"""So long after a change of the feature service replicas may still serve the one before."""
+"""Seconds after a change of the feature service in which replicas may still serve the one before."""
 _INSTANTS = frozenset({"event_time", "served_at"})
 
 
@@ -76,7 +76,7 @@ def served_rows(events: pa.Table) -> pa.Table:
 
 
 def sampled(tables: Iterable[pa.Table], rows: int) -> pa.Table:
-    """At most so many rows of some tables, drawn by request id and row: the same rows in every process."""
+    """A sample of the rows of some tables, drawn by request id and row: the same rows in every process."""
     kept = pa.table({})
     for table in tables:
         kept = table if not kept.num_columns else pa.concat_tables([kept, table], promote_options="permissive")

@@ -28,9 +28,9 @@ from raymlops.records.runs import Run
 from raymlops.records.scoring import OutputMode, Part, PartReceipt, ScoringCheck, ScoringPlan, ScoringReceipt, Source
 from raymlops.records.shown import Listed
 from raymlops.runtime.cluster.progress import progress
-from raymlops.runtime.jobs.join_tasks import join_tasks
-from raymlops.runtime.jobs.part_tasks import part_tasks
-from raymlops.runtime.jobs.part_workers import score_on_cluster
+from raymlops.runtime.jobs.parts.join_tasks import join_tasks
+from raymlops.runtime.jobs.parts.part_tasks import part_tasks
+from raymlops.runtime.jobs.parts.part_workers import score_on_cluster
 from raymlops.scoring.csv_files import typed_copy
 from raymlops.scoring.job import PIPELINE, ScoringJob
 from raymlops.scoring.opening import ScorerSetting, open_scorer
@@ -68,12 +68,12 @@ class ScoringOptions(TypedDict, total=False):
     columns: Sequence[str] | None
     """Of the source, to carry over; ``None``: all."""
     mode: OutputMode
-    """What becomes of an output that is there: an error, more rows, or other rows."""
+    """The treatment of an output that exists: an error, append, or overwrite."""
 
 
 @dataclass(frozen=True)
 class _Request:
-    """What a user asks for: the arguments of ``BatchOperator.score``."""
+    """A user's order: the arguments of ``BatchOperator.score``."""
 
     model: str
     source: str
@@ -140,7 +140,7 @@ class BatchOperator:
     def check(
         self, model: str, source: Path | str, output: Path | str, **options: Unpack[ScoringOptions]
     ) -> ScoringCheck:
-        """What ``score`` would do, and what a sample of the rows says; nothing is written."""
+        """The plan that ``score`` would carry out, and a validation of a sample of the rows; nothing is written."""
         job, _, _ = self._job(_Request(model, str(source), str(output), **options))
         found = job.check()
         rows = sum(part.rows for part in job.parts)
@@ -149,7 +149,7 @@ class BatchOperator:
         )
 
     def fit_reference(self, source: Path | str, **options: Unpack[FittingOptions]) -> Reference:
-        """What the columns of a table look like, which windows are compared with; the table need not fit in memory.
+        """A reference of the columns of a table, for comparison with windows; the table need not fit in memory.
 
         Args:
             source: A Parquet file, or what such files lie below, or a Delta table, with ``@v12`` behind it at version
@@ -187,7 +187,7 @@ class BatchOperator:
         return TableRows(found, parts, self._config.batch.block_rows, self._options)
 
     def list(self, model: str | None = None, version: int | None = None) -> Listed[Run]:
-        """What was scored, newest first, by one model, by one of its versions, or by any."""
+        """Batch jobs, newest first, of one model, of one of its versions, or of all."""
         return Listed(
             run
             for run in self._metadata.runs.list_runs(PIPELINE)
@@ -298,7 +298,7 @@ class BatchOperator:
 
 
 def _output(named: str) -> Path | str:
-    """Where the table is written.
+    """The directory of the scored table.
 
     Raises:
         ConfigError: The path is relative, and this is a Ray job. Such a job never runs where it was submitted, but in

@@ -17,7 +17,7 @@ import ray
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from raymlops.config.platform import PlatformConfig
-from raymlops.delivery.remote import RemoteRepository
+from raymlops.delivery.git.remote import RemoteRepository
 from raymlops.errors import ConfigError, RaymlopsError, UnavailableError
 from raymlops.metadata import Metadata
 from raymlops.records.delivering.pushes import BUILD, DEPLOYED, FAILED, Push, push_subject

@@ -22,7 +22,7 @@ def bundle_definitions(project: ProjectSpec, sources: Mapping[str, bytes]) -> li
     """The definitions of a bundle, whose modules are forgotten again.
 
     Args:
-        project: What the bundle says of itself.
+        project: The project of the bundle's manifest.
         sources: Its files, as ``read_sources`` gave them.
 
     Raises:
@@ -43,7 +43,7 @@ def bundle_project(project: ProjectSpec, pipeline: str) -> ProjectSpec:
     The feature service is the version that this bundle defines, whatever newer one another bundle has applied.
 
     Args:
-        project: What the bundle says of itself.
+        project: The project of the bundle's manifest.
         pipeline: Of the run; other environments than the platform's own have their name in front.
 
     Raises:

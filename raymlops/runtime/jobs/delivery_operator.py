@@ -9,9 +9,9 @@ from raymlops import runtime
 from raymlops.building import build_project
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
-from raymlops.config.policy import resolve_policy
-from raymlops.delivery.approval import approve_bundle
-from raymlops.delivery.changes import BundleChanges
+from raymlops.config.reading.policy import resolve_policy
+from raymlops.delivery.admission.approval import approve_bundle
+from raymlops.delivery.admission.changes import BundleChanges
 from raymlops.delivery.environment import rollback_target, verify_here
 from raymlops.delivery.verify import verify_bundle
 from raymlops.errors import ConfigError

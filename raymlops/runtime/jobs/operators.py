@@ -1,4 +1,4 @@
-"""What users do with runs and models, on the stores and the cluster."""
+"""Operators of runs and models, on the stores and the cluster."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class ModelOperator:
             unwatched=_unwatched(name, reference, rows.num_rows),
             created_at=self._clock.now(),
         )
-        # Who registers a model again that is there changes nothing, and is answered with what the first one did.
+        # A model that is registered again is not changed; the answer is the version of the first registration.
         facts = {"digest": digest, "key": key, "training_set": trained_on, "metrics": metrics, "by": acting_user()}
         self._metadata.ledger.append_entry(name, "register", "registered by hand", facts, key=f"register/{name}/{key}")
         return self._metadata.models.register_version(draft, key=key)
@@ -148,7 +148,7 @@ def _with_code(estimator: object, bundles: Path) -> object:
 
 
 def _reference(directory: Path, manifest: ModelManifest, example: pa.Table, rows: pa.Table | None) -> Reference | None:
-    """What drift is watched against, written beside the model: the rows, or the example where that has enough."""
+    """The reference of drift, written beside the model: of the rows, or of the example where that has enough."""
     if rows is None and example.num_rows < _REFERENCE_ROWS:
         return None
     given = example.select(list(manifest.signature.names)) if rows is None else rows
@@ -266,7 +266,7 @@ class RunOperator:
         """End a run; one that has ended, or is not known, is left as it is. The controller has recorded its decision.
 
         Raises:
-            UnavailableError: Its job would not go.
+            UnavailableError: Its job could not be stopped.
         """
         with contextlib.suppress(NotFoundError):
             if not self._metadata.runs.get_run(run_id).status.final:
@@ -335,11 +335,11 @@ class RunOperator:
         return stray_jobs
 
     def get(self, run_id: str) -> Run:
-        """One run; one whose job ended without a word is brought to its end first."""
+        """One run; a run whose job died without a record is marked as failed first."""
         return self._jobs.reconcile(self._metadata.runs.get_run(run_id))
 
     def logs(self, run_id: str, step: str | None = None) -> str:
-        """What one step printed and logged; or what the run's job did, and every step of it.
+        """Output and log of one step; or of the run's job and all its steps.
 
         Raises:
             RunNotFound: No run has this id.
@@ -353,7 +353,7 @@ class RunOperator:
         return f"{driver.read_text() if driver.exists() else ''}{kept.read()}"
 
     def outlook(self, run_id: str) -> Sequence[Mapping[str, str]]:
-        """What resuming a run would do with each step, and why, by its records: ``step``, ``action``, ``reason``.
+        """The plan of a resume: for each step of a run ``step``, ``action`` and ``reason``, by its records.
 
         The job tells it again by its own cache.
         """

@@ -1,4 +1,4 @@
-"""What probes of a served model are made from: the training set of its champion, and what was recorded after it."""
+"""Inputs of the probes of a served model: the training set of its champion, and the events recorded after it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _take_history(probing: Probing, config: PlatformConfig, champion: ModelVersi
         return
     try:
         probing.take_history(trained_at(champion), _history(config, champion, open_reader))
-    except RaymlopsError as error:  # what was recorded is there all the same
+    except RaymlopsError as error:  # the recorded events are there all the same
         name, version = champion.name, champion.version
         _log.warning("probes of %s do without the training set of version %s: %s", name, version, error)
 

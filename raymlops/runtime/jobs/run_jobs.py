@@ -34,12 +34,12 @@ _SUBMIT_TIMEOUT_S = 300.0
 _CALL_S = 30.0
 """Deadline of a call to the job service, which has none of its own."""
 _STOP_S = 30.0
-"""How long a job may take to go once it is told: Ray kills it after some seconds."""
+"""Seconds that a job may take to end once it is asked to: Ray kills it after some seconds."""
 _FINAL = {JobStatus.STOPPED, JobStatus.SUCCEEDED, JobStatus.FAILED}
 
 
 logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.WARNING)
-"""It tells every upload of a bundle."""
+"""The job client of Ray logs every upload of a bundle."""
 
 
 class JobRunner:
@@ -111,18 +111,18 @@ class JobRunner:
         except (RuntimeError, OSError) as error:
             if "does not exist" in str(error):
                 return None
-            self._client = None  # whoever comes back in its place may have another address
+            self._client = None  # its successor may have another address
             raise UnavailableError(f"the job service does not answer: {error}") from error
 
     def announce(self, run_id: str) -> None:
-        """Note, before it is recorded, that a run is about to be submitted: whoever does may be killed before that."""
+        """Note that a run is about to be submitted, since the process may be killed before the run is recorded."""
         check_name("run", run_id)
         place = self._home / "runs" / run_id
         place.mkdir(parents=True, exist_ok=True)
         (place / _ANNOUNCED).touch()
 
     def _is_forgotten(self, run_id: str) -> bool:
-        """Whether a run was announced long ago, on the wall clock; who told of none is left alone."""
+        """Whether a run was announced long ago, on the wall clock; a run without an announcement is left alone."""
         try:
             at = (self._home / "runs" / run_id / _ANNOUNCED).stat().st_mtime
         except FileNotFoundError:
@@ -153,7 +153,7 @@ class JobRunner:
         try:
             return self._runs.update_run(run.id, **changes)
         except InvalidTransition:
-            return self._runs.get_run(run.id)  # somebody else has found it, too, or it has spoken after all
+            return self._runs.get_run(run.id)  # another process found it, too, or the run reported after all
 
     def wait(self, run_id: str, timeout_s: float, on_poll: Callable[[Run], None] | None = None) -> Run:
         """Wait until a run is final.
@@ -211,10 +211,10 @@ class JobRunner:
         Args:
             run_id: The run.
             reason: Why.
-            ending: What becomes of the run.
+            ending: The final state of the run.
 
         Raises:
-            UnavailableError: The job would not go.
+            UnavailableError: The job could not be stopped.
         """
         self.stop(run_id)
         deadline = time.monotonic() + _STOP_S
@@ -224,7 +224,7 @@ class JobRunner:
             time.sleep(_POLL_S)
         self.keep_logs(run_id)
         changes = {"status": ending, "ended_at": self._clock.now(), "error": reason}
-        # somebody else has found it ended, too; or there is no record of it, which is why its job was stopped
+        # another process found it ended, too; or it has no record, and its job was stopped for that
         with contextlib.suppress(InvalidTransition, RunNotFound):
             if not self._runs.get_run(run_id).status.final:
                 self._runs.update_run(run_id, **changes)

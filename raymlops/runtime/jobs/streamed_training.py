@@ -18,7 +18,7 @@ from raymlops.errors import SchemaMismatch, UnavailableError
 from raymlops.experiments.streamed import Boosting, RowSource, Slice, evaluate_streamed, fit_streamed
 from raymlops.experiments.task import FloatArray, example_of, is_numeric, with_texts
 from raymlops.features import FeatureReader
-from raymlops.features.offline.bucketed_tables import BlockedTable
+from raymlops.features.offline.large_tables.bucketed_tables import BlockedTable
 from raymlops.flavors.frames import is_frame
 from raymlops.flavors.xgboost import asked_of
 from raymlops.records.learning.tasks import LearningTask
@@ -42,7 +42,7 @@ class DatasetRows:
     At most a few blocks are in the object store at a time, and one batch in this process.
 
     Args:
-        table: What to read.
+        table: The table to read.
         free_cpus_timeout_s: How long a reading may wait for its first CPU.
     """
 
@@ -52,7 +52,7 @@ class DatasetRows:
         self._readings: list[Any] = []
 
     def close(self) -> None:
-        """Give back the CPUs of readings that somebody broke off; an error may keep them in its traceback."""
+        """Give back the CPUs of readings that were broken off; an error may hold them in its traceback."""
         for reading in self._readings:
             reading.close()
         self._readings.clear()
@@ -128,7 +128,7 @@ class StreamedTraining:
         Args:
             name: The model.
             view: ``NAME`` or ``NAME@VERSION``; its columns hold inputs and label.
-            task: What is learned; rows without a label are left out.
+            task: The learning task; rows without a label are left out.
             boosting: How.
             version: Version of the table; ``None``: the newest.
             test_from: Rows from this instant on are not learned from but judged on; ``None``: all are learned from.
@@ -174,7 +174,7 @@ def _check_columns(view: str, schema: pa.Schema, task: LearningTask) -> None:
     absent = [name for name in (*task.inputs, task.label) if name not in schema.names]
     if absent:
         raise SchemaMismatch(f"view {view!r} has no columns {absent}, only {schema.names}", columns=absent)
-    with_texts(task, schema)  # raises what no input may be
+    with_texts(task, schema)  # raises where an input has a type that models do not take
     held = schema.field(task.label).type
     if not is_numeric(held):
         raise SchemaMismatch(f"label {task.label!r} of view {view!r} must be a number, got {held}", column=task.label)

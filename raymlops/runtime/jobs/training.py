@@ -21,9 +21,9 @@ from raymlops.runtime.cluster.clients import metadata_stores, wake_projector
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.free_cpus import await_free_cpus
 from raymlops.runtime.jobs.bundle_definitions import bundle_project
-from raymlops.runtime.jobs.join_tasks import join_tasks
-from raymlops.runtime.jobs.trial_log import write_trials
-from raymlops.runtime.jobs.tuning import RayTuner
+from raymlops.runtime.jobs.parts.join_tasks import join_tasks
+from raymlops.runtime.jobs.trials.trial_log import write_trials
+from raymlops.runtime.jobs.trials.tuning import RayTuner
 from raymlops.runtime.nodes.feature_readers import open_reader
 from raymlops.runtime.supervision import head
 from raymlops.runtime.supervision.home_note import noted_cluster, running_config
@@ -41,7 +41,7 @@ def execute_run(run_id: str) -> int:
     """Run the pipeline of a recorded run in this process, which is a driver on the cluster.
 
     Returns:
-        The process's exit code: 0 where the run came to an outcome, also to a refusal.
+        The process's exit code: 0 where the run ended with an outcome, a refusal included.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(name)s %(message)s")
     home = Path(os.environ["RAYMLOPS_HOME"])

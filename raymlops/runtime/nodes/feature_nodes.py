@@ -70,7 +70,7 @@ class FeaturesActor(LeadingStore):
             threading.Thread(target=_keep_copies, args=(config,), name="copies", daemon=True).start()
 
     def node_id(self) -> str:
-        """Where the writer is."""
+        """The node of the writer."""
         return this_node()
 
 

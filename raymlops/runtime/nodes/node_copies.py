@@ -103,9 +103,9 @@ class _CopyActor:
         self._follower.reach(goals, timeout_s)
 
     def pid(self) -> int:
-        """Its process."""
+        """The id of the copy's process."""
         return os.getpid()
 
     def report(self) -> CopyReport:
-        """Where the copy stands."""
+        """The watermarks of the copy."""
         return self._follower.report()

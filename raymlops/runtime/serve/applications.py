@@ -1,4 +1,4 @@
-"""The applications of this cluster, as Serve and their replicas tell of them. Every call here has a deadline."""
+"""The applications of this cluster, as Serve and their replicas report them. Every call here has a deadline."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from raymlops.runtime.cluster.names import SHAPE_VARIABLE
 __all__ = ["Applications", "Builders"]
 
 logging.getLogger("ray.serve").setLevel(logging.ERROR)
-"""Who operates endpoints hears of what fails, and not of every application."""
+"""Operators of endpoints get the failures in the log, and not a line for every application."""
 
 _log = logging.getLogger(__name__)
 _CALL_S = 20.0
@@ -58,11 +58,11 @@ _PHASES = {
     "DELETING": Phase.REMOVING,
 }
 _ANSWERED = {200, 401, 403, 429}
-"""What an endpoint says that can answer: yes, or that it wants a key, or that there are others before us."""
+"""Statuses of an endpoint that can answer: ready, a key is missing or does not suffice, too many requests."""
 
 
 class Builders(NamedTuple):
-    """What describes applications to Serve: each of these stands beside the replicas that it is about."""
+    """Builders of applications for Serve: each stands in the module of its replicas."""
 
     model: Callable[..., serve.Application]
     candidate: Callable[..., serve.Application]
@@ -130,11 +130,11 @@ class Applications:
         within(_CALL_S, f"asking Serve to remove {name}", lambda: serve.delete(name, _blocking=False))
 
     def free_cpus(self) -> Mapping[str, float]:
-        """Node -> logical CPUs that nobody holds."""
+        """Node -> free logical CPUs."""
         return within(_CALL_S, "asking for free CPUs", free_by_node)
 
     def holders(self) -> str:
-        """Who holds CPUs, and how many are free."""
+        """Holders of CPUs, and the number of free ones, in words."""
         try:
             return within(_CALL_S, "asking who holds CPUs", describe_cpus)
         except (RuntimeError, OSError, RayError, RaymlopsError, RayStateApiException) as error:
@@ -151,7 +151,7 @@ class Applications:
         return told
 
     def _asked(self, found: Observed, host: str, port: int) -> Observed:
-        """What its replicas, and the front door for it, say."""
+        """Reports of its replicas, and of the HTTP port for it."""
         if not is_ours(found) or found.phase is Phase.REMOVING or not found.running:
             return found
         said = self._replicas_say(found)
@@ -190,7 +190,7 @@ def _broadcast(found: Observed) -> list[Any]:
 
 
 def _observed(name: str, told: Mapping[str, Any]) -> Observed:
-    """One application, as Serve tells of it."""
+    """One application, as Serve reports it."""
     deployments: Mapping[str, Any] = told["deployments"]
     states = [one["state"] for each in deployments.values() for one in each["replicas"]]
     messages = [told["message"], *(each["message"] for each in deployments.values())]
@@ -217,14 +217,14 @@ def _shape(deployments: Sequence[Any] | Any) -> str | None:
 
 
 def _front_door(options: Mapping[str, Any]) -> tuple[str, int]:
-    """Where callers of this node come in."""
+    """The HTTP address for callers of this node."""
     host = str(options.get("host") or "127.0.0.1")
     local = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it is asked, not bound
     return local.get(host, host), int(options.get("port") or 8000)
 
 
 def _ask(host: str, port: int, model: str) -> str | None:
-    """What callers get who ask whether a model is ready; ``None`` where it is."""
+    """The answer of the HTTP port to a readiness request for a model; ``None`` where it is ready."""
     connection = http.client.HTTPConnection(host, port, timeout=_ASK_S)
     try:
         connection.request("GET", f"/v2/models/{quote(model, safe='')}/ready")

@@ -18,7 +18,7 @@ __all__ = ["deployment_of", "serve_runs"]
 _LONGEST_LOOK_BACK_S, _SHORTEST_LOOK_BACK_S = 30.0, 2.0
 _REPORTS_PER_LOOK_BACK = 4
 _SHED_AT_ONCE = 488
-"""So many more requests reach a replica than it works on, so that it is the endpoint that answers 429."""
+"""Requests that may reach a replica beyond those it works on, so that the endpoint itself answers 429."""
 
 
 def deployment_of(
@@ -38,7 +38,7 @@ def deployment_of(
         cpus: Logical CPUs of a replica.
         replicas: How many there are; with ``scaling``, at least.
         scaling: Lets Serve have more of them under load.
-        shape: What the reconciler knows the application by.
+        shape: The text by which the reconciler sees whether the application must be deployed again.
     """
     said = {} if shape is None else {SHAPE_VARIABLE: shape}
     options = {"num_cpus": cpus, "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1", **said}}}
@@ -74,5 +74,5 @@ def _autoscaling(scaling: AutoscalingConfig, replicas: int) -> ServeAutoscaling:
 
 
 def serve_runs() -> bool:
-    """Whether the cluster has a Serve that somebody started."""
+    """Whether Serve runs on the cluster."""
     return _get_global_client(raise_if_no_controller_running=False) is not None

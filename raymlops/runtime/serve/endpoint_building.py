@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 _REPORT_S = 1.0
 _REPORT_UNSEEN_S = 5.0
-"""Where there is no metrics page: the monitor looks for lost events all the same."""
+"""Seconds between reports where there is no metrics page: the monitor looks for lost events all the same."""
 _REPORT_TIMEOUT_S = 10.0
 """How often a replica's figures are sent to the metrics page."""
 
@@ -65,9 +65,9 @@ class _CandidateHandle:
         self._finding: asyncio.Task[DeploymentHandle] | None = None
 
     async def infer(self, columns: Columns, deadline_s: float) -> Outputs:
-        del deadline_s  # whoever asks cancels when it is over, and so the call
+        del deadline_s  # the caller cancels it at the end, and the call with it
         if self._finding is None:
-            # one look-up, whoever waits for it: it asks Serve's controller, and may hang
+            # one look-up for all callers: it asks Serve's controller, and may hang
             self._finding = asyncio.create_task(asyncio.to_thread(serve.get_app_handle, self._application))
         try:
             handle: Any = await asyncio.shield(self._finding)
@@ -123,7 +123,7 @@ class EndpointMaker:
 
         Args:
             model: The model's name.
-            access: Who may ask.
+            access: Decides about callers.
             on_demand: Asked where nothing is loaded.
             watch: Put around each loaded model.
         """
@@ -141,7 +141,7 @@ class EndpointMaker:
 
 
 def host_of_serve() -> str:
-    """The address that Serve is bound to: a Serve that somebody else started keeps its own, whatever is configured."""
+    """The address that Serve is bound to: a Serve that was there before keeps its own, whatever is configured."""
     client: Any = _get_global_client()
     return str(client.http_config.host)
 

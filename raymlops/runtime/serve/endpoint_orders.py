@@ -1,4 +1,4 @@
-"""What is served, as a user changes it: orders to the operator in the reconciler's actor."""
+"""Orders of users about endpoints, sent to the operator in the reconciler's actor."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def endpoint_operator(config: PlatformConfig) -> EndpointOperator:
 
 
 class TrialLimits(TypedDict, total=False):
-    """What a trial may use, and what it must show."""
+    """Options of a trial: its resources, and its rules."""
 
     deadline_ms: float
     """After this the caller gets the champion's answer."""
@@ -56,7 +56,7 @@ class TrialLimits(TypedDict, total=False):
 
 
 class EndpointOrders:
-    """What is served. An order is carried out whatever becomes of the process that gave it. Thread-safe.
+    """Endpoints, and orders about them. An order is carried out even if the process that gave it dies. Thread-safe.
 
     Args:
         config: The platform's configuration.
@@ -161,7 +161,7 @@ class EndpointOrders:
         return self._operator.start_trial(_order(reason), name, trial)
 
     def block(self, name: str, version: int, *, reason: str = "on demand") -> ServingPlan:
-        """Have a version answer nobody until it is unblocked: the backup answers for it, or the baseline."""
+        """Block a version: until it is unblocked, the backup or the baseline answers instead."""
         return self._operator.block(_order(reason), name, version)
 
     def unblock(self, name: str, version: int, *, reason: str = "on demand") -> ServingPlan:
@@ -200,7 +200,7 @@ class EndpointOrders:
         pooled: bool | None,
     ) -> ServingPlan:
         plan = self._plans.find_plan(name)
-        if plan is None or not plan.served:  # where replicas run, it is they who try it
+        if plan is None or not plan.served:  # where replicas run, they rehearse it
             load_version(self._models, name, version, model_files(self._config))
         return self._operator.deploy(order, name, version, features, replicas, baseline, pooled)
 

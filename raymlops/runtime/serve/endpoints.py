@@ -45,7 +45,7 @@ class EndpointReplicas:
         started = time.perf_counter()
         try:
             self._broadcast(plan, "swap", plan.model, plan.number)
-        except SwapFailed as error:  # the plan is made: whoever was not reached finds it by its poll
+        except SwapFailed as error:  # the plan is stored: a replica that was not reached finds it by its poll
             _log.warning("plan %d of %s: %s", plan.number, plan.model, error)
             return None
         return round((time.perf_counter() - started) * 1000, 3)

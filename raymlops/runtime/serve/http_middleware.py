@@ -1,4 +1,4 @@
-"""What every HTTP server of Serve on the cluster puts before its own work; Serve finds it by its import path."""
+"""Middleware of every HTTP server of Serve on the cluster; Serve finds it by its import path."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def answer_directly(app: ASGIApp) -> None:
 class FastPath:
     """Before everything that Serve does with a request.
 
-    Where nobody answers directly, Serve is told not to watch whether the caller is still there: two tasks per request,
+    Where replicas do not answer directly, Serve is told not to watch the caller's connection: two tasks per request,
     one of which only waits for the caller to leave. A prediction is over sooner than that could save anything.
     """
 
@@ -77,5 +77,5 @@ async def _say(send: Send, kind: str, status: int, message: bytes) -> None:
 
 
 def middlewares() -> list[Middleware]:
-    """What Serve's servers are given."""
+    """The middlewares of Serve's servers."""
     return [Middleware(FastPath)]

@@ -2,7 +2,7 @@
 
 Ray 2.60 opens it in every replica, on all interfaces and without a token, and unpickles what it is sent: whoever
 reaches it runs code as the platform's user. A cluster that ``raymlops up`` starts has calls between replicas go through
-Ray's own ports, which ask for the token, so that nobody needs it.
+Ray's own ports, which ask for the token, so that it is not needed.
 """
 
 from __future__ import annotations

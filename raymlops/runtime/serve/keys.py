@@ -31,7 +31,7 @@ def create_key(
 
     Args:
         config: The platform's configuration.
-        name: Whose it is.
+        name: The holder's name.
         scopes: Scopes that it has over all models.
         reason: Why, for the ledger.
         grants: Scopes that it has over one target.
@@ -61,7 +61,7 @@ def revoke_key(config: PlatformConfig, key_id: str, reason: str = "on demand") -
     """
     with _metadata(config) as metadata:
         found = next((key for key in metadata.keys.list_keys() if key.id == key_id), None)
-        if found is not None:  # what is not there is refused below
+        if found is not None:  # a missing key is refused below
             entry_key = f"revoke_key:{key_id}"
             metadata.ledger.append_entry(_subject(key_id), "revoke_key", reason, _facts(found), key=entry_key)
         return metadata.keys.revoke_key(key_id)

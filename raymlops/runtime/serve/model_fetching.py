@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 def model_files(config: PlatformConfig) -> ModelCopies:
-    """Where model files are on this node, whichever node they were written on."""
+    """The directory of a model's files on this node; files of other nodes are fetched."""
     return ModelCopies(config.home / "model-copies", fetch_from_nodes)
 
 

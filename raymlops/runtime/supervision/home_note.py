@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from raymlops.config.listing import setting_sources
 from raymlops.config.platform import PlatformConfig
+from raymlops.config.reading.listing import setting_sources
 from raymlops.errors import ConfigError, UnavailableError
 from raymlops.scratch import write_whole
 

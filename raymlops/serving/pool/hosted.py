@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from raymlops.errors import UnavailableError
 from raymlops.records.plans import ServingPlan
 from raymlops.records.serving.endpoints import Hosting
-from raymlops.serving.endpoint import Endpoint
 from raymlops.serving.plans.loader import Serving
 from raymlops.serving.plans.slot import Slot
 from raymlops.serving.pool.watched import Work
+
+if TYPE_CHECKING:
+    from raymlops.serving.endpoint import Endpoint
 
 __all__ = ["Held", "Hosted"]
 

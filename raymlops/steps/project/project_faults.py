@@ -12,13 +12,12 @@ from typing import Any, get_args
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from raymlops.config.policy import check_policy
+from raymlops.config.reading.policy import check_policy
 from raymlops.errors import ConfigError, RaymlopsError
 from raymlops.experiments.estimators import build, check_family
 from raymlops.experiments.searching.search_space import SearchSpace
-from raymlops.features.catalog.applied import CatalogState, ResolvedService
+from raymlops.features.catalog.applied import CatalogState, Definition, ResolvedService
 from raymlops.features.catalog.draft import Draft
-from raymlops.features.definitions.services import Definition
 from raymlops.monitoring.performance.conditions import parse_condition
 from raymlops.records.bundles import ProjectSpec
 from raymlops.records.learning.tasks import METRICS, LearningTask, TaskKind

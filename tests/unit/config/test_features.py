@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from raymlops.config.features import FeaturesConfig
-from raymlops.config.loader import load_config
+from raymlops.config.reading.loader import load_config
 from raymlops.errors import ConfigError
 
 

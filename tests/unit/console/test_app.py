@@ -161,7 +161,7 @@ def test_vendored_packages_have_the_integrity_that_npm_tells(tmp_path: Path) -> 
 
 
 def test_no_template_holds_a_style_or_a_script_of_its_own() -> None:
-    templates = [*(VENDORED.parent.parent / "templates").glob("*.j2")]
+    templates = [*(VENDORED.parent.parent / "templates").rglob("*.j2")]
     assert templates
     for path in templates:
         text = path.read_text()

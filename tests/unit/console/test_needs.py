@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from raymlops.console.needs import find_needs
-from raymlops.control.loop.status import ControlStatus, Phase
+from raymlops.control.loop.explaining.status import ControlStatus, Phase
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.people.reasons import Reason
 from raymlops.records.plans import ServingPlan, Trial

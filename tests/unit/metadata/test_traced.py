@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from raymlops.clock import ManualClock
-from raymlops.config.tracing import TracingConfig
+from raymlops.config.infrastructure.tracing import TracingConfig
 from raymlops.metadata import MetadataService
 from raymlops.metadata.traced import TracedLedger, TracedRuns, decision_name, run_name
 from raymlops.records.runs import Run, RunStatus, StepRun, StepStatus

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
+from raymlops.delivery.own_tests.suite import run_suite
 from raymlops.delivery.project import collect_files, read_project
-from raymlops.delivery.suite import run_suite
 from raymlops.projects import Asked, make_project
 from raymlops.projects.making import Made
 from tests.unit.projects.examples import houses, kinds, orders, tickets

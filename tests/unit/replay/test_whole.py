@@ -28,13 +28,13 @@ from raymlops.projects.making import make_project
 from raymlops.records.ledger import LedgerEntry
 from raymlops.records.runs import Run
 from raymlops.replay.client import PredictionClient
-from raymlops.replay.page import render
+from raymlops.replay.outcome.page import render
+from raymlops.replay.outcome.story import Story
 from raymlops.replay.plan import Sample, Wishes
 from raymlops.replay.player import Replay
 from raymlops.replay.run import feed_history, first_parameters
 from raymlops.replay.settings import plan_replay, platform_config
 from raymlops.replay.source import load_project
-from raymlops.replay.story import Story
 from raymlops.serving.models.model_files import load_model
 from raymlops.serving.protocol.instances import InstanceSchema
 from raymlops.serving.protocol.schema import InputSchema

@@ -16,17 +16,17 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from raymlops.clock import ManualClock
-from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
+from raymlops.config.reading.loader import load_config
 from raymlops.delivery import deploy_bundle
 from raymlops.delivery.lock import installed_lock
 from raymlops.delivery.verify import bundle_digest
 from raymlops.errors import AlreadyRegistered, StorageError
 from raymlops.features import Entity, FeatureService, FeatureStore, FeatureView, Field
 from raymlops.metadata import MetadataService
-from raymlops.metadata.sql.database import Database
 from raymlops.metadata.sql.ledger import SqlLedger
 from raymlops.metadata.sql.models import SqlModelRegistry
+from raymlops.metadata.sql.transactions.database import Database
 from raymlops.records.bundles import Deployment
 from raymlops.records.features import ApplyReport, VacuumReport
 from raymlops.records.ledger import LedgerEntry

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from raymlops.config.tracing import TracingConfig
+from raymlops.config.infrastructure.tracing import TracingConfig
 from raymlops.errors import ConfigError
 from raymlops.serving.traced import TracedEndpoint
 from raymlops.tracing import open_tracer

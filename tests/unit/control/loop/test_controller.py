@@ -8,7 +8,7 @@ import pytest
 
 from raymlops.config import ControlConfig, ProbationConfig
 from raymlops.control import Phase, Promote, StartRetraining, StartTrial
-from raymlops.control.rollout.evidence import ShareSince, TrialScope
+from raymlops.control.rollout.measuring.evidence import ShareSince, TrialScope
 from raymlops.errors import (
     ConfigError,
     InvalidTransition,

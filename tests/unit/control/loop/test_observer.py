@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from raymlops.control.loop.observer import StoreObserver
 from raymlops.control.loop.observing import plans_of, windows_of
-from raymlops.control.rollout.evidence import Task, TrialScope
-from raymlops.control.rollout.gathering import Rescore, Rescored
+from raymlops.control.rollout.measuring.evidence import Task, TrialScope
+from raymlops.control.rollout.measuring.gathering import Rescore, Rescored
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
 from raymlops.records.windows import WindowRecord

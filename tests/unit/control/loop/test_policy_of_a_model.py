@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from raymlops.config import ControlConfig, DriftCount, FleetConfig, RetrainConfig, TriggersConfig
-from raymlops.config.policy import resolve_policy
+from raymlops.config.reading.policy import resolve_policy
 from raymlops.control import Controller, ModelPolicy
 from raymlops.testing.control_examples import DAY, example_plan, example_window
 from tests.support.control_world import ControlWorld

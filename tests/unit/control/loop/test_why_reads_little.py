@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from raymlops.clock import ManualClock
 from raymlops.control.loop.controller import ALL_MODELS, Controller
+from raymlops.control.loop.explaining.why import History, explain
 from raymlops.control.loop.folding import FoldedLedger, fold_entries
 from raymlops.control.loop.policy_notes import policy_at
-from raymlops.control.loop.why import History, explain
 from raymlops.control.rollout.decisions import (
     Abandon,
     Block,

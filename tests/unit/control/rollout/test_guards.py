@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 from raymlops.config import TrialConfig
-from raymlops.control.rollout.evidence import Arm, TrialEvidence
 from raymlops.control.rollout.guards import Standing, standing_of
 from raymlops.control.rollout.judge import judge, judge_probation
+from raymlops.control.rollout.measuring.evidence import Arm, TrialEvidence
 from raymlops.testing.control_examples import DAY, START, example_arm, example_evidence
 
 CONFIG = TrialConfig()

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raymlops.config import HealthConfig, TrialConfig
-from raymlops.control.rollout.evidence import Arm, Counts, Health, Labelled, Losses, Step, TrialEvidence
-from raymlops.control.rollout.judge import Verdict, exceeds_share, find_sickness, judge, judge_probation
+from raymlops.control.rollout.judge import Verdict, exceeds_share, find_health_fault, judge, judge_probation
+from raymlops.control.rollout.measuring.evidence import Arm, Counts, Health, Labelled, Losses, Step, TrialEvidence
 from raymlops.sequential import bounded_bounds, fault_evidence, mean_bounds
 from raymlops.testing.control_examples import DAY, START, example_arm, example_evidence, example_losses
 
@@ -253,7 +253,7 @@ def test_a_probation_without_labels_ends_nothing() -> None:
     ("rows", "faults", "sick"), [(0, 0, False), (19, 19, False), (20, 20, True), (100, 5, False), (100, 30, True)]
 )
 def test_health(rows: int, faults: int, sick: bool) -> None:
-    reason = find_sickness(Health(rows=rows, faults=faults), HealthConfig())
+    reason = find_health_fault(Health(rows=rows, faults=faults), HealthConfig())
     assert reason == (f"champion failed on {faults} of {rows} rows" if sick else None)
 
 

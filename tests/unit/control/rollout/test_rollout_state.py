@@ -24,8 +24,8 @@ from raymlops.control.rollout.decisions import (
     StartRetraining,
     StartTrial,
 )
-from raymlops.control.rollout.evidence import Health
 from raymlops.control.rollout.ledger_state import Rollout
+from raymlops.control.rollout.measuring.evidence import Health
 from raymlops.control.rollout.observation import Look, Observation
 from raymlops.control.rollout.plans import next_plan
 from raymlops.control.rollout.rollout_state import decide

@@ -21,7 +21,7 @@ from raymlops.experiments import (
     TrialSpec,
     select,
 )
-from raymlops.experiments.searching.search import TRIALS_LOG, Told, forget_old, rows_digest
+from raymlops.experiments.searching.search import TRIALS_LOG, LoggedSearch, forget_old, rows_digest
 
 SPACE = SearchSpace(
     {
@@ -169,7 +169,7 @@ def test_rows_have_a_digest_of_their_content(rows: pa.Table) -> None:
 
 def test_each_trial_is_told_of_with_its_place_and_the_best_so_far(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger=TRIALS_LOG)
-    search = Told(Drawn(SPACE.sample(0, 4)), "log_loss")
+    search = LoggedSearch(Drawn(SPACE.sample(0, 4)), "log_loss")
     specs = [search.ask() for _ in range(4)]
     losses, errors, stops = (0.5, 0.4, 0.6, 0.7), (None, None, "bad depth", None), (None, None, None, 5)
     for place, (spec, loss, error, stopped) in enumerate(zip(specs, losses, errors, stops, strict=True)):

@@ -114,8 +114,8 @@ def test_p22_tasks_over_many_files_give_the_same_training_set(
     store: FeatureStore, tmp_path: Path, per_bucket: int, cutoff: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Aliases, an on-demand view, aggregates, a view without keys; late rows and the manifest too."""
-    monkeypatch.setattr("raymlops.features.offline.bucketed_join.ROWS_PER_BUCKET", per_bucket)
-    monkeypatch.setattr("raymlops.features.offline.bucketed_tables.BLOCK_ROWS", per_bucket)
+    monkeypatch.setattr("raymlops.features.offline.large_tables.bucketed_join.ROWS_PER_BUCKET", per_bucket)
+    monkeypatch.setattr("raymlops.features.offline.large_tables.bucketed_tables.BLOCK_ROWS", per_bucket)
     plain, cut = readers(tmp_path)
     if cutoff:
         store.apply(FeatureService("dated", ["weather:temp", "at_origin:sky", "weather:warmest"]))

@@ -11,8 +11,8 @@ import pytest
 from raymlops.clock import to_us
 from raymlops.errors import DataError, StorageError
 from raymlops.features import Entity, FeatureView, Field, WindowAggregate
-from raymlops.features.offline.keys import encode_key
 from raymlops.features.online import run_batch as run_batch_module
+from raymlops.features.online.online_keys import encode_key
 from raymlops.features.online.run_batch import RunBatch, run_batches
 from raymlops.features.online.run_reader import ViewReader
 from raymlops.features.online.runs import MAGIC, RunLayout

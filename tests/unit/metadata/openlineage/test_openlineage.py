@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from raymlops.clock import ManualClock
-from raymlops.config.metadata import OpenLineageConfig
+from raymlops.config.infrastructure.metadata import OpenLineageConfig
 from raymlops.errors import StorageError, TrainingError, UnavailableError
 from raymlops.metadata import MetadataService
 from raymlops.metadata.openlineage import (

@@ -10,9 +10,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from raymlops.metadata import MetadataService
-from raymlops.metadata.sql.database import Database
 from raymlops.metadata.sql.migrations import revisions
 from raymlops.metadata.sql.schema import REVISION, tables
+from raymlops.metadata.sql.transactions.database import Database
 from raymlops.testing.metadata_examples import example_run
 
 

@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 
 from raymlops.clock import ManualClock
 from raymlops.config import PlatformConfig
-from raymlops.config.loader import load_config
+from raymlops.config.reading.loader import load_config
 from raymlops.delivery import approve_bundle, deploy_bundle
 from raymlops.errors import AlreadyRegistered, ConfigError, RaymlopsError
 from raymlops.features import Entity, FeatureService, FeatureStore, FeatureView, Field

@@ -17,8 +17,8 @@ import pytest
 
 from raymlops.clock import ManualClock
 from raymlops.config.delivery import EnvironmentRules
-from raymlops.config.loader import load_config
 from raymlops.config.platform import PlatformConfig
+from raymlops.config.reading.loader import load_config
 from raymlops.config.serving import ServingConfig
 from raymlops.control.endpoints.operator import EndpointOperator
 from raymlops.control.reconciling.reconcile import Wanted, wanted_of

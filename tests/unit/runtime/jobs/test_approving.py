@@ -15,13 +15,13 @@ from typer.testing import CliRunner, Result
 from raymlops.cli import delivery as commands
 from raymlops.cli.main import app
 from raymlops.clock import ManualClock
-from raymlops.config.loader import load_config
+from raymlops.config.reading.loader import load_config
 from raymlops.delivery import build_bundle, deploy_bundle
 from raymlops.errors import DeploymentError
 from raymlops.records.bundles import BundleManifest
 from raymlops.records.ledger import Ledger
 from raymlops.runtime.jobs.delivery_operator import DeliveryOperator
-from raymlops.runtime.serve.approvals import Approvals
+from raymlops.runtime.serve.gateway.approvals import Approvals
 from raymlops.serving.protocol.http import HttpRequest
 from raymlops.testing.metadata_examples import EPOCH
 from tests.support.console_actions import World

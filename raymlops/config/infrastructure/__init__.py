@@ -1,0 +1,1 @@
+"""What the platform runs on: cluster, clock, metadata, traces."""

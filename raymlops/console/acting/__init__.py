@@ -1,0 +1,1 @@
+"""Actions of people on the console: sign-in, preview, reason, order."""

@@ -1,0 +1,1 @@
+"""From prediction events and labels to the evidence of a trial."""

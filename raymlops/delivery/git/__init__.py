@@ -1,0 +1,1 @@
+"""Commits and files of git repositories, here and elsewhere, without git's program."""

@@ -1,0 +1,1 @@
+"""Artifacts, the events that link them with runs, and groups of both."""

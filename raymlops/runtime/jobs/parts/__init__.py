@@ -1,0 +1,1 @@
+"""Parts of a table, worked on by Ray tasks and actors on all nodes."""

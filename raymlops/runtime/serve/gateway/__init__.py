@@ -1,0 +1,1 @@
+"""The gateway of the platform: its replica, the gRPC port, approvals, the console."""
