@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["decoded", "of_codes", "plain_schema", "plain_type", "text_codes"]
+__all__ = ["decoded", "of_codes", "one_dictionary", "plain_schema", "plain_type", "text_codes"]
 
 _BATCH_ROWS = 1 << 17  # texts of so many rows fit the offsets of a string
 
@@ -35,6 +35,25 @@ def text_codes(column: Any) -> Any | None:
         for chunk, each in zip(column.chunks, texts, strict=True)
     ]
     return pa.chunked_array(cast, pa.dictionary(column.type.index_type, pa.string()))
+
+
+def one_dictionary(column: Any) -> Any:
+    """A column of codes whose chunks share one dictionary; decoded where that has a null or holds no plain values.
+
+    Nearly nothing takes the latter: not a cast, not a file.
+    """
+    if any(
+        isinstance(chunk.dictionary.type, pa.BaseExtensionType) or chunk.dictionary.null_count
+        for chunk in column.chunks
+    ):
+        return pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks])
+    if column.num_chunks < 2:
+        return column
+    try:
+        return column.unify_dictionaries()
+    except pa.ArrowInvalid:  # together they have more values than the codes can count
+        wider = pa.dictionary(pa.int32(), column.type.value_type, column.type.ordered)
+        return column.cast(wider).unify_dictionaries()
 
 
 def of_codes(codes: Any, of_texts: Any, missing: Any) -> Any:
