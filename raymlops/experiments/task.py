@@ -51,7 +51,8 @@ def with_texts(task: LearningTask, schema: pa.Schema) -> LearningTask:
     Raises:
         SchemaMismatch: An input is not there, or neither a number nor a text.
     """
-    missing = [name for name in task.inputs if name not in schema.names]
+    present = set(schema.names)
+    missing = [name for name in task.inputs if name not in present]
     if missing:
         raise SchemaMismatch(f"inputs {missing} are not columns of the table", columns=missing)
     for name in task.inputs:
@@ -104,7 +105,8 @@ def matrix(table: Any, inputs: tuple[str, ...]) -> FloatArray:
         SchemaMismatch: It is no table or frame, or a column is not there, or not a number.
     """
     table = as_table("inputs", table)
-    missing = [name for name in inputs if name not in table.column_names]
+    present = set(table.column_names)
+    missing = [name for name in inputs if name not in present]
     if missing:
         raise SchemaMismatch(f"inputs {missing} are not columns of the table", columns=missing)
     values = np.empty((table.num_rows, len(inputs)), dtype=np.float64)

@@ -57,6 +57,8 @@ def input_remedy(dtype: pa.DataType) -> str:
         return "cast it to float64"
     if pa.types.is_null(dtype):
         return "give rows in which it has values, or a type"
+    if isinstance(dtype, pa.BaseExtensionType):  # such as an interval of pandas' cut
+        return "cast it to text"
     return "give a column of its own for each value that it holds, or leave it out"
 
 

@@ -129,7 +129,8 @@ def typed_inputs(rows: pa.Table, features: pa.Table | None, schema: InputSchema)
         for name in schema.names:
             if name not in features.column_names and name in rows.column_names:
                 table = table.append_column(name, rows[name])
-    missing = [name for name in schema.names if name not in table.column_names]
+    present = set(table.column_names)
+    missing = [name for name in schema.names if name not in present]
     if missing:
         raise SchemaMismatch(f"model inputs {missing} are missing", columns=missing)
     columns = columns_of(table.select(list(schema.names)), schema.signature)

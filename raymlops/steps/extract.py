@@ -191,7 +191,8 @@ def extract(
     except NotEnoughRows as error:
         return blocked([f"empty: {error}"])
     frame = training_set.table()
-    features = tuple(name for name in frame.column_names if name not in rows.column_names)
+    given = set(rows.column_names)
+    features = tuple(name for name in frame.column_names if name not in given)
     return {"frame": frame, "training_set": training_set.manifest, "task": _task(spec, features, frame)}
 
 
@@ -202,7 +203,8 @@ def _labelled(spine: pa.Table, spec: ProjectSpec, start: datetime, end: datetime
         SchemaMismatch: A column is missing, or of a type that it must not have.
     """
     wanted = [EVENT_TIME, LABEL, *spec.request_columns]
-    missing = [name for name in wanted if name not in spine.column_names]
+    present = set(spine.column_names)
+    missing = [name for name in wanted if name not in present]
     if missing:
         raise SchemaMismatch(f"spine {spec.spine!r} must have columns {wanted}, got none of {missing}", columns=missing)
     for name in (EVENT_TIME, LABEL_TIME):

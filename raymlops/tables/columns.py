@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import ConfigError, DataError, SchemaMismatch
+from raymlops.tables.codes import one_dictionary
 from raymlops.tables.time_zones import time_zone_fault
 
 __all__ = [
@@ -128,11 +129,9 @@ def _converted(given: Any) -> Any:
     if polars is not None and isinstance(given, polars.LazyFrame):
         given = given.collect()
     if polars is not None and isinstance(given, polars.DataFrame):
-        objects = [name for name, dtype in given.schema.items() if dtype == polars.Object]
-        if objects:  # Arrow would get their addresses
-            raise SchemaMismatch(
-                f"column {objects[0]!r} must be of a type that Arrow has, got Object", column=objects[0]
-            )
+        for name, dtype in given.schema.items():
+            if str(dtype) in {"Object", "Int128", "UInt128"}:  # Arrow would get the addresses of objects
+                raise SchemaMismatch(f"column {name!r} must be of a type that Arrow has, got {dtype}", column=name)
     exported = _exported(given)
     return exported if exported is None else _plain(exported)
 
@@ -192,7 +191,10 @@ def _plain(table: Any) -> Any:
 
 
 def _without_views(table: Any) -> Any:
-    """Views of texts and runs of values as plain columns: much of Arrow does not take them."""
+    """Views of texts and runs of values as plain columns, codes by one dictionary; much of Arrow takes no others."""
+    for place, name in enumerate(table.column_names):
+        if pa.types.is_dictionary(table.column(place).type):
+            table = table.set_column(place, name, one_dictionary(table.column(place)))
     for place, field in enumerate(table.schema):
         target = _plain_type(field.type)
         if target != field.type:

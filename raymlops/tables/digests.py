@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import ConflictError
+from raymlops.tables.codes import of_codes, plain_type
 
 __all__ = ["DIGEST", "RowsDigest", "check_repeat", "rows_digest"]
 
@@ -20,6 +21,7 @@ DIGEST = "raymlops/digest/"
 """Followed by an ingest id: the application id of a table's log whose transaction version is the digest of its rows."""
 
 _BATCH_ROWS = 1 << 15  # what it works on stays in the processor's cache
+_CODED_ROWS = 1 << 20  # texts of so many rows are hashed once each
 _MANY_BYTES = 2048
 _PLACES = 64
 """Of texts of one length, so many bytes of each are worked on at once."""
@@ -32,6 +34,8 @@ Hashes = npt.NDArray[np.uint64]
 
 class RowsDigest:
     """Digest of the rows of some tables of one schema, in whatever order and in however many tables they come.
+
+    Codes count as the texts that they stand for.
 
     Tells different rows apart, not those that somebody makes up to collide.
     """
@@ -46,14 +50,18 @@ class RowsDigest:
         if not table.num_rows:
             return
         self._rows += table.num_rows
-        self._columns.update(f"{field.name}\x00{field.type}" for field in table.schema)
-        for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
-            hashes = np.zeros(batch.num_rows, np.uint64)
-            for field, column in zip(batch.schema, batch.columns, strict=True):
-                salt = np.uint64(int.from_bytes(hashlib.sha256(field.name.encode()).digest()[:8], "big"))
-                valid = column.is_valid().to_numpy(zero_copy_only=False)
-                hashes += _mixed(np.where(valid, _hashes(column), _NULL) ^ salt)
-            self._sum = (self._sum + int(_mixed(hashes).sum())) % 2**64
+        self._columns.update(f"{field.name}\x00{plain_type(field.type)}" for field in table.schema)
+        salts = [
+            np.uint64(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")) for name in table.schema.names
+        ]
+        for piece in table.to_batches(max_chunksize=_CODED_ROWS):
+            columns = [_hashed_once(column) for column in piece.columns]
+            for start in range(0, piece.num_rows, _BATCH_ROWS):
+                hashes = np.zeros(min(_BATCH_ROWS, piece.num_rows - start), np.uint64)
+                for salt, column in zip(salts, columns, strict=True):
+                    part = column[start : start + _BATCH_ROWS]
+                    hashes += _mixed((part if isinstance(part, np.ndarray) else _told(part)) ^ salt)
+                self._sum = (self._sum + int(_mixed(hashes).sum())) % 2**64
 
     def short(self) -> int:
         """62 bits, as the log of a table keeps them; columns count in no order."""
@@ -85,13 +93,32 @@ def check_repeat(name: str, ingest_id: str, kept: int | None, given: int | None)
         raise ConflictError(f"table {name!r}: id {ingest_id!r} came with other rows before: {rule}", table=name)
 
 
+def _hashed_once(column: Any) -> Any:
+    """Hashes of the rows where texts seem to be few, each text hashed once; else the column."""
+    types = pa.types
+    if types.is_dictionary(column.type) and column.dictionary.null_count:
+        column = column.dictionary_decode()
+    if (types.is_string(column.type) or types.is_large_string(column.type)) and _few(column):
+        column = column.dictionary_encode()
+    return of_codes(column, _hashes, _NULL) if types.is_dictionary(column.type) else column
+
+
+def _few(column: Any) -> bool:
+    sample = column.slice(0, _SAMPLE_ROWS)
+    return column.null_count < len(column) and len(sample.unique()) <= len(sample) // 2
+
+
+def _told(array: Any) -> Hashes:
+    """One hash per value, nulls alike."""
+    found = _hashes(array)
+    return np.where(array.is_valid().to_numpy(zero_copy_only=False), found, _NULL) if array.null_count else found
+
+
 def _hashes(array: Any) -> Hashes:
     """One hash per value; the hashes of nulls have no meaning."""
     types, given = pa.types, array.type
-    if types.is_dictionary(given):
-        return _hashes(array.dictionary_decode())
     if types.is_string(given) or types.is_large_string(given):
-        return _of_few_texts(array.cast(pa.large_string()))
+        return _of_texts(array.cast(pa.large_string()))
     if types.is_binary(given) or types.is_large_binary(given):
         return _of_texts(array.cast(pa.large_binary()))
     if types.is_boolean(given):
@@ -108,16 +135,6 @@ def _hashes(array: Any) -> Hashes:
         return whole
     texts = [repr(value).encode() for value in array.to_pylist()]
     return _of_texts(pa.array(texts, pa.large_binary()))
-
-
-def _of_few_texts(array: Any) -> Hashes:
-    """Hash texts as ``_of_texts`` does, but each distinct text once if they seem to be few."""
-    sample = array.slice(0, _SAMPLE_ROWS)
-    if array.null_count == len(array) or len(sample.unique()) > len(sample) // 2:
-        return _of_texts(array)
-    encoded = array.dictionary_encode()
-    found: Hashes = _of_texts(encoded.dictionary)[pc.fill_null(encoded.indices, 0).to_numpy()]
-    return found
 
 
 def _of_texts(array: Any) -> Hashes:

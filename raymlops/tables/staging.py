@@ -46,7 +46,7 @@ class Staging:
         temporary = path.with_suffix(".new")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
                 writer.write_table(table)
             temporary.replace(path)
         except (OSError, pa.ArrowException) as error:
@@ -91,7 +91,7 @@ class StagedTables:
             path = self.directory / f"{number:08}.arrow"
             try:
                 with pa.memory_map(str(path)) as file:
-                    yield pa.ipc.open_file(file).read_all()
+                    yield pa.ipc.open_stream(file).read_all()
             except FileNotFoundError as error:
                 raise DataError(f"block {number} of {self.blocks} was not handed over", path=str(path)) from error
             except (OSError, pa.ArrowException) as error:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import DataError, SchemaMismatch
+from raymlops.tables.codes import of_codes
 from raymlops.tables.columns import INSTANT, check_unique_columns, origin_of
 from raymlops.tables.texts import cast_or_null, mask_of, read_texts
 
@@ -347,9 +348,19 @@ def _check_field(column: Field, values: Any, note: Callable[[str, str, Mask], No
     if column.le is not None:
         note(column.name, f"must be at most {column.le:g}", mask_of(pc.greater(values, column.le)))
     if column.allowed is not None:
-        known = pa.array(column.allowed).cast(_TYPES[column.dtype])
-        outside = pc.and_(pc.is_valid(values), pc.invert(pc.is_in(values, value_set=known)))
-        note(column.name, f"must be one of {list(column.allowed)}", mask_of(outside))
+        note(column.name, f"must be one of {list(column.allowed)}", _outside(column, values))
+
+
+def _outside(column: Field, values: Any) -> Mask:
+    """Which values are not among those that are allowed."""
+    known = pa.array(column.allowed).cast(_TYPES[column.dtype])
+
+    def among(given: Any) -> Mask:
+        return mask_of(pc.is_in(given, value_set=known))
+
+    if pa.types.is_dictionary(values.type):
+        return np.concatenate([~of_codes(chunk, among, missing=True) for chunk in values.chunks])
+    return mask_of(pc.and_(pc.is_valid(values), pc.invert(pc.is_in(values, value_set=known))))
 
 
 def _rows(mask: Mask) -> str:

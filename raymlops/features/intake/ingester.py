@@ -80,8 +80,10 @@ class Ingester:
             intake.take(rows, text=text, key_dtypes=self._key_dtypes(view, target) if text else None)
             digests = {ingest_id: intake.digest}
             if intake.bad.num_rows:
-                self._quarantine.append(target, _whole(intake.bad), ingest_id=ingest_id, digests=digests)
-            done = self._tables.append(target, _whole(intake.good), ingest_id=ingest_id, digests=digests)
+                self._quarantine.append(target, intake.bad, ingest_id=ingest_id, digests=digests)
+            held = intake.good.table()
+            good = intake.good if held is None else held
+            done = self._tables.append(target, good, ingest_id=ingest_id, digests=digests)
             receipt = IngestReceipt(
                 table=target,
                 table_version=done.version,
@@ -90,7 +92,6 @@ class Ingester:
                 ingest_id=ingest_id,
                 duplicate=done.duplicate,
             )
-            held = intake.good.table()
             return receipt, None if done.first_sequence is None or held is None else Fresh(held, done.first_sequence)
 
     def _key_dtypes(self, view: FeatureView, table: str) -> Mapping[str, DType] | None:
@@ -99,9 +100,3 @@ class Ingester:
             return None
         schema = self._tables.schema(table)
         return {key: "int64" if pa.types.is_integer(schema.field(key).type) else "string" for key in view.keys}
-
-
-def _whole(spool: Any) -> Any:
-    """A table where the rows are in memory, else what can be streamed."""
-    table = spool.table()
-    return spool if table is None else table

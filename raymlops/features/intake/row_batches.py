@@ -21,6 +21,7 @@ from raymlops.features.definitions.fields import DType
 from raymlops.features.definitions.schema import FaultTally
 from raymlops.features.definitions.views import FeatureView
 from raymlops.features.intake.screening import Screened, screen
+from raymlops.tables.codes import decoded, plain_schema
 from raymlops.tables.columns import INSTANT, Reading, as_table
 from raymlops.tables.digests import RowsDigest
 from raymlops.tables.texts import guessed_types
@@ -53,7 +54,6 @@ QUARANTINE_SCHEMA = pa.schema(
 """One row per refused row: its number in the ingest, and as JSON why it was refused and what was given."""
 
 _IN_MEMORY_BYTES = 64 << 20
-_BATCH_ROWS = 1 << 17
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _YEARS_1_TO_9999_S = (-62_135_596_800, 253_402_300_800)
 
@@ -61,7 +61,7 @@ _YEARS_1_TO_9999_S = (-62_135_596_800, 253_402_300_800)
 class Spool:
     """A spool of tables of one schema: in memory while they are small, then in a file.
 
-    Not thread-safe.
+    Codes are kept as they come, and read as the texts that they stand for. Not thread-safe.
 
     Args:
         path: The file.
@@ -79,7 +79,7 @@ class Spool:
     @property
     def schema(self) -> Any:
         """Of the first table that has rows, else of the first."""
-        return self._empty.schema if self._schema is None else self._schema
+        return plain_schema(self._empty.schema if self._schema is None else self._schema)
 
     def add(self, table: Any) -> None:
         """Append a table.
@@ -99,7 +99,8 @@ class Spool:
                 if self._writer is None:
                     self._writer = pa.ipc.new_file(str(self._path), self.schema)
                 for held in self._tables:
-                    self._writer.write_table(held, max_chunksize=_BATCH_ROWS)
+                    for batch in decoded(held):
+                        self._writer.write_batch(batch)
             self._tables.clear()
 
     def finish(self) -> None:
@@ -111,7 +112,7 @@ class Spool:
     def batches(self) -> Iterator[Any]:
         """All rows, as record batches in their order."""
         for table in self._tables:
-            yield from table.to_batches(max_chunksize=_BATCH_ROWS)
+            yield from decoded(table)
         if self._writer is not None:
             with pa.memory_map(str(self._path)) as file:
                 reader = pa.ipc.open_file(file)
@@ -120,7 +121,9 @@ class Spool:
 
     def table(self) -> Any | None:
         """All rows, if they are in memory."""
-        return pa.concat_tables(self._tables or [self._empty]) if self._writer is None else None
+        if self._writer is not None:
+            return None
+        return pa.Table.from_batches((batch for held in self._tables for batch in decoded(held)), self.schema)
 
 
 class Intake:
@@ -200,8 +203,9 @@ class Intake:
                 self._view, table, created_at=self._at, text=text, key_dtypes=key_dtypes, time_zone=time_zone
             )
             self._tally.add(screened.faults, self._given, table)
-            self.good.add(screened.good)
-            self._digest.update(self._as_given(screened.good, table))
+            good = screened.good
+            self._digest.update(self._as_given(good, table))
+            self.good.add(good)
             self._rejected += int(screened.broken.sum())
             if screened.faults and self._on_invalid == "quarantine":
                 refused = self._refused(table, screened)

@@ -27,6 +27,7 @@ from raymlops.features.definitions.schema import (
     typed,
 )
 from raymlops.features.definitions.views import FeatureView
+from raymlops.tables.codes import text_codes
 from raymlops.tables.columns import INSTANT
 from raymlops.tables.texts import KEY_RULE, read_texts
 
@@ -38,7 +39,7 @@ class Screened:
     """A table and its faults.
 
     Attributes:
-        rows: All rows in the view's columns and types; values that do not fit are null.
+        rows: All rows in the view's columns and types; values that do not fit are null. Texts may be codes.
         faults: Every rule that some row breaks.
         broken: Which rows break one.
     """
@@ -113,7 +114,11 @@ def screen(
 
 
 def _screened_key(owner: str, name: str, column: Any) -> tuple[Any, str, Mask | None]:
-    given = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    given = column.type
+    if pa.types.is_dictionary(given):
+        given = given.value_type
+        if (codes := text_codes(column)) is not None:
+            return codes, "", None
     if pa.types.is_integer(given) or pa.types.is_floating(given):
         return _screened(owner, name, column, "int64", text=False)
     return key_column(owner, name, column, stored=True), "", None
@@ -124,6 +129,8 @@ def _screened(
 ) -> tuple[Any, str, Mask | None]:
     """A column in its type, the rule that some values break, and which do."""
     if pa.types.is_dictionary(column.type):
+        if dtype == "string" and (codes := text_codes(column)) is not None:
+            return codes, "", None
         column = column.cast(column.type.value_type)
     if text and type_fits(column.type, "string"):
         column, broken = read_texts(column, arrow_type(dtype), key=key, time_zone=time_zone)

@@ -37,7 +37,8 @@ LABELS = pa.schema([("request_id", pa.string()), ("row", pa.int32()), ("label", 
 
 def conform(table: pa.Table, schema: pa.Schema, what: str, required: tuple[str, ...]) -> pa.Table:
     """``table`` with the columns of ``schema`` cast to their types; its other columns stay as they are."""
-    absent = [name for name in schema.names if name not in table.column_names]
+    present = set(table.column_names)
+    absent = [name for name in schema.names if name not in present]
     if absent:
         raise SchemaMismatch(f"{what} must have the columns {schema.names}, got none of {absent}", columns=absent)
     for field in schema:

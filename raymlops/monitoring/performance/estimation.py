@@ -118,7 +118,8 @@ class PerformanceEstimator:
         places = usable[evenly_spread(usable.size, MAX_WINDOW_ROWS)]
         if self._reference_rows < MIN_REFERENCE_ROWS or places.size < MIN_ROWS:
             return None
-        known = [name for name in self._holdout.inputs if name in rows.column_names]
+        present = set(rows.column_names)
+        known = [name for name in self._holdout.inputs if name in present]
         mine = scores[places]
         terms = self._basis.matrix(self._table(rows.select(known).take(pa.array(places)), mine))
         ratios = density_ratios(self._terms, terms)
@@ -193,13 +194,15 @@ class PerformanceEstimator:
 
     def _table(self, rows: pa.Table, scores: Floats) -> pa.Table:
         """Inputs, and the score as a number that a regression can take."""
-        kept = rows.select([name for name in self._holdout.inputs if name in rows.column_names])
+        present = set(rows.column_names)
+        kept = rows.select([name for name in self._holdout.inputs if name in present])
         line = scores if self._holdout.kind == "regressor" else logit(np.clip(scores, 1e-4, 1 - 1e-4))
         return kept.append_column(SCORE_COLUMN, pa.array(line))
 
     def _problem(self, ratios: Floats, rows: pa.Table) -> str:
         """Why the estimate should not be leant on; empty where nothing speaks against it."""
-        absent = [name for name in self._holdout.inputs if name not in rows.column_names]
+        present = set(rows.column_names)
+        absent = [name for name in self._holdout.inputs if name not in present]
         if absent:
             return f"the window does not have the inputs {', '.join(absent[:5])}"
         share = effective_rows(ratios) / self._reference_rows

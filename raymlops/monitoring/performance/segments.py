@@ -105,7 +105,8 @@ def worst_segment(
     """
     known = np.flatnonzero(np.isfinite(losses.values))
     places = known[evenly_spread(known.size, MAX_ROWS)]
-    columns = [name for name in columns if name in table.column_names]
+    present = set(table.column_names)
+    columns = [name for name in columns if name in present]
     values = losses.values[places]
     if not columns or places.size < 2 * max(2, min_rows) or not values.std() > 0:
         return None

@@ -27,7 +27,8 @@ def rows_given(table: pa.Table, columns: Sequence[str] | None, event_time: str |
     if isinstance(columns, str):
         raise SchemaMismatch(f"columns must be a list of names, got {columns!r}", columns=columns)
     names = [name for name in table.column_names if name != event_time] if columns is None else list(columns)
-    absent = [name for name in [*names, *([event_time] if event_time else [])] if name not in table.column_names]
+    present = set(table.column_names)  # made anew at each asking
+    absent = [name for name in [*names, *([event_time] if event_time else [])] if name not in present]
     if absent:
         raise SchemaMismatch(f"columns {absent} are not in the reference table", columns=absent)
     if event_time is None:

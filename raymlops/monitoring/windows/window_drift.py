@@ -95,7 +95,8 @@ def _multivariate(data: WindowData, answered: pa.Table, config: DriftConfig) -> 
     if data.domain is None or config.multivariate == "off" or answered.num_rows < config.min_rows:
         return None
     order = pc.sort_indices(answered, sort_keys=[("event_time", "ascending")])
-    rows = answered.select([name for name in data.domain.columns if name in answered.column_names]).take(order)
+    present = set(answered.column_names)
+    rows = answered.select([name for name in data.domain.columns if name in present]).take(order)
     found = data.domain.compare(rows, alpha=config.false_discovery_rate)
     if found.problem:
         return None

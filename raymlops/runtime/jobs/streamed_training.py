@@ -171,7 +171,8 @@ class StreamedTraining:
 
 
 def _check_columns(view: str, schema: pa.Schema, task: LearningTask) -> None:
-    absent = [name for name in (*task.inputs, task.label) if name not in schema.names]
+    present = set(schema.names)
+    absent = [name for name in (*task.inputs, task.label) if name not in present]
     if absent:
         raise SchemaMismatch(f"view {view!r} has no columns {absent}, only {schema.names}", columns=absent)
     with_texts(task, schema)  # raises where an input has a type that models do not take

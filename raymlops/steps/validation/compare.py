@@ -133,7 +133,8 @@ def _against(
 def _incomparable(version: ModelVersion, frame: pa.Table, parts: Parts) -> str:
     """Why a version cannot predict these rows, if so."""
     signature = version.manifest.signature
-    lacking = [column.name for column in signature.inputs if column.name not in frame.column_names]
+    present = set(frame.column_names)
+    lacking = [column.name for column in signature.inputs if column.name not in present]
     if lacking:
         return f"it takes {lacking}, which this training set lacks"
     others = [c.name for c in signature.inputs if (c.dtype == TEXT) is not is_text(frame.schema.field(c.name).type)]

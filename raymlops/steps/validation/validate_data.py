@@ -93,7 +93,8 @@ def _schema(frame: pa.Table, task: LearningTask) -> list[str]:
     if LABEL_TIME in task.inputs:
         return [f"schema skew: {LABEL_TIME!r} is known too late to be a model input"]
     columns = [*task.inputs, task.label]
-    missing = [name for name in columns if name not in frame.column_names]
+    present = set(frame.column_names)
+    missing = [name for name in columns if name not in present]
     if missing:
         return [f"schema skew: columns {missing} are missing"]
     if not is_numeric(frame.schema.field(task.label).type):

@@ -135,7 +135,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "complex numbers": (pd.DataFrame({"x": [1j]}), "got a DataFrame that is none: .*column x"),
     "sparse columns": (pd.DataFrame({"x": pd.array([1], dtype="Sparse[int]")}), "got a DataFrame that is none: .*x"),
     "objects of polars": (pl.DataFrame({"x": [object()]}, schema={"x": pl.Object}), "column 'x' must be of a type"),
-    "large integers of polars": (pl.DataFrame({"x": [1]}, schema={"x": pl.Int128}), "got a DataFrame that is none"),
+    "large integers of polars": (
+        pl.DataFrame({"x": [1]}, schema={"x": pl.Int128}),
+        "column 'x' must be of a type that Arrow has, got Int128",
+    ),
     "times of both kinds": (
         pd.DataFrame({"t": [T, T.replace(tzinfo=None)]}, dtype=object),
         "column 't' must hold times with a zone or times without one, got both",
@@ -156,6 +159,27 @@ def test_what_is_no_table_is_refused_in_one_line(what: str) -> None:
 
 
 NAIVE = pa.array([datetime(2024, 3, 1, 13), None], pa.timestamp("us"))
+
+
+def test_codes_have_one_dictionary_of_plain_values() -> None:
+    """Categories that were put together from parts, have a missing one among them, or are intervals of a cut."""
+    parts = [pa.array(texts).dictionary_encode() for texts in (["a", "b"], ["c", None, "b"])]
+    found = as_table("rows", pa.table({"x": pa.chunked_array(parts)}))["x"]
+    assert found.type == parts[0].type
+    assert found.to_pylist() == ["a", "b", "c", None, "b"]
+    assert {tuple(chunk.dictionary.to_pylist()) for chunk in found.chunks} == {("a", "b", "c")}
+
+    codes = pa.array(np.arange(100, dtype=np.int8))
+    many = [pa.DictionaryArray.from_arrays(codes, [f"{part}{code}" for code in range(100)]) for part in "ab"]
+    found = as_table("rows", pa.table({"x": pa.chunked_array(many)}))["x"]
+    assert found.combine_chunks().to_pylist() == [f"{part}{code}" for part in "ab" for code in range(100)]
+
+    missing = pa.DictionaryArray.from_arrays(pa.array([1, 0, None], pa.int8()), pa.array([None, "a"]))
+    assert as_table("rows", pa.table({"x": missing}))["x"].type == pa.string()
+    assert as_table("rows", pa.table({"x": missing}))["x"].to_pylist() == ["a", None, None]
+
+    cut = as_table("rows", pd.DataFrame({"x": pd.cut([1.0, 5.0], 2)}))
+    assert not pa.types.is_dictionary(cut["x"].type)
 
 
 @pytest.mark.parametrize("kind", ["table", "pandas", "pandas, of objects", "polars"])

@@ -30,6 +30,13 @@ def test_blocks_come_back_by_number(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [OTHER]
 
 
+def test_categories_of_several_dictionaries_are_staged(tmp_path: Path) -> None:
+    parts = [pa.array(texts).dictionary_encode() for texts in (["a", "b"], ["c", None])]
+    Staging(tmp_path).put(NAME, 0, pa.table({"x": pa.chunked_array(parts)}))
+    [found] = Staging(tmp_path).tables(NAME, 1)
+    assert found["x"].to_pylist() == ["a", "b", "c", None]
+
+
 def test_names_are_no_paths(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="blocks must be named by 32 hexadecimal digits"):
         Staging(tmp_path).put("../" + NAME, 0, block(0))

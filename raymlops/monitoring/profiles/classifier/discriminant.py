@@ -1,34 +1,45 @@
 """Tells rows from a sample's: a ridge discriminant, judged by the area under the curve on rows it was not fitted on.
 
-With fewer numbers per row than rows, covariances are summed up per fold. With more, as wide tables have, the same
-direction is found by the rows' inner products, so that time and memory grow with the width, and not with its cube and
-its square.
+Fisher's direction between the two sides, with the pooled covariance of both sides alike drawn towards the identity. It
+is found by conjugate gradients, so that time and memory grow with the width of a table, and not with its cube and its
+square.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Sides", "sides_of"]
+__all__ = ["Sides"]
 
 FOLDS = 5
 RIDGE = 0.1
-WIDE = 1000
-"""Numbers per row from which on inner products are less work."""
+TOLERANCE = 1e-3
+"""Part of the residual that is left in a direction."""
+MOST_ROUNDS = 100
 
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
 Indices = NDArray[np.intp]
 
 
-class Sides(Protocol):
-    """A sample that rows are told from. Immutable."""
+class Sides:
+    """A sample that rows are told from. Immutable.
 
-    def tell(self, rows: Floats) -> tuple[float, Floats]:
+    Args:
+        sample: N rows of P numbers.
+        stretch: Number of the stretch of each.
+    """
+
+    def __init__(self, sample: Singles, stretch: Indices) -> None:
+        self._centre, scale = sample.mean(axis=0, dtype=float), sample.std(axis=0, dtype=float)
+        self._scale = np.where(scale > 1e-9, scale, 1.0)
+        self._sample = self._scaled(sample)
+        self._stretch = stretch
+
+    def tell(self, rows: Singles) -> tuple[float, Floats]:
         """Area under the curve of rows against the sample's.
 
         Each row is scored by a discriminant that has not seen it or its like: rows are left out in runs, those of the
@@ -40,135 +51,94 @@ class Sides(Protocol):
         Returns:
             The area, and per number its share in the distance between the two sides' scores.
         """
-        ...
+        size = len(rows)
+        places = np.arange(size + len(self._sample))
+        both = np.concatenate([self._scaled(rows), self._sample])
+        [told] = _told(both, [(places[:size], places[size:])], np.concatenate([np.zeros(size, np.intp), self._stretch]))
+        return told
 
-    def tell_stretch(self, number: int, picked: Indices) -> float:
-        """Area under the curve of rows of one stretch of the sample against all other stretches.
+    def tell_stretches(self, picked: Sequence[Indices]) -> list[float]:
+        """Area under the curve of rows of each stretch of the sample against all other stretches.
 
         Args:
-            number: Of the stretch.
-            picked: Places of its rows that are told.
+            picked: For each stretch, places of its rows that are told.
         """
-        ...
+        pairs = [(own, np.flatnonzero(self._stretch != number)) for number, own in enumerate(picked)]
+        return [area for area, _ in _told(self._sample, pairs, self._stretch)]
 
-
-def sides_of(sample: Floats, stretch: Indices) -> Sides:
-    """A sample of rows, and the number of the stretch of each."""
-    return _Wide(sample, stretch) if sample.shape[1] >= WIDE else _Narrow(sample, stretch)
-
-
-class _Narrow:
-    """``Sides`` by covariances."""
-
-    def __init__(self, sample: Floats, stretch: Indices) -> None:
-        self._sample = sample
-        self._stretch = stretch
-
-    def tell(self, rows: Floats) -> tuple[float, Floats]:
-        return _tell_apart(rows, self._sample, self._stretch)
-
-    def tell_stretch(self, number: int, picked: Indices) -> float:
-        others = self._stretch != number
-        area, _ = _tell_apart(self._sample[picked], self._sample[others], self._stretch[others])
-        return area
-
-
-class _Wide:
-    """``Sides`` by inner products of the rows; a stretch is told in the scale of the whole sample."""
-
-    def __init__(self, sample: Floats, stretch: Indices) -> None:
-        self._centre, scale = sample.mean(axis=0), sample.std(axis=0)
-        self._scale = np.where(scale > 1e-9, scale, 1.0)
-        self._sample = self._scaled(sample)
-        self._stretch = stretch
-        self._products = self._sample @ self._sample.T
-
-    def tell(self, rows: Floats) -> tuple[float, Floats]:
-        size = len(rows)
-        scaled = self._scaled(rows)
-        products = np.empty((size + len(self._sample),) * 2)
-        products[:size, :size] = scaled @ scaled.T
-        products[:size, size:] = scaled @ self._sample.T
-        products[size:, :size] = products[:size, size:].T
-        products[size:, size:] = self._products
-        places = np.arange(len(products))
-        return self._told(products, np.vstack([scaled, self._sample]), places[:size], places[size:])
-
-    def tell_stretch(self, number: int, picked: Indices) -> float:
-        area, _ = self._told(self._products, self._sample, picked, np.flatnonzero(self._stretch != number))
-        return area
-
-    def _scaled(self, rows: Floats) -> Floats:
-        scaled: Floats = rows - self._centre
-        scaled /= self._scale
+    def _scaled(self, rows: Singles) -> Singles:
+        scaled = rows - self._centre.astype(np.float32)
+        scaled /= self._scale.astype(np.float32)
         return scaled
 
-    def _told(self, products: Floats, rows: Floats, own: Indices, others: Indices) -> tuple[float, Floats]:
-        """As ``tell``, of rows whose inner products are known; the others are the sample's, or some of them."""
-        own_fold, other_fold = _runs(len(own)), self._stretch[others - (len(rows) - len(self._sample))] % FOLDS
-        scores, other_scores = np.zeros(len(own)), np.zeros(len(others))
-        shares = np.zeros(rows.shape[1])
-        for number in range(FOLDS):
-            held, against = own_fold == number, other_fold == number
-            weights = _direction(products, rows, own[~held], others[~against])
-            scored = rows @ weights
-            scored -= scored[others].mean()
-            scores[held], other_scores[against] = scored[own[held]], scored[others[against]]
-            if held.any() and against.any():
-                shares += weights * (_mean(rows, own[held]) - _mean(rows, others[against]))
-        return _area(scores, other_scores), shares
 
+def _told(rows: Singles, pairs: Sequence[tuple[Indices, Indices]], stretch: Indices) -> list[tuple[float, Floats]]:
+    """As ``Sides.tell``, of several pairs of sides at once.
 
-def _direction(products: Floats, rows: Floats, own: Indices, others: Indices) -> Floats:
-    """Fisher's direction as in ``_discriminant``, found as a weighted sum of rows.
-
-    C holds the rows of both sides, each less its side's mean, weighed so that C'C is the pooled covariance; d is the
-    distance of the means, and n the ridge: (C'C + n)^-1 d = (d - C'(CC' + n)^-1 Cd) / n.
+    Args:
+        rows: All rows.
+        pairs: Places of a pair's own rows, and of the sample's that they are told from.
+        stretch: Stretch of each of the sample's rows.
     """
-    from scipy.linalg import solve
+    folds = [(_runs(len(own)), stretch[others] % FOLDS) for own, others in pairs]
+    shape = len(rows), len(pairs) * FOLDS
+    own_fitted, others_fitted, own_held, others_held = (np.zeros(shape, np.float32) for _ in range(4))
+    for pair, ((own, others), (own_fold, other_fold)) in enumerate(zip(pairs, folds, strict=True)):
+        for number in range(FOLDS):
+            column, held, against = pair * FOLDS + number, own_fold == number, other_fold == number
+            for into, places in (
+                (own_fitted, own[~held]),
+                (others_fitted, others[~against]),
+                (own_held, own[held]),
+                (others_held, others[against]),
+            ):
+                into[places, column] = 1 / max(len(places), 1)
+    noise = np.array([_noise(rows.shape[1], int(each)) for each in np.count_nonzero(own_fitted, axis=0)], np.float32)
+    weights = _directions(rows, own_fitted, others_fitted, noise)
+    scored = rows @ weights
+    both = own_held.any(axis=0) & others_held.any(axis=0)
+    shares = weights * (rows.T @ (own_held - others_held)) * both
+    found = []
+    for pair, ((own, others), (own_fold, other_fold)) in enumerate(zip(pairs, folds, strict=True)):
+        columns = slice(pair * FOLDS, (pair + 1) * FOLDS)
+        mine = scored[:, columns] - scored[others, columns].mean(axis=0)
+        found.append(
+            (_area(mine[own, own_fold], mine[others, other_fold]), shares[:, columns].sum(axis=1, dtype=float))
+        )
+    return found
 
-    fitted = np.concatenate([own, others])
-    sides = slice(0, len(own)), slice(len(own), None)
-    distance = np.concatenate([np.full(len(own), 1 / len(own)), np.full(len(others), -1 / len(others))])
-    weight = 1 / np.sqrt(2 * np.concatenate([np.full(len(own), len(own)), np.full(len(others), len(others))]))
-    inner = products[np.ix_(fitted, fitted)]
-    along = inner @ distance
-    for side in sides:
-        along[side] -= along[side].mean()
-        inner[side] -= inner[side].mean(axis=0)
-        inner[:, side] -= inner[:, side].mean(axis=1, keepdims=True)
-    inner *= weight[:, np.newaxis]
-    inner *= weight
-    noise = _noise(rows.shape[1], len(own))
-    inner.flat[:: len(inner) + 1] += noise
-    found = weight * solve(inner, weight * along, assume_a="pos", overwrite_a=True, check_finite=False)
-    for side in sides:
-        found[side] -= found[side].mean()
-    share = np.zeros(len(rows))
-    share[fitted] = (distance - found) / noise
-    return share @ rows
 
+def _directions(rows: Singles, own: Singles, others: Singles, noise: Singles) -> Singles:
+    """Fisher's directions one for each column of weights.
 
-def _tell_apart(rows: Floats, others: Floats, stretch: Indices) -> tuple[float, Floats]:
-    """As ``Sides.tell``."""
-    own_fold = _runs(len(rows))
-    other_fold = stretch % FOLDS
-    centre, scale = others.mean(axis=0), others.std(axis=0)
-    scale = np.where(scale > 1e-9, scale, 1.0)
-    rows, others = (rows - centre) / scale, (others - centre) / scale
-    own_sums = [_moments(rows[own_fold == number]) for number in range(FOLDS)]
-    other_sums = [_moments(others[other_fold == number]) for number in range(FOLDS)]
-    scores, other_scores = np.zeros(len(rows)), np.zeros(len(others))
-    shares = np.zeros(rows.shape[1])
-    for number in range(FOLDS):
-        mine = _total(each for index, each in enumerate(own_sums) if index != number)
-        theirs = _total(each for index, each in enumerate(other_sums) if index != number)
-        weights = _discriminant(mine, theirs)
-        held, against = own_fold == number, other_fold == number
-        scores[held], other_scores[against] = rows[held] @ weights, others[against] @ weights
-        if held.any() and against.any():
-            shares += weights * (rows[held].mean(axis=0) - others[against].mean(axis=0))
-    return _area(scores, other_scores), shares
+    The ridge keeps all eigenvalues away from zero, and is the larger the fewer rows there are for a number, so a few
+    rounds come close: what is left of the residual moves no rank that counts. A round costs the rows twice.
+
+    Args:
+        rows: N rows of P numbers.
+        own: Weights of the rows of one side, 0 for all others; N by S, each column sums to 1.
+        others: The same of the other side.
+        noise: The ridge of each.
+    """
+
+    def spread(directions: Singles) -> Singles:
+        along = rows @ directions
+        pooled = sum(side * (along - (side * along).sum(axis=0)) for side in (own, others))
+        return rows.T @ (pooled / 2) + noise * directions
+
+    left = rows.T @ (own - others)
+    found, step, squared = np.zeros_like(left), left.copy(), (left**2).sum(axis=0)
+    enough = squared * TOLERANCE**2
+    for _ in range(MOST_ROUNDS):
+        if (squared <= enough).all():
+            break
+        towards = spread(step)
+        length = squared / np.maximum((step * towards).sum(axis=0), np.finfo(np.float32).tiny)
+        found += length * step
+        left -= length * towards
+        before, squared = squared, (left**2).sum(axis=0)
+        step = left + squared / np.maximum(before, np.finfo(np.float32).tiny) * step
+    return found
 
 
 def _runs(rows: int) -> Indices:
@@ -181,45 +151,6 @@ def _area(scores: Floats, others: Floats) -> float:
 
     ranks = rankdata(np.concatenate([scores, others]))
     return float((ranks[: len(scores)].sum() - len(scores) * (len(scores) + 1) / 2) / (len(scores) * len(others)))
-
-
-def _mean(rows: Floats, places: Indices) -> Floats:
-    share = np.zeros(len(rows))
-    share[places] = 1 / len(places)
-    return share @ rows
-
-
-@dataclass(frozen=True)
-class _Moments:
-    rows: int
-    total: Floats
-    squares: Floats
-
-
-def _moments(rows: Floats) -> _Moments:
-    return _Moments(len(rows), rows.sum(axis=0), rows.T @ rows)
-
-
-def _total(parts: Iterable[_Moments]) -> _Moments:
-    held = list(parts)
-    rows = sum(part.rows for part in held)
-    return _Moments(
-        rows, np.sum([part.total for part in held], axis=0), np.sum([part.squares for part in held], axis=0)
-    )
-
-
-def _discriminant(rows: _Moments, others: _Moments) -> Floats:
-    """Fisher's direction with a ridge: the pooled covariance, both sides alike, drawn towards the identity."""
-    mean, other_mean = rows.total / rows.rows, others.total / others.rows
-    spread = (
-        rows.squares / rows.rows
-        - np.outer(mean, mean)
-        + others.squares / others.rows
-        - np.outer(other_mean, other_mean)
-    )
-    size = len(mean)
-    weights = np.linalg.solve(spread / 2 + _noise(size, rows.rows) * np.eye(size), mean - other_mean)
-    return np.asarray(weights, dtype=np.float64)
 
 
 def _noise(size: int, rows: int) -> float:

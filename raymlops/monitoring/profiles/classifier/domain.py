@@ -26,7 +26,7 @@ from scipy import special
 
 from raymlops.errors import DataError, NotEnoughRows
 from raymlops.monitoring.profiles.blocks import cut_rows
-from raymlops.monitoring.profiles.classifier.discriminant import sides_of
+from raymlops.monitoring.profiles.classifier.discriminant import Sides
 from raymlops.monitoring.profiles.classifier.encoding import Encoding
 from raymlops.monitoring.profiles.columns import column_kind, fit_bins
 from raymlops.monitoring.profiles.dispersion import NEAR, fit_block_nulls
@@ -39,6 +39,8 @@ __all__ = ["DOMAIN_FILE", "DomainClassifier", "DomainDrift"]
 DOMAIN_FILE = "domain.arrow"
 """Name of a model version's sample of reference rows, beside its packaged files."""
 MAX_ROWS = 2000
+MAX_COLUMNS = 2000
+"""Columns that are looked at together, the most important ones; they bound what a window costs, whatever the table."""
 STRETCHES = 16
 MIN_STRETCHES = 8
 MIN_SAMPLE_ROWS = 30
@@ -102,7 +104,7 @@ class DomainClassifier:
         self._columns = tuple(columns)
         self._stretch = sample.column(_STRETCH).to_numpy().astype(np.intp)
         self._encoding = Encoding(sample, self._columns)
-        self._sides = sides_of(self._encoding.encode(sample), self._stretch)
+        self._sides = Sides(self._encoding.encode(sample), self._stretch)
         self._null: dict[int, tuple[float, float, float]] = {}
 
     @classmethod
@@ -121,7 +123,8 @@ class DomainClassifier:
         Args:
             table: The reference's rows, a table or a frame, in the order of time where they have one; columns that hold
                 neither numbers nor text are left out.
-            columns: Columns to look at; by default all but ``event_time``.
+            columns: Columns to look at; by default all but ``event_time``. Of more than 2,000, the most important ones,
+                and among equals the first.
             event_time: Timestamp column that orders the rows.
             window: Length of the windows to come; asks for ``event_time``.
             window_rows: Rows of the windows to come, where they are not cut by time; by default a sixteenth, and at
@@ -136,7 +139,7 @@ class DomainClassifier:
         table, names = rows_given(table, columns, event_time)
         usable = [name for name in names if column_kind(table.column(name).type) is not None]
         known = importances or {}
-        ranked = sorted(usable, key=lambda name: -known.get(name, 0.0))
+        ranked = sorted(usable, key=lambda name: -known.get(name, 0.0))[:MAX_COLUMNS]
         starts, stops = _stretches(table, event_time, window, window_rows)
         each = MAX_ROWS // len(starts)
         taken = [_spaced(int(start), int(stop), each) for start, stop in zip(starts, stops, strict=True)]
@@ -216,10 +219,8 @@ class DomainClassifier:
     def _chance(self, rows: int) -> tuple[float, float, float]:
         """The same from stretches against the others, whatever the rows are like."""
         if rows not in self._null:
-            found = []
-            for number in range(int(self._stretch[-1]) + 1):
-                own = np.flatnonzero(self._stretch == number)
-                found.append(self._sides.tell_stretch(number, own[_spaced(0, own.size, rows)]))
+            stretches = [np.flatnonzero(self._stretch == number) for number in range(int(self._stretch[-1]) + 1)]
+            found = self._sides.tell_stretches([own[_spaced(0, own.size, rows)] for own in stretches])
             least = math.sqrt((1 / rows + 1 / self.rows) / 12)
             spread = max(least, float(np.std(found, ddof=1))) * math.sqrt(1 + 1 / len(found))
             self._null[rows] = max(0.5, float(np.mean(found))), spread, len(found) - 1.0

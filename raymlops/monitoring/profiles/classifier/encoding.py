@@ -21,6 +21,7 @@ MAX_CROSSED = 12
 """Numeric columns whose products are looked at, the first of them."""
 
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,12 @@ class _Column:
     def width(self) -> int:
         return (1 if self.ranks is not None else len(self.categories)) + 1
 
-    def encode(self, column: pa.ChunkedArray | None, rows: int) -> Floats:
-        """Values, then whether the value is missing; N rows. What is not of the column's kind counts as missing."""
-        out = np.zeros((rows, self.width))
+    def encode(self, column: pa.ChunkedArray | None, out: Singles) -> None:
+        """Values, then whether each is missing, into N rows of zeros; what is of another kind counts as missing."""
         out[:, -1] = 1.0
         kind = None if column is None else column_kind(column.type)
         if column is None or kind is None or (kind == "numeric") != (self.ranks is not None):
-            return out
+            return
         if self.ranks is not None:
             values = as_floats(column)
             known = ~np.isnan(values)
@@ -53,7 +53,6 @@ class _Column:
             known = column.is_valid().to_numpy()
             out[np.flatnonzero(index >= 0), index[index >= 0]] = 1.0
         out[known, -1] = 0.0
-        return out
 
 
 class Encoding:
@@ -85,16 +84,17 @@ class Encoding:
         """Per encoded number, the two columns it stems from, twice the same where it stems from one; shape (P, 2)."""
         return self._owners
 
-    def encode(self, table: pa.Table) -> Floats:
+    def encode(self, table: pa.Table) -> Singles:
         """N rows of P numbers. A column that is not there, or of another type, counts as missing."""
-        present = set(table.column_names)
-        parts = [
-            column.encode(table.column(name) if name in present else None, table.num_rows)
-            for name, column in self._columns.items()
-        ]
-        plain = np.hstack(parts) if parts else np.zeros((table.num_rows, 0))
-        squares = plain[:, self._numeric] ** 2
-        return np.hstack([plain, squares, plain[:, self._left] * plain[:, self._right]])
+        present, at = set(table.column_names), 0
+        out: Singles = np.zeros((len(self._owners), table.num_rows), np.float32).T  # a column lies in one piece
+        for name, column in self._columns.items():
+            column.encode(table.column(name) if name in present else None, out[:, at : at + column.width])
+            at += column.width
+        squares = at + len(self._numeric)
+        np.square(out[:, self._numeric], out=out[:, at:squares])
+        np.multiply(out[:, self._left], out[:, self._right], out=out[:, squares:])
+        return out
 
 
 def _pairs(items: Sequence[int]) -> tuple[list[int], list[int]]:

@@ -11,6 +11,7 @@ from raymlops.errors import DataError, SchemaMismatch, StorageError
 from raymlops.features import Entity, FeatureView, Field
 from raymlops.features.intake import row_batches as intake
 from raymlops.features.intake.row_batches import Intake, Spool
+from raymlops.tables import codes
 from raymlops.tables.columns import INSTANT
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
@@ -26,11 +27,11 @@ def of(*values: Any, key: Any = "a") -> pa.Table:
 @pytest.mark.parametrize("limit", [1 << 30, 30, 0])
 def test_a_spool_gives_back_what_it_was_given(limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake, "_IN_MEMORY_BYTES", limit)
-    monkeypatch.setattr(intake, "_BATCH_ROWS", 2)
+    monkeypatch.setattr(codes, "_BATCH_ROWS", 2)
     spool = Spool(tmp_path / "spool")
-    tables = [of(1.0), of(), of(2.0, 3.0, 4.0), of(5.0)]
-    for table in tables:
-        spool.add(table)
+    tables = [of(1.0), of(), of(2.0, 3.0, 4.0), of(5.0, key="b")]
+    for number, table in enumerate(tables):  # some with codes, which read as what they stand for
+        spool.add(table.set_column(0, "k", table["k"].dictionary_encode()) if number % 2 == 0 else table)
     spool.finish()
     assert (spool.num_rows, spool.schema) == (5, tables[0].schema)
     for _ in range(2):
@@ -125,3 +126,33 @@ def test_columns_must_fit_in_every_table(tmp_path: Path) -> None:
     taken = Intake(VIEW, ingest_id="i", on_invalid="quarantine", at=T, directory=tmp_path)
     with taken, pytest.raises(SchemaMismatch, match="column 'x' must be float64, got string"):
         taken.take([of(1.0), of(1.0).set_column(2, "x", pa.array(["1"]))])
+
+
+def test_codes_are_the_same_rows_as_their_texts(tmp_path: Path) -> None:
+    """In what is stored, in what is refused, and in the digest by which a repeat is known."""
+    view = FeatureView("v", Entity("e", ["k"]), [Field("s", "string", allowed=["x", "y"], nullable=False)])
+    plain = pa.table(
+        {
+            "k": pa.array(["a", "b", "a", "a"] * 3, pa.string()),
+            "event_time": pa.array([T] * 12, INSTANT),
+            "s": pa.array(["x", "no", "y", None] * 3, pa.string()),
+        }
+    )
+    no_rows = pa.DictionaryArray.from_arrays(pa.array([None] * 12, pa.int8()), pa.array([], pa.string()))
+    texts_with_null = pa.array([None, "x", "no", "y"], pa.string())
+    with_null = pa.DictionaryArray.from_arrays(pa.array([1, 2, 3, 0] * 3, pa.int8()), texts_with_null)
+    coded = plain.set_column(0, "k", plain["k"].cast(pa.large_string()).dictionary_encode())
+    forms = [coded, *(coded.set_column(2, "s", each) for each in (plain["s"].dictionary_encode(), with_null))]
+    found = []
+    for number, table in enumerate([plain, *forms]):
+        options = {"at": T, "directory": tmp_path, "on_invalid": "quarantine"}
+        with Intake(view, ingest_id=str(number), **options) as taken:  # type: ignore[arg-type]
+            taken.take([table.slice(0, 5), table.slice(5)])
+            good, bad = taken.good.table(), taken.bad.table()
+            assert good is not None
+            assert bad is not None
+            found.append((good.schema, good.to_pylist(), bad.drop_columns(["ingest_id"]).to_pylist(), taken.digest))
+    assert [len(rows) for rows in found[0][1:3]] == [6, 6]
+    assert found[1:] == [found[0]] * 3
+    with Intake(view, ingest_id="i", at=T, directory=tmp_path) as taken, pytest.raises(DataError, match="by 12 rows"):
+        taken.take([plain.set_column(2, "s", no_rows)])

@@ -8,6 +8,7 @@ import pytest
 from scipy.signal import lfilter
 
 from raymlops.errors import DataError, NotEnoughRows, SchemaMismatch
+from raymlops.monitoring.profiles.classifier import domain
 from raymlops.monitoring.profiles.classifier.domain import DomainClassifier
 
 
@@ -166,3 +167,12 @@ def test_wide_tables_are_judged_too() -> None:
     found = classifier.compare(wide(200, shift=8.0))
     assert found.drifted
     assert next(iter(found.importances)) == "c7"
+
+
+def test_the_most_important_columns_bound_what_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(domain, "MAX_COLUMNS", 3)
+    rng = np.random.default_rng(10)
+    classifier = DomainClassifier.fit(table(rng, 1000), importances={"c4": 2.0, "c2": 1.0})
+    assert classifier.columns == ("c4", "c2", "c0")
+    assert classifier.compare(table(rng, 500, shift=1.0)).drifted  # c2 moves
+    assert DomainClassifier.loads(classifier.dumps()).columns == classifier.columns
