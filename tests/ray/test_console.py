@@ -159,6 +159,7 @@ def test_graphs_are_drawn_and_their_nodes_are_links(world: World, chromium: Brow
     assert heard == []
 
 
+@pytest.mark.slow
 def test_a_page_refreshes_itself_where_that_is_asked_for(world: World, chromium: Browser) -> None:
     heard: list[str] = []
     context = chromium.new_context()
@@ -174,6 +175,7 @@ def test_a_page_refreshes_itself_where_that_is_asked_for(world: World, chromium:
     assert heard == []
 
 
+@pytest.mark.slow
 def test_every_page_is_whole_without_scripts(world: World, chromium: Browser) -> None:
     heard: list[str] = []
     context = chromium.new_context(java_script_enabled=False)
