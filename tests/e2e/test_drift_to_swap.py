@@ -138,7 +138,7 @@ def test_what_was_served_is_what_the_tables_say(story: Any) -> None:
     assert {"weather", "carrier_recent"} <= ages.keys()
     assert 0 <= ages["weather"].median_s < 4 * 3600, "no older than its time to live"
     weeks = story.platform.monitor.rollup("flight-delay", every=timedelta(weeks=1))
-    assert sum(week.answered().rows for week in weeks) > 0.8 * WEEKS * PER_WEEK
+    assert sum(week.answered().rows for week in weeks) >= (WEEKS - 1) * PER_WEEK, "the last week may be open"
 
 
 def test_lineage_leads_from_the_champion_to_tables_bundle_and_run(story: Any) -> None:

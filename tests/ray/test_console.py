@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from raymlops.platform import Platform
 
-pytestmark = pytest.mark.ray
+# slow: pages are tried without a browser in tests/unit/console, and orders with one in test_console_actions.py
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 MODEL, EVIL = "watched", """<script>alert("x")</script>'"><img src=x onerror=alert(1)>"""
 DEADLINE_S = 60.0
@@ -159,7 +160,6 @@ def test_graphs_are_drawn_and_their_nodes_are_links(world: World, chromium: Brow
     assert heard == []
 
 
-@pytest.mark.slow
 def test_a_page_refreshes_itself_where_that_is_asked_for(world: World, chromium: Browser) -> None:
     heard: list[str] = []
     context = chromium.new_context()
@@ -175,7 +175,6 @@ def test_a_page_refreshes_itself_where_that_is_asked_for(world: World, chromium:
     assert heard == []
 
 
-@pytest.mark.slow
 def test_every_page_is_whole_without_scripts(world: World, chromium: Browser) -> None:
     heard: list[str] = []
     context = chromium.new_context(java_script_enabled=False)

@@ -117,8 +117,18 @@ def test_a_change_is_seen_without_a_restart(platform: Platform, place: Path) -> 
     assert platform.control.policy(MODEL).bundle == digest
 
 
+@pytest.fixture
+def trained(platform: Platform, place: Path) -> None:
+    """The project's model in place of the one that was registered by hand, which a retraining would put on trial."""
+    run = platform.runs.start(MODEL, parameters={"as_of": platform.clock.now().isoformat()}, timeout_s=RUN_S)
+    assert run.status is RunStatus.SUCCEEDED, run.error
+    assert run.result["outcome"] == "candidate", run.result
+    platform.endpoints.deploy(MODEL, run.result["version"])
+    platform.control.step()
+
+
 @pytest.mark.slow
-def test_a_retraining_is_asked_for_over_http(platform: Platform, place: Path, command: Callable[..., Any]) -> None:
+def test_a_retraining_is_asked_for_over_http(platform: Platform, trained: None, command: Callable[..., Any]) -> None:
     url = f"{platform.url}/v2/repository/models/{MODEL}/retrain"
     body = {"parameters": {"reason": "the labels of January were mended"}}
     assert requests.post(url, json=body, timeout=20).status_code == 401
