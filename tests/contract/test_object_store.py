@@ -114,7 +114,7 @@ def s3_options(endpoint: str) -> dict[str, str]:
     return {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1"}
 
 
-@pytest.fixture(params=["directory", "file URI", "s3"])
+@pytest.fixture(params=["directory", pytest.param("file URI", marks=pytest.mark.slow), "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     match request.param:
         case "directory":

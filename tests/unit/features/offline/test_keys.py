@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from raymlops.features.offline.key_numbers import group_rows
 from raymlops.features.offline.keys import match_rows
+from tests.support.examples import examples
 
 
 def test_numbers_of_rows_and_of_others() -> None:
@@ -29,7 +30,7 @@ far = st.one_of(st.none(), st.sampled_from([-(2**63), 2**63 - 1, 0, 10**12]))
 words = st.one_of(st.none(), st.text(max_size=2))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     st.lists(st.tuples(near, far, words), max_size=12),
     st.lists(st.tuples(near, far, words), max_size=12),
