@@ -11,7 +11,7 @@ from raymlops.config.clock import ClockConfig
 from raymlops.config.cluster import ClusterConfig
 from raymlops.config.control import ControlConfig
 from raymlops.config.delivery import DeliveryConfig
-from raymlops.config.features import FeaturesConfig
+from raymlops.config.features import FeaturePlace, FeaturesConfig
 from raymlops.config.metadata import MetadataConfig
 from raymlops.config.monitoring import MonitoringConfig
 from raymlops.config.section import Section
@@ -54,6 +54,10 @@ class PlatformConfig(Section):
     def metadata_url(self) -> str | Path:
         """The metadata store's database: as configured, or a file in the home."""
         return self.metadata.url or self.home / "metadata.db"
+
+    def feature_place(self, environment: str | None = None) -> FeaturePlace:
+        """Where the features of an environment are; left out, of the platform's own."""
+        return self.features.place(self.home, None if environment == self.environment else environment)
 
     @field_validator("home")
     @classmethod
