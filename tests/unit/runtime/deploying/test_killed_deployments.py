@@ -157,12 +157,14 @@ class World:
     """Whether the operator, which is another process, dies with the deployment."""
     late: list[Callable[[], object]] | None = None
     """Orders that are on their way to the operator; ``None``: each is there at once."""
+    filled: list[tuple[str, str]] = field(default_factory=list)
+    """Environment, and where its rows came from."""
     answers: bool = True
     """Whether the operator's answers are heard."""
 
     @cached_property
     def config(self) -> PlatformConfig:
-        rules = {name: {"rehearse": True} for name in ("dev", "feature")}
+        rules = {"dev": {"rehearse": True}, "feature": {"rehearse": True, "rows_from": "dev"}}
         overrides = {"home": str(self.home), "environment": "dev", "delivery": {"environments": rules}}
         return load_config(environ={}, overrides=overrides)
 
@@ -194,7 +196,9 @@ class Ground:
         return cast("FeatureStore", _Mortal(self._world.features.of(environment), self._world.death))
 
     def fill(self, environment: str, source: str) -> Sequence[IngestReceipt]:
-        raise AssertionError(f"no rule of {environment} asks for rows of {source}")
+        assert self.store(environment).apply(*DEFINITIONS["a"], dry_run=True).added == (), "what is filled is defined"
+        self._world.filled.append((environment, source))
+        return []
 
     def definitions(self, manifest: BundleManifest) -> Sequence[Definition]:
         return DEFINITIONS[manifest.files["code.py"][0]]
@@ -495,3 +499,16 @@ def test_a_deployment_that_goes_on_is_left_alone(home: Callable[[str, str], Path
                 world.deployer.deploy(B, "dev", "too early")
         world.revive()
         _agree(world, "dev")
+
+
+def test_definitions_and_rows_come_into_the_environment_of_the_deployment_alone(tmp_path: Path) -> None:
+    with _opened(tmp_path) as world:
+        world.deployer.deploy(A, "feature", "the first")
+        assert world.filled == [("feature", "dev")], "as its rules say"
+        assert _lacks(world, A, "feature") == ()
+        assert len(_lacks(world, A)) == len(DEFINITIONS["a"]), "the platform's own has none of them"
+        world.deployer.deploy(A, "dev", "there, too")
+        assert world.filled == [("feature", "dev")]
+        world.deployer.deploy(C, "feature", "another owner")
+        assert not world.features.of("dev").apply(*DEFINITIONS["a"], dry_run=True).changed
+        assert world.features.of("feature").apply(*DEFINITIONS["a"], dry_run=True).changed
