@@ -235,6 +235,7 @@ def platform(
             "environments": {
                 "tried": {
                     "rehearse": True,
+                    "rows_from": "dev",
                     "rate_per_s": 20.0,
                     "p99": "5s",
                     "load_for": "2s",

@@ -50,7 +50,7 @@ def build_project(
     Raises:
         RaymlopsError: As ``delivery.build_bundle`` does.
     """
-    root = parse_root(config.features.root_in(config.home))
+    root = parse_root(config.feature_place().root)
     applied = Catalog(catalog_path(root), config.features.storage_options).state()
     key = key or config.delivery.signing_key
     signer = None if key is None else partial(read_key, key)

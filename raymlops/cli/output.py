@@ -20,7 +20,17 @@ from raymlops.errors import RaymlopsError
 from raymlops.platform import Platform, connect
 from raymlops.records.record import canonical_json
 
-__all__ = ["ConfigOption", "JsonOption", "console", "one_line_errors", "platform", "printable", "show", "show_json"]
+__all__ = [
+    "ConfigOption",
+    "EnvironmentOption",
+    "JsonOption",
+    "console",
+    "one_line_errors",
+    "platform",
+    "printable",
+    "show",
+    "show_json",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,6 +62,9 @@ _errors = _PlainConsole(stderr=True)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file.")]
+EnvironmentOption = Annotated[
+    str | None, typer.Option("--environment", help="Whose features; left out, those of the platform's own environment.")
+]
 
 
 def one_line_errors(command: Callable[P, T]) -> Callable[P, T]:
@@ -73,11 +86,11 @@ def one_line_errors(command: Callable[P, T]) -> Callable[P, T]:
 
 
 @contextmanager
-def platform(config: Path | None = None) -> Iterator[Platform]:
-    """The running platform; it goes on running afterwards."""
+def platform(config: Path | None = None, environment: str | None = None) -> Iterator[Platform]:
+    """The running platform, with the features of an environment; it goes on running afterwards."""
     connected = connect(config=load_config(config), start=False)
     try:
-        yield connected
+        yield connected if environment is None else connected.in_environment(environment)
     finally:
         connected.detach()
 

@@ -40,6 +40,9 @@ class EnvironmentRules(Section):
     what the environment's runs use."""
     parameters: Mapping[str, JsonValue] = Field(default_factory=dict)
     """Of the run of a rehearsal, over those of the project; see the parameters of training."""
+    rows_from: _Environment | None = None
+    """An environment whose rows a rehearsal copies into the feature tables of this one that have none. Null: none are
+    copied: whoever feeds the environment brings its rows."""
     rate_per_s: float | None = Field(None, gt=0)
     """Requests per second that a rehearsal must answer, each within ``p99`` but for one in a hundred."""
     p99: Span | None = None

@@ -11,8 +11,9 @@ from pydantic import ConfigDict, Field, field_validator
 
 from raymlops.config.section import Duration, Section, Span
 from raymlops.config.section import parse_duration as _d
+from raymlops.records.names import check_name
 
-__all__ = ["ONLINE_SERVERS", "FeaturesConfig", "OnlineServer"]
+__all__ = ["ONLINE_SERVERS", "FeaturePlace", "FeaturesConfig", "OnlineServer"]
 
 
 class OnlineServer(NamedTuple):
@@ -69,9 +70,26 @@ class FeaturesConfig(Section):
         """The kind of server that holds online features; ``None`` where they are in LMDB files."""
         return ONLINE_SERVERS.get(urlsplit(self.online_store).scheme)
 
-    def root_in(self, home: Path) -> Path | str:
-        """The root, given the platform's home."""
-        return home / "features" if self.root is None else self.root
+    def place(self, home: Path, environment: str | None = None) -> FeaturePlace:
+        """Where the features of an environment are: nothing of it is another's.
+
+        Args:
+            home: The platform's.
+            environment: Its name; ``None``: the platform's own.
+
+        Raises:
+            ConfigError: An environment cannot be called so.
+        """
+        local = home / "features"
+        root = local if self.root is None else self.root
+        if environment is None:
+            return FeaturePlace(None, root, local, self)
+        check_name("environment", environment)
+        below = f"environments/{environment}"
+        # No prefix that may be configured has an @, so that no other platform's keys begin so.
+        settings = self.model_copy(update={"online_prefix": f"{self.online_prefix}@{environment}"})
+        there = root / below if isinstance(root, Path) else f"{root.rstrip('/')}/{below}"
+        return FeaturePlace(environment, there, local / below, settings)
 
     @field_validator("storage_options")
     @classmethod
@@ -92,3 +110,16 @@ class FeaturesConfig(Section):
         if parts.password is not None or "password" in parse_qs(parts.query):
             raise ValueError(f"must hold no password: set {ONLINE_SERVERS[parts.scheme].password}")
         return store
+
+
+class FeaturePlace(NamedTuple):
+    """Where the features of one environment are."""
+
+    environment: str | None
+    """``None``: the platform's own."""
+    root: Path | str
+    """Definitions, tables and training sets: a directory, or a URI in an object store."""
+    local: Path
+    """What stays on a node: the online store, and rows that are on their way."""
+    settings: FeaturesConfig
+    """As configured, with the prefix of this environment's keys on a server of online features."""

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from raymlops.config.batch import BatchConfig
 from raymlops.config.control import ControlConfig
 from raymlops.config.delivery import DeliveryConfig
-from raymlops.config.features import FeaturesConfig
+from raymlops.config.features import FeaturePlace, FeaturesConfig
 from raymlops.config.infrastructure.clock import ClockConfig
 from raymlops.config.infrastructure.cluster import ClusterConfig
 from raymlops.config.infrastructure.metadata import MetadataConfig
@@ -54,6 +54,10 @@ class PlatformConfig(Section):
     def metadata_url(self) -> str | Path:
         """The metadata store's database: as configured, or a file in the home."""
         return self.metadata.url or self.home / "metadata.db"
+
+    def feature_place(self, environment: str | None = None) -> FeaturePlace:
+        """Where the features of an environment are; left out, of the platform's own."""
+        return self.features.place(self.home, None if environment == self.environment else environment)
 
     @field_validator("home")
     @classmethod

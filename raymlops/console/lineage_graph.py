@@ -121,7 +121,7 @@ def split_model(name: str) -> tuple[str, int]:
 def _of_model(metadata: Metadata, node: Node) -> list[Edge]:
     name, number = split_model(node.name)
     version = metadata.models.get_version(name, number)
-    edges = [Edge(Node("table", table), node) for table in list(version.table_versions)[:_MOST_EACH]]
+    edges = [Edge(Node("table", table), node) for table in list(version.tables)[:_MOST_EACH]]
     if version.run_id is not None:
         edges.append(Edge(Node("run", version.run_id), node))
     if version.bundle is not None:

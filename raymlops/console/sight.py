@@ -111,14 +111,14 @@ def seen_subjects(sources: Sources, sight: Sight, subjects: Iterable[str]) -> li
     return [subject for subject in subjects if sight.everything or is_seen(subject)]
 
 
-def seen_definition(sources: Sources, sight: Sight, name: str) -> FeatureDescription:
-    """A definition of features, and who uses it of those that are seen.
+def seen_definition(sources: Sources, sight: Sight, name: str, environment: str | None = None) -> FeatureDescription:
+    """A definition of features of an environment, and who uses it of those that are seen.
 
     Raises:
         NotFoundError: There is none, or the viewer may see none of its users.
     """
     try:
-        found = sources.features.describe(name)
+        found = sources.features.describe(name, environment)
     except NotFoundError as error:
         if sight.everything:
             raise

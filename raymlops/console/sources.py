@@ -63,17 +63,24 @@ class ReportView(Protocol):
 
 
 class FeaturesView(Protocol):
-    """What is applied, and what is known about it."""
+    """What is applied in an environment, and what is known about it; ``None``: the platform's own.
 
-    def listing(self) -> list[dict[str, Any]]:
+    Each raises ``NotFoundError`` for an environment that has no features.
+    """
+
+    def environments(self) -> list[str]:
+        """The other environments that have features, by name."""
+        ...
+
+    def listing(self, environment: str | None = None) -> list[dict[str, Any]]:
         """What is applied, entities first."""
         ...
 
-    def search(self, text: str = "") -> list[FeatureMatch]:
+    def search(self, text: str = "", environment: str | None = None) -> list[FeatureMatch]:
         """Definitions that have all the words of a text in them."""
         ...
 
-    def describe(self, name: str) -> FeatureDescription:
+    def describe(self, name: str, environment: str | None = None) -> FeatureDescription:
         """One definition with statistics, freshness and lineage; raises ``NotFoundError``."""
         ...
 

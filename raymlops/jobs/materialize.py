@@ -14,10 +14,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Materialise one view or all of them; 1 where that could not be done."""
     parser = argparse.ArgumentParser(prog="materialize")
     parser.add_argument("--view", help="only this view")
-    view = parser.parse_args(arguments).view
+    parser.add_argument("--environment", help="whose features; left out, those of the platform's own environment")
+    given = parser.parse_args(arguments)
+    view, environment = given.view, given.environment
 
     def work(platform: Platform) -> None:
-        for receipt in platform.features.materialize(view):
+        here = platform if environment is None else platform.in_environment(environment)
+        for receipt in here.features.materialize(view):
             print(f"{receipt.view}: {receipt.rows} rows, up to version {receipt.table_version}")
 
     return on_platform(work)

@@ -153,10 +153,17 @@ def _needed(records: Metadata, since: datetime) -> _Needed:
 def _spines(home: Path) -> set[str]:
     """Spines that training-set manifests name; one that cannot be read is an error, lest its spine seem unneeded."""
     found = set()
-    for path in _children(home / "features" / "training_sets"):
-        if path.suffix == ".json":
-            found.add(str(orjson.loads(path.read_bytes())["spine_digest"]))
+    for directory in _training_sets(home):
+        for path in _children(directory):
+            if path.suffix == ".json":
+                found.add(str(orjson.loads(path.read_bytes())["spine_digest"]))
     return found
+
+
+def _training_sets(home: Path) -> list[Path]:
+    """Directories of the training sets of all environments."""
+    stores = [home / "features", *_children(home / "features" / "environments")]
+    return [store / "training_sets" for store in stores]
 
 
 def _is_alive(run: Run, since: datetime) -> bool:
@@ -173,7 +180,8 @@ def _candidates(home: Path) -> Iterator[tuple[Kind, Path]]:
     for model in _children(home / "models"):
         yield from (("package", path) for path in _children(model) if not path.name.startswith(_TRASH))
     yield from (("bundle", path) for path in _children(home / "bundles") if _DIGEST.fullmatch(path.name))
-    yield from (("spine", path) for path in _children(home / "features" / "training_sets" / "spines"))
+    for directory in _training_sets(home):
+        yield from (("spine", path) for path in _children(directory / "spines"))
     for run in _children(home / "runs"):
         yield from (("search", path) for path in (run / "tune", run / "scratch") if path.exists())
 

@@ -20,7 +20,7 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self
 
 from raymlops import runtime
 from raymlops.config.platform import PlatformConfig
@@ -29,11 +29,10 @@ from raymlops.platform.features import Features
 from raymlops.platform.models import Models
 from raymlops.platform.operations import Control, Labels, Ledger, Monitor
 from raymlops.records.features import ApplyReport
-from raymlops.runtime.cluster.names import FEATURES
 
 if TYPE_CHECKING:
     from raymlops.clock import Clock
-    from raymlops.features import Definition, FeatureReader, FeatureStore
+    from raymlops.features import Definition, FeatureReader
     from raymlops.metadata import Metadata
     from raymlops.metadata.garbage import GarbageReport
 
@@ -86,6 +85,7 @@ class Platform:
     A subject is made when it is first asked for: a process that lists runs does not import what serves models.
 
     Attributes:
+        environment: Whose features are applied, written and read; ``None``: the platform's own.
         metadata: The stores, as the platform itself uses them.
         config: What the platform was started with.
         clock: Its clock.
@@ -94,7 +94,10 @@ class Platform:
         exposed: Ports of that cluster's HAProxy that listen on every interface, unguarded.
     """
 
-    def __init__(self, session: runtime.Session, metadata: Metadata, clock: Clock) -> None:
+    def __init__(
+        self, session: runtime.Session, metadata: Metadata, clock: Clock, environment: str | None = None
+    ) -> None:
+        self.environment = environment
         self._session = session
         self.metadata = metadata
         self.config = session.config
@@ -158,18 +161,25 @@ class Platform:
     @cached_property
     def reader(self) -> FeatureReader:
         """Reads features on this node."""
-        reader = runtime.open_reader(self.config, clock=self.clock, join_tasks=runtime.join_tasks(self.config.features))
+        tasks = runtime.join_tasks(self.config.features)
+        reader = runtime.open_reader(self.config, self.environment, clock=self.clock, join_tasks=tasks)
         return self._session.opened.enter_context(closing(reader))
-
-    @cached_property
-    def feature_writer(self) -> FeatureStore:
-        """The feature store in the features actor."""
-        return cast("FeatureStore", runtime.ActorProxy(FEATURES, self._timeout_s))
 
     @cached_property
     def by_hand(self) -> runtime.ByHand:
         """Changes of the whole platform that a person asks for, each recorded first."""
-        return runtime.ByHand(self.config, self.metadata, self.feature_writer, self.clock)
+        return runtime.ByHand(self.config, self.metadata, self.features.writer, self.clock, self.environment)
+
+    def in_environment(self, name: str) -> Platform:
+        """The platform with the features of another environment: what is applied, pushed and read is that one's.
+
+        It is the same connection, which the platform that it came from closes.
+
+        Raises:
+            ConfigError: An environment cannot be called so.
+        """
+        environment = self.config.feature_place(name).environment
+        return Platform(self._session, self.metadata, self.clock, environment)
 
     def apply(self, *definitions: Definition, dry_run: bool = False) -> ApplyReport:
         """Add entities, views and services, all or none.

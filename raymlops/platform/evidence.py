@@ -22,16 +22,18 @@ def score_of(platform: Platform, model: str) -> ScoreCard:
     from raymlops.scorecard.card import score
     from raymlops.scorecard.evidence import gather
 
-    if not platform.metadata.models.list_versions(model):
+    versions = platform.metadata.models.list_versions(model)
+    if not versions:
         raise NotFoundError(f"no version of {model!r} is registered", model=model)
-    config = platform.config
+    config, environment = platform.config, versions[-1].environment
+    here = platform if environment is None else platform.in_environment(environment)
     return score(
         gather(
             platform.metadata,
             model,
             platform.clock.now(),
             settings_of(config),
-            definitions=platform.reader.definitions(),
+            definitions=here.reader.definitions(),
             probed=probed_at(config.home, model),
         )
     )

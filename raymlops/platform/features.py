@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, cast, overload
 
 from raymlops import runtime, tables
 from raymlops.records.features import (
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from ray.data import Dataset
 
-    from raymlops.features import TrainingSet
+    from raymlops.features import FeatureStore, TrainingSet
     from raymlops.features.intake.row_batches import IngestOptions
     from raymlops.platform import Platform
     from raymlops.tables.columns import Reading
@@ -69,7 +69,15 @@ class Features:
     ) -> IngestReceipt:
         """Ingest, and materialise every view that reads the table."""
         rows = tables.as_table(f"view {view!r}: what is ingested", table)
-        return self._platform.feature_writer.push(view, rows, ingest_id=ingest_id or uuid.uuid4().hex, **options)
+        return self.writer.push(view, rows, ingest_id=ingest_id or uuid.uuid4().hex, **options)
+
+    def copy_rows(self, source: str) -> Listed[IngestReceipt]:
+        """Copy rows of another environment into the tables of this one that have none.
+
+        Args:
+            source: The environment that they come from.
+        """
+        return Listed(runtime.copy_rows_from(self._platform.config, source, self._platform.environment))
 
     def quarantine(self, view: str, ingest_id: str | None = None) -> Listed[QuarantinedRow]:
         """The rows that ingests into a view refused, with the reasons."""
@@ -85,7 +93,7 @@ class Features:
 
     def materialize(self, view: str | None = None) -> Listed[MaterializeReceipt]:
         """Bring the online store up to the newest table versions, of one view or of all."""
-        return Listed(self._platform.feature_writer.materialize(view))
+        return Listed(self.writer.materialize(view))
 
     def online(
         self,
@@ -157,11 +165,18 @@ class Features:
         return Listed(self._catalog.search(text, tags, owner))
 
     @cached_property
+    def writer(self) -> FeatureStore:
+        """The feature store in the features actor."""
+        return cast("FeatureStore", runtime.feature_writer(self._platform.config, self._platform.environment))
+
+    @cached_property
     def _ingestion(self) -> runtime.Ingestion:
-        timeout_s = self._platform.config.cluster.call_timeout.total_seconds()
-        return runtime.Ingestion(timeout_s, _COMMIT_TIMEOUTS * timeout_s)
+        config = self._platform.config
+        commit_s = _COMMIT_TIMEOUTS * config.cluster.call_timeout.total_seconds()
+        return runtime.Ingestion(config, self._platform.environment, commit_s)
 
     @cached_property
     def _catalog(self) -> runtime.FeatureCatalog:
         platform = self._platform
-        return runtime.FeatureCatalog(platform.reader, platform.metadata, platform.config.home / "monitor")
+        events = platform.config.home / "monitor"
+        return runtime.FeatureCatalog(platform.reader, platform.metadata, events, platform.environment)

@@ -180,7 +180,8 @@ class Models:
 
     @cached_property
     def _operator(self) -> runtime.ModelOperator:
-        return runtime.ModelOperator(self._config.home, self._metadata, self._clock)
+        environment = self._platform.environment
+        return runtime.ModelOperator(self._config.home, self._metadata, self._clock, environment)
 
     @cached_property
     def _events(self) -> monitoring.DeltaEventTables:

@@ -66,6 +66,8 @@ class ModelVersion(Record):
     """Digest of the training-set manifest."""
     table_versions: dict[str, int] = Field(default_factory=dict)
     """Table -> Delta version the training set was built from."""
+    environment: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    """The environment whose feature tables those are; ``None``: the platform's own."""
     bundle: str | None = None
     """Digest of the bundle whose code trained it."""
     parameters: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
@@ -75,6 +77,12 @@ class ModelVersion(Record):
     unwatched: str = ""
     """Why drift of its inputs is not watched, or of which not; empty where all are, and of versions out of runs."""
     created_at: Instant
+
+    @property
+    def tables(self) -> dict[str, int]:
+        """As ``table_versions``, by names that are one table each on the whole platform."""
+        before = "" if self.environment is None else f"{self.environment}."
+        return {f"{before}{table}": number for table, number in self.table_versions.items()}
 
     @property
     def unblessed(self) -> list[str]:
@@ -170,6 +178,7 @@ class ModelRegistry(Protocol):
     def trained_on(self, table: str, version: int | None = None) -> list[ModelVersion]:
         """Versions of any model whose training set was built from a table, at one version of it or at any.
 
+        A table of another environment than the platform's own is called ``ENVIRONMENT.NAME``, as in ``tables``.
         They are in order of model and version.
         """
         ...

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
+from pydantic import Field
+
 from raymlops.records.record import Instant, Record
 
 __all__ = ["BLOCKED", "Baseline", "PlanStore", "Role", "ServingPlan", "Trial"]
@@ -69,6 +71,8 @@ class ServingPlan(Record):
     """Answers where no version can; without it the answer is an error."""
     service: str | None = None
     """Feature service whose features ``predict`` joins online, ``NAME@VERSION``; ``None`` for infer only."""
+    environment: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    """The environment whose features those are, that of the champion; ``None``: the platform's own."""
     replicas: int = 1
     """Of an endpoint of its own; a pool has as many as it is configured to have."""
     pooled: bool = False

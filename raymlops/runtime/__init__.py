@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from raymlops.runtime.jobs.training import execute_run
     from raymlops.runtime.jobs.trials.tune_trials import run_by_tune
     from raymlops.runtime.nodes.feature_nodes import copies
-    from raymlops.runtime.nodes.feature_readers import open_reader
-    from raymlops.runtime.nodes.ingestion import Ingestion
+    from raymlops.runtime.nodes.feature_readers import FeatureReaders, open_reader
+    from raymlops.runtime.nodes.feature_writer import feature_writer
+    from raymlops.runtime.nodes.ingestion import Ingestion, copy_rows_from
     from raymlops.runtime.serve.endpoint_orders import EndpointOrders, endpoint_statuses
     from raymlops.runtime.serve.keys import create_key, list_keys, require_keys, revoke_key
     from raymlops.runtime.session import Session, open_session
@@ -48,6 +49,7 @@ __all__ = [
     "Deployer",
     "EndpointOrders",
     "FeatureCatalog",
+    "FeatureReaders",
     "Ingestion",
     "JobRunner",
     "Lineages",
@@ -60,9 +62,11 @@ __all__ = [
     "build_clock",
     "build_recorded",
     "copies",
+    "copy_rows_from",
     "create_key",
     "endpoint_statuses",
     "execute_run",
+    "feature_writer",
     "join_tasks",
     "list_keys",
     "loopback_environment",
@@ -102,8 +106,9 @@ __getattr__ = lazy_names(
         "jobs.training": ["execute_run"],
         "jobs.trials.tune_trials": ["run_by_tune"],
         "nodes.feature_nodes": ["copies"],
-        "nodes.feature_readers": ["open_reader"],
-        "nodes.ingestion": ["Ingestion"],
+        "nodes.feature_readers": ["FeatureReaders", "open_reader"],
+        "nodes.feature_writer": ["feature_writer"],
+        "nodes.ingestion": ["Ingestion", "copy_rows_from"],
         "serve.endpoint_orders": ["EndpointOrders", "endpoint_statuses"],
         "serve.keys": ["create_key", "list_keys", "require_keys", "revoke_key"],
         "supervision.head": ["loopback_environment"],

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from raymlops import runtime
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
-from raymlops.features.catalog.layout import tables_path
+from raymlops.features.offline.feature_files import FeatureFiles
 from raymlops.metadata.garbage import Garbage, GarbageReport, collect_garbage
 from raymlops.records.features import ApplyReport, VacuumReport
 from raymlops.records.record import sha256_of
 from raymlops.runtime.cluster.people import record_once
-from raymlops.tables.delta import DeltaTables
-from raymlops.tables.files import parse_root
 
 if TYPE_CHECKING:
     from raymlops.features import Definition
@@ -49,10 +47,19 @@ class ByHand:
         metadata: The ledger, and what garbage collection asks.
         store: The feature store.
         clock: Tells which runs ended long ago.
+        environment: Whose feature store it is; ``None``: the platform's own.
     """
 
-    def __init__(self, config: PlatformConfig, metadata: Metadata, store: FeatureWriter, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: PlatformConfig,
+        metadata: Metadata,
+        store: FeatureWriter,
+        clock: Clock,
+        environment: str | None = None,
+    ) -> None:
         self._config = config
+        self._place = config.feature_place(environment)
         self._metadata = metadata
         self._store = store
         self._clock = clock
@@ -64,7 +71,7 @@ class ByHand:
             return told
         if not told.faults and (told.added or told.changed):
             facts = told.model_dump(mode="json", include={"added", "changed"})
-            record_once(self._metadata.ledger, _DEFINITIONS, "apply", reason, facts)
+            record_once(self._metadata.ledger, _DEFINITIONS, "apply", reason, {**facts, **self._where})
         return self._store.apply(*definitions)
 
     def vacuum(self, *, retention: timedelta, dry_run: bool, reason: str = _ON_DEMAND) -> VacuumReport:
@@ -76,7 +83,9 @@ class ByHand:
             facts = told.model_dump(mode="json", include={"retention_s", "tables"})
             # Two removals of as many files are told apart by the tables' versions.
             versions = {table.table: self._table_version(table.table) for table in told.tables if table.files}
-            record_once(self._metadata.ledger, _TABLES, "vacuum", reason, {**facts, "versions": versions})
+            record_once(
+                self._metadata.ledger, _TABLES, "vacuum", reason, {**facts, "versions": versions, **self._where}
+            )
         return self._store.vacuum(retention=retention, dry_run=False)
 
     def collect_garbage(
@@ -104,8 +113,12 @@ class ByHand:
         return runtime.rebuild_projection(self._config)
 
     def _table_version(self, table: str) -> int:
-        root = parse_root(self._config.features.root_in(self._config.home))
-        return DeltaTables(tables_path(root), self._config.features.storage_options).version(table)
+        return FeatureFiles.at(self._place).tables.version(table)
+
+    @property
+    def _where(self) -> dict[str, str]:
+        """Tells entries of another environment than the platform's own apart."""
+        return {} if self._place.environment is None else {"environment": self._place.environment}
 
 
 def _changed_ns(path: str) -> int:

@@ -52,6 +52,7 @@ def register(
         run_id=context.run_id,
         training_set=made_of.digest,
         table_versions=made_of.table_versions,
+        environment=context.environment,
         bundle=context.bundle,
         parameters=_parameters(winner, fitted, pin),
         blessings=tuple(Blessing.model_validate(given) for given in blessings.values()),

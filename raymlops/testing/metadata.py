@@ -156,6 +156,13 @@ class ModelRegistryContract:
         assert found("weather", 3) == [("churn", 1), ("churn", 2)]
         assert found("weather", 12) == found("ghost") == []
 
+    def test_tables_of_environments_are_told_apart(self, metadata: Metadata) -> None:
+        draft = example_draft("dev.churn").model_copy(update={"table_versions": {"planes": 1}, "environment": "dev"})
+        metadata.models.register_version(draft, key="k")
+        (found,) = metadata.models.trained_on("dev.planes", 1)
+        assert (found.name, found.environment, found.table_versions) == ("dev.churn", "dev", {"planes": 1})
+        assert metadata.models.trained_on("planes") == []
+
     def test_evidence_without_a_json_form_changes_nothing(self, metadata: Metadata) -> None:
         metadata.models.register_version(example_draft(), key="k")
         with pytest.raises(DataError, match="evidence of a state"):

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -479,9 +480,35 @@ def test_any_node_reads_the_server(tmp_path: Path, redis_server: Any, monkeypatc
         rows = [{"shop": "a", "event_time": datetime.now(UTC) - MINUTE, "amount": 2.0, "city": "rome"}]
         writer.push("sales", table_of(VIEW, rows), ingest_id="one")
         elsewhere = config.model_copy(update={"home": tmp_path / "elsewhere"})
-        with closing(ReaderElsewhere(elsewhere, "n2", writer)) as reader:
+        with closing(ReaderElsewhere(elsewhere, None, "n2", writer)) as reader:
             served = reader.online("s", pa.table({"shop": ["a", "b"]}))
             assert served["sales__amount"].to_pylist() == [2.0, None]
             assert served["sales__total"].to_pylist()[0] == 2.0
+        _another_environment_has_features_of_its_own(writer, elsewhere)
     assert not list((tmp_path / "home").rglob("*.lmdb"))
     assert not (tmp_path / "elsewhere").exists()
+
+
+def _another_environment_has_features_of_its_own(writer: Any, elsewhere: Any) -> None:
+    """The writer's own environment has the shop ``a``."""
+    from raymlops.runtime.nodes.feature_readers import ReaderElsewhere
+
+    staging = _Part(writer, "staging")
+    staging.apply(VIEW, SERVICE)
+    rows = [{"shop": "b", "event_time": datetime.now(UTC) - MINUTE, "amount": 7.0, "city": "oslo"}]
+    staging.push("sales", table_of(VIEW, rows), ingest_id="one")
+    shops = pa.table({"shop": ["a", "b"]})
+    for environment, leader, amounts in ((None, writer, [2.0, None]), ("staging", staging, [None, 7.0])):
+        with closing(ReaderElsewhere(elsewhere, environment, "n2", leader)) as reader:
+            assert reader.online("s", shops)["sales__amount"].to_pylist() == amounts
+
+
+class _Part:
+    """A part of an actor, as a proxy calls it."""
+
+    def __init__(self, actor: Any, name: str) -> None:
+        self._actor = actor
+        self._name = name
+
+    def __getattr__(self, method: str) -> Any:
+        return partial(self._actor.call_part, self._name, method)

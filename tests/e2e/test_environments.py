@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1500)]
 _WAIT_S = 300.0
 _REHEARSE = {
     "rehearse": True,
+    "rows_from": "prod",
     "rate_per_s": 20.0,
     "p99": "5s",  # what a busy machine keeps, too
     "load_for": "3s",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
+import requests
 
 from raymlops.errors import DeploymentError
+from raymlops.features import FeatureView, Field
 from tests.support.delivered_project import write_project
 from tests.support.killed_project import DEFINITIONS
 from tests.support.training_project import tables
@@ -55,6 +59,39 @@ def test_a_bundle_is_live_once_its_model_has_answered(platform: Platform, place:
     assert platform.runs.get(evidence["run"]).pipeline == MODEL
     assert platform.control.policy(MODEL).bundle == digest
     assert platform.delivery.deploy(digest, "tried") == live, "a repeat does nothing"
+
+
+def test_an_environment_has_features_of_its_own(platform: Platform, place: Path) -> None:
+    """What is pushed into it is joined by its endpoint and trained on by its runs, and by no other."""
+    tried, plan = platform.in_environment("tried"), platform.endpoints.plan(MODEL)
+    version = platform.models.get(MODEL, plan.champion)
+    assert (plan.environment, version.environment) == ("tried", "tried")
+    own, before = platform.features.table("depot_loads"), platform.features.writer.progress()
+    assert tried.features.table("depot_loads").equals(own), "rows were copied once"
+    assert _missing(platform, "only there") == ["depot_loads__load"]
+    times = pa.array([platform.clock.now() - timedelta(hours=1)], pa.timestamp("us", tz="UTC"))
+    tried.features.push("depot_loads", pa.table({"depot": ["only there"], "event_time": times, "load": [0.25]}))
+    assert _missing(platform, "only there") == [], "its endpoint joins what was pushed there"
+    assert tried.features.table("depot_loads").num_rows == own.num_rows + 1
+    assert platform.features.table("depot_loads").equals(own)
+    assert platform.features.writer.progress() == before
+    spine = pa.table({"depot": ["only there"], "event_time": times})
+    for features, load in ((tried.features, 0.25), (platform.features, None)):
+        joined = features.training_set("toy", spine, name="of-tried").table()
+        assert joined["depot_loads__load"].to_pylist() == [load]
+    platform.apply(FeatureView("of_own", DEFINITIONS[0], [Field("x", "float64")]))
+    assert "of_own" not in {each["name"] for each in tried.features.describe()}
+    assert MODEL in {each.name for each in platform.models.trained_on("tried.depot_loads")}
+    assert MODEL not in {each.name for each in platform.models.trained_on("depot_loads")}
+
+
+def _missing(platform: Platform, depot: str) -> list[str]:
+    """The features that the endpoint found no row for."""
+    body = {"instances": [{"depot": depot, "size": 3}]}
+    answer = requests.post(f"{platform.url}/v2/models/{MODEL}/predict", json=body, timeout=30)
+    assert answer.status_code == 200, answer.text
+    (missing,) = answer.json()["parameters"]["missing"]
+    return list(missing)
 
 
 def test_what_fails_its_run_leaves_what_serves_and_the_next_one_can_be_rolled_back(

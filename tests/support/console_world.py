@@ -289,7 +289,11 @@ class Parts:
         shares = Distribution(EVIL, windows[-1].start, (EVIL, "b"), (0.5, 0.5), (0.4, 0.6)) if windows else None
         return MonitorReport(model, NOW, windows, (shares,) if shares else (), reasons=())
 
-    def listing(self) -> list[dict[str, Any]]:
+    def environments(self) -> list[str]:
+        """Of the features."""
+        return ["dev", EVIL]
+
+    def listing(self, environment: str | None = None) -> list[dict[str, Any]]:
         """Of the features."""
         self._alive("features")
         view = {
@@ -304,7 +308,7 @@ class Parts:
         ]
         return [entity, view, *services]
 
-    def search(self, text: str = "") -> list[FeatureMatch]:
+    def search(self, text: str = "", environment: str | None = None) -> list[FeatureMatch]:
         """Of the features."""
         self._alive("features")
         match = FeatureMatch(
@@ -314,7 +318,7 @@ class Parts:
         named = [name for name in self.metadata.plans.served_plans() if text.lower() in name]
         return found + [match.model_copy(update={"kind": "service", "name": f"{name}@1"}) for name in named]
 
-    def describe(self, name: str) -> FeatureDescription:
+    def describe(self, name: str, environment: str | None = None) -> FeatureDescription:
         """Of the features."""
         self._alive("features")
         plans = self.metadata.plans.served_plans()

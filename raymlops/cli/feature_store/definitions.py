@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, printable, show_json
+from raymlops.cli.output import (
+    ConfigOption,
+    EnvironmentOption,
+    JsonOption,
+    console,
+    one_line_errors,
+    platform,
+    printable,
+    show_json,
+)
 from raymlops.errors import ConfigError, RaymlopsError
 from raymlops.features import Definition, Entity, FeatureService, FeatureView, OnDemandView
 from raymlops.records.features import ApplyReport
@@ -23,6 +32,7 @@ def apply(
     path: Annotated[Path, typer.Argument(help="Python file whose module-level definitions are applied.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
     json: JsonOption = False,
+    environment: EnvironmentOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Apply the entities, views and services of a file, all or none.
@@ -30,7 +40,7 @@ def apply(
     ``+`` is added, ``~`` changed in place, ``=`` as it was, ``!`` refused: with one of those the exit code is 1.
     """
     definitions = definitions_of(path)
-    with platform(config) as connected:
+    with platform(config, environment) as connected:
         try:
             report = connected.apply(*definitions, dry_run=dry_run)
         except RaymlopsError as error:

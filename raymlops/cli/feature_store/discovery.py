@@ -8,7 +8,16 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from raymlops.cli.output import ConfigOption, JsonOption, console, one_line_errors, platform, show, show_json
+from raymlops.cli.output import (
+    ConfigOption,
+    EnvironmentOption,
+    JsonOption,
+    console,
+    one_line_errors,
+    platform,
+    show,
+    show_json,
+)
 from raymlops.errors import ConfigError
 from raymlops.records.features import ConsistencyReport
 from raymlops.records.people.discovery import FeatureDescription, FeatureFreshness, LineageEdge, ViewStatistics
@@ -43,10 +52,11 @@ def add_to(app: typer.Typer) -> None:
 def describe(
     name: Annotated[str | None, typer.Argument(help="NAME or NAME@VERSION; left out, all are listed.")] = None,
     json: JsonOption = False,
+    environment: EnvironmentOption = None,
     config: ConfigOption = None,
 ) -> None:
     """List the applied definitions, or show one with its statistics, freshness and lineage."""
-    with platform(config) as connected:
+    with platform(config, environment) as connected:
         if name is None:
             rows = connected.features.describe()
         else:
@@ -69,11 +79,12 @@ def search(
     tag: Annotated[list[str] | None, typer.Option(help="KEY or KEY=VALUE; may be given more than once.")] = None,
     owner: Annotated[str | None, typer.Option(help="The owner, as a whole.")] = None,
     json: JsonOption = False,
+    environment: EnvironmentOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Find definitions by words in names, fields, owners, descriptions and tags; by tag; by owner."""
     tags = {key: value for key, _, value in (each.partition("=") for each in tag or [])}
-    with platform(config) as connected:
+    with platform(config, environment) as connected:
         found = connected.features.search(text, tags=tags, owner=owner)
     show(list(found), ["kind", "name", "owner", "matched", "description"], as_json=json)
     if not found and not json:
@@ -85,10 +96,11 @@ def statistics(
     view: str,
     version: Annotated[int | None, typer.Option(help="Version of the table; left out, the newest.")] = None,
     json: JsonOption = False,
+    environment: EnvironmentOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Show the statistics of a view's fields, computed once per version of its table."""
-    with platform(config) as connected:
+    with platform(config, environment) as connected:
         found = connected.features.statistics(view, version)
     if json:
         show_json(found)
@@ -103,11 +115,12 @@ def audit(
     until: Annotated[str | None, typer.Option(help="Only rows answered before this instant.")] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="At most so many rows per model.")] = None,
     json: JsonOption = False,
+    environment: EnvironmentOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Recompute served features as of their serving time, and compare. Exit code 1 if they differ."""
     bounds = {name: instant_of(text) for name, text in (("since", since), ("until", until)) if text is not None}
-    with platform(config) as connected:
+    with platform(config, environment) as connected:
         report = connected.features.audit(service, **bounds, sample=sample)
     if json:
         show_json({**report.model_dump(mode="json"), "consistent": report.consistent})

@@ -13,10 +13,10 @@ from raymlops.control.endpoints.operator_ports import Replicas, Runtime
 from raymlops.control.endpoints.placing import is_pooled, place
 from raymlops.control.endpoints.plan_records import (
     PlanRecords,
+    completed,
     intent_of,
     preview_plan,
     record_swap,
-    require_blessed,
     require_served,
     require_unblocked,
     settle,
@@ -326,7 +326,7 @@ class EndpointOperator:
     def _bring_into_effect(
         self, plan: ServingPlan, before: ServingPlan | None, order: Order | None, action: str
     ) -> ServingPlan:
-        require_blessed(self._metadata.models, plan, before)
+        plan = completed(self._metadata.models, plan, before)
         placing = place(plan, before, self._config, self._runtime)
         self._runtime.require_room(f"plan {plan.number} of {plan.model}", placing.needs)
         with ExitStack() as held:

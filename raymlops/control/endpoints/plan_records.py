@@ -13,10 +13,10 @@ from raymlops.records.serving.orders import Order
 
 __all__ = [
     "PlanRecords",
+    "completed",
     "intent_of",
     "preview_plan",
     "record_swap",
-    "require_blessed",
     "require_served",
     "require_unblocked",
     "settle",
@@ -108,12 +108,19 @@ def require_unblocked(plan: ServingPlan, version: int) -> None:
         raise InvalidTransition(f"version {version} of {plan.model} is blocked: unblock it first")
 
 
-def require_blessed(models: ModelRegistry, plan: ServingPlan, before: ServingPlan | None) -> None:
-    """Raises ``InvalidTransition`` where a version that is new in a plan is not blessed."""
+def completed(models: ModelRegistry, plan: ServingPlan, before: ServingPlan | None) -> ServingPlan:
+    """A plan with the environment of its champion, whose features are those that it was trained on.
+
+    Raises:
+        InvalidTransition: A version that is new in the plan is not blessed.
+    """
     present = frozenset() if before is None else before.versions
     for version in sorted(plan.versions - present):
         # the store refuses it too; here it is known before a process is started for it
         models.get_version(plan.model, version).require_blessed()
+    if not plan.served:
+        return plan
+    return plan.model_copy(update={"environment": models.get_version(plan.model, plan.champion).environment})
 
 
 def preview_plan(
@@ -122,6 +129,4 @@ def preview_plan(
     """The plan that an order would make, which ``make`` makes of the newest; raises what the order would raise."""
     current = metadata.plans.find_plan(model)
     order.require_expected(model, current)
-    plan = make(current)
-    require_blessed(metadata.models, plan, current)
-    return plan
+    return completed(metadata.models, make(current), current)

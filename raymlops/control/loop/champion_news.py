@@ -19,8 +19,8 @@ __all__ = ["ChampionNews", "TableRows", "TrainingRecords"]
 
 _log = logging.getLogger(__name__)
 
-TableRows = Callable[[str, int | None], tuple[int, int]]
-"""Table, and a version of it or ``None`` for the newest -> that version's number and its rows.
+TableRows = Callable[[str | None, str, int | None], tuple[int, int]]
+"""Environment, table, and a version of it or ``None`` for the newest -> that version's number and its rows.
 
 Raises ``NotFoundError`` where there is no such table, or the version is no longer known."""
 
@@ -55,7 +55,7 @@ class ChampionNews:
         self._rows_of = rows_of
         self._clock = clock
         self._data: dict[str, tuple[int, datetime, NewData | None]] = {}
-        self._trained_rows: dict[tuple[str, int], int] = {}
+        self._trained_rows: dict[tuple[str | None, str, int], int] = {}
         self._trained_by: dict[str, tuple[int, BundleManifest | None]] = {}
 
     def new_data(self, model: str, version: int, every: timedelta) -> NewData | None:
@@ -64,8 +64,9 @@ class ChampionNews:
         known = self._data.get(model)
         if known is not None and known[0] == version and timedelta() <= now - known[1] < every:
             return known[2]
-        trained_on = self._records.models.get_version(model, version).table_versions
-        grown = {table: found for table, at in trained_on.items() if (found := self._growth(table, at)) is not None}
+        champion = self._records.models.get_version(model, version)
+        looked = {table: self._growth(champion.environment, table, at) for table, at in champion.table_versions.items()}
+        grown = {table: found for table, found in looked.items() if found is not None}
         data = NewData(tables=grown) if grown else None
         self._data[model] = (version, now, data)
         return data
@@ -86,13 +87,13 @@ class ChampionNews:
             files=differing,
         )
 
-    def _growth(self, table: str, trained_version: int) -> TableGrowth | None:
+    def _growth(self, environment: str | None, table: str, trained_version: int) -> TableGrowth | None:
         """``None`` where a table, or the version that was read, is gone or cannot be read: the loop goes on without."""
-        key = (table, trained_version)
+        key = (environment, table, trained_version)
         try:
             if key not in self._trained_rows:
-                self._trained_rows[key] = self._rows_of(table, trained_version)[1]
-            version, rows = self._rows_of(table, None)
+                self._trained_rows[key] = self._rows_of(environment, table, trained_version)[1]
+            version, rows = self._rows_of(environment, table, None)
         except (NotFoundError, StorageError) as error:
             _log.warning("what came into table %s since version %d is not known: %s", table, trained_version, error)
             return None

@@ -59,7 +59,7 @@ def run_event(run: Run, at: datetime, namespace: str, version: ModelVersion | No
     inputs: list[dict[str, Any]] = []
     outputs: list[dict[str, Any]] = []
     if version is not None:
-        inputs = [_dataset(namespace, f"table/{name}", number) for name, number in version.table_versions.items()]
+        inputs = [_dataset(namespace, f"table/{name}", number) for name, number in version.tables.items()]
         outputs = [_dataset(namespace, f"model/{version.name}", version.version)]
     return _event(kind, at, (run.id, facets), _job(namespace, run.pipeline, run, "PIPELINE"), inputs, outputs)
 

@@ -262,7 +262,7 @@ def _known_state(state: ModelState | str) -> ModelState:
 def _note_tables(connection: Connection, version: ModelVersion) -> None:
     rows = [
         {"table": table, "table_version": number, "name": version.name, "version": version.version}
-        for table, number in version.table_versions.items()
+        for table, number in version.tables.items()
     ]
     if rows:
         connection.execute(insert(model_tables), rows)

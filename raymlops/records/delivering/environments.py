@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from raymlops.records.bundles import ProjectSpec
 
-__all__ = ["REHEARSAL", "name_in", "project_of_run", "rehearsal_name"]
+__all__ = ["REHEARSAL", "environment_of_run", "name_in", "project_of_run", "rehearsal_name"]
 
 REHEARSAL = "rehearsal"
 """Stands before the name of a model that is asked before it is put in service; no environment may be called so."""
@@ -25,6 +25,11 @@ def project_of_run(project: ProjectSpec, pipeline: str) -> ProjectSpec:
     """A project as a run of a pipeline has it: its model is called as the pipeline's environment has it."""
     prefix = pipeline.removesuffix(project.name)
     return project.model_copy(update={"name": pipeline, "model": f"{prefix}{project.model}"})
+
+
+def environment_of_run(project: ProjectSpec, pipeline: str) -> str | None:
+    """The environment that a run of a project is in; ``None``: the platform's own."""
+    return pipeline.removesuffix(project.name).removesuffix(".") or None
 
 
 def rehearsal_name(model: str) -> str:

@@ -10,6 +10,7 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.control import Controller, ControlStatus, ModelPolicies
 from raymlops.control.loop.champion_news import ChampionNews
 from raymlops.control.loop.prober import Prober
+from raymlops.features.offline.feature_files import FeatureFiles
 from raymlops.monitoring.alerts.incidents import Incidents
 from raymlops.monitoring.events.event_tables import DeltaEventTables
 from raymlops.monitoring.service import MonitorService
@@ -22,7 +23,6 @@ from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.jobs.operators import RunOperator
 from raymlops.runtime.jobs.probes import start_probes
 from raymlops.runtime.jobs.run_jobs import JobRunner
-from raymlops.runtime.nodes.feature_readers import feature_tables
 from raymlops.runtime.serve.endpoint_orders import endpoint_operator
 from raymlops.serving.models.model import Model
 from raymlops.tables.delta_log import table_rows
@@ -47,6 +47,11 @@ class _SharedRescorer(Rescorer):
     def _load(self, model: str, version: int) -> Model:
         with self._loading:
             return super()._load(model, version)
+
+
+def _rows_of_table(config: PlatformConfig, environment: str | None, table: str, version: int | None) -> tuple[int, int]:
+    """A version of a feature table, and its number of rows."""
+    return table_rows(FeatureFiles.at(config.feature_place(environment)).tables, table, version)
 
 
 class ControllerService(Controller):
@@ -75,7 +80,7 @@ class ControllerService(Controller):
             rescore=_SharedRescorer(metadata.models).of,
             probed=self._prober.probed,
             jobs=jobs,
-            news=ChampionNews(metadata, policies.bundle_of, partial(table_rows, feature_tables(config)), clock),
+            news=ChampionNews(metadata, policies.bundle_of, partial(_rows_of_table, config), clock),
         )
         actuator = RayActuator(
             RunOperator(config, metadata, jobs, clock),

@@ -8,6 +8,7 @@ from contextlib import closing
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
 from raymlops.features import FeatureView
+from raymlops.features.replication.environments import environments_in
 from raymlops.metadata import Metadata
 from raymlops.runtime.actors.control_metrics import control_families, endpoint_families
 from raymlops.runtime.actors.metrics_parts import Part, PartedPage
@@ -57,9 +58,15 @@ def platform_page(
         )
 
     def features() -> str:
-        with closing(open_reader(config, clock=clock)) as reader:  # which asks the features actor where it is
-            views = [view for view in reader.definitions() if isinstance(view, FeatureView)]
-            return features_page([reader.discovery.freshness(view.ref) for view in views], clock.now())
+        found = []
+        for environment in [None, *environments_in(config.feature_place())]:
+            before = "" if environment is None else f"{environment}."
+            # which asks the features actor where it is
+            with closing(open_reader(config, environment, clock=clock)) as reader:
+                views = [view.ref for view in reader.definitions() if isinstance(view, FeatureView)]
+                fresh = [reader.discovery.freshness(view) for view in views]
+            found += [each.model_copy(update={"view": f"{before}{each.view}"}) for each in fresh]
+        return features_page(found, clock.now())
 
     parts = [
         Part("serving", replicas),

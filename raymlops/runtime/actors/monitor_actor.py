@@ -27,7 +27,7 @@ from raymlops.runtime.cluster.clocks import ClockWatch, build_clock
 from raymlops.runtime.cluster.names import CONTROLLER
 from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.explain.served_features import ServedFeatureAudit
-from raymlops.runtime.nodes.feature_readers import open_reader
+from raymlops.runtime.nodes.feature_readers import FeatureReaders
 from raymlops.serving.answering.aliases import AliasKind
 from raymlops.serving.answering.metrics import Family
 
@@ -47,7 +47,7 @@ class MonitorActor(Parts):
 
     def __init__(self, config: PlatformConfig) -> None:
         metadata, clock = metadata_stores(), build_clock(config)
-        audit = ServedFeatureAudit(metadata.plans, partial(open_reader, config, clock=clock))
+        audit = ServedFeatureAudit(metadata.plans, FeatureReaders(config, clock=clock).of)
         rule_of, tables = drift_alarm_rules(config, metadata), DeltaEventTables(config.home / "monitor")
         losses = Losses(partial(_tell, metadata.ledger))
         monitor = _Monitor(tables, metadata, clock, config.monitoring, audit, rule_of)

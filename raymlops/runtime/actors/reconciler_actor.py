@@ -15,12 +15,12 @@ from raymlops.control.endpoints.pool_moves import PoolMoves
 from raymlops.control.reconciling.reconciler import Reconciler
 from raymlops.control.reconciling.run_reconcile import RunReconciler
 from raymlops.runtime.actors.source_watch import SourceWatch
-from raymlops.runtime.cluster.clients import ActorProxy, Parts, metadata_stores, wake_projector
+from raymlops.runtime.cluster.clients import Parts, metadata_stores, wake_projector
 from raymlops.runtime.cluster.clocks import build_clock
-from raymlops.runtime.cluster.names import FEATURES
 from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.jobs.delivery_operator import DeliveryOperator
 from raymlops.runtime.jobs.run_jobs import JobRunner
+from raymlops.runtime.nodes.feature_writer import feature_writer
 from raymlops.runtime.nodes.online_views import materialise_lost
 from raymlops.runtime.serve.applications import Applications, Builders
 from raymlops.runtime.serve.draining import trouble_of_drain
@@ -92,5 +92,5 @@ class ReconcilerActor(Parts):
 
     def _keep_features(self) -> None:
         plans = self._metadata.plans.served_plans().values()
-        if back := materialise_lost(plans, ActorProxy(FEATURES, _MATERIALISE_S)):
+        if back := materialise_lost(plans, partial(feature_writer, self._config, timeout_s=_MATERIALISE_S)):
             _log.warning("online features were lost and are back: %s", ", ".join(back))

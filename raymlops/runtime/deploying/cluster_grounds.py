@@ -15,21 +15,21 @@ from raymlops.delivery.admission.target import check_target
 from raymlops.delivery.load_test import LoadReport
 from raymlops.delivery.verify import lock_file
 from raymlops.errors import DeploymentError, NotFoundError
-from raymlops.features.offline.training_set import TrainingSets
+from raymlops.features.offline.feature_files import FeatureFiles
 from raymlops.metadata import Metadata
 from raymlops.records.bundles import BundleManifest, ProjectSpec
+from raymlops.records.features import IngestReceipt
 from raymlops.records.models import ModelVersion
 from raymlops.records.runs import Run, RunStatus
 from raymlops.records.serving.orders import Order
-from raymlops.runtime.cluster.clients import ActorProxy
-from raymlops.runtime.cluster.names import FEATURES
 from raymlops.runtime.deploying.offer import needs_of, target_of
 from raymlops.runtime.deploying.rehearsal import Rehearsal
 from raymlops.runtime.jobs.bundle_definitions import bundle_definitions
 from raymlops.runtime.jobs.operators import RunOperator
 from raymlops.runtime.jobs.run_jobs import JobRunner
+from raymlops.runtime.nodes.feature_writer import feature_writer
+from raymlops.runtime.nodes.ingestion import copy_rows_from
 from raymlops.runtime.serve.endpoint_orders import EndpointOrders
-from raymlops.tables.files import parse_root
 
 if TYPE_CHECKING:
     from raymlops.features import Definition, FeatureStore
@@ -51,9 +51,11 @@ class ClusterGrounds:
         self._metadata = metadata
         self._clock = clock
 
-    @cached_property
-    def store(self) -> FeatureStore:
-        return cast("FeatureStore", ActorProxy(FEATURES, self._config.cluster.call_timeout.total_seconds()))
+    def store(self, environment: str) -> FeatureStore:
+        return cast("FeatureStore", feature_writer(self._config, environment))
+
+    def fill(self, environment: str, source: str) -> Sequence[IngestReceipt]:
+        return copy_rows_from(self._config, source, environment)
 
     @cached_property
     def endpoints(self) -> EndpointOrders:
@@ -87,9 +89,11 @@ class ClusterGrounds:
             raise DeploymentError(f"bundle {manifest.digest}: its run {run.id} came to no model: {why}", run=run.id)
         return run
 
-    def service_of(self, training_set: str) -> str:
-        root = parse_root(self._config.features.root_in(self._config.home))
-        return TrainingSets(root, self._config.features.storage_options).manifest(training_set).service
+    def service_of(self, version: ModelVersion) -> str | None:
+        if version.training_set is None:
+            return None
+        files = FeatureFiles.at(self._config.feature_place(version.environment))
+        return files.training_sets.manifest(version.training_set).service
 
     def ask(
         self, version: ModelVersion, project: ProjectSpec, service: str | None, rules: EnvironmentRules, order: Order

@@ -17,7 +17,7 @@ from raymlops.delivery.attempts import Attempt, Switch
 from raymlops.delivery.environment import require_deployable
 from raymlops.delivery.load_test import LoadReport
 from raymlops.delivery.provenance import read_signed
-from raymlops.errors import ConflictError, DeploymentError, NotFoundError
+from raymlops.errors import ConflictError, NotFoundError
 from raymlops.metadata import Metadata
 from raymlops.records.bundles import BundleManifest, Deployment, ServedBefore
 from raymlops.records.delivering.environments import name_in
@@ -66,7 +66,7 @@ class Deployer:
             read_signed(self._place(manifest), manifest, builders)
         live, grounds = live_bundle(self._metadata.deployments, manifest, environment), self._grounds
         locks = (b"" if live is None else grounds.lock(live), grounds.lock(manifest))
-        told = grounds.store.apply(*grounds.definitions(manifest), dry_run=True)
+        told = grounds.store(environment).apply(*grounds.definitions(manifest), dry_run=True)
         return bundle_changes(live, manifest, locks, told)
 
     def deploy(self, manifest: BundleManifest, environment: str, reason: str) -> Deployment:
@@ -149,13 +149,15 @@ class Deployer:
 
     def _rehearsed(self, attempt: Attempt, manifest: BundleManifest, pipeline: str, rules: EnvironmentRules) -> Switch:
         environment, grounds = attempt.environment, self._grounds
-        hands = ByHand(self._config, self._metadata, grounds.store, self._clock)
+        hands = ByHand(self._config, self._metadata, grounds.store(environment), self._clock, environment)
         why = f"bundle {manifest.digest[:12]} for {environment}"
         hands.apply(grounds.definitions(manifest), dry_run=False, reason=why)
+        if rules.rows_from is not None:
+            grounds.fill(environment, rules.rows_from)
         run = grounds.run(manifest, pipeline, environment, rules)
         assert attempt.model is not None
         version = self._metadata.models.get_version(attempt.model, run.result["version"])
-        service = None if version.training_set is None else grounds.service_of(version.training_set)
+        service = grounds.service_of(version)
         report = grounds.ask(version, manifest.project, service, rules, attempt.rehearsal_order)
         switch = self._switch_to(attempt.model, version.version, service)
         facts = {"run": run.id, "load": None if report is None else _figures(report)}
@@ -174,14 +176,9 @@ class Deployer:
         )
 
     def _with_definitions(self, attempt: Attempt, manifest: BundleManifest) -> Attempt:
-        """What it does to definitions; another environment than the platform's own only adds some."""
-        told = self._grounds.store.apply(*self._grounds.definitions(manifest), dry_run=True)
-        if told.changed and attempt.environment != self._config.environment and not told.faults:
-            names = ", ".join(change.name for change in told.changed)
-            raise DeploymentError(
-                f"bundle {manifest.digest}: {attempt.environment!r} may only add definitions, and this one changes "
-                f"{names} in place, which other environments use: give the changed ones new versions"
-            )
+        """What it does to the definitions of its environment."""
+        store = self._grounds.store(attempt.environment)
+        told = store.apply(*self._grounds.definitions(manifest), dry_run=True)
         return attempt.model_copy(update={"added": told.added, "changed": bool(told.changed)})
 
     def _new(self, kind: str, manifest: BundleManifest, environment: str, reason: str) -> Attempt:

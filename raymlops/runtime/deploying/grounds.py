@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from raymlops.config.delivery import EnvironmentRules
 from raymlops.delivery.load_test import LoadReport
 from raymlops.records.bundles import BundleManifest, ProjectSpec
+from raymlops.records.features import IngestReceipt
 from raymlops.records.models import ModelVersion
 from raymlops.records.plans import ServingPlan
 from raymlops.records.runs import Run
@@ -40,9 +41,12 @@ class Orders(Protocol):
 class Grounds(Protocol):
     """Where bundles are deployed."""
 
-    @property
-    def store(self) -> FeatureStore:
-        """Definitions of features."""
+    def store(self, environment: str) -> FeatureStore:
+        """The features of an environment."""
+        ...
+
+    def fill(self, environment: str, source: str) -> Sequence[IngestReceipt]:
+        """Copy rows of another environment into the tables of one that have none."""
         ...
 
     @property
@@ -74,8 +78,8 @@ class Grounds(Protocol):
         """
         ...
 
-    def service_of(self, training_set: str) -> str:
-        """The feature service that a training set was made by."""
+    def service_of(self, version: ModelVersion) -> str | None:
+        """The feature service that a version was trained on."""
         ...
 
     def ask(

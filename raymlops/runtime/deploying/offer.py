@@ -14,14 +14,12 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.delivery.admission.target import Needs, Node, Target
 from raymlops.delivery.lock import installed_lock
 from raymlops.errors import RaymlopsError, UnavailableError
-from raymlops.features.catalog.catalog_file import Catalog
-from raymlops.features.catalog.layout import catalog_path
+from raymlops.features.offline.feature_files import FeatureFiles
 from raymlops.features.online.servers import open_server
 from raymlops.metadata import Metadata
 from raymlops.records.bundles import BundleManifest
 from raymlops.runtime.cluster.this_node import this_node
 from raymlops.runtime.supervision import head
-from raymlops.tables.files import parse_root
 
 __all__ = ["needs_of", "other_nodes", "target_of"]
 
@@ -83,16 +81,15 @@ def _python() -> str:
 
 def _stores(config: PlatformConfig, metadata: Metadata) -> Iterator[tuple[str, str]]:
     """Every store, and why it cannot be reached; empty where it can."""
-    features = config.features
-    catalog = catalog_path(parse_root(features.root_in(config.home)))
+    place = config.feature_place()
 
     def online() -> None:
-        if (opened := open_server(features, writable=False)) is not None:
+        if (opened := open_server(place.settings, writable=False)) is not None:
             opened.close()
 
     looks: dict[str, Callable[[], object]] = {
         "metadata": metadata.deployments.list_live_deployments,
-        "feature": lambda: Catalog(catalog, features.storage_options).state(),
+        "feature": FeatureFiles.at(place).state,
         "online": online,
         "file": lambda: head.require_disk(config.home),
     }

@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +19,19 @@ from raymlops.config.delivery import EnvironmentRules
 from raymlops.config.platform import PlatformConfig
 from raymlops.delivery.load_test import Load, LoadReport, run_load_test
 from raymlops.errors import DeploymentError
-from raymlops.features.catalog.catalog_file import Catalog
-from raymlops.features.catalog.layout import catalog_path
-from raymlops.features.offline.training_set import TrainingSets
+from raymlops.features.offline.feature_files import FeatureFiles
 from raymlops.metadata import Metadata
 from raymlops.records.bundles import ProjectSpec
 from raymlops.records.delivering.environments import rehearsal_name
 from raymlops.records.models import ModelState, ModelVersion
 from raymlops.records.serving.keys import Grant
 from raymlops.records.serving.orders import Order
-from raymlops.runtime.cluster.clients import ActorProxy
-from raymlops.runtime.cluster.names import FEATURES
+from raymlops.runtime.nodes.feature_writer import feature_writer
 from raymlops.runtime.nodes.online_views import materialise_lost
 from raymlops.runtime.serve.endpoint_orders import EndpointOrders
 from raymlops.runtime.serve.keys import create_key, revoke_key
 from raymlops.serving.models.example import example_request
 from raymlops.serving.models.model_files import load_checked
-from raymlops.tables.files import parse_root
 
 __all__ = ["Rehearsal"]
 
@@ -110,7 +107,8 @@ class Rehearsal:
         replicas = present.replicas if present is not None and present.served else None
         try:
             plan = self._endpoints.serve(order, name, copy.version, features=service, replicas=replicas)
-            materialise_lost([plan], ActorProxy(FEATURES, _MATERIALISE_S))  # of views that came with the bundle
+            # of views that came with the bundle
+            materialise_lost([plan], partial(feature_writer, self._config, timeout_s=_MATERIALISE_S))
             serving = self._config.serving
             yield f"http://{_LOCAL.get(serving.host, serving.host)}:{serving.port}/v2/models/{name}"
         finally:
@@ -159,10 +157,9 @@ class Rehearsal:
         """Newest rows of what the version was trained on, as callers would ask about them."""
         if version.training_set is None:
             return []
-        root = parse_root(self._config.features.root_in(self._config.home))
-        sets = TrainingSets(root, self._config.features.storage_options)
-        spine = sets.spine(sets.manifest(version.training_set))
-        joined = Catalog(catalog_path(root), self._config.features.storage_options).state().resolve(service)
+        files = FeatureFiles.at(self._config.feature_place(version.environment))
+        spine = files.training_sets.spine(files.training_sets.manifest(version.training_set))
+        joined = files.state().resolve(service)
         asked = {name for each in joined.views for name in each.view.join_columns} | set(project.request_columns)
         asked |= {name for each in joined.on_demand for name in each.request_inputs}
         names = [name for name in spine.column_names if name in asked]

@@ -154,7 +154,7 @@ class Settling:
 
     def _take_back(self, attempt: Attempt) -> None:
         """Have definitions as the bundle that is live has them."""
-        store = self._grounds().store
+        store = self._grounds().store(attempt.environment)
         if attempt.added:
             store.apply(withdraw=attempt.added)
         manifest = self._metadata.deployments.get_bundle(attempt.bundle)

@@ -35,9 +35,11 @@ class FeatureCatalog:
         reader: The store's knowledge.
         metadata: Models and plans.
         events: Directory of the prediction log.
+        environment: Whose features the reader reads; ``None``: the platform's own.
     """
 
-    def __init__(self, reader: FeatureReader, metadata: Metadata, events: Path) -> None:
+    def __init__(self, reader: FeatureReader, metadata: Metadata, events: Path, environment: str | None = None) -> None:
+        self._environment = environment
         self._reader = reader
         self._metadata = metadata
         self._events = DeltaEventTables(events)
@@ -86,21 +88,25 @@ class FeatureCatalog:
             batches = map(served_rows, self._events.batches(f"predictions/{model}", since, until, "served_at"))
             for rows in batches if sample is None else [sampled(batches, sample)]:
                 for used, some in rows_by_service(plans, rows):
-                    if self._reader.service(used).ref == ref:
+                    if used.environment == self._environment and self._reader.service(used.service).ref == ref:
                         yield some
 
     def _serves(self, plan: ServingPlan, ref: str) -> bool:
-        return plan.service is not None and self._reader.service(plan.service).ref == ref
+        if plan.service is None or plan.environment != self._environment:
+            return False
+        return self._reader.service(plan.service).ref == ref
 
     def _consumers(self) -> list[LineageEdge]:
         """Training set -> model version -> endpoint, and service -> endpoint."""
         edges = []
         for name in self._metadata.models.list_models():
             for version in self._metadata.models.list_versions(name):
-                if version.training_set is not None:
+                if version.training_set is not None and version.environment == self._environment:
                     edges.append(_edge("training set", version.training_set, "model", f"{name}@{version.version}"))
         for name in self._metadata.plans.plan_numbers():
             plan = self._metadata.plans.get_plan(name)
+            if plan.environment != self._environment:
+                continue
             tried = [] if plan.trial is None else [plan.trial.version]
             for number in dict.fromkeys([plan.champion, *([plan.backup] if plan.backup else []), *tried]):
                 edges.append(_edge("model", f"{name}@{number}", "endpoint", name))

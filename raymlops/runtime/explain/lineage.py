@@ -64,7 +64,7 @@ class Lineages:
             "digest": found.digest,
             "state": str(found.state),
             "training_set": found.training_set,
-            "table_versions": found.table_versions,
+            "table_versions": found.tables,
             "bundle": found.bundle,
             "code": self._code(found),
             "parameters": found.parameters,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
+from typing import NamedTuple
 
 import numpy as np
 import orjson
@@ -18,11 +19,18 @@ from raymlops.features.discovery.consistency import ASKED
 from raymlops.records.features import ConsistencyReport
 from raymlops.records.plans import PlanStore, ServingPlan
 
-__all__ = ["ServedFeatureAudit", "rows_by_service", "sampled", "served_rows"]
+__all__ = ["ServedFeatureAudit", "ServedService", "rows_by_service", "sampled", "served_rows"]
 
 _SETTLES = timedelta(minutes=1)
 """Seconds after a change of the feature service in which replicas may still serve the one before."""
 _INSTANTS = frozenset({"event_time", "served_at"})
+
+
+class ServedService(NamedTuple):
+    """A feature service of an environment."""
+
+    service: str
+    environment: str | None = None
 
 
 class ServedFeatureAudit:
@@ -30,23 +38,20 @@ class ServedFeatureAudit:
 
     Args:
         plans: They tell when which service was served.
-        open_reader: Opens what recomputes features, at the first audit.
+        reader_of: Environment -> what recomputes its features; opened at the first audit.
     """
 
-    def __init__(self, plans: PlanStore, open_reader: Callable[[], FeatureReader]) -> None:
+    def __init__(self, plans: PlanStore, reader_of: Callable[[str | None], FeatureReader]) -> None:
         self._plans = plans
-        self._open_reader = open_reader
-        self._reader: FeatureReader | None = None
+        self._reader_of = reader_of
 
     def __call__(self, model: str, events: pa.Table, max_rows: int) -> Sequence[ConsistencyReport]:
         rows = served_rows(events)
         if not rows.num_rows:
             return []
-        if self._reader is None:
-            self._reader = self._open_reader()
         plans = self._plans.list_plans(model)
         by_service = rows_by_service(plans, sampled([rows], max_rows))
-        return [audit(service, some, self._reader) for service, some in by_service]
+        return [audit(served.service, some, self._reader_of(served.environment)) for served, some in by_service]
 
 
 def served_rows(events: pa.Table) -> pa.Table:
@@ -86,7 +91,7 @@ def sampled(tables: Iterable[pa.Table], rows: int) -> pa.Table:
     return kept
 
 
-def rows_by_service(plans: Sequence[ServingPlan], rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+def rows_by_service(plans: Sequence[ServingPlan], rows: pa.Table) -> Iterator[tuple[ServedService, pa.Table]]:
     """Rows apart by the feature service that was served when they were answered.
 
     Args:
@@ -95,11 +100,11 @@ def rows_by_service(plans: Sequence[ServingPlan], rows: pa.Table) -> Iterator[tu
             two gave their features is not known.
 
     Yields:
-        The service's reference and its rows, where there are any.
+        The service and its rows, where there are any.
     """
     changes: list[ServingPlan] = []
     for plan in sorted(plans, key=lambda plan: plan.number):
-        if not changes or plan.service != changes[-1].service:
+        if not changes or (plan.service, plan.environment) != (changes[-1].service, changes[-1].environment):
             changes.append(plan)
     if not rows.num_rows:
         return
@@ -111,4 +116,4 @@ def rows_by_service(plans: Sequence[ServingPlan], rows: pa.Table) -> Iterator[tu
         if place + 1 < len(changes):
             mine &= served_us < to_us(changes[place + 1].created_at)
         if plan.service is not None and mine.any():
-            yield plan.service, rows.filter(pa.array(mine))
+            yield ServedService(plan.service, plan.environment), rows.filter(pa.array(mine))

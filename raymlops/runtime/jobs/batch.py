@@ -15,10 +15,9 @@ from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from raymlops.clock import Clock
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, NotFoundError
-from raymlops.features.catalog.applied import CatalogState, ResolvedService
-from raymlops.features.catalog.catalog_file import Catalog
-from raymlops.features.catalog.layout import catalog_path, tables_path
-from raymlops.features.offline.training_set import TrainingSets
+from raymlops.features.catalog.applied import ResolvedService
+from raymlops.features.catalog.layout import tables_path
+from raymlops.features.offline.feature_files import FeatureFiles
 from raymlops.metadata import Metadata
 from raymlops.monitoring.profiles.profile import Profile
 from raymlops.monitoring.profiles.reference import Reference
@@ -98,7 +97,6 @@ class BatchOperator:
         self._config = config
         self._metadata = metadata
         self._clock = clock
-        self._root = parse_root(config.features.root_in(config.home))
         self._options = config.features.storage_options
 
     def score(
@@ -196,16 +194,17 @@ class BatchOperator:
 
     def _job(self, request: _Request) -> tuple[ScoringJob, ScorerSetting, bool]:
         model = self._metadata.models.get_version(request.model, self._version(request))
-        state = Catalog(catalog_path(self._root), self._options).state()
-        service = self._service(request, model, state)
-        plan = self._plan(request, model, service, state)
-        as_tasks = self._table_rows(service, plan) + plan.block_rows >= self._config.features.join_tasks_from_rows
+        files = FeatureFiles.at(self._config.feature_place(model.environment))
+        service = self._service(request, model, files)
+        plan = self._plan(request, model, service, files)
+        rows = _table_rows(service, plan, files.tables) + plan.block_rows
+        as_tasks = rows >= self._config.features.join_tasks_from_rows
         if as_tasks:
             plan = plan.model_copy(update={"block_rows": self._config.batch.joined_block_rows})
         directory = job_directory(self._config.home, plan)
         plan = directory.adopted(plan)
         place = Path(model.path)
-        setting = ScorerSetting(plan, place, model.manifest, self._root, self._options)
+        setting = ScorerSetting(plan, place, model.manifest, files.root, self._options)
         job = ScoringJob(
             plan=plan,
             parts=cut_parts(RowSource(plan.source, self._options).row_groups(), plan.part_rows),
@@ -229,13 +228,12 @@ class BatchOperator:
         return plan.champion
 
     def _plan(
-        self, request: _Request, model: ModelVersion, service: ResolvedService | None, state: CatalogState
+        self, request: _Request, model: ModelVersion, service: ResolvedService | None, files: FeatureFiles
     ) -> ScoringPlan:
-        source = self._source(request, model, service, state)
+        source = self._source(request, model, service, files)
         there = RowSource(source, self._options).schema.names
         columns = [name for name in there if name != SEQUENCE] if request.columns is None else list(request.columns)
-        tables = DeltaTables(tables_path(self._root), self._options)
-        versions = {} if service is None else {view.table: tables.version(view.table) for view in service.views}
+        versions = {} if service is None else {view.table: files.tables.version(view.table) for view in service.views}
         check_label("output", request.output, longest=4000)
         output = _output(request.output)
         return ScoringPlan(
@@ -254,47 +252,48 @@ class BatchOperator:
         )
 
     def _source(
-        self, request: _Request, model: ModelVersion, service: ResolvedService | None, state: CatalogState
+        self, request: _Request, model: ModelVersion, service: ResolvedService | None, files: FeatureFiles
     ) -> Source:
         named, version = split_version(request.source)
         if named.startswith(_VIEW):
+            state = files.state()
             view = state.view(named.removeprefix(_VIEW))
-            uri = str(child(tables_path(self._root), state.table_of(view)))
+            uri = str(child(tables_path(files.root), state.table_of(view)))
             return delta_source(uri, version, f"view {view.ref}", self._options)
         root = parse_root(named)
         if not isinstance(root, Path) or is_delta(root) or version is not None:
             return find_source(request.source, self._options)
         copies = self._config.home / "batch" / "typed"
-        typed = typed_copy(root, model.manifest.signature, copies, keys=self._key_types(service))
+        typed = typed_copy(root, model.manifest.signature, copies, keys=_key_types(service, files.tables))
         return file_source(root, request.source) if typed is None else file_source(typed, request.source)
 
-    def _service(self, request: _Request, model: ModelVersion, state: CatalogState) -> ResolvedService | None:
+    def _service(self, request: _Request, model: ModelVersion, files: FeatureFiles) -> ResolvedService | None:
         """The service that was asked for, or that the version was trained on, or that it is served with."""
         name = request.features
         if name is None and model.training_set is not None:
-            name = TrainingSets(self._root, self._options).manifest(model.training_set).service
+            name = files.training_sets.manifest(model.training_set).service
         if name is None:
             plan = self._metadata.plans.find_plan(model.name)
             name = None if plan is None else plan.service
-        return None if name is None else state.resolve(name)
+        return None if name is None else files.state().resolve(name)
 
-    def _key_types(self, service: ResolvedService | None) -> dict[str, Any]:
-        """Columns that hold keys of views, and their types in the views' tables."""
-        tables = DeltaTables(tables_path(self._root), self._options)
-        return {
-            column: tables.schema(resolved.table).field(key).type
-            for resolved in (service.views if service is not None else ())
-            for key, column in zip(resolved.view.keys, resolved.view.join_columns, strict=True)
-        }
 
-    def _table_rows(self, service: ResolvedService | None, plan: ScoringPlan) -> int:
-        """How many rows the join reads at most; the tables' logs tell, no row is read."""
-        tables = DeltaTables(tables_path(self._root), self._options)
-        rows = 0
-        for table in {view.table for view in service.views} if service is not None else ():
-            with tables.opened(table, plan.table_versions[table]) as handle:
-                rows += int(handle.count())
-        return rows
+def _key_types(service: ResolvedService | None, tables: DeltaTables) -> dict[str, Any]:
+    """Columns that hold keys of views, and their types in the views' tables."""
+    return {
+        column: tables.schema(resolved.table).field(key).type
+        for resolved in (service.views if service is not None else ())
+        for key, column in zip(resolved.view.keys, resolved.view.join_columns, strict=True)
+    }
+
+
+def _table_rows(service: ResolvedService | None, plan: ScoringPlan, tables: DeltaTables) -> int:
+    """How many rows the join reads at most; the tables' logs tell, no row is read."""
+    rows = 0
+    for table in {view.table for view in service.views} if service is not None else ():
+        with tables.opened(table, plan.table_versions[table]) as handle:
+            rows += int(handle.count())
+    return rows
 
 
 def _output(named: str) -> Path | str:

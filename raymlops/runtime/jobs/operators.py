@@ -25,7 +25,7 @@ from raymlops.metadata import Metadata
 from raymlops.monitoring import REFERENCE_FILE, Reference
 from raymlops.pipelines.outlook import resume_outlook
 from raymlops.pipelines.step_log import StepLogs
-from raymlops.records.delivering.environments import project_of_run
+from raymlops.records.delivering.environments import environment_of_run, project_of_run
 from raymlops.records.models import ModelManifest, ModelVersion
 from raymlops.records.names import check_case, check_digest, check_name
 from raymlops.records.record import sha256_of
@@ -51,9 +51,17 @@ _REFERENCE_ROWS = 100
 
 
 class ModelOperator:
-    """Registers models that were fitted elsewhere, and checks those that are registered."""
+    """Registers models that were fitted elsewhere, and checks those that are registered.
 
-    def __init__(self, home: Path, metadata: Metadata, clock: Clock) -> None:
+    Args:
+        home: The platform's.
+        metadata: Versions and the ledger.
+        clock: Dates the versions.
+        environment: Whose features the models were fitted on; ``None``: those of the platform's own.
+    """
+
+    def __init__(self, home: Path, metadata: Metadata, clock: Clock, environment: str | None = None) -> None:
+        self._where = {} if environment is None else {"environment": environment}
         self._home = home
         self._metadata = metadata
         self._clock = clock
@@ -85,13 +93,12 @@ class ModelOperator:
         directory = self._home / "models" / name / f".draft-{uuid.uuid4().hex}"
         try:
             manifest = save_model(directory, _with_code(estimator, self._home / "bundles"), example=example)
-            manifest_of_rows = None if training_set is None else training_set.manifest
             if training_set is not None:
                 reference_rows = training_set.table().select(list(manifest.signature.names))
             reference = _reference(directory, manifest, rows, reference_rows)
             digest = sha256_of(manifest)
-            trained_on = None if manifest_of_rows is None else manifest_of_rows.digest
-            identity = {"model": digest, "metrics": metrics, "training_set": trained_on}
+            trained_on = None if training_set is None else training_set.manifest.digest
+            identity = {"model": digest, "metrics": metrics, "training_set": trained_on, **self._where}
             identity |= {} if table_versions is None else {"table_versions": dict(table_versions)}
             if reference is not None and reference_rows is None:
                 identity["reference"] = reference.digest
@@ -110,7 +117,8 @@ class ModelOperator:
             digest=digest,
             metrics=metrics,
             training_set=trained_on,
-            table_versions=dict(table_versions or {}) if manifest_of_rows is None else manifest_of_rows.table_versions,
+            table_versions=dict(table_versions or {}) if training_set is None else training_set.manifest.table_versions,
+            **self._where,
             unwatched=_unwatched(name, reference, rows.num_rows),
             created_at=self._clock.now(),
         )
@@ -306,8 +314,8 @@ class RunOperator:
 
     def _associate(self, run: Run) -> None:
         """Put a run into the context of its environment."""
-        name = self._metadata.deployments.get_bundle(run.bundle or "").project.name
-        environment = run.pipeline.removesuffix(name).removesuffix(".") or self._config.environment
+        project = self._metadata.deployments.get_bundle(run.bundle or "").project
+        environment = environment_of_run(project, run.pipeline) or self._config.environment
         self._metadata.contexts.put_context("environment", environment)
         self._metadata.contexts.add_to_context("environment", environment, run_ids=[run.id])
 

@@ -27,7 +27,7 @@ from raymlops.steps.project import context as spine
 __all__ = ["prepare", "probe"]
 
 _log = logging.getLogger(__name__)
-OpenReader = Callable[[PlatformConfig], FeatureReader]
+OpenReader = Callable[[PlatformConfig, str | None], FeatureReader]
 
 
 def probe(
@@ -76,7 +76,7 @@ def _history(config: PlatformConfig, champion: ModelVersion, open_reader: OpenRe
 
     def read() -> pa.Table:
         assert champion.training_set is not None
-        with closing(open_reader(config)) as reader:
+        with closing(open_reader(config, champion.environment)) as reader:
             table = reader.rebuild(reader.manifest(champion.training_set)).table()
         wanted = [*inputs, spine.LABEL, spine.EVENT_TIME]
         missing = sorted(set(wanted) - set(table.column_names))

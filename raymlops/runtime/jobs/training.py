@@ -15,6 +15,7 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.delivery.verify import verify_bundle, verify_unpacked
 from raymlops.errors import ConfigError, DeadlineExceeded, RaymlopsError, UnavailableError
 from raymlops.metadata import Metadata
+from raymlops.records.delivering.environments import environment_of_run
 from raymlops.records.runs import Run, RunStatus
 from raymlops.runtime.cluster import local_cluster as cluster
 from raymlops.runtime.cluster.clients import metadata_stores, wake_projector
@@ -113,18 +114,21 @@ def _train(config: PlatformConfig, metadata: Metadata, run: Run, bundle: str, de
     work = config.home / "runs" / run.id
     timeout_s = config.cluster.free_cpus_timeout.total_seconds()
     clock = build_clock(config)
-    with closing(open_reader(config, clock=clock, join_tasks=join_tasks(config.features))) as reader:
+    spec = metadata.deployments.get_bundle(bundle).project
+    environment = environment_of_run(spec, run.pipeline)
+    with closing(open_reader(config, environment, clock=clock, join_tasks=join_tasks(config.features))) as reader:
         context = TrainingContext(
             home=config.home,
             reader=reader,
             metadata=metadata,
             tuner=RayTuner(work / "tune", free_cpus_timeout_s=timeout_s, cpus_per_trial=config.cluster.trial_cpus),
             clock=clock,
-            project=bundle_project(metadata.deployments.get_bundle(bundle).project, run.pipeline),
+            project=bundle_project(spec, run.pipeline),
             run_id=run.id,
             work=work,
             bundle=bundle,
-            features=config.features.root_in(config.home),
+            features=config.feature_place(environment).root,
+            environment=environment,
             storage_options=config.features.storage_options,
         )
         resumed = run.parameters.get("resume_of")

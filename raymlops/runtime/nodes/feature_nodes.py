@@ -15,17 +15,15 @@ from ray.exceptions import ActorUnschedulableError
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import RaymlopsError, StorageError
-from raymlops.features.catalog.layout import online_path
-from raymlops.features.online.lmdb import LmdbOnlineStore
 from raymlops.features.online.online_store import Watermark
-from raymlops.features.online.servers import open_server
+from raymlops.features.replication.environments import PerEnvironment, open_store, store_options
 from raymlops.features.replication.follower import CopyReport
 from raymlops.features.replication.leader import LeadingStore
 from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
 from raymlops.runtime.cluster.clocks import build_clock
-from raymlops.runtime.cluster.names import FEATURES
 from raymlops.runtime.cluster.this_node import this_node
-from raymlops.runtime.nodes.node_copies import COPY, alive_nodes, copied_nodes, copy_of
+from raymlops.runtime.nodes.feature_writer import feature_writer
+from raymlops.runtime.nodes.node_copies import Copy, alive_nodes, copies_there, copy_of
 
 __all__ = ["FeaturesActor", "copies"]
 
@@ -38,40 +36,41 @@ _REOPEN_EVERY_S = 1.0
 
 
 class FeaturesActor(LeadingStore):
-    """The one writer of features, and what starts copies on nodes that join."""
+    """The one writer of features, and what starts copies on nodes that join.
+
+    It is the store of the platform's own environment; those of other environments are its parts, by their names. Each
+    is opened at its first call, which also makes up for what a former process left undone in it.
+    """
 
     def __init__(self, config: PlatformConfig) -> None:
+        clock, place = build_clock(config), config.feature_place()
+        self._others = PerEnvironment(lambda environment: open_store(config.feature_place(environment), clock))
         # Ray does not try again where a constructor raises: a server that is away must not end a restarted actor
         restarted = ray.get_runtime_context().was_current_actor_reconstructed
         while True:
             try:
-                self._open(config)
+                super().__init__(place.root, **store_options(place, clock))
                 break
             except StorageError as error:
                 if not restarted:
                     raise
                 _log.warning("the feature store cannot be opened yet: %s", error)
                 time.sleep(_REOPEN_EVERY_S)
-
-    def _open(self, config: PlatformConfig) -> None:
-        root = config.home / "features"
-        online = open_server(config.features, writable=True)
-        if online is None:
-            online = LmdbOnlineStore(online_path(root), writable=True, map_bytes=config.features.online_bytes)
-        super().__init__(
-            config.features.root_in(config.home),
-            clock=build_clock(config),
-            history=config.features.history,
-            online=online,
-            local=root,
-            storage_options=config.features.storage_options,
-        )
         if config.features.online_server is None:
             threading.Thread(target=_keep_copies, args=(config,), name="copies", daemon=True).start()
 
     def node_id(self) -> str:
         """The node of the writer."""
         return this_node()
+
+    def call_part(self, part: str, method: str, *args: object, **kwargs: object) -> Any:
+        """Call a method of the store of another environment than the platform's own."""
+        return getattr(self._others.of(part), method)(*args, **kwargs)
+
+    def close(self) -> None:
+        """Release the stores of all environments."""
+        self._others.close()
+        super().close()
 
 
 def _keep_copies(config: PlatformConfig) -> None:
@@ -83,25 +82,28 @@ def _keep_copies(config: PlatformConfig) -> None:
             alive = alive_nodes()
             for node in alive - {here}:
                 copy_of(config, node)
-            for node in copied_nodes() - alive:
-                with contextlib.suppress(ValueError):
-                    ray.kill(ray.get_actor(COPY + node, namespace=NAMESPACE))
+            for copy in copies_there():
+                if copy.node not in alive:
+                    with contextlib.suppress(ValueError):
+                        ray.kill(ray.get_actor(copy.actor, namespace=NAMESPACE))
         except Exception:
             _log.exception("copies of the online store could not be looked after; they will be, next time")
 
 
-def copies(config: PlatformConfig) -> list[dict[str, Any]]:
-    """How far each node has each view: one row per node and view, the writer's first.
+def copies(config: PlatformConfig, environment: str | None = None) -> list[dict[str, Any]]:
+    """How far each node has each view of an environment: one row per node and view, the writer's first.
 
     Raises:
         UnavailableError: the writer does not answer.
     """
-    writer = ActorProxy(FEATURES, config.cluster.call_timeout.total_seconds())
-    marks: Mapping[str, Watermark] = writer.progress().watermarks
-    rows = [_row(writer.node_id(), "writer", view, mark.sequence, 0, None, None) for view, mark in marks.items()]
-    for node in sorted(copied_nodes() & alive_nodes()):
+    marks: Mapping[str, Watermark] = feature_writer(config, environment).progress().watermarks
+    here = feature_writer(config).node_id()
+    rows = [_row(here, "writer", view, mark.sequence, 0, None, None) for view, mark in marks.items()]
+    named = config.feature_place(environment).environment
+    alive = alive_nodes()
+    for node in sorted(copy.node for copy in copies_there() if copy.environment == named and copy.node in alive):
         try:
-            report: CopyReport = ActorProxy(COPY + node, _REPORT_TIMEOUT_S).report()
+            report: CopyReport = ActorProxy(Copy(node, named).actor, _REPORT_TIMEOUT_S).report()
         except (RaymlopsError, ActorUnschedulableError) as error:  # the latter: its node has just gone
             rows.append(_row(node, "copy", None, None, None, None, str(error)))
             continue

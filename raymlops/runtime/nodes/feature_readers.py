@@ -10,33 +10,26 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.errors import NotFoundError, StorageError
 from raymlops.features import FeatureReader, TrainingSet
 from raymlops.features.catalog.applied import CatalogState, ResolvedService, ResolvedView
-from raymlops.features.catalog.layout import tables_path
 from raymlops.features.online.lmdb import LmdbOnlineStore
 from raymlops.features.online.online_store import OnlineStore
+from raymlops.features.online.plan import OnlinePlan
 from raymlops.features.online.servers import open_server
+from raymlops.features.replication.environments import PerEnvironment
 from raymlops.features.replication.ports import Leader
-from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.clocks import build_clock
-from raymlops.runtime.cluster.names import FEATURES
 from raymlops.runtime.cluster.this_node import this_node
+from raymlops.runtime.nodes.feature_writer import feature_writer
 from raymlops.runtime.nodes.node_copies import copy_of, copy_path
-from raymlops.tables.delta import DeltaTables
-from raymlops.tables.files import parse_root
 
-__all__ = ["ReaderElsewhere", "feature_tables", "open_reader"]
-
-
-def feature_tables(config: PlatformConfig) -> DeltaTables:
-    """The tables of the feature store, for whoever looks at them beside it."""
-    root = parse_root(config.features.root_in(config.home))
-    return DeltaTables(tables_path(root), config.features.storage_options)
+__all__ = ["FeatureReaders", "ReaderElsewhere", "open_reader"]
 
 
 class _Copy:
     """A node's copy, as its readers see it: definitions from the writer, runs from the node."""
 
-    def __init__(self, config: PlatformConfig, node: str, leader: Leader) -> None:
+    def __init__(self, config: PlatformConfig, environment: str | None, node: str, leader: Leader) -> None:
         self._config = config
+        self._environment = environment
         self._node = node
         self._leader = leader
         self._known: tuple[str, CatalogState] | None = None
@@ -57,20 +50,23 @@ class _Copy:
         marks = self._leader.progress().watermarks
         goals = {each.view.ref: marks[each.view.ref] for each in service.views if each.view.ref in marks}
         # the copy says by itself what it lacks, and has as much time again to come up and say so
-        copy_of(self._config, self._node).reach(goals, self._config.features.copy_timeout.total_seconds())
+        copy = copy_of(self._config, self._node, self._environment)
+        copy.reach(goals, self._config.features.copy_timeout.total_seconds())
 
     def open(self) -> OnlineStore:
-        return open_server(self._config.features, writable=False) or LmdbOnlineStore(
-            copy_path(self._config, self._node)
-        )
+        settings = self._config.feature_place(self._environment).settings
+        path = copy_path(self._config, self._node, self._environment)
+        return open_server(settings, writable=False) or LmdbOnlineStore(path)
 
 
 class ReaderElsewhere(FeatureReader):
     """A reader on another node than the writer's; its offline reads need the tables to be shared."""
 
-    def __init__(self, config: PlatformConfig, node: str, leader: Leader, **options: Any) -> None:
-        root = config.features.root_in(config.home)
-        super().__init__(root, copy=_Copy(config, node, leader), **options)
+    def __init__(
+        self, config: PlatformConfig, environment: str | None, node: str, leader: Leader, **options: Any
+    ) -> None:
+        root = config.feature_place(environment).root
+        super().__init__(root, copy=_Copy(config, environment, node, leader), **options)
         self._leader = leader
         self._node = node
 
@@ -109,21 +105,39 @@ class ReaderElsewhere(FeatureReader):
             raise StorageError(f"{where}: {rule}", table=table, node=self._node)
 
 
-def open_reader(config: PlatformConfig, **options: Any) -> FeatureReader:
+def open_reader(config: PlatformConfig, environment: str | None = None, **options: Any) -> FeatureReader:
     """The features as this process can read them best: the writer's own files on its node, the node's copy elsewhere.
 
     Args:
         config: The platform's.
+        environment: Whose features; ``None``: those of the platform's own.
         options: As ``FeatureReader`` takes them.
 
     Raises:
+        ConfigError: an environment cannot be called so.
         UnavailableError: the writer does not answer.
     """
-    stored = {"local": config.home / "features", "storage_options": config.features.storage_options}
+    place = config.feature_place(environment)
+    stored = {"local": place.local, "storage_options": place.settings.storage_options}
     options = {"clock": build_clock(config), **stored, **options}
-    writer = ActorProxy(FEATURES, config.cluster.call_timeout.total_seconds())
     here = this_node()
-    if writer.node_id() != here:
-        return ReaderElsewhere(config, here, cast("Leader", writer), **options)
-    root = config.features.root_in(config.home)
-    return FeatureReader(root, online=open_server(config.features, writable=False), **options)
+    if feature_writer(config).node_id() != here:
+        leader = cast("Leader", feature_writer(config, environment))
+        return ReaderElsewhere(config, environment, here, leader, **options)
+    return FeatureReader(place.root, online=open_server(place.settings, writable=False), **options)
+
+
+class FeatureReaders(PerEnvironment[FeatureReader]):
+    """The features of each environment, as this process can read them best.
+
+    Args:
+        config: The platform's.
+        options: As ``FeatureReader`` takes them.
+    """
+
+    def __init__(self, config: PlatformConfig, **options: Any) -> None:
+        super().__init__(lambda environment: open_reader(config, environment, **options))
+
+    def plan(self, service: str, environment: str | None = None) -> OnlinePlan:
+        """Compile a feature service for reading; as ``FeatureReader.plan``."""
+        return self.of(environment).plan(service)

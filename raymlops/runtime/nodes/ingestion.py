@@ -4,27 +4,41 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import pyarrow as pa
 
+from raymlops.config.platform import PlatformConfig
 from raymlops.errors import DataError
 from raymlops.features import FeatureStore
 from raymlops.features.intake.row_batches import IngestOptions
+from raymlops.features.replication.environments import copy_rows
 from raymlops.records.features import IngestReceipt
-from raymlops.runtime.cluster.clients import ActorProxy
-from raymlops.runtime.cluster.names import FEATURES
 from raymlops.runtime.cluster.progress import progress
+from raymlops.runtime.nodes.feature_readers import open_reader
+from raymlops.runtime.nodes.feature_writer import feature_writer
 from raymlops.tables.columns import as_table
 from raymlops.tables.sources import FileSource
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-__all__ = ["Ingestion"]
+    from raymlops.features.replication.leader import LeadingStore
+
+__all__ = ["Ingestion", "copy_rows_from"]
 
 _BLOCK_ROWS = 1 << 17
+_COPY_S = 3600.0
+"""Deadline of copying the rows of one table."""
+
+
+def copy_rows_from(config: PlatformConfig, source: str, environment: str | None = None) -> list[IngestReceipt]:
+    """Copy rows of another environment into the tables of one that have none; as ``copy_rows``."""
+    target = cast("LeadingStore", feature_writer(config, environment, _COPY_S))
+    with closing(open_reader(config, source)) as reader:
+        return copy_rows(reader, target, source)
 
 
 class Ingestion:
@@ -33,13 +47,14 @@ class Ingestion:
     Neither side holds more than a few blocks at a time. Thread-safe.
 
     Args:
-        timeout_s: Deadline of one call.
+        config: The platform's.
+        environment: Whose tables; ``None``: those of the platform's own.
         commit_timeout_s: Deadline of the call that checks and commits all blocks.
     """
 
-    def __init__(self, timeout_s: float, commit_timeout_s: float) -> None:
-        self._store = cast("FeatureStore", ActorProxy(FEATURES, timeout_s))
-        self._committer = cast("FeatureStore", ActorProxy(FEATURES, commit_timeout_s))
+    def __init__(self, config: PlatformConfig, environment: str | None, commit_timeout_s: float) -> None:
+        self._store = cast("FeatureStore", feature_writer(config, environment))
+        self._committer = cast("FeatureStore", feature_writer(config, environment, commit_timeout_s))
 
     def ingest(
         self, view: str, rows: Any, *, ingest_id: str | None = None, **options: Unpack[IngestOptions]

@@ -8,7 +8,7 @@ import shutil
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -21,15 +21,32 @@ from raymlops.features.replication.follower import CopyReport, Follower
 from raymlops.features.replication.ports import Leader
 from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
 from raymlops.runtime.cluster.clocks import build_clock
-from raymlops.runtime.cluster.names import FEATURES
 from raymlops.runtime.cluster.this_node import this_node
+from raymlops.runtime.nodes.feature_writer import feature_writer
 
-__all__ = ["COPY", "alive_nodes", "copied_nodes", "copy_of", "copy_path"]
+__all__ = ["Copy", "alive_nodes", "copies_there", "copy_of", "copy_path"]
 
 _log = logging.getLogger(__name__)
 
-COPY = "features-copy-"
-"""Begins the name of a copy's actor; the id of its node follows."""
+_COPY = "features-copy-"
+"""Begins the name of a copy's actor; the id of its node follows, then ``@`` and another environment than the own."""
+
+
+class Copy(NamedTuple):
+    """A node's copy of the online store of an environment.
+
+    Attributes:
+        node: Id of the node.
+        environment: ``None``: the platform's own.
+    """
+
+    node: str
+    environment: str | None = None
+
+    @property
+    def actor(self) -> str:
+        """Name of its actor."""
+        return f"{_COPY}{self.node}" + ("" if self.environment is None else f"@{self.environment}")
 
 
 def alive_nodes() -> set[str]:
@@ -37,17 +54,19 @@ def alive_nodes() -> set[str]:
     return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
-def copied_nodes() -> set[str]:
-    """Ids of the nodes that have a copy, those that are gone among them."""
+def copies_there() -> set[Copy]:
+    """All copies, those of nodes that are gone among them."""
     named = ray.util.list_named_actors(all_namespaces=True)
     ours = [found["name"] for found in named if found["namespace"] == NAMESPACE]
-    return {name.removeprefix(COPY) for name in ours if name.startswith(COPY)}
+    parts = [name.removeprefix(_COPY).partition("@") for name in ours if name.startswith(_COPY)]
+    return {Copy(node, environment or None) for node, _, environment in parts}
 
 
-def copy_of(config: PlatformConfig, node: str) -> ActorProxy:
+def copy_of(config: PlatformConfig, node: str, environment: str | None = None) -> ActorProxy:
     """The copy of a node, started where none runs. It follows the writer until its node is gone."""
+    copy = Copy(node, config.feature_place(environment).environment)
     ray.remote(_CopyActor).options(
-        name=COPY + node,
+        name=copy.actor,
         namespace=NAMESPACE,
         lifetime="detached",
         get_if_exists=True,
@@ -57,13 +76,13 @@ def copy_of(config: PlatformConfig, node: str) -> ActorProxy:
         max_concurrency=32,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
         runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
-    ).remote(config)
-    return ActorProxy(COPY + node, 2 * config.features.copy_timeout.total_seconds())
+    ).remote(config, copy.environment)
+    return ActorProxy(copy.actor, 2 * config.features.copy_timeout.total_seconds())
 
 
-def copy_path(config: PlatformConfig, node: str) -> Path:
+def copy_path(config: PlatformConfig, node: str, environment: str | None = None) -> Path:
     """Where a node keeps its copy. By its id: several nodes may share a machine, or a home."""
-    return config.home / "features" / f"online-{node}.lmdb"
+    return config.feature_place(environment).local / f"online-{node}.lmdb"
 
 
 def _remove_copies_of_the_dead(directory: Path) -> None:
@@ -77,11 +96,11 @@ def _remove_copies_of_the_dead(directory: Path) -> None:
 class _CopyActor:
     """A node's copy of the online store, in a thread that asks the writer for news."""
 
-    def __init__(self, config: PlatformConfig) -> None:
-        path = copy_path(config, this_node())
+    def __init__(self, config: PlatformConfig, environment: str | None) -> None:
+        path = copy_path(config, this_node(), environment)
         _remove_copies_of_the_dead(path.parent)
         self._online = LmdbOnlineStore(path, writable=True, map_bytes=config.features.online_bytes)
-        leader = cast("Leader", ActorProxy(FEATURES, config.cluster.call_timeout.total_seconds()))
+        leader = cast("Leader", feature_writer(config, environment))
         self._follower = Follower(leader, self._online, build_clock(config), config.features.history)
         self._asked = threading.Event()
         every_s = config.features.copy_every.total_seconds()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from raymlops.errors import RaymlopsError
@@ -17,21 +17,30 @@ __all__ = ["materialise_lost"]
 _log = logging.getLogger(__name__)
 
 
-def materialise_lost(plans: Iterable[ServingPlan], store: LeadingStore | Any) -> list[str]:
+def materialise_lost(plans: Iterable[ServingPlan], store_of: Callable[[str | None], LeadingStore | Any]) -> list[str]:
     """Materialise what is planned to be joined online, has rows, and is not in the online store at all.
 
     A view that lags behind its table is left as it is: when it is brought up to date is its owner's to say.
 
     Args:
         plans: Of the models that are served.
-        store: The writer of features.
+        store_of: Environment -> the writer of its features.
 
     Returns:
         The views that were materialised, by name.
     """
-    services = sorted({plan.service for plan in plans if plan.served and plan.service is not None})
-    if not services:
-        return []
+    services: dict[str | None, set[str]] = {}
+    for plan in plans:
+        if plan.served and plan.service is not None:
+            services.setdefault(plan.environment, set()).add(plan.service)
+    back = []
+    for environment, served in services.items():
+        where = "" if environment is None else f" of {environment}"
+        back += [f"{view}{where}" for view in _materialised(sorted(served), store_of(environment))]
+    return back
+
+
+def _materialised(services: list[str], store: LeadingStore | Any) -> list[str]:
     state, done = store.definitions(), store.progress().watermarks
     lost: dict[str, str] = {}
     for service in services:

@@ -109,7 +109,8 @@ class EndpointMaker:
         """The maker of this process; opens the features of this node."""
         clock = build_clock(config)
         # asked for here, as neither a candidate nor the gateway reads features or imports what that takes
-        return cls(config, await asyncio.to_thread(runtime.open_reader, config, clock=clock), clock)
+        readers = await asyncio.to_thread(runtime.FeatureReaders, config, clock=clock)
+        return cls(config, readers, clock)
 
     def make(
         self,

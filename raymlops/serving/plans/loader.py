@@ -195,7 +195,7 @@ class Loader:
         if plan.service is not None:
             if self._features is None:
                 raise DeploymentError(f"plan {plan.number} of {plan.model!r} needs features, and there is no store")
-            online = self._features.plan(plan.service)
+            online = self._features.plan(plan.service, plan.environment)
         numbers = tuple(versions)
         return Serving(
             plan=plan,

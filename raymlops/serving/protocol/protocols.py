@@ -76,8 +76,8 @@ class OnlineFeatures(Protocol):
 class FeaturePlans(Protocol):
     """Compiles online joins. Called off the event loop; may block."""
 
-    def plan(self, service: str) -> OnlineFeatures:
-        """The join of a feature service, ``NAME`` or ``NAME@VERSION``.
+    def plan(self, service: str, environment: str | None = None) -> OnlineFeatures:
+        """The join of a feature service, ``NAME`` or ``NAME@VERSION``, in an environment; ``None``: the platform's own.
 
         Raises:
             FeatureViewNotFound: There is no such service.

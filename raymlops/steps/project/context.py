@@ -118,6 +118,7 @@ class TrainingContext:
         bundle: Digest of the bundle that the run's code comes from.
         origin: Id of the first of the runs that this one resumes; its version is registered once for all of them.
         features: Root of the feature store; ``None``: ``features`` in the home.
+        environment: The environment whose feature store that is; ``None``: the platform's own.
         storage_options: Options of the object store that the root is in.
     """
 
@@ -132,6 +133,7 @@ class TrainingContext:
     bundle: str | None = None
     origin: str | None = None
     features: Path | str | None = None
+    environment: str | None = None
     storage_options: Mapping[str, str] | None = None
 
     @property

@@ -12,10 +12,10 @@ from raymlops.config.features import FeaturesConfig
 
 def test_the_root_is_in_the_home_unless_it_is_elsewhere() -> None:
     home = Path("/home")
-    assert FeaturesConfig().root_in(home) == home / "features"
+    assert FeaturesConfig().place(home).root == home / "features"
     options = {"AWS_REGION": "eu-north-1", "AWS_ENDPOINT_URL": "http://127.0.0.1:9000"}
     config = FeaturesConfig(root="s3://bucket/features", storage_options=options)
-    assert (config.root_in(home), config.storage_options) == ("s3://bucket/features", options)
+    assert (config.place(home).root, config.storage_options) == ("s3://bucket/features", options)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ PAGES = (
     "features?text=spending",
     "features?text=nothing",
     "features/spending@1",
+    "features?environment=dev",
+    "features/spending@1?environment=dev",
     "runs",
     "runs?status=failed",
     "runs/churn-3",

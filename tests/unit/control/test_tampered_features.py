@@ -75,7 +75,8 @@ class Shop:
         tables = DeltaEventTables(self.home / "monitor")
         self.monitor = MonitorService(tables, self.metadata, self.clock, self.config, audit)
 
-    def reader(self) -> FeatureReader:
+    def reader(self, environment: str | None = None) -> FeatureReader:
+        assert environment is None
         return FeatureReader(self.home / "features", clock=self.clock)
 
     def tamper(self) -> None:

@@ -186,7 +186,12 @@ def test_a_training_sets_manifest_keeps_its_spine(world: World) -> None:
     world.write("features", "training_sets", "spines", "aa.parquet")
     world.write("features", "training_sets", "spines", "bb.parquet")
     world.write("features", "training_sets", "m.json", text='{"spine_digest": "aa"}')
-    assert [Path(each.path).name for each in world.collect().found] == ["bb.parquet"]
+    dev = ("features", "environments", "dev", "training_sets")
+    world.write(*dev, "m.json", text='{"spine_digest": "cc"}')
+    for spine in ("cc", "dd"):
+        world.write(*dev, "spines", f"{spine}.parquet")
+    assert {Path(each.path).name for each in world.collect().found} == {"bb.parquet", "dd.parquet"}
+    assert world.home.joinpath(*dev, "spines", "cc.parquet").exists()
     world.write("features", "training_sets", "m.json", text="rubbish")
     with pytest.raises(StorageError, match="garbage of"):
         world.collect()

@@ -62,7 +62,7 @@ class FakeOnline:
         self.rows: dict[object, list[Any]] = {"JFK": [10.0, 0.5], "LGA": [3, None]}
         self.asked: list[list[int]] = []
 
-    def plan(self, service: str) -> FakeOnline:
+    def plan(self, service: str, environment: str | None = None) -> FakeOnline:
         return self
 
     def read(self, rows: Sequence[Mapping[str, object]], at_us: Sequence[int]) -> FakeRows:

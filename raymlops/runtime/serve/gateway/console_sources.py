@@ -14,7 +14,7 @@ import ray
 from raymlops.config.platform import PlatformConfig
 from raymlops.console.sources import ActorView, NodeView, Sources
 from raymlops.errors import ConfigError, NotFoundError, UnavailableError
-from raymlops.features import FeatureReader
+from raymlops.features.replication.environments import environments_in
 from raymlops.laboratory.report.kept import read_report, report_path
 from raymlops.metadata import Metadata
 from raymlops.monitoring.events.event_tables import DeltaEventTables
@@ -30,7 +30,7 @@ from raymlops.runtime.cluster.names import CONTROLLER, FEATURES, METADATA, MONIT
 from raymlops.runtime.explain.feature_catalog import FeatureCatalog
 from raymlops.runtime.explain.lineage import Lineages
 from raymlops.runtime.explain.model_cards import model_card
-from raymlops.runtime.nodes.feature_readers import open_reader
+from raymlops.runtime.nodes.feature_readers import FeatureReaders
 from raymlops.runtime.supervision.home_note import noted_sources
 
 __all__ = ["cluster_sources"]
@@ -93,22 +93,31 @@ class _Features:
         self._config = config
         self._metadata = metadata
 
-    def listing(self) -> list[dict[str, Any]]:
+    def environments(self) -> list[str]:
+        """The other environments that have features."""
+        return environments_in(self._config.feature_place())
+
+    def listing(self, environment: str | None = None) -> list[dict[str, Any]]:
         """What is applied."""
-        return self._catalog.listing()
+        return self._catalog(environment).listing()
 
-    def search(self, text: str = "") -> list[FeatureMatch]:
+    def search(self, text: str = "", environment: str | None = None) -> list[FeatureMatch]:
         """Definitions that have all the words of a text in them."""
-        return self._catalog.search(text, None, None)
+        return self._catalog(environment).search(text, None, None)
 
-    def describe(self, name: str) -> FeatureDescription:
+    def describe(self, name: str, environment: str | None = None) -> FeatureDescription:
         """One definition."""
-        return self._catalog.describe(name)
+        return self._catalog(environment).describe(name)
+
+    def _catalog(self, environment: str | None) -> FeatureCatalog:
+        if environment is not None and environment not in self.environments():
+            raise NotFoundError(f"environment {environment!r:.100} has no features of its own")
+        events = self._config.home / "monitor"
+        return FeatureCatalog(self._readers.of(environment), self._metadata, events, environment)
 
     @cached_property
-    def _catalog(self) -> FeatureCatalog:
-        reader: FeatureReader = open_reader(self._config, clock=build_clock(self._config))
-        return FeatureCatalog(reader, self._metadata, self._config.home / "monitor")
+    def _readers(self) -> FeatureReaders:
+        return FeatureReaders(self._config, clock=build_clock(self._config))
 
 
 class _Files:

@@ -387,3 +387,19 @@ def test_small_models_are_pooled_where_that_is_configured(world: World, tmp_path
     assert is_pooled(True, held, None, CONFIG)
     served = operator.deploy(order("first"), "churn", 1, pooled=True)
     assert is_pooled(None, held, served, CONFIG)  # as it is served now
+
+
+def test_a_plan_has_the_environment_of_its_champion(world: World) -> None:
+    """Features are joined from where the version that answers was trained."""
+    for environment in (None, "dev"):
+        draft = example_draft("dev.churn").model_copy(update={"environment": environment})
+        world.metadata.models.register_version(draft, key=str(environment))
+    operator = operator_of(world)
+    assert operator.deploy(order("1"), "dev.churn", 1, "s@1").environment is None
+    assert operator.promote(order("2"), "dev.churn", 2).environment == "dev"
+    back = operator.rollback(order("3"), "dev.churn")
+    assert (back.champion, back.environment) == (1, None)
+    assert world.metadata.plans.get_plan("dev.churn") == back
+    decided = back.model_copy(update={"number": 4, "champion": 2, "backup": 1})  # as the controller makes it
+    assert operator.carry_out(decided).environment == "dev"
+    assert operator.carry_out(decided).number == 4, "given again, it is the same plan"

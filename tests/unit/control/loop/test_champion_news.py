@@ -31,6 +31,7 @@ class World:
         self.tables: dict[str, list[int] | Exception] = {"trips": [100, 100, 140], "weather": [10]}
         self.trained_on = {"trips": 1, "weather": 0}
         self.run_id: str | None = "r"
+        self.environment: str | None = None
         self.bundles = {"a": built("a", "1"), "b": built("b", "2"), "c": built("c", "1", policy={"retrain": {}})}
         self.live: str | None = "a"
         self.looked = 0
@@ -38,7 +39,11 @@ class World:
         self.models = self.runs = self.deployments = self
 
     def get_version(self, model: str, version: int) -> Any:
-        return example_draft().model_copy(update={"run_id": self.run_id, "table_versions": self.trained_on})
+        return example_draft().model_copy(update=self.facts)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"run_id": self.run_id, "table_versions": self.trained_on, "environment": self.environment}
 
     def get_run(self, run_id: str) -> Any:
         if run_id != "r":
@@ -54,9 +59,9 @@ class World:
         deployment = Deployment(environment="dev", bundle=self.live, at=START)
         return LiveBundle(deployment, self.bundles[self.live])
 
-    def rows_of(self, table: str, version: int | None) -> tuple[int, int]:
+    def rows_of(self, environment: str | None, table: str, version: int | None) -> tuple[int, int]:
         self.looked += 1
-        found = self.tables.get(table)
+        found = self.tables.get(table if environment is None else f"{environment}.{table}")
         if isinstance(found, Exception):
             raise found
         if found is None or (version is not None and version >= len(found)):
@@ -100,6 +105,14 @@ def test_a_table_that_cannot_be_read_says_nothing_and_holds_up_nobody(world: Wor
     data = world.news.new_data("m", 1, MINUTE)
     assert data is not None
     assert list(data.tables) == ["weather"]
+
+
+def test_rows_of_another_environment_are_those_of_its_own_tables(world: World) -> None:
+    world.news.new_data("m", 1, MINUTE)
+    world.tables["dev.trips"], world.trained_on, world.environment = [5, 7, 10], {"trips": 1}, "dev"
+    data = world.news.new_data("dev.m", 1, MINUTE)
+    assert data is not None
+    assert (data.tables["trips"].version, data.rows) == (2, 3)
 
 
 def test_a_version_without_a_training_set_has_no_new_data(world: World) -> None:

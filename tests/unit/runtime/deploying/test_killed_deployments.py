@@ -28,9 +28,11 @@ from raymlops.delivery.attempts import ATTEMPTS, Attempts
 from raymlops.delivery.verify import bundle_digest
 from raymlops.errors import ConflictError, UnavailableError
 from raymlops.features import Definition, Entity, FeatureService, FeatureStore, FeatureView, Field
+from raymlops.features.replication.environments import PerEnvironment
 from raymlops.metadata import Metadata, MetadataService
 from raymlops.records.bundles import BundleManifest, Deployment, ProjectSpec
 from raymlops.records.delivering.environments import rehearsal_name
+from raymlops.records.features import IngestReceipt
 from raymlops.records.models import ModelVersion
 from raymlops.records.plans import ServingPlan
 from raymlops.records.record import sha256_of
@@ -148,19 +150,21 @@ class World:
 
     home: Path
     metadata: MetadataService
-    features: FeatureStore
+    features: PerEnvironment[FeatureStore]
     serve: Serve
     death: Death = field(default_factory=Death)
     together: bool = False
     """Whether the operator, which is another process, dies with the deployment."""
     late: list[Callable[[], object]] | None = None
     """Orders that are on their way to the operator; ``None``: each is there at once."""
+    filled: list[tuple[str, str]] = field(default_factory=list)
+    """Environment, and where its rows came from."""
     answers: bool = True
     """Whether the operator's answers are heard."""
 
     @cached_property
     def config(self) -> PlatformConfig:
-        rules = {name: {"rehearse": True} for name in ("dev", "feature")}
+        rules = {"dev": {"rehearse": True}, "feature": {"rehearse": True, "rows_from": "dev"}}
         overrides = {"home": str(self.home), "environment": "dev", "delivery": {"environments": rules}}
         return load_config(environ={}, overrides=overrides)
 
@@ -186,8 +190,15 @@ class Ground:
     def __init__(self, world: World, metadata: Metadata) -> None:
         self._world = world
         self._metadata = metadata
-        self.store = cast("FeatureStore", _Mortal(world.features, world.death))
         self.endpoints = self
+
+    def store(self, environment: str) -> FeatureStore:
+        return cast("FeatureStore", _Mortal(self._world.features.of(environment), self._world.death))
+
+    def fill(self, environment: str, source: str) -> Sequence[IngestReceipt]:
+        assert self.store(environment).apply(*DEFINITIONS["a"], dry_run=True).added == (), "what is filled is defined"
+        self._world.filled.append((environment, source))
+        return []
 
     def definitions(self, manifest: BundleManifest) -> Sequence[Definition]:
         return DEFINITIONS[manifest.files["code.py"][0]]
@@ -206,8 +217,8 @@ class Ground:
         facts = {"status": RunStatus.SUCCEEDED, "result": {"version": found.version}}
         return example_run(f"run-{found.version}", pipeline).model_copy(update=facts)
 
-    def service_of(self, training_set: str) -> str:
-        return SERVICES[training_set]
+    def service_of(self, version: ModelVersion) -> str:
+        return SERVICES[str(version.training_set)]
 
     def ask(
         self, version: ModelVersion, project: ProjectSpec, service: str | None, rules: EnvironmentRules, order: Order
@@ -269,7 +280,7 @@ SCENARIOS: dict[str, tuple[list[BundleManifest], Callable[[World, str], object]]
 def _opened(home: Path) -> Iterator[World]:
     with (
         closing(MetadataService(home / "metadata.db", clock=CLOCK)) as metadata,
-        closing(FeatureStore(home / "features", clock=CLOCK)) as features,
+        closing(PerEnvironment(lambda of: FeatureStore(home / "features" / str(of), clock=CLOCK))) as features,
     ):
         yield World(home, metadata, features, Serve(metadata))
 
@@ -322,8 +333,8 @@ def _service(metadata: MetadataService, model: str, live: Deployment) -> str:
     return SERVICES[str(metadata.models.get_version(model, live.version).training_set)]
 
 
-def _lacks(world: World, manifest: BundleManifest) -> tuple[str, ...]:
-    return world.features.apply(*DEFINITIONS[manifest.files["code.py"][0]], dry_run=True).added
+def _lacks(world: World, manifest: BundleManifest, environment: str = "dev") -> tuple[str, ...]:
+    return world.features.of(environment).apply(*DEFINITIONS[manifest.files["code.py"][0]], dry_run=True).added
 
 
 @contextmanager
@@ -356,7 +367,9 @@ def _recovered(world: World, environment: str, begun: bool) -> str | None:
     if live is not None and live.version is not None and live.bundle in {A.digest, B.digest}:
         lacking = ("view miles@1", "service s@2")
         kept = {A.digest: ((), lacking), B.digest: ((),)}[live.bundle]
-        assert _lacks(world, B) in kept, "what a bundle added that is not live is taken back, but for a rolled back one"
+        assert _lacks(world, B, environment) in kept, (
+            "what a bundle added that is not live is taken back, but for a rolled back one"
+        )
     return None if live is None else live.bundle
 
 
@@ -468,10 +481,10 @@ def test_what_changed_in_place_is_as_the_live_bundle_has_it(home: Callable[[str,
         world.late = []
         with pytest.raises(SimulatedCrash):
             world.deployer.deploy(C, "dev", "another owner")
-        assert world.features.apply(*DEFINITIONS["a"], dry_run=True).changed, "the owner is the new bundle's"
+        assert world.features.of("dev").apply(*DEFINITIONS["a"], dry_run=True).changed, "the owner is the new bundle's"
         world.late = None
         world.revive()
-        assert not world.features.apply(*DEFINITIONS["a"], dry_run=True).changed
+        assert not world.features.of("dev").apply(*DEFINITIONS["a"], dry_run=True).changed
         _agree(world, "dev")
 
 
@@ -486,3 +499,16 @@ def test_a_deployment_that_goes_on_is_left_alone(home: Callable[[str, str], Path
                 world.deployer.deploy(B, "dev", "too early")
         world.revive()
         _agree(world, "dev")
+
+
+def test_definitions_and_rows_come_into_the_environment_of_the_deployment_alone(tmp_path: Path) -> None:
+    with _opened(tmp_path) as world:
+        world.deployer.deploy(A, "feature", "the first")
+        assert world.filled == [("feature", "dev")], "as its rules say"
+        assert _lacks(world, A, "feature") == ()
+        assert len(_lacks(world, A)) == len(DEFINITIONS["a"]), "the platform's own has none of them"
+        world.deployer.deploy(A, "dev", "there, too")
+        assert world.filled == [("feature", "dev")]
+        world.deployer.deploy(C, "feature", "another owner")
+        assert not world.features.of("dev").apply(*DEFINITIONS["a"], dry_run=True).changed
+        assert world.features.of("feature").apply(*DEFINITIONS["a"], dry_run=True).changed

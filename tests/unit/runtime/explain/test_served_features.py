@@ -69,15 +69,25 @@ def test_a_sample_is_bounded_and_the_same_however_the_rows_come() -> None:
     assert sampled([], 5).num_rows == 0
 
 
-def plan(number: int, service: str | None, hours: int) -> ServingPlan:
-    return ServingPlan(model="m", number=number, champion=1, service=service, created_at=T + hours * HOUR)
+def plan(number: int, service: str | None, hours: int, environment: str | None = None) -> ServingPlan:
+    at = T + hours * HOUR
+    return ServingPlan(model="m", number=number, champion=1, service=service, environment=environment, created_at=at)
 
 
 def test_rows_are_told_apart_by_the_service_that_was_served() -> None:
     plans = [plan(3, "s@2", 4), plan(1, "s@1", 1), plan(2, "s@1", 2), plan(4, None, 7), plan(5, "s@1", 8)]
     rows = events(*({"k": i} for i in range(10)))
-    found = [(service, some["request_id"].to_pylist()) for service, some in rows_by_service(plans, rows)]
+    found = [(served.service, some["request_id"].to_pylist()) for served, some in rows_by_service(plans, rows)]
     # r4, r7 and r8 came just as the service changed; r0 came before the first plan was written down
     assert found == [("s@1", ["r0", "r1", "r2", "r3"]), ("s@2", ["r5", "r6"]), ("s@1", ["r9"])]
     assert list(rows_by_service(plans, rows.slice(0, 0))) == []
     assert list(rows_by_service([], rows)) == []
+
+
+def test_rows_are_told_apart_by_the_environment_whose_features_were_served() -> None:
+    plans = [plan(1, "s@1", 0), plan(2, "s@1", 4, "dev")]
+    found = rows_by_service(plans, events(*({"k": i} for i in range(7))))
+    assert [(served, some["request_id"].to_pylist()) for served, some in found] == [
+        (("s@1", None), ["r0", "r1", "r2", "r3"]),
+        (("s@1", "dev"), ["r5", "r6"]),
+    ]

@@ -39,8 +39,8 @@ def config(tmp_path: Path) -> PlatformConfig:
     return PlatformConfig(home=tmp_path, monitoring=monitoring)
 
 
-def reader(config: PlatformConfig) -> FeatureReader:
-    return FeatureReader(config.home / "features", clock=ManualClock(AT))
+def reader(config: PlatformConfig, environment: str | None = None) -> FeatureReader:
+    return FeatureReader(config.feature_place(environment).root, clock=ManualClock(AT))
 
 
 @pytest.fixture

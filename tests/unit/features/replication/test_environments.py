@@ -1,0 +1,192 @@
+"""Each environment has definitions, tables and online features of its own; nothing in one touches another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from raymlops.clock import ManualClock
+from raymlops.config.features import FeaturesConfig
+from raymlops.config.platform import PlatformConfig
+from raymlops.errors import ConfigError, FeatureViewNotFound, NotFoundError, SchemaMismatch, StorageError
+from raymlops.features import Entity, FeatureReader, FeatureService, FeatureView, Field
+from raymlops.features.offline.feature_files import FeatureFiles
+from raymlops.features.replication.environments import PerEnvironment, copy_rows, environments_in, open_store
+from raymlops.features.replication.leader import LeadingStore
+
+T = datetime(2024, 3, 1, 12, tzinfo=UTC)
+CLOCK = ManualClock(T + timedelta(hours=1))
+SHOP = Entity("shop", ["shop"])
+SALES = FeatureView("sales", SHOP, [Field("amount", "float64")])
+SERVICE = FeatureService("s", ["sales:amount"])
+OWN, DEV = None, "dev"
+
+
+def rows(**amounts: float) -> pa.Table:
+    times = pa.array([T] * len(amounts), pa.timestamp("us", tz="UTC"))
+    return pa.table({"shop": list(amounts), "event_time": times, "amount": list(amounts.values())})
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> PlatformConfig:
+    return PlatformConfig(home=tmp_path / "home", environment="prod", features=FeaturesConfig(online_bytes=64 << 20))
+
+
+@pytest.fixture
+def stores(config: PlatformConfig) -> Iterator[PerEnvironment[LeadingStore]]:
+    with closing(PerEnvironment(lambda of: open_store(config.feature_place(of), CLOCK))) as opened:
+        yield opened
+
+
+def reader_of(config: PlatformConfig, environment: str | None) -> FeatureReader:
+    place = config.feature_place(environment)
+    return FeatureReader(place.root, clock=CLOCK, local=place.local)
+
+
+def amounts(config: PlatformConfig, environment: str | None) -> tuple[list[float | None], list[float | None]]:
+    """Of the shops ``a`` and ``b`` in an environment: online, and in a training set."""
+    spine = pa.table({"shop": ["a", "b"], "event_time": pa.array([T, T], pa.timestamp("us", tz="UTC"))})
+    with closing(reader_of(config, environment)) as reader:
+        online = reader.online("s", spine.select(["shop"]))
+        trained = reader.training_set("s", spine, name="t").table()
+        return online["sales__amount"].to_pylist(), trained["sales__amount"].to_pylist()
+
+
+def files_of(directory: Path) -> dict[str, bytes]:
+    # readers of LMDB note themselves in its lock file
+    found = [path for path in directory.rglob("*") if path.is_file() and path.name != "lock.mdb"]
+    return {str(path.relative_to(directory)): path.read_bytes() for path in found}
+
+
+def test_the_own_environment_has_the_paths_of_before(config: PlatformConfig) -> None:
+    own = config.feature_place()
+    assert (own.environment, own.root, own.local) == (None, config.home / "features", config.home / "features")
+    assert own.settings == config.features
+    assert config.feature_place("prod") == own, "by its name, too"
+
+
+def test_no_place_of_an_environment_is_anothers(tmp_path: Path) -> None:
+    for root in (None, "s3://bucket/p/", str(tmp_path / "elsewhere")):
+        features = FeaturesConfig(root=root, online_store="redis://host/0", online_prefix="here")
+        config = PlatformConfig(home=tmp_path, environment="prod", features=features)
+        places = [config.feature_place(name) for name in (None, "dev", "dev2", "staging")]
+        for part in (
+            {str(place.root) for place in places},
+            {str(place.local) for place in places},
+            {place.settings.online_prefix for place in places},
+        ):
+            assert len(part) == len(places)
+    dev = config.feature_place("dev")
+    assert (dev.root, dev.local) == (f"{tmp_path}/elsewhere/environments/dev", tmp_path / "features/environments/dev")
+    with pytest.raises(ValueError, match="online_prefix"):
+        FeaturesConfig(online_prefix=dev.settings.online_prefix)  # no other platform can be configured to have it
+
+
+@pytest.mark.parametrize("name", ["../prod", "Dev", "", "a/b", "rehearsal"])
+def test_an_environment_must_have_a_proper_name(config: PlatformConfig, name: str) -> None:
+    with pytest.raises(ConfigError, match="environment name must"):
+        config.feature_place(name)
+
+
+def test_what_is_done_in_one_environment_is_not_seen_in_another(
+    config: PlatformConfig, stores: PerEnvironment[LeadingStore]
+) -> None:
+    stores.of(OWN).apply(SHOP, SALES, SERVICE)
+    stores.of(OWN).push("sales", rows(a=1.0), ingest_id="one")
+    before = files_of(config.home)
+    other = FeatureView("sales", SHOP, [Field("amount", "float64"), Field("tax", "float64")])
+    stores.of(DEV).apply(SHOP, other, SERVICE)  # the same version of the same name, defined in another way
+    table = rows(b=7.0)
+    stores.of(DEV).push("sales", table.append_column("tax", pa.array([0.1])), ingest_id="one")  # the same id, too
+    stores.of(DEV).materialize()
+    assert amounts(config, DEV) == ([None, 7.0], [None, 7.0])
+    assert amounts(config, OWN) == ([1.0, None], [1.0, None])
+    after = files_of(config.home)
+    added = {
+        path.partition("/environments/")[0] for path in after.keys() - before.keys() if "training_sets" not in path
+    }
+    assert added == {"features"}, "all of it is below its own directory"
+    assert {path: after[path] for path in before} == before
+    assert environments_in(config.feature_place()) == ["dev"]
+
+
+def test_a_training_set_of_an_environment_is_built_again_from_its_tables(
+    config: PlatformConfig, stores: PerEnvironment[LeadingStore]
+) -> None:
+    for environment, amount in ((OWN, 1.0), (DEV, 7.0)):
+        stores.of(environment).apply(SHOP, SALES, SERVICE)
+        stores.of(environment).push("sales", rows(a=amount), ingest_id="one")
+    spine = pa.table({"shop": ["a"], "event_time": pa.array([T], pa.timestamp("us", tz="UTC"))})
+    with closing(reader_of(config, DEV)) as reader:
+        manifest = reader.training_set("s", spine, name="t").manifest
+        assert reader.rebuild(manifest).table()["sales__amount"].to_pylist() == [7.0]
+    assert FeatureFiles.at(config.feature_place(DEV)).training_sets.manifest(manifest.digest) == manifest
+    with closing(reader_of(config, OWN)) as reader, pytest.raises(NotFoundError):
+        reader.manifest(manifest.digest)
+
+
+def test_an_environment_of_which_nobody_knows_has_nothing(config: PlatformConfig) -> None:
+    with closing(reader_of(config, "nowhere")) as reader, pytest.raises(FeatureViewNotFound, match="not applied"):
+        reader.plan("s")
+    assert environments_in(config.feature_place()) == []
+
+
+def test_rows_are_copied_into_tables_that_have_none(
+    config: PlatformConfig, stores: PerEnvironment[LeadingStore]
+) -> None:
+    visits = FeatureView("visits", SHOP, [Field("amount", "float64")])
+    new = FeatureView("new", SHOP, [Field("amount", "float64")])
+    stores.of(OWN).apply(SHOP, SALES, visits)
+    for view in ("sales", "visits"):
+        stores.of(OWN).push(view, rows(a=1.0), ingest_id=view)
+    stores.of(DEV).apply(SHOP, SALES, visits, new, SERVICE)
+    stores.of(DEV).push("visits", rows(b=2.0), ingest_id="its own")
+    with closing(reader_of(config, OWN)) as source:
+        copied = copy_rows(source, stores.of(DEV), "prod")
+        assert [(receipt.table, receipt.rows) for receipt in copied] == [("sales", 1)]
+        assert copy_rows(source, stores.of(DEV), "prod") == [], "a repeat does nothing"
+    stores.of(DEV).materialize("sales")
+    stores.of(OWN).push("sales", rows(b=5.0), ingest_id="later")
+    assert amounts(config, DEV) == ([1.0, None], [1.0, None]), "what comes later is not copied"
+
+
+def test_rows_of_another_view_of_the_same_name_are_refused(
+    config: PlatformConfig, stores: PerEnvironment[LeadingStore]
+) -> None:
+    stores.of(OWN).apply(SHOP, SALES)
+    stores.of(OWN).push("sales", rows(a=1.0), ingest_id="one")
+    stores.of(DEV).apply(SHOP, FeatureView("sales", SHOP, [Field("tax", "float64")]))
+    with closing(reader_of(config, OWN)) as source, pytest.raises(SchemaMismatch, match="tax"):
+        copy_rows(source, stores.of(DEV), "prod")
+    assert not stores.of(DEV).has_table("sales")
+
+
+class Opened:
+    def __init__(self, name: str | None) -> None:
+        self.name, self.open = name, True
+
+    def close(self) -> None:
+        self.open = False
+
+
+def test_each_is_opened_once_and_all_are_closed() -> None:
+    troubles = [StorageError("its disk is away")]
+
+    def open_one(name: str | None) -> Opened:
+        if name == "dev" and troubles:
+            raise troubles.pop()
+        return Opened(name)
+
+    each = PerEnvironment(open_one)
+    with pytest.raises(StorageError, match="away"):
+        each.of("dev")
+    dev, own = each.of("dev"), each.of()
+    assert (dev.name, own.name) == ("dev", None)
+    assert (each.of("dev"), each.of(None)) == (dev, own)
+    each.close()
+    assert (dev.open, own.open) == (False, False)
