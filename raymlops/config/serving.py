@@ -181,6 +181,12 @@ class ServingConfig(Section):
         return self
 
     @property
+    def local_url(self) -> str:
+        """Address of the HTTP port for callers on the same machine."""
+        host = _LOCAL.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host.strip('[]') and '[' not in host else host}:{self.port}"
+
+    @property
     def keys_required(self) -> bool:
         """Whether callers need an API key."""
         return self.keys_required_on(self.host)
@@ -188,6 +194,9 @@ class ServingConfig(Section):
     def keys_required_on(self, host: str) -> bool:
         """Whether callers of an address need an API key: where strangers may call, always."""
         return self.require_keys or not _is_loopback(host)
+
+
+_LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}  # noqa: S104 - it is asked, not bound
 
 
 def _is_loopback(host: str) -> bool:

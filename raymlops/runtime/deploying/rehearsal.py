@@ -43,7 +43,6 @@ _KEY_LASTS = timedelta(hours=1)
 _MATERIALISE_S = 600.0
 """Deadline of bringing one view into the online store: it may be large."""
 _WHY = "asked before it is put in service"
-_LOCAL = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - it is asked, not bound
 
 
 class Rehearsal:
@@ -109,8 +108,7 @@ class Rehearsal:
             plan = self._endpoints.serve(order, name, copy.version, features=service, replicas=replicas)
             # of views that came with the bundle
             materialise_lost([plan], partial(feature_writer, self._config, timeout_s=_MATERIALISE_S))
-            serving = self._config.serving
-            yield f"http://{_LOCAL.get(serving.host, serving.host)}:{serving.port}/v2/models/{name}"
+            yield f"{self._config.serving.local_url}/v2/models/{name}"
         finally:
             current = self._metadata.plans.find_plan(name)
             if current is not None and current.served:

@@ -65,19 +65,20 @@ class GatewayReplica:
             refusals=self._refusals,
         )
         self._console = LateConsole(config, operations)
+        self._endpoints = Endpoints(metadata.plans, serving)
         self._gateway = Gateway(
             version("raymlops"),
             metadata.plans,
             EndpointView(reconciler),
             operations,
-            endpoints=Endpoints(metadata.plans, serving.deadline.total_seconds()),
+            endpoints=self._endpoints,
             config=serving,
             pages=self._console,
             access=Access(required=required),
         )
         self._front = Front(self._gateway, serving)
         self._keys = asyncio.create_task(self._follow_keys(serving.plan_poll_every.total_seconds()))
-        self._grpc = await start_grpc(serving, self._gateway, metadata.plans)
+        self._grpc = await start_grpc(serving, self._gateway, self._endpoints)
 
     async def __call__(self, request: Request) -> Response:
         return await self._front.answer(request.scope, request.receive)
@@ -96,6 +97,7 @@ class GatewayReplica:
         self._keys.cancel()
         if self._grpc is not None:
             await self._grpc.stop(_GRACE_S)
+        await self._endpoints.close()
         self._console.close()
 
 

@@ -1,4 +1,4 @@
-"""The gRPC port: one server beside the gateway, which reaches endpoints by their deployments' handles.
+"""The gRPC port: one server beside the gateway, which asks endpoints by the HTTP port.
 
 Serve has a gRPC proxy of its own. It picks the application by a metadata field that clients of the Open Inference
 Protocol do not send, and opens a port on every interface for each replica (docs/adr/0016).
@@ -6,27 +6,21 @@ Protocol do not send, and opens a port on every interface for each replica (docs
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import cast
+from urllib.parse import quote
 
+import aiohttp
 import grpc
-from ray import serve
-from ray.exceptions import RayActorError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
-from ray.serve.handle import DeploymentHandle
+from yarl import URL
 
 from raymlops.config.serving import ServingConfig
-from raymlops.control.reconciling.reconcile import POOL_NAME, endpoint_name
 from raymlops.errors import ConfigError, UnavailableError
-from raymlops.serving.front.gateway import Gateway, ServedPlans
+from raymlops.serving.front.gateway import Gateway, ModelEndpoints, ServedPlans
 from raymlops.serving.front.grpc_service import SERVICE, InferenceService
-from raymlops.serving.protocol.http import HttpReply, HttpRequest, error_reply
+from raymlops.serving.protocol.http import JSON, HttpReply, HttpRequest
 
 __all__ = ["Endpoints", "start_grpc"]
-
-_log = logging.getLogger(__name__)
 
 _OVERHEAD_BYTES = 64 << 10
 """Bytes that a message may hold beside its tensors."""
@@ -37,54 +31,69 @@ _HANDSHAKE_MS, _IDLE_MS = 10_000, 300_000
 _MAX_CALLS = 1000
 """Under way at once; beyond it the answer is RESOURCE_EXHAUSTED. More than an endpoint sheds at by itself."""
 
-_UNAVAILABLE = 503
+_IDLE_CONNECTION_S = 4.0
+"""Less than Serve and HAProxy keep a connection open, so that none is closed under a request."""
+
+_MAX_CONNECTIONS = 256
+
+_FROM_ELSEWHERE = frozenset({404, 503})
+"""Whoever answers so may not be the endpoint."""
 
 _SLACK_S = 1.0
 """How much longer than the endpoint itself its caller waits."""
 
 
 class Endpoints:
-    """Asks endpoints by handle; a handle is looked up once.
+    """Asks endpoints as their other callers do, by connections to the HTTP port that stay open.
 
     Args:
         plans: Knows which models have an endpoint.
-        deadline_s: Of an endpoint's answer.
+        config: Of the HTTP port.
     """
 
-    def __init__(self, plans: ServedPlans, deadline_s: float) -> None:
+    def __init__(self, plans: ServedPlans, config: ServingConfig) -> None:
         self._plans = plans
-        self._deadline_s = deadline_s
-        self._handles: dict[str, Any] = {}
+        self._url = config.local_url
+        self._timeout = aiohttp.ClientTimeout(total=config.deadline.total_seconds() + _SLACK_S)
+        self._known: set[str] = set()
+        self._opened: aiohttp.ClientSession | None = None
 
     async def ask(self, model: str, request: HttpRequest) -> HttpReply | None:
         """Have an endpoint answer, as ``ModelEndpoints`` says."""
+        if model not in self._known:  # the metadata store: the gateway answers here for what has no endpoint
+            if model not in await self._plans.served_plans():
+                return None
+            self._known.add(model)
+        url = URL(self._url + quote(request.path), encoded=True)
         try:
-            async with asyncio.timeout(self._deadline_s + _SLACK_S):
-                handle = self._handles.get(model) or await self._find(model)
-                reply = None if handle is None else cast("HttpReply", await handle.answer.remote(request))
-            if reply is not None and reply.status == _UNAVAILABLE:
-                self._handles.pop(model, None)  # it may have moved into the pool, or out of it
-            return reply
-        except BackPressureError:
-            return error_reply(429, f"too many requests wait for model {model!r}", retry_after="1")
-        except (RayActorError, DeploymentUnavailableError, RayServeException) as error:
-            self._handles.pop(model, None)
-            _log.warning("the endpoint of %s did not answer: %s", model, error)
-            raise UnavailableError(f"the endpoint of model {model!r} did not answer") from error
+            async with self._session().request(
+                request.method, url, data=request.body or None, headers=dict(request.headers)
+            ) as response:
+                body, kind = await response.read(), response.headers.get("content-type", "")
+        except aiohttp.ClientError as error:
+            self._known.discard(model)
+            raise UnavailableError(f"the endpoint of model {model!r} did not answer: {error}") from error
+        if response.status in _FROM_ELSEWHERE:
+            self._known.discard(model)
+        if response.status != 200 and not kind.startswith(JSON):
+            raise UnavailableError(f"the endpoint of model {model!r} did not answer: HTTP status {response.status}")
+        return HttpReply(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
 
-    async def _find(self, model: str) -> DeploymentHandle | None:
-        # the metadata store first: requests for unknown models must not keep Serve's controller busy
-        plan = (await self._plans.served_plans()).get(model)
-        if plan is None:
-            return None
-        name = POOL_NAME if plan.pooled else endpoint_name(model)
-        try:
-            handle = await asyncio.to_thread(serve.get_app_handle, name)
-        except RayServeException:
-            return None
-        # by reference: calls over gRPC end at 4 MiB, a body may have more
-        self._handles[model] = handle.options(_by_reference=True)
-        return self._handles[model]
+    def _session(self) -> aiohttp.ClientSession:
+        if self._opened is None:
+            connector = aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=_IDLE_CONNECTION_S)
+            self._opened = aiohttp.ClientSession(
+                connector=connector,
+                timeout=self._timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            )
+        return self._opened
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._opened is not None:
+            await self._opened.close()
 
 
 def _handler(service: InferenceService, method: str) -> grpc.RpcMethodHandler:
@@ -99,7 +108,7 @@ def _handler(service: InferenceService, method: str) -> grpc.RpcMethodHandler:
     return grpc.unary_unary_rpc_method_handler(cast("Callable[..., Awaitable[bytes]]", behave))
 
 
-async def start_grpc(config: ServingConfig, gateway: Gateway, plans: ServedPlans) -> grpc.aio.Server | None:
+async def start_grpc(config: ServingConfig, gateway: Gateway, endpoints: ModelEndpoints) -> grpc.aio.Server | None:
     """Listen on the gRPC port, if there is to be one.
 
     Raises:
@@ -107,7 +116,7 @@ async def start_grpc(config: ServingConfig, gateway: Gateway, plans: ServedPlans
     """
     if config.grpc_port is None:
         return None
-    service = InferenceService(gateway, Endpoints(plans, config.deadline.total_seconds()))
+    service = InferenceService(gateway, endpoints)
     limit = config.body_limit_bytes + _OVERHEAD_BYTES
     options = [
         ("grpc.max_receive_message_length", limit),

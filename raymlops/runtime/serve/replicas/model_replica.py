@@ -30,7 +30,6 @@ from raymlops.serving.answering.metrics import Family
 from raymlops.serving.plans.loader import load_version
 from raymlops.serving.plans.slot import PlanFollower
 from raymlops.serving.protocol.access import Access
-from raymlops.serving.protocol.http import HttpReply, HttpRequest
 
 __all__ = [
     "candidate_application",
@@ -69,10 +68,6 @@ class ModelReplica:
 
     async def __call__(self, request: Request) -> Response:
         return await self._front.answer(request.scope, request.receive)
-
-    async def answer(self, request: HttpRequest) -> HttpReply:
-        """Answer what came by gRPC."""
-        return await self._endpoint.handle(request)
 
     async def prepare(self, plan_json: str) -> int:
         """Load and warm what a plan needs, off the request path; nothing changes for callers."""

@@ -31,7 +31,6 @@ from raymlops.serving.pool.hosted import Hosted
 from raymlops.serving.pool.pool import Pool
 from raymlops.serving.pool.watched import WatchedModel
 from raymlops.serving.protocol.access import Access
-from raymlops.serving.protocol.http import HttpReply, HttpRequest
 
 __all__ = ["PoolReplica", "pool_application"]
 
@@ -75,10 +74,6 @@ class PoolReplica:
 
     async def __call__(self, request: Request) -> Response:
         return await self._front.answer(request.scope, request.receive)
-
-    async def answer(self, request: HttpRequest) -> HttpReply:
-        """Answer what came by gRPC."""
-        return await self._pool.handle(request)
 
     async def prepare(self, plan_json: str) -> int:
         """Load and warm what a plan needs, off the request path; nothing changes for callers."""
