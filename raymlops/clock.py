@@ -13,8 +13,9 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
-__all__ = ["Clock", "ManualClock", "ReplayClock", "SystemClock", "from_us", "to_us"]
+__all__ = ["Clock", "ManualClock", "ReplayClock", "SystemClock", "from_us", "time_zone_fault", "to_us"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -35,6 +36,15 @@ def to_us(instant: datetime) -> int:
 def from_us(microseconds: int) -> datetime:
     """The tz-aware UTC instant that lies ``microseconds`` after 1970."""
     return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def time_zone_fault(zone: object) -> str | None:
+    """Why this names no time zone of the IANA database, such as ``Europe/Berlin``; ``None`` where it does."""
+    try:
+        ZoneInfo(zone if isinstance(zone, str) else "")
+    except (OSError, ValueError, KeyError):
+        return f"time_zone must be a name such as 'Europe/Berlin' or 'UTC', got {zone!r}"
+    return None
 
 
 class Clock(Protocol):

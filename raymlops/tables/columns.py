@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raymlops.clock import time_zone_fault
 from raymlops.errors import ConfigError, DataError, SchemaMismatch
 from raymlops.tables.codes import one_dictionary
-from raymlops.tables.time_zones import time_zone_fault
 
 __all__ = [
     "INSTANT",

@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Literal, TypeAlias, get_args
 
+from raymlops.clock import time_zone_fault
 from raymlops.errors import ConfigError
 from raymlops.features.definitions.fields import NUMERIC, DType, Field, without_description
 from raymlops.features.definitions.naming import (
@@ -27,7 +28,6 @@ from raymlops.features.definitions.naming import (
 from raymlops.records.names import check_name
 from raymlops.records.record import sha256_of
 from raymlops.records.shown import shown
-from raymlops.tables.time_zones import time_zone_fault
 
 __all__ = [
     "AggregateFunction",

@@ -8,13 +8,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from raymlops.clock import time_zone_fault
 from raymlops.errors import ConfigError, SchemaMismatch
 from raymlops.features.catalog.applied import ResolvedService, ResolvedView
 from raymlops.features.definitions.schema import EVENT_TIME, arrow_type, key_column
 from raymlops.tables.columns import INSTANT, Reading, as_table
 from raymlops.tables.files import failure
 from raymlops.tables.sources import FileSource
-from raymlops.tables.time_zones import time_zone_fault
 
 __all__ = ["request_rows", "with_integer_keys"]
 
