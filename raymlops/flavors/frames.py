@@ -387,7 +387,7 @@ def _extension(values: Array, dtype: Any) -> Any:
     listed: Any = values
     if isinstance(dtype, pd.StringDtype):  # which takes None and NaN alike, and from Arrow in half of the time
         with suppress(TypeError, pa.ArrowException):
-            return dtype.__from_arrow__(pa.array(values, pa.large_string(), from_pandas=True))
+            return dtype.__from_arrow__(pa.array(values, pa.large_string(), from_pandas=True))  # type: ignore[attr-defined]
     else:
         listed = [None if _is_missing(value) else value for value in values.tolist()]
     if values.dtype.kind == "f" and kind in "iu" and all(v is None or v.is_integer() for v in listed):
