@@ -125,11 +125,14 @@ def target(table: Any, task: LearningTask) -> FloatArray | IntArray:
     table = as_table("labels", table)
     if task.label not in table.column_names:
         raise SchemaMismatch(f"label {task.label!r} is not a column of the table", column=task.label)
-    if not is_numeric(table.schema.field(task.label).type):
+    given = table.column(task.label)
+    if pa.types.is_dictionary(given.type) and is_numeric(given.type.value_type):  # a category of pandas
+        given = given.cast(given.type.value_type)
+    if not is_numeric(given.type):
         rule = "a number" if task.kind == "regressor" else f"the number of a class, from 0 to {task.classes - 1}"
-        got = f"{table.schema.field(task.label).type}, such as {str(table[task.label].slice(0, 1).to_pylist())[:60]}"
+        got = f"{given.type}, such as {str(given.slice(0, 1).to_pylist())[:60]}"
         raise SchemaMismatch(f"label {task.label!r} must be {rule}, got {got}", column=task.label)
-    values = numeric(table.column(task.label), task.label)
+    values = numeric(given, task.label)
     if not np.isfinite(values).all():
         raise DataError(
             f"label {task.label!r} must be finite, got {int((~np.isfinite(values)).sum())} rows that are not"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -121,6 +122,7 @@ class Frames:
     def __init__(self, example: pa.Table, *, missing: float | None, extended: bool) -> None:
         frame = frame_of(example) if missing is not None else texts_as_objects(frame_of(example))
         self._makers = {}
+        self._names = frame.columns
         for field in example.schema:
             marker = _MARKERS.get((field.metadata or {}).get(_MARKER, _UNKNOWN), missing)
             self._makers[field.name] = _maker(frame[field.name].dtype, field.type, marker, extended)
@@ -129,7 +131,10 @@ class Frames:
         """A frame of N rows, its columns in the example's order."""
         import pandas as pd
 
-        return pd.DataFrame({name: make(columns[name]) for name, make in self._makers.items()}, copy=False)
+        made = {place: make(columns[name]) for place, (name, make) in enumerate(self._makers.items())}
+        found = pd.DataFrame(made, index=pd.RangeIndex(len(made[0]) if made else 0), copy=False)
+        found.columns = self._names  # made once; a frame of a mapping by name makes them anew
+        return found
 
 
 def is_frame(given: object) -> bool:
@@ -270,9 +275,9 @@ def with_one_missing(frame: Any, names: Sequence[str]) -> Any:
 
 def has_texts(frame: Any) -> bool:
     """Whether a column of a frame holds anything but numbers and bools."""
-    import pandas as pd
+    from pandas.api.types import is_numeric_dtype
 
-    return any(not pd.api.types.is_numeric_dtype(dtype) for dtype in frame.dtypes)
+    return not all(is_numeric_dtype(dtype) for dtype in frame.dtypes)
 
 
 def columns_of_frame(frame: Any) -> dict[str, Array]:
@@ -380,7 +385,10 @@ def _extension(values: Array, dtype: Any) -> Any:
 
     kind: str = getattr(dtype, "kind", "O")
     listed: Any = values
-    if not isinstance(dtype, pd.StringDtype):  # which takes None and NaN alike
+    if isinstance(dtype, pd.StringDtype):  # which takes None and NaN alike, and from Arrow in half of the time
+        with suppress(TypeError, pa.ArrowException):
+            return dtype.__from_arrow__(pa.array(values, pa.large_string(), from_pandas=True))  # type: ignore[attr-defined]
+    else:
         listed = [None if _is_missing(value) else value for value in values.tolist()]
     if values.dtype.kind == "f" and kind in "iu" and all(v is None or v.is_integer() for v in listed):
         listed = [None if value is None else int(value) for value in listed]

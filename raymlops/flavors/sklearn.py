@@ -65,12 +65,19 @@ class _Predictor:
             self._frame: Callable[[Any], Any] = texts_of if takes_texts(estimator) else frames.frame
         self._estimator, self._width = estimator, len(signature.inputs)
         self._answer = _scorer(estimator, signature.task)
-        # OpenMP would wake a team of threads for every row
-        self._threads = ThreadpoolController().select(user_api="openmp")
+        self._openmp = ThreadpoolController().select(user_api="openmp").lib_controllers
 
     def score(self, inputs: Any) -> Array:
-        with self._threads.limit(limits=1):
-            return self._answer(self._frame(inputs) if self.framed else inputs)
+        asked = self._frame(inputs) if self.framed else inputs
+        # OpenMP would wake a team of threads for every row; its number of threads is each thread's own
+        before = [library.get_num_threads() for library in self._openmp]
+        try:
+            for library in self._openmp:
+                library.set_num_threads(1)
+            return self._answer(asked)
+        finally:
+            for library, threads in zip(self._openmp, before, strict=True):
+                library.set_num_threads(threads)
 
     def importances(self) -> list[float] | None:
         inner = inner_estimator(self._estimator)

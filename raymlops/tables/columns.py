@@ -166,7 +166,12 @@ def _from_pandas(frame: Any) -> Any:
     plain = frame.copy(deep=False)
     for name in zones:
         plain[name] = frame[name].dt.tz_convert(None)
-    table = pa.Table.from_pandas(plain, preserve_index=False)
+    try:
+        table = pa.Table.from_pandas(plain, preserve_index=False)
+    except Exception:  # of many kinds, of which few name the column
+        for name, values in plain.items():
+            _check_kind(name, values)
+        raise
     for name, zone in zones.items():
         place = table.column_names.index(name)
         unit = table.schema.field(place).type.unit
@@ -176,6 +181,15 @@ def _from_pandas(frame: Any) -> Any:
         if frame[field.name].dtype == object and (pa.types.is_timestamp(field.type) or pa.types.is_time(field.type)):
             _check_zones(field.name, frame[field.name].dropna())
     return _plain(table)
+
+
+def _check_kind(name: str, values: Any) -> None:
+    try:
+        pa.Table.from_pandas(values.to_frame(), preserve_index=False)
+    except Exception as error:
+        reason = " ".join(str(error.args[0] if isinstance(error, pa.ArrowException) else error).split())
+        rule = f"column {name!r} must hold values of one kind that Arrow has"
+        raise SchemaMismatch(f"{rule}, got {values.dtype} that does not: {reason}", column=name) from error
 
 
 def _check_zones(name: str, values: Iterable[Any]) -> None:

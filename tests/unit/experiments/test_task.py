@@ -61,3 +61,11 @@ def test_a_regressor_takes_any_finite_label() -> None:
 def test_a_task_that_makes_no_sense_is_refused(fields: dict[str, object], rule: str) -> None:
     with pytest.raises(ValidationError, match=rule):
         LearningTask.model_validate({"inputs": ("a",), **fields})
+
+
+def test_labels_may_be_categories_of_numbers() -> None:
+    given = pa.array([1, 0, 1], pa.int8()).dictionary_encode()
+    assert target(pa.table({"x": [1.0, 2.0, 3.0], "label": given}), LearningTask(inputs=("x",))).tolist() == [1, 0, 1]
+    texts = pa.table({"x": [1.0], "label": pa.array(["yes"]).dictionary_encode()})
+    with pytest.raises(SchemaMismatch, match="must be the number of a class, from 0 to 1, got dictionary"):
+        target(texts, LearningTask(inputs=("x",)))

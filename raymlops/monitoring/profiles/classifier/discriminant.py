@@ -67,7 +67,7 @@ class Sides:
         return [area for area, _ in _told(self._sample, pairs, self._stretch)]
 
     def _scaled(self, rows: Singles) -> Singles:
-        scaled = rows - self._centre.astype(np.float32)
+        scaled: Singles = rows - self._centre.astype(np.float32)
         scaled /= self._scale.astype(np.float32)
         return scaled
 
@@ -124,7 +124,8 @@ def _directions(rows: Singles, own: Singles, others: Singles, noise: Singles) ->
     def spread(directions: Singles) -> Singles:
         along = rows @ directions
         pooled = sum(side * (along - (side * along).sum(axis=0)) for side in (own, others))
-        return rows.T @ (pooled / 2) + noise * directions
+        product: Singles = rows.T @ (pooled / 2) + noise * directions
+        return product
 
     left = rows.T @ (own - others)
     found, step, squared = np.zeros_like(left), left.copy(), (left**2).sum(axis=0)

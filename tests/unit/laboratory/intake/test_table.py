@@ -240,7 +240,7 @@ def test_whatever_the_platform_takes_for_a_table_is_taken() -> None:
 
 def test_a_frame_with_values_that_no_column_can_hold_is_refused() -> None:
     frame = pd.DataFrame({"at": [START] * 3, "x": [1, "one", 2.0], "y": [0, 1, 0]})
-    with pytest.raises(SchemaMismatch, match="column x"):
+    with pytest.raises(SchemaMismatch, match="column 'x' must hold"):
         prepare(frame, label="y", event_time="at")
 
 
