@@ -45,7 +45,7 @@ def open_loop_tracer(config: TracingConfig, exporter: SpanExporter | None = None
 
 
 class NamedIds:
-    """Gives spans ids that follow from a name, so that a span can be linked to by whoever knows the name."""
+    """Gives spans ids that follow from a name, so that code which knows the name can link to a span."""
 
     def __init__(self) -> None:
         self._next = threading.local()

@@ -42,7 +42,7 @@ class WebhookConfig(Section):
 
 
 class AlertsConfig(Section):
-    """How alerts are found and sent. Without webhooks nobody looks for any."""
+    """How alerts are found and sent. Without webhooks there are none."""
 
     webhooks: tuple[WebhookConfig, ...] = ()
     """Who is told."""

@@ -52,7 +52,7 @@ class SourceConfig(Section):
     """File that holds it, readable by its owner alone."""
 
     def environment_of(self, branch: str) -> str | None:
-        """The environment that pushes to a branch are deployed in; ``None`` where nobody watches the branch."""
+        """The environment that pushes to a branch are deployed in; ``None`` where the branch is not watched."""
         found = self._named(branch)
         return None if found is None else found.replace(BRANCH, _slug(branch))
 
@@ -105,7 +105,7 @@ class SourceConfig(Section):
 def _slug(branch: str) -> str:
     """A branch as part of an environment's name, a letter first.
 
-    Digits of its hash are always in it: whoever may name a branch must not reach another environment by its name.
+    Digits of its hash are always in it: a branch must not reach another environment by its name.
     """
     plain = re.sub(r"[^a-z0-9_-]+", "-", branch.lower()).lstrip("0123456789_-")[:_PLAIN].rstrip("-") or "branch"
     return f"{plain}-{hashlib.sha256(branch.encode()).hexdigest()[:_DIGITS]}"

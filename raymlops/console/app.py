@@ -46,7 +46,7 @@ _HEADERS = {
 }
 _STATIC = "static/"
 _MOST_UNDER_WAY = 100
-"""Requests that are answered, or wait for a thread; further ones are refused: a queue without an end helps nobody."""
+"""Requests that are answered, or wait for a thread; further ones are refused: an endless queue helps no caller."""
 _PAGES_AT_ONCE, _CALLS_AT_ONCE = 4, 16
 
 

@@ -38,7 +38,7 @@ class Route(NamedTuple):
         pattern: Their addresses; what they name is in groups.
         page: Makes one.
         about: ``model``: about the model that the address names first, and about no other; ``platform``: about all, for
-            who may read all; ``seen``: shows everybody what the grants of the key allow, and nothing else.
+            who may read all; ``seen``: shows every viewer what the grants of the key allow, and nothing else.
     """
 
     pattern: str

@@ -44,7 +44,7 @@ class Pinned(NamedTuple):
 
     version: str
     hashes: frozenset[str]
-    """Hex SHA-256 of its files; none where nobody told them."""
+    """Hex SHA-256 of its files; none where they are not known."""
     marker: str = ""
     """Where it is to be installed, as PEP 508 says it; empty: everywhere."""
 

@@ -21,7 +21,7 @@ class Staleness:
 
     Attributes:
         regrets: ``[model, window]``: mean loss of a model beyond that of the model fitted at the window's start; NaN
-            where the model is younger than the window, or nobody knows.
+            where the model is younger than the window, or where it is not known.
         errors: Their standard errors.
         unit: Mean loss of a window, each by its own model.
     """

@@ -51,7 +51,7 @@ def connect(
     """Attach to the platform, or start one on this machine.
 
     Args:
-        address: ``host:port`` of a Ray cluster that somebody else started; left out, ``cluster.address``, or the
+        address: ``host:port`` of a foreign Ray cluster; left out, ``cluster.address``, or the
             cluster noted in the home, or the one that ``RAY_ADDRESS`` names, or a new one on this machine.
         config: The configuration, or the file that holds it; left out, the defaults and ``RAYMLOPS_*``. A platform
             that runs keeps the one it was started with.
@@ -90,7 +90,7 @@ class Platform:
         config: What the platform was started with.
         clock: Its clock.
         url: Where the platform answers HTTP.
-        lacking: Fast settings that the cluster, which somebody else started, does not have.
+        lacking: Fast settings that a foreign cluster does not have.
         exposed: Ports of that cluster's HAProxy that listen on every interface, unguarded.
     """
 

@@ -49,7 +49,7 @@ class FeatureJoin:
         tasks: JoinTasks | None = None,
     ) -> None:
         self.service = service
-        # as tasks the tables are read in blocks, by whoever needs them
+        # the join's tasks read the tables in blocks
         kind = _HeldTables if tasks is None else DeltaTables
         self._tables = kind(tables_path(root), storage_options)
         self._versions = dict(versions)

@@ -146,7 +146,7 @@ class ScoringJob:
         state = self._resumed()
         resumed = len(state.receipts)
         if state.missing:
-            # closed also where a note fails: whoever scores would hold CPUs until the garbage is collected
+            # closed also where a note fails: the workers would hold CPUs until the garbage is collected
             with closing(execute(state.missing)) as receipts:
                 for receipt in receipts:
                     state = state.with_receipt(receipt)

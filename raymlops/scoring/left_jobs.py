@@ -15,7 +15,7 @@ __all__ = ["end_if_left"]
 
 
 def end_if_left(run: Run, home: Path, runs: RunStore, clock: Clock) -> Run:
-    """The run of a job as it is; failed, if nobody is at work on the job, which its lock tells.
+    """The run of a job as it is; failed, where no process holds the job's lock.
 
     Args:
         run: Of any pipeline; a run that is final, or that is not of batch scoring, is given back as it is.

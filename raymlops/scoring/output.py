@@ -72,7 +72,7 @@ class OutputTable:
             raise SchemaMismatch(f"{self._uri} takes no null in {strict}, where the rows may have one", columns=strict)
 
     def _require_plain(self, handle: DeltaTable) -> None:
-        """Refuse a table that somebody else made, and whose rules files that are added to it would break unseen."""
+        """Refuse a foreign table with rules that added files would break unseen."""
         facts = handle.metadata()
         rules = [name for name in facts.configuration if name.startswith(_RULES)]
         rules += [f"partitions by {facts.partition_columns}"] if facts.partition_columns else []
@@ -159,7 +159,7 @@ class OutputTable:
         return version
 
     def _read_back(self, version: int, files: Sequence[ScoredFile]) -> None:
-        """Read a commit as whoever comes next will: its log, the ends of its files, and all rows of the first."""
+        """Read a commit as the next reader will: its log, the ends of its files, and all rows of the first."""
         names, rows = {file.path for file in files}, sum(file.rows for file in files)
         try:
             dataset = DeltaTable(self._uri, version=version, storage_options=self._options).to_pyarrow_dataset()

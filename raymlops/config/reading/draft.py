@@ -20,7 +20,7 @@ FieldPath = tuple[str, ...]
 """Names of the sections on the way to a field, and its own."""
 
 DEFAULTS = "defaults"
-"""Source of the values that nobody gave."""
+"""Source of the values that are defaults."""
 
 _PASSWORD = re.compile(r"(://[^:/@\s]*):[^@\s]*@")
 _S = TypeVar("_S", bound=Section)

@@ -194,7 +194,7 @@ class EndpointOperator:
         return self._on_order(order, name, "roll_back", plan)
 
     def block(self, order: Order, name: str, version: int) -> ServingPlan:
-        """Have ``version`` answer nobody from now on: whoever comes after it does. A trial of it ends."""
+        """Block ``version``: the backup or the baseline answers in its place. A trial of it ends."""
 
         def plan(current: ServingPlan | None) -> ServingPlan:
             served = require_served(name, current)

@@ -27,7 +27,7 @@ __all__ = ["Limits", "bounded", "closed", "listening_at", "main", "told_in_json"
 _SERVING = {"http_frontend", "grpc_frontend"}
 """What callers reach: Ray binds them to the configured host."""
 _NOT_NEEDED = {"prometheus", "stats"}
-"""Listeners that nobody asks, Ray's manager neither: they would tell everybody on the machine the names of models."""
+"""Listeners without a reader, not even Ray's manager: they would show names of models to all users of the machine."""
 _NO_MODELS = {"default_backend", "default_grpc_backend", "grpc_fallback_backend"}
 """Backends that stand for no application."""
 
@@ -120,7 +120,7 @@ def _reply(status: str, text: str) -> bytes:
 
 
 def bounded(config: str, limits: Limits, open_files: int) -> str:
-    """The configuration in which no caller holds HAProxy's connections, and nobody is told of what is not his.
+    """The configuration in which no caller holds HAProxy's connections, or sees what belongs to others.
 
     The head of a request has to arrive within 10 s, or the deadline where that is shorter; an idle connection is closed
     after 30 s. One address gets half of all connections at most, so that others always get in. Serve's own paths are
@@ -196,7 +196,7 @@ def _is_application(header: re.Match[str]) -> bool:
 
 
 def closed(config: str) -> str:
-    """The configuration without listeners that nobody needs, and with those that do not serve callers on 127.0.0.1.
+    """The configuration without needless listeners; those that do not serve callers are on 127.0.0.1.
 
     Raises:
         ValueError: A listener's address is none that we know.
@@ -294,7 +294,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _check(binary: str, directory: Path, config: str) -> None:
-    """End here where HAProxy refuses the configuration, and leave the last good one for whoever starts it next."""
+    """End here where HAProxy refuses the configuration, and leave the last good one for the next start."""
     draft = directory / f"haproxy.check.{os.getpid()}"
     draft.write_text(config)
     try:
@@ -378,7 +378,7 @@ def _reach(directory: Path, binary: str, original: Path) -> socket.socket:
 
 
 def _start_keeper(directory: Path, binary: str, original: Path) -> None:
-    """Start the keeper as nobody's child: it outlives the process that this one becomes."""
+    """Start the keeper as a process of its own: it outlives the process that this one becomes."""
     child = os.fork()
     if child:
         os.waitpid(child, 0)

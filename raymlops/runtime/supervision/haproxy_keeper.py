@@ -294,7 +294,7 @@ class Keeper:
         except OSError as error:
             if error.errno != errno.EADDRINUSE or not self._running:
                 raise OSError(f"cannot listen on {address}: {error.strerror}") from error
-            # keeper and spare died at once, and left a HAProxy that nobody can ask for its sockets
+            # keeper and spare died at once, and left a HAProxy whose sockets cannot be taken over
             for pid, handle in list(self._running.items()):
                 os.kill(pid, signal.SIGKILL)
                 select.select([handle], [], [], 5.0)

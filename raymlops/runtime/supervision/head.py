@@ -66,7 +66,7 @@ ROLES = frozenset(_CORE)
 
 
 def require_free_ports(config: PlatformConfig) -> None:
-    """Refuse ports that somebody listens on; one sentence for each.
+    """Refuse ports that are taken; one sentence for each.
 
     Raises:
         ConfigError: At least one port is taken.
@@ -194,7 +194,7 @@ def _await_head(
 def _private_directory(home: Path) -> Path:
     """A directory that only its owner may enter, short enough for the paths of sockets.
 
-    Ray makes its own directories writable for everybody, so they have to lie in one that nobody else can enter.
+    Ray makes its own directories writable for every user, so they have to lie in one that no other user can enter.
     """
     place = home / "ray"
     if len(os.fsencode(place)) <= _LONGEST_DIRECTORY:
@@ -203,7 +203,7 @@ def _private_directory(home: Path) -> Path:
     elif (kept := _kept_directory(home)) is not None:
         place = kept
     else:
-        # of a random name, made for this user alone: nobody can have put it there before
+        # of a random name, made for this user alone: no other user can have made it before
         place = Path(tempfile.mkdtemp(prefix="rml-", dir="/tmp"))
     for old in sorted((place / "ray").glob("session_2*"))[:-1]:
         shutil.rmtree(old, ignore_errors=True)  # the last one may explain why a start was needed

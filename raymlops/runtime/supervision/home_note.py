@@ -1,4 +1,4 @@
-"""What the home says of its platform: the cluster it runs on, its configuration, and how far its start has come.
+"""Notes in the home about its platform: the cluster, the configuration, and the progress of its start.
 
 Every process of the platform finds the others by these files, never by an address that another Ray left on the
 machine. The module imports no Ray: the supervisor and commands that only look stay small and quick.
@@ -62,17 +62,17 @@ class ClusterNote:
     ray_version: str
     python: str
     session_id: int = 0
-    """Unix session of the head's processes; 0 for a cluster that somebody else started."""
+    """Unix session of the head's processes; 0 for a foreign cluster."""
     started_at_s: float = 0.0
     """Seconds since 1970: processes older than this are none of ours, whatever their number."""
     directory: str = ""
-    """Private directory of Ray's temporary files and HAProxy's sockets; empty for a cluster of somebody else."""
+    """Private directory of Ray's temporary files and HAProxy's sockets; empty for a foreign cluster."""
     serve_started: bool = False
-    """Whether ``up`` started Serve on a cluster of somebody else, so that ``down`` shuts it down."""
+    """Whether ``up`` started Serve on a foreign cluster, so that ``down`` shuts it down."""
 
     @property
     def foreign(self) -> bool:
-        """Whether somebody else started the cluster."""
+        """Whether the cluster is foreign: the platform did not start it."""
         return self.session_id == 0
 
 
@@ -82,7 +82,7 @@ class Progress:
 
     phase: Phase
     doing: str = ""
-    """What is under way, or why it failed or is started again."""
+    """The present step, or the reason why it failed or is started again."""
     error_kind: str = ""
     """Class name of the error behind ``failed``."""
     restarts: int = 0
@@ -95,7 +95,7 @@ def prepare_home(home: Path) -> None:
     """Make the home a directory that only its owner may enter.
 
     Raises:
-        ConfigError: It cannot be made, or belongs to somebody else.
+        ConfigError: It cannot be made, or belongs to another user.
     """
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -171,7 +171,7 @@ def note_progress(home: Path, progress: Progress) -> None:
 
 
 def noted_progress(home: Path) -> Progress | None:
-    """How far the start of the platform has come; ``None`` where nobody starts one."""
+    """Progress of the platform's start; ``None`` where none is under way."""
     try:
         return Progress(**json.loads((home / "supervisor.json").read_text()))
     except (OSError, ValueError, TypeError):
@@ -179,18 +179,18 @@ def noted_progress(home: Path) -> Progress | None:
 
 
 def stopping(home: Path) -> bool:
-    """Whether the platform of a home is being stopped, or somebody who stopped it was interrupted."""
+    """Whether the platform of a home is being stopped, or a stop was interrupted."""
     progress = noted_progress(home)
     return progress is not None and progress.phase == "stopping"
 
 
 def note_drained(home: Path, trouble: str | None) -> None:
-    """Note, for whoever stops the platform, that replicas handed over their prediction events, or what kept them."""
+    """Note, for the process that stops the platform, that replicas handed over their events, or the error."""
     write_whole(home / _DRAINED, json.dumps({"trouble": trouble}).encode())
 
 
 def noted_drained(home: Path) -> tuple[str | None] | None:
-    """What was noted of the drain, in a tuple; ``None`` where nothing is noted."""
+    """The note about the drain, in a tuple; ``None`` where there is none."""
     try:
         return (json.loads((home / _DRAINED).read_text())["trouble"],)
     except (OSError, ValueError, KeyError, TypeError):
@@ -199,7 +199,7 @@ def noted_drained(home: Path) -> tuple[str | None] | None:
 
 @contextmanager
 def turn(home: Path, timeout_s: float = _TURN_S) -> Iterator[None]:
-    """Begin or stop the platform of a home while nobody else does either.
+    """Hold the lock under which the platform of a home is started or stopped.
 
     Raises:
         UnavailableError: Another process was at it for longer than ``timeout_s``.

@@ -111,7 +111,7 @@ def stop_rest(home: Path, timeout_s: float = 20.0) -> int:
     if note is not None and note.foreign:
         return 0
     if noted_progress(home) is not None:
-        note_progress(home, Progress("stopping"))  # so that nobody starts the supervisor again
+        note_progress(home, Progress("stopping"))  # so that the supervisor is not started again
     stopped = _stop_supervisor(home, timeout_s)
     if note is None:
         note = noted_cluster(home)  # of a head that was started meanwhile

@@ -41,7 +41,7 @@ def load_packaged(directory: Path) -> Model:
     """Load a packaged model.
 
     Args:
-        directory: Verified by whoever keeps it: the manifest is taken from it.
+        directory: The package, verified by its store: the manifest is taken from it.
 
     Raises:
         ModelLoadFailed: A file is missing or altered.

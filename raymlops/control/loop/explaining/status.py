@@ -37,7 +37,7 @@ class ControlStatus(Record):
     backup: int | None = None
     trial: Trial | None = None
     blocked: tuple[int, ...] = ()
-    """Versions that answer nobody until they are unblocked."""
+    """Blocked versions, which answer no request until they are unblocked."""
     run_id: str | None = None
     """A run under way."""
     verdict: RetrainVerdict = RetrainVerdict(outcome=RetrainOutcome.QUIET, reason="not looked at yet")

@@ -35,7 +35,7 @@ def stands_in(events: pa.Table) -> Mask:
 
 
 def blocked(reasons: pa.ChunkedArray) -> Mask:
-    """Where the champion was not asked because somebody blocked it."""
+    """Mask of the rows for which the champion was not asked because it was blocked."""
     return mask_of(pc.match_substring_regex(reasons, rf"(^|; )champion \d+: {BLOCKED}(;|$)"))
 
 
