@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CHOSEN := not slow
+EXAMPLES := quick
 
 .PHONY: help setup style lint format test test-all test-unit test-ray demo bench chaos docs lock proto clean
 .DEFAULT_GOAL := help
@@ -41,11 +42,14 @@ format: setup  ## rewrite the sources in the project's format
 test: style test-unit test-ray  ## every check, and the tests but for the slow ones; contracts and sizes are among them
 
 test-all: CHOSEN := slow or not slow
+test-all: EXAMPLES := suite
 test-all: test  ## every check and every test, those that need Ray on a cluster of somebody else once more
 	$(BIN)/python -m pytest tests/ray --foreign-cluster -m "$(CHOSEN)"
 
 test-unit: setup  ## the tests that need no Ray, on every core
-	$(BIN)/python -m pytest -n logical --dist worksteal tests/unit tests/contract tests/repo examples -m "not ray and not e2e and ($(CHOSEN))"
+	@# each of the processes has a core: threads of OpenMP beside each other would only wait for one another
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist worksteal --hypothesis-profile=$(EXAMPLES) \
+		tests/unit tests/contract tests/repo examples -m "not ray and not e2e and ($(CHOSEN))"
 
 test-ray: setup  ## the tests on one local Ray cluster
 	$(BIN)/python -m pytest tests/ray tests/e2e -m "$(CHOSEN)"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import os
 import random
 import shutil
@@ -29,12 +27,12 @@ if TYPE_CHECKING:
     from raymlops.platform import Platform
 
 settings.register_profile("suite", deadline=None)  # a timing fails no test
+settings.register_profile("quick", deadline=None, max_examples=40)  # for every landing; `make test-all` has all
 settings.load_profile("suite")
 
 os.environ.setdefault("UV_OFFLINE", "1")  # what tests build asks no package index
 _ROOT = Path(__file__).parent
-_CONFORMANCE = _ROOT / "conformance"
-_ORDER = {"unit": 0, "repo": 1, "contract": 2, "ray": 3, "e2e": 4}
+_ORDER = {"unit": 0, "repo": 1, "contract": 2, "alone": 3, "ray": 4, "e2e": 5}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,7 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _rank(item: pytest.Item) -> int:
     if item.get_closest_marker("e2e"):
-        return _ORDER["e2e"]
+        # what starts a platform of its own does so before that of all is there, whose processes are never idle
+        return _ORDER["e2e" if "platform" in getattr(item, "fixturenames", ()) else "alone"]
     if item.get_closest_marker("ray"):
         return _ORDER["ray"]
     if item.path.is_relative_to(_ROOT):
@@ -88,7 +87,12 @@ def conformance() -> Callable[..., subprocess.CompletedProcess[str]]:
     own directory, where it may leave what it likes. Skips where the environment
     cannot be made.
     """
-    environment = _conformance_environment()
+    from tests.support.conformance_environment import NotMadeError, made_environment
+
+    try:
+        environment = made_environment()
+    except NotMadeError as error:
+        pytest.skip(str(error))
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         plain = {name: os.environ[name] for name in ("HOME", "PATH", "TMPDIR") if name in os.environ}
@@ -98,30 +102,6 @@ def conformance() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
-
-
-def _conformance_environment() -> Path:
-    """Made once for these pins, by whoever is first."""
-    requirements = _CONFORMANCE / "requirements.txt"
-    root = _ROOT.parent / "out" / "conformance"
-    root.mkdir(parents=True, exist_ok=True)
-    environment = root / hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
-    python = str(environment / "bin" / "python")
-    install = ["-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    steps = [
-        [sys.executable, "-m", "venv", "--clear", "--without-pip", str(environment)],
-        [sys.executable, *install, "--no-compile", "-r", str(requirements)],
-    ]
-    with (root / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (environment / "made").exists():
-            for step in steps:
-                done = subprocess.run(step, capture_output=True, text=True, timeout=200, check=False)
-                if done.returncode != 0:
-                    said = done.stderr.strip().splitlines()[-1:]
-                    pytest.skip(f"the environment of the clients cannot be made: {said}")
-            (environment / "made").touch()
-    return environment
 
 
 def _free_ports(count: int) -> list[int]:

@@ -15,7 +15,9 @@ from raymlops.flavors import flavor_named, flavor_of
 from raymlops.flavors.protocol import Flavor
 from raymlops.flavors.python_model import PythonModel
 from raymlops.records.learning.signatures import ColumnSpec, Signature
-from raymlops.serving.models.model_files import save_model
+from raymlops.records.record import sha256_of
+from raymlops.serving.models.model import Model
+from raymlops.serving.models.model_files import load_model, save_model
 from raymlops.testing.flavors import FamilyContract, FlavorCase, FlavorContract
 
 DRAW = np.random.default_rng(4)
@@ -75,8 +77,11 @@ class TestXgboost(FlavorContract, FamilyContract):
 
         return xgboost.XGBClassifier()
 
-    @pytest.fixture(params=["two classes", "several classes", "regressor", "booster", "categories", "numbered"])
-    def case(self, request: pytest.FixtureRequest) -> FlavorCase:
+    @pytest.fixture(
+        scope="class", params=["two classes", "several classes", "regressor", "booster", "categories", "numbered"]
+    )
+    @classmethod
+    def case(cls, request: pytest.FixtureRequest) -> FlavorCase:
         import xgboost
 
         rows, asked = rows_of(with_missing()), with_missing()
@@ -98,8 +103,9 @@ class TestXgboost(FlavorContract, FamilyContract):
 
 
 class TestLightgbm(FlavorContract, FamilyContract):
-    @pytest.fixture(autouse=True)
-    def _installed(self) -> None:
+    @pytest.fixture(autouse=True, scope="class")
+    @classmethod
+    def _installed(cls) -> None:
         pytest.importorskip("lightgbm")
 
     @pytest.fixture
@@ -117,9 +123,11 @@ class TestLightgbm(FlavorContract, FamilyContract):
         return lightgbm.LGBMClassifier()
 
     @pytest.fixture(
-        params=["two classes", "named classes", "several classes", "regressor", "booster", "categories", "numbered"]
+        scope="class",
+        params=["two classes", "named classes", "several classes", "regressor", "booster", "categories", "numbered"],
     )
-    def case(self, request: pytest.FixtureRequest) -> FlavorCase:
+    @classmethod
+    def case(cls, request: pytest.FixtureRequest) -> FlavorCase:
         import lightgbm
 
         rows, asked = rows_of(with_missing()), with_missing()
@@ -183,8 +191,9 @@ class TestSklearn(FlavorContract, FamilyContract):
 
         return LinearRegression()
 
-    @pytest.fixture(params=["named classes", "regressor", "frame", "missing texts"])
-    def case(self, request: pytest.FixtureRequest) -> FlavorCase:
+    @pytest.fixture(scope="class", params=["named classes", "regressor", "frame", "missing texts"])
+    @classmethod
+    def case(cls, request: pytest.FixtureRequest) -> FlavorCase:
         from sklearn.compose import make_column_transformer
         from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
         from sklearn.linear_model import LogisticRegression
@@ -212,8 +221,9 @@ class TestSklearn(FlavorContract, FamilyContract):
 
 
 class TestOnnx(FlavorContract):
-    @pytest.fixture(autouse=True)
-    def _installed(self) -> None:
+    @pytest.fixture(autouse=True, scope="class")
+    @classmethod
+    def _installed(cls) -> None:
         for module in ("onnx", "onnxruntime", "skl2onnx"):
             pytest.importorskip(module)
 
@@ -227,15 +237,16 @@ class TestOnnx(FlavorContract):
         path.write_bytes(b"\x08\x0a\x12")
         return path
 
-    @pytest.fixture(params=["mappings", "tensors", "regressor", "columns", "sigmoid"])
-    def case(self, request: pytest.FixtureRequest, tmp_path: Path) -> FlavorCase:
+    @pytest.fixture(scope="class", params=["mappings", "tensors", "regressor", "columns", "sigmoid"])
+    @classmethod
+    def case(cls, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FlavorCase:
         from skl2onnx import to_onnx
         from sklearn.ensemble import GradientBoostingClassifier
         from sklearn.linear_model import LinearRegression, LogisticRegression
 
         numbers = NUMBERS[:30].astype(np.float32)
         rows, first = rows_of(numbers.astype(np.float64)), numbers[:1]
-        path = tmp_path / "given.onnx"
+        path = tmp_path_factory.mktemp("onnx") / "given.onnx"
         if request.param == "columns":
             model, answers = _of_columns(numbers)
             path.write_bytes(model)
@@ -386,18 +397,28 @@ class TestPython(FlavorContract):
     def flavor(self) -> Flavor:
         return flavor_named("python")
 
-    @pytest.fixture
-    def weights(self, tmp_path: Path) -> Path:
-        (tmp_path / "weights").mkdir()
-        (tmp_path / "weights" / "weights.json").write_text("[1.0, -2.0, 0.5]")
-        return tmp_path / "weights"
+    @pytest.fixture(scope="class")
+    @classmethod
+    def weights(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        place = tmp_path_factory.mktemp("weights")
+        (place / "weights.json").write_text("[1.0, -2.0, 0.5]")
+        return place
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model(cls, case: FlavorCase, tmp_path_factory: pytest.TempPathFactory) -> Model:
+        """One for all tests: each has a process of its own, which takes a second to start."""
+        place = tmp_path_factory.mktemp("python") / "packaged"
+        manifest = save_model(place, case.estimator, example=case.rows)
+        return load_model(place, manifest, sha256_of(manifest))
 
     @pytest.fixture
     def unfit(self, weights: Path) -> Any:
         return PythonModel("scorer:Unfit", weights, code=CODE)
 
-    @pytest.fixture(params=["Scorer", "Valuer"])
-    def case(self, request: pytest.FixtureRequest, weights: Path) -> FlavorCase:
+    @pytest.fixture(scope="class", params=["Scorer", "Valuer"])
+    @classmethod
+    def case(cls, request: pytest.FixtureRequest, weights: Path) -> FlavorCase:
         asked = with_missing()
         score = np.nan_to_num(asked) @ [1.0, -2.0, 0.5]
         model = PythonModel(f"scorer:{request.param}", weights, code=CODE)

@@ -555,6 +555,7 @@ def test_a_head_that_drips_is_cut_off_and_a_body_that_drips_is_not(tmp_path: Pat
             assert b" 200 " in steady.recv(65536)
 
 
+@pytest.mark.slow
 def test_an_answer_has_until_the_deadline_and_an_operation_has_longer(tmp_path: Path) -> None:
     with opened(tmp_path, QUICK) as door:
         assert door.get("/v2/models/m/infer", x_takes_s="0.9")[0] == 200

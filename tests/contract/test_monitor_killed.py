@@ -100,14 +100,15 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_killed_again_and_again_it_ends_with_every_event_once(home: Path) -> None:
+@pytest.mark.parametrize("times", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_killed_again_and_again_it_ends_with_every_event_once(home: Path, times: int) -> None:
     code = f"from tests.contract.test_monitor_killed import work; from pathlib import Path; work(Path({str(home)!r}))"
     draw, kills, deadline = random.Random(7), 0, time.monotonic() + DEADLINE_S
     while True:
         assert time.monotonic() < deadline
         process = subprocess.Popen([sys.executable, "-c", code])
         try:
-            code_of_exit = process.wait(timeout=draw.uniform(1.5, 4.0) if kills < 4 else DEADLINE_S)
+            code_of_exit = process.wait(timeout=draw.uniform(1.5, 4.0) if kills < times else DEADLINE_S)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()

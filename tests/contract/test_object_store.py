@@ -102,7 +102,9 @@ def s3() -> Iterator[str]:
             endpoint = f"http://127.0.0.1:{int(server.stdout.readline())}"
             patch.setenv("AWS_ACCESS_KEY_ID", "somebody")
             patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-            with urllib.request.urlopen(urllib.request.Request(f"{endpoint}/features", method="PUT"), timeout=10):
+            with urllib.request.urlopen(
+                urllib.request.Request(f"{endpoint}/features", method="PUT"), timeout=DEADLINE_S
+            ):
                 watch.cancel()
             yield endpoint
         finally:
@@ -114,7 +116,7 @@ def s3_options(endpoint: str) -> dict[str, str]:
     return {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1"}
 
 
-@pytest.fixture(params=["directory", "file URI", "s3"])
+@pytest.fixture(params=["directory", pytest.param("file URI", marks=pytest.mark.slow), "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     match request.param:
         case "directory":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,15 @@ def typed(text: str) -> Iterator[list[str]]:
             yield words
 
 
+@cache
+def tree() -> Any:
+    """All commands; to make them takes a twentieth of a second."""
+    return typer.main.get_command(app)
+
+
 def fault(words: list[str]) -> str | None:
     """What is wrong with a command line; ``None`` where nothing is."""
-    command: Any = typer.main.get_command(app)
+    command = tree()
     for place, word in enumerate(words):
         inner = getattr(command, "commands", None)
         if not inner or word.startswith("-"):

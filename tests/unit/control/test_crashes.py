@@ -27,6 +27,7 @@ from raymlops.errors import ModelLoadFailed, SwapFailed, UnavailableError
 from raymlops.testing.control_examples import DAY
 from tests.support.control import CrashSwitch, SimulatedCrash
 from tests.support.control_world import ControlWorld
+from tests.support.examples import examples
 
 Event = Callable[[ControlWorld], object]
 
@@ -101,7 +102,7 @@ def play(events: list[Event], crash_at: int | None = None) -> ControlWorld:
     return world
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(events=st.lists(EVENTS, max_size=12), part=st.floats(0, 1, exclude_max=True))
 def test_a_crash_changes_nothing_in_the_end(events: list[Event], part: float) -> None:
     calm = play(events)
@@ -334,5 +335,5 @@ class RolloutMachine(RuleBasedStateMachine):
                 assert decision.run_id in ended or decision.key in given_up
 
 
-RolloutMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+RolloutMachine.TestCase.settings = settings(max_examples=examples(40), stateful_step_count=30, deadline=None)
 TestRolloutMachine = RolloutMachine.TestCase

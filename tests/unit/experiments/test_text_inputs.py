@@ -114,7 +114,7 @@ def test_xgboost_with_texts_is_calibrated_and_stops_early(options: dict[str, obj
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("method", ["isotonic", "sigmoid"])
+@pytest.mark.parametrize("method", ["isotonic", pytest.param("sigmoid", marks=pytest.mark.slow)])
 def test_a_calibrated_family_learns_from_texts_and_answers_as_fitted(family: str, method: str, tmp_path: Path) -> None:
     pytest.importorskip("lightgbm")
     fitted = fit_candidate(family, PARAMS[family] | {"calibration": method}, seed=1, rows=TRAIN, task=TASK)

@@ -28,6 +28,7 @@ from raymlops.features import (
     point_in_time_join,
 )
 from raymlops.tables.columns import INSTANT
+from tests.support.examples import examples
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -404,7 +405,7 @@ def outcome(call: Callable[[], Any]) -> Any:
 
 
 @given(given=tables())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_whatever_is_asked_the_answer_has_the_rows_or_the_error_is_ours(world: World, given: pa.Table) -> None:
     for ask in (world.training, world.online, world.joined):
         answer = outcome(lambda ask=ask: ask(given))
@@ -416,7 +417,7 @@ def test_whatever_is_asked_the_answer_has_the_rows_or_the_error_is_ours(world: W
 
 
 @given(given=tables())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_whatever_is_ingested_is_stored_whole_or_refused(world: World, given: pa.Table) -> None:
     before = world.reader.table("v").num_rows
     answer = outcome(lambda: world.store.ingest("v", given))

@@ -31,6 +31,7 @@ from raymlops.features import (
     point_in_time_join,
 )
 from raymlops.tables.columns import as_table
+from tests.support.examples import examples
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 VIEW = FeatureView(
@@ -272,7 +273,7 @@ def odd_frames(draw: st.DrawFn) -> Any:
     return columns
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(frame=odd_frames(), zone=st.sampled_from([None, "Europe/Berlin", "Mars"]), rounded=st.booleans())
 def test_whatever_comes_is_taken_or_refused_in_one_line(
     frame: Any, zone: str | None, rounded: bool, world: World

@@ -16,6 +16,7 @@ from raymlops.clock import ManualClock, to_us
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field, WindowAggregate
 from raymlops.features.offline.point_in_time import point_in_time_join
 from raymlops.features.online import materializer
+from tests.support.examples import examples
 from tests.support.in_memory_store import InMemoryOnlineStore
 from tests.support.point_in_time import (
     PARTITIONS,
@@ -79,7 +80,9 @@ asks = st.fixed_dictionaries(
     {"k": st.sampled_from(["a", "ab", "b", None]), "j": st.sampled_from([1, 11, 2]), "event_time": instants}
 )
 law = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 few = settings(law, max_examples=20)
 

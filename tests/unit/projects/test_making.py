@@ -31,9 +31,8 @@ def make(shape: str, directory: Path) -> Made:
     return make_project(str(directory / f"{shape}.parquet"), directory / shape, asked)
 
 
-@pytest.mark.parametrize(
-    "shape", [pytest.param(each, marks=[] if each == "orders" else [pytest.mark.slow]) for each in SHAPES]
-)
+@pytest.mark.slow  # the tests below run those of projects of other columns
+@pytest.mark.parametrize("shape", SHAPES)
 def test_the_tests_of_a_made_project_are_green(shape: str, tmp_path: Path) -> None:
     made = make(shape, tmp_path)
     report = run_suite(made.directory, tmp_path / "home", timeout_s=240)

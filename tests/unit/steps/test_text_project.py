@@ -154,7 +154,9 @@ def context(filled: Path, tmp_path: Path) -> Iterator[TrainingContext]:
     metadata.close()
 
 
-@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize(
+    "search", [pytest.param(each, marks=[] if each == "boosters" else [pytest.mark.slow]) for each in SEARCHES]
+)
 def test_a_project_of_texts_is_trained_registered_and_answers_as_fitted(context: TrainingContext, search: str) -> None:
     pytest.importorskip("lightgbm")
     got = train_project(context, {"search": SEARCHES[search], "trials": len(SEARCHES[search])}, reason="first")

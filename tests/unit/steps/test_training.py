@@ -235,7 +235,7 @@ EVERY_FAMILY = {
     ("spine", "task", "metric", "family"),
     [
         ("grades", "classifier", "log_loss", "xgboost"),
-        ("grades", "classifier", "log_loss", "lightgbm"),
+        pytest.param("grades", "classifier", "log_loss", "lightgbm", marks=pytest.mark.slow),
         ("minutes", "regressor", "rmse", "random_forest"),
     ],
 )
@@ -254,7 +254,9 @@ def test_every_task_runs_from_end_to_end(
     assert version.unblessed == []
 
 
-@pytest.mark.parametrize(("family", "method"), [("xgboost", "isotonic"), ("logistic", "sigmoid")])
+@pytest.mark.parametrize(
+    ("family", "method"), [("xgboost", "isotonic"), pytest.param("logistic", "sigmoid", marks=pytest.mark.slow)]
+)
 def test_a_calibrated_model_is_served_like_any_other(context: TrainingContext, family: str, method: str) -> None:
     space = {**EVERY_FAMILY[family], "class_weight": "balanced", "calibration": method, "half_life_days": 60}
     project = context.project.model_copy(update={"metric": "brier"})

@@ -29,6 +29,7 @@ def _project(directory: Path, code: str) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_a_generated_project_passes_every_check_without_ray(tmp_path: Path) -> None:
     made = make("orders", tmp_path)
     (made.directory / "ray.py").write_text("raise ImportError('the checks need no Ray')\n")

@@ -7,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raymlops.features.offline.bucketed import bucket_numbers, order_by_bucket
+from tests.support.examples import examples
 
 integers = st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1))
 texts = st.one_of(st.none(), st.text(max_size=6))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(st.tuples(integers, texts), min_size=1, max_size=20), st.integers(1, 9), st.randoms())
 def test_equal_keys_share_a_bucket_however_they_are_held(
     rows: list[tuple[int | None, str | None]], buckets: int, chance: object

@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 
 from raymlops.errors import DataError, SchemaMismatch
 from raymlops.features.offline.keys import encode_key, group_rows, key_of_row, match_rows
+from tests.support.examples import examples
 
 parts = st.one_of(st.integers(-(2**63), 2**63 - 1), st.text(max_size=4), st.sampled_from(["1:", "i1:", "s1:a", ""]))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(parts, max_size=3), st.lists(parts, max_size=3))
 def test_different_keys_have_different_bytes(left: list[int | str], right: list[int | str]) -> None:
     assert (encode_key(left) == encode_key(right)) == (left == right)
@@ -68,7 +69,7 @@ far = st.one_of(st.none(), st.sampled_from([-(2**63), 2**63 - 1, 0, 10**12]))
 words = st.one_of(st.none(), st.text(max_size=2))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     st.lists(st.tuples(near, far, words), max_size=12),
     st.lists(st.tuples(near, far, words), max_size=12),

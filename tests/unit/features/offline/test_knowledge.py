@@ -27,6 +27,7 @@ from raymlops.features import (
     point_in_time_join,
 )
 from raymlops.tables.columns import INSTANT
+from tests.support.examples import examples
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -79,7 +80,7 @@ def spine_of(asked: list[Any]) -> tuple[pa.Table, np.ndarray]:
 
 
 @given(st.lists(_row, min_size=1, max_size=25), st.lists(_ask, max_size=8), st.integers(1, 8))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 def test_it_is_the_join_over_the_rows_that_were_known(rows: list[Any], asked: list[Any], chunk: int) -> None:
     """For each spine row by itself: filter the table by created-at, then join."""
     table = rows_of(rows)

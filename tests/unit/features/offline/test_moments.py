@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raymlops.features.offline.moments import Moments
+from tests.support.examples import examples
 
 near = st.integers(-5, 5)
 far = st.one_of(near, st.sampled_from([-(2**63), 2**63 - 1, -(2**61), 2**61, 2**40]))
@@ -14,7 +15,7 @@ keyed = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(keyed, st.lists(st.tuples(st.integers(0, 3), far), min_size=1, max_size=12), st.randoms())
 def test_counts_are_those_of_a_plain_search(
     rows: list[tuple[int, int]], asked: list[tuple[int, int]], chance: object
@@ -25,7 +26,7 @@ def test_counts_are_those_of_a_plain_search(
     assert moments.count_until(*np.array(asked, np.int64).T).tolist() == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), far, far, near), min_size=1, max_size=40), st.integers(2, 4))
 def test_the_order_is_lexicographic_and_stable(rows: list[tuple[int, ...]], count: int) -> None:
     columns = [np.array(column, np.int64) for column in zip(*rows, strict=True)][:count]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from raymlops.errors import ConflictError, DataError
 from raymlops.monitoring import Profile, Reference
 from raymlops.monitoring.profiles.sketched_columns import new_value_share
+from tests.support.examples import examples
 
 RNG = np.random.default_rng(0)
 REFERENCE = Reference.fit(pa.table({"x": RNG.normal(size=500), "k": RNG.integers(0, 5, 500).astype(str)}))
@@ -23,7 +24,7 @@ def profile(rows: list[tuple[float | None, str | None]]) -> Profile:
     return REFERENCE.profile(pa.table({"x": x, "k": pa.array([k for _, k in rows], pa.string())}))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(WINDOWS, WINDOWS, WINDOWS)
 def test_profiles_add_up_like_their_rows(a: list, b: list, c: list) -> None:  # type: ignore[type-arg]
     whole = profile(a + b + c).dumps()
@@ -32,7 +33,7 @@ def test_profiles_add_up_like_their_rows(a: list, b: list, c: list) -> None:  # 
     assert (profile(c) + profile(a) + profile(b)).dumps() == whole
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(WINDOWS)
 def test_a_profile_survives_a_round_trip(rows: list) -> None:  # type: ignore[type-arg]
     made = profile(rows)

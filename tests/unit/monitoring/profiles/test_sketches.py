@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from raymlops.errors import DataError
 from raymlops.monitoring.profiles.sketches import DistinctSketch, KnownValues, QuantileSketch, hash_texts
+from tests.support.examples import examples
 
 TEXTS = st.lists(st.text(max_size=20), max_size=60)
 NUMBERS = st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=80)
@@ -22,7 +23,7 @@ def hashes(texts: list[str]) -> np.ndarray:
     return hash_texts(pa.array(texts, pa.string()))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(TEXTS, TEXTS, TEXTS)
 def test_distinct_counts_add_up_like_their_values(a: list[str], b: list[str], c: list[str]) -> None:
     one, two, three = (DistinctSketch(hashes(texts)) for texts in (a, b, c))
@@ -39,7 +40,7 @@ def test_a_distinct_count_keeps_the_error_it_states(number: int) -> None:
     assert len(sketch.dumps()) < 6000
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(TEXTS)
 def test_a_hash_depends_on_the_text_alone(texts: list[str]) -> None:
     found = hashes(texts)
@@ -53,7 +54,7 @@ def test_hashes_are_stored_so_they_must_not_change() -> None:
     assert hash_texts(pa.array(["a", None, ""])).tolist() == [7523282276152634861, 0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(NUMBERS, NUMBERS, NUMBERS)
 def test_few_numbers_are_kept_exactly_in_any_order(a: list[float], b: list[float], c: list[float]) -> None:
     one, two, three = (QuantileSketch(np.array(values)) for values in (a, b, c))

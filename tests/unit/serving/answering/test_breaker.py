@@ -6,6 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from raymlops.config.serving import BreakerConfig
 from raymlops.serving.answering.breaker import Breaker, Breakers, BreakerState
+from tests.support.examples import examples
 
 LIMIT, FIRST_S, LONGEST_S = 3, 1.0, 5.0
 CONFIG = BreakerConfig.model_validate({"failures": LIMIT, "probe_after": "1s", "probe_after_max": "5s"})
@@ -87,7 +88,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
 
 TestBreaker = BreakerMachine.TestCase
-TestBreaker.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestBreaker.settings = settings(max_examples=examples(100), stateful_step_count=40, deadline=None)
 
 
 def test_failures_must_come_in_a_row() -> None:

@@ -42,6 +42,7 @@ from raymlops.flavors.protocol import check_classes
 from raymlops.records.record import sha256_of
 from raymlops.serving.models.model import columns_of
 from raymlops.serving.models.model_files import load_model, save_model
+from tests.support.examples import examples
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -283,7 +284,7 @@ GIVEN = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.sampled_from(GIVEN), FRAMES)
 def test_any_estimator_with_any_example_is_packaged_or_refused(estimator: Any, example: Any) -> None:
     import tempfile

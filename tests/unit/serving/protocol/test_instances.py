@@ -14,6 +14,7 @@ from raymlops.errors import DataError, DeploymentError
 from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.serving.protocol.instances import InstanceSchema, parse_instant
 from raymlops.serving.protocol.schema import InputSchema
+from tests.support.examples import examples
 
 SIGNATURE = Signature(
     task="classifier",
@@ -152,7 +153,7 @@ FUZZED = st.fixed_dictionaries(
 
 
 @given(FUZZED)
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_fuzzed_documents_give_a_request_or_a_data_error(schema: InstanceSchema, now_us: int, document: Any) -> None:
     try:
         request = decode(schema, now_us, document)
@@ -162,7 +163,7 @@ def test_fuzzed_documents_give_a_request_or_a_data_error(schema: InstanceSchema,
 
 
 @given(st.text(max_size=30) | st.datetimes().map(str))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_any_text_is_an_instant_or_a_data_error(text: str) -> None:
     try:
         parse_instant(text, "at")

@@ -14,6 +14,7 @@ from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.serving.protocol import open_inference
 from raymlops.serving.protocol.open_inference import BINARY_HEADER, decode_infer, encode_infer
 from raymlops.serving.protocol.schema import InputSchema
+from tests.support.examples import examples
 
 SCHEMA = InputSchema(
     Signature(
@@ -276,20 +277,20 @@ def _only_data_errors(content: bytes, headers: dict[str, str]) -> None:
 
 
 @given(FUZZED | JSON, st.none() | st.integers(-5, 5), st.binary(max_size=40))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_fuzzed_documents_give_a_request_or_a_data_error(document: Any, shift: int | None, tail: bytes) -> None:
     text = orjson.dumps(document)
     _only_data_errors(text + tail, {} if shift is None else {BINARY_HEADER: str(len(text) + shift)})
 
 
 @given(st.binary(max_size=60), st.none() | st.text(max_size=5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_fuzzed_bytes_give_a_data_error(content: bytes, header: str | None) -> None:
     _only_data_errors(content, {} if header is None else {BINARY_HEADER: header})
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_a_mutated_request_gives_a_request_or_a_data_error(data: st.DataObject) -> None:
     content = bytearray(orjson.dumps(body(id="r", outputs=[{"name": "label"}])))
     for _ in range(data.draw(st.integers(1, 3))):

