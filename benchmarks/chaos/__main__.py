@@ -112,6 +112,8 @@ def _kill_and_stop(campaign: Campaign, arguments: argparse.Namespace, about: dic
                 absent.add(each.kind)
             previous = each.kind
             about["done"] = place + 1
+        for _ in range(arguments.restarts):
+            kills.restart(campaign)
         for kind in kinds:
             if arguments.stops and ("all" in arguments.stops or kind.name in arguments.stops) and now() < deadline:
                 kills.stop(campaign, kind, random.Random(arguments.seed))
@@ -169,6 +171,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--kills", type=int, help=f"SIGKILLs of single processes ({_KILLS})")
     parser.add_argument("--trees", type=int, help=f"SIGKILLs of the whole tree ({_TREES})")
+    parser.add_argument("--restarts", type=int, default=0, help="`down` and `up`, under load")
     parser.add_argument("--only", action="append", default=[], choices=[kind.name for kind in KINDS], metavar="KIND")
     parser.add_argument("--first", type=int, default=0, help="begin at this place of the schedule")
     parser.add_argument("--resume", action="store_true", help="begin where the parts that are there end")
@@ -197,7 +200,7 @@ def main() -> int:
         abouts = [orjson.loads(path.read_bytes()) for path in arguments.out.glob("part-*/about.json")]
         arguments.first = max((each["first"] + each["done"] for each in abouts), default=0)
     named = arguments.scenario if "all" not in arguments.scenario else list(SCENARIOS)
-    asked = arguments.kills is not None or arguments.trees is not None or arguments.stops
+    asked = arguments.kills is not None or arguments.trees is not None or arguments.stops or arguments.restarts
     if not asked and not named:
         arguments.kills, arguments.trees = _KILLS, _TREES
     arguments.kills, arguments.trees = arguments.kills or 0, arguments.trees or 0

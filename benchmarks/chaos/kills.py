@@ -1,4 +1,4 @@
-"""SIGKILL and SIGSTOP of one process after the other, and of all at once."""
+"""SIGKILL and SIGSTOP of one process after the other, and of all at once; and a stop that was planned."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from benchmarks.chaos.journal import now
 from benchmarks.chaos.operated import Called, Hung
 from benchmarks.chaos.victims import Kind, Process
 
-__all__ = ["TREE", "TREE_BUT_SUPERVISOR", "Planned", "kill", "kill_tree", "plan", "stop"]
+__all__ = ["PLATFORM", "TREE", "TREE_BUT_SUPERVISOR", "Planned", "kill", "kill_tree", "plan", "restart", "stop"]
 
 TREE, TREE_BUT_SUPERVISOR = "whole tree", "whole tree but its supervisor"
+PLATFORM = "platform"
 _AMID = 0.12
 """Share of the kills that come while the recovery from the one before is under way."""
 _SOON_S, _LATER_S = 3.0, 1.0
@@ -136,6 +137,17 @@ def kill_tree(campaign: Campaign, name: str) -> bool:
             except Called as error:
                 print(f"    {error}", flush=True)
     return True
+
+
+def restart(campaign: Campaign) -> None:
+    """``down`` under load, and ``up``, as an operator does who has something to change."""
+    with campaign.trouble(PLATFORM, "restart", deadline_s=120.0) as hung:
+        campaign.end_people()  # else they would wait for a cluster that is no more, as with a tree
+        for act in (campaign.operated.down, campaign.operated.up):
+            try:
+                campaign.during(act)
+            except (Called, Hung) as error:
+                hung.append(str(error))
 
 
 def stop(campaign: Campaign, kind: Kind, draw: random.Random) -> bool:

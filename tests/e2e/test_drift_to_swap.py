@@ -1,11 +1,16 @@
-"""The product's story in one file: thirteen weeks of real flights, with processes killed on the way."""
+"""The product's story in one file: five weeks of real flights, with processes killed on the way.
+
+It is short: the first model is a quick one, which the first retraining is better than. ``make demo`` has 44 weeks.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +25,13 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(540)]
 
-WEEKS = 13
-PER_WEEK = 350
-BAD_AFTER, KILL_METADATA_AFTER, KILL_CONTROLLER_AFTER = 10, 2, 3
+WEEKS = 5
+PER_WEEK = 500
+KILL_METADATA_AFTER, KILL_CONTROLLER_AFTER = 2, 3
+FIRST_RUN: dict[str, object] = {
+    "trials": 1,
+    "search": {"xgboost": {"n_estimators": 3, "learning_rate": 0.1, "max_depth": 2}},
+}
 
 
 def _kill_actor(processes: Callable[[str], list[psutil.Process]], class_name: str) -> None:
@@ -33,7 +42,14 @@ def _kill_actor(processes: Callable[[str], list[psutil.Process]], class_name: st
 
 
 @pytest.fixture(scope="module")
-def story(platform: Platform, flights_project: Path, processes: Callable[[str], list[psutil.Process]]) -> Any:
+def project_files(flights_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project without the longer one of its tests, which a build runs and `make test-unit` does, too."""
+    place = tmp_path_factory.mktemp("story") / "flights"
+    return Path(shutil.copytree(flights_project, place, ignore=shutil.ignore_patterns("test_sources.py")))
+
+
+@pytest.fixture(scope="module")
+def story(platform: Platform, project_files: Path, processes: Callable[[str], list[psutil.Process]]) -> Any:
     from flights.bad_candidate import start_bad_trial
 
     from raymlops.replay.client import PredictionClient
@@ -45,9 +61,11 @@ def story(platform: Platform, flights_project: Path, processes: Callable[[str], 
     from raymlops.replay.story import Story
     from raymlops.runtime.cluster.clocks import build_clock
 
-    project = load_project(flights_project)
+    project = load_project(project_files)
+    first = project.spec.replay.model_copy(update={"first_run": FIRST_RUN})
+    project = replace(project, spec=project.spec.model_copy(update={"replay": first}))
     plan = plan_replay(project, Wishes(windows=WEEKS, sample=Sample(rows=PER_WEEK))).plan
-    bundle = deploy_project(platform, flights_project)
+    bundle = deploy_project(platform, project_files)
     feed_history(platform, project, plan)
     story = Story(platform, project.spec, plan, train_first(platform, project, plan, seed=7), bundle)
 
@@ -64,8 +82,8 @@ def story(platform: Platform, flights_project: Path, processes: Callable[[str], 
                     _kill_actor(processes, "MetadataActor")
                 if week.number == KILL_CONTROLLER_AFTER:
                     _kill_actor(processes, "ControllerService")
-                trial = platform.endpoints.plan(project.spec.model).trial
-                if week.number >= BAD_AFTER and story.bad_version is None and trial is None:
+                serving = platform.endpoints.plan(project.spec.model)
+                if serving.champion > 1 and story.bad_version is None and serving.trial is None:
                     story.bad_version = await asyncio.to_thread(start_bad_trial, platform, 7)
 
     asyncio.run(replay())
@@ -120,7 +138,7 @@ def test_what_was_served_is_what_the_tables_say(story: Any) -> None:
     assert {"weather", "carrier_recent"} <= ages.keys()
     assert 0 <= ages["weather"].median_s < 4 * 3600, "no older than its time to live"
     weeks = story.platform.monitor.rollup("flight-delay", every=timedelta(weeks=1))
-    assert sum(week.answered().rows for week in weeks) > 0.8 * WEEKS * PER_WEEK
+    assert sum(week.answered().rows for week in weeks) >= (WEEKS - 1) * PER_WEEK, "the last week may be open"
 
 
 def test_lineage_leads_from_the_champion_to_tables_bundle_and_run(story: Any) -> None:

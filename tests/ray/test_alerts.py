@@ -107,6 +107,7 @@ def test_an_alert_reaches_its_webhook_once_also_after_a_crash(
     assert done.stdout.count("here delivered") == 2
 
 
+@pytest.mark.slow
 def test_metrics_are_scraped_from_the_monitor(platform: Platform) -> None:
     import ray
 

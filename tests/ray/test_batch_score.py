@@ -168,7 +168,10 @@ def test_a_worker_tells_which_row_it_cannot_score(platform: Platform, version: M
     assert not (tmp_path / "scored").exists()
 
 
-@pytest.mark.parametrize("fault", ["a raise of its own", "an exit", "a kill"])
+@pytest.mark.parametrize(
+    "fault",
+    [*(pytest.param(fault, marks=pytest.mark.slow) for fault in ("a raise of its own", "an exit")), "a kill"],
+)
 def test_whatever_a_worker_comes_to_its_cpu_is_free_for_the_next_job(
     platform: Platform, version: ModelVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from raymlops.platform import Platform
 
-pytestmark = pytest.mark.ray
+# slow: pages are tried without a browser in tests/unit/console, and orders with one in test_console_actions.py
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 MODEL, EVIL = "watched", """<script>alert("x")</script>'"><img src=x onerror=alert(1)>"""
 DEADLINE_S = 60.0

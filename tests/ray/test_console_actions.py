@@ -99,7 +99,10 @@ def check_by_axe(page: Page) -> None:
     assert found.violations_count == 0, found.generate_report()
 
 
-@pytest.fixture(params=[True, False], ids=["JavaScript", "no JavaScript"])
+SCRIPTS = [pytest.param(True, id="JavaScript"), pytest.param(False, id="no JavaScript")]
+
+
+@pytest.fixture(params=SCRIPTS)
 def person(chromium: Browser, platform: Platform, request: pytest.FixtureRequest) -> Iterator[Person]:
     context = chromium.new_context(java_script_enabled=request.param)
     yield Person(context.new_page(), platform.url, "ann" if request.param else "ann of no script")
@@ -113,6 +116,10 @@ def made(command: Callable[..., Any], name: str, *grants: str, more: tuple[str, 
     return str(done.stdout.strip())
 
 
+# without JavaScript the pages are the same forms, as the tests of keys and of two people send them
+@pytest.mark.parametrize(
+    "person", [SCRIPTS[0], pytest.param(False, id="no JavaScript", marks=pytest.mark.slow)], indirect=True
+)
 def test_every_action_from_its_page_to_the_ledger(
     platform: Platform, served: str, bundle: str, command: Callable[..., Any], person: Person
 ) -> None:
@@ -165,6 +172,7 @@ def test_every_action_from_its_page_to_the_ledger(
     assert person.complaints == []
 
 
+@pytest.mark.slow
 def test_pages_of_actions_are_accessible(
     platform: Platform, served: str, command: Callable[..., Any], chromium: Browser
 ) -> None:

@@ -17,7 +17,8 @@ from tests.support.training_project import tables
 if TYPE_CHECKING:
     from raymlops.platform import Platform
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(540)]
+# slow: the steps are tried without a cluster, killed at each of them, in tests/unit/runtime/deploying
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(540)]
 
 MODEL = "tried.toy"
 
@@ -56,7 +57,6 @@ def test_a_bundle_is_live_once_its_model_has_answered(platform: Platform, place:
     assert platform.delivery.deploy(digest, "tried") == live, "a repeat does nothing"
 
 
-@pytest.mark.slow
 def test_what_fails_its_run_leaves_what_serves_and_the_next_one_can_be_rolled_back(
     platform: Platform, place: Path
 ) -> None:

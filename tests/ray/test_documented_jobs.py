@@ -8,6 +8,7 @@ import shlex
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,23 +65,39 @@ def _type(line: str, environment: dict[str, str], *, cwd: Path = ROOT) -> tuple[
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_table_is_scored_by_the_line_of_the_page(
-    platform: Platform, exported: dict[str, str], tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def scoring(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """The line of the page that scores a table, with an output of one's own."""
+    place = tmp_path_factory.mktemp("documented")
     example = pa.table({"a": [float(n) for n in range(20)], "b": [1.0] * 20})
     model = LogisticRegression().fit(example.to_pandas().to_numpy(), [n > 9 for n in range(20)])
     version = platform.models.register(MODEL, model, example=example).version
-    pq.write_table(example, tmp_path / "rows.parquet")
+    pq.write_table(example, place / "rows.parquet")
     line = _documented("docs/batch-scoring.md", "jobs/batch_score.py")
-    words = {"MODEL": MODEL, "SOURCE": str(tmp_path / "rows.parquet"), "OUTPUT": "scored", "N": str(version)}
-    typed = re.sub(r"\b(MODEL|SOURCE|OUTPUT|N)\b", lambda found: words[found[1]], line)
-    code, said = _type(typed, exported)
-    assert code != 0
-    assert "error: the output must be an absolute path or a URI in a Ray job, got 'scored'" in said
-    words["OUTPUT"] = str(tmp_path / "scored")
-    code, said = _type(re.sub(r"\b(MODEL|SOURCE|OUTPUT|N)\b", lambda found: words[found[1]], line), exported)
+
+    def typed(output: str) -> str:
+        words = {"MODEL": MODEL, "SOURCE": str(place / "rows.parquet"), "OUTPUT": output, "N": str(version)}
+        return re.sub(r"\b(MODEL|SOURCE|OUTPUT|N)\b", lambda found: words[found[1]], line)
+
+    return typed
+
+
+@pytest.mark.slow
+def test_a_table_is_scored_by_the_line_of_the_page(
+    exported: dict[str, str], scoring: Callable[[str], str], tmp_path: Path
+) -> None:
+    code, said = _type(scoring(str(tmp_path / "scored")), exported)
     assert code == 0, said
     assert DeltaTable(str(tmp_path / "scored")).to_pyarrow_table().num_rows == 20
+
+
+@pytest.mark.slow
+def test_the_line_of_the_page_with_a_relative_output_is_refused(
+    exported: dict[str, str], scoring: Callable[[str], str]
+) -> None:
+    code, said = _type(scoring("scored"), exported)
+    assert code != 0
+    assert "error: the output must be an absolute path or a URI in a Ray job, got 'scored'" in said
 
 
 def test_who_was_told_of_no_home_finds_the_platform_by_the_clusters_address(
@@ -140,6 +157,7 @@ def test_jobs_of_the_package_are_submitted_from_another_machine(
     assert DeltaTable(str(tmp_path / "scored")).to_pyarrow_table().num_rows == 20
 
 
+@pytest.mark.slow
 def test_an_unknown_pipeline_is_one_line(exported: dict[str, str]) -> None:
     line = _documented("jobs/train.py", "jobs/train.py").replace("NAME", "nosuch")
     code, said = _type(line, exported)

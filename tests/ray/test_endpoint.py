@@ -280,6 +280,7 @@ def test_only_the_http_port_could_be_reached_from_elsewhere(platform: Platform, 
     assert bound == {"127.0.0.1"}
 
 
+@pytest.mark.slow  # tests/e2e/test_chaos.py kills one
 def test_a_replica_killed_under_load_fails_what_it_had_in_flight_and_comes_back(
     platform: Platform, processes: Callable[[str], list[psutil.Process]], url: str, versions: tuple[int, int]
 ) -> None:
@@ -313,6 +314,7 @@ def test_a_replica_killed_under_load_fails_what_it_had_in_flight_and_comes_back(
     platform.endpoints.flush(MODEL)  # reaches every replica that runs
 
 
+@pytest.mark.slow  # tests/e2e/test_chaos.py kills HAProxy, tests/contract/test_front_door.py what starts it
 def test_the_death_of_haproxy_and_of_what_starts_it_is_not_noticed(
     platform: Platform, url: str, versions: tuple[int, int]
 ) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.ray,
+    pytest.mark.slow,  # tests/contract/test_flavors.py tries each without a cluster
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),  # of its own defaults
 ]
 

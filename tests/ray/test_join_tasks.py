@@ -162,6 +162,7 @@ def test_a_task_whose_worker_is_killed_is_run_again(platform: Platform, tmp_path
     assert len(list(tmp_path.iterdir())) == 5
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_each_time_is_an_error(platform: Platform) -> None:
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)

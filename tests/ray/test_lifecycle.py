@@ -58,6 +58,7 @@ def test_a_taken_port_is_one_line_and_nothing_is_started(tmp_path: Path) -> None
     assert not (tmp_path / "cluster.json").exists()
 
 
+@pytest.mark.slow
 def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = subprocess.run(
@@ -90,7 +91,7 @@ def test_another_ray_version_is_refused_in_one_line(tmp_path: Path) -> None:
         stand_in.communicate(b"\n", timeout=10)
 
 
-@pytest.mark.parametrize("after", ["start", "head"])
+@pytest.mark.parametrize("after", ["start", pytest.param("head", marks=pytest.mark.slow)])
 def test_ctrl_c_leaves_no_process(tmp_path: Path, after: str) -> None:
     """Interrupted while the head starts, and once it is up."""
     started = subprocess.Popen(

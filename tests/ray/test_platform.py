@@ -51,13 +51,10 @@ def test_a_pipeline_without_a_bundle_is_named(platform: Platform) -> None:
         platform.runs.start("nothing")
 
 
-def test_tune_gives_the_results_of_one_process(
-    platform: Platform, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    from raymlops.experiments import Drawn, HalvingRule, InProcessTuner, TrialSpec
-    from raymlops.experiments.searching.search import TRIALS_LOG
+def _search() -> tuple[list[Any], dict[str, Any]]:
+    """Three trials, the last of which fails, and what they are fitted on."""
+    from raymlops.experiments import TrialSpec
     from raymlops.records.learning.tasks import LearningTask
-    from raymlops.runtime.jobs.tuning import RayTuner
 
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(600, 3))
@@ -67,33 +64,50 @@ def test_tune_gives_the_results_of_one_process(
         TrialSpec(number=1, family="logistic"),
         TrialSpec(number=2, family="xgboost", params={"max_depth": -5}),
     ]
-    task = LearningTask(inputs=("a", "b", "c"))
-    here = InProcessTuner().search(Drawn(specs), table[:400], table[400:], task=task, name="here")
+    return specs, {"train": table[:400], "valid": table[400:], "task": LearningTask(inputs=("a", "b", "c"))}
+
+
+def test_tune_gives_the_results_of_one_process(
+    platform: Platform, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from raymlops.experiments import Drawn, InProcessTuner
+    from raymlops.experiments.searching.search import TRIALS_LOG
+    from raymlops.runtime.jobs.tuning import RayTuner
+
+    specs, search = _search()
+    here = InProcessTuner().search(Drawn(specs), name="here", **search)
     by_tune = RayTuner(tmp_path, cpus_per_trial=0.5, start_s=0.0)
     caplog.set_level("INFO", logger=TRIALS_LOG)
-    there = by_tune.search(Drawn(specs), table[:400], table[400:], task=task, name="there")
+    there = by_tune.search(Drawn(specs), name="there", **search)
     told = sorted(record.getMessage() for record in caplog.records if record.name == TRIALS_LOG)
     assert ["by Ray Tune" in line for line in told] == [False, True, True]
     assert [result.metrics for result in there] == [result.metrics for result in here]
     assert there[2].error is not None
     assert (tmp_path / "there").is_dir()
+    short = RayTuner(tmp_path, cpus_per_trial=0.5, start_s=60.0)
+    quick = short.search(Drawn(specs), name="short", **search)
+    assert [result.metrics for result in quick] == [result.metrics for result in here]
+    assert not (tmp_path / "short").exists(), "a search that is over before a process would be up starts none"
+
+
+@pytest.mark.slow
+def test_trials_that_are_behind_are_given_up_in_the_processes_of_tune(platform: Platform, tmp_path: Path) -> None:
+    from raymlops.experiments import Drawn, HalvingRule, TrialSpec
+    from raymlops.runtime.jobs.tuning import RayTuner
+
+    _, search = _search()
     # a race of slow learners: those that are behind at the first rung are given up in Tune's processes too
     rates = (0.3, 0.3, 0.001, 0.001)
     race = [
         TrialSpec(number=number, family="xgboost", params={"n_estimators": 30, "learning_rate": rate})
         for number, rate in enumerate(rates)
     ]
-    ended = by_tune.search(
-        Drawn(race), table[:400], table[400:], task=task, name="race", halving=HalvingRule(grace_rounds=5, factor=2)
-    )
+    by_tune = RayTuner(tmp_path, cpus_per_trial=0.5, start_s=0.0)
+    ended = by_tune.search(Drawn(race), name="race", halving=HalvingRule(grace_rounds=5, factor=2), **search)
     assert [result.spec.number for result in ended] == [0, 1, 2, 3]
     assert [result.stopped_at for result in ended[:2]] == [None, None]
     # one of the two may pass the first rung, where it is judged among three, but not the second
     assert {result.stopped_at for result in ended[2:]} <= {5, 10}
-    short = RayTuner(tmp_path, cpus_per_trial=0.5, start_s=60.0)
-    quick = short.search(Drawn(specs), table[:400], table[400:], task=task, name="short")
-    assert [result.metrics for result in quick] == [result.metrics for result in here]
-    assert not (tmp_path / "short").exists(), "a search that is over before a process would be up starts none"
 
 
 def test_a_process_that_is_connected_stays_so(platform: Platform, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 import requests
 
@@ -52,16 +53,17 @@ def deploy(platform: Platform, place: Path, policy: dict[str, Any] | None) -> st
 
 @pytest.fixture(scope="module")
 def place(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose model is trained and served."""
+    """A project whose model is served; the first version is registered by hand, which is quicker than to train it."""
+    from sklearn.linear_model import LogisticRegression
+
     place = tmp_path_factory.mktemp("ordered")
     platform.apply(*DEFINITIONS)
     for view, table in tables().items():
         platform.features.ingest(view, table)
     deploy(platform, place, POLICY)
-    run = platform.runs.start(MODEL, parameters={"as_of": platform.clock.now().isoformat()}, timeout_s=RUN_S)
-    assert run.status is RunStatus.SUCCEEDED, run.error
-    assert run.result["outcome"] == "candidate", run.result
-    platform.endpoints.deploy(MODEL, run.result["version"])
+    sizes = pa.table({"size": [1.0, 2.0, 3.0, 4.0]})
+    fitted = LogisticRegression().fit(sizes.to_pandas().to_numpy(), [0, 0, 1, 1])
+    platform.endpoints.deploy(MODEL, platform.models.register(MODEL, fitted, example=sizes).version)
     platform.control.step()
     return place
 
@@ -98,6 +100,7 @@ def test_a_policy_is_in_force_once_its_bundle_is_deployed(
     } in settings
 
 
+@pytest.mark.slow
 def test_a_change_is_seen_without_a_restart(platform: Platform, place: Path) -> None:
     environment = platform.config.environment
     stricter = {"environments": {environment: {"retrain": {"min_labelled_rows": 8765}}, "elsewhere": {}}}
@@ -114,8 +117,18 @@ def test_a_change_is_seen_without_a_restart(platform: Platform, place: Path) -> 
     assert platform.control.policy(MODEL).bundle == digest
 
 
+@pytest.fixture
+def trained(platform: Platform, place: Path) -> None:
+    """The project's model in place of the one that was registered by hand, which a retraining would put on trial."""
+    run = platform.runs.start(MODEL, parameters={"as_of": platform.clock.now().isoformat()}, timeout_s=RUN_S)
+    assert run.status is RunStatus.SUCCEEDED, run.error
+    assert run.result["outcome"] == "candidate", run.result
+    platform.endpoints.deploy(MODEL, run.result["version"])
+    platform.control.step()
+
+
 @pytest.mark.slow
-def test_a_retraining_is_asked_for_over_http(platform: Platform, place: Path, command: Callable[..., Any]) -> None:
+def test_a_retraining_is_asked_for_over_http(platform: Platform, trained: None, command: Callable[..., Any]) -> None:
     url = f"{platform.url}/v2/repository/models/{MODEL}/retrain"
     body = {"parameters": {"reason": "the labels of January were mended"}}
     assert requests.post(url, json=body, timeout=20).status_code == 401

@@ -146,6 +146,7 @@ def test_a_version_is_promoted_under_load_and_no_request_fails(pool: Platform) -
     assert pool.endpoints.flush(FIRST) == 0
 
 
+@pytest.mark.slow
 def test_a_model_moves_out_of_the_pool_and_back_under_load(pool: Platform) -> None:
     def move() -> None:
         pool.endpoints.deploy(SECOND, 1, pooled=False)

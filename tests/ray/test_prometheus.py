@@ -27,7 +27,8 @@ from raymlops.records.windows import ColumnDrift, EstimatedPerformance, Performa
 if TYPE_CHECKING:
     from raymlops.platform import Platform
 
-pytestmark = pytest.mark.ray
+# slow: what is served, and the rules, are tried without a cluster in tests/unit and tests/repo/test_alert_rules.py
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 DEADLINE_S = 60.0
 ROOT = Path(__file__).parents[2]

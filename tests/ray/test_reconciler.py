@@ -27,7 +27,8 @@ from raymlops.runtime.supervision.home_note import (
     supervisor_of,
 )
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+# slow: tests/e2e/test_chaos.py kills a reconciler, and all processes of a platform that serves again by itself
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 CLI = [sys.executable, "-m", "raymlops.cli.main"]
 DEADLINE_S = 120.0
@@ -152,8 +153,8 @@ def interrupt_a_stop(own: Own) -> None:
     "stop",
     [
         pytest.param(stop_amid_traffic, id="stop"),
-        pytest.param(interrupt_a_stop, id="stop that was interrupted", marks=pytest.mark.slow),
-        pytest.param(Own.kill_everything, id="death of everything", marks=pytest.mark.slow),  # test_chaos.py has one
+        pytest.param(interrupt_a_stop, id="stop that was interrupted"),
+        pytest.param(Own.kill_everything, id="death of everything"),
     ],
 )
 def test_what_was_served_is_served_again_after_a(own: Own, stop: Callable[[Own], object]) -> None:
@@ -164,7 +165,6 @@ def test_what_was_served_is_served_again_after_a(own: Own, stop: Callable[[Own],
     assert "yes" in own.run("status")
 
 
-@pytest.mark.slow
 def test_the_death_of_the_raylet_and_of_the_supervisor_is_mended_by_nobody(own: Own) -> None:
     """The reconciler starts a supervisor, the supervisor starts the cluster."""
     first, restarts = supervisor_of(own.home), own.progress()[1]
@@ -184,7 +184,6 @@ def test_the_death_of_the_raylet_and_of_the_supervisor_is_mended_by_nobody(own: 
     own.becomes(lambda: all_answer(own), [200] * 3)
 
 
-@pytest.mark.slow
 def test_what_does_not_fit_is_refused_before_it_starts(own: Own) -> None:
     own.run("third", "fourth", code=DEPLOY)  # four times 0.25 of one CPU
     with pytest.raises(

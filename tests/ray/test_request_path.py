@@ -130,6 +130,7 @@ def test_instants_far_from_the_clock_are_refused(url: str) -> None:
         assert requests.post(f"{url}/labels", json=labels, timeout=DEADLINE_S).status_code == 400
 
 
+@pytest.mark.slow
 def test_what_is_registered_is_answered_and_recorded_or_refused(platform: Platform) -> None:
     from sklearn.linear_model import LinearRegression
 

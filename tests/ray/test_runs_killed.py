@@ -150,6 +150,7 @@ def test_a_run_of_an_altered_bundle_fails_and_names_the_file(platform: Platform,
     assert told[-2:] == ["swapped", "altered"]
 
 
+@pytest.mark.slow
 def test_a_trial_that_is_killed_is_begun_again(
     processes: Callable[[str], list[psutil.Process]], tmp_path: Path
 ) -> None:
