@@ -102,7 +102,9 @@ def s3() -> Iterator[str]:
             endpoint = f"http://127.0.0.1:{int(server.stdout.readline())}"
             patch.setenv("AWS_ACCESS_KEY_ID", "somebody")
             patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-            with urllib.request.urlopen(urllib.request.Request(f"{endpoint}/features", method="PUT"), timeout=10):
+            with urllib.request.urlopen(
+                urllib.request.Request(f"{endpoint}/features", method="PUT"), timeout=DEADLINE_S
+            ):
                 watch.cancel()
             yield endpoint
         finally:

@@ -254,9 +254,8 @@ def test_every_task_runs_from_end_to_end(
     assert version.unblessed == []
 
 
-@pytest.mark.parametrize(
-    ("family", "method"), [("xgboost", "isotonic"), pytest.param("logistic", "sigmoid", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow  # test_text_project.py trains one
+@pytest.mark.parametrize(("family", "method"), [("xgboost", "isotonic"), ("logistic", "sigmoid")])
 def test_a_calibrated_model_is_served_like_any_other(context: TrainingContext, family: str, method: str) -> None:
     space = {**EVERY_FAMILY[family], "class_weight": "balanced", "calibration": method, "half_life_days": 60}
     project = context.project.model_copy(update={"metric": "brier"})

@@ -62,6 +62,7 @@ def test_equal_estimators_are_equal_bytes(name: str) -> None:
     np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.slow
 def test_equal_estimators_are_equal_bytes_in_another_process() -> None:
     code = "import tests.unit.flavors.sklearn_parts.test_canonical_skops as t; print(*map(t.digest_of, t.MAKERS))"
     root = Path(__file__).parents[4]
