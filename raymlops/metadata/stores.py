@@ -8,17 +8,19 @@ Every call may raise ``StorageError`` where the database fails: it is full, lock
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from raymlops.records.bundles import DeploymentStore
-from raymlops.records.learning.artifacts import ArtifactStore, ContextStore
-from raymlops.records.ledger import Ledger
-from raymlops.records.models import ModelRegistry
-from raymlops.records.people.alerts import AlertStore
-from raymlops.records.people.browsing import RecordBrowser
-from raymlops.records.plans import PlanStore
-from raymlops.records.runs import RunStore
-from raymlops.records.serving.keys import KeyStore
-from raymlops.records.windows import ProfileStore, WindowStore
+if TYPE_CHECKING:
+    from raymlops.records.bundles import DeploymentStore
+    from raymlops.records.learning.artifacts import ArtifactStore, ContextStore
+    from raymlops.records.ledger import Ledger
+    from raymlops.records.models import ModelRegistry
+    from raymlops.records.people.alerts import AlertStore
+    from raymlops.records.people.browsing import RecordBrowser
+    from raymlops.records.plans import PlanStore
+    from raymlops.records.runs import RunStore
+    from raymlops.records.serving.keys import KeyStore
+    from raymlops.records.windows import ProfileStore, WindowStore
 
 __all__ = ["Metadata"]
 

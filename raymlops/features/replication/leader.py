@@ -1,18 +1,30 @@
-"""The writer of features: a feature store that tells the nodes' copies how far it is, and gives them rows."""
+"""The writer of an environment's features: a store that tells the nodes' copies how far it is, and gives them rows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TypedDict
 
 import pyarrow as pa
 
+from raymlops.clock import Clock
+from raymlops.config.features import FeaturePlace
+from raymlops.errors import NotFoundError
 from raymlops.features.catalog.applied import CatalogState, ResolvedView
+from raymlops.features.catalog.layout import online_path
+from raymlops.features.online.lmdb import LmdbOnlineStore
 from raymlops.features.online.node_copy import key_types_of
+from raymlops.features.online.online_store import OnlineStore
+from raymlops.features.online.servers import open_server
+from raymlops.features.reader import FeatureReader
 from raymlops.features.replication.ports import Progress
 from raymlops.features.store import FeatureStore
+from raymlops.records.features import IngestReceipt
 from raymlops.records.record import sha256_of
 
-__all__ = ["LeadingStore"]
+__all__ = ["LeadingStore", "StoreOptions", "copy_rows", "open_store", "store_options"]
 
 
 class LeadingStore(FeatureStore):
@@ -41,3 +53,68 @@ class LeadingStore(FeatureStore):
 
     def has_table(self, table: str) -> bool:
         return self._tables.exists(table)
+
+
+class StoreOptions(TypedDict):
+    """Arguments of a feature store, beside its root."""
+
+    clock: Clock
+    history: timedelta
+    online: OnlineStore
+    local: Path
+    storage_options: Mapping[str, str]
+
+
+def store_options(place: FeaturePlace, clock: Clock) -> StoreOptions:
+    """What the writer of an environment's features is opened with; opens the online store.
+
+    Raises:
+        StorageError: That cannot be opened.
+    """
+    settings = place.settings
+    online = open_server(settings, writable=True)
+    if online is None:
+        online = LmdbOnlineStore(online_path(place.local), writable=True, map_bytes=settings.online_bytes)
+    return {
+        "clock": clock,
+        "history": settings.history,
+        "online": online,
+        "local": place.local,
+        "storage_options": settings.storage_options,
+    }
+
+
+def open_store(place: FeaturePlace, clock: Clock) -> LeadingStore:
+    """The writer of an environment's features; one process at a time may hold it.
+
+    Raises:
+        StorageError: It cannot be opened.
+    """
+    return LeadingStore(place.root, **store_options(place, clock))
+
+
+def copy_rows(source: FeatureReader, target: LeadingStore, name: str) -> list[IngestReceipt]:
+    """Copy rows into the tables of an environment that have none; those of a view of the same name and version.
+
+    Args:
+        source: Reads the environment that rows come from.
+        target: The writer of the one that they go to.
+        name: Of the former; it is in the ids of the ingests.
+
+    Returns:
+        What was ingested, by the views' names.
+
+    Raises:
+        RaymlopsError: As ``FeatureStore.ingest`` does, where a view there is another than here.
+    """
+    state, receipts = target.definitions(), []
+    for ref, applied in sorted(state.views.items()):
+        view = applied.view
+        if view.source is not None or target.has_table(state.table_of(view)):
+            continue
+        try:
+            rows = source.table(ref)
+        except NotFoundError:  # nothing was ingested there, or it has no such view
+            continue
+        receipts.append(target.ingest(ref, rows, ingest_id=f"rows of {name}"))
+    return receipts

@@ -16,9 +16,9 @@ from ray.exceptions import ActorUnschedulableError
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import RaymlopsError, StorageError
 from raymlops.features.online.online_store import Watermark
-from raymlops.features.replication.environments import PerEnvironment, open_store, store_options
+from raymlops.features.replication.environments import PerEnvironment
 from raymlops.features.replication.follower import CopyReport
-from raymlops.features.replication.leader import LeadingStore
+from raymlops.features.replication.leader import LeadingStore, open_store, store_options
 from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.this_node import this_node

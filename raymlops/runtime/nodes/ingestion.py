@@ -14,7 +14,7 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.errors import DataError
 from raymlops.features import FeatureStore
 from raymlops.features.intake.row_batches import IngestOptions
-from raymlops.features.replication.environments import copy_rows
+from raymlops.features.replication.leader import copy_rows
 from raymlops.records.features import IngestReceipt
 from raymlops.runtime.cluster.progress import progress
 from raymlops.runtime.nodes.feature_readers import open_reader

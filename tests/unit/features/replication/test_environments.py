@@ -16,8 +16,8 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, FeatureViewNotFound, NotFoundError, SchemaMismatch, StorageError
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureView, Field
 from raymlops.features.offline.feature_files import FeatureFiles
-from raymlops.features.replication.environments import PerEnvironment, copy_rows, environments_in, open_store
-from raymlops.features.replication.leader import LeadingStore
+from raymlops.features.replication.environments import PerEnvironment, environments_in
+from raymlops.features.replication.leader import LeadingStore, copy_rows, open_store
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 CLOCK = ManualClock(T + timedelta(hours=1))
