@@ -1,6 +1,7 @@
 """Chaos campaigns: processes of several kinds are killed under load, then all of them at once.
 
-What every landing has is short: one kill for each of three kinds, one of the whole tree, one stop and start (docs/reliability.md).
+What every landing has is short: one kill for each of three kinds, one of the whole tree, one stop and start
+(docs/reliability.md).
 """
 
 from __future__ import annotations
