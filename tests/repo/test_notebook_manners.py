@@ -35,6 +35,9 @@ class Names(dict[str, Any]):
         for name, module in list(sys.modules.items()):
             if name.startswith("raymlops"):
                 self |= {key: value for key, value in vars(module).items() if isinstance(value, type)}
+        for module in map(importlib.import_module, SUBJECTS):  # of classes that share a name, the public one is meant
+            public = ((name, getattr(module, name)) for name in module.__all__)
+            self |= {name: value for name, value in public if isinstance(value, type)}
         self |= {name: sys.modules[module] for name, module in ABBREVIATED.items()}
 
     def __missing__(self, name: str) -> Any:
@@ -93,7 +96,10 @@ def looked_at() -> dict[str, Any]:
     functions = [*functions_of_modules(), *(method for subject in subjects for method in public_methods(subject))]
     found = set().union(*map(names.returned, functions)) - subjects
     shown = {
-        kind.__name__: [kind.__repr__ is not object.__repr__, callable(getattr(kind, "_repr_html_", None))]
+        f"{kind.__module__}.{kind.__name__}": [
+            kind.__repr__ is not object.__repr__,
+            callable(getattr(kind, "_repr_html_", None)),
+        ]
         for kind in found
     }
     return {"shown": shown, "unknown": sorted(names.unknown)}
