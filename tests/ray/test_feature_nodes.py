@@ -96,7 +96,7 @@ def test_reads_of_the_past_need_the_tables(writer: Any, tmp_path: Path) -> None:
     from raymlops.runtime.nodes.feature_readers import ReaderElsewhere
 
     config = PlatformConfig(home=tmp_path / "elsewhere")
-    reader = ReaderElsewhere(config, "n2", writer)
+    reader = ReaderElsewhere(config, None, "n2", writer)
     reads: list[Callable[[], Any]] = [
         lambda: reader.training_set("s", SPINE, name="t"),
         lambda: reader.features_at("s", SPINE),
@@ -115,7 +115,7 @@ def test_a_shared_root_is_read_from_any_node(writer: Any, tmp_path: Path) -> Non
     from raymlops.runtime.nodes.feature_readers import ReaderElsewhere
 
     config = PlatformConfig(home=tmp_path / "elsewhere", features=FeaturesConfig(root=str(tmp_path / "writer")))
-    reader = ReaderElsewhere(config, "n2", writer)
+    reader = ReaderElsewhere(config, None, "n2", writer)
     assert reader.features_at("s", SPINE)["sales__amount"].to_pylist() == [1.0, None]
     assert reader.training_set("s", SPINE, name="t").table().num_rows == 2
     assert reader.table_versions() == {"sales": 0}
