@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 
@@ -15,14 +17,15 @@ from raymlops.laboratory.probes.probe_files import ProbeFolder
 from raymlops.laboratory.weighing import weigh_probed
 from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.names import MONITOR
-from raymlops.runtime.jobs.probes import start_probes
+from raymlops.runtime.jobs import probes
+from raymlops.runtime.jobs.probes import ProbeProcess
 
 if TYPE_CHECKING:
     from raymlops.monitoring import MonitorService
     from raymlops.platform import Platform
 
 pytestmark = pytest.mark.ray
-DEADLINE_S = 180.0
+DEADLINE_S = 60.0
 PER_WEEK = 120
 WEEKS = 6
 
@@ -68,7 +71,7 @@ def test_a_window_is_probed_from_the_training_set_and_the_record(platform: Platf
     config = platform.config
     start = config.monitoring.anchor + WEEKS * config.monitoring.window
     at = start + config.monitoring.window + config.monitoring.label_delay
-    task = start_probes(config, lamp, [start], at)
+    task = ProbeProcess(config).start(lamp, [start], at)
     assert task.wait(DEADLINE_S)
     assert task.outcome() == ""
     folder = probe_folder(config.home, lamp, grid_of(lamp, config.control, config.monitoring))
@@ -85,15 +88,35 @@ def test_a_window_is_probed_from_the_training_set_and_the_record(platform: Platf
 
 def test_a_window_that_nobody_asked_about_is_told(platform: Platform, lamp: Any) -> None:
     start = platform.config.monitoring.anchor + (WEEKS + 9) * platform.config.monitoring.window
-    task = start_probes(platform.config, lamp, [start], start + timedelta(days=8))
+    task = ProbeProcess(platform.config).start(lamp, [start], start + timedelta(days=8))
     assert task.wait(DEADLINE_S)
     assert task.outcome().startswith("nothing was asked of 'lamp' in the window from 2013")
 
 
 def test_probes_that_are_ended_say_so(platform: Platform, lamp: Any) -> None:
     start = platform.config.monitoring.anchor + WEEKS * platform.config.monitoring.window
-    task = start_probes(platform.config, lamp, [start], start + timedelta(days=8))
+    process = ProbeProcess(platform.config)
+    task = process.start(lamp, [start], start + timedelta(days=8))
     task.cancel()
     assert task.wait(DEADLINE_S)
     with pytest.raises(UnavailableError, match="probes"):
         task.outcome()
+    again = process.start(lamp, [start], start + timedelta(days=8))
+    assert again.wait(DEADLINE_S)
+    assert again.outcome() == "", "the next probes have a process of their own"
+
+
+def test_one_process_probes_and_fits_ahead_and_goes_when_it_is_let_go(
+    platform: Platform, lamp: Any, processes: Callable[[str], list[psutil.Process]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = platform.config.monitoring.anchor + WEEKS * platform.config.monitoring.window
+    process, others, seen = ProbeProcess(platform.config), set(processes("ProbeWorker")), set()
+    for ahead, kept_s in ((False, 600.0), (True, 600.0), (False, 0.01)):
+        monkeypatch.setattr(probes, "_KEPT_S", kept_s)
+        task = process.start(lamp, [start], start + timedelta(days=8), ahead=ahead)
+        assert task.wait(DEADLINE_S)
+        assert task.outcome() == ""
+        seen |= set(processes("ProbeWorker")) - others if kept_s > 1 else set()
+        del task
+    (found,) = seen
+    assert found.wait(DEADLINE_S) is None, "Ray, and not this process, is its parent"

@@ -38,8 +38,6 @@ class FastSettings(Section):
             **(direct if self.direct_answers else {}),
             "RAY_SERVE_HAPROXY_METRICS_ENABLED": str(int(self.ha_proxy_metrics)),
             "RAY_worker_niceness": str(self.niceness),
-            # a new process imports for seconds; Ray's own second is less than what lies between two probes or trials
-            "RAY_idle_worker_killing_time_threshold_ms": "60000",
             # replicas call each other through Ray's own ports, which need the token (runtime/serve/internal_port.py)
             "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0",
             "RAY_SERVE_PROXY_USE_GRPC": "0",

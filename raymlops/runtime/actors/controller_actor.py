@@ -21,7 +21,7 @@ from raymlops.runtime.cluster.clocks import ClockMoved, build_clock
 from raymlops.runtime.cluster.names import MONITOR
 from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.jobs.operators import RunOperator
-from raymlops.runtime.jobs.probes import start_probes
+from raymlops.runtime.jobs.probes import ProbeProcess
 from raymlops.runtime.jobs.run_jobs import JobRunner
 from raymlops.runtime.serve.endpoint_orders import endpoint_operator
 from raymlops.serving.models.model import Model
@@ -69,9 +69,8 @@ class ControllerService(Controller):
         policies = ModelPolicies(metadata.deployments, config.control, config.environment)
         # reads the monitor's tables in this process: a trial's rows are too many for a call to the actor
         events = MonitorService(DeltaEventTables(config.home / "monitor"), metadata, clock, config.monitoring)
-        start = partial(start_probes, config)
         probing = config.control, lambda model: policies.of(model).config, config.monitoring
-        self._prober = Prober(config.home, *probing, metadata, clock, start)
+        self._prober = Prober(config.home, *probing, metadata, clock, ProbeProcess(config).start)
         observer = ClusterObserver(
             metadata,
             events,

@@ -7,7 +7,6 @@ def test_fast_settings_as_variables() -> None:
     assert ClusterConfig().fast.environment() == {
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_worker_niceness": "0",
-        "RAY_idle_worker_killing_time_threshold_ms": "60000",
         "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0",
         "RAY_SERVE_PROXY_USE_GRPC": "0",
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
