@@ -19,6 +19,7 @@ __all__ = [
     "PoolConfig",
     "RequestLimits",
     "ServingConfig",
+    "local_address",
 ]
 
 
@@ -183,8 +184,7 @@ class ServingConfig(Section):
     @property
     def local_url(self) -> str:
         """Address of the HTTP port for callers on the same machine."""
-        host = _LOCAL.get(self.host, self.host)
-        return f"http://{f'[{host}]' if ':' in host.strip('[]') and '[' not in host else host}:{self.port}"
+        return f"http://{local_address(self.host)}:{self.port}"
 
     @property
     def keys_required(self) -> bool:
@@ -196,7 +196,15 @@ class ServingConfig(Section):
         return self.require_keys or not _is_loopback(host)
 
 
-_LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}  # noqa: S104 - it is asked, not bound
+def local_address(host: str) -> str:
+    """How a URL names what is bound to an address, for callers on the same machine."""
+    try:
+        address = ip_address(host.strip("[]"))
+    except ValueError:
+        return host
+    if address.is_unspecified:
+        address = ip_address("127.0.0.1" if address.version == 4 else "::1")
+    return f"[{address}]" if address.version == 6 else str(address)
 
 
 def _is_loopback(host: str) -> bool:

@@ -383,11 +383,11 @@ def _exact(values: Array, dtype: np.dtype[Any]) -> Array:
 def _extension(values: Array, dtype: Any) -> Any:
     import pandas as pd
 
-    kind: str = getattr(dtype, "kind", "O")
+    kind, is_text = getattr(dtype, "kind", "O"), isinstance(dtype, pd.StringDtype)
     listed: Any = values
-    if isinstance(dtype, pd.StringDtype):  # which takes None and NaN alike, and from Arrow in half of the time
+    if is_text:  # which takes None and NaN alike, and from Arrow in half of the time
         with suppress(TypeError, pa.ArrowException):
-            return dtype.__from_arrow__(pa.array(values, pa.large_string(), from_pandas=True))  # type: ignore[attr-defined]
+            return dtype.__from_arrow__(pa.array(values, pa.large_string(), from_pandas=True))
     else:
         listed = [None if _is_missing(value) else value for value in values.tolist()]
     if values.dtype.kind == "f" and kind in "iu" and all(v is None or v.is_integer() for v in listed):

@@ -287,7 +287,8 @@ class Reconciler:
             self._errors.pop(action.name, None)
         except Exception as error:  # the status of the application shows the error, and the action is tried again
             self._errors[action.name] = f"{type(error).__name__}: {error}"
-            _log.warning("%s of %s failed, next try follows: %s", type(action).__name__, action.name, error)
+            failed = "%s of %s failed, next try follows: %s", type(action).__name__, action.name, error
+            _log.warning(*failed, exc_info=not isinstance(error, RaymlopsError))
         finally:
             self._acting.discard(action.name)
             self.wake()

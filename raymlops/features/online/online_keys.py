@@ -49,16 +49,17 @@ def key_of_row(row: Mapping[str, object], keys: Sequence[str], types: Sequence[t
     for position, key in enumerate(keys):
         if key not in row:
             raise SchemaMismatch(f"{owner}: key {key!r} is missing, got {sorted(row)}", column=key)
-        value = row[key]
+        value: Any = row[key]
         if value is None:
             return None
         allowed = types[position] if types else (int, str)
-        if isinstance(value, bool) or not isinstance(value, allowed):
+        fits = isinstance(value, allowed) and not isinstance(value, bool)
+        if not fits:
             want = allowed.__name__ if isinstance(allowed, type) else "int or str"
             raise DataError(f"{owner}: key {key!r} must be {want}, got {value!r}", column=key)
         if isinstance(value, int) and not SMALLEST <= value <= LARGEST:
             raise DataError(f"{owner}: key {key!r} must fit 64 bits, got {value!r}", column=key)
-        values.append(value)  # type: ignore[arg-type]
+        values.append(value)
     try:
         return encode_key(values)
     except UnicodeEncodeError as error:

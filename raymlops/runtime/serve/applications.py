@@ -21,6 +21,7 @@ from ray.serve.exceptions import RayServeException
 from ray.util.state.exception import RayStateApiException
 
 from raymlops.config.platform import PlatformConfig
+from raymlops.config.serving import local_address
 from raymlops.control.reconciling.reconcile import (
     CANDIDATE,
     ENDPOINT,
@@ -218,9 +219,7 @@ def _shape(deployments: Sequence[Any] | Any) -> str | None:
 
 def _front_door(options: Mapping[str, Any]) -> tuple[str, int]:
     """The HTTP address for callers of this node."""
-    host = str(options.get("host") or "127.0.0.1")
-    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it is asked, not bound
-    return local.get(host, host), int(options.get("port") or 8000)
+    return local_address(str(options.get("host") or "127.0.0.1")), int(options.get("port") or 8000)
 
 
 def _ask(host: str, port: int, model: str) -> str | None:

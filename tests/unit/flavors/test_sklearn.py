@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import ThreadpoolController
 
@@ -9,7 +10,9 @@ from raymlops.flavors.sklearn import FLAVOR
 from raymlops.records.learning.signatures import ColumnSpec, Signature
 
 
-def test_a_row_is_answered_on_one_thread_of_openmp_which_are_given_back() -> None:
+def test_a_row_is_answered_on_one_thread_of_openmp_which_are_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     estimator = HistGradientBoostingRegressor(max_iter=2).fit(np.arange(20.0)[:, None], np.arange(20.0))
     signature = Signature(task="regressor", inputs=(ColumnSpec(name="x", dtype="FP64"),), classes=())
     predictor = FLAVOR.predictor(estimator, signature, pa.table({"x": [1.0]}))
@@ -22,7 +25,7 @@ def test_a_row_is_answered_on_one_thread_of_openmp_which_are_given_back() -> Non
 
     with libraries.limit(limits=3):
         assert predictor.score(np.array([[1.0]])).shape == (1,)
-        predictor._answer = answer  # type: ignore[assignment]
+        monkeypatch.setattr(predictor, "_answer", answer)
         try:
             predictor.score(np.array([[1.0]]))
         except ValueError:

@@ -145,8 +145,7 @@ def test_codes_are_the_same_rows_as_their_texts(tmp_path: Path) -> None:
     forms = [coded, *(coded.set_column(2, "s", each) for each in (plain["s"].dictionary_encode(), with_null))]
     found = []
     for number, table in enumerate([plain, *forms]):
-        options = {"at": T, "directory": tmp_path, "on_invalid": "quarantine"}
-        with Intake(view, ingest_id=str(number), **options) as taken:  # type: ignore[arg-type]
+        with Intake(view, ingest_id=str(number), at=T, directory=tmp_path, on_invalid="quarantine") as taken:
             taken.take([table.slice(0, 5), table.slice(5)])
             good, bad = taken.good.table(), taken.bad.table()
             assert good is not None
