@@ -184,7 +184,8 @@ class ServingConfig(Section):
     @property
     def local_url(self) -> str:
         """Address of the HTTP port for callers on the same machine."""
-        return f"http://{local_address(self.host)}:{self.port}"
+        address = local_address(self.host)
+        return f"http://{f'[{address}]' if ':' in address else address}:{self.port}"
 
     @property
     def keys_required(self) -> bool:
@@ -197,14 +198,14 @@ class ServingConfig(Section):
 
 
 def local_address(host: str) -> str:
-    """How a URL names what is bound to an address, for callers on the same machine."""
+    """The address by which callers on the same machine reach what is bound to ``host``; an IPv6 one has no brackets."""
     try:
         address = ip_address(host.strip("[]"))
     except ValueError:
         return host
     if address.is_unspecified:
         address = ip_address("127.0.0.1" if address.version == 4 else "::1")
-    return f"[{address}]" if address.version == 6 else str(address)
+    return str(address)
 
 
 def _is_loopback(host: str) -> bool:

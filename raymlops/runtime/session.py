@@ -81,8 +81,8 @@ class Session:
 
     @property
     def url(self) -> str:
-        """The platform's HTTP address."""
-        return f"http://{self.config.serving.host}:{self.config.serving.port}"
+        """The platform's HTTP address, for callers on this machine."""
+        return self.config.serving.local_url
 
     def close(self) -> None:
         """Disconnect; take the platform down where this process started it."""

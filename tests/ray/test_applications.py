@@ -149,6 +149,7 @@ def test_a_front_door_that_is_closed_is_named(front_door: ThreadingHTTPServer) -
     front_door.server_close()
     assert f"127.0.0.1:{port} does not answer" in str(applications._ask("127.0.0.1", port, "m"))
     assert applications._front_door({"host": "0.0.0.0", "port": 9}) == ("127.0.0.1", 9)
+    assert applications._front_door({"host": "[::]", "port": 9}) == ("::1", 9)
 
 
 def test_a_call_that_hangs_is_left_and_what_a_call_raises_is_raised() -> None:

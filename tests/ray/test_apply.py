@@ -12,7 +12,7 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from raymlops.errors import AlreadyRegistered, ConfigError
+from raymlops.errors import AlreadyRegistered, ConfigError, NotFoundError
 from raymlops.features import Entity, FeatureService, FeatureView, Field, OnDemandView
 from raymlops.platform import Platform
 from raymlops.tables.columns import INSTANT
@@ -50,6 +50,16 @@ def test_on_demand_functions_are_tried_by_the_store_and_used_on_both_sides(platf
     training = platform.features.training_set("spender", asked, name="spender")
     assert training.table()["share__share"].to_pylist() == [0.25]
     assert training.manifest.views.keys() == {"purchases@1", "share@1"}
+
+
+def test_an_environment_in_which_nothing_was_applied_is_refused_and_not_made(platform: Platform) -> None:
+    rows = pa.table({"buyer_id": ["ada"], "event_time": pa.array([datetime(2024, 3, 1, tzinfo=UTC)], INSTANT)})
+    mistyped = platform.in_environment("stagign")
+    with pytest.raises(NotFoundError, match="environment 'stagign' has no feature views: apply some there first"):
+        mistyped.features.push("purchases", rows)
+    assert not platform.config.feature_place("stagign").local.exists()
+    mistyped.apply(SPENDING)
+    assert platform.config.feature_place("stagign").local.exists()
 
 
 def test_the_command_line_shows_what_would_change_and_then_changes_it(

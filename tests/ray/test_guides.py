@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ import pytest
 
 from raymlops.replay.settings import free_port
 from raymlops.runtime.supervision.home_note import noted_cluster
-from tests.support.guides import ROOT, environment_in, run_guide
+from tests.support.guides import ROOT, environment_in, run_guide, run_lines
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -59,38 +59,25 @@ def reader(tmp_path: Path) -> Iterator[dict[str, str]]:
         RAYMLOPS_CLUSTER__BOOT_TIMEOUT="5m",
     )
     yield environment
-    _run(["raymlops", "down"], tmp_path, environment)
+    run_lines("raymlops down", tmp_path, environment)
     assert noted_cluster(tmp_path / ".raymlops") is None
 
 
-def _run(command: list[str], directory: Path, environment: dict[str, str]) -> str:
-    program = str(directory / "bin" / command[0]) if command[0] == "raymlops" else command[0]
-    done = subprocess.run(
-        [program, *command[1:]],
-        cwd=directory,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
 def test_a_table_goes_live_and_is_reached_by_jobs_and_by_serve(tmp_path: Path, reader: dict[str, str]) -> None:
-    python = [sys.executable, "-W", "ignore", "-c"]
+    def python(*program: str) -> str:
+        return run_lines(shlex.join([sys.executable, "-W", "ignore", "-c", *program]), tmp_path, reader)
+
     port = reader["RAYMLOPS_SERVING__PORT"]
     assert run_guide(GUIDES / "quick-start.md", tmp_path, reader, cluster=False) == 3
     live = {"localhost:8000": f"localhost:{port}"}
     assert run_guide(GUIDES / "own-table.md", tmp_path, reader, cluster=True, words=live) == 5
-    _run([*python, ENDPOINT], tmp_path, reader)
+    python(ENDPOINT)
     (tmp_path / "data").mkdir()
-    _run([*python, ROWS, str(tmp_path / "data" / "rows.parquet")], tmp_path, reader)
+    python(ROWS, str(tmp_path / "data" / "rows.parquet"))
     places = {"/data/": f"{tmp_path}/data/"}
     assert run_guide(GUIDES / "ray-jobs.md", ROOT, reader, cluster=True, words=places) == 4
     assert (tmp_path / "data" / "scored" / "_delta_log").is_dir()
-    status = json.loads(_run(["raymlops", "status", "--json"], tmp_path, reader))
+    status = json.loads(run_lines("raymlops status --json", tmp_path, reader))
     assert {each["model"] for each in status["endpoints"]} == {"shipments", "flight-delay"}
-    told = _run([*python, RUN, str(GUIDES / "own-model.md"), str(tmp_path), "{}"], tmp_path, reader)
+    told = python(RUN, str(GUIDES / "own-model.md"), str(tmp_path), "{}")
     assert told.split()[-1] == "7"

@@ -20,7 +20,7 @@ import requests
 import yaml
 
 from raymlops.replay.settings import free_port
-from tests.support.guides import ROOT, environment_in
+from tests.support.guides import ROOT, environment_in, run_lines
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -40,16 +40,7 @@ class Head:
 
     def shell(self, lines: str) -> None:
         """Run lines in the container's shell."""
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", lines],
-            cwd=self.directory,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=400,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        run_lines(lines, self.directory, dict(self.environment))  # each shell of a container starts afresh
 
 
 @pytest.fixture

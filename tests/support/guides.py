@@ -15,7 +15,7 @@ from sybil import Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
-__all__ = ["GUIDES", "environment_in", "run_guide"]
+__all__ = ["GUIDES", "environment_in", "run_guide", "run_lines"]
 
 ROOT = Path(__file__).parents[2]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
@@ -54,7 +54,7 @@ def run_guide(
         lines = str(example.parsed)
         for word, used in (words or {}).items():
             lines = lines.replace(word, used)
-        _type(lines, directory, environment)
+        run_lines(lines, directory, environment)
 
     def python(example: Example) -> None:
         nonlocal ran
@@ -71,7 +71,8 @@ def run_guide(
     return ran
 
 
-def _type(lines: str, directory: Path, environment: dict[str, str]) -> None:
+def run_lines(lines: str, directory: Path, environment: dict[str, str]) -> str:
+    """Run lines of bash, which must succeed; what they export is kept in ``environment``. Returns what they print."""
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", f"{lines}\n{_EXPORTED}"],
         cwd=directory,
@@ -84,3 +85,4 @@ def _type(lines: str, directory: Path, environment: dict[str, str]) -> None:
     assert done.returncode == 0, f"{lines}\n{done.stdout}\n{done.stderr}"
     exported = Path(environment["HOME"], ".environment").read_text().rstrip("\0").split("\0")
     environment.update(dict(each.partition("=")[::2] for each in exported))
+    return done.stdout

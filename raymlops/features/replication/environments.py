@@ -50,6 +50,10 @@ class PerEnvironment(Generic[T]):
                 self._opened[environment] = self._open(environment)
             return self._opened[environment]
 
+    def opened(self, environment: str | None) -> bool:
+        """Whether that of an environment was opened."""
+        return environment in self._opened
+
     def close(self) -> None:
         """Close all that were opened."""
         with self._lock:

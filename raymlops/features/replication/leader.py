@@ -14,6 +14,7 @@ from raymlops.config.features import FeaturePlace
 from raymlops.errors import NotFoundError
 from raymlops.features.catalog.applied import CatalogState, ResolvedView
 from raymlops.features.catalog.layout import online_path
+from raymlops.features.offline.feature_files import FeatureFiles
 from raymlops.features.online.lmdb import LmdbOnlineStore
 from raymlops.features.online.node_copy import key_types_of
 from raymlops.features.online.online_store import OnlineStore
@@ -24,7 +25,7 @@ from raymlops.features.store import FeatureStore
 from raymlops.records.features import IngestReceipt
 from raymlops.records.record import sha256_of
 
-__all__ = ["LeadingStore", "StoreOptions", "copy_rows", "open_store", "store_options"]
+__all__ = ["LeadingStore", "StoreOptions", "copy_rows", "open_store", "require_definitions", "store_options"]
 
 
 class LeadingStore(FeatureStore):
@@ -91,6 +92,17 @@ def open_store(place: FeaturePlace, clock: Clock) -> LeadingStore:
         StorageError: It cannot be opened.
     """
     return LeadingStore(place.root, **store_options(place, clock))
+
+
+def require_definitions(place: FeaturePlace) -> None:
+    """Refuse an environment in which nothing was applied: its name may be mistyped, and opening a store makes one.
+
+    Raises:
+        NotFoundError: Nothing was.
+        StorageError: What is applied cannot be read.
+    """
+    if not FeatureFiles.at(place).state().views:
+        raise NotFoundError(f"environment {place.environment!r} has no feature views: apply some there first")
 
 
 def copy_rows(source: FeatureReader, target: LeadingStore, name: str) -> list[IngestReceipt]:

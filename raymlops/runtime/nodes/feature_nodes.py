@@ -18,7 +18,7 @@ from raymlops.errors import RaymlopsError, StorageError
 from raymlops.features.online.online_store import Watermark
 from raymlops.features.replication.environments import PerEnvironment
 from raymlops.features.replication.follower import CopyReport
-from raymlops.features.replication.leader import LeadingStore, open_store, store_options
+from raymlops.features.replication.leader import LeadingStore, open_store, require_definitions, store_options
 from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.this_node import this_node
@@ -43,7 +43,7 @@ class FeaturesActor(LeadingStore):
     """
 
     def __init__(self, config: PlatformConfig) -> None:
-        clock, place = build_clock(config), config.feature_place()
+        self._config, clock, place = config, build_clock(config), config.feature_place()
         self._others = PerEnvironment(lambda environment: open_store(config.feature_place(environment), clock))
         # Ray does not try again where a constructor raises: a server that is away must not end a restarted actor
         restarted = ray.get_runtime_context().was_current_actor_reconstructed
@@ -64,7 +64,13 @@ class FeaturesActor(LeadingStore):
         return this_node()
 
     def call_part(self, part: str, method: str, *args: object, **kwargs: object) -> Any:
-        """Call a method of the store of another environment than the platform's own."""
+        """Call a method of the store of another environment than the platform's own.
+
+        Raises:
+            NotFoundError: Nothing was applied in an environment of this name, and this call does not do so.
+        """
+        if method != "apply" and not self._others.opened(part):
+            require_definitions(self._config.feature_place(part))
         return getattr(self._others.of(part), method)(*args, **kwargs)
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from raymlops.errors import ConfigError, FeatureViewNotFound, NotFoundError, Sch
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureView, Field
 from raymlops.features.offline.feature_files import FeatureFiles
 from raymlops.features.replication.environments import PerEnvironment, environments_in
-from raymlops.features.replication.leader import LeadingStore, copy_rows, open_store
+from raymlops.features.replication.leader import LeadingStore, copy_rows, open_store, require_definitions
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 CLOCK = ManualClock(T + timedelta(hours=1))
@@ -190,3 +190,14 @@ def test_each_is_opened_once_and_all_are_closed() -> None:
     assert (each.of("dev"), each.of(None)) == (dev, own)
     each.close()
     assert (dev.open, own.open) == (False, False)
+
+
+def test_a_name_under_which_nothing_was_applied_is_refused_and_makes_nothing(
+    config: PlatformConfig, stores: PerEnvironment[LeadingStore]
+) -> None:
+    stores.of(DEV).apply(SALES, SERVICE)
+    require_definitions(config.feature_place(DEV))
+    with pytest.raises(NotFoundError, match="environment 'devv' has no feature views: apply some there first"):
+        require_definitions(config.feature_place("devv"))
+    assert environments_in(config.feature_place()) == [DEV]
+    assert (stores.opened(DEV), stores.opened("devv")) == (True, False)
