@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CHOSEN := not slow
 EXAMPLES := quick
+# Where byte code is not kept, each of the many processes of a platform compiles the package anew: half a second.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup style lint format test test-all test-unit test-ray demo bench chaos docs lock proto clean
 .DEFAULT_GOAL := help

@@ -71,6 +71,7 @@ def test_three_nodes(tmp_path: Path, short_directory: Path) -> None:
             code = story.wait(_DEADLINE_S)
         finally:
             story.kill()
+            story.wait(10)
             left = _left_behind(marker, short_directory)
             _, stayed = psutil.wait_procs(left, timeout=10)
             for process in stayed:
