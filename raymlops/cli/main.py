@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -58,8 +60,13 @@ app.add_typer(keys.app, name="keys")
 
 
 def main() -> None:
-    """Entry point of the ``raymlops`` script."""
+    """Entry point of the ``raymlops`` script; SIGTERM ends a command as Ctrl-C does, so it stops what it started."""
+    signal.signal(signal.SIGTERM, _end)
     app()
+
+
+def _end(number: int, _: object) -> None:
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":
