@@ -134,7 +134,8 @@ def test_it_answers_as_the_estimator_does(name: str, tmp_path: Path) -> None:
         assert list(manifest.signature.classes) == estimator.classes_.tolist()
     one = model.predict(columns_of(rows.slice(7, 1), manifest.signature))
     key = "value" if "value" in outputs else "probability"
-    np.testing.assert_allclose(one[key], outputs[key][7:8], rtol=1e-5, atol=1e-6)
+    # one row is another product of matrices than many: of a Gaussian process, large weights cancel out in either
+    np.testing.assert_allclose(one[key], outputs[key][7:8], rtol=1e-5, atol=1e-5)
 
 
 def test_libraries_within_are_named(tmp_path: Path) -> None:
