@@ -44,7 +44,7 @@ def test_every_requirement_is_pinned_and_hashed_and_has_no_address() -> None:
 
 
 def test_nothing_is_locked_that_slows_each_import_of_ray() -> None:
-    """``jsonschema``, which Ray imports in each process, imports this one where it is there (ADR 0058)."""
+    """``jsonschema``, which Ray imports in each process, imports this one where it is there (ADR 0060)."""
     assert "jsonschema" in names(LOCK)
     assert "rfc3987-syntax" not in names(LOCK)
 

@@ -28,7 +28,7 @@ def environment_bill() -> bytes:
 
     It names each installed package with its version, license and package URL, and what it requires here. It has no time
     and no path of this machine. ``cyclonedx-bom`` would make it, too, but each process that imports Ray would then
-    start 1 to 2 s later (ADR 0058).
+    start 1 to 2 s later (ADR 0060).
 
     Raises:
         DataError: The bill is not valid, since a package's metadata is not.
