@@ -377,7 +377,7 @@ async def _plan(call: _Call) -> HttpReply:
 
 
 def _loadable(model: str, on_demand: OnDemand) -> HttpReply:
-    """Whether a model is ready that is not loaded, and that nobody asks for a prediction."""
+    """Readiness of a model that is loaded on demand and is not loaded now: it is ready unless its last load failed."""
     if (problem := on_demand.problem()) is not None:
         raise UnavailableError(f"model {model!r} is not ready: {problem}")
     return json_reply({"name": model, "ready": True})

@@ -167,7 +167,7 @@ class Answerer:
         self._record(query, first.version, query.serving.role_of(first.version), None, error=error)
 
     async def _by_candidate(self, query: Query, trial: Trial, reasons: list[str]) -> tuple[Outputs | None, str | None]:
-        """The candidate's answer; where there is none, the reasons say why, and the second value how it failed."""
+        """The candidate's outputs; without any, ``reasons`` gains why, and the second value is its failure, if any."""
         candidate = query.serving.candidate
         barred = "it cannot be reached" if candidate is None else self._barred(query, trial.version)
         if barred is not None or candidate is None:
