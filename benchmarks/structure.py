@@ -1,11 +1,19 @@
-"""``python -m benchmarks.structure``: the figures of the floor plan, measured on the sources of the package."""
+"""The figures of the floor plan, measured on the sources of the package.
+
+``python -m benchmarks.structure`` measures what stands here; ``python -m benchmarks.structure REVISION`` counts the
+lines of each room beside those that it had at a revision of the repository.
+"""
 
 from __future__ import annotations
 
 import ast
 import io
 import json
+import subprocess
+import sys
+import tarfile
 import tokenize
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -49,9 +57,8 @@ def _imports(path: Path, modules: dict[str, Path]) -> Iterator[tuple[str, bool]]
             yield from ((name.name, node in hidden) for name in node.names if name.name in modules)
 
 
-def _code_lines(path: Path) -> int:
-    """Lines that hold code: without blanks, comments and docstrings."""
-    text = path.read_text(encoding="utf-8")
+def _code_lines(text: str) -> int:
+    """Lines of a source that hold code: without blanks, comments and docstrings."""
     docs: set[int] = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
@@ -101,10 +108,59 @@ def measure() -> dict[str, object]:
         "that folder": str(largest),
         "hidden own-package imports per 1,000 lines": round(1000 * hidden / lines, 2),
         "lines of code, docstrings, comments and blanks aside": sum(
-            _code_lines(path) for path in modules.values() if not path.name.endswith(_GENERATED)
+            _code_lines(path.read_text(encoding="utf-8"))
+            for path in modules.values()
+            if not path.name.endswith(_GENERATED)
         ),
         "modules": len(modules),
     }
+
+
+def lines_since(revision: str) -> dict[str, dict[str, int]]:
+    """Room -> lines of code at a revision, now, and now in files that came since; the sums come last.
+
+    A room is a folder of the package and all below it; ``.`` holds the files beside them. A file that was moved or
+    renamed, and is at least half what it was, did not come since.
+
+    Raises:
+        subprocess.CalledProcessError: There is no such revision here.
+    """
+    found: defaultdict[str, dict[str, int]] = defaultdict(lambda: {"then": 0, "now": 0, "of which in new files": 0})
+    for name, text in _sources_at(revision):
+        found[_room(name)]["then"] += _code_lines(text)
+    new = _new_files(revision)
+    for path in _modules().values():
+        name = str(path.relative_to(_ROOT))
+        if name.endswith(_GENERATED):
+            continue
+        lines = _code_lines(path.read_text(encoding="utf-8"))
+        found[_room(name)]["now"] += lines
+        found[_room(name)]["of which in new files"] += lines if name in new else 0
+    rooms = dict(sorted(found.items()))
+    return {**rooms, "all": {name: sum(room[name] for room in rooms.values()) for name in next(iter(rooms.values()))}}
+
+
+def _room(name: str) -> str:
+    parts = Path(name).parts[1:-1]
+    return parts[0] if parts else "."
+
+
+def _sources_at(revision: str) -> Iterator[tuple[str, str]]:
+    with tarfile.open(fileobj=io.BytesIO(_git("archive", revision, _PACKAGE))) as archive:
+        for member in archive:
+            file = archive.extractfile(member)
+            if file is not None and member.name.endswith(".py") and not member.name.endswith(_GENERATED):
+                yield member.name, file.read().decode()
+
+
+def _new_files(revision: str) -> set[str]:
+    untracked = _git("ls-files", "--others", "--exclude-standard", "-z", _PACKAGE)
+    added = _git("diff", "-M", "-l9999", "--diff-filter=A", "--name-only", "-z", revision, "--", _PACKAGE)
+    return {name.decode() for name in (untracked + added).split(b"\0") if name}
+
+
+def _git(*arguments: str) -> bytes:
+    return subprocess.run(["git", "-C", str(_ROOT), *arguments], check=True, capture_output=True).stdout
 
 
 def entries() -> dict[Path, list[str]]:
@@ -117,4 +173,4 @@ def entries() -> dict[Path, list[str]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(), indent=1))
+    print(json.dumps(lines_since(sys.argv[1]) if sys.argv[1:] else measure(), indent=1))

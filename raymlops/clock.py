@@ -48,7 +48,7 @@ def time_zone_fault(zone: object) -> str | None:
 
 
 class Clock(Protocol):
-    """Tells the present instant, tz-aware, in UTC. Thread-safe; never runs backwards where it is replayed."""
+    """Source of the present instant, tz-aware and in UTC. Thread-safe; a replay clock never runs backwards."""
 
     def now(self) -> datetime:
         """The present instant, microsecond resolution."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["Scratch", "directory_lock", "scratch_root", "sweep", "write_whole"]
+__all__ = ["Scratch", "directory_lock", "scratch_root", "sweep", "sync", "write_synced", "write_whole"]
 
 _PREFIX = "raymlops."
 _MADE = re.compile(rf"{re.escape(_PREFIX)}[a-z]+-[a-z0-9_]{{8}}")
@@ -80,6 +80,21 @@ def sweep(root: Path) -> list[Path]:
         _remove(found, handle)
         removed.append(found)
     return removed
+
+
+def sync(path: Path) -> None:
+    """Force a file or the entries of a directory onto the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a file and have it on the disk; a reader may see a part of it meanwhile."""
+    path.write_bytes(content)
+    sync(path)
 
 
 def write_whole(path: Path, content: bytes, *, durable: bool = False) -> None:

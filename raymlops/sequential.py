@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from raymlops.errors import DataError
 
-__all__ = ["bounded_bounds", "fault_evidence", "mean_bounds", "mean_interval"]
+__all__ = ["bounded_bounds", "fault_evidence", "mean_bounds"]
 
 Numbers = float | npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float64]
@@ -52,20 +52,6 @@ def mean_bounds(
         raise DataError(f"alpha must lie between 0 and 0.5, and n_opt above 0, got {alpha} and {n_opt}")
     times = np.asarray(n, dtype=np.float64) * _scale(2 * alpha, n_opt)
     return _around(n, mean, sd, times, np.log1p(np.sqrt(times + 1) / (2 * alpha)))
-
-
-def mean_interval(
-    n: Numbers, mean: Numbers, sd: Numbers, *, alpha: float = 0.05, n_opt: float = 500
-) -> tuple[Numbers, Numbers]:
-    """Both bounds of a mean at once: a chance of ``alpha`` that either is missed, ever. Else as ``mean_bounds``.
-
-    Raises:
-        DataError: ``alpha`` or ``n_opt`` is out of range.
-    """
-    if not 0 < alpha < 1 or not n_opt > 0:
-        raise DataError(f"alpha must lie between 0 and 1, and n_opt above 0, got {alpha} and {n_opt}")
-    times = np.asarray(n, dtype=np.float64) * _scale(alpha, n_opt)
-    return _around(n, mean, sd, times, np.log(np.sqrt(times + 1) / alpha))
 
 
 def bounded_bounds(

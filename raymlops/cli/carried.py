@@ -16,10 +16,12 @@ __all__ = ["add_to", "carried"]
 
 
 def carried(name: str) -> Path:
-    """The directory of this name, such as ``examples/flights``: a wheel has it in the package, a clone beside it.
+    """Path of a directory that is delivered with the package, such as ``examples/flights``.
+
+    In a wheel it stands in the package, in a clone beside it.
 
     Raises:
-        ConfigError: It is at neither place.
+        ConfigError: It stands at neither place.
     """
     package = Path(raymlops.__file__).resolve().parent
     for place in (package / name, package.parent / name):

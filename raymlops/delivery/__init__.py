@@ -3,7 +3,7 @@
 from raymlops.delivery.admission.approval import approve_bundle, approvers
 from raymlops.delivery.admission.rules import DeliveryStore
 from raymlops.delivery.bundle import BundleParts, build_bundle
-from raymlops.delivery.environment import deploy_bundle, rollback_target, verify_here
+from raymlops.delivery.environment import rollback_target, verify_here
 from raymlops.delivery.packages.bill import environment_bill
 from raymlops.delivery.packages.locking import lock_project
 from raymlops.delivery.packages.wheels import WHEELS, install_wheels
@@ -19,7 +19,6 @@ __all__ = [
     "approvers",
     "build_bundle",
     "create_key",
-    "deploy_bundle",
     "environment_bill",
     "install_wheels",
     "lock_file",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
@@ -41,6 +40,7 @@ from raymlops.delivery.verify import (
 from raymlops.errors import ConfigError, DeploymentError, StorageError
 from raymlops.records.bundles import BundleManifest, CheckResult, ProjectSpec
 from raymlops.records.record import sha256_of
+from raymlops.scratch import sync, write_synced
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
@@ -276,27 +276,16 @@ def _publish(content: Mapping[str, bytes], target: Path) -> None:
     staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=".building-"))
     try:
         for name, data in content.items():
-            with (staging / name).open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            write_synced(staging / name, data)
             (staging / name).chmod(0o444)
         staging.chmod(0o755)
-        _sync(staging)
+        sync(staging)
         try:
             staging.rename(target)
         except OSError:
             # Another process built the same bundle meanwhile; the caller verifies what is there.
             if not target.exists():
                 raise
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

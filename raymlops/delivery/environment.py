@@ -25,7 +25,6 @@ __all__ = [
     "DeliveryStore",
     "Switched",
     "alone",
-    "deploy_bundle",
     "record_deployment",
     "require_deployable",
     "require_packages",
@@ -54,40 +53,6 @@ class Switched(NamedTuple):
         return {"version": self.version, "replaced_version": before, **self.facts}
 
 
-def deploy_bundle(
-    manifest: BundleManifest,
-    environment: str,
-    store: DeliveryStore,
-    clock: Clock,
-    reason: str = "",
-    *,
-    by: str | None = None,
-    rules: EnvironmentRules | None = None,
-    place: Path | None = None,
-) -> Deployment:
-    """Make a verified bundle the one that its pipeline's runs use in an environment; recorded in the ledger first.
-
-    May be repeated: what is live already is answered as it is.
-
-    Args:
-        manifest: As ``verify_bundle`` gave it.
-        environment: ``dev``, ``staging``, ``prod`` or another name of lower-case letters, digits, ``-`` and ``_``.
-        store: Where it is recorded.
-        clock: Tells when.
-        reason: Why, for people.
-        by: Who deploys it, for the ledger.
-        rules: What the environment asks for; those of an unchanged configuration by default.
-        place: Directory of the bundle, with the signatures of its builders.
-
-    Raises:
-        ConfigError: The environment has no proper name.
-        DeploymentError: The manifest does not hold together, the bundle was tested with other packages than are
-            installed here, or it breaks a rule of the environment.
-    """
-    require_deployable(manifest, environment, store, rules=rules, place=place)
-    return record_deployment(manifest, environment, store, clock, reason, by=by)
-
-
 def record_deployment(
     manifest: BundleManifest,
     environment: str,
@@ -98,13 +63,16 @@ def record_deployment(
     by: str | None = None,
     served: Switched | None = None,
 ) -> Deployment:
-    """Record that a bundle that may be deployed is live, and in the ledger first; likewise.
+    """Record that a bundle is live in an environment; in the ledger first.
+
+    The caller has seen to it that it may be (``require_deployable``). A repeat changes nothing: the deployment that is
+    live already is returned.
 
     Args:
         manifest: As ``verify_bundle`` gave it.
-        environment: Where.
+        environment: Its name.
         store: Where it is recorded.
-        clock: Tells when.
+        clock: Dates the deployment.
         reason: Why, for people.
         by: Who deploys it, for the ledger.
         served: The model that was put in service with it; ``None`` where what is served stays.
@@ -154,7 +122,7 @@ def require_deployable(
     own: str | None = None,
     others: Collection[str] = (),
 ) -> None:
-    """Refuse a bundle that may not be deployed; takes and raises what ``deploy_bundle`` does.
+    """Refuse a bundle that may not be deployed.
 
     Args:
         manifest: As ``verify_bundle`` gave it.
@@ -164,6 +132,11 @@ def require_deployable(
         place: Directory of the bundle.
         own: Environment of the platform, whose pipelines have no environment in front of their names.
         others: Environments that the configuration names.
+
+    Raises:
+        ConfigError: The environment has no proper name.
+        DeploymentError: The manifest does not hold together, the bundle was tested with other packages than are
+            installed here, or it breaks a rule of the environment.
     """
     check_name("environment", environment)
     _require_whole(manifest, store)

@@ -141,7 +141,7 @@ def versions_of(lock: Mapping[str, Pinned]) -> dict[str, str]:
 def package_faults(packages: Mapping[str, str]) -> list[str]:
     """How the installed packages differ from those of a lock, such as ``numpy 2.3.1, here 2.4.0``.
 
-    Packages that no lock names may be installed besides.
+    Installed packages that the lock does not name are no difference.
     """
     here = installed_distributions()
     faults = []

@@ -65,7 +65,7 @@ def with_texts(task: LearningTask, schema: pa.Schema) -> LearningTask:
 
 
 def example_of(table: pa.Table, task: LearningTask) -> pa.Table:
-    """The inputs as a table, whose schema tells the dtypes that an estimator is given them in."""
+    """The inputs as a table; its schema holds the dtypes in which the estimator gets them."""
     selected = table.select(list(task.inputs))
     return numbers_as_floats(selected) if with_texts(task, table.schema).categories else selected
 

@@ -134,8 +134,8 @@ class Outcome:
         name: The policy's.
         retrainings: Windows at whose start a new model served; the first model is none of them.
         loss: Mean loss over all rows.
-        gain_share: 0 where it came to what never retraining does, 1 where to what retraining in every window does; 0
-            where these are the same.
+        gain_share: Share of the gain that is possible: 0 is the loss of never retraining, 1 that of retraining in every
+            window; 0 where the two are equal.
         by_window: Mean loss in each window, NaN in one without rows.
         firings: The retrainings, and what each was worth.
         total_loss: Sum of the losses, in losses of one window.

@@ -34,9 +34,9 @@ class Weighed:
     Attributes:
         retrain: Whether a new model is to serve the window.
         expected: Expected regret: the serving model's loss in it beyond a new model's.
-        bar: The least mean cost of a window that any interval of retrainings reaches, which that must exceed.
+        bar: What ``expected`` must exceed: the mean cost of a window at the best interval between retrainings.
         accrued: Accrued regret: the serving model's loss so far beyond newer models'.
-        price: Of a retraining, which accrued and expected regret together must exceed.
+        price: Price of a retraining; the sum of accrued and expected regret must exceed it.
     """
 
     retrain: bool

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from raymlops.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from raymlops.monitoring.alerts.alarm import AlarmRule, AlarmState, list_alarms
+    from raymlops.monitoring.alerts.alarm import AlarmRule, AlarmState
     from raymlops.monitoring.events.event_tables import DeltaEventTables
     from raymlops.monitoring.events.ports import EventTables, WindowMetadata
     from raymlops.monitoring.performance.error_stream import ErrorStream
@@ -43,14 +43,13 @@ __all__ = [
     "Profile",
     "Reference",
     "WindowMetadata",
-    "list_alarms",
     "name_labels",
 ]
 
 __getattr__ = lazy_names(
     __name__,
     {
-        "alerts.alarm": ["AlarmRule", "AlarmState", "list_alarms"],
+        "alerts.alarm": ["AlarmRule", "AlarmState"],
         "profiles.classifier.domain": ["DOMAIN_FILE", "DomainClassifier", "DomainDrift"],
         "profiles.drift": ["DriftReport", "DriftRule"],
         "performance.error_stream": ["ErrorStream"],

@@ -21,9 +21,9 @@ import pyarrow as pa
 
 from raymlops.errors import DataError, NotFoundError, StorageError
 from raymlops.records.record import Record, canonical_json, sha256_of
-from raymlops.scratch import directory_lock
+from raymlops.scratch import directory_lock, sync
 
-__all__ = ["ArtifactKind", "ArtifactRef", "ArtifactStore", "content_digest", "sync"]
+__all__ = ["ArtifactKind", "ArtifactRef", "ArtifactStore", "content_digest"]
 
 ArtifactKind = Literal["arrow", "json", "bytes", "directory"]
 
@@ -186,15 +186,6 @@ def content_digest(path: Path) -> str:
         return sha256_of({str(p.relative_to(path)): content_digest(p) for p in sorted(path.rglob("*")) if p.is_file()})
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Force a file or the entries of a directory onto the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _remove(path: Path) -> None:

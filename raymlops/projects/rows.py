@@ -183,7 +183,7 @@ def _labels(raw: Any, data: ProjectData) -> Any:
 
 
 def _known_at(raw: Any, asked_at: Any, data: ProjectData) -> Any:
-    """When labels became known: after the row, if only by a microsecond."""
+    """Instants at which labels became known, each at least a microsecond after its row."""
     least = pc.add(asked_at, pa.scalar(_TICK, pa.duration("us")))
     if data.label_time is not None:
         told = read_instants(raw, data.label_time, data.time_zone)

@@ -80,7 +80,7 @@ class ModelVersion(Record):
 
     @property
     def tables(self) -> dict[str, int]:
-        """As ``table_versions``, by names that are one table each on the whole platform."""
+        """``table_versions`` by full names: a table of an environment has the environment's name in front."""
         before = "" if self.environment is None else f"{self.environment}."
         return {f"{before}{table}": number for table, number in self.table_versions.items()}
 

@@ -22,7 +22,7 @@ from raymlops.monitoring.profiles.rows_given import rows_given
 from raymlops.records.scoring import Part, Source
 from raymlops.scoring.sources import RowSource
 
-__all__ = ["EachPart", "FittingOptions", "TableRows", "fit_reference", "in_process", "profile_table"]
+__all__ = ["EachPart", "FittingOptions", "TableRows", "fit_reference", "profile_table"]
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -76,12 +76,6 @@ class EachPart(Protocol):
     """
 
     def __call__(self, function: Callable[[S, Part], R], shared: S, parts: Sequence[Part], /) -> Iterator[R]: ...
-
-
-def in_process(function: Callable[[S, Part], R], shared: S, parts: Sequence[Part], /) -> Iterator[R]:
-    """``EachPart`` of this process, one part after the other."""
-    for part in parts:
-        yield function(shared, part)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from raymlops.serving.plans.trials import ShadowQueue
 from raymlops.serving.protocol.access import DESCRIBE, OPEN, Access
 from raymlops.serving.protocol.http import HttpReply, HttpRequest, error_reply, json_reply, raw_reply, reply_to
 from raymlops.serving.protocol.open_inference import encode_infer
+from raymlops.serving.protocol.prediction_request import PredictionRequest
 from raymlops.serving.protocol.protocols import LabelSink
 from raymlops.serving.protocol.reading import ROWS_AT_ONCE, BodyReader, left_s
 
@@ -308,14 +309,11 @@ class Endpoint:
         loaded = call.pinned or call.serving.champion
         infer = await self._reader.infer(call.request, loaded.model.schema, call.ends_ns)
         read_ns = time.perf_counter_ns()
-        request_id = infer.id or uuid4().hex
         at_us = [to_us(self._clock.now())] * infer.rows
-        key = call.request.headers.get("x-sticky-key") or request_id
-        answer = await self._answer(
-            Query(call.serving, call.pinned, request_id, key, infer.columns, at_us, call.started_ns, call.ends_ns)
-        )
+        asked = PredictionRequest(infer.id or uuid4().hex, infer.columns, at_us)
+        answer = await self._answer(_query(call, asked))
         answered_ns = time.perf_counter_ns()
-        head = _head(self.model, answer.version, request_id, {"role": answer.role})
+        head = _head(self.model, answer.version, asked.request_id, {"role": answer.role})
         if infer.rows <= ROWS_AT_ONCE:
             body, headers = encode_infer(head, answer.outputs, infer)
         else:
@@ -330,8 +328,9 @@ class Endpoint:
             Overloaded: Too many rows wait already.
             TimeoutError: There was none.
         """
-        waiting = self._batcher.waiting_beside(query.rows)
-        if waiting and waiting + query.rows > self._queue_rows:
+        rows = query.request.rows
+        waiting = self._batcher.waiting_beside(rows)
+        if waiting and waiting + rows > self._queue_rows:
             raise Overloaded(f"{waiting} rows wait for a model, and at most {self._queue_rows} may")
         try:
             async with asyncio.timeout(left_s(query.ends_ns)) as limit:
@@ -341,34 +340,18 @@ class Endpoint:
                 self._answerer.give_up(query)
             raise
         if answer.counted_for is not None:
-            self._metrics.rows[answer.counted_for] += query.rows
+            self._metrics.rows[answer.counted_for] += rows
         if answer.fallback is not None:
             self._metrics.fallbacks[answer.version, answer.role] += 1
         return answer
 
     async def _predict(self, call: _Call) -> HttpReply:
         now_us = to_us(self._clock.now())
-        predict = await self._reader.predict(call.request, call.serving.instances, now_us, call.ends_ns)
+        asked = await self._reader.predict(call.request, call.serving.instances, now_us, call.ends_ns)
         read_ns = time.perf_counter_ns()
-        request_id = predict.id or uuid4().hex
-        key = call.request.headers.get("x-sticky-key") or request_id
-        answer = await self._answer(
-            Query(
-                call.serving,
-                None,
-                request_id,
-                key,
-                predict.columns,
-                predict.at_us,
-                call.started_ns,
-                call.ends_ns,
-                predict.missing,
-                predict.entities,
-                predict.feature_times_us,
-            )
-        )
+        answer = await self._answer(_query(call, asked))
         answered_ns = time.perf_counter_ns()
-        head = _head(self.model, answer.version, request_id, {"role": answer.role, "missing": predict.missing})
+        head = _head(self.model, answer.version, asked.request_id, {"role": answer.role, "missing": asked.missing})
         body, headers = encode_infer(head, answer.outputs)
         self._metrics.staged(call.started_ns, read_ns, answered_ns, time.perf_counter_ns())
         return HttpReply(200, headers, body, answer.counted_for)
@@ -384,12 +367,17 @@ class Endpoint:
         return json_reply({"recorded": recorded})
 
 
+def _query(call: _Call, asked: PredictionRequest) -> Query:
+    key = call.request.headers.get("x-sticky-key") or asked.request_id
+    return Query(asked, key, call.serving, call.pinned, call.started_ns, call.ends_ns)
+
+
 async def _plan(call: _Call) -> HttpReply:
     return raw_reply(call.serving.plan_json)
 
 
 def _loadable(model: str, on_demand: OnDemand) -> HttpReply:
-    """Whether a model is ready that is not loaded, and that nobody asks for a prediction."""
+    """Readiness of a model that is loaded on demand and is not loaded now: it is ready unless its last load failed."""
     if (problem := on_demand.problem()) is not None:
         raise UnavailableError(f"model {model!r} is not ready: {problem}")
     return json_reply({"name": model, "ready": True})

@@ -73,8 +73,8 @@ class TracedEndpoint(Endpoint):
         answer = await super()._answer(query)
         span = self._current()
         if span.is_recording():
-            span.set_attribute("raymlops.request_id", query.request_id)
-            span.set_attribute("raymlops.rows", query.rows)
+            span.set_attribute("raymlops.request_id", query.request.request_id)
+            span.set_attribute("raymlops.rows", query.request.rows)
             span.add_event(
                 "feature_flag.evaluation",
                 {

@@ -10,11 +10,12 @@ from typing import Any
 from uuid import uuid4
 
 from raymlops.errors import StorageError
-from raymlops.pipelines.artifacts import content_digest, sync
+from raymlops.pipelines.artifacts import content_digest
 from raymlops.records.features import TrainingSetManifest
 from raymlops.records.learning.blessings import Blessing
 from raymlops.records.models import ModelVersion
 from raymlops.records.record import sha256_of
+from raymlops.scratch import sync
 from raymlops.steps.outcome import outcome
 from raymlops.steps.project.context import INPUTS, PARAMETER_PREFIX, TRAINED_UNTIL, TrainingContext
 from raymlops.steps.validation.served import read_manifest

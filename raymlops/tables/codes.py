@@ -38,9 +38,9 @@ def text_codes(column: Any) -> Any | None:
 
 
 def one_dictionary(column: Any) -> Any:
-    """A column of codes whose chunks share one dictionary; decoded where that has a null or holds no plain values.
+    """A column of codes whose chunks share one dictionary.
 
-    Nearly nothing takes the latter: not a cast, not a file.
+    A dictionary that has a null, or whose values are of an extension type, is decoded: neither casts nor files take it.
     """
     if any(
         isinstance(chunk.dictionary.type, pa.BaseExtensionType) or chunk.dictionary.null_count

@@ -27,11 +27,12 @@ from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStor
 from raymlops.features.catalog.layout import tables_path
 from raymlops.monitoring.profiles.reference import Reference
 from raymlops.scoring.sources import RowSource, cut_parts, find_source
-from raymlops.scoring.table_profiles import TableRows, fit_reference, in_process
+from raymlops.scoring.table_profiles import TableRows, fit_reference
 from raymlops.tables import delta
 from raymlops.tables.columns import INSTANT, SEQUENCE
 from raymlops.tables.delta import DeltaTables
 from raymlops.tables.files import child, open_files, parse_root, storage_options_for
+from tests.support.each_part import in_process
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

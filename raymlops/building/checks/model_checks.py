@@ -106,7 +106,7 @@ class Models(NamedTuple):
 
 
 def overfits_a_handful(models: Models) -> Finding:
-    """Each family learns a handful of rows by heart: what cannot do that cannot learn."""
+    """Check that each family of the search can overfit a few rows; one that cannot has a fault in its training."""
     rows, told = models.handful(), []
     labels = target(rows, models.task)
     if len(np.unique(labels)) < 2:

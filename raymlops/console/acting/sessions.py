@@ -164,7 +164,7 @@ class LoginLimit:
             raise Overloaded(f"{_FAILED_LOGINS} wrong keys were shown within {_WITHIN_S:g} s: wait a minute")
 
     def failed(self, name: str) -> None:
-        """A wrong key was shown under a name."""
+        """Count a wrong key that was shown under a name."""
         self._failed.setdefault(name, []).append(self._time_s())
 
 

@@ -257,7 +257,11 @@ class Reconciler:
     def _begin(
         self, actions: Sequence[Action], wanted: Mapping[str, Wanted], seen: Sequence[Observed], now_s: float
     ) -> tuple[list[Action], dict[str, str]]:
-        """Begin what fits; also what free CPUs lack for what is not up, by application."""
+        """Begin the actions that free CPUs allow.
+
+        Returns:
+            The actions begun; and for each application that is not up, which CPUs it lacks.
+        """
         found = {one.name: one for one in seen}
         missing = [want for name, want in wanted.items() if _lacks_replicas(want, found.get(name))]
         free = dict(self._cluster.free_cpus()) if missing else {}

@@ -146,7 +146,7 @@ class SourceTrigger:
 
 
 def _is_done(last: LedgerEntry, commit: str, environment: str) -> bool:
-    """Whether a commit was built for an environment already, be it without success."""
+    """Whether a build of a commit for an environment has ended, with success or without."""
     evidence = last.evidence
     return last.action != REMOVED and (evidence["commit"], evidence["environment"]) == (commit, environment)
 

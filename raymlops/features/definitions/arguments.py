@@ -27,7 +27,7 @@ def pinned_tables(given: object, known: Collection[str]) -> dict[str, int]:
     """Table -> version, as a caller pins them.
 
     Raises:
-        ConfigError: it is no mapping of tables that are known to numbers.
+        ConfigError: it is no mapping, a table is not known, or a version is no number.
     """
     if not isinstance(given, Mapping | None):
         raise ConfigError(f"table_versions must be a mapping, got {given!r}")

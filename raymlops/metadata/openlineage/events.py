@@ -9,6 +9,7 @@ from typing import Any
 
 from raymlops.records.learning.artifacts import Artifact
 from raymlops.records.models import ModelVersion
+from raymlops.records.record import canonical_json
 from raymlops.records.runs import Run, RunStatus, StepRun, StepStatus
 
 __all__ = ["run_event", "step_event"]
@@ -19,7 +20,7 @@ _EVENT_SCHEMA = f"{_SPEC}/2-0-2/OpenLineage.json#/$defs/RunEvent"
 _FACETS = {
     "parent": "1-0-1/ParentRunFacet.json#/$defs/ParentRunFacet",
     "errorMessage": "1-0-1/ErrorMessageRunFacet.json#/$defs/ErrorMessageRunFacet",
-    "jobRunParameters": "1-0-0/JobRunParametersFacet.json#/$defs/JobRunParametersFacet",
+    "executionParameters": "1-0-0/ExecutionParametersRunFacet.json#/$defs/ExecutionParametersRunFacet",
     "sourceCodeLocation": "1-0-1/SourceCodeLocationJobFacet.json#/$defs/SourceCodeLocationJobFacet",
     "jobType": "2-0-3/JobTypeJobFacet.json#/$defs/JobTypeJobFacet",
     "version": "1-0-1/DatasetVersionDatasetFacet.json#/$defs/DatasetVersionDatasetFacet",
@@ -53,7 +54,7 @@ def run_event(run: Run, at: datetime, namespace: str, version: ModelVersion | No
     kind = _OF_RUN.get(run.status)
     if kind is None:
         return None
-    facets = {"jobRunParameters": _facet("jobRunParameters", parameters=_parameters(run.parameters))}
+    facets = {"executionParameters": _facet("executionParameters", parameters=_parameters(run.parameters))}
     if run.error is not None:
         facets["errorMessage"] = _error(run.error)
     inputs: list[dict[str, Any]] = []
@@ -131,8 +132,12 @@ def _dataset(namespace: str, name: str, version: object) -> dict[str, Any]:
     return {"namespace": namespace, "name": name, "facets": facets}
 
 
-def _parameters(parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [{"key": name, "value": value} for name, value in parameters.items()]
+def _parameters(parameters: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The values as texts, which is what the specification's schema takes: JSON of what is none."""
+    texts = {
+        name: value if isinstance(value, str) else canonical_json(value).decode() for name, value in parameters.items()
+    }
+    return [{"key": name, "value": text} for name, text in texts.items()]
 
 
 def _error(message: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Self
 from raymlops.errors import ConfigError
 from raymlops.records.windows import ColumnDrift, DriftAlarm, WindowRecord
 
-__all__ = ["AlarmRule", "AlarmState", "list_alarms", "several_columns"]
+__all__ = ["AlarmRule", "AlarmState", "several_columns"]
 
 
 @dataclass(frozen=True)
@@ -77,16 +77,6 @@ class AlarmState:
         if state.calm + 1 < rule.clear_windows:
             return type(self)(window.champion, recent, state.alarm, state.calm + 1)
         return type(self)(window.champion, recent)
-
-
-def list_alarms(windows: Iterable[WindowRecord], rule: AlarmRule) -> tuple[DriftAlarm, ...]:
-    """Every alarm in ``windows`` (oldest first), as they were raised; one that stands has no ``cleared_at``."""
-    state, ended = AlarmState(), []
-    for window in windows:
-        before, state = state, state.after(window, rule)
-        if before.alarm is not None and (state.alarm is None or state.alarm.raised_at != before.alarm.raised_at):
-            ended.append(before.alarm.model_copy(update={"cleared_at": window.end}))
-    return (*ended, *(() if state.alarm is None else (state.alarm,)))
 
 
 def _raise(window: WindowRecord) -> DriftAlarm:

@@ -20,7 +20,7 @@ Mask = NDArray[np.bool_]
 
 
 def sane(events: pa.Table, config: MonitoringConfig) -> Mask:
-    """Which of N prediction events were asked about an instant that lies near enough to when they were answered.
+    """Whether the event time of each of N prediction events lies near enough to its ``served_at``.
 
     Args:
         events: ``event_time`` and ``served_at``.

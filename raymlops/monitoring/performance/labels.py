@@ -1,4 +1,4 @@
-"""Labels find the predictions they belong to, whatever their delay, order and number."""
+"""The join of labels with their predictions, whatever the delay, order and number of the labels."""
 
 from __future__ import annotations
 

@@ -340,7 +340,10 @@ class Reference:
 
 
 def _cut(table: pa.Table, event_time: str | None, window: timedelta | None) -> tuple[Stretches, Counts]:
-    """Stretches to measure dispersion on, as long as a window where enough of these fit; also the place of each row."""
+    """Stretches of rows that dispersion is measured on, and each row's place.
+
+    A stretch is as long as a window if the table holds enough of them; otherwise stretches are cut by rows.
+    """
     if event_time is not None and window is not None:
         times = instants_us(table, event_time)
         by_time = stretches_of_times(int(times.min()), int(times.max()), window // timedelta(microseconds=1))

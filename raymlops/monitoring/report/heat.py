@@ -14,13 +14,11 @@ from markupsafe import Markup
 from raymlops.monitoring.report.answers import drift_weight, explain, over_threshold
 from raymlops.records.windows import ColumnDrift, WindowRecord
 
-__all__ = ["HeatCell", "HeatRow", "heat_rows", "heat_rules", "heat_tone", "plot_data"]
+__all__ = ["HeatCell", "HeatRow", "heat_rows", "heat_tone", "plot_data"]
 
 SHOWN_COLUMNS = 40
-_HEAT = ((236, 178, 60, 0.05), (236, 170, 50, 0.55), (222, 98, 44, 0.9), (186, 28, 56, 1.0))
-"""Colours of score over threshold at 0, 1, 2 and 4 and more: see-through where it is calm, on light and on dark."""
 _TONES = 8
-"""Between two of them."""
+"""Tones between one threshold and the next; their colours are in the style sheet."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +65,6 @@ def heat_tone(ratio: float) -> str:
     place = min(max(ratio, 0.0), 4.0)
     place = place if place <= 2 else 2 + (place - 2) / 2
     return f"h{round(place * _TONES)}"
-
-
-def heat_rules() -> str:
-    """The rules of the style sheet for all tones."""
-    return "\n".join(f".heat td.h{step} {{ background: {_color(step / _TONES)}; }}" for step in range(3 * _TONES + 1))
-
-
-def _color(place: float) -> str:
-    low = min(int(place), len(_HEAT) - 2)
-    *rgb, alpha = (a + (b - a) * (place - low) for a, b in zip(_HEAT[low], _HEAT[low + 1], strict=True))
-    return f"rgba({','.join(str(round(part)) for part in rgb)},{alpha:.2f})"
 
 
 def plot_data(windows: Sequence[WindowRecord]) -> Markup:

@@ -44,7 +44,7 @@ class WindowDrift:
 def judge_drift(data: WindowData, answered: pa.Table, labels: Sequence[str | None], config: DriftConfig) -> WindowDrift:
     """Compare a window with the champion's reference.
 
-    Inputs and predictions are judged without a look at the labels: their verdict must not hang on how many have come.
+    Inputs and predictions are judged without the labels, so that the verdict does not depend on how many have come.
 
     Args:
         data: The window.

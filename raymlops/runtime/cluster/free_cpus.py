@@ -1,4 +1,4 @@
-"""Whether there is a free CPU: what asks first never waits for ever."""
+"""A wait with a deadline for free CPUs, before work is submitted that would wait for them without end."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ class Deployer:
                 self._settling.end_environment(self._settling.begin(attempt))
 
     def settle(self) -> None:
-        """Finish or undo what deployments left that were killed; see ``Settling``."""
+        """Finish or undo the deployments that were killed; see ``Settling``."""
         self._settling.settle()
 
     def _made_live(self, manifest: BundleManifest, environment: str, reason: str) -> Deployment:

@@ -157,7 +157,7 @@ class EndpointOrders:
         return self.start_trial(name, trial, reason=reason)
 
     def start_trial(self, name: str, trial: Trial, *, reason: str = "on demand") -> ServingPlan:
-        """Put a version on trial, or go on with its trial, as a record says."""
+        """Start or change the trial of a version: its mode, weight and limits are those of ``trial``."""
         return self._operator.start_trial(_order(reason), name, trial)
 
     def block(self, name: str, version: int, *, reason: str = "on demand") -> ServingPlan:

@@ -158,7 +158,7 @@ class Keeper:
         return True
 
     def _turn(self, door: socket.socket) -> None:
-        """Wait for one thing to happen, and see to it."""
+        """Wait for one event, and handle it."""
         poller = select.poll()
         others = [
             one[1] for one in (self._spare, self._owner, self._prepared) if one is not None and one[1] is not None

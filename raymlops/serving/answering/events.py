@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby, repeat
 from typing import Any, NamedTuple, TypeGuard
 
@@ -15,6 +15,7 @@ from raymlops.flavors.protocol import Columns, Outputs
 from raymlops.records.learning.labels import label_text
 from raymlops.serving.models.input_names import EVENT_SCHEMA
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
+from raymlops.serving.protocol.prediction_request import PredictionRequest
 from raymlops.serving.protocol.schema import InputSchema
 
 __all__ = ["PredictionEvent", "scores_of", "to_tables"]
@@ -25,33 +26,29 @@ _EVENT_BYTES = 2_000
 """Estimated memory of one event beside its rows: objects, an id, reasons."""
 _ROW_BYTES = 100
 """Estimated memory of a row beside its inputs and outputs, and of each time of a feature view."""
+_MISSING_BYTES = 64
+"""Memory of a row's list of missing feature columns, without its entries."""
+_NAME_BYTES = 12
+"""Memory of an entry of that list, which refers to a name that all rows share; lists keep room to grow."""
 
 
 class PredictionEvent(NamedTuple):
-    """One request of N rows. It keeps references only: nothing is converted while somebody waits.
+    """One request of N rows and its answer. It keeps references only: nothing is converted while the caller waits.
 
     Attributes:
-        request_id: What labels refer to.
-        schema: Whose inputs are logged.
-        columns: The inputs, each of length N.
-        event_times_us: N instants the prediction is made for.
-        served_at_us: When it was answered, by the platform's clock.
-        version: That answered, or failed to.
-        role: ``champion``, ``canary``, ``shadow`` or ``backup``.
+        request: The rows.
+        schema: The inputs that are logged: those of the version that the caller named, or of the champion.
+        served_at_us: Instant of the answer by the platform's clock, microseconds since 1970.
+        version: The version that answered, or failed to.
+        role: ``champion``, ``canary``, ``shadow``, ``backup`` or ``baseline``.
         latency_us: Real time from arrival to answer.
-        outputs: ``None`` where nobody could answer.
+        outputs: Of the model; ``None`` where no version could answer.
         fallback: Why another than the chosen version answered: ``canary 7: timeout ...``.
-        error: Why nobody could.
-        missing: N numbers of missing feature columns; ``None`` where no features were joined.
-        entities: N JSON objects, the keys the features were joined by; none where no features were joined.
-        feature_times_us: Feature view -> N event times of the rows that were joined, in microseconds; ``None`` where no
-            features were joined.
+        error: Why no version could answer.
     """
 
-    request_id: str
+    request: PredictionRequest
     schema: InputSchema
-    columns: Columns
-    event_times_us: Sequence[int]
     served_at_us: int
     version: int
     role: str
@@ -59,24 +56,23 @@ class PredictionEvent(NamedTuple):
     outputs: Outputs | None
     fallback: str | None = None
     error: str | None = None
-    missing: Sequence[int] | None = None
-    entities: Sequence[str] = ()
-    feature_times_us: Mapping[str, Sequence[int | None]] | None = None
 
     @property
     def rows(self) -> int:
         """Number of rows."""
-        return len(self.event_times_us)
+        return len(self.request.at_us)
 
     @property
     def nbytes(self) -> int:
         """Memory that it takes, estimated."""
-        rows, schema = len(self.event_times_us), self.schema
+        request, schema = self.request, self.schema
+        rows = len(request.at_us)
         found = _EVENT_BYTES + rows * (schema.row_bytes + _ROW_BYTES)
-        if self.entities:
-            views = 0 if self.feature_times_us is None else len(self.feature_times_us)
-            found += rows * views * _ROW_BYTES + sum(map(len, self.entities))
-        return found + schema.chars_of(self.columns) if schema.texts else found
+        if request.entities:
+            views = 0 if request.feature_times_us is None else len(request.feature_times_us)
+            found += rows * views * _ROW_BYTES + sum(map(len, request.entities))
+            found += rows * _MISSING_BYTES + _NAME_BYTES * sum(map(len, request.missing))
+        return found + schema.chars_of(request.columns) if schema.texts else found
 
 
 def to_tables(events: Sequence[PredictionEvent]) -> list[pa.Table]:
@@ -97,22 +93,23 @@ def _to_table(events: list[PredictionEvent]) -> pa.Table:
         array = pa.array(values, type=dtype)
         return array if places is None else array.take(places)
 
+    requests = [event.request for event in events]
     entities = feature_times = pa.nulls(rows, pa.string())
-    if any(event.entities for event in events):
-        entities = pa.array([entity for event in events for entity in _entities(event)], type=pa.string())
-    if any(event.feature_times_us is not None for event in events):
-        feature_times = pa.array([times for event in events for times in _feature_times(event)], type=pa.string())
+    if any(request.entities for request in requests):
+        entities = pa.array([entity for request in requests for entity in _entities(request)], type=pa.string())
+    if any(request.feature_times_us is not None for request in requests):
+        feature_times = pa.array([times for request in requests for times in _feature_times(request)], type=pa.string())
     arrays = [
-        repeated([event.request_id for event in events], pa.string()),
+        repeated([request.request_id for request in requests], pa.string()),
         pa.array(np.arange(rows, dtype=np.int32) - np.repeat(counts.cumsum() - counts, counts).astype(np.int32)),
-        pa.array([at for event in events for at in event.event_times_us], type=pa.int64()).cast(_INSTANT),
+        pa.array([at for request in requests for at in request.at_us], type=pa.int64()).cast(_INSTANT),
         repeated([event.served_at_us for event in events], pa.int64()).cast(_INSTANT),
         repeated([event.version for event in events], pa.int32()),
         repeated([event.role for event in events], pa.string()),
         repeated([event.latency_us for event in events], pa.int64()),
         repeated([event.fallback for event in events], pa.string()),
         repeated([event.error for event in events], pa.string()),
-        pa.array([count for event in events for count in event.missing or [0] * event.rows], type=pa.int32()),
+        pa.array([count for request in requests for count in _missing_counts(request)], type=pa.int32()),
         pa.array(np.concatenate([_scores(event) for event in events]), from_pandas=True),
         _label_column(events),
         entities,
@@ -125,26 +122,31 @@ def _to_table(events: list[PredictionEvent]) -> pa.Table:
     return pa.Table.from_arrays([*arrays, *inputs], schema=schema)
 
 
-def _entities(event: PredictionEvent) -> Sequence[str | None]:
-    return event.entities or [None] * event.rows
+def _missing_counts(request: PredictionRequest) -> Sequence[int]:
+    return [len(names) for names in request.missing] or [0] * request.rows
 
 
-def _feature_times(event: PredictionEvent) -> Sequence[str | None]:
+def _entities(request: PredictionRequest) -> Sequence[str | None]:
+    return request.entities or [None] * request.rows
+
+
+def _feature_times(request: PredictionRequest) -> Sequence[str | None]:
     """JSON objects: feature view -> microseconds since 1970, null where it had no valid row."""
-    if event.feature_times_us is None:
-        return [None] * event.rows
-    views = event.feature_times_us.keys()
-    rows = zip(*event.feature_times_us.values(), strict=True) if views else repeat((), event.rows)
+    if request.feature_times_us is None:
+        return [None] * request.rows
+    views = request.feature_times_us.keys()
+    rows = zip(*request.feature_times_us.values(), strict=True) if views else repeat((), request.rows)
     return [orjson.dumps(dict(zip(views, row, strict=True))).decode() for row in rows]
 
 
 def _inputs(events: list[PredictionEvent]) -> list[pa.Array]:
     names, texts = events[0].schema.names, events[0].schema.texts
-    matrices = [event.columns.matrix[:, : len(names)] for event in events if _is_whole(event.columns, names)]
-    if len(matrices) == len(events):
-        columns = np.concatenate(matrices).T.astype(np.float64, order="C", copy=False)
-        return [pa.array(column, from_pandas=True) for column in columns]
-    return [_input([event.columns[name] for event in events], name in texts) for name in names]
+    asked = [event.request.columns for event in events]
+    matrices = [columns.matrix[:, : len(names)] for columns in asked if _is_whole(columns, names)]
+    if len(matrices) == len(asked):
+        numbers = np.concatenate(matrices).T.astype(np.float64, order="C", copy=False)
+        return [pa.array(column, from_pandas=True) for column in numbers]
+    return [_input([columns[name] for columns in asked], name in texts) for name in names]
 
 
 def _is_whole(columns: Columns, names: tuple[str, ...]) -> TypeGuard[MatrixColumns]:

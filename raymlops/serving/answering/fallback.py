@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from raymlops.clock import Clock, to_us
 from raymlops.errors import DataError, DeploymentError
-from raymlops.flavors.protocol import Columns, Outputs
+from raymlops.flavors.protocol import Outputs
 from raymlops.records.plans import BLOCKED, Role, Trial
 from raymlops.serving.answering.batching import Batcher
 from raymlops.serving.answering.breaker import Breakers
@@ -21,6 +20,7 @@ from raymlops.serving.answering.refusals import Refusals
 from raymlops.serving.answering.router import choose
 from raymlops.serving.plans.recorded_requests import RecordedRequests
 from raymlops.serving.plans.trials import ShadowJob, ShadowQueue, ask
+from raymlops.serving.protocol.prediction_request import PredictionRequest
 from raymlops.serving.protocol.schema import InputSchema
 
 if TYPE_CHECKING:
@@ -35,38 +35,23 @@ _log = logging.getLogger(__name__)
 
 
 class Query(NamedTuple):
-    """N rows to be answered under one serving.
+    """A request to be answered under one serving.
 
     Attributes:
-        serving: What was served when the request arrived.
-        pinned: The version the caller named; nobody else answers for it.
-        request_id: What labels refer to.
+        request: The rows.
         key: Decides who takes part in a trial: the sticky key or the request id.
-        columns: Each of length N.
-        at_us: N instants the prediction is made for.
+        serving: The state of the endpoint when the request arrived.
+        pinned: The version that the caller named; no other version answers for it.
         started_ns: ``time.perf_counter_ns`` when the whole request was there.
         ends_ns: The same at its deadline.
-        missing: Per row, the feature columns that had no valid value; ``None`` where no features were joined.
-        entities: Per row, the keys they were joined by, as JSON.
-        feature_times_us: Feature view -> N event times of what was joined; ``None`` where none were joined.
     """
 
+    request: PredictionRequest
+    key: str
     serving: Serving
     pinned: Loaded | None
-    request_id: str
-    key: str
-    columns: Columns
-    at_us: Sequence[int]
     started_ns: int
     ends_ns: int
-    missing: Sequence[Sequence[str]] | None = None
-    entities: Sequence[str] = ()
-    feature_times_us: Mapping[str, Sequence[int | None]] | None = None
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return len(self.at_us)
 
     @property
     def schema(self) -> InputSchema:
@@ -182,7 +167,7 @@ class Answerer:
         self._record(query, first.version, query.serving.role_of(first.version), None, error=error)
 
     async def _by_candidate(self, query: Query, trial: Trial, reasons: list[str]) -> tuple[Outputs | None, str | None]:
-        """The candidate's answer; where there is none, the reasons say why, and the second value how it failed."""
+        """The candidate's outputs; without any, ``reasons`` gains why, and the second value is its failure, if any."""
         candidate = query.serving.candidate
         barred = "it cannot be reached" if candidate is None else self._barred(query, trial.version)
         if barred is not None or candidate is None:
@@ -190,7 +175,7 @@ class Answerer:
             return None, None
         deadline_s = min(trial.deadline_ms / 1000, self._deadline_s * CANARY_SHARE)
         try:
-            outputs = await ask(candidate, query.columns, query.rows, deadline_s)
+            outputs = await ask(candidate, query.request.columns, query.request.rows, deadline_s)
         except DeploymentError as error:
             reasons.append(f"canary {trial.version}: {error}")
             return None, str(error)
@@ -210,7 +195,7 @@ class Answerer:
                 reasons.append(f"{role} {loaded.version}: {barred}")
                 continue
             try:
-                outputs = await self._batcher.predict(loaded.model, query.columns, query.rows)
+                outputs = await self._batcher.predict(loaded.model, query.request.columns, query.request.rows)
             except Exception as error:
                 await self._judge(query, role, loaded, error, faults)
             else:
@@ -218,7 +203,7 @@ class Answerer:
                 return Answer(loaded.version, role, outputs, "; ".join(reasons) or None, faults.refusal is not None)
         if faults.refusal is not None:
             raise faults.refusal
-        constant = None if query.pinned is not None else serving.baseline(query.rows)
+        constant = None if query.pinned is not None else serving.baseline(query.request.rows)
         if constant is not None:
             return Answer(first.version, "baseline", constant, "; ".join(reasons))
         self._record(query, first.version, chosen[0][0], None, error="; ".join(reasons))
@@ -234,7 +219,9 @@ class Answerer:
         by_input = isinstance(error, DataError)
         if by_input and faults.refusal is not None:  # the inputs of another version, which nobody meant
             return
-        refusal = None if by_input and faults.failed else await self._refusals.of(query, loaded, error)
+        refusal = (
+            None if by_input and faults.failed else await self._refusals.of(query.request, query.serving, loaded, error)
+        )
         if refusal is not None and by_input:
             raise refusal from error
         if refusal is not None:
@@ -260,7 +247,7 @@ class Answerer:
             self._record(query, answer.version, answer.role, None, error=error)
             raise TimeoutError(error)
         if answer.role != "baseline" and not answer.refused:  # only requests that a version answered are recorded
-            self._recorded.offer(query.columns)
+            self._recorded.offer(query.request.columns)
         self._record(query, answer.version, answer.role, answer.outputs, fallback=answer.fallback)
         return answer
 
@@ -273,8 +260,9 @@ class Answerer:
         def done(outputs: Outputs | None, error: str | None, latency_us: int) -> None:
             self._record(query, trial.version, "shadow", outputs, error=error, latency_us=latency_us)
 
-        nbytes = query.schema.memory_of(query.columns, query.rows)
-        self._shadow.offer(ShadowJob(candidate, query.columns, query.rows, nbytes, trial.deadline_ms / 1000, done))
+        columns, rows = query.request.columns, query.request.rows
+        nbytes = query.schema.memory_of(columns, rows)
+        self._shadow.offer(ShadowJob(candidate, columns, rows, nbytes, trial.deadline_ms / 1000, done))
 
     def _record(
         self,
@@ -293,10 +281,8 @@ class Answerer:
             latency_us = (time.perf_counter_ns() - query.started_ns) // 1000
         self._events.record(
             PredictionEvent(
-                request_id=query.request_id,
+                request=query.request,
                 schema=query.schema,
-                columns=query.columns,
-                event_times_us=query.at_us,
                 served_at_us=to_us(self._clock.now()),
                 version=version,
                 role=role,
@@ -304,8 +290,5 @@ class Answerer:
                 outputs=outputs,
                 fallback=fallback,
                 error=error,
-                missing=None if query.missing is None else [len(names) for names in query.missing],
-                entities=query.entities,
-                feature_times_us=query.feature_times_us,
             )
         )

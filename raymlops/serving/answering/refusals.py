@@ -4,51 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from raymlops.errors import DataError, NotFinite, RaymlopsError
 from raymlops.flavors.guard import foreign_errors
-from raymlops.flavors.protocol import Columns
 from raymlops.serving.models.model import Model
 from raymlops.serving.models.outputs import check_outputs
 from raymlops.serving.plans.recorded_requests import RecordedRequests
+from raymlops.serving.protocol.prediction_request import PredictionRequest
 
 if TYPE_CHECKING:
     from raymlops.serving.plans.loader import Loaded, Serving
 
-__all__ = ["Asked", "Refusals"]
+__all__ = ["Refusals"]
 
 _SOUND_FOR_S = 1.0
 """For so long after a model was seen to answer, it is not asked again whether it does: refused rows must not cost more
 than others."""
-
-
-class Asked(Protocol):
-    """The parts of a query that the classification reads."""
-
-    @property
-    def serving(self) -> Serving:
-        """What was served."""
-        ...
-
-    @property
-    def columns(self) -> Columns:
-        """The inputs, each of length N."""
-        ...
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        ...
-
-    @property
-    def entities(self) -> Sequence[str]:
-        """Where features were joined, their keys."""
-        ...
 
 
 class Refusals:
@@ -66,22 +42,25 @@ class Refusals:
         self._recorded = recorded
         self._sound_until_s: WeakKeyDictionary[Model, float] = WeakKeyDictionary()
 
-    async def of(self, query: Asked, loaded: Loaded, error: Exception) -> DataError | None:
+    async def of(
+        self, request: PredictionRequest, serving: Serving, loaded: Loaded, error: Exception
+    ) -> DataError | None:
         """The refusal that an error is; ``None`` where the model failed.
 
         Args:
-            query: What was asked.
-            loaded: Who raised.
+            request: The rows.
+            serving: The state of the endpoint when they arrived.
+            loaded: The version that raised.
             error: What it raised.
         """
         if isinstance(error, DataError):
-            if not query.entities:
+            if not request.entities:
                 return error
         elif not _by_input(error) or not await self._is_sound(loaded):
             return None
-        if query.entities:
-            fields = query.serving.instances.fields
-            if loaded.parity is None or await asyncio.to_thread(_answers_with_example, loaded, query, fields):
+        if request.entities:
+            fields = serving.instances.fields
+            if loaded.parity is None or await asyncio.to_thread(_answers_with_example, loaded, request, fields):
                 return None
         if isinstance(error, DataError):
             return error
@@ -105,17 +84,17 @@ def _by_input(error: Exception) -> bool:
     return isinstance(error, ValueError | TypeError | KeyError | IndexError)
 
 
-def _answers_with_example(loaded: Loaded, query: Asked, fields: Collection[str]) -> bool:
+def _answers_with_example(loaded: Loaded, request: PredictionRequest, fields: Collection[str]) -> bool:
     """Whether the model takes the caller's fields beside features that it is known to take. Blocks."""
     assert loaded.parity is not None
     example, model = loaded.parity.columns, loaded.model
     columns = {
-        name: query.columns[name] if name in fields else np.repeat(example[name][:1], query.rows)
+        name: request.columns[name] if name in fields else np.repeat(example[name][:1], request.rows)
         for name in model.schema.names
     }
     try:
         with foreign_errors("the model cannot answer"):
-            check_outputs(model.predict(columns), query.rows)
+            check_outputs(model.predict(columns), request.rows)
     except MemoryError:  # no fault of the rows'
         return True
     except RaymlopsError:

@@ -38,6 +38,7 @@ from raymlops.flavors.protocol import Array, Columns, Flavor, Outputs, Task, che
 from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.records.models import ModelManifest
 from raymlops.records.record import sha256_of
+from raymlops.scratch import sync, write_synced
 from raymlops.serving.models.arrow_inputs import datatype_of_arrow
 from raymlops.serving.models.example import answer_example
 from raymlops.serving.models.input_names import check_input_names
@@ -300,11 +301,11 @@ def _write(directory: Path, contents: Mapping[str, bytes], manifest: ModelManife
         scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
         try:
             for name, content in contents.items():
-                _write_file(scratch / name, content)
+                write_synced(scratch / name, content)
             scratch.chmod(0o755)
-            _sync(scratch)
+            sync(scratch)
             scratch.rename(directory)
-            _sync(directory.parent)
+            sync(directory.parent)
         except OSError:
             shutil.rmtree(scratch, ignore_errors=True)
             if directory.is_dir() and any(directory.iterdir()):
@@ -319,18 +320,3 @@ def _accept_repeat(directory: Path, manifest: ModelManifest) -> None:
     path = directory / MANIFEST
     if not path.is_file() or path.read_bytes() != manifest.model_dump_json(indent=2).encode():
         raise AlreadyRegistered(f"{directory} must be empty or hold this very model", path=str(directory))
-
-
-def _write_file(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -134,9 +134,10 @@ class Residency:
         self._footprints.forget(model)
 
     def _quiet(self, loads: Hosted) -> tuple[int, int] | None:
-        """A number of what ever ran beside the load of a model; ``None`` where something runs.
+        """Counts of other loads and requests begun so far beside the load of a model; ``None`` while one runs.
 
-        Requests count, too: they take memory before and after the model's own code runs.
+        Two equal answers say that nothing ran between them, so that the memory measured then is the model's. Requests
+        count, since they take memory before and after the model's own code runs.
         """
         others = loads.work.mark.others_begun()
         # whoever asks for a model that is not in memory waits for the load

@@ -84,7 +84,7 @@ class Access:
         return partial(_allows, key, scope)
 
     def shown(self, headers: Mapping[str, str], scope: tuple[Scope, ...]) -> Callable[[str], bool]:
-        """What a caller of an open route may be shown beside its answer, by the model's name; refuses nobody."""
+        """A test of model names: whether the caller of an open route may see details of that model. Raises nothing."""
         if not self._required:
             return _everything
         key, refused = self._find(_token(headers))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +20,12 @@ from raymlops.records.learning.datatypes import TEXT, is_float
 from raymlops.records.learning.signatures import Signature
 from raymlops.serving.protocol.matrix_columns import MatrixColumns
 from raymlops.serving.protocol.open_inference import check_id
+from raymlops.serving.protocol.prediction_request import PredictionRequest
 from raymlops.serving.protocol.protocols import OnlineFeatures
 from raymlops.serving.protocol.schema import InputSchema, check_texts
 from raymlops.serving.protocol.tensors import parse_json, texts_array
 
-__all__ = ["InstanceSchema", "Instances", "PredictRequest", "RequestSchema", "instant_within", "parse_instant"]
+__all__ = ["InstanceSchema", "Instances", "RequestSchema", "instant_within", "parse_instant"]
 
 _LIMITS = RequestLimits()
 
@@ -39,28 +41,6 @@ _ACCEPTED: dict[str, tuple[str, frozenset[type]]] = {
     "BOOL": ("a bool or null", frozenset({bool, type(None)})),
     TEXT: ("a string or null", frozenset({str, type(None)})),
 }
-
-
-class PredictRequest(NamedTuple):
-    """A decoded request.
-
-    Attributes:
-        id: As sent; ``None`` where none was.
-        columns: Request-time fields and features, each of length N; at least the model's inputs.
-        rows: N, at least 1.
-        at_us: N instants the prediction is made for.
-        missing: Per row, the feature columns that had no valid value.
-        entities: Per row, the keys the features were joined by, as a JSON object; none where none were joined.
-        feature_times_us: Feature view -> N event times of what was joined; ``None`` where none were joined.
-    """
-
-    id: str | None
-    columns: Columns
-    rows: int
-    at_us: list[int]
-    missing: Sequence[Sequence[str]]
-    entities: Sequence[str] = ()
-    feature_times_us: Mapping[str, Sequence[int | None]] | None = None
 
 
 class Instances(NamedTuple):
@@ -186,11 +166,11 @@ class InstanceSchema:
         """Request-time fields: inputs of the model that are no features."""
         return self.request.fields
 
-    def decode(self, body: bytes, now_us: int, limits: RequestLimits = _LIMITS) -> PredictRequest:
+    def decode(self, body: bytes, now_us: int, limits: RequestLimits = _LIMITS) -> PredictionRequest:
         """Read a predict request and join its features, as ``RequestSchema.decode`` and ``join``."""
         return self.join(self.request.decode(body, now_us, limits))
 
-    def join(self, asked: Instances) -> PredictRequest:
+    def join(self, asked: Instances) -> PredictionRequest:
         """Join the features of a request.
 
         Raises:
@@ -198,16 +178,15 @@ class InstanceSchema:
             DeploymentError: A feature is not of the type the model takes.
             StorageError: The features cannot be read.
         """
+        request_id = asked.id or uuid4().hex
         if self._online is None:
-            return PredictRequest(asked.id, asked.columns, len(asked.rows), asked.at_us, ())
+            return PredictionRequest(request_id, asked.columns, asked.at_us)
         rows = self._online.read(asked.rows, asked.at_us)
         keys = self.request.keys
         entities = [orjson.dumps({key: row[key] for key in keys}).decode() for row in asked.rows]
         joined = self._feature_columns(rows.columns)
         columns = {**asked.columns, **joined} if asked.columns else joined
-        return PredictRequest(
-            asked.id, columns, len(asked.rows), asked.at_us, rows.missing, entities, rows.event_times_us
-        )
+        return PredictionRequest(request_id, columns, asked.at_us, rows.missing, entities, rows.event_times_us)
 
     def _feature_columns(self, values: Any) -> Columns:
         texts = {name: texts_array(values[name]) for name in self._text_features}

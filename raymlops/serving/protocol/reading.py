@@ -14,9 +14,10 @@ from raymlops.config.serving import ServingConfig
 from raymlops.records.learning.signatures import Signature
 from raymlops.serving.protocol.aside import Aside
 from raymlops.serving.protocol.http import HttpRequest
-from raymlops.serving.protocol.instances import InstanceSchema, PredictRequest
+from raymlops.serving.protocol.instances import InstanceSchema
 from raymlops.serving.protocol.labels import decode_labels
 from raymlops.serving.protocol.open_inference import InferRequest, decode_infer
+from raymlops.serving.protocol.prediction_request import PredictionRequest
 from raymlops.serving.protocol.schema import InputSchema
 
 __all__ = ["ROWS_AT_ONCE", "BodyReader", "left_s"]
@@ -58,7 +59,7 @@ class BodyReader:
 
     async def predict(
         self, request: HttpRequest, instances: InstanceSchema, now_us: int, ends_ns: int
-    ) -> PredictRequest:
+    ) -> PredictionRequest:
         """A predict request and its features."""
         decode = instances.request.decode
         if len(request.body) <= self._aside_above_bytes:

@@ -59,7 +59,7 @@ def project_faults(document: object, applied: CatalogState) -> list[str]:
 
 
 class _Check:
-    """One look at one document; what has a fault is left out of what is looked at later."""
+    """The checks of one document; a part that has a fault is left out of the later checks."""
 
     def __init__(self, document: dict[Any, Any]) -> None:
         self.faults: list[tuple[str, str]] = []

@@ -1,4 +1,4 @@
-"""Judge data before it is trained on. What is wrong with it blocks the run; the champion keeps serving."""
+"""Validation of training data. A fault in the data ends the run, and the champion keeps serving."""
 
 from __future__ import annotations
 

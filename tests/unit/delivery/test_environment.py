@@ -10,7 +10,7 @@ import pytest
 
 from raymlops.clock import ManualClock
 from raymlops.config.delivery import EnvironmentRules
-from raymlops.delivery import approve_bundle, approvers, deploy_bundle, rollback_target
+from raymlops.delivery import approve_bundle, approvers, rollback_target
 from raymlops.delivery.environment import Switched, record_deployment, require_deployable
 from raymlops.delivery.lock import installed_lock
 from raymlops.delivery.verify import bundle_digest
@@ -22,6 +22,7 @@ from raymlops.records.record import sha256_of
 from raymlops.records.runs import Run, RunStatus
 from raymlops.records.serving.keys import ApiKey, Grant, new_key
 from raymlops.testing.metadata_examples import EPOCH, example_bundle
+from tests.support.deployed_bundles import deploy_bundle
 
 
 @pytest.fixture

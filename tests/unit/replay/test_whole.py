@@ -139,7 +139,8 @@ class _Served:
         asked = self._schema.decode(await request.read(), to_us(self.clock.now()))
         columns = {name: np.asarray(asked.columns[name]) for name in self._inputs}
         self._log.append(
-            {"request_id": asked.id, "event_time": asked.at_us[0]} | {name: columns[name][0] for name in self._inputs}
+            {"request_id": asked.request_id, "event_time": asked.at_us[0]}
+            | {name: columns[name][0] for name in self._inputs}
         )
         outputs = [{"name": name, "data": found.tolist()} for name, found in self._model.predict(columns).items()]
         return web.json_response({"outputs": outputs, "model_version": "1", "parameters": {"role": "champion"}})

@@ -18,7 +18,6 @@ from sklearn.linear_model import LogisticRegression
 from raymlops.clock import ManualClock
 from raymlops.config.platform import PlatformConfig
 from raymlops.config.reading.loader import load_config
-from raymlops.delivery import deploy_bundle
 from raymlops.delivery.lock import installed_lock
 from raymlops.delivery.verify import bundle_digest
 from raymlops.errors import AlreadyRegistered, StorageError
@@ -37,6 +36,7 @@ from raymlops.runtime.cluster.people import acting_user, record_once
 from raymlops.runtime.jobs.delivery_operator import DeliveryOperator
 from raymlops.runtime.jobs.operators import ModelOperator, RunOperator
 from raymlops.testing.metadata_examples import EPOCH, example_bundle, example_run
+from tests.support.deployed_bundles import deploy_bundle
 
 CLOCK = ManualClock(EPOCH)
 K = Entity("k", ["k"])

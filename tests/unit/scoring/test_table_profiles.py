@@ -21,7 +21,8 @@ from raymlops.monitoring.profiles.fitting import Cells, PartCounts
 from raymlops.monitoring.profiles.reference import Reference
 from raymlops.records.scoring import Part
 from raymlops.scoring.sources import RowSource, cut_parts, find_source
-from raymlops.scoring.table_profiles import TableRows, fit_reference, in_process, profile_table
+from raymlops.scoring.table_profiles import TableRows, fit_reference, profile_table
+from tests.support.each_part import in_process
 
 ROWS = 4000
 DAY = timedelta(days=1)

@@ -104,7 +104,7 @@ def labels_of(seen: Observation) -> str:
 
 
 def with_turns(status: ControlStatus, report: TurnReport, loop_problem: str | None) -> ControlStatus:
-    """A status with how the model's turns go; trouble stands against a retraining, too.
+    """Add the state of the model's turns to a status; a turn that fails is one more reason against a retraining.
 
     Args:
         status: As an observation showed it.

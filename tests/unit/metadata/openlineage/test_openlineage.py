@@ -33,7 +33,7 @@ from raymlops.testing.metadata_examples import EPOCH, example_bundle, example_dr
 REQUIRED = {
     "parent": {"run", "job"},
     "errorMessage": {"message", "programmingLanguage"},
-    "jobRunParameters": {"parameters"},
+    "executionParameters": {"parameters"},
     "sourceCodeLocation": {"type", "url"},
     "jobType": {"processingType", "integration"},
     "version": {"datasetVersion"},
@@ -153,7 +153,8 @@ def test_what_fails_and_what_is_taken_over_is_told_so(prepared: Path) -> None:
     with _observed(prepared, Emitter([sink])) as service:
         with pytest.raises(TrainingError):
             _run(service, prepared, "r2", "broken")
-        service.runs.create_run(Run(id="r3", pipeline="flights", created_at=EPOCH, parameters={"depth": 3}))
+        parameters = {"depth": 3, "until": "2013-06-01", "weights": {"recent": 2.0}}
+        service.runs.create_run(Run(id="r3", pipeline="flights", created_at=EPOCH, parameters=parameters))
         service.runs.update_run("r3", status=RunStatus.RUNNING)
         service.runs.update_run("r3", status=RunStatus.CANCELED, error="KeyboardInterrupt: ")
     for event in sink.events:
@@ -171,7 +172,11 @@ def test_what_fails_and_what_is_taken_over_is_told_so(prepared: Path) -> None:
     ]
     failed = sink.events[5]["run"]["facets"]["errorMessage"]
     assert failed["message"] == "TrainingError: no rows"
-    assert sink.events[-1]["run"]["facets"]["jobRunParameters"]["parameters"] == [{"key": "depth", "value": 3}]
+    assert sink.events[-1]["run"]["facets"]["executionParameters"]["parameters"] == [
+        {"key": "depth", "value": "3"},
+        {"key": "until", "value": "2013-06-01"},
+        {"key": "weights", "value": '{"recent":2.0}'},
+    ]
 
 
 def test_a_run_whose_job_was_killed_is_told_of_by_whoever_finds_it(prepared: Path) -> None:

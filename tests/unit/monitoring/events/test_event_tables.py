@@ -27,6 +27,7 @@ from raymlops.monitoring.events.shared_appends import SharedAppends
 from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.serving.answering.events import PredictionEvent, to_tables
 from raymlops.serving.models.input_names import check_input_names
+from raymlops.serving.protocol.prediction_request import PredictionRequest
 from raymlops.serving.protocol.schema import InputSchema
 from raymlops.tables.delta import DeltaTables
 
@@ -115,7 +116,8 @@ def test_names_of_inputs_are_refused_or_recorded(names: list[str], tmp_path_fact
     columns = {name: np.array([float(place)]) for place, name in enumerate(names)}
     outputs = {"value": np.array([0.5])}
     at_us = [to_us(START)]
-    event = PredictionEvent("r", InputSchema(signature), columns, at_us, at_us[0], 1, "champion", 5, outputs)
+    request = PredictionRequest("r", columns, at_us)
+    event = PredictionEvent(request, InputSchema(signature), at_us[0], 1, "champion", 5, outputs)
     tables = DeltaEventTables(tmp_path_factory.mktemp("events"))
     tables.append(NAME, to_tables([event])[0], ingest_id="b")
     (row,) = tables.read(NAME, START, None, "served_at").to_pylist()

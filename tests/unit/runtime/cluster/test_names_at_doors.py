@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from raymlops.clock import ManualClock
 from raymlops.config import PlatformConfig
 from raymlops.config.reading.loader import load_config
-from raymlops.delivery import approve_bundle, deploy_bundle
+from raymlops.delivery import approve_bundle
 from raymlops.errors import AlreadyRegistered, ConfigError, RaymlopsError
 from raymlops.features import Entity, FeatureService, FeatureStore, FeatureView, Field
 from raymlops.features.reader import FeatureReader
@@ -32,6 +32,7 @@ from raymlops.runtime.jobs.delivery_operator import DeliveryOperator
 from raymlops.runtime.jobs.operators import ModelOperator
 from raymlops.tables.delta import DeltaTables
 from raymlops.testing.metadata_examples import EPOCH, example_bundle, example_draft, example_run
+from tests.support.deployed_bundles import deploy_bundle
 
 CLOCK = ManualClock(EPOCH)
 EXAMPLE = pa.table({"a": [0.0, 1.0, 2.0, 3.0]})

@@ -16,7 +16,7 @@ from raymlops.cli import delivery as commands
 from raymlops.cli.main import app
 from raymlops.clock import ManualClock
 from raymlops.config.reading.loader import load_config
-from raymlops.delivery import build_bundle, deploy_bundle
+from raymlops.delivery import build_bundle
 from raymlops.errors import DeploymentError
 from raymlops.records.bundles import BundleManifest
 from raymlops.records.ledger import Ledger
@@ -25,6 +25,7 @@ from raymlops.runtime.serve.gateway.approvals import Approvals
 from raymlops.serving.protocol.http import HttpRequest
 from raymlops.testing.metadata_examples import EPOCH
 from tests.support.console_actions import World
+from tests.support.deployed_bundles import deploy_bundle
 
 PROJECT = "name: ratios\nmodel: ratios\ndefinitions: ratios:ALL\nservice: s\nspine: ratios:spine\n"
 

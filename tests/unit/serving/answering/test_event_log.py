@@ -14,6 +14,7 @@ from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.serving.answering import event_log
 from raymlops.serving.answering.event_log import EventLog
 from raymlops.serving.answering.events import PredictionEvent
+from raymlops.serving.protocol.prediction_request import PredictionRequest
 from raymlops.serving.protocol.schema import InputSchema
 
 pytestmark = pytest.mark.asyncio
@@ -40,7 +41,8 @@ def make_log(sink: Any, **config: Any) -> EventLog:
 def make_event(helpers: Any, name: str, rows: int = 1) -> PredictionEvent:
     now = to_us(helpers.NOW)
     values = np.arange(float(rows))
-    return PredictionEvent(name, SCHEMA, {"a": values}, [now] * rows, now, 1, "champion", 5, {"value": values})
+    request = PredictionRequest(name, {"a": values}, [now] * rows)
+    return PredictionEvent(request, SCHEMA, now, 1, "champion", 5, {"value": values})
 
 
 def ids(sink: Any) -> list[str]:

@@ -9,6 +9,7 @@ from raymlops.clock import to_us
 from raymlops.records.learning.signatures import ColumnSpec, Signature
 from raymlops.serving.answering.events import PredictionEvent, to_tables
 from raymlops.serving.models.input_names import EVENT_SCHEMA
+from raymlops.serving.protocol.prediction_request import PredictionRequest
 from raymlops.serving.protocol.schema import InputSchema
 
 INPUTS = (ColumnSpec(name="wind", dtype="FP64"), ColumnSpec(name="carrier", dtype="BYTES"))
@@ -16,16 +17,19 @@ SCHEMA = InputSchema(Signature(task="classifier", inputs=INPUTS, classes=(0, 1))
 VALUES = InputSchema(Signature(task="regressor", inputs=INPUTS[:1]))
 
 
+def asked(helpers: Any, request_id: str, rows: int, **joined: Any) -> PredictionRequest:
+    columns = {
+        "wind": np.array([1.5, np.nan, 3.0][:rows]),
+        "carrier": np.array(["AA", None, "UA"][:rows], dtype=object),
+    }
+    return PredictionRequest(request_id, columns, [to_us(helpers.NOW) - row for row in range(rows)], **joined)
+
+
 def event(helpers: Any, request_id: str, rows: int, **changes: Any) -> PredictionEvent:
     now = to_us(helpers.NOW)
     defaults: dict[str, Any] = {
-        "request_id": request_id,
+        "request": asked(helpers, request_id, rows),
         "schema": SCHEMA,
-        "columns": {
-            "wind": np.array([1.5, np.nan, 3.0][:rows]),
-            "carrier": np.array(["AA", None, "UA"][:rows], dtype=object),
-        },
-        "event_times_us": [now - row for row in range(rows)],
         "served_at_us": now,
         "version": 4,
         "role": "champion",
@@ -39,18 +43,16 @@ def event(helpers: Any, request_id: str, rows: int, **changes: Any) -> Predictio
 
 
 def test_rows_of_events(helpers: Any) -> None:
+    joined = asked(
+        helpers,
+        "a",
+        1,
+        missing=[["tail number__age", "tail number__seats"]],
+        entities=['{"tail":"N1"}'],
+        feature_times_us={"weather": [5], "tail number": [None]},
+    )
     (table,) = to_tables(
-        [
-            event(
-                helpers,
-                "a",
-                1,
-                missing=[2],
-                entities=['{"tail":"N1"}'],
-                feature_times_us={"weather": [5], "tail number": [None]},
-            ),
-            event(helpers, "b", 2, fallback="canary 5: NaN"),
-        ]
+        [event(helpers, "a", 1, request=joined), event(helpers, "b", 2, fallback="canary 5: NaN")],
     )
     assert table.schema.names == [*EVENT_SCHEMA.names, "wind", "carrier"]
     assert table.schema.field("wind").type == pa.float64()

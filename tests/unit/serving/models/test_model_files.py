@@ -493,7 +493,7 @@ def test_a_kill_leaves_all_or_nothing(
 
     estimator = _booster()
     with monkeypatch.context() as patch:
-        patch.setattr(model_files, "_sync", sync)
+        patch.setattr(model_files, "sync", sync)
         with pytest.raises(SimulatedKill):
             save_model(tmp_path / "m", estimator, example=EXAMPLE)
     assert (tmp_path / "m").exists() == is_there

@@ -60,7 +60,7 @@ def test_a_field_the_model_needs_must_be_there_and_a_feature_may_be_missing(onli
 def test_features_join_request_time_fields(schema: InstanceSchema, online: Any, now_us: int) -> None:
     rows = [GOOD, GOOD | {"origin": "EWR", "distance": 3, "hour": None, "holiday": None, "carrier": None}]
     request = decode(schema, now_us, {"id": "r", "instances": rows})
-    assert (request.id, request.rows, request.at_us) == ("r", 2, [now_us, now_us])
+    assert (request.request_id, request.rows, request.at_us) == ("r", 2, [now_us, now_us])
     np.testing.assert_array_equal(request.columns["distance"], [500.5, 3])
     np.testing.assert_array_equal(request.columns["hour"], [7, np.nan])
     np.testing.assert_array_equal(request.columns["holiday"], [1, np.nan])
