@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import TypedDict
 
@@ -108,6 +110,8 @@ def require_definitions(place: FeaturePlace) -> None:
 def copy_rows(source: FeatureReader, target: LeadingStore, name: str) -> list[IngestReceipt]:
     """Copy rows into the tables of an environment that have none; those of a view of the same name and version.
 
+    A table is read and handed over in batches, and need not fit in memory.
+
     Args:
         source: Reads the environment that rows come from.
         target: The writer of the one that they go to.
@@ -124,9 +128,22 @@ def copy_rows(source: FeatureReader, target: LeadingStore, name: str) -> list[In
         view = applied.view
         if view.source is not None or target.has_table(state.table_of(view)):
             continue
+        rows = source.batches(ref)
         try:
-            rows = source.table(ref)
+            first = next(rows)
         except NotFoundError:  # nothing was ingested there, or it has no such view
             continue
-        receipts.append(target.ingest(ref, rows, ingest_id=f"rows of {name}"))
+        receipts.append(_ingested(target, ref, chain([first], rows), ingest_id=f"rows of {name}"))
     return receipts
+
+
+def _ingested(target: LeadingStore, view: str, rows: Iterable[pa.Table], *, ingest_id: str) -> IngestReceipt:
+    """Hand rows to a writer, which may be in another process, batch by batch, and have them ingested in one commit."""
+    staged, blocks = uuid.uuid4().hex, 0
+    try:
+        for table in rows:
+            target.stage(staged, blocks, table)
+            blocks += 1
+        return target.ingest_staged(view, staged, blocks, ingest_id=ingest_id)
+    finally:
+        target.discard(staged)

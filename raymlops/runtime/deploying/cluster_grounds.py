@@ -18,10 +18,12 @@ from raymlops.errors import DeploymentError, NotFoundError
 from raymlops.features.offline.feature_files import FeatureFiles
 from raymlops.metadata import Metadata
 from raymlops.records.bundles import BundleManifest, ProjectSpec
+from raymlops.records.delivering.environments import environment_of_run
 from raymlops.records.features import IngestReceipt
 from raymlops.records.models import ModelVersion
 from raymlops.records.runs import Run, RunStatus
 from raymlops.records.serving.orders import Order
+from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.deploying.offer import needs_of, target_of
 from raymlops.runtime.deploying.rehearsal import Rehearsal
 from raymlops.runtime.jobs.bundle_definitions import bundle_definitions
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from raymlops.features import Definition, FeatureStore
 
 __all__ = ["ClusterGrounds"]
+
+_REMOVE_S = 600.0
+"""Deadline of removing the features of an environment: an object store removes file by file."""
 
 
 class ClusterGrounds:
@@ -57,6 +62,32 @@ class ClusterGrounds:
     def fill(self, environment: str, source: str) -> Sequence[IngestReceipt]:
         return copy_rows_from(self._config, source, environment)
 
+    def tables_in(self, environment: str) -> tuple[str, ...] | None:
+        found: tuple[str, ...] | None = self._features.tables_in(environment)
+        return found
+
+    def remove_features(self, environment: str) -> None:
+        self._features.remove_environment(environment)
+
+    def stop_runs(self, environment: str, reason: str) -> None:
+        runs = self._metadata.runs
+        for run in [*runs.list_runs(status=RunStatus.PENDING), *runs.list_runs(status=RunStatus.RUNNING)]:
+            if run.bundle is None:
+                continue
+            project = self._metadata.deployments.get_bundle(run.bundle).project
+            if environment_of_run(project, run.pipeline) == environment:
+                self._operator.cancel(run.id, reason)
+
+    @property
+    def _features(self) -> ActorProxy:
+        """The features actor itself, which has the stores of all environments."""
+        return feature_writer(self._config, None, _REMOVE_S)
+
+    @property
+    def _operator(self) -> RunOperator:
+        jobs = JobRunner(self._config.home, self._metadata.runs, self._clock)
+        return RunOperator(self._config, self._metadata, jobs, self._clock)
+
     @cached_property
     def endpoints(self) -> EndpointOrders:
         return EndpointOrders(self._config, self._metadata)
@@ -76,8 +107,7 @@ class ClusterGrounds:
         check_target(manifest, needs, target_of(self._config, self._metadata))
 
     def run(self, manifest: BundleManifest, pipeline: str, environment: str, rules: EnvironmentRules) -> Run:
-        jobs = JobRunner(self._config.home, self._metadata.runs, self._clock)
-        run = RunOperator(self._config, self._metadata, jobs, self._clock).start(
+        run = self._operator.start(
             pipeline,
             parameters={"skip_unchanged": False, **rules.parameters},
             reason=f"rehearsal of bundle {manifest.digest[:12]} for {environment}",

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
+import pyarrow as pa
+
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import NotFoundError, StorageError
 from raymlops.features import FeatureReader, TrainingSet
@@ -74,6 +76,10 @@ class ReaderElsewhere(FeatureReader):
         with self._tables_shared():
             return super().table(*args, **kwargs)
 
+    def batches(self, *args: Any, **kwargs: Any) -> Iterator[pa.Table]:
+        with self._tables_shared():
+            yield from super().batches(*args, **kwargs)
+
     def table_versions(self) -> dict[str, int]:
         found = super().table_versions()
         for table in sorted(self._catalog.state().tables() - found.keys()):
@@ -137,6 +143,14 @@ class FeatureReaders(PerEnvironment[FeatureReader]):
 
     def __init__(self, config: PlatformConfig, **options: Any) -> None:
         super().__init__(lambda environment: open_reader(config, environment, **options))
+
+    def of(self, environment: str | None = None) -> FeatureReader:
+        """The reader of an environment; another one where the environment was removed and made anew meanwhile."""
+        found = super().of(environment)
+        if environment is not None and found.outdated():
+            self.drop(environment)
+            found = super().of(environment)
+        return found
 
     def plan(self, service: str, environment: str | None = None) -> OnlinePlan:
         """Compile a feature service for reading; as ``FeatureReader.plan``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from raymlops.features import Entity, FeatureReader, FeatureService, FeatureView
 from raymlops.features.offline.feature_files import FeatureFiles
 from raymlops.features.replication.environments import PerEnvironment, environments_in
 from raymlops.features.replication.leader import LeadingStore, copy_rows, open_store, require_definitions
+from raymlops.tables.batched import read_batches
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 CLOCK = ManualClock(T + timedelta(hours=1))
@@ -153,6 +155,29 @@ def test_rows_are_copied_into_tables_that_have_none(
     stores.of(DEV).materialize("sales")
     stores.of(OWN).push("sales", rows(b=5.0), ingest_id="later")
     assert amounts(config, DEV) == ([1.0, None], [1.0, None]), "what comes later is not copied"
+
+
+def test_a_copied_table_is_handed_over_in_batches(
+    config: PlatformConfig, stores: PerEnvironment[LeadingStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores.of(OWN).apply(SHOP, SALES)
+    for number in range(3):
+        stores.of(OWN).push("sales", rows(a=float(number)), ingest_id=str(number))
+    target, blocks = stores.of(DEV), list[int]()
+    target.apply(SHOP, SALES)
+
+    def stage(staged: str, number: int, table: pa.Table) -> None:
+        blocks.append(table.num_rows)
+        LeadingStore.stage(target, staged, number, table)
+
+    monkeypatch.setattr(target, "stage", stage)
+    monkeypatch.setattr("raymlops.features.reader.read_batches", partial(read_batches, cells=1))
+    with closing(reader_of(config, OWN)) as source:
+        (receipt,) = copy_rows(source, target, "prod")
+    assert (blocks, receipt.rows) == ([1, 1, 1], 3)
+    with closing(reader_of(config, DEV)) as copied:
+        assert copied.table("sales")["amount"].to_pylist() == [0.0, 1.0, 2.0], "in the order of their arrival"
+    assert not list((config.feature_place(DEV).local / "staging").iterdir()), "nothing is left on the way"
 
 
 def test_rows_of_another_view_of_the_same_name_are_refused(
