@@ -12,7 +12,8 @@ from raymlops.tables.delta import DeltaTables
 
 
 def rows(*numbers: int) -> pa.Table:
-    return pa.table({"n": pa.array(numbers, pa.int64()), "text": [str(number) for number in numbers]})
+    texts = pa.array([str(number) for number in numbers], pa.string())
+    return pa.table({"n": pa.array(numbers, pa.int64()), "text": texts})
 
 
 @pytest.fixture

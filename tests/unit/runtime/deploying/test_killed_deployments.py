@@ -199,7 +199,7 @@ class Ground:
         return cast("FeatureStore", _Mortal(self._world.features.of(environment), self._world.death))
 
     def fill(self, environment: str, source: str) -> Sequence[IngestReceipt]:
-        assert self.store(environment).apply(*DEFINITIONS["a"], dry_run=True).added == (), "what is filled is defined"
+        assert self.store(environment).apply(CAR, LOADS, dry_run=True).added == (), "what is filled is defined"
         self._world.filled.append((environment, source))
         return []
 
