@@ -52,7 +52,7 @@ class Deployer:
 
     @cached_property
     def _grounds(self) -> Grounds:
-        """The cluster is asked where it is needed: a deployment that is a record alone needs none."""
+        """The cluster is asked where it is needed: what may not be deployed is refused without one."""
         return self._given or runtime.ClusterGrounds(self._config, self._metadata, self._clock)
 
     def changes(self, manifest: BundleManifest, environment: str) -> BundleChanges:
