@@ -170,10 +170,24 @@ def test_a_branch_has_an_environment_that_goes_with_it(world: World, bundle: str
     with closing(Repo(str(world.origin))) as origin:
         del origin.refs[b"refs/heads/feature/x"]
     deadline = time.monotonic() + WAIT_S
-    while own in world.live():
+    while not (ends := _ends_of(world, own)):
         assert time.monotonic() < deadline
+    assert "its features are removed: tables depot_loads, depot_orders" in ends[-1]["reason"]
+    assert not (world.home / "features" / "environments" / own).exists()
+    assert own not in world.live()
     assert f"{own}.toy" not in world.served()
     assert world.live()["dev"] == bundle
+
+
+def _ends_of(world: World, environment: str) -> list[dict[str, Any]]:
+    """Entries of the ledger that say that an environment has ended."""
+    entries = world.run.json("ledger", "entries", "platform:deployments", "--json")
+    begun = {
+        entry["key"].rpartition("/")[2]
+        for entry in entries
+        if entry["evidence"].get("kind") == "end_environment" and entry["evidence"]["environment"] == environment
+    }
+    return [each for each in entries if each["action"] == "end_deployment" and each["key"].rpartition("/")[2] in begun]
 
 
 def test_an_altered_bundle_and_an_unknown_signer_are_refused(world: World, bundle: str) -> None:
