@@ -132,6 +132,8 @@ def _init(run: Callable[..., subprocess.CompletedProcess[str]], shape: Shape, pl
     assert tuple(each["name"] for each in answers["left_out"]) == shape.left_out
     spec = yaml.safe_load((project / "project.yaml").read_text())
     assert spec["metric"] == shape.loss
+    if "client.no" in shape.options:
+        assert 'Field("client.no", "string"' in (project / "stranger" / "definitions.py").read_text(), "zeros are kept"
 
 
 @pytest.mark.parametrize("name", SHAPES)

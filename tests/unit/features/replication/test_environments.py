@@ -19,6 +19,7 @@ from raymlops.features import Entity, FeatureReader, FeatureService, FeatureView
 from raymlops.features.offline.feature_files import FeatureFiles
 from raymlops.features.replication.environments import PerEnvironment, environments_in
 from raymlops.features.replication.leader import LeadingStore, copy_rows, open_store, require_definitions
+from raymlops.features.replication.removal import remove_features, tables_in
 from raymlops.tables.batched import read_batches
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
@@ -189,6 +190,69 @@ def test_rows_of_another_view_of_the_same_name_are_refused(
     with closing(reader_of(config, OWN)) as source, pytest.raises(SchemaMismatch, match="tax"):
         copy_rows(source, stores.of(DEV), "prod")
     assert not stores.of(DEV).has_table("sales")
+
+
+def test_features_of_an_environment_go_and_those_of_others_stay(
+    config: PlatformConfig, stores: PerEnvironment[LeadingStore]
+) -> None:
+    for environment in (OWN, DEV, "dev-2"):
+        stores.of(environment).apply(SHOP, SALES, SERVICE)
+        stores.of(environment).push("sales", rows(a=1.0), ingest_id="one")
+    kept = {place: files_of(config.feature_place(place).root) for place in ("dev-2",)}
+    own = config.feature_place().root
+    tables = files_of(own / "tables")
+    place = config.feature_place(DEV)
+    assert tables_in(place) == ("sales",)
+    stores.drop(DEV, lambda: remove_features(place))
+    assert not place.local.exists()
+    assert not Path(place.root).exists()
+    assert (tables_in(place), environments_in(config.feature_place())) == (None, ["dev-2"])
+    assert {place: files_of(config.feature_place(place).root) for place in ("dev-2",)} == kept
+    assert files_of(own / "tables") == tables
+    remove_features(place)  # may be called again
+    with pytest.raises(ConfigError, match="own environment cannot be removed"):
+        remove_features(config.feature_place())
+
+
+def test_what_is_half_removed_is_refused_and_the_rest_goes_at_the_next_call(
+    config: PlatformConfig, stores: PerEnvironment[LeadingStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores.of(DEV).apply(SHOP, SALES, SERVICE)
+    stores.of(DEV).push("sales", rows(a=1.0), ingest_id="one")
+    place = config.feature_place(DEV)
+
+    def fail(path: Path) -> None:
+        raise OSError("the disk is away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("shutil.rmtree", fail)
+        with pytest.raises(StorageError, match="features of environment 'dev' cannot be removed: the disk is away"):
+            stores.drop(DEV, lambda: remove_features(place))
+    with pytest.raises(NotFoundError, match="has no feature views"):
+        require_definitions(place)
+    assert tables_in(place) == (), "it is not gone yet"
+    stores.drop(DEV, lambda: remove_features(place))
+    assert tables_in(place) is None
+
+
+def test_a_reader_of_an_environment_that_was_made_anew_is_outdated(
+    config: PlatformConfig, stores: PerEnvironment[LeadingStore]
+) -> None:
+    place = config.feature_place(DEV)
+    stores.of(DEV).apply(SHOP, SALES, SERVICE)
+    stores.of(DEV).push("sales", rows(a=1.0), ingest_id="one")
+    with closing(reader_of(config, DEV)) as reader:
+        asked = pa.table({"shop": ["a"]})
+        assert reader.online("s", asked)["sales__amount"].to_pylist() == [1.0]
+        assert not reader.outdated()
+        stores.drop(DEV, lambda: remove_features(place))
+        assert reader.outdated()
+        stores.of(DEV).apply(SHOP, SALES, SERVICE)
+        stores.of(DEV).push("sales", rows(a=2.0), ingest_id="one")
+        assert reader.outdated(), "another file came to its path"
+        with closing(reader_of(config, DEV)) as another:
+            assert another.online("s", asked)["sales__amount"].to_pylist() == [2.0]
+            assert not another.outdated()
 
 
 class Opened:
