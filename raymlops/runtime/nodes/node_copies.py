@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -107,7 +108,7 @@ def copy_path(config: PlatformConfig, node: str, environment: str | None = None)
 def _remove_copies_of_the_dead(directory: Path) -> None:
     """Free the disk of copies whose node will not come back: a node that is started again has another id."""
     alive = alive_nodes()
-    for path in directory.rglob("online-*.lmdb"):
+    for path in chain(directory.glob("online-*.lmdb"), directory.glob("environments/*/online-*.lmdb")):
         if path.stem.removeprefix("online-") not in alive:
             shutil.rmtree(path, ignore_errors=True)
 
