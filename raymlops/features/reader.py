@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from raymlops.clock import Clock, SystemClock
 from raymlops.errors import NotFoundError, StorageError
@@ -40,7 +39,6 @@ from raymlops.features.online.node_copy import DefinitionSource, NodeCopy, key_t
 from raymlops.features.online.online_store import OnlineStore, Watermark
 from raymlops.features.online.plan import OnlinePlan
 from raymlops.records.features import QuarantinedRow, TrainingSetManifest
-from raymlops.tables.batched import read_batches
 from raymlops.tables.columns import Reading, as_table, in_kind_of
 from raymlops.tables.delta import DeltaTables
 from raymlops.tables.files import Root, open_files, parse_root
@@ -216,29 +214,32 @@ class FeatureReader:
             NotFoundError: nothing was ingested, or there is no such version.
             StorageError: the table cannot be read.
         """
-        table, columns = self._read_by(view, version)
-        return self._tables.read(table, version=version, columns=columns)
-
-    def batches(self, view: str) -> Iterator[pa.Table]:
-        """What ``table`` gives and raises, as tables of a bounded size; at least one, which may be empty."""
-        yield from read_batches(self._tables, *self._read_by(view, None))
-
-    def _read_by(self, view: str, version: int | None) -> tuple[str, Sequence[str]]:
-        """Name of the table that a view reads, and the columns."""
         state = self._catalog.state()
         found = state.view(view)
         if version is not None:
             check_table_version(f"view {found.ref!r}", version)
-        return state.table_of(found), found.table_columns
+        return self._tables.read(state.table_of(found), version=version, columns=found.table_columns)
 
     def blocks(self, view: str, version: int | None = None) -> tuple[str, int, BlockedTable]:
         """The rows of a view in blocks that are read where they are needed, for tables that do not fit in memory.
 
-        Takes and raises what ``table`` does; returns the table's name, the version, and the blocks of its rows.
+        Args:
+            view: ``NAME`` or ``NAME@VERSION``.
+            version: Version of the table; ``None``: the newest.
+
+        Returns:
+            The table's name, the version, and the blocks, which hold the columns the view reads.
+
+        Raises:
+            RaymlopsError: as ``table`` does.
         """
-        table, columns = self._read_by(view, version)
+        state = self._catalog.state()
+        found = state.view(view)
+        if version is not None:
+            check_table_version(f"view {found.ref!r}", version)
+        table = state.table_of(found)
         with self._tables.opened(table, version) as handle:
-            return table, int(handle.version()), blocks_of(table, handle, columns)
+            return table, int(handle.version()), blocks_of(table, handle, found.table_columns)
 
     def quarantine(self, view: str, ingest_id: str | None = None) -> list[QuarantinedRow]:
         """The rows of a view that ingests refused, in the order they came.
@@ -388,10 +389,6 @@ class FeatureReader:
             raise StorageError(reason, digest=manifest.digest) from error
         check_content(manifest, table)
         return TrainingSet(manifest, table)
-
-    def outdated(self) -> bool:
-        """Whether the online file that this reads was removed, and perhaps made anew."""
-        return isinstance(self._store, LmdbOnlineStore) and self._store.replaced()
 
     def close(self) -> None:
         """Release the online store; plans of this reader must not be used any more."""

@@ -28,12 +28,12 @@ from raymlops.features.definitions.naming import check_text
 from raymlops.features.intake.continued import continued_rows
 from raymlops.features.intake.ingester import Ingester
 from raymlops.features.intake.row_batches import IngestOptions
+from raymlops.features.offline.table_batches import read_batches
 from raymlops.features.offline.training_set import TrainingSets, table_digest
 from raymlops.features.online.lmdb import LmdbOnlineStore
 from raymlops.features.online.materializer import Fresh, Materializer
 from raymlops.features.online.online_store import OnlineStore
 from raymlops.records.features import ApplyReport, IngestReceipt, MaterializeReceipt, VacuumReport
-from raymlops.tables.batched import read_batches
 from raymlops.tables.columns import as_table
 from raymlops.tables.delta import DeltaTables
 from raymlops.tables.files import Root, open_files

@@ -18,7 +18,7 @@ from raymlops.errors import StorageError
 from raymlops.features.online.online_store import ViewUpdate, Watermark, address
 from raymlops.features.online.runs import MAGIC
 
-__all__ = ["LmdbOnlineStore"]
+__all__ = ["LmdbOnlineStore", "file_identity"]
 
 _WATERMARK = struct.Struct("<qq")
 _WATERMARK_PREFIX = (
@@ -100,8 +100,8 @@ class LmdbOnlineStore:
 
     def _acquire(self, writable: bool) -> _SharedFile:
         shared = self._open_files.get(self._path)
-        if shared is None or shared.identity != _identity(self._path):
-            shared = _SharedFile(self._open(writable), writable, 0, _identity(self._path))
+        if shared is None or shared.identity != file_identity(self._path):
+            shared = _SharedFile(self._open(writable), writable, 0, file_identity(self._path))
             self._open_files[self._path] = shared
         elif writable and not shared.writable:
             shared.environment.close()
@@ -188,10 +188,6 @@ class LmdbOnlineStore:
         except OSError as error:
             raise StorageError(f"online store {self._path}: cannot remove: {error}", path=str(self._path)) from error
 
-    def replaced(self) -> bool:
-        """Whether the file was removed meanwhile, and perhaps made anew: what this store reads is not what there is."""
-        return _identity(self._path) != self._file.identity
-
     def close(self) -> None:
         with self._open_lock:
             if self._closed:
@@ -204,8 +200,8 @@ class LmdbOnlineStore:
                     del self._open_files[self._path]
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Of the file in a store's directory; that of a file which is open is no other's."""
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of the file in a store's directory; as long as a file is open, no other one has them."""
     try:
         found = (path / "data.mdb").stat()
     except FileNotFoundError:

@@ -17,11 +17,11 @@ from raymlops.errors import NotFoundError
 from raymlops.features.catalog.applied import CatalogState, ResolvedView
 from raymlops.features.catalog.layout import online_path
 from raymlops.features.offline.feature_files import FeatureFiles
+from raymlops.features.offline.table_batches import read_batches
 from raymlops.features.online.lmdb import LmdbOnlineStore
 from raymlops.features.online.node_copy import key_types_of
 from raymlops.features.online.online_store import OnlineStore
 from raymlops.features.online.servers import open_server
-from raymlops.features.reader import FeatureReader
 from raymlops.features.replication.ports import Progress
 from raymlops.features.store import FeatureStore
 from raymlops.records.features import IngestReceipt
@@ -107,13 +107,13 @@ def require_definitions(place: FeaturePlace) -> None:
         raise NotFoundError(f"environment {place.environment!r} has no feature views: apply some there first")
 
 
-def copy_rows(source: FeatureReader, target: LeadingStore, name: str) -> list[IngestReceipt]:
+def copy_rows(source: FeatureFiles, target: LeadingStore, name: str) -> list[IngestReceipt]:
     """Copy rows into the tables of an environment that have none; those of a view of the same name and version.
 
     A table is read and handed over in batches, and need not fit in memory.
 
     Args:
-        source: Reads the environment that rows come from.
+        source: The files of the environment that rows come from.
         target: The writer of the one that they go to.
         name: Of the former; it is in the ids of the ingests.
 
@@ -123,13 +123,14 @@ def copy_rows(source: FeatureReader, target: LeadingStore, name: str) -> list[In
     Raises:
         RaymlopsError: As ``FeatureStore.ingest`` does, where a view there is another than here.
     """
-    state, receipts = target.definitions(), []
+    state, there, receipts = target.definitions(), source.state(), []
     for ref, applied in sorted(state.views.items()):
         view = applied.view
         if view.source is not None or target.has_table(state.table_of(view)):
             continue
-        rows = source.batches(ref)
         try:
+            found = there.view(ref)
+            rows = read_batches(source.tables, there.table_of(found), found.table_columns)
             first = next(rows)
         except NotFoundError:  # nothing was ingested there, or it has no such view
             continue

@@ -16,6 +16,7 @@ from raymlops.delivery.load_test import LoadReport
 from raymlops.delivery.verify import lock_file
 from raymlops.errors import DeploymentError, NotFoundError
 from raymlops.features.offline.feature_files import FeatureFiles
+from raymlops.features.replication.removal import tables_in
 from raymlops.metadata import Metadata
 from raymlops.records.bundles import BundleManifest, ProjectSpec
 from raymlops.records.delivering.environments import environment_of_run
@@ -23,7 +24,6 @@ from raymlops.records.features import IngestReceipt
 from raymlops.records.models import ModelVersion
 from raymlops.records.runs import Run, RunStatus
 from raymlops.records.serving.orders import Order
-from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.deploying.offer import needs_of, target_of
 from raymlops.runtime.deploying.rehearsal import Rehearsal
 from raymlops.runtime.jobs.bundle_definitions import bundle_definitions
@@ -63,11 +63,11 @@ class ClusterGrounds:
         return copy_rows_from(self._config, source, environment)
 
     def tables_in(self, environment: str) -> tuple[str, ...] | None:
-        found: tuple[str, ...] | None = self._features.tables_in(environment)
-        return found
+        return tables_in(self._config.feature_place(environment))
 
     def remove_features(self, environment: str) -> None:
-        self._features.remove_environment(environment)
+        # a part of the features actor, which closes the store first
+        feature_writer(self._config, environment, _REMOVE_S).remove_features()
 
     def stop_runs(self, environment: str, reason: str) -> None:
         runs = self._metadata.runs
@@ -77,11 +77,6 @@ class ClusterGrounds:
             project = self._metadata.deployments.get_bundle(run.bundle).project
             if environment_of_run(project, run.pipeline) == environment:
                 self._operator.cancel(run.id, reason)
-
-    @property
-    def _features(self) -> ActorProxy:
-        """The features actor itself, which has the stores of all environments."""
-        return feature_writer(self._config, None, _REMOVE_S)
 
     @property
     def _operator(self) -> RunOperator:

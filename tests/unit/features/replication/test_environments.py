@@ -16,11 +16,13 @@ from raymlops.config.features import FeaturesConfig
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, FeatureViewNotFound, NotFoundError, SchemaMismatch, StorageError
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureView, Field
+from raymlops.features.catalog.layout import online_path
 from raymlops.features.offline.feature_files import FeatureFiles
+from raymlops.features.offline.table_batches import read_batches
+from raymlops.features.online.lmdb import file_identity
 from raymlops.features.replication.environments import PerEnvironment, environments_in
 from raymlops.features.replication.leader import LeadingStore, copy_rows, open_store, require_definitions
 from raymlops.features.replication.removal import remove_features, tables_in
-from raymlops.tables.batched import read_batches
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 CLOCK = ManualClock(T + timedelta(hours=1))
@@ -149,10 +151,10 @@ def test_rows_are_copied_into_tables_that_have_none(
         stores.of(OWN).push(view, rows(a=1.0), ingest_id=view)
     stores.of(DEV).apply(SHOP, SALES, visits, new, SERVICE)
     stores.of(DEV).push("visits", rows(b=2.0), ingest_id="its own")
-    with closing(reader_of(config, OWN)) as source:
-        copied = copy_rows(source, stores.of(DEV), "prod")
-        assert [(receipt.table, receipt.rows) for receipt in copied] == [("sales", 1)]
-        assert copy_rows(source, stores.of(DEV), "prod") == [], "a repeat does nothing"
+    source = FeatureFiles.at(config.feature_place(OWN))
+    copied = copy_rows(source, stores.of(DEV), "prod")
+    assert [(receipt.table, receipt.rows) for receipt in copied] == [("sales", 1)]
+    assert copy_rows(source, stores.of(DEV), "prod") == [], "a repeat does nothing"
     stores.of(DEV).materialize("sales")
     stores.of(OWN).push("sales", rows(b=5.0), ingest_id="later")
     assert amounts(config, DEV) == ([1.0, None], [1.0, None]), "what comes later is not copied"
@@ -172,9 +174,8 @@ def test_a_copied_table_is_handed_over_in_batches(
         LeadingStore.stage(target, staged, number, table)
 
     monkeypatch.setattr(target, "stage", stage)
-    monkeypatch.setattr("raymlops.features.reader.read_batches", partial(read_batches, cells=1))
-    with closing(reader_of(config, OWN)) as source:
-        (receipt,) = copy_rows(source, target, "prod")
+    monkeypatch.setattr("raymlops.features.replication.leader.read_batches", partial(read_batches, cells=1))
+    (receipt,) = copy_rows(FeatureFiles.at(config.feature_place(OWN)), target, "prod")
     assert (blocks, receipt.rows) == ([1, 1, 1], 3)
     with closing(reader_of(config, DEV)) as copied:
         assert copied.table("sales")["amount"].to_pylist() == [0.0, 1.0, 2.0], "in the order of their arrival"
@@ -187,8 +188,8 @@ def test_rows_of_another_view_of_the_same_name_are_refused(
     stores.of(OWN).apply(SHOP, SALES)
     stores.of(OWN).push("sales", rows(a=1.0), ingest_id="one")
     stores.of(DEV).apply(SHOP, FeatureView("sales", SHOP, [Field("tax", "float64")]))
-    with closing(reader_of(config, OWN)) as source, pytest.raises(SchemaMismatch, match="tax"):
-        copy_rows(source, stores.of(DEV), "prod")
+    with pytest.raises(SchemaMismatch, match="tax"):
+        copy_rows(FeatureFiles.at(config.feature_place(OWN)), stores.of(DEV), "prod")
     assert not stores.of(DEV).has_table("sales")
 
 
@@ -235,24 +236,24 @@ def test_what_is_half_removed_is_refused_and_the_rest_goes_at_the_next_call(
     assert tables_in(place) is None
 
 
-def test_a_reader_of_an_environment_that_was_made_anew_is_outdated(
+def test_the_file_of_an_environment_that_was_made_anew_is_another_one(
     config: PlatformConfig, stores: PerEnvironment[LeadingStore]
 ) -> None:
-    place = config.feature_place(DEV)
+    place, asked = config.feature_place(DEV), pa.table({"shop": ["a"]})
+    file = online_path(place.local)
     stores.of(DEV).apply(SHOP, SALES, SERVICE)
     stores.of(DEV).push("sales", rows(a=1.0), ingest_id="one")
     with closing(reader_of(config, DEV)) as reader:
-        asked = pa.table({"shop": ["a"]})
         assert reader.online("s", asked)["sales__amount"].to_pylist() == [1.0]
-        assert not reader.outdated()
+        before = file_identity(file)
+        assert before is not None
         stores.drop(DEV, lambda: remove_features(place))
-        assert reader.outdated()
+        assert file_identity(file) is None
         stores.of(DEV).apply(SHOP, SALES, SERVICE)
         stores.of(DEV).push("sales", rows(a=2.0), ingest_id="one")
-        assert reader.outdated(), "another file came to its path"
+        assert file_identity(file) not in {before, None}
         with closing(reader_of(config, DEV)) as another:
-            assert another.online("s", asked)["sales__amount"].to_pylist() == [2.0]
-            assert not another.outdated()
+            assert another.online("s", asked)["sales__amount"].to_pylist() == [2.0], "though the old one is open still"
 
 
 class Opened:

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 
 from raymlops.errors import NotFoundError
+from raymlops.features.offline.table_batches import read_batches
 from raymlops.tables import delta
-from raymlops.tables.batched import read_batches
 from raymlops.tables.delta import DeltaTables
 
 
