@@ -50,6 +50,8 @@ class Attempt(Record):
     """Definitions that it adds, as an ``ApplyReport`` names them."""
     changed: bool = False
     """Whether it changes definitions in place."""
+    tables: tuple[str, ...] = ()
+    """Feature tables that go with an environment."""
     switch: Switch | None = None
     """``None`` as long as that is not decided."""
 

@@ -28,6 +28,7 @@ from raymlops.features.definitions.naming import check_text
 from raymlops.features.intake.continued import continued_rows
 from raymlops.features.intake.ingester import Ingester
 from raymlops.features.intake.row_batches import IngestOptions
+from raymlops.features.offline.table_batches import read_batches
 from raymlops.features.offline.training_set import TrainingSets, table_digest
 from raymlops.features.online.lmdb import LmdbOnlineStore
 from raymlops.features.online.materializer import Fresh, Materializer
@@ -42,7 +43,6 @@ from raymlops.tables.visibility import Visibility
 
 __all__ = ["FeatureStore"]
 
-_BLOCK_ROWS = 1 << 17
 _ABANDONED = timedelta(days=1)
 """Blocks that nobody added to for so long are let go at the next start."""
 
@@ -274,8 +274,9 @@ class FeatureStore:
             return receipt
 
     def close(self) -> None:
-        """Release the online store; the feature store must not be used any more."""
-        self._online.close()
+        """Release the online store, after what is written to it; the feature store must not be used any more."""
+        with self._lock:
+            self._online.close()
 
     def _ingest(
         self, view: str, table: Any, ingest_id: str | None, options: IngestOptions
@@ -299,9 +300,9 @@ class FeatureStore:
             view, ingest_id = begun[ref].view, f"rows of {begun[ref].view.continues}"
             former = state.views[str(view.continues)].view
             if not _is_ingested(self._tables, state.table_of(view), ingest_id):
-                rows = self._tables.read(state.table_of(former), begun[ref].continued_version, former.table_columns)
-                starts = _blocks(rows.num_rows)
-                tables = [continued_rows(view, former, rows.slice(start, _BLOCK_ROWS)) for start in starts]
+                version = begun[ref].continued_version
+                rows = read_batches(self._tables, state.table_of(former), former.table_columns, version)
+                tables = map(partial(continued_rows, view, former), rows)
                 self._ingester.ingest(ref, tables, ingest_id=ingest_id, on_invalid="quarantine")
             if view.online and self._online.watermark(ref) is None and self._online.watermark(former.ref) is not None:
                 self._materializer.views(state, [view])
@@ -323,8 +324,3 @@ def _is_ingested(tables: DeltaTables, table: str, ingest_id: str) -> bool:
         return False
     with tables.opened(table) as handle:
         return handle.transaction_version(ingest_id) is not None
-
-
-def _blocks(rows: int) -> range:
-    """Where blocks of rows begin; one, if there are no rows."""
-    return range(0, max(rows, 1), _BLOCK_ROWS)

@@ -162,8 +162,13 @@ def _of_texts(column: Any, present: int, distinct: int) -> str:
         numbers = pc.mean(pc.match_substring_regex(pc.drop_null(column), _NUMBER).cast(pa.float64())).as_py()
         if numbers > _MIXED_SHARE:
             strange = column.filter(pc.invert(pc.match_substring_regex(column, _NUMBER)))
-            other = f", others are not, such as {strange[0].as_py()!r:.40}" if len(strange) else ""
-            return f"it holds texts, of which {numbers:.0%} are numbers{other}"
+            if not len(strange):
+                shown = pc.drop_null(column)[0].as_py()
+                return (
+                    f"it holds {distinct:,} texts such as {shown!r:.40}: to use them as numbers, write them as in 0.5"
+                )
+            other = strange[0].as_py()
+            return f"it holds texts, of which {numbers:.0%} are numbers, others are not, such as {other!r:.40}"
         return f"it has {distinct:,} different texts in {present:,} rows, too many for categories"
     return ""
 

@@ -215,6 +215,9 @@ def _sound_rows(raw: Any, asked: Asked) -> tuple[Any, npt.NDArray[np.int64], lis
     at_us = np.asarray(at.cast(pa.int64()).fill_null(-1))
     order = np.argsort(at_us, kind="stable")
     order = order[at_us[order] >= 0]
+    if at_us[order[0]] == at_us[order[-1]]:
+        only = at.drop_null()[0].as_py().isoformat()
+        raise DataError(f"time {asked.event_time!r} must differ between rows, got {only} in every row")
     return raw.take(pa.array(order)), at_us[order], notes
 
 

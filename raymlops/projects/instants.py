@@ -23,6 +23,8 @@ _PLAIN_FORMS = {
     " d:d a": " %I:%M %p",
     " d:d:d a": " %I:%M:%S %p",
 }
+_DIGITS = (10, 13, 16, 19)
+"""Of seconds, milliseconds, microseconds and nanoseconds since 1970, from 2001 to 2286."""
 _SHOWN = 3
 _SUMMER_TIME_MIN = 60
 
@@ -32,7 +34,7 @@ def read_instants(rows: pa.Table, name: str, time_zone: str) -> Any:
 
     Args:
         rows: The table; its times without a zone are of ``time_zone`` already, if they are no texts.
-        name: The column: times, dates, texts of either, or numbers that count time since 1970.
+        name: The column: times, dates, or numbers that count time since 1970; or texts of one of these.
         time_zone: Zone of dates, and of texts without an offset.
 
     Raises:
@@ -41,11 +43,22 @@ def read_instants(rows: pa.Table, name: str, time_zone: str) -> Any:
     """
     column = plain_column(rows[name])
     if pa.types.is_string(column.type):
+        column = _read_counts(column)
+    if pa.types.is_string(column.type):
         column = _read_texts(column, name, time_zone)
     elif pa.types.is_date(column.type):
         column = _in_zone(column.cast(pa.timestamp("us")), name, time_zone)
     values = instants_us(pa.table({name: column}), name)
     return pa.chunked_array([pa.array(values, pa.int64(), mask=values < 0).cast(INSTANT)])
+
+
+def _read_counts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts that all count time since 1970, as numbers; others as they are."""
+    texts = pc.utf8_trim_whitespace(pc.drop_null(column))
+    for digits in _DIGITS:
+        if len(texts) and pc.all(pc.match_substring_regex(texts, rf"^\d{{{digits}}}$")).as_py():
+            return pc.utf8_trim_whitespace(column).cast(pa.int64())
+    return column
 
 
 def _read_texts(column: pa.ChunkedArray, name: str, time_zone: str) -> pa.ChunkedArray:

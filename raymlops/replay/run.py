@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -205,11 +206,13 @@ class _Run:
             story.look()
             return story
         platform, project, plan, view = self.platform, self.project, self.plan, self.view
-        with view.stage("testing and building the project's bundle"):
+        history = f"{plan.first} {plan.unit}s of {project.spec.replay.things}"
+        # the build is one process and ingesting another one
+        with view.stage(f"building the project's bundle, and ingesting {history}"), ThreadPoolExecutor(1) as aside:
+            fed = aside.submit(feed_history, platform, project, plan)
             directory = _without_policy(project, platform) if without_policy else project.directory
             bundle = deploy_project(platform, directory)
-        with view.stage(f"ingesting {plan.first} {plan.unit}s of {project.spec.replay.things}"):
-            feed_history(platform, project, plan)
+            fed.result()
         with view.stage("searching and training the first model"):
             run = train_first(platform, project, plan, self.options.seed, view.tell_trial)
         self.journal.begin({"run": run.id, "bundle": bundle, "marks": dict(marks)})

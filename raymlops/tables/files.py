@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,6 +69,14 @@ class Files(Protocol):
 
         Raises:
             OSError: one cannot be removed.
+        """
+        ...
+
+    def remove_all(self) -> None:
+        """Remove the root with all that is below it; nothing where there is none.
+
+        Raises:
+            OSError: something cannot be removed; the rest may be gone.
         """
         ...
 
@@ -163,6 +172,10 @@ class LocalFiles:
         if not any(self._root.iterdir()):
             self._root.rmdir()
 
+    def remove_all(self) -> None:
+        if self._root.exists():
+            shutil.rmtree(self._root)
+
     def uri(self, path: str) -> str:
         return str(self._root / path)
 
@@ -209,6 +222,12 @@ class ObjectFiles:
         for path in self.list():
             if path.startswith(prefix):
                 self._store.delete_file(path)
+
+    def remove_all(self) -> None:
+        found = self._store.get_file_info_selector("", allow_not_found=True, recursive=True)
+        for info in found:
+            if info.type == FileType.File:
+                self._store.delete_file(info.path)
 
     def uri(self, path: str) -> str:
         return f"{self._root}/{path}"

@@ -131,6 +131,12 @@ class DurableOnlineStoreContract:
         assert _read(again, "v@1", *_KEYS) == [b"run of " + key for key in _KEYS]
         assert again.watermark("v@1") == Watermark(7, 70)
 
+    def test_what_is_removed_leaves_nothing(self, store: OnlineStore, reopen: Callable[[], OnlineStore]) -> None:
+        store.commit([_update("v@1", {key: b"run of " + key for key in _KEYS}, 7)])
+        store.remove()
+        again = reopen()
+        assert (_read(again, "v@1", *_KEYS), again.watermark("v@1")) == ([None] * len(_KEYS), None)
+
     @pytest.mark.parametrize("commits", [1, 3])
     def test_it_goes_on_after_reopening(
         self, store: OnlineStore, reopen: Callable[[], OnlineStore], commits: int

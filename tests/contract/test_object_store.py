@@ -22,9 +22,11 @@ from deltalake import write_deltalake
 from pyarrow import parquet
 
 from raymlops.clock import ManualClock
+from raymlops.config.features import FeaturePlace, FeaturesConfig
 from raymlops.errors import ConfigError, DataError, NotFoundError, StorageError
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureStore, FeatureView, Field, WindowAggregate
 from raymlops.features.catalog.layout import tables_path
+from raymlops.features.replication.removal import remove_features, tables_in
 from raymlops.monitoring.profiles.reference import Reference
 from raymlops.scoring.sources import RowSource, cut_parts, find_source
 from raymlops.scoring.table_profiles import TableRows, fit_reference
@@ -223,6 +225,25 @@ def test_what_is_not_pinned_is_removed_and_says_so(place: Place, monkeypatch: py
     assert reader.table("v")["x"].to_pylist() == [0.0, 1.0, 2.0, 3.0, 4.0]
     with pytest.raises(StorageError, match="table 'v': cannot read"):
         place.tables().read("v", 2)
+
+
+def test_features_that_are_removed_leave_nothing_and_a_root_of_a_longer_name_stays(place: Place) -> None:
+    other = Place(f"{place.root}-2", place.local.with_name("local-2"), place.options)
+    for each in (place, other):
+        store = each.store()
+        store.push("v", rows((-HOUR, 1.0)), ingest_id="one")
+        each.reader().training_set("s", spine(), name="t")
+        store.close()
+    settings = FeaturesConfig(storage_options=place.options)
+    environment = FeaturePlace("dev", place.root, place.local, settings)
+    assert tables_in(environment) == ("v",)
+    for _ in range(2):  # it may be called again
+        remove_features(environment)
+        assert tables_in(environment) is None
+    files = open_files(parse_root(place.root), place.options)
+    assert (files.list(), files.list("tables/v/_delta_log"), place.local.exists()) == ([], [], False)
+    assert tables_in(FeaturePlace("dev-2", other.root, other.local, settings)) == ("v",)
+    assert other.reader().table("v")["x"].to_pylist() == [1.0]
 
 
 def test_refused_rows_are_put_aside(place: Place) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import random
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.delivered_project import Commands, commit, make_home, push, write_project
+from tests.support.delivered_project import commit, write_project
+from tests.support.delivery_world import WAIT_S, DeliveryWorld
+from tests.support.training_project import fill
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1500)]
 
-_WAIT_S = 300.0
 _REHEARSE = {
     "rehearse": True,
     "rows_from": "prod",
@@ -40,105 +38,41 @@ with raymlops.connect(start=False) as platform:
 """
 
 
-class World:
-    """A platform that watches a repository, and a checkout of it."""
+class World(DeliveryWorld):
+    """A platform whose features are filled, and a small project."""
 
     def __init__(self, place: Path) -> None:
-        from dulwich.repo import Repo
+        prod = {"approvals": 1, "after": "staging", "green_runs": 2, "branch": "main"}
+        environments = {
+            "dev": _REHEARSE,
+            "strict": {**_REHEARSE, "p99": "10us"},
+            "staging": {**_REHEARSE, "approvals": 1, "after": "dev"},
+            "prod": {**_REHEARSE, **prod},
+        }
+        branches = {"main": "dev", "strict": "strict", "feature/*": "{branch}"}
+        super().__init__(place, branches, environments, trusted={"prod": True})
+        fill(self.home)
 
-        self.place, self.origin, self.checkout = place, place / "origin.git", place / "checkout"
-        self.origin.mkdir()
-        Repo.init_bare(str(self.origin), default_branch=b"main").close()
-        self.run = Commands(place / "platform.yaml")
-        self.trusted = self.run("delivery", "keygen", str(place / "ci.pem")).stdout.strip()
-        prod = {"approvals": 1, "after": "staging", "green_runs": 2, "branch": "main", "builders": {"ci": self.trusted}}
-        self.home = make_home(
-            place,
-            {
-                "environment": "prod",
-                "serving": {"port": _free_port()},
-                "metadata": {"mlflow": False},
-                "cluster": {
-                    "num_cpus": 5,
-                    "object_store_bytes": 100 << 20,
-                    "start_timeout": "5m",
-                    "boot_timeout": "5m",
-                },
-                "delivery": {
-                    "signing_key": str(place / "ci.pem"),
-                    "source": {
-                        "url": str(self.origin),
-                        "every": "1s",
-                        "branches": {"main": "dev", "strict": "strict", "feature/*": "{branch}"},
-                    },
-                    "environments": {
-                        "dev": _REHEARSE,
-                        "strict": {**_REHEARSE, "p99": "10us"},
-                        "staging": {**_REHEARSE, "approvals": 1, "after": "dev"},
-                        "prod": {**_REHEARSE, **prod},
-                    },
-                },
-            },
-        )
-
-    def pushed(self, message: str, branch: str = "main", **changes: Any) -> dict[str, Any]:
-        """Commit and push the project; what became of the commit."""
+    def changed(self, message: str, branch: str = "main", **changes: Any) -> dict[str, Any]:
+        """Change the project, commit and push it; what became of the commit."""
         write_project(self.checkout, **changes)
-        made = commit(self.checkout, message)
-        push(self.checkout, self.origin, branch)
-        return self.ended(made)
-
-    def approved(self, digest: str, environment: str, who: str) -> None:
-        """Somebody gets a key for an environment, and approves a bundle with it."""
-        file = self.place / f"{who}.key"
-        file.write_text(self.run("keys", "create", who, "--grant", f"operate:env/{environment}").stdout)
-        self.run.json("delivery", "approve", digest, "--env", environment, "--key-file", str(file))
-
-    def ended(self, made: str) -> dict[str, Any]:
-        file, deadline = self.home / "commits" / f"{made}.json", time.monotonic() + _WAIT_S
-        while True:
-            told: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"state": "pending"}
-            if told["state"] != "pending":
-                return told
-            assert time.monotonic() < deadline, told
-            time.sleep(0.5)
-
-    def served(self) -> dict[str, int]:
-        """Model -> the version that answers."""
-        told = self.run.json("status", "--json")
-        return {each["model"]: each["champion"] for each in told["endpoints"] if each["answers"]}
-
-    def live(self) -> dict[str, str]:
-        """Environment -> its bundle."""
-        return {each["environment"]: each["bundle"] for each in self.run.json("delivery", "environments", "--json")}
-
-
-def _free_port() -> int:
-    for port in random.sample(range(20_000, 30_000), 50):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise OSError("none of 50 ports is free")
+        return self.pushed(message, branch)
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     world = World(tmp_path_factory.mktemp("delivered"))
     try:
-        started = world.run("up")
-        assert started.returncode == 0, started.stderr
+        world.start()
         yield world
     finally:
-        world.run("down")
+        world.stop()
 
 
 @pytest.fixture(scope="module")
 def first(world: World) -> dict[str, Any]:
     """What became of the first push."""
-    return world.pushed("the first")
+    return world.changed("the first")
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +125,7 @@ def test_a_bad_push_stops_and_what_serves_goes_on(
     world: World, bundle: str, changes: dict[str, Any], told: str
 ) -> None:
     served, live = world.served(), world.live()
-    ended = world.pushed(told, **changes)
+    ended = world.changed(told, **changes)
     assert ended["state"] == "failure"
     assert told in ended["description"]
     assert (world.served(), world.live()) == (served, live)
@@ -204,7 +138,7 @@ def test_a_service_that_is_too_slow_for_its_environment_stops(world: World, bund
     world.run.json("models", "deploy", "strict.toy", version, "--features", "toy@1")
     served, live = world.served(), world.live()
     assert served["strict.toy"] == int(version)
-    ended = world.pushed("slower", "strict", training={"seed": 2})
+    ended = world.changed("slower", "strict", training={"seed": 2})
     assert ended["state"] == "failure"
     assert "the service is too slow: p99 must be at most 0.01 ms, got" in ended["description"]
     assert (world.served(), world.live()) == (served, live)
@@ -212,7 +146,7 @@ def test_a_service_that_is_too_slow_for_its_environment_stops(world: World, bund
 
 def test_a_good_push_takes_over_and_a_roll_back_restores(world: World, bundle: str) -> None:
     before = world.served()
-    ended = world.pushed("another", training=_OTHER)
+    ended = world.changed("another", training=_OTHER)
     assert ended["state"] == "success", ended["description"]
     after = world.served()
     assert after["dev.toy"] == ended["version"] != before["dev.toy"]
@@ -227,7 +161,7 @@ def test_a_good_push_takes_over_and_a_roll_back_restores(world: World, bundle: s
 def test_a_branch_has_an_environment_that_goes_with_it(world: World, bundle: str) -> None:
     from dulwich.repo import Repo
 
-    ended = world.pushed("tried", "feature/x", training={"seed": 3})
+    ended = world.changed("tried", "feature/x", training={"seed": 3})
     assert ended["state"] == "success", ended["description"]
     own = ended["environment"]
     assert own.startswith("feature-x-")
@@ -235,11 +169,25 @@ def test_a_branch_has_an_environment_that_goes_with_it(world: World, bundle: str
     assert world.live()[own] == ended["bundle"] != bundle
     with closing(Repo(str(world.origin))) as origin:
         del origin.refs[b"refs/heads/feature/x"]
-    deadline = time.monotonic() + _WAIT_S
-    while own in world.live():
+    deadline = time.monotonic() + WAIT_S
+    while not (ends := _ends_of(world, own)):
         assert time.monotonic() < deadline
+    assert "its features are removed: tables depot_loads, depot_orders" in ends[-1]["reason"]
+    assert not (world.home / "features" / "environments" / own).exists()
+    assert own not in world.live()
     assert f"{own}.toy" not in world.served()
     assert world.live()["dev"] == bundle
+
+
+def _ends_of(world: World, environment: str) -> list[dict[str, Any]]:
+    """Entries of the ledger that say that an environment has ended."""
+    entries = world.run.json("ledger", "entries", "platform:deployments", "--json")
+    begun = {
+        entry["key"].rpartition("/")[2]
+        for entry in entries
+        if entry["evidence"].get("kind") == "end_environment" and entry["evidence"]["environment"] == environment
+    }
+    return [each for each in entries if each["action"] == "end_deployment" and each["key"].rpartition("/")[2] in begun]
 
 
 def test_an_altered_bundle_and_an_unknown_signer_are_refused(world: World, bundle: str) -> None:
@@ -261,12 +209,12 @@ def test_a_repository_that_is_away_is_told_and_comes_back(world: World, bundle: 
     aside = world.place / "aside.git"
     world.origin.rename(aside)
     try:
-        deadline = time.monotonic() + _WAIT_S
+        deadline = time.monotonic() + WAIT_S
         while (problem := world.run.json("status", "--json")["source"]["problem"]) is None:
             assert time.monotonic() < deadline
         assert "cannot be read: NotGitRepository" in problem
         assert {"dev", "staging", "prod"} <= set(world.live())
     finally:
         aside.rename(world.origin)
-    ended = world.pushed("back", training={"seed": 5})
+    ended = world.changed("back", training={"seed": 5})
     assert ended["state"] == "success", ended["description"]

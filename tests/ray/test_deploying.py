@@ -35,6 +35,7 @@ def place(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Itera
         platform.features.ingest(view, table)
     yield tmp_path_factory.mktemp("tried")
     platform.delivery.remove_environment("tried", reason="the tests are over")
+    assert not platform.config.feature_place("tried").local.exists(), "its features go with it"
     deadline = time.monotonic() + 60.0  # it is the reconciler who ends what no plan names
     while MODEL in {status.model for status in platform.endpoints.status() if status.answers}:
         assert time.monotonic() < deadline

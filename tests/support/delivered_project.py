@@ -11,11 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from tests.support.training_project import PROJECT, SOURCE
 
-from tests.support.training_project import PROJECT, SOURCE, fill
-
-__all__ = ["TEST", "Commands", "commit", "make_home", "push", "write_project"]
+__all__ = ["TEST", "Commands", "commit", "push", "write_project"]
 
 TEST = "from killed_project import spine\n\n\ndef test_it():\n    assert spine\n"
 _TRAINING = {
@@ -44,8 +42,8 @@ def commit(place: Path, message: str, branch: str = "main") -> str:
 
     if not (place / ".git").exists():
         Repo.init(str(place), default_branch=branch.encode()).close()
-    names = [path.name for path in place.iterdir() if path.is_file()]
-    porcelain.add(place, [str(place / name) for name in names])
+    files = (path for path in place.rglob("*") if path.is_file() and ".git" not in path.relative_to(place).parts)
+    porcelain.add(place, [str(path) for path in files])  # but for those that .gitignore names
     return porcelain.commit(place, message=message.encode(), author=_WHO, committer=_WHO).decode()
 
 
@@ -54,14 +52,6 @@ def push(place: Path, origin: Path, branch: str = "main") -> None:
     from dulwich import porcelain
 
     porcelain.push(place, str(origin), f"+refs/heads/main:refs/heads/{branch}".encode(), errstream=io.BytesIO())
-
-
-def make_home(place: Path, settings: Mapping[str, Any]) -> Path:
-    """A home with a filled feature store, beside its configuration; the platform is not started."""
-    home = place / "home"
-    fill(home)
-    (place / "platform.yaml").write_text(yaml.safe_dump({"home": str(home), **settings}))
-    return home
 
 
 class Commands:

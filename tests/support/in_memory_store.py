@@ -44,5 +44,8 @@ class InMemoryOnlineStore:
             self._runs = runs
             self._watermarks = self._watermarks | {update.view: update.watermark for update in updates}
 
+    def remove(self) -> None:
+        self._runs, self._watermarks = {}, {}
+
     def close(self) -> None:
         self._runs = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -140,14 +141,13 @@ def _tell(made: Made) -> None:
     classes = f" of {len(answers['classes'])} classes" if answers["classes"] else ""
     entities = _listed([entity["column"] for entity in answers["entities"]]) or "none"
     console.print(
-        f"{made.directory}: {answers['task']}{classes} from {answers['rows']:,} rows; {len(answers['inputs'])} columns "
-        f"are inputs, {len(answers['left_out'])} are left out; entities: {entities}",
+        f"{made.directory}: {answers['task']}{classes} from {answers['rows']:,} rows; inputs: {len(answers['inputs'])} "
+        f"columns, left out: {len(answers['left_out'])}; entities: {entities}",
         soft_wrap=True,
     )
     for note in made.inferred.notes[:20]:
         console.print(f"note: {note}", soft_wrap=True)
     if len(made.inferred.notes) > 20:
         console.print(f"and {len(made.inferred.notes) - 20} more notes in README.md")
-    console.print(
-        f"next: raymlops replay {made.directory}; {made.directory}/README.md says what was inferred", soft_wrap=True
-    )
+    replay = shlex.join(["raymlops", "replay", str(made.directory)])
+    console.print(f"next: {replay}; {made.directory}/README.md says what was inferred", soft_wrap=True)

@@ -8,6 +8,7 @@ from raymlops.errors import ConfigError
 from raymlops.tables.files import Root, child, parse_root
 
 __all__ = [
+    "CATALOG",
     "catalog_path",
     "local_path",
     "online_path",
@@ -17,6 +18,9 @@ __all__ = [
     "training_sets_path",
     "visible_path",
 ]
+
+CATALOG = "catalog.json"
+"""File of the definitions, in the root."""
 
 
 def local_path(root: Root, local: Path | None) -> Path:
@@ -33,7 +37,7 @@ def local_path(root: Root, local: Path | None) -> Path:
 
 def catalog_path(root: Root) -> Root:
     """File of the definitions."""
-    return child(parse_root(root), "catalog.json")
+    return child(parse_root(root), CATALOG)
 
 
 def tables_path(root: Root) -> Root:

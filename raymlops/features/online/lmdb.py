@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 import threading
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from raymlops.errors import StorageError
 from raymlops.features.online.online_store import ViewUpdate, Watermark, address
 from raymlops.features.online.runs import MAGIC
 
-__all__ = ["LmdbOnlineStore"]
+__all__ = ["LmdbOnlineStore", "file_identity"]
 
 _WATERMARK = struct.Struct("<qq")
 _WATERMARK_PREFIX = (
@@ -42,6 +43,8 @@ class _SharedFile:
     environment: Any
     writable: bool
     users: int
+    identity: tuple[int, int] | None
+    """Device and inode: another file may come to the same path."""
 
 
 class _Snapshot:
@@ -97,8 +100,8 @@ class LmdbOnlineStore:
 
     def _acquire(self, writable: bool) -> _SharedFile:
         shared = self._open_files.get(self._path)
-        if shared is None:
-            shared = _SharedFile(self._open(writable), writable, 0)
+        if shared is None or shared.identity != file_identity(self._path):
+            shared = _SharedFile(self._open(writable), writable, 0, file_identity(self._path))
             self._open_files[self._path] = shared
         elif writable and not shared.writable:
             shared.environment.close()
@@ -176,6 +179,15 @@ class LmdbOnlineStore:
                 complete = {update.view for update in updates if update.watermark.table_version >= 0}
                 transaction.put(_LAYOUT, _layout_record(views - complete))
 
+    def remove(self) -> None:
+        self.close()
+        try:
+            shutil.rmtree(self._path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StorageError(f"online store {self._path}: cannot remove: {error}", path=str(self._path)) from error
+
     def close(self) -> None:
         with self._open_lock:
             if self._closed:
@@ -184,7 +196,17 @@ class LmdbOnlineStore:
             self._file.users -= 1
             if not self._file.users:
                 self._file.environment.close()
-                del self._open_files[self._path]
+                if self._open_files.get(self._path) is self._file:
+                    del self._open_files[self._path]
+
+
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of the file in a store's directory; as long as a file is open, no other one has them."""
+    try:
+        found = (path / "data.mdb").stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _prepare(environment: Any) -> None:

@@ -93,6 +93,14 @@ class OnlineStore(Protocol):
         """
         ...
 
+    def remove(self) -> None:
+        """Close the store of the one writer, and remove all that it holds.
+
+        Raises:
+            StorageError: something could not be removed.
+        """
+        ...
+
     def close(self) -> None:
         """Release what the store holds; it must not be used any more."""
         ...

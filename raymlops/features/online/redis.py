@@ -131,10 +131,8 @@ class RedisOnlineStore:
                 self._client.pipeline().sadd(self.keys.rebuilding, view).hsetnx(
                     self.keys.watermarks, view, _NOT_YET
                 ).execute()
-            for start in (keys.run, keys.replaced):
-                found = self._client.scan_iter(match=_literally(start) + b"*", count=CHUNK)
-                while names := list(islice(found, CHUNK)):
-                    self._client.unlink(*names)
+            self._unlink(keys.run)
+            self._unlink(keys.replaced)
             self._client.unlink(*[name for name in vars(keys).values() if name not in {keys.run, keys.replaced}])
         self._client.set(noted, LAYOUT)
 
@@ -237,6 +235,17 @@ class RedisOnlineStore:
             names = self._names([run.removeprefix(self.keys.run) for run in runs])
             self._client.eval(SETTLE, len(names), *names, self._writer, tag(unfinished), KEPT_MS)
         self._unsettled = False
+
+    def remove(self) -> None:
+        with self.named("remove"):
+            self._unlink(f"{self._prefix}:".encode())
+        self.close()
+
+    def _unlink(self, start: bytes) -> None:
+        """Remove all keys that begin so."""
+        found = self._client.scan_iter(match=_literally(start) + b"*", count=CHUNK)
+        while names := list(islice(found, CHUNK)):
+            self._client.unlink(*names)
 
     def close(self) -> None:
         if not self._closed:

@@ -54,6 +54,15 @@ class PerEnvironment(Generic[T]):
         """Whether that of an environment was opened."""
         return environment in self._opened
 
+    def drop(self, environment: str, then: Callable[[], None] | None = None) -> None:
+        """Close that of an environment, and do something before it can be opened again."""
+        with self._lock:
+            found = self._opened.pop(environment, None)
+            if found is not None:
+                found.close()
+            if then is not None:
+                then()
+
     def close(self) -> None:
         """Close all that were opened."""
         with self._lock:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import TypedDict
 
@@ -15,11 +17,11 @@ from raymlops.errors import NotFoundError
 from raymlops.features.catalog.applied import CatalogState, ResolvedView
 from raymlops.features.catalog.layout import online_path
 from raymlops.features.offline.feature_files import FeatureFiles
+from raymlops.features.offline.table_batches import read_batches
 from raymlops.features.online.lmdb import LmdbOnlineStore
 from raymlops.features.online.node_copy import key_types_of
 from raymlops.features.online.online_store import OnlineStore
 from raymlops.features.online.servers import open_server
-from raymlops.features.reader import FeatureReader
 from raymlops.features.replication.ports import Progress
 from raymlops.features.store import FeatureStore
 from raymlops.records.features import IngestReceipt
@@ -105,11 +107,13 @@ def require_definitions(place: FeaturePlace) -> None:
         raise NotFoundError(f"environment {place.environment!r} has no feature views: apply some there first")
 
 
-def copy_rows(source: FeatureReader, target: LeadingStore, name: str) -> list[IngestReceipt]:
+def copy_rows(source: FeatureFiles, target: LeadingStore, name: str) -> list[IngestReceipt]:
     """Copy rows into the tables of an environment that have none; those of a view of the same name and version.
 
+    A table is read and handed over in batches, and need not fit in memory.
+
     Args:
-        source: Reads the environment that rows come from.
+        source: The files of the environment that rows come from.
         target: The writer of the one that they go to.
         name: Of the former; it is in the ids of the ingests.
 
@@ -119,14 +123,28 @@ def copy_rows(source: FeatureReader, target: LeadingStore, name: str) -> list[In
     Raises:
         RaymlopsError: As ``FeatureStore.ingest`` does, where a view there is another than here.
     """
-    state, receipts = target.definitions(), []
+    state, there, receipts = target.definitions(), source.state(), []
     for ref, applied in sorted(state.views.items()):
         view = applied.view
         if view.source is not None or target.has_table(state.table_of(view)):
             continue
         try:
-            rows = source.table(ref)
+            found = there.view(ref)
+            rows = read_batches(source.tables, there.table_of(found), found.table_columns)
+            first = next(rows)
         except NotFoundError:  # nothing was ingested there, or it has no such view
             continue
-        receipts.append(target.ingest(ref, rows, ingest_id=f"rows of {name}"))
+        receipts.append(_ingested(target, ref, chain([first], rows), ingest_id=f"rows of {name}"))
     return receipts
+
+
+def _ingested(target: LeadingStore, view: str, rows: Iterable[pa.Table], *, ingest_id: str) -> IngestReceipt:
+    """Hand rows to a writer, which may be in another process, batch by batch, and have them ingested in one commit."""
+    staged, blocks = uuid.uuid4().hex, 0
+    try:
+        for table in rows:
+            target.stage(staged, blocks, table)
+            blocks += 1
+        return target.ingest_staged(view, staged, blocks, ingest_id=ingest_id)
+    finally:
+        target.discard(staged)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv as text_csv
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
 from raymlops.errors import ConfigError, DataError
@@ -14,6 +15,7 @@ from raymlops.errors import ConfigError, DataError
 __all__ = ["read_table"]
 
 _NULLS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"]
+_ZERO_BEFORE = r"^\s*[+-]?0\d"
 _HEAD_BYTES = 1 << 16
 _MOST_BYTES = 1 << 30
 
@@ -22,6 +24,7 @@ def read_table(path: Path, *, texts: Collection[str] = ()) -> pa.Table:
     """The rows of a Parquet or CSV file.
 
     A CSV file's types are guessed over all of its rows; its fields may be parted by commas, semicolons, tabs or bars.
+    Whole numbers of which some begin with a zero, such as ``00501``, are names and stay texts.
 
     Args:
         path: The file.
@@ -57,14 +60,24 @@ def _read_csv(path: Path, texts: Collection[str]) -> pa.Table:
         text = head.decode(encoding, "ignore")
     # a block as large as the file: a value that comes late must not contradict a type that was guessed early
     block = min(path.stat().st_size + 1, _MOST_BYTES)
-    return csv.read_csv(
-        path,
-        csv.ReadOptions(block_size=block, encoding=encoding),
-        csv.ParseOptions(delimiter=_delimiter(text), newlines_in_values=True),
-        csv.ConvertOptions(
-            column_types=dict.fromkeys(texts, pa.string()), null_values=_NULLS, strings_can_be_null=True
-        ),
-    )
+    parsing = csv.ParseOptions(delimiter=_delimiter(text), newlines_in_values=True)
+
+    def read(texts: Collection[str], only: Sequence[str] = ()) -> pa.Table:
+        converting = csv.ConvertOptions(
+            column_types=dict.fromkeys(texts, pa.string()),
+            null_values=_NULLS,
+            strings_can_be_null=True,
+            include_columns=list(only),
+        )
+        return csv.read_csv(path, csv.ReadOptions(block_size=block, encoding=encoding), parsing, converting)
+
+    table = read(texts)
+    names = table.column_names
+    whole = [field.name for field in table.schema if pa.types.is_integer(field.type) and names.count(field.name) == 1]
+    for name, column in zip(whole, read(whole, whole).columns if whole else (), strict=True):
+        if pc.any(pc.match_substring_regex(column, _ZERO_BEFORE)).as_py():
+            table = table.set_column(names.index(name), name, column)
+    return table
 
 
 def _delimiter(text: str) -> str:

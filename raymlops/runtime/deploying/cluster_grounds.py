@@ -16,8 +16,10 @@ from raymlops.delivery.load_test import LoadReport
 from raymlops.delivery.verify import lock_file
 from raymlops.errors import DeploymentError, NotFoundError
 from raymlops.features.offline.feature_files import FeatureFiles
+from raymlops.features.replication.removal import tables_in
 from raymlops.metadata import Metadata
 from raymlops.records.bundles import BundleManifest, ProjectSpec
+from raymlops.records.delivering.environments import environment_of_run
 from raymlops.records.features import IngestReceipt
 from raymlops.records.models import ModelVersion
 from raymlops.records.runs import Run, RunStatus
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from raymlops.features import Definition, FeatureStore
 
 __all__ = ["ClusterGrounds"]
+
+_REMOVE_S = 600.0
+"""Deadline of removing the features of an environment: an object store removes file by file."""
 
 
 class ClusterGrounds:
@@ -57,6 +62,27 @@ class ClusterGrounds:
     def fill(self, environment: str, source: str) -> Sequence[IngestReceipt]:
         return copy_rows_from(self._config, source, environment)
 
+    def tables_in(self, environment: str) -> tuple[str, ...] | None:
+        return tables_in(self._config.feature_place(environment))
+
+    def remove_features(self, environment: str) -> None:
+        # a part of the features actor, which closes the store first
+        feature_writer(self._config, environment, _REMOVE_S).remove_features()
+
+    def stop_runs(self, environment: str, reason: str) -> None:
+        runs = self._metadata.runs
+        for run in [*runs.list_runs(status=RunStatus.PENDING), *runs.list_runs(status=RunStatus.RUNNING)]:
+            if run.bundle is None:
+                continue
+            project = self._metadata.deployments.get_bundle(run.bundle).project
+            if environment_of_run(project, run.pipeline) == environment:
+                self._operator.cancel(run.id, reason)
+
+    @property
+    def _operator(self) -> RunOperator:
+        jobs = JobRunner(self._config.home, self._metadata.runs, self._clock)
+        return RunOperator(self._config, self._metadata, jobs, self._clock)
+
     @cached_property
     def endpoints(self) -> EndpointOrders:
         return EndpointOrders(self._config, self._metadata)
@@ -76,8 +102,7 @@ class ClusterGrounds:
         check_target(manifest, needs, target_of(self._config, self._metadata))
 
     def run(self, manifest: BundleManifest, pipeline: str, environment: str, rules: EnvironmentRules) -> Run:
-        jobs = JobRunner(self._config.home, self._metadata.runs, self._clock)
-        run = RunOperator(self._config, self._metadata, jobs, self._clock).start(
+        run = self._operator.start(
             pipeline,
             parameters={"skip_unchanged": False, **rules.parameters},
             reason=f"rehearsal of bundle {manifest.digest[:12]} for {environment}",

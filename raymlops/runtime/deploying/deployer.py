@@ -22,7 +22,6 @@ from raymlops.metadata import Metadata
 from raymlops.records.bundles import BundleManifest, Deployment, ServedBefore
 from raymlops.records.delivering.environments import name_in
 from raymlops.records.names import check_name
-from raymlops.runtime.by_hand import ByHand
 from raymlops.runtime.cluster.people import acting_user
 from raymlops.runtime.deploying.grounds import Grounds
 from raymlops.runtime.deploying.settling import Settling, live_bundle
@@ -53,7 +52,7 @@ class Deployer:
 
     @cached_property
     def _grounds(self) -> Grounds:
-        """The cluster is asked where it is needed: a deployment that is a record alone needs none."""
+        """The cluster is asked where it is needed: what may not be deployed is refused without one."""
         return self._given or runtime.ClusterGrounds(self._config, self._metadata, self._clock)
 
     def changes(self, manifest: BundleManifest, environment: str) -> BundleChanges:
@@ -83,7 +82,7 @@ class Deployer:
             live = live_bundle(self._metadata.deployments, manifest, environment)
             # what differs in its policy alone has nothing to show
             if live is not None and code_digest(live) == code_digest(manifest):
-                return self._made_live(manifest, environment, reason)
+                return self._made_live(manifest, live, environment, reason)
             project, own = manifest.project, self._config.environment
             pipeline, model = name_in(environment, own, project.name), name_in(environment, own, project.model)
             check_name("project", pipeline)
@@ -98,10 +97,11 @@ class Deployer:
                 )
 
     def record(self, manifest: BundleManifest, environment: str, reason: str) -> Deployment:
-        """Make a bundle live, and leave what is served alone; raises as ``deploy``."""
+        """Apply what a bundle defines, make it live, and leave what is served alone; raises as ``deploy``."""
         with self._settling.turn(environment):
             self._require_deployable(manifest, environment)
-            return self._made_live(manifest, environment, reason)
+            live = live_bundle(self._metadata.deployments, manifest, environment)
+            return self._made_live(manifest, live, environment, reason)
 
     def roll_back(self, live: Deployment, former: BundleManifest, reason: str) -> Deployment:
         """Put a former bundle in the place of the one that is live, and back in service what that one replaced.
@@ -128,30 +128,43 @@ class Deployer:
             )
 
     def remove(self, environment: str, reason: str) -> None:
-        """End all that an environment has."""
+        """End all that an environment has, its features too."""
         with self._settling.turn(environment):
-            if self._settling.lives_of(environment):
-                name, by = uuid.uuid4().hex, acting_user()
-                attempt = Attempt(id=name, kind="end_environment", environment=environment, by=by, reason=reason)
-                self._settling.end_environment(self._settling.begin(attempt))
+            tables = self._grounds.tables_in(environment)
+            if tables is None and not self._settling.lives_of(environment):
+                return
+            attempt = Attempt(
+                id=uuid.uuid4().hex,
+                kind="end_environment",
+                environment=environment,
+                by=acting_user(),
+                reason=reason,
+                tables=tables or (),
+            )
+            self._settling.end_environment(self._settling.begin(attempt))
 
     def settle(self) -> None:
         """Finish or undo the deployments that were killed; see ``Settling``."""
         self._settling.settle()
 
-    def _made_live(self, manifest: BundleManifest, environment: str, reason: str) -> Deployment:
-        live = self._metadata.deployments.find_deployment(environment, manifest.project.name)
-        if live is not None and live.bundle == manifest.digest:
-            return live
+    def _made_live(
+        self, manifest: BundleManifest, live: BundleManifest | None, environment: str, reason: str
+    ) -> Deployment:
+        """Make a bundle live without a rehearsal; ``live`` is the bundle of its project that was."""
+        known = self._metadata.deployments.find_deployment(environment, manifest.project.name)
+        if known is not None and known.bundle == manifest.digest:
+            return known
         self._metadata.deployments.put_bundle(manifest)
-        attempt = self._settling.begin(self._new("deploy", manifest, environment, reason))
-        return self._settling.finish(attempt, manifest)
+        attempt = self._new("deploy", manifest, environment, reason)
+        if live is not None and code_digest(live) == code_digest(manifest):  # nor does it define anything else
+            return self._settling.finish(self._settling.begin(attempt), manifest)
+        with self._settling.refusals_told(attempt):
+            attempt = self._settling.begin(self._with_definitions(attempt, manifest))
+            return self._settling.install(attempt, manifest)
 
     def _rehearsed(self, attempt: Attempt, manifest: BundleManifest, pipeline: str, rules: EnvironmentRules) -> Switch:
         environment, grounds = attempt.environment, self._grounds
-        hands = ByHand(self._config, self._metadata, grounds.store(environment), self._clock, environment)
-        why = f"bundle {manifest.digest[:12]} for {environment}"
-        hands.apply(grounds.definitions(manifest), dry_run=False, reason=why)
+        self._settling.apply(attempt, manifest)
         if rules.rows_from is not None:
             grounds.fill(environment, rules.rows_from)
         run = grounds.run(manifest, pipeline, environment, rules)

@@ -49,6 +49,18 @@ class Grounds(Protocol):
         """Copy rows of another environment into the tables of one that have none."""
         ...
 
+    def tables_in(self, environment: str) -> tuple[str, ...] | None:
+        """Feature tables of an environment that have rows; ``None``: it has no features."""
+        ...
+
+    def remove_features(self, environment: str) -> None:
+        """Remove all features of an environment that nothing runs in; may be called again."""
+        ...
+
+    def stop_runs(self, environment: str, reason: str) -> None:
+        """End the runs that are under way in an environment."""
+        ...
+
     @property
     def endpoints(self) -> Orders:
         """What is served."""

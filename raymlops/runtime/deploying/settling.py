@@ -11,10 +11,11 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.delivery.admission.approval import ledger_subject
 from raymlops.delivery.attempts import Attempt, Attempts, Switch
 from raymlops.delivery.environment import Switched, alone, record_deployment
-from raymlops.errors import ConflictError, RaymlopsError
+from raymlops.errors import ConflictError, RaymlopsError, StorageError, UnavailableError
 from raymlops.metadata import Metadata
 from raymlops.records.bundles import BundleManifest, Deployment, DeploymentStore
 from raymlops.records.delivering.environments import name_in, rehearsal_name
+from raymlops.runtime.by_hand import ByHand
 from raymlops.runtime.deploying.grounds import Grounds
 
 __all__ = ["Settling", "live_bundle"]
@@ -104,6 +105,23 @@ class Settling:
             raise
         return self.finish(attempt, manifest)
 
+    def install(self, attempt: Attempt, manifest: BundleManifest) -> Deployment:
+        """Do what is begun where what is served stays: apply what the bundle defines, and record that it is live."""
+        try:
+            self.apply(attempt, manifest)
+        except RaymlopsError as error:
+            live = self._settled_after(attempt, error)
+            if live is not None:  # it was applied, and nobody heard of it
+                return live
+            raise
+        return self.finish(attempt, manifest)
+
+    def apply(self, attempt: Attempt, manifest: BundleManifest) -> None:
+        """Apply what a bundle defines in the environment of its deployment; in the ledger first."""
+        grounds, where = self._grounds(), attempt.environment
+        hands = ByHand(self._config, self._metadata, grounds.store(where), self._clock, where)
+        hands.apply(grounds.definitions(manifest), dry_run=False, reason=f"bundle {manifest.digest[:12]} for {where}")
+
     def _settled_after(self, attempt: Attempt, error: BaseException) -> Deployment | None:
         try:
             return self._settled(attempt, str(error) or type(error).__name__)
@@ -114,15 +132,30 @@ class Settling:
     def _settled(self, attempt: Attempt, why: str) -> Deployment | None:
         """Finish what is in service, and undo what is not; ``None`` where it is undone."""
         if attempt.model is None:
-            return self.finish(attempt, self._metadata.deployments.get_bundle(attempt.bundle))
+            return self._installed_again(attempt)
         if attempt.switch is not None and self._grounds().endpoints.withdraw(attempt.order, attempt.model):
             return self.finish(attempt, self._metadata.deployments.get_bundle(attempt.bundle))
         self._stop_rehearsal(attempt, attempt.model)
+        self._undo(attempt, why)
+        return None
+
+    def _installed_again(self, attempt: Attempt) -> Deployment | None:
+        """Finish a deployment that needs no model in service, and undo it where its definitions are refused."""
+        manifest = self._metadata.deployments.get_bundle(attempt.bundle)
+        try:
+            self.apply(attempt, manifest)
+        except (StorageError, UnavailableError):  # which may pass
+            raise
+        except RaymlopsError as error:
+            self._undo(attempt, str(error))
+            return None
+        return self.finish(attempt, manifest)
+
+    def _undo(self, attempt: Attempt, why: str) -> None:
         self._take_back(attempt)
         if attempt.kind == "deploy":
             self._tell_refusal(attempt, why)
         self._attempts.end(attempt, "undone", f"what was live in {attempt.environment} still is: {why}")
-        return None
 
     def finish(self, attempt: Attempt, manifest: BundleManifest) -> Deployment:
         """Record that the bundle is live, with what it put in service."""
@@ -136,7 +169,10 @@ class Settling:
         return live
 
     def end_environment(self, attempt: Attempt) -> None:
-        """Serve nothing more of an environment, and record that nothing is live in it."""
+        """Serve nothing more of an environment, record that nothing is live in it, and remove its features.
+
+        May be repeated: one that was cut off is taken up where it was.
+        """
         for live in self.lives_of(attempt.environment):
             project = self._metadata.deployments.get_bundle(live.bundle).project
             model = name_in(attempt.environment, self._config.environment, project.model)
@@ -145,7 +181,12 @@ class Settling:
                 self._grounds().endpoints.undeploy(model, reason=attempt.reason)
             ended = {"ended": True, "at": self._clock.now(), "reason": attempt.reason}
             self._metadata.deployments.put_deployment(live.model_copy(update=ended))
-        self._attempts.end(attempt, "done", f"nothing is live in {attempt.environment}")
+        self._grounds().stop_runs(attempt.environment, attempt.reason)
+        self._grounds().remove_features(attempt.environment)
+        told = f"tables {', '.join(attempt.tables)}" if attempt.tables else "no table had rows"
+        self._attempts.end(
+            attempt, "done", f"nothing is live in {attempt.environment}, and its features are removed: {told}"
+        )
 
     def lives_of(self, environment: str) -> list[Deployment]:
         """What is live in an environment."""

@@ -19,11 +19,12 @@ from raymlops.features.online.online_store import Watermark
 from raymlops.features.replication.environments import PerEnvironment
 from raymlops.features.replication.follower import CopyReport
 from raymlops.features.replication.leader import LeadingStore, open_store, require_definitions, store_options
+from raymlops.features.replication.removal import remove_features
 from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
 from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.this_node import this_node
 from raymlops.runtime.nodes.feature_writer import feature_writer
-from raymlops.runtime.nodes.node_copies import Copy, alive_nodes, copies_there, copy_of
+from raymlops.runtime.nodes.node_copies import Copy, alive_nodes, copies_there, copy_of, remove_copies
 
 __all__ = ["FeaturesActor", "copies"]
 
@@ -66,9 +67,14 @@ class FeaturesActor(LeadingStore):
     def call_part(self, part: str, method: str, *args: object, **kwargs: object) -> Any:
         """Call a method of the store of another environment than the platform's own.
 
+        ``remove_features`` removes all that the environment has, also on other nodes, and may be called again.
+
         Raises:
             NotFoundError: Nothing was applied in an environment of this name, and this call does not do so.
         """
+        if method == "remove_features":
+            remove_copies(part)
+            return self._others.drop(part, lambda: remove_features(self._config.feature_place(part)))
         if method != "apply" and not self._others.opened(part):
             require_definitions(self._config.feature_place(part))
         return getattr(self._others.of(part), method)(*args, **kwargs)

@@ -10,7 +10,8 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.errors import NotFoundError, StorageError
 from raymlops.features import FeatureReader, TrainingSet
 from raymlops.features.catalog.applied import CatalogState, ResolvedService, ResolvedView
-from raymlops.features.online.lmdb import LmdbOnlineStore
+from raymlops.features.catalog.layout import online_path
+from raymlops.features.online.lmdb import LmdbOnlineStore, file_identity
 from raymlops.features.online.online_store import OnlineStore
 from raymlops.features.online.plan import OnlinePlan
 from raymlops.features.online.servers import open_server
@@ -137,6 +138,25 @@ class FeatureReaders(PerEnvironment[FeatureReader]):
 
     def __init__(self, config: PlatformConfig, **options: Any) -> None:
         super().__init__(lambda environment: open_reader(config, environment, **options))
+        self._config = config
+        self._online: dict[str, frozenset[tuple[int, int]]] = {}
+
+    def of(self, environment: str | None = None) -> FeatureReader:
+        """The reader of an environment; another one where the environment was removed and made anew meanwhile."""
+        if environment is not None:
+            now, known = self._online_files(environment), self._online.get(environment)
+            if known and not known <= now:
+                self.drop(environment)
+            self._online[environment] = now
+        return super().of(environment)
+
+    def _online_files(self, environment: str) -> frozenset[tuple[int, int]]:
+        """The online files that an environment has on this node: the writer's, and the node's copy."""
+        paths = (
+            online_path(self._config.feature_place(environment).local),
+            copy_path(self._config, this_node(), environment),
+        )
+        return frozenset(found for found in map(file_identity, paths) if found is not None)
 
     def plan(self, service: str, environment: str | None = None) -> OnlinePlan:
         """Compile a feature service for reading; as ``FeatureReader.plan``."""

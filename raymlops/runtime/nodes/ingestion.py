@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import pyarrow as pa
 
 from raymlops.config.platform import PlatformConfig
-from raymlops.errors import DataError
+from raymlops.errors import DataError, StorageError
 from raymlops.features import FeatureStore
 from raymlops.features.intake.row_batches import IngestOptions
+from raymlops.features.offline.feature_files import FeatureFiles
 from raymlops.features.replication.leader import copy_rows
 from raymlops.records.features import IngestReceipt
 from raymlops.runtime.cluster.progress import progress
-from raymlops.runtime.nodes.feature_readers import open_reader
+from raymlops.runtime.cluster.this_node import this_node
 from raymlops.runtime.nodes.feature_writer import feature_writer
 from raymlops.tables.columns import as_table
 from raymlops.tables.sources import FileSource
@@ -36,9 +36,11 @@ _COPY_S = 3600.0
 
 def copy_rows_from(config: PlatformConfig, source: str, environment: str | None = None) -> list[IngestReceipt]:
     """Copy rows of another environment into the tables of one that have none; as ``copy_rows``."""
-    target = cast("LeadingStore", feature_writer(config, environment, _COPY_S))
-    with closing(open_reader(config, source)) as reader:
-        return copy_rows(reader, target, source)
+    files = FeatureFiles.at(config.feature_place(source))
+    if not files.state().views and feature_writer(config).node_id() != this_node():
+        rule = "copying rows needs the feature store's directory on all nodes, shared or in an object store"
+        raise StorageError(f"environment {source!r} has no definitions in {files.root} on this node: {rule}")
+    return copy_rows(files, cast("LeadingStore", feature_writer(config, environment, _COPY_S)), source)
 
 
 class Ingestion:

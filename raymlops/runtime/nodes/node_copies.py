@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
 import threading
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -28,6 +30,8 @@ __all__ = ["Copy", "alive_nodes", "copies_there", "copy_of", "copy_path"]
 
 _log = logging.getLogger(__name__)
 
+_REMOVE_S = 60.0
+"""Deadline of removing a copy: a step of it may be under way."""
 _COPY = "features-copy-"
 """Begins the name of a copy's actor; the id of its node follows, then ``@`` and another environment than the own."""
 
@@ -80,6 +84,22 @@ def copy_of(config: PlatformConfig, node: str, environment: str | None = None) -
     return ActorProxy(copy.actor, 2 * config.features.copy_timeout.total_seconds())
 
 
+def remove_copies(environment: str) -> None:
+    """End the copies of an environment, each with its file. That of a node which is gone goes when it is found there.
+
+    Raises:
+        RaymlopsError: A node that is up does not answer.
+    """
+    alive = alive_nodes()
+    for copy in copies_there():
+        if copy.environment != environment:
+            continue
+        if copy.node in alive:
+            ActorProxy(copy.actor, _REMOVE_S).remove()
+        with contextlib.suppress(ValueError):  # it has ended already
+            ray.kill(ray.get_actor(copy.actor, namespace=NAMESPACE))
+
+
 def copy_path(config: PlatformConfig, node: str, environment: str | None = None) -> Path:
     """Where a node keeps its copy. By its id: several nodes may share a machine, or a home."""
     return config.feature_place(environment).local / f"online-{node}.lmdb"
@@ -88,7 +108,7 @@ def copy_path(config: PlatformConfig, node: str, environment: str | None = None)
 def _remove_copies_of_the_dead(directory: Path) -> None:
     """Free the disk of copies whose node will not come back: a node that is started again has another id."""
     alive = alive_nodes()
-    for path in directory.glob("online-*.lmdb"):
+    for path in chain(directory.glob("online-*.lmdb"), directory.glob("environments/*/online-*.lmdb")):
         if path.stem.removeprefix("online-") not in alive:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -98,16 +118,18 @@ class _CopyActor:
 
     def __init__(self, config: PlatformConfig, environment: str | None) -> None:
         path = copy_path(config, this_node(), environment)
-        _remove_copies_of_the_dead(path.parent)
+        _remove_copies_of_the_dead(config.feature_place().local)  # those of environments that are gone among them
         self._online = LmdbOnlineStore(path, writable=True, map_bytes=config.features.online_bytes)
         leader = cast("Leader", feature_writer(config, environment))
         self._follower = Follower(leader, self._online, build_clock(config), config.features.history)
         self._asked = threading.Event()
         every_s = config.features.copy_every.total_seconds()
-        threading.Thread(target=self._run, args=(every_s,), name="follow", daemon=True).start()
+        self._removed = threading.Event()
+        self._follows = threading.Thread(target=self._run, args=(every_s,), name="follow", daemon=True)
+        self._follows.start()
 
     def _run(self, every_s: float) -> None:
-        while True:
+        while not self._removed.is_set():
             try:
                 self._follower.step()
             except Exception as error:  # the thread must outlive it; the copy's report, and a reader's wait, tell of it
@@ -120,6 +142,13 @@ class _CopyActor:
         """Wait until the copy is as far as some watermarks, as ``Follower.reach`` does."""
         self._asked.set()
         self._follower.reach(goals, timeout_s)
+
+    def remove(self) -> None:
+        """Follow the writer no more, and remove the copy; its process is to be ended then."""
+        self._removed.set()
+        self._asked.set()
+        self._follows.join()
+        self._online.remove()
 
     def pid(self) -> int:
         """The id of the copy's process."""

@@ -137,6 +137,12 @@ def test_numbers_among_which_are_texts_are_left_out_with_an_example() -> None:
     assert left_out["income"] == "it holds texts, of which 99% are numbers, others are not, such as 'ask me'"
 
 
+def test_numbers_of_another_country_are_left_out_with_what_helps() -> None:
+    table = with_column(houses(), "income", [f"{n},5" for n in (*range(1499), 0)])
+    left_out = {column["name"]: column["reason"] for column in answers(table, Asked("price", "sold"))["left_out"]}
+    assert left_out["income"] == "it holds 1,499 texts such as '0,5': to use them as numbers, write them as in 0.5"
+
+
 def test_labels_of_ones_zeros_trues_and_numbers() -> None:
     table = houses()
     for values, classes in (

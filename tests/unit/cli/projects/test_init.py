@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,14 @@ def test_all_answers_are_options(table: Path, tmp_path: Path) -> None:
     found = spec(tmp_path / "p")
     assert found["name"] == "returns"
     assert "refund_code" in found["request_columns"]
+
+
+def test_the_next_command_can_be_typed_as_it_stands(table: Path, tmp_path: Path) -> None:
+    project = tmp_path / "it's mine"
+    code, out, err = run(str(table), str(project), "--label", "returned", "--time", "ordered_at", "--yes")
+    assert (code, err) == (0, "")
+    command = out.partition("next: ")[2].partition(";")[0]
+    assert shlex.split(command) == ["raymlops", "replay", str(project)]
 
 
 def test_without_a_directory_the_project_is_named_after_the_table(
@@ -117,6 +126,11 @@ def test_tables_of_no_use_are_refused(tmp_path: Path) -> None:
     untimed = houses(300).drop_columns(["sold"])
     parquet.write_table(untimed, tmp_path / "untimed.parquet")
     assert "must have a column of times" in refused(tmp_path / "untimed.parquet", project, "--label", "price")
+    once = houses(300).set_column(1, "sold", [["2024-05-17"] * 300])
+    parquet.write_table(once, tmp_path / "once.parquet")
+    assert "time 'sold' must differ between rows, got 2024-05-17T00:00:00+00:00 in every row" in refused(
+        tmp_path / "once.parquet", project, "--label", "price", "--time", "sold"
+    )
     assert "is not a file" in refused(tmp_path / "none.csv", project, *HOUSES[:-1])
     assert not project.exists()
 

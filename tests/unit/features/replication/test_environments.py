@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,9 +16,13 @@ from raymlops.config.features import FeaturesConfig
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError, FeatureViewNotFound, NotFoundError, SchemaMismatch, StorageError
 from raymlops.features import Entity, FeatureReader, FeatureService, FeatureView, Field
+from raymlops.features.catalog.layout import online_path
 from raymlops.features.offline.feature_files import FeatureFiles
+from raymlops.features.offline.table_batches import read_batches
+from raymlops.features.online.lmdb import file_identity
 from raymlops.features.replication.environments import PerEnvironment, environments_in
 from raymlops.features.replication.leader import LeadingStore, copy_rows, open_store, require_definitions
+from raymlops.features.replication.removal import remove_features, tables_in
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 CLOCK = ManualClock(T + timedelta(hours=1))
@@ -146,13 +151,35 @@ def test_rows_are_copied_into_tables_that_have_none(
         stores.of(OWN).push(view, rows(a=1.0), ingest_id=view)
     stores.of(DEV).apply(SHOP, SALES, visits, new, SERVICE)
     stores.of(DEV).push("visits", rows(b=2.0), ingest_id="its own")
-    with closing(reader_of(config, OWN)) as source:
-        copied = copy_rows(source, stores.of(DEV), "prod")
-        assert [(receipt.table, receipt.rows) for receipt in copied] == [("sales", 1)]
-        assert copy_rows(source, stores.of(DEV), "prod") == [], "a repeat does nothing"
+    source = FeatureFiles.at(config.feature_place(OWN))
+    copied = copy_rows(source, stores.of(DEV), "prod")
+    assert [(receipt.table, receipt.rows) for receipt in copied] == [("sales", 1)]
+    assert copy_rows(source, stores.of(DEV), "prod") == [], "a repeat does nothing"
     stores.of(DEV).materialize("sales")
     stores.of(OWN).push("sales", rows(b=5.0), ingest_id="later")
     assert amounts(config, DEV) == ([1.0, None], [1.0, None]), "what comes later is not copied"
+
+
+def test_a_copied_table_is_handed_over_in_batches(
+    config: PlatformConfig, stores: PerEnvironment[LeadingStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores.of(OWN).apply(SHOP, SALES)
+    for number in range(3):
+        stores.of(OWN).push("sales", rows(a=float(number)), ingest_id=str(number))
+    target, blocks = stores.of(DEV), list[int]()
+    target.apply(SHOP, SALES)
+
+    def stage(staged: str, number: int, table: pa.Table) -> None:
+        blocks.append(table.num_rows)
+        LeadingStore.stage(target, staged, number, table)
+
+    monkeypatch.setattr(target, "stage", stage)
+    monkeypatch.setattr("raymlops.features.replication.leader.read_batches", partial(read_batches, cells=1))
+    (receipt,) = copy_rows(FeatureFiles.at(config.feature_place(OWN)), target, "prod")
+    assert (blocks, receipt.rows) == ([1, 1, 1], 3)
+    with closing(reader_of(config, DEV)) as copied:
+        assert copied.table("sales")["amount"].to_pylist() == [0.0, 1.0, 2.0], "in the order of their arrival"
+    assert not list((config.feature_place(DEV).local / "staging").iterdir()), "nothing is left on the way"
 
 
 def test_rows_of_another_view_of_the_same_name_are_refused(
@@ -161,9 +188,72 @@ def test_rows_of_another_view_of_the_same_name_are_refused(
     stores.of(OWN).apply(SHOP, SALES)
     stores.of(OWN).push("sales", rows(a=1.0), ingest_id="one")
     stores.of(DEV).apply(SHOP, FeatureView("sales", SHOP, [Field("tax", "float64")]))
-    with closing(reader_of(config, OWN)) as source, pytest.raises(SchemaMismatch, match="tax"):
-        copy_rows(source, stores.of(DEV), "prod")
+    with pytest.raises(SchemaMismatch, match="tax"):
+        copy_rows(FeatureFiles.at(config.feature_place(OWN)), stores.of(DEV), "prod")
     assert not stores.of(DEV).has_table("sales")
+
+
+def test_features_of_an_environment_go_and_those_of_others_stay(
+    config: PlatformConfig, stores: PerEnvironment[LeadingStore]
+) -> None:
+    for environment in (OWN, DEV, "dev-2"):
+        stores.of(environment).apply(SHOP, SALES, SERVICE)
+        stores.of(environment).push("sales", rows(a=1.0), ingest_id="one")
+    kept = {place: files_of(config.feature_place(place).root) for place in ("dev-2",)}
+    own = config.feature_place().root
+    tables = files_of(own / "tables")
+    place = config.feature_place(DEV)
+    assert tables_in(place) == ("sales",)
+    stores.drop(DEV, lambda: remove_features(place))
+    assert not place.local.exists()
+    assert not Path(place.root).exists()
+    assert (tables_in(place), environments_in(config.feature_place())) == (None, ["dev-2"])
+    assert {place: files_of(config.feature_place(place).root) for place in ("dev-2",)} == kept
+    assert files_of(own / "tables") == tables
+    remove_features(place)  # may be called again
+    with pytest.raises(ConfigError, match="own environment cannot be removed"):
+        remove_features(config.feature_place())
+
+
+def test_what_is_half_removed_is_refused_and_the_rest_goes_at_the_next_call(
+    config: PlatformConfig, stores: PerEnvironment[LeadingStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores.of(DEV).apply(SHOP, SALES, SERVICE)
+    stores.of(DEV).push("sales", rows(a=1.0), ingest_id="one")
+    place = config.feature_place(DEV)
+
+    def fail(path: Path) -> None:
+        raise OSError("the disk is away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("shutil.rmtree", fail)
+        with pytest.raises(StorageError, match="features of environment 'dev' cannot be removed: the disk is away"):
+            stores.drop(DEV, lambda: remove_features(place))
+    with pytest.raises(NotFoundError, match="has no feature views"):
+        require_definitions(place)
+    assert tables_in(place) == (), "it is not gone yet"
+    stores.drop(DEV, lambda: remove_features(place))
+    assert tables_in(place) is None
+
+
+def test_the_file_of_an_environment_that_was_made_anew_is_another_one(
+    config: PlatformConfig, stores: PerEnvironment[LeadingStore]
+) -> None:
+    place, asked = config.feature_place(DEV), pa.table({"shop": ["a"]})
+    file = online_path(place.local)
+    stores.of(DEV).apply(SHOP, SALES, SERVICE)
+    stores.of(DEV).push("sales", rows(a=1.0), ingest_id="one")
+    with closing(reader_of(config, DEV)) as reader:
+        assert reader.online("s", asked)["sales__amount"].to_pylist() == [1.0]
+        before = file_identity(file)
+        assert before is not None
+        stores.drop(DEV, lambda: remove_features(place))
+        assert file_identity(file) is None
+        stores.of(DEV).apply(SHOP, SALES, SERVICE)
+        stores.of(DEV).push("sales", rows(a=2.0), ingest_id="one")
+        assert file_identity(file) not in {before, None}
+        with closing(reader_of(config, DEV)) as another:
+            assert another.online("s", asked)["sales__amount"].to_pylist() == [2.0], "though the old one is open still"
 
 
 class Opened:

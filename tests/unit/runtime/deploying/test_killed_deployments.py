@@ -26,7 +26,7 @@ from raymlops.control.triggering.model_policies import ModelPolicies
 from raymlops.delivery import lock
 from raymlops.delivery.attempts import ATTEMPTS, Attempts
 from raymlops.delivery.verify import bundle_digest
-from raymlops.errors import ConflictError, UnavailableError
+from raymlops.errors import AlreadyRegistered, ConflictError, UnavailableError
 from raymlops.features import Definition, Entity, FeatureService, FeatureStore, FeatureView, Field
 from raymlops.features.replication.environments import PerEnvironment
 from raymlops.metadata import Metadata, MetadataService
@@ -173,6 +173,9 @@ class World:
         mortal = _mortal(self.metadata, self.death)
         return Deployer(self.config, mortal, CLOCK, Ground(self, mortal))
 
+    def features_of(self, environment: str) -> Path:
+        return self.home / "features" / environment
+
     def revive(self, death: Death | None = None) -> None:
         """Start everything anew on what the disks hold, and have what was cut off settled."""
         self.death = death or Death()
@@ -196,9 +199,22 @@ class Ground:
         return cast("FeatureStore", _Mortal(self._world.features.of(environment), self._world.death))
 
     def fill(self, environment: str, source: str) -> Sequence[IngestReceipt]:
-        assert self.store(environment).apply(*DEFINITIONS["a"], dry_run=True).added == (), "what is filled is defined"
+        assert self.store(environment).apply(CAR, LOADS, dry_run=True).added == (), "what is filled is defined"
         self._world.filled.append((environment, source))
         return []
+
+    def tables_in(self, environment: str) -> tuple[str, ...] | None:
+        return ("loads",) if self._world.features_of(environment).exists() else None
+
+    def stop_runs(self, environment: str, reason: str) -> None:
+        self._world.death()
+
+    def remove_features(self, environment: str) -> None:
+        self._world.death()
+        self._world.features.drop(
+            environment, lambda: shutil.rmtree(self._world.features_of(environment), ignore_errors=True)
+        )
+        self._world.death()
 
     def definitions(self, manifest: BundleManifest) -> Sequence[Definition]:
         return DEFINITIONS[manifest.files["code.py"][0]]
@@ -404,7 +420,12 @@ def _kill_everywhere(
             _kill(world, scenario, environment, point)
             begun = bool(Attempts(world.metadata.ledger).open())
             world.revive()
-            outcomes.add(_recovered(world, environment, begun))
+            live = _recovered(world, environment, begun)
+            outcomes.add(live)
+            if scenario == "end":
+                assert world.features_of(environment).exists() == (live is not None), "features go with it"
+            if scenario == "no_rehearsal" and live == B.digest:
+                assert _lacks(world, B) == (), "what it defines is applied"
             if point in {points - 1, points}:
                 world.deployer.deploy(C if environment == "dev" else B, environment, "the next")
                 assert _agree(world, environment) is not None
@@ -499,6 +520,30 @@ def test_a_deployment_that_goes_on_is_left_alone(home: Callable[[str, str], Path
                 world.deployer.deploy(B, "dev", "too early")
         world.revive()
         _agree(world, "dev")
+
+
+def test_the_end_of_an_environment_names_the_tables_that_go_and_may_come_where_nothing_is_live(tmp_path: Path) -> None:
+    with _opened(tmp_path) as world:
+        world.deployer.remove("feature", "its branch is gone")
+        assert world.metadata.ledger.entries(ATTEMPTS) == [], "there was nothing"
+        world.features.of("feature").apply(*DEFINITIONS["a"])
+        world.deployer.remove("feature", "its branch is gone")
+        begun, ended = world.metadata.ledger.entries(ATTEMPTS)
+        assert (begun.evidence["tables"], ended.evidence["outcome"]) == (["loads"], "done")
+        assert "its features are removed: tables loads" in ended.reason
+        assert not world.features_of("feature").exists()
+
+
+def test_what_is_refused_when_it_is_applied_is_not_live(home: Callable[[str, str], Path], tmp_path: Path) -> None:
+    with _begun(home("no_rehearsal", "dev"), tmp_path / "refused") as world:
+        other = FeatureView("miles", CAR, [Field("furlongs", "float64")], online=False)
+        world.features.of("dev").apply(other)
+        with pytest.raises(AlreadyRegistered, match="miles"):
+            world.deployer.record(B, "dev", "another definition of that name is there")
+        live = _agree(world, "dev")
+        assert live is not None
+        assert live.bundle == A.digest
+        assert world.metadata.ledger.entries(f"bundle:{B.digest}")[-1].action == "refuse_bundle"
 
 
 def test_definitions_and_rows_come_into_the_environment_of_the_deployment_alone(tmp_path: Path) -> None:
