@@ -200,15 +200,20 @@ def _check_objects(name: str, given: Any, values: Iterable[Any]) -> None:
 
     It takes naive times among others for times of UTC, the day of a time among dates, and 1 for true among floats.
     """
-    rule = None
     if pa.types.is_timestamp(given) or pa.types.is_time(given):
-        rule, other = "times with a zone or times without one", lambda value: getattr(value, "tzinfo", None) is None
+        rule, kinds = "times with a zone or times without one", {_is_naive(value) for value in values}
     elif pa.types.is_date(given):
-        rule, other = "dates or times", lambda value: isinstance(value, datetime)
+        rule, kinds = "dates or times", {isinstance(value, datetime) for value in values}
     elif pa.types.is_floating(given):
-        rule, other = "numbers or bools", lambda value: isinstance(value, bool | np.bool_)
-    if rule is not None and len({other(value) for value in values}) > 1:
+        rule, kinds = "numbers or bools", {isinstance(value, bool | np.bool_) for value in values}
+    else:
+        return
+    if len(kinds) > 1:
         raise SchemaMismatch(f"column {name!r} must hold {rule}, got both", column=name)
+
+
+def _is_naive(value: Any) -> bool:
+    return getattr(value, "tzinfo", None) is None
 
 
 def _plain(table: Any) -> Any:
