@@ -8,9 +8,29 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["decoded", "of_codes", "one_dictionary", "plain_schema", "plain_type", "text_codes"]
+__all__ = ["coded_where_few", "decoded", "of_codes", "one_dictionary", "plain_schema", "plain_type", "text_codes"]
 
 _BATCH_ROWS = 1 << 17  # texts of so many rows fit the offsets of a string
+_SAMPLE_ROWS = 256
+
+
+def coded_where_few(column: Any) -> Any:
+    """Texts as codes where they seem to be few, so that what follows works on each text once; else the column itself.
+
+    Args:
+        column: An array or chunked array of any type.
+    """
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return column
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    first = next((chunk for chunk in chunks if len(chunk)), None)
+    if first is None:
+        return column
+    # From all over it: of sorted texts the first ones are few, whatever comes after them.
+    places = np.linspace(0, len(first) - 1, min(len(first), _SAMPLE_ROWS), dtype=np.int64)
+    sample = first.take(pa.array(places))
+    few = sample.null_count < len(sample) and len(sample.unique()) <= len(sample) // 2
+    return column.dictionary_encode() if few else column
 
 
 def text_codes(column: Any) -> Any | None:
@@ -42,11 +62,10 @@ def one_dictionary(column: Any) -> Any:
 
     A dictionary that has a null, or whose values are of an extension type, is decoded: neither casts nor files take it.
     """
-    if any(
-        isinstance(chunk.dictionary.type, pa.BaseExtensionType) or chunk.dictionary.null_count
-        for chunk in column.chunks
-    ):
-        return pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks])
+    values = column.type.value_type
+    plain = not isinstance(values, pa.BaseExtensionType) and not pa.types.is_nested(values)
+    if not plain or any(chunk.dictionary.null_count for chunk in column.chunks):
+        return pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks], values)
     if column.num_chunks < 2:
         return column
     try:

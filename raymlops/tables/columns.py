@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 
 from raymlops.clock import time_zone_fault
 from raymlops.errors import ConfigError, DataError, SchemaMismatch
-from raymlops.tables.codes import one_dictionary
+from raymlops.tables.codes import one_dictionary, plain_type
 
 __all__ = [
     "INSTANT",
@@ -178,8 +179,10 @@ def _from_pandas(frame: Any) -> Any:
         instants = table.column(place).cast(pa.timestamp(unit, tz=pa.lib.tzinfo_to_string(zone)))
         table = table.set_column(place, name, instants)
     for field in table.schema:
-        if frame[field.name].dtype == object and (pa.types.is_timestamp(field.type) or pa.types.is_time(field.type)):
-            _check_zones(field.name, frame[field.name].dropna())
+        values = frame[field.name]
+        values = values.cat.categories if values.dtype == "category" else values
+        if values.dtype == object:
+            _check_objects(field.name, plain_type(field.type), values.dropna())
     return _plain(table)
 
 
@@ -192,10 +195,25 @@ def _check_kind(name: str, values: Any) -> None:
         raise SchemaMismatch(f"{rule}, got {values.dtype} that does not: {reason}", column=name) from error
 
 
-def _check_zones(name: str, values: Iterable[Any]) -> None:
-    """Arrow takes naive times that stand among others for times of UTC."""
-    if len({getattr(value, "tzinfo", None) is None for value in values}) > 1:
-        raise SchemaMismatch(f"column {name!r} must hold times with a zone or times without one, got both", column=name)
+def _check_objects(name: str, given: Any, values: Iterable[Any]) -> None:
+    """Refuse values that Arrow would alter without a word to have them in one type.
+
+    It takes naive times among others for times of UTC, the day of a time among dates, and 1 for true among floats.
+    """
+    if pa.types.is_timestamp(given) or pa.types.is_time(given):
+        rule, kinds = "times with a zone or times without one", {_is_naive(value) for value in values}
+    elif pa.types.is_date(given):
+        rule, kinds = "dates or times", {isinstance(value, datetime) for value in values}
+    elif pa.types.is_floating(given):
+        rule, kinds = "numbers or bools", {isinstance(value, bool | np.bool_) for value in values}
+    else:
+        return
+    if len(kinds) > 1:
+        raise SchemaMismatch(f"column {name!r} must hold {rule}, got both", column=name)
+
+
+def _is_naive(value: Any) -> bool:
+    return getattr(value, "tzinfo", None) is None
 
 
 def _plain(table: Any) -> Any:

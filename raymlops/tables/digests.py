@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymlops.errors import ConflictError
-from raymlops.tables.codes import of_codes, plain_type
+from raymlops.tables.codes import coded_where_few, of_codes, plain_type
 
 __all__ = ["DIGEST", "RowsDigest", "check_repeat", "rows_digest"]
 
@@ -25,7 +25,6 @@ _CODED_ROWS = 1 << 20  # texts of so many rows are hashed once each
 _MANY_BYTES = 2048
 _PLACES = 64
 """Of texts of one length, so many bytes of each are worked on at once."""
-_SAMPLE_ROWS = 256
 _NULL = np.uint64(0x9E3779B97F4A7C16)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -98,14 +97,8 @@ def _hashed_once(column: Any) -> Any:
     types = pa.types
     if types.is_dictionary(column.type) and column.dictionary.null_count:
         column = column.dictionary_decode()
-    if (types.is_string(column.type) or types.is_large_string(column.type)) and _few(column):
-        column = column.dictionary_encode()
+    column = coded_where_few(column)
     return of_codes(column, _hashes, _NULL) if types.is_dictionary(column.type) else column
-
-
-def _few(column: Any) -> bool:
-    sample = column.slice(0, _SAMPLE_ROWS)
-    return column.null_count < len(column) and len(sample.unique()) <= len(sample) // 2
 
 
 def _told(array: Any) -> Hashes:

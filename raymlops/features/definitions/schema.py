@@ -359,7 +359,8 @@ def _outside(column: Field, values: Any) -> Mask:
         return mask_of(pc.is_in(given, value_set=known))
 
     if pa.types.is_dictionary(values.type):
-        return np.concatenate([~of_codes(chunk, among, missing=True) for chunk in values.chunks])
+        outside = [~of_codes(chunk, among, missing=True) for chunk in values.chunks]
+        return np.concatenate(outside) if outside else np.zeros(0, bool)
     return mask_of(pc.and_(pc.is_valid(values), pc.invert(pc.is_in(values, value_set=known))))
 
 

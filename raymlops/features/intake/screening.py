@@ -27,7 +27,7 @@ from raymlops.features.definitions.schema import (
     typed,
 )
 from raymlops.features.definitions.views import FeatureView
-from raymlops.tables.codes import text_codes
+from raymlops.tables.codes import coded_where_few, text_codes
 from raymlops.tables.columns import INSTANT
 from raymlops.tables.texts import KEY_RULE, read_texts
 
@@ -105,7 +105,7 @@ def screen(
         if broken is not None:
             unfit.append(RowFault(name, rule, broken, of_type=True))
     raise_together(owner, mismatches)
-    rows = pa.table(columns)
+    rows = pa.table({name: coded_where_few(column) for name, column in columns.items()})
     faults = (*unfit, *_others(row_faults(view, rows), unfit))
     broken_rows = np.zeros(rows.num_rows, bool)
     for fault in faults:

@@ -112,6 +112,7 @@ def test_categories_and_nested_values_come_as_they_are() -> None:
     assert as_table("rows", nested).to_pylist()[0] == {"l": [1, 2], "d": date(2024, 3, 1), "n": Decimal("1.5")}
 
 
+_DATE_AND_TIME = pd.Index([date(2024, 3, 1), datetime(2024, 3, 1, 5)], dtype=object)
 REFUSED: dict[str, tuple[Any, str]] = {
     "nothing": (None, "got NoneType"),
     "rows": ([{"a": 1}], "got list"),
@@ -155,6 +156,22 @@ REFUSED: dict[str, tuple[Any, str]] = {
         pd.DataFrame({"t": [T.replace(tzinfo=None), None, T]}, dtype=object),
         "column 't' must hold times with a zone or times without one, got both",
     ),
+    "a time among dates": (
+        pd.DataFrame({"t": [date(2024, 3, 1), None, datetime(2024, 3, 1, 5)]}, dtype=object),
+        "column 't' must hold dates or times, got both",
+    ),
+    "a bool among floats": (
+        pd.DataFrame({"x": [1.5, None, True]}, dtype=object),
+        "column 'x' must hold numbers or bools, got both",
+    ),
+    "a bool of NumPy among floats": (
+        pd.DataFrame({"x": [1.5, np.True_]}, dtype=object),
+        "column 'x' must hold",
+    ),
+    "a time among the dates of categories": (
+        pd.DataFrame({"t": pd.Categorical([0, 1], categories=[0, 1]).rename_categories(_DATE_AND_TIME)}),
+        "column 't' must hold dates or times, got both",
+    ),
 }
 
 
@@ -188,6 +205,10 @@ def test_codes_have_one_dictionary_of_plain_values() -> None:
 
     cut = as_table("rows", pd.DataFrame({"x": pd.cut([1.0, 5.0], 2)}))
     assert not pa.types.is_dictionary(cut["x"].type)
+
+    pairs = as_table("rows", pd.DataFrame({"x": pd.Categorical([(1, 2), None, (3, 4)])}))
+    assert pairs["x"].type == pa.list_(pa.int64())
+    assert pairs["x"].to_pylist() == [[1, 2], None, [3, 4]]
 
 
 @pytest.mark.parametrize("kind", ["table", "pandas", "pandas, of objects", "polars"])

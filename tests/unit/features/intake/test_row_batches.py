@@ -6,12 +6,15 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from raymlops.errors import DataError, SchemaMismatch, StorageError
 from raymlops.features import Entity, FeatureView, Field
 from raymlops.features.intake import row_batches as intake
+from raymlops.features.intake import screening
 from raymlops.features.intake.row_batches import Intake, Spool
-from raymlops.tables import codes
+from raymlops.tables import codes, digests
 from raymlops.tables.columns import INSTANT
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
@@ -155,3 +158,43 @@ def test_codes_are_the_same_rows_as_their_texts(tmp_path: Path) -> None:
     assert found[1:] == [found[0]] * 3
     with Intake(view, ingest_id="i", at=T, directory=tmp_path) as taken, pytest.raises(DataError, match="by 12 rows"):
         taken.take([plain.set_column(2, "s", no_rows)])
+
+
+_ALLOWED = ("x", "y", "", "é", "x\0")
+_TEXTS = st.lists(st.tuples(st.sampled_from(["a", "b", "a ", None]), st.sampled_from([*_ALLOWED, "no", None])))
+
+
+@given(rows=_TEXTS, cut=st.integers(0, 20), nullable=st.booleans(), kind=st.sampled_from([pa.string, pa.large_string]))
+def test_few_texts_are_the_same_rows_whether_they_become_codes_or_not(
+    rows: list[tuple[Any, Any]], cut: int, nullable: bool, kind: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    field = Field("s", "string", allowed=_ALLOWED, nullable=nullable)
+    view = FeatureView("v", Entity("e", ["k"]), [field, Field("t", "string")])
+    keys, texts = zip(*rows, strict=True) if rows else ((), ())
+    columns = {"k": pa.array(keys, kind()), "s": pa.array(texts, kind()), "t": pa.array(texts[::-1], kind())}
+    table = pa.table({**columns, "event_time": pa.array([T] * len(rows), INSTANT)})
+
+    def taken() -> Any:
+        directory = tmp_path_factory.mktemp("intake")
+        with Intake(view, ingest_id="i", at=T, directory=directory, on_invalid="quarantine") as into:
+            into.take([table.slice(0, cut), table.slice(cut)])
+            refused = [row for batch in into.bad.batches() for row in batch.to_pylist()]
+            good = into.good.table()
+            assert good is not None
+            return good.schema, good.to_pylist(), refused, into.digest
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (screening, digests):
+            patch.setattr(module, "coded_where_few", lambda column: column)
+        as_texts = taken()
+    assert taken() == as_texts
+
+
+@pytest.mark.parametrize("chunks", [[], [pa.array([], pa.string()).dictionary_encode()]])
+def test_codes_without_a_row_break_no_rule(chunks: list[Any], tmp_path: Path) -> None:
+    view = FeatureView("v", Entity("e", ["k"]), [Field("s", "string", allowed=["x"])])
+    codes_of = pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.string()))
+    table = pa.table({"k": pa.array([], pa.string()), "event_time": pa.array([], INSTANT), "s": codes_of})
+    with Intake(view, ingest_id="i", at=T, directory=tmp_path) as taken:
+        taken.take([table])
+        assert taken.good.num_rows == 0
