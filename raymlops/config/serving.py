@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from raymlops.config.section import Duration, Section, Span
+from raymlops.config.section import Duration, Section, Span, is_loopback
 from raymlops.config.section import parse_duration as _d
 
 __all__ = [
@@ -194,7 +194,7 @@ class ServingConfig(Section):
 
     def keys_required_on(self, host: str) -> bool:
         """Whether callers of an address need an API key: where strangers may call, always."""
-        return self.require_keys or not _is_loopback(host)
+        return self.require_keys or not is_loopback(host)
 
 
 def local_address(host: str) -> str:
@@ -206,10 +206,3 @@ def local_address(host: str) -> str:
     if address.is_unspecified:
         address = ip_address("127.0.0.1" if address.version == 4 else "::1")
     return str(address)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from raymlops import runtime
 from raymlops.clock import ReplayClock
 from raymlops.config.platform import PlatformConfig
 from raymlops.delivery.project import PROJECT_FILE, collect_files
@@ -54,8 +55,8 @@ _LOOK_S = 0.2
 _FIRST_CONFIDENCE = 0.55
 """That the first model beats a constant, which a small training part cannot show with more."""
 
-Interventions = Mapping[int, Callable[[Platform, int], int]]
-"""Window -> what is done by hand after it, with the platform and the seed; gives the version that it made."""
+Interventions = Mapping[int, Callable[[Platform, int], int | None]]
+"""Window -> what is done by hand after it, with the platform and the seed; gives the bad version it made, if any."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class ReplayOptions:
         resume: Go on where a replay was killed, with the plan it was begun with.
         own_home: Whether whatever is in the home may be removed, be it a replay's or not.
         after: Actions by hand.
+        settings: Settings of the replay's platform that replace those of the project's ``platform.yaml``.
+        beside: Called with the platform as soon as it is up; what it gives is entered for as long as the replay runs.
     """
 
     home: Path | None = None
@@ -83,6 +86,8 @@ class ReplayOptions:
     resume: bool = False
     own_home: bool = False
     after: Interventions = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    beside: Callable[[Platform], AbstractContextManager[object]] = nullcontext
 
 
 def run_replay(directory: Path, options: ReplayOptions, *, finish: Callable[[Story, Path], None]) -> Story:
@@ -114,14 +119,15 @@ def run_replay(directory: Path, options: ReplayOptions, *, finish: Callable[[Sto
         progress = _resumed(home, marks) if options.resume else Progress()
         if not options.resume:
             _clear(home)
-        config = platform_config(planned, home, options.port or free_port(), policy)
+        config = platform_config(planned, home, options.port or free_port(), policy, options.settings)
         view.tell_plan(planned.plan, project)
         with view.stage("starting the platform"):
             platform = _start(config, planned.plan)
         try:
             run = _Run(platform, project, planned.plan, options, view, Journal(home / JOURNAL), progress)
-            story = run.begin(marks, without_policy=policy is not None)
-            run.play(story)
+            with options.beside(platform):
+                story = run.begin(marks, without_policy=policy is not None)
+                run.play(story)
             with view.stage("scoring the first model and a calendar on the same rows"):
                 story.finish()
             story.total_seconds = time.monotonic() - began
@@ -227,7 +233,7 @@ class _Run:
 
     async def _play(self, story: Story) -> None:
         spec, options = self.project.spec, self.options
-        clock = ReplayClock(self.platform.config.home / "clock")
+        clock = runtime.ClusterClock(self.platform.config)
         async with PredictionClient(self.platform.url, spec.model, heard=self.journal.hear) as client:
             client.tally = self.progress.tally
             replay = Replay(
@@ -247,7 +253,8 @@ class _Run:
                     self.view.update(story)
                     if window.number in options.after and not window.restored:
                         by_hand = options.after[window.number]
-                        story.bad_version = await asyncio.to_thread(by_hand, self.platform, options.seed)
+                        made = await asyncio.to_thread(by_hand, self.platform, options.seed)
+                        story.bad_version = made or story.bad_version
 
     def _story(self, run: Run, bundle: str) -> Story:
         notes = list(self.project.tables.notes)
