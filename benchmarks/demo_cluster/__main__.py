@@ -50,13 +50,13 @@ def main() -> int:
         project = Path(place) / "flights"
         _write_project(project, short=asked.weeks < WHOLE_WEEKS)
         sys.path.insert(0, str(project))
-        one = _read(asked.beside) or _on_one_node(asked, project, Path(place) / "one")
-        _write(asked.json, {"one": one})
-        if asked.nodes == 1:
-            return 0
-        several = _on_several_nodes(asked, project, Path(place) / "w")
-    _write(asked.json, {"one": one, "several": several})
-    return _compare(one, several)
+        figures: dict[str, Any] = {}
+        if asked.nodes > 1:
+            figures["several"] = _on_several_nodes(asked, project, Path(place) / "w")
+            _write(asked.json, figures)
+        figures["one"] = _read(asked.beside) or _on_one_node(asked, project, Path(place) / "one")
+        _write(asked.json, figures)
+    return _compare(figures["one"], figures["several"]) if asked.nodes > 1 else 0
 
 
 def _arguments() -> argparse.Namespace:
@@ -95,13 +95,13 @@ def _options(asked: argparse.Namespace, home: Path, **more: Any) -> ReplayOption
 
 
 def _on_one_node(asked: argparse.Namespace, project: Path, home: Path) -> Mapping[str, Any]:
-    print("one node", flush=True)
+    print("\none node, its disk, SQLite and LMDB", flush=True)
     options = _options(asked, home, settings={"cluster": PATIENCE})
     return run_replay(project, options, finish=lambda *_: None).to_dict()
 
 
 def _on_several_nodes(asked: argparse.Namespace, project: Path, directory: Path) -> Mapping[str, Any]:
-    print(f"\n{asked.nodes} nodes, each with a disk of its own; PostgreSQL, S3, Redis", flush=True)
+    print(f"{asked.nodes} nodes, each with a disk of its own; PostgreSQL, S3, Redis", flush=True)
     directory.mkdir(mode=0o700)
     said: list[Faults] = []
 

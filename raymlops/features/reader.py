@@ -102,6 +102,11 @@ class FeatureReader:
         )
         """Statistics, freshness, lineage and search."""
 
+    @property
+    def root(self) -> Root:
+        """Directory of the store, or its URI."""
+        return self._root
+
     def service(self, name: str) -> FeatureService:
         """The service ``NAME@VERSION``, or the newest version of ``NAME``.
 

@@ -20,9 +20,9 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.errors import RaymlopsError
 from raymlops.flavors.protocol import Columns, Outputs
 from raymlops.runtime.cluster.clients import AsyncActorProxy, metadata_stores
-from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.names import MONITOR
-from raymlops.runtime.serve.model_fetching import model_files
+from raymlops.runtime.cluster.platform_clock import build_clock
+from raymlops.runtime.nodes.model_fetching import model_files
 from raymlops.serving.answering.event_log import EventLog
 from raymlops.serving.answering.metrics import Family
 from raymlops.serving.endpoint import Endpoint, OnDemand

@@ -15,6 +15,7 @@ from raymlops.flavors.protocol import Outputs
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.cluster.clients import metadata_stores
 from raymlops.runtime.cluster.memory_limit import limit_growth
+from raymlops.runtime.nodes.model_fetching import model_files
 from raymlops.runtime.serve.deployments import deployment_of
 from raymlops.runtime.serve.endpoint_building import (
     EndpointMaker,
@@ -23,7 +24,6 @@ from raymlops.runtime.serve.endpoint_building import (
 )
 from raymlops.runtime.serve.http_middleware import answer_directly
 from raymlops.runtime.serve.internal_port import close_internal_port
-from raymlops.runtime.serve.model_fetching import model_files
 from raymlops.runtime.serve.replicas.admission import Admission
 from raymlops.runtime.serve.serve_front import Front
 from raymlops.serving.answering.metrics import Family
