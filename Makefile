@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 CHOSEN := not slow
 EXAMPLES := quick
 
-.PHONY: help setup style lint format test test-all test-unit test-ray demo bench chaos docs lock proto clean
+.PHONY: help setup style lint format test test-all test-unit test-ray demo demo-cluster bench chaos docs lock proto clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -25,6 +25,9 @@ setup: $(STAMP)  ## create .venv from requirements.lock
 
 demo: setup  ## the closed loop on a year of real flights
 	$(BIN)/raymlops demo
+
+demo-cluster: setup  ## the loop on three nodes that share no disk and are killed; ARGS="--weeks 4 --per-week 300"
+	$(BIN)/python -m benchmarks.demo_cluster $(ARGS)
 
 style: setup  ## format, rules, types
 	$(BIN)/ruff format --check .

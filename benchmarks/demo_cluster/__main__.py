@@ -105,19 +105,20 @@ def _on_several_nodes(asked: argparse.Namespace, project: Path, directory: Path)
     directory.mkdir(mode=0o700)
     said: list[Faults] = []
 
-    @contextlib.contextmanager
-    def beside(platform: Platform) -> Iterator[None]:
-        nodes = Nodes(platform, directory, CPUS)
-        if not nodes.apart:
-            print("note: this kernel gives nobody mounts of their own: the nodes see one another's files", flush=True)
-        with contextlib.closing(nodes):
+    with started_stores() as stores, contextlib.ExitStack() as left:
+
+        @contextlib.contextmanager
+        def beside(platform: Platform) -> Iterator[None]:
+            nodes = Nodes(platform, directory, CPUS)
+            left.callback(nodes.close)  # after the platform was taken down, as machines are
+            if not nodes.apart:
+                print("note: this kernel gives nobody mounts of their own: nodes see one another's files", flush=True)
             for _ in range(asked.nodes - 1):
                 nodes.join()
             with Faults(platform, nodes, MODEL, asked.seed, _tell) as faults:
                 said.append(faults)
                 yield
 
-    with started_stores() as stores:
         settings = {**stores, "cluster": {**PATIENCE, "num_cpus": CPUS}}
         options = _options(asked, directory / "h", settings=settings, beside=beside)
         story = run_replay(project, options, finish=lambda *_: None)
