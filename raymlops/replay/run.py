@@ -122,9 +122,9 @@ def run_replay(directory: Path, options: ReplayOptions, *, finish: Callable[[Sto
         config = platform_config(planned, home, options.port or free_port(), policy, options.settings)
         view.tell_plan(planned.plan, project)
         with view.stage("starting the platform"):
-            platform = _start(config, planned.plan)
+            platform, key = _start(config, planned.plan)
         try:
-            run = _Run(platform, project, planned.plan, options, view, Journal(home / JOURNAL), progress)
+            run = _Run(platform, project, planned.plan, options, view, Journal(home / JOURNAL), progress, key)
             with options.beside(platform):
                 story = run.begin(marks, without_policy=policy is not None)
                 run.play(story)
@@ -199,6 +199,7 @@ class _Run:
     view: View
     journal: Journal
     progress: Progress
+    key: str | None = None
 
     def begin(self, marks: Mapping[str, Any], *, without_policy: bool) -> Story:
         """Deploy, feed and train; or take up the story of a replay that did so before it was killed."""
@@ -234,7 +235,8 @@ class _Run:
     async def _play(self, story: Story) -> None:
         spec, options = self.project.spec, self.options
         clock = runtime.ClusterClock(self.platform.config)
-        async with PredictionClient(self.platform.url, spec.model, heard=self.journal.hear) as client:
+        called: dict[str, Any] = {"heard": self.journal.hear, "key": self.key}
+        async with PredictionClient(self.platform.url, spec.model, **called) as client:
             client.tally = self.progress.tally
             replay = Replay(
                 self.platform,
@@ -261,11 +263,14 @@ class _Run:
         return Story(self.platform, self.project.spec, self.plan, run, bundle, notes=notes)
 
 
-def _start(config: PlatformConfig, plan: ReplayPlan) -> Platform:
-    """The platform of the replay; one that a killed replay left running is stopped first."""
+def _start(config: PlatformConfig, plan: ReplayPlan) -> tuple[Platform, str | None]:
+    """The platform of the replay, and a key where callers need one; what a killed replay left is stopped first."""
     take_down_local(config.home)
     ReplayClock.opened(config.home / "clock", plan.trained_until)
-    return connect(config=config)
+    key = None
+    if config.serving.keys_required:
+        _, key = runtime.create_key(config, "replay", ["infer", "label"], "the replay calls as a client")
+    return connect(config=config), key
 
 
 def _await_endpoint(platform: Platform, model: str) -> None:

@@ -107,7 +107,7 @@ class EndpointMaker:
     @classmethod
     async def create(cls, config: PlatformConfig) -> Self:
         """The maker of this process; opens the features of this node."""
-        clock = build_clock(config)
+        clock = await asyncio.to_thread(build_clock, config)  # on another node than the head it is asked for
         # asked for here, as neither a candidate nor the gateway reads features or imports what that takes
         readers = await asyncio.to_thread(runtime.FeatureReaders, config, clock=clock)
         return cls(config, readers, clock)

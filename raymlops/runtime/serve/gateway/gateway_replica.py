@@ -118,7 +118,7 @@ def _trial_deadlines(config: PlatformConfig) -> Callable[[str], Awaitable[float]
 def gateway_application(config: PlatformConfig) -> serve.Application:
     """Server metadata, health and API description; on the head node, for the gRPC port has one address."""
     deployment = deployment_of(GatewayReplica, config.serving, cpus=0.0)
-    on_head = {**(deployment.ray_actor_options or {}), "resources": {HEAD: 0.001}}
+    on_head = {**(deployment.ray_actor_options or {}), "resources": {HEAD: 0.0001}}
     return deployment.options(ray_actor_options=on_head).bind(config)
 
 
@@ -128,8 +128,7 @@ def start_serving(config: PlatformConfig) -> None:
     Raises:
         ConfigError: Serve runs already, where strangers may call, and there is no key.
     """
-    # on loopback, nobody but the head's own machine could call the port of another node
-    alone = is_loopback(config.serving.host)
+    alone = config.serving.proxies == "head" or is_loopback(config.serving.host)
     place = ProxyLocation.HeadOnly if alone else ProxyLocation.EveryNode
     options = {"host": config.serving.host, "port": config.serving.port}
     serve.start(http_options=options, proxy_location=place)

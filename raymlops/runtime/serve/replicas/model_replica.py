@@ -143,5 +143,6 @@ def candidate_application(
 ) -> serve.Application:
     """A version on trial, with resources of its own; it has no route and is reached by handle."""
     candidate = config.serving.candidate
-    deployment = deployment_of(CandidateReplica, config.serving, cpus=trial.cpus or candidate.cpus, shape=shape)
+    cpus = trial.cpus or candidate.cpus
+    deployment = deployment_of(CandidateReplica, config.serving, cpus=cpus, shape=shape, called_by_http=False)
     return deployment.bind(config, model, trial.version, trial.memory_bytes or candidate.memory_bytes)
