@@ -126,8 +126,8 @@ class ServingConfig(Section):
     port: int = Field(8000, ge=1, le=65535)
     """The one HTTP port."""
     proxies: Literal["head", "nodes"] = "nodes"
-    """Which nodes open the port: the head alone, or each that has a replica. Where ``host`` is loopback, the port and all
-    replicas of endpoints are on the head."""
+    """Which nodes open the port: the head alone, or each that has a replica. Where ``host`` is loopback, the port and
+    all replicas of endpoints are on the head."""
     grpc_port: int | None = Field(None, ge=1, le=65535)
     """Port of the Open Inference Protocol over gRPC, on the same address; null opens none."""
     require_keys: bool = False
