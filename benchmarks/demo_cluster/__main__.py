@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from benchmarks.demo_cluster.faults import Faults
-from benchmarks.demo_cluster.nodes import Nodes
+from benchmarks.demo_cluster.nodes import Nodes, head_address
 from benchmarks.demo_cluster.stores import started_stores
 from raymlops.cli.carried import carried
 from raymlops.platform import Platform
@@ -123,7 +123,8 @@ def _on_several_nodes(asked: argparse.Namespace, project: Path, directory: Path)
 
         # an address of the machine, so that replicas of other nodes can be reached; one port, since it is one machine
         serving = {"host": "0.0.0.0", "proxies": "head"}
-        settings = {**stores, "cluster": {**PATIENCE, "num_cpus": CPUS}, "serving": serving}
+        cluster = {**PATIENCE, "num_cpus": CPUS, "host": head_address()}
+        settings = {**stores, "cluster": cluster, "serving": serving}
         options = _options(asked, directory / "h", settings=settings, beside=beside)
         story = run_replay(project, options, finish=lambda *_: None)
     return {**story.to_dict(), "faults": [asdict(fault) for fault in said[0].faults], "left": sorted(said[0].pending)}

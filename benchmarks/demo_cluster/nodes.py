@@ -17,16 +17,16 @@ import ray
 
 from benchmarks.demo_cluster.stores import free_port
 from raymlops.platform import Platform
-from raymlops.runtime.supervision.head import auth_environment, loopback_environment
+from raymlops.runtime.supervision.head import auth_environment
 from raymlops.runtime.supervision.home_note import ClusterNote, noted_cluster
 
-__all__ = ["Node", "Nodes"]
+__all__ = ["Node", "Nodes", "head_address"]
 
 _UP_S = 120.0
 _LOOK_S = 0.1
 _OBJECTS_BYTES = 100 << 20
-_OTHER_HOSTS = 2
-"""The first number of ``127.0.0.N`` that is not the head's: each node has an address of its own."""
+_FIRST = 2
+"""The first node is ``127.0.0.2``, and so on: each has an address of its own, as machines have."""
 
 
 class Node:
@@ -103,7 +103,7 @@ class Nodes:
         Raises:
             RuntimeError: It does not come up.
         """
-        name, address = f"n{self._made + 1}", f"127.0.0.{_OTHER_HOSTS + self._made}"
+        name, address = f"n{self._made + 1}", f"127.0.0.{_FIRST + self._made}"
         self._made += 1
         home, temporary = self._directory / name / "home", self._directory / name / "ray"
         for directory in (home, temporary):
@@ -114,7 +114,6 @@ class Nodes:
             **os.environ,
             **auth_environment(token),
             **self._config.cluster.fast.environment(),
-            **loopback_environment(self._config.cluster.host),
             "OMP_NUM_THREADS": "1",
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -132,6 +131,10 @@ class Nodes:
         self.there.append(node)
         self._await(node)
         return node
+
+    def home(self, node: Node) -> Path:
+        """What a node has in place of the head's home."""
+        return self._directory / node.name / "home"
 
     def kill(self, node: Node) -> int:
         """As ``Node.kill``; the node will not come back."""
@@ -175,6 +178,18 @@ class Nodes:
                 raise RuntimeError(f"node {node.name} did not come up: {log.read_text(errors='replace')[-2000:]}")
             time.sleep(_LOOK_S)
         node.joined_at_s = time.monotonic()
+
+
+def head_address() -> str:
+    """The address of this machine that a head must be bound to so that nodes can join.
+
+    Raises:
+        RuntimeError: The machine has no other address than loopback; Ray lets nobody join there.
+    """
+    address: str = ray.util.get_node_ip_address()
+    if address.startswith("127."):
+        raise RuntimeError("this machine has no network address, which Ray's nodes need to find their head")
+    return address
 
 
 def _is_raylet(process: psutil.Process) -> bool:
