@@ -67,6 +67,9 @@ class Faults:
         self._model = model
         self._tell = tell
         self._draw = random.Random(seed)
+        _, key = create_key(platform.config, "faults", ["read"], "looks whether the endpoint answers")
+        url = f"{platform.url}/v2/models/{model}"
+        self._asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
         self._over = threading.Event()
         self._began_s = time.monotonic()
         self._threads = [threading.Thread(target=self._kill_all, name="faults"), threading.Thread(target=self._ask)]
@@ -155,13 +158,10 @@ class Faults:
 
     def _ask(self) -> None:
         """Look again and again whether the endpoint answers; without predictions, which would change the windows."""
-        _, key = create_key(self._platform.config, "faults", ["read"], "looks whether the endpoint answers")
-        url = f"{self._platform.url}/v2/models/{self._model}"
-        asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
         answered_s, begun = time.monotonic(), False
         while not self._over.wait(_ASK_S):
             try:
-                urllib.request.urlopen(asked, timeout=10).close()
+                urllib.request.urlopen(self._asked, timeout=10).close()
                 begun, ok = True, True
             except (urllib.error.URLError, TimeoutError, ConnectionError):
                 ok = False
