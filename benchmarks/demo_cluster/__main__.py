@@ -160,7 +160,10 @@ def _compare(one: Mapping[str, Any], several: Mapping[str, Any]) -> int:
 
 
 def _read(path: Path | None) -> Mapping[str, Any] | None:
-    return None if path is None else json.loads(path.read_text())["one"]
+    if path is None:
+        return None
+    found: Mapping[str, Any] = json.loads(path.read_text())["one"]
+    return found
 
 
 def _write(path: Path | None, figures: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.exceptions import RayError
@@ -92,9 +93,9 @@ class ClusterClock:
                     raise UnavailableError(f"the clock of node {node} could not be moved on: {error}") from error
                 _log.info("node %s left while its clock was moved on", node)
 
-    def _of(self, node: str) -> ray.actor.ActorHandle:
+    def _of(self, node: str) -> Any:
         place = NodeAffinitySchedulingStrategy(node, soft=False)
-        options = {"num_cpus": 0, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
+        options: dict[str, Any] = {"num_cpus": 0, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
         actor = ray.remote(_NodeClock).options(name=f"{_NODE_CLOCK}{node}", scheduling_strategy=place, **options)
         return actor.remote(self._path)
 

@@ -45,7 +45,8 @@ class RayTasks:
     def __enter__(self) -> Self:
         self._deadline = time.monotonic() + self._timeout_s
         place = place_for(self._roots)
-        self._slots, self._options = place.cpus, {"num_cpus": 1, "scheduling_strategy": place.strategy}
+        self._slots = place.cpus
+        self._options: dict[str, Any] = {"num_cpus": 1, "scheduling_strategy": place.strategy}
         return self
 
     def __exit__(self, *failure: object) -> None:
