@@ -96,7 +96,7 @@ def deploy(platform: Platform) -> None:
 
 def score(platform: Platform, directory: Path) -> None:
     """A file of this node's disk is scored to a directory of it, whatever nodes there are."""
-    rows = pa.table({"visits__x": np.linspace(-2, 2, 4000)})
+    rows = pa.table({"shop": [str(n % SHOPS) for n in range(4000)], "event_time": [T] * 4000})
     parquet.write_table(rows, directory / "rows.parquet", row_group_size=500)
     platform.batch.score(MODEL, directory / "rows.parquet", directory / "scored", version=1)
     scored = DeltaTable(str(directory / "scored")).to_pyarrow_table()
