@@ -73,7 +73,8 @@ class FeatureReader:
         local: Path | None = None,
         storage_options: Mapping[str, str] | None = None,
     ) -> None:
-        self._root = root
+        self._root = self.root = root
+        """Directory of the store, or its URI."""
         self._local = local
         self._visibility = (
             None
@@ -101,11 +102,6 @@ class FeatureReader:
             self._watermark,
         )
         """Statistics, freshness, lineage and search."""
-
-    @property
-    def root(self) -> Root:
-        """Directory of the store, or its URI."""
-        return self._root
 
     def service(self, name: str) -> FeatureService:
         """The service ``NAME@VERSION``, or the newest version of ``NAME``.
