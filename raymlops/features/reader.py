@@ -74,7 +74,6 @@ class FeatureReader:
         storage_options: Mapping[str, str] | None = None,
     ) -> None:
         self._root = self.root = root
-        """Directory of the store, or its URI."""
         self._local = local
         self._visibility = (
             None
