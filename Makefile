@@ -8,7 +8,7 @@ EXAMPLES := quick
 # Where byte code is not kept, each of the many processes of a platform compiles the package anew: half a second.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup style lint format test test-all test-unit test-ray demo bench chaos docs lock proto clean
+.PHONY: help setup style lint format test test-all test-unit test-ray demo demo-cluster bench chaos docs lock proto clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -27,6 +27,9 @@ setup: $(STAMP)  ## create .venv from requirements.lock
 
 demo: setup  ## the closed loop on a year of real flights
 	$(BIN)/raymlops demo
+
+demo-cluster: setup  ## the loop on three nodes that share no disk and are killed; ARGS="--weeks 4 --per-week 300"
+	$(BIN)/python -m benchmarks.demo_cluster $(ARGS)
 
 style: setup  ## format, rules, types
 	$(BIN)/ruff format --check .

@@ -19,6 +19,7 @@ import ray
 
 from benchmarks.join_data import spine_of, store_rows
 from raymlops.clock import SystemClock
+from raymlops.config.features import FeaturesConfig
 from raymlops.config.platform import PlatformConfig
 from raymlops.config.reading.loader import load_config
 from raymlops.features import FeatureReader
@@ -56,7 +57,9 @@ def _in_new_process(*arguments: object) -> dict[str, Any]:
 def _join(root: Path, spine_rows: int, rows: int, keys: int) -> dict[str, Any]:
     spine = spine_of(spine_rows, keys)
     with local_cluster(root / "home") as (config, note):
-        tasks = join_tasks(config.features.model_copy(update={"join_tasks_from_rows": 1}))
+        tasks = join_tasks(
+            config.model_copy(update={"features": FeaturesConfig(root=str(root), join_tasks_from_rows=1)})
+        )
         reader = FeatureReader(root, clock=SystemClock(), join_tasks=tasks)
         _start_workers()
         with peaks_of(note) as peaks:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-__all__ = ["Clock", "ManualClock", "ReplayClock", "SystemClock", "from_us", "time_zone_fault", "to_us"]
+__all__ = ["Clock", "ManualClock", "MovableClock", "ReplayClock", "SystemClock", "from_us", "time_zone_fault", "to_us"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -52,6 +52,18 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """The present instant, microsecond resolution."""
+        ...
+
+
+class MovableClock(Clock, Protocol):
+    """A clock that stands still until it is moved."""
+
+    def advance_to(self, instant: datetime) -> None:
+        """Move forward to ``instant``.
+
+        Raises:
+            ValueError: ``instant`` lies before the present one.
+        """
         ...
 
 

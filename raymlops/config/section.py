@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
-__all__ = ["Duration", "Section", "Share", "Span", "check_url", "parse_duration", "render_duration"]
+__all__ = ["Duration", "Section", "Share", "Span", "check_url", "is_loopback", "parse_duration", "render_duration"]
 
 _UNITS = {
     "us": timedelta(microseconds=1),
@@ -108,12 +108,13 @@ def check_url(url: str) -> None:
         raise ValueError("url must not hold a user or a password")
     if not parts.hostname or parts.scheme not in {"http", "https"}:
         raise ValueError("url must be https://HOST..., or http:// of this machine")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ValueError("url must be https, except on this machine")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address, or a name, is this machine's loopback; an IPv6 one may have brackets."""
     try:
-        return ip_address(host).is_loopback
+        return ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from raymlops.config.section import Duration, Section, Span
+from raymlops.config.section import Duration, Section, Span, is_loopback
 from raymlops.config.section import parse_duration as _d
 
 __all__ = [
@@ -125,6 +125,9 @@ class ServingConfig(Section):
     """Address the port is bound to."""
     port: int = Field(8000, ge=1, le=65535)
     """The one HTTP port."""
+    proxies: Literal["head", "nodes"] = "nodes"
+    """Which nodes open the port: the head alone, or each that has a replica. Where ``host`` is loopback, the port and
+    all replicas of endpoints are on the head."""
     grpc_port: int | None = Field(None, ge=1, le=65535)
     """Port of the Open Inference Protocol over gRPC, on the same address; null opens none."""
     require_keys: bool = False
@@ -194,7 +197,7 @@ class ServingConfig(Section):
 
     def keys_required_on(self, host: str) -> bool:
         """Whether callers of an address need an API key: where strangers may call, always."""
-        return self.require_keys or not _is_loopback(host)
+        return self.require_keys or not is_loopback(host)
 
 
 def local_address(host: str) -> str:
@@ -206,10 +209,3 @@ def local_address(host: str) -> str:
     if address.is_unspecified:
         address = ip_address("127.0.0.1" if address.version == 4 else "::1")
     return str(address)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"

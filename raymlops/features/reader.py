@@ -73,7 +73,7 @@ class FeatureReader:
         local: Path | None = None,
         storage_options: Mapping[str, str] | None = None,
     ) -> None:
-        self._root = root
+        self._root = self.root = root
         self._local = local
         self._visibility = (
             None

@@ -161,7 +161,7 @@ class Platform:
     @cached_property
     def reader(self) -> FeatureReader:
         """Reads features on this node."""
-        tasks = runtime.join_tasks(self.config.features)
+        tasks = runtime.join_tasks(self.config)
         reader = runtime.open_reader(self.config, self.environment, clock=self.clock, join_tasks=tasks)
         return self._session.opened.enter_context(closing(reader))
 

@@ -74,6 +74,7 @@ class PredictionClient:
         deadline_s: Of one request.
         heard: Called once for each request that ended: with its answer, with why it failed, or with ``None`` where it
             reported labels.
+        key: API key, where callers need one.
     """
 
     def __init__(
@@ -84,16 +85,18 @@ class PredictionClient:
         connections: int = 16,
         deadline_s: float = 30.0,
         heard: Callable[[Answer | str | None], None] = lambda _: None,
+        key: str | None = None,
     ) -> None:
         self._base = f"{url}/v2/models/{model}"
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(total=deadline_s)
         self._heard = heard
+        self._headers = _HEADERS if key is None else {**_HEADERS, "Authorization": f"Bearer {key}"}
         self.tally = Tally()
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(limit=self._connections)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout, headers=_HEADERS)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout, headers=self._headers)
         return self
 
     async def __aexit__(self, *_: object) -> None:

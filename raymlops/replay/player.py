@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from raymlops.clock import ReplayClock
+from raymlops.clock import MovableClock
 from raymlops.control import Promote, StartRetraining, StartTrial
 from raymlops.replay.client import Answer, PredictionClient, Question
 from raymlops.replay.journal import Journal, Progress
@@ -80,7 +80,7 @@ class Replay:
     def __init__(
         self,
         platform: Platform,
-        clock: ReplayClock,
+        clock: MovableClock,
         client: PredictionClient,
         tables: ReplayTables,
         plan: ReplayPlan,
@@ -152,7 +152,7 @@ class Replay:
         questions: Sequence[Question],
         left: Sequence[Question],
     ) -> None:
-        self._advance(end - _TICK)
+        await asyncio.to_thread(self._advance, end - _TICK)
         for view, rows in self._tables.views.items():
             ingest_id = f"{view}-{end.isoformat()}"
             await asyncio.to_thread(push_rows, self._platform, view, rows.between(start, end), ingest_id)
@@ -163,7 +163,7 @@ class Replay:
         labels = self._labels(between(self._tables.labels, KNOWN, start, end))
         await asyncio.gather(flushed, self._client.report(labels))
         await asyncio.to_thread(self._await_runs)
-        self._advance(end)
+        await asyncio.to_thread(self._advance, end)
         turn = asyncio.create_task(asyncio.to_thread(self._platform.control.step))
         window.answers += await self._ask_during(turn, left[held:])
         self._note(await turn, window)

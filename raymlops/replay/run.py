@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from raymlops import runtime
 from raymlops.clock import ReplayClock
 from raymlops.config.platform import PlatformConfig
 from raymlops.delivery.project import PROJECT_FILE, collect_files
@@ -55,8 +56,8 @@ _LOOK_S = 0.2
 _FIRST_CONFIDENCE = 0.55
 """That the first model beats a constant, which a small training part cannot show with more."""
 
-Interventions = Mapping[int, Callable[[Platform, int], int]]
-"""Window -> what is done by hand after it, with the platform and the seed; gives the version that it made."""
+Interventions = Mapping[int, Callable[[Platform, int], int | None]]
+"""Window -> what is done by hand after it, with the platform and the seed; gives the bad version it made, if any."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class ReplayOptions:
         resume: Go on where a replay was killed, with the plan it was begun with.
         own_home: Whether whatever is in the home may be removed, be it a replay's or not.
         after: Actions by hand.
+        settings: Settings of the replay's platform that replace those of the project's ``platform.yaml``.
+        beside: Called with the platform as soon as it is up; what it gives is entered for as long as the replay runs.
     """
 
     home: Path | None = None
@@ -84,6 +87,8 @@ class ReplayOptions:
     resume: bool = False
     own_home: bool = False
     after: Interventions = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    beside: Callable[[Platform], AbstractContextManager[object]] = nullcontext
 
 
 def run_replay(directory: Path, options: ReplayOptions, *, finish: Callable[[Story, Path], None]) -> Story:
@@ -115,14 +120,15 @@ def run_replay(directory: Path, options: ReplayOptions, *, finish: Callable[[Sto
         progress = _resumed(home, marks) if options.resume else Progress()
         if not options.resume:
             _clear(home)
-        config = platform_config(planned, home, options.port or free_port(), policy)
+        config = platform_config(planned, home, options.port or free_port(), policy, options.settings)
         view.tell_plan(planned.plan, project)
         with view.stage("starting the platform"):
-            platform = _start(config, planned.plan)
+            platform, key = _start(config, planned.plan)
         try:
-            run = _Run(platform, project, planned.plan, options, view, Journal(home / JOURNAL), progress)
-            story = run.begin(marks, without_policy=policy is not None)
-            run.play(story)
+            run = _Run(platform, project, planned.plan, options, view, Journal(home / JOURNAL), progress, key)
+            with options.beside(platform):
+                story = run.begin(marks, without_policy=policy is not None)
+                run.play(story)
             with view.stage("scoring the first model and a calendar on the same rows"):
                 story.finish()
             story.total_seconds = time.monotonic() - began
@@ -194,6 +200,7 @@ class _Run:
     view: View
     journal: Journal
     progress: Progress
+    key: str | None = None
 
     def begin(self, marks: Mapping[str, Any], *, without_policy: bool) -> Story:
         """Deploy, feed and train; or take up the story of a replay that did so before it was killed."""
@@ -230,8 +237,9 @@ class _Run:
 
     async def _play(self, story: Story) -> None:
         spec, options = self.project.spec, self.options
-        clock = ReplayClock(self.platform.config.home / "clock")
-        async with PredictionClient(self.platform.url, spec.model, heard=self.journal.hear) as client:
+        clock = runtime.ClusterClock(self.platform.config)
+        called: dict[str, Any] = {"heard": self.journal.hear, "key": self.key}
+        async with PredictionClient(self.platform.url, spec.model, **called) as client:
             client.tally = self.progress.tally
             replay = Replay(
                 self.platform,
@@ -250,18 +258,22 @@ class _Run:
                     self.view.update(story)
                     if window.number in options.after and not window.restored:
                         by_hand = options.after[window.number]
-                        story.bad_version = await asyncio.to_thread(by_hand, self.platform, options.seed)
+                        made = await asyncio.to_thread(by_hand, self.platform, options.seed)
+                        story.bad_version = made or story.bad_version
 
     def _story(self, run: Run, bundle: str) -> Story:
         notes = list(self.project.tables.notes)
         return Story(self.platform, self.project.spec, self.plan, run, bundle, notes=notes)
 
 
-def _start(config: PlatformConfig, plan: ReplayPlan) -> Platform:
-    """The platform of the replay; one that a killed replay left running is stopped first."""
+def _start(config: PlatformConfig, plan: ReplayPlan) -> tuple[Platform, str | None]:
+    """The platform of the replay, and a key where callers need one; what a killed replay left is stopped first."""
     take_down_local(config.home)
     ReplayClock.opened(config.home / "clock", plan.trained_until)
-    return connect(config=config)
+    key = None
+    if config.serving.keys_required:
+        _, key = runtime.create_key(config, "replay", ["infer", "label"], "the replay calls as a client")
+    return connect(config=config), key
 
 
 def _await_endpoint(platform: Platform, model: str) -> None:

@@ -84,7 +84,13 @@ def plan_replay(project: Project, wishes: Wishes) -> Planned:
     return Planned(plan, delay, _rows_of(plan, at_us), said)
 
 
-def platform_config(planned: Planned, home: Path, port: int, policy: Mapping[str, Any] | None) -> PlatformConfig:
+def platform_config(
+    planned: Planned,
+    home: Path,
+    port: int,
+    policy: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> PlatformConfig:
     """The configuration of the replay's platform, which is left in its home as ``platform.yaml``.
 
     No variable of the environment counts: it may be meant for another platform.
@@ -94,11 +100,12 @@ def platform_config(planned: Planned, home: Path, port: int, policy: Mapping[str
         home: Of the replay's platform.
         port: For HTTP.
         policy: Sections of ``control`` that replace those of the project's ``platform.yaml``.
+        settings: Others that do so.
 
     Raises:
         ConfigError: A setting is wrong.
     """
-    document = _merged(_derived(planned), planned.said)
+    document = _merged(_merged(_derived(planned), planned.said), settings or {})
     document = _merged(document, {"control": policy or {}})
     document = _merged(document, {"home": str(home), "serving": {"port": port}, "clock": {"kind": "replay"}})
     file = home / PLATFORM_FILE

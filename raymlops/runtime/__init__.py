@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from raymlops.runtime.actors.control_plane import rebuild_projection
     from raymlops.runtime.by_hand import ByHand
     from raymlops.runtime.cluster.clients import ActorProxy, metadata_stores
-    from raymlops.runtime.cluster.clocks import build_clock
+    from raymlops.runtime.cluster.platform_clock import ClusterClock, build_clock
     from raymlops.runtime.deploying.cluster_grounds import ClusterGrounds
     from raymlops.runtime.deploying.deployer import Deployer
     from raymlops.runtime.explain.feature_catalog import FeatureCatalog
@@ -44,6 +44,7 @@ __all__ = [
     "ActorProxy",
     "BatchOperator",
     "ByHand",
+    "ClusterClock",
     "ClusterGrounds",
     "DeliveryOperator",
     "Deployer",
@@ -90,7 +91,7 @@ __getattr__ = lazy_names(
         "actors.actuator": ["Rescorer"],
         "actors.control_plane": ["rebuild_projection"],
         "cluster.clients": ["ActorProxy", "metadata_stores"],
-        "cluster.clocks": ["build_clock"],
+        "cluster.platform_clock": ["ClusterClock", "build_clock"],
         "deploying.cluster_grounds": ["ClusterGrounds"],
         "deploying.deployer": ["Deployer"],
         "explain.feature_catalog": ["FeatureCatalog"],

@@ -9,13 +9,13 @@ from pathlib import Path
 from raymlops.features.catalog.catalog_file import Catalog
 from raymlops.features.catalog.layout import catalog_path
 from raymlops.features.offline.service_join import JoinTasks
+from raymlops.monitoring.profiles.reference import Reference
 from raymlops.records.models import ModelManifest
 from raymlops.records.scoring import ScoringPlan
 from raymlops.scoring.inputs import FeatureJoin
 from raymlops.scoring.output import OutputTable
 from raymlops.scoring.scorer import PartScorer
 from raymlops.scoring.sources import RowSource
-from raymlops.scoring.validation import find_reference
 from raymlops.serving.models.model_files import load_model
 from raymlops.tables.files import Root
 
@@ -32,6 +32,7 @@ class ScorerSetting:
         manifest: Of these files.
         root: Of the feature store.
         storage_options: Options of the object store, of features, source and output alike.
+        reference: Of the version's inputs.
     """
 
     plan: ScoringPlan
@@ -39,6 +40,7 @@ class ScorerSetting:
     manifest: ModelManifest
     root: Root
     storage_options: Mapping[str, str]
+    reference: Reference | None = None
 
     def join(self, tasks: JoinTasks | None = None) -> FeatureJoin | None:
         """Joins the plan's features; ``None`` where it has none.
@@ -76,6 +78,6 @@ def open_scorer(setting: ScorerSetting, tasks: JoinTasks | None = None) -> PartS
         RowSource(plan.source, setting.storage_options),
         load_model(setting.directory, setting.manifest, plan.digest),
         setting.join(tasks),
-        find_reference(setting.directory, [column.name for column in setting.manifest.signature.inputs]),
+        setting.reference,
         OutputTable(plan.output, setting.storage_options).files,
     )

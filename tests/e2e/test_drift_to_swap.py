@@ -59,7 +59,7 @@ def story(platform: Platform, project_files: Path, processes: Callable[[str], li
     from raymlops.replay.run import deploy_project, feed_history, train_first
     from raymlops.replay.settings import plan_replay
     from raymlops.replay.source import load_project
-    from raymlops.runtime.cluster.clocks import build_clock
+    from raymlops.runtime.cluster.platform_clock import build_clock
 
     project = load_project(project_files)
     first = project.spec.replay.model_copy(update={"first_run": FIRST_RUN})

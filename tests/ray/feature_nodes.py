@@ -33,8 +33,8 @@ from raymlops.runtime.cluster.names import FEATURES
 from raymlops.runtime.deploying.offer import other_nodes
 from raymlops.runtime.nodes.feature_nodes import FeaturesActor, copies
 from raymlops.runtime.nodes.feature_readers import open_reader
+from raymlops.runtime.nodes.model_fetching import fetch_from_nodes
 from raymlops.runtime.nodes.node_copies import copy_of
-from raymlops.runtime.serve.model_fetching import fetch_from_nodes
 from tests.support.point_in_time import table_of
 
 DEADLINE_S = 60.0

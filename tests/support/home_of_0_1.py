@@ -98,7 +98,7 @@ def _use(platform: Any, project: Any, plan: Any) -> dict[str, Any]:
     from raymlops.replay.player import Replay
     from raymlops.replay.run import deploy_project, feed_history, train_first
     from raymlops.replay.source import imported
-    from raymlops.runtime.cluster.clocks import build_clock
+    from raymlops.runtime.cluster.platform_clock import build_clock
 
     deploy_project(platform, project.directory)
     feed_history(platform, project, plan)

@@ -17,8 +17,9 @@ from raymlops.monitoring.service import MonitorService
 from raymlops.records.models import ModelRegistry
 from raymlops.runtime.actors.actuator import ClusterObserver, RayActuator, Rescorer
 from raymlops.runtime.cluster.clients import ActorProxy, metadata_stores
-from raymlops.runtime.cluster.clocks import ClockMoved, build_clock
+from raymlops.runtime.cluster.clocks import ClockMoved
 from raymlops.runtime.cluster.names import MONITOR
+from raymlops.runtime.cluster.platform_clock import build_clock
 from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.jobs.operators import RunOperator
 from raymlops.runtime.jobs.probes import ProbeProcess

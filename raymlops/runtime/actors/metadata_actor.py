@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from datetime import datetime
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.metadata import Metadata, MetadataService
 from raymlops.metadata.openlineage import Emitter, ObservedRuns, transports_of
 from raymlops.metadata.traced import TracedLedger, TracedRuns
 from raymlops.runtime.cluster.clients import Parts
-from raymlops.runtime.cluster.clocks import build_clock
+from raymlops.runtime.cluster.clocks import own_clock
 from raymlops.tracing import open_loop_tracer
 
 __all__ = ["MetadataActor"]
@@ -20,7 +21,7 @@ class MetadataActor(Parts):
 
     def __init__(self, config: PlatformConfig) -> None:
         self._platform_home = str(config.home)
-        clock = build_clock(config)
+        self._clock = clock = own_clock(config)  # not by asking this actor
         metadata = MetadataService(
             config.metadata_url,
             clock=clock,
@@ -38,3 +39,7 @@ class MetadataActor(Parts):
     def home(self) -> str:
         """The home whose platform this is: a cluster holds one platform."""
         return self._platform_home
+
+    def now(self) -> datetime:
+        """The present instant of the platform's clock, for nodes that have no file of it."""
+        return self._clock.now()

@@ -23,8 +23,9 @@ from raymlops.runtime.actors.metrics_server import MetricsPage, MetricsServer, R
 from raymlops.runtime.actors.notifier_actor import drift_alarm_rules
 from raymlops.runtime.actors.upkeep import Upkeep
 from raymlops.runtime.cluster.clients import ActorProxy, Parts, metadata_stores
-from raymlops.runtime.cluster.clocks import ClockWatch, build_clock
+from raymlops.runtime.cluster.clocks import ClockWatch
 from raymlops.runtime.cluster.names import CONTROLLER
+from raymlops.runtime.cluster.platform_clock import build_clock
 from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.explain.served_features import ServedFeatureAudit
 from raymlops.runtime.nodes.feature_readers import FeatureReaders

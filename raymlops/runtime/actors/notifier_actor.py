@@ -19,7 +19,7 @@ from raymlops.monitoring.alerts.alert_rules import AlertRule
 from raymlops.monitoring.alerts.notifier import Notifier
 from raymlops.monitoring.alerts.webhooks import open_endpoint
 from raymlops.runtime.cluster.clients import metadata_stores
-from raymlops.runtime.cluster.clocks import build_clock
+from raymlops.runtime.cluster.platform_clock import build_clock
 from raymlops.runtime.cluster.threads import Repeating
 
 __all__ = ["NotifierActor", "build_notifier", "drift_alarm_rules"]

@@ -16,7 +16,7 @@ from raymlops.control.reconciling.reconciler import Reconciler
 from raymlops.control.reconciling.run_reconcile import RunReconciler
 from raymlops.runtime.actors.source_watch import SourceWatch
 from raymlops.runtime.cluster.clients import Parts, metadata_stores, wake_projector
-from raymlops.runtime.cluster.clocks import build_clock
+from raymlops.runtime.cluster.platform_clock import build_clock
 from raymlops.runtime.cluster.threads import Repeating
 from raymlops.runtime.jobs.delivery_operator import DeliveryOperator
 from raymlops.runtime.jobs.run_jobs import JobRunner

@@ -1,4 +1,4 @@
-"""The clock a process runs on."""
+"""The clock on the node of the control actors, and what watches it. Imports no Ray."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from raymlops.clock import Clock, ReplayClock, SystemClock
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError
 
-__all__ = ["ClockMoved", "ClockWatch", "build_clock"]
+__all__ = ["ClockMoved", "ClockWatch", "clock_path", "own_clock"]
 
 _log = logging.getLogger(__name__)
 
 
-def build_clock(config: PlatformConfig) -> Clock:
-    """The clock the configuration names; a replay clock is opened, and made where there is none and ``start`` is set.
+def own_clock(config: PlatformConfig) -> Clock:
+    """The clock of a process on the node of the control actors; made where there is none and ``start`` is set.
 
     Raises:
         ConfigError: There is no replay clock, and none can be made.
     """
     if config.clock.kind == "system":
         return SystemClock()
-    path = config.clock.path or config.home / "clock"
+    path = clock_path(config)
     try:
         return ReplayClock.opened(path, config.clock.start)
     except FileNotFoundError as error:
@@ -32,6 +33,11 @@ def build_clock(config: PlatformConfig) -> Clock:
         raise ConfigError(f"the replay clock {path} does not exist: {rule}", path=str(path)) from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"the replay clock {path} cannot be opened: {error}", path=str(path)) from error
+
+
+def clock_path(config: PlatformConfig) -> Path:
+    """The file of the replay clock."""
+    return config.clock.path or config.home / "clock"
 
 
 class ClockWatch:

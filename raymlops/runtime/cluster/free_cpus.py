@@ -14,8 +14,13 @@ from raymlops.errors import UnavailableError
 __all__ = ["await_free_cpus", "describe_cpus", "free_by_node"]
 
 
-def await_free_cpus(cpus: float, timeout_s: float) -> float:
+def await_free_cpus(cpus: float, timeout_s: float, node: str | None = None) -> float:
     """Wait until the cluster has ``cpus`` free; Tune itself would wait for ever on cores that Serve holds.
+
+    Args:
+        cpus: Logical ones.
+        timeout_s: How long to wait.
+        node: The one whose CPUs count; left out, those of all nodes.
 
     Returns:
         How many are free.
@@ -25,7 +30,7 @@ def await_free_cpus(cpus: float, timeout_s: float) -> float:
     """
     deadline = time.monotonic() + timeout_s
     while True:
-        free = float(ray.available_resources().get("CPU", 0.0))
+        free = float(ray.available_resources().get("CPU", 0.0)) if node is None else free_by_node().get(node, 0.0)
         if free >= cpus:
             return free
         if time.monotonic() > deadline:

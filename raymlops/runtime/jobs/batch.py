@@ -124,10 +124,10 @@ class BatchOperator:
             ConflictError: Another process is at work on this very job.
             UnavailableError: No CPU got free in time, or the workers died again and again.
         """
-        job, setting, as_tasks = self._job(_Request(model, str(source), str(output), **options))
+        job, setting, version, as_tasks = self._job(_Request(model, str(source), str(output), **options))
 
         def scored(parts: Sequence[Part]) -> Generator[PartReceipt, None, None]:
-            scoring = score_on_cluster(setting, self._config, parts, as_tasks=as_tasks)
+            scoring = score_on_cluster(setting, version, self._config, parts, as_tasks=as_tasks)
             with closing(scoring), progress(f"scoring by {model}", len(parts)) as tell:
                 for done, receipt in enumerate(scoring, 1):
                     tell(done, "")
@@ -139,7 +139,7 @@ class BatchOperator:
         self, model: str, source: Path | str, output: Path | str, **options: Unpack[ScoringOptions]
     ) -> ScoringCheck:
         """The plan that ``score`` would carry out, and a validation of a sample of the rows; nothing is written."""
-        job, _, _ = self._job(_Request(model, str(source), str(output), **options))
+        job, *_ = self._job(_Request(model, str(source), str(output), **options))
         found = job.check()
         rows = sum(part.rows for part in job.parts)
         return ScoringCheck(
@@ -162,8 +162,9 @@ class BatchOperator:
             DataError: A file is broken.
             UnavailableError: The tasks could not be completed in time.
         """
-        with part_tasks(self._config) as each_part:
-            return fit_reference(self._table(source), each_part, **options)
+        table = self._table(source)
+        with part_tasks(self._config, table.source.uri) as each_part:
+            return fit_reference(table, each_part, **options)
 
     def profile(self, source: Path | str, reference: Reference, *, sketched: bool = False) -> Profile:
         """The rows of a table, counted on the bins of a reference; the table need not fit in memory.
@@ -176,8 +177,9 @@ class BatchOperator:
         Raises:
             RaymlopsError: As ``fit_reference``.
         """
-        with part_tasks(self._config) as each_part:
-            return profile_table(self._table(source), reference, each_part, sketched=sketched)
+        table = self._table(source)
+        with part_tasks(self._config, table.source.uri) as each_part:
+            return profile_table(table, reference, each_part, sketched=sketched)
 
     def _table(self, source: Path | str) -> TableRows:
         found = find_source(str(source), self._options)
@@ -192,7 +194,7 @@ class BatchOperator:
             if model in (None, run.parameters["model"]) and version in (None, run.parameters["version"])
         )
 
-    def _job(self, request: _Request) -> tuple[ScoringJob, ScorerSetting, bool]:
+    def _job(self, request: _Request) -> tuple[ScoringJob, ScorerSetting, ModelVersion, bool]:
         model = self._metadata.models.get_version(request.model, self._version(request))
         files = FeatureFiles.at(self._config.feature_place(model.environment))
         service = self._service(request, model, files)
@@ -204,20 +206,21 @@ class BatchOperator:
         directory = job_directory(self._config.home, plan)
         plan = directory.adopted(plan)
         place = Path(model.path)
-        setting = ScorerSetting(plan, place, model.manifest, files.root, self._options)
+        reference = find_reference(place, [column.name for column in model.manifest.signature.inputs])
+        setting = ScorerSetting(plan, place, model.manifest, files.root, self._options, reference)
         job = ScoringJob(
             plan=plan,
             parts=cut_parts(RowSource(plan.source, self._options).row_groups(), plan.part_rows),
-            scorer=open_scorer(setting, join_tasks(self._config.features) if as_tasks else None),
+            scorer=open_scorer(setting, join_tasks(self._config) if as_tasks else None),
             output=OutputTable(plan.output, self._options),
             directory=directory,
-            reference=find_reference(place, [column.name for column in model.manifest.signature.inputs]),
+            reference=reference,
             journal=self._metadata,
             config=self._config.monitoring,
             clock=self._clock,
             model_uri=model.path,
         )
-        return job, setting, as_tasks
+        return job, setting, model, as_tasks
 
     def _version(self, request: _Request) -> int:
         if request.version is not None:

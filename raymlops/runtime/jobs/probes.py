@@ -14,6 +14,7 @@ from raymlops.errors import RaymlopsError
 from raymlops.records.models import ModelVersion
 from raymlops.runtime.cluster.clients import task_result
 from raymlops.runtime.cluster.niceness import TRAINING_NICENESS, behind_answers, give_way
+from raymlops.runtime.cluster.this_node import on_this_node
 from raymlops.runtime.jobs.probe_work import prepare, probe
 from raymlops.runtime.nodes.feature_readers import open_reader
 
@@ -106,8 +107,10 @@ class ProbeProcess:
             if self._timer is not None:
                 self._timer.cancel()
             if self._worker is None:
-                options = {"num_cpus": 0, "max_restarts": 0, "runtime_env": behind_answers(TRAINING_NICENESS)}
-                self._worker = ray.remote(ProbeWorker).options(**options).remote()
+                priority = behind_answers(TRAINING_NICENESS)
+                worker = ray.remote(ProbeWorker).options(num_cpus=0, max_restarts=0, runtime_env=priority)
+                # the recorded events, and the files that tell what was probed, are where the controller is
+                self._worker = worker.options(scheduling_strategy=on_this_node()).remote()
             self._timer = threading.Timer(_KEPT_S, self._let_go)
             self._timer.daemon = True
             self._timer.start()

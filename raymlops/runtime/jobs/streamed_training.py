@@ -27,6 +27,7 @@ from raymlops.records.names import check_name
 from raymlops.runtime.cluster.clients import domain_error
 from raymlops.runtime.cluster.free_cpus import await_free_cpus
 from raymlops.runtime.jobs.operators import ModelOperator
+from raymlops.runtime.nodes.file_places import ANYWHERE, Place, place_for
 
 __all__ = ["DatasetRows", "StreamedTraining"]
 
@@ -44,10 +45,12 @@ class DatasetRows:
     Args:
         table: The table to read.
         free_cpus_timeout_s: How long a reading may wait for its first CPU.
+        place: The nodes that have the table.
     """
 
-    def __init__(self, table: BlockedTable, *, free_cpus_timeout_s: float = 60.0) -> None:
+    def __init__(self, table: BlockedTable, *, free_cpus_timeout_s: float = 60.0, place: Place = ANYWHERE) -> None:
         self._table = table
+        self._place = place
         self._timeout_s = free_cpus_timeout_s
         self._readings: list[Any] = []
 
@@ -61,7 +64,7 @@ class DatasetRows:
         yield self._table.schema.empty_table().select(list(columns))
         if not self._table.blocks:
             return
-        await_free_cpus(1.0, self._timeout_s)
+        await_free_cpus(1.0, self._timeout_s, self._place.node)
         reading = iter(
             self._dataset(columns).iter_batches(batch_size=_BATCH_ROWS, batch_format="pyarrow", prefetch_batches=1)
         )
@@ -86,6 +89,7 @@ class DatasetRows:
                 batch_format="numpy",
                 fn_kwargs={"blocks": ray.put(blocks), "columns": list(columns)},
                 zero_copy_batch=True,
+                scheduling_strategy=self._place.strategy,
             )
 
 
@@ -143,7 +147,8 @@ class StreamedTraining:
         check_name("model", name)
         table, version, blocks = self._reader.blocks(view, version)
         _check_columns(view, blocks.schema, task)
-        with closing(DatasetRows(blocks, free_cpus_timeout_s=self._timeout_s)) as rows:
+        place = place_for([self._reader.root])
+        with closing(DatasetRows(blocks, free_cpus_timeout_s=self._timeout_s, place=place)) as rows:
             learned = Slice(rows, task.label, end=test_from)
             self._work.mkdir(parents=True, exist_ok=True)
             booster = fit_streamed(learned, task, boosting, cache=self._work)

@@ -19,8 +19,8 @@ from raymlops.records.delivering.environments import environment_of_run
 from raymlops.records.runs import Run, RunStatus
 from raymlops.runtime.cluster import local_cluster as cluster
 from raymlops.runtime.cluster.clients import metadata_stores, wake_projector
-from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.free_cpus import await_free_cpus
+from raymlops.runtime.cluster.platform_clock import build_clock
 from raymlops.runtime.jobs.bundle_definitions import bundle_project
 from raymlops.runtime.jobs.parts.join_tasks import join_tasks
 from raymlops.runtime.jobs.trials.trial_log import write_trials
@@ -116,7 +116,7 @@ def _train(config: PlatformConfig, metadata: Metadata, run: Run, bundle: str, de
     clock = build_clock(config)
     spec = metadata.deployments.get_bundle(bundle).project
     environment = environment_of_run(spec, run.pipeline)
-    with closing(open_reader(config, environment, clock=clock, join_tasks=join_tasks(config.features))) as reader:
+    with closing(open_reader(config, environment, clock=clock, join_tasks=join_tasks(config))) as reader:
         context = TrainingContext(
             home=config.home,
             reader=reader,

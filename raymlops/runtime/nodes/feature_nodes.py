@@ -21,7 +21,7 @@ from raymlops.features.replication.follower import CopyReport
 from raymlops.features.replication.leader import LeadingStore, open_store, require_definitions, store_options
 from raymlops.features.replication.removal import remove_features
 from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
-from raymlops.runtime.cluster.clocks import build_clock
+from raymlops.runtime.cluster.platform_clock import build_clock
 from raymlops.runtime.cluster.this_node import this_node
 from raymlops.runtime.nodes.feature_writer import feature_writer
 from raymlops.runtime.nodes.node_copies import Copy, alive_nodes, copies_there, copy_of, remove_copies

@@ -17,7 +17,7 @@ from raymlops.features.online.plan import OnlinePlan
 from raymlops.features.online.servers import open_server
 from raymlops.features.replication.environments import PerEnvironment
 from raymlops.features.replication.ports import Leader
-from raymlops.runtime.cluster.clocks import build_clock
+from raymlops.runtime.cluster.platform_clock import build_clock
 from raymlops.runtime.cluster.this_node import this_node
 from raymlops.runtime.nodes.feature_writer import feature_writer
 from raymlops.runtime.nodes.node_copies import copy_of, copy_path

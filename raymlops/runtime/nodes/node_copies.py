@@ -22,7 +22,7 @@ from raymlops.features.online.online_store import Watermark
 from raymlops.features.replication.follower import CopyReport, Follower
 from raymlops.features.replication.ports import Leader
 from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
-from raymlops.runtime.cluster.clocks import build_clock
+from raymlops.runtime.cluster.platform_clock import build_clock
 from raymlops.runtime.cluster.this_node import this_node
 from raymlops.runtime.nodes.feature_writer import feature_writer
 

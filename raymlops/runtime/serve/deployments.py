@@ -10,13 +10,16 @@ from ray.serve.config import AutoscalingConfig as ServeAutoscaling
 from ray.serve.context import _get_global_client
 from ray.serve.schema import LoggingConfig
 
+from raymlops.config.section import is_loopback
 from raymlops.config.serving import AutoscalingConfig, ServingConfig
-from raymlops.runtime.cluster.names import SHAPE_VARIABLE
+from raymlops.runtime.cluster.names import HEAD, SHAPE_VARIABLE
 
 __all__ = ["deployment_of", "serve_runs"]
 
 _LONGEST_LOOK_BACK_S, _SHORTEST_LOOK_BACK_S = 30.0, 2.0
 _REPORTS_PER_LOOK_BACK = 4
+_SHARE_OF_HEAD = 0.0001
+"""The smallest share of a resource that Ray knows: the head has room for ten thousand replicas."""
 _SHED_AT_ONCE = 488
 """Requests that may reach a replica beyond those it works on, so that the endpoint itself answers 429."""
 
@@ -29,6 +32,7 @@ def deployment_of(
     replicas: int = 1,
     scaling: AutoscalingConfig | None = None,
     shape: str | None = None,
+    called_by_http: bool = True,
 ) -> serve.Deployment:
     """A deployment of a class of replicas.
 
@@ -39,9 +43,12 @@ def deployment_of(
         replicas: How many there are; with ``scaling``, at least.
         scaling: Lets Serve have more of them under load.
         shape: The text by which the reconciler sees whether the application must be deployed again.
+        called_by_http: Whether requests come by the HTTP port, and not by a handle.
     """
     said = {} if shape is None else {SHAPE_VARIABLE: shape}
-    options = {"num_cpus": cpus, "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1", **said}}}
+    options: dict[str, Any] = {"num_cpus": cpus, "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1", **said}}}
+    if called_by_http and is_loopback(config.host):  # a replica listens there, too, and the proxy is on the head
+        options["resources"] = {HEAD: _SHARE_OF_HEAD}
     level = "INFO" if config.access_log else "WARNING"
     number: dict[str, Any] = {"num_replicas": replicas}
     if scaling is not None:

@@ -20,9 +20,9 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.errors import RaymlopsError
 from raymlops.flavors.protocol import Columns, Outputs
 from raymlops.runtime.cluster.clients import AsyncActorProxy, metadata_stores
-from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.names import MONITOR
-from raymlops.runtime.serve.model_fetching import model_files
+from raymlops.runtime.cluster.platform_clock import build_clock
+from raymlops.runtime.nodes.model_fetching import model_files
 from raymlops.serving.answering.event_log import EventLog
 from raymlops.serving.answering.metrics import Family
 from raymlops.serving.endpoint import Endpoint, OnDemand
@@ -107,7 +107,7 @@ class EndpointMaker:
     @classmethod
     async def create(cls, config: PlatformConfig) -> Self:
         """The maker of this process; opens the features of this node."""
-        clock = build_clock(config)
+        clock = await asyncio.to_thread(build_clock, config)  # on another node than the head it is asked for
         # asked for here, as neither a candidate nor the gateway reads features or imports what that takes
         readers = await asyncio.to_thread(runtime.FeatureReaders, config, clock=clock)
         return cls(config, readers, clock)

@@ -18,7 +18,7 @@ from raymlops.records.shown import Listed
 from raymlops.runtime.cluster.clients import ActorProxy
 from raymlops.runtime.cluster.names import RECONCILER
 from raymlops.runtime.cluster.people import acting_user
-from raymlops.runtime.serve.model_fetching import model_files
+from raymlops.runtime.nodes.model_fetching import model_files
 from raymlops.serving.plans.baseline import declare_baseline
 from raymlops.serving.plans.loader import load_version
 

@@ -11,8 +11,8 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError
 from raymlops.metadata import MetadataService
 from raymlops.records.serving.keys import ApiKey, Grant, Scope, new_key
-from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.people import acting_user
+from raymlops.runtime.cluster.platform_clock import build_clock
 from raymlops.runtime.supervision.home_note import noted_cluster, prepare_home, running_config
 
 __all__ = ["create_key", "list_keys", "require_keys", "revoke_key"]

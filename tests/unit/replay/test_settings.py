@@ -59,6 +59,19 @@ def test_variables_of_the_environment_are_for_other_platforms(
     assert config.metadata.url is None
 
 
+def test_settings_that_are_asked_for_win_but_for_home_and_clock(make_project: Make, tmp_path: Path) -> None:
+    planned = plan_replay(load_project(make_project()), Wishes())
+    settings = {
+        "features": {"root": "s3://bucket/rows"},
+        "control": {"trial": {"weight": 0.4}},
+        "clock": {"kind": "system"},
+    }
+    config = platform_config(planned, tmp_path / "home", 23399, {"trial": {"margin": 0.3}}, settings)
+    assert (config.features.root, config.clock.kind) == ("s3://bucket/rows", "replay")
+    assert (config.control.trial.weight, config.control.trial.margin) == (0.4, 0.3)
+    assert config.features.history >= max(planned.plan.steps), "what is not asked for stays"
+
+
 def test_a_setting_that_is_wrong_is_refused_by_name(make_project: Make, tmp_path: Path) -> None:
     planned = plan_replay(load_project(make_project()), Wishes())
     with pytest.raises(ConfigError, match=r"control\.trial\.wait is not a setting"):

@@ -49,7 +49,8 @@ class World:
             part_rows=250,
             block_rows=120,
         )
-        self.setting = ScorerSetting(plan, directory, manifest, root / "features", {})
+        reference = find_reference(directory, "ab")
+        self.setting = ScorerSetting(plan, directory, manifest, root / "features", {}, reference)
 
     @staticmethod
     def rows(rows: int, seed: int = 0) -> pa.Table:

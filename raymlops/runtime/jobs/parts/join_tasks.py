@@ -9,10 +9,12 @@ from typing import Any, Self
 import ray
 from ray.exceptions import OutOfDiskError, RayError, RayTaskError
 
-from raymlops.config.features import FeaturesConfig
+from raymlops.config.platform import PlatformConfig
 from raymlops.errors import StorageError, UnavailableError
 from raymlops.features.offline.service_join import JoinTasks
 from raymlops.runtime.cluster.clients import domain_error
+from raymlops.runtime.nodes.file_places import place_for
+from raymlops.tables.files import Root
 
 __all__ = ["RayTasks", "join_tasks"]
 
@@ -24,23 +26,27 @@ class RayTasks:
 
     A task takes one CPU, and no more are in flight than the cluster has. Tables pass through Ray's object store, which
     keeps on disk what its memory cannot hold and frees what nothing refers to any more; so nodes need to share no
-    directory but the tables' own. A task whose worker dies is run again, and so are the tasks whose tables were lost
-    with a node.
+    directory but the tables' own; where they do not share that, this node does all of it. A task whose worker dies is
+    run again, and so are the tasks whose tables were lost with a node.
 
     Args:
         timeout_s: Deadline of all, waiting for free CPUs included.
         what: The purpose of the tasks, for errors.
+        roots: What they read.
     """
 
-    def __init__(self, timeout_s: float, what: str = "join") -> None:
+    def __init__(self, timeout_s: float, what: str = "join", roots: Sequence[Root] = ()) -> None:
         self._timeout_s = timeout_s
         self._what = what
+        self._roots = roots
         self._deadline = 0.0
         self._running: dict[Any, int] = {}
 
     def __enter__(self) -> Self:
         self._deadline = time.monotonic() + self._timeout_s
-        self._slots = max(int(ray.cluster_resources().get("CPU", 1)), 1)
+        place = place_for(self._roots)
+        self._slots = place.cpus
+        self._options: dict[str, Any] = {"num_cpus": 1, "scheduling_strategy": place.strategy}
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -54,7 +60,7 @@ class RayTasks:
     def scatter(
         self, function: Callable[..., Sequence[Any]], calls: Iterable[Sequence[Any]], parts: int
     ) -> list[list[Any]]:
-        task = ray.remote(_with_receipt).options(num_cpus=1, max_retries=_RETRIES, num_returns=parts + 1)
+        task = ray.remote(_with_receipt).options(max_retries=_RETRIES, num_returns=parts + 1, **self._options)
         held: dict[int, list[Any]] = {}
 
         def submit(call: Sequence[Any]) -> Any:
@@ -67,7 +73,7 @@ class RayTasks:
         return [held[place] for place in range(len(held))]
 
     def gather(self, function: Callable[..., Any], calls: Iterable[Sequence[Any]]) -> Iterator[tuple[int, Any]]:
-        task = ray.remote(function).options(num_cpus=1, max_retries=_RETRIES)
+        task = ray.remote(function).options(max_retries=_RETRIES, **self._options)
         yield from self._ended(lambda call: task.remote(*call), calls)
 
     def _ended(
@@ -110,7 +116,8 @@ def _with_receipt(function: Callable[..., Sequence[Any]], *arguments: Any) -> tu
     return None, *function(*arguments)
 
 
-def join_tasks(config: FeaturesConfig) -> JoinTasks:
+def join_tasks(config: PlatformConfig) -> JoinTasks:
     """How the configuration wants large joins to run."""
-    timeout_s = config.join_timeout.total_seconds()
-    return JoinTasks(pool=lambda: RayTasks(timeout_s), from_rows=config.join_tasks_from_rows)
+    settings, root = config.features, config.feature_place().root
+    timeout_s = settings.join_timeout.total_seconds()
+    return JoinTasks(pool=lambda: RayTasks(timeout_s, roots=[root]), from_rows=settings.join_tasks_from_rows)

@@ -18,12 +18,12 @@ R = TypeVar("R")
 
 
 @contextmanager
-def part_tasks(config: PlatformConfig) -> Iterator[EachPart]:
-    """``EachPart`` of the cluster: a task for each part, as many at a time as there are CPUs.
+def part_tasks(config: PlatformConfig, source: str) -> Iterator[EachPart]:
+    """``EachPart`` of the cluster: a task for each part, as many at a time as there are CPUs where ``source`` is.
 
     The result of a part passes through the object store; its rows do not, since the task that counts them reads them.
     """
-    with RayTasks(config.batch.profile_timeout.total_seconds(), "profile") as tasks:
+    with RayTasks(config.batch.profile_timeout.total_seconds(), "profile", [source]) as tasks:
 
         def each_part(function: Callable[[S, Part], R], shared: S, parts: Sequence[Part], /) -> Iterator[R]:
             handle = tasks.put(shared)

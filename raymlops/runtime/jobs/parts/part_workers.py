@@ -7,6 +7,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import ray
@@ -14,11 +15,14 @@ from ray.exceptions import RayError, RayTaskError
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import UnavailableError
+from raymlops.records.models import ModelVersion
 from raymlops.records.scoring import Part, PartReceipt
 from raymlops.runtime.cluster.clients import domain_error
 from raymlops.runtime.cluster.free_cpus import await_free_cpus, describe_cpus
 from raymlops.runtime.cluster.niceness import give_way
 from raymlops.runtime.jobs.parts.join_tasks import join_tasks
+from raymlops.runtime.nodes.file_places import place_for
+from raymlops.runtime.nodes.model_fetching import model_files
 from raymlops.scoring.opening import ScorerSetting, open_scorer
 
 __all__ = ["score_on_cluster"]
@@ -35,9 +39,10 @@ _POLL_S = 0.02
 class BatchWorker:
     """Scores parts one by one. What it reads and writes passes through no other process."""
 
-    def __init__(self, setting: ScorerSetting, config: PlatformConfig, as_tasks: bool) -> None:
+    def __init__(self, setting: ScorerSetting, version: ModelVersion, config: PlatformConfig, as_tasks: bool) -> None:
         give_way()
-        self._scorer = open_scorer(setting, join_tasks(config.features) if as_tasks else None)
+        here = replace(setting, directory=model_files(config).directory(version))
+        self._scorer = open_scorer(here, join_tasks(config) if as_tasks else None)
 
     def process(self) -> tuple[str, int]:
         """The node and the process of the worker; the answer shows that the worker is ready."""
@@ -49,12 +54,15 @@ class BatchWorker:
 
 
 def score_on_cluster(
-    setting: ScorerSetting, config: PlatformConfig, parts: Sequence[Part], *, as_tasks: bool
+    setting: ScorerSetting, version: ModelVersion, config: PlatformConfig, parts: Sequence[Part], *, as_tasks: bool
 ) -> Generator[PartReceipt, None, None]:
     """Score parts by as many workers as there are free CPUs, and yield each part as soon as it is done.
 
+    They are on the nodes that have the source, the output and the features' tables.
+
     Args:
         setting: The setting with which workers open their scorers.
+        version: The model version that scores; a node that lacks its files fetches them.
         config: The platform's configuration.
         parts: To be scored.
         as_tasks: Features are joined by tasks: these take the CPUs, so one worker hands out the work and takes none.
@@ -64,12 +72,16 @@ def score_on_cluster(
         RaymlopsError: As ``PartScorer.score`` does.
     """
     timeout_s = config.cluster.free_cpus_timeout.total_seconds()
-    free = int(await_free_cpus(1.0, timeout_s))
+    place = place_for([setting.plan.source.uri, setting.plan.output, *([setting.root] if setting.plan.service else [])])
+    free = int(await_free_cpus(1.0, timeout_s, place.node))
     workers = 1 if as_tasks else min(config.batch.workers or free, free, len(parts))
     made = ray.remote(BatchWorker).options(
-        num_cpus=0 if as_tasks else 1, max_restarts=_RESTARTS, max_task_retries=_RESTARTS
+        num_cpus=0 if as_tasks else 1,
+        max_restarts=_RESTARTS,
+        max_task_retries=_RESTARTS,
+        scheduling_strategy=place.strategy,
     )
-    with _Workers([made.remote(setting, config, as_tasks) for _ in range(workers)]) as pool:
+    with _Workers([made.remote(setting, version, config, as_tasks) for _ in range(workers)]) as pool:
         yield from pool.score(parts, timeout_s, config.batch.no_progress_timeout.total_seconds())
 
 

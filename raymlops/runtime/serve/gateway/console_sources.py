@@ -23,10 +23,10 @@ from raymlops.pipelines.step_log import read_end
 from raymlops.records.names import check_name
 from raymlops.records.people.discovery import FeatureDescription, FeatureMatch
 from raymlops.runtime.cluster.clients import NAMESPACE, ActorProxy
-from raymlops.runtime.cluster.clocks import build_clock
 from raymlops.runtime.cluster.deadlines import within
 from raymlops.runtime.cluster.free_cpus import free_by_node
-from raymlops.runtime.cluster.names import CONTROLLER, FEATURES, METADATA, MONITOR, RECONCILER
+from raymlops.runtime.cluster.names import CONTROLLER, FEATURES, HEAD, METADATA, MONITOR, RECONCILER
+from raymlops.runtime.cluster.platform_clock import build_clock
 from raymlops.runtime.explain.feature_catalog import FeatureCatalog
 from raymlops.runtime.explain.lineage import Lineages
 from raymlops.runtime.explain.model_cards import model_card
@@ -164,7 +164,7 @@ class _Cluster:
             NodeView(
                 name=str(node["NodeManagerAddress"]),
                 alive=bool(node["Alive"]),
-                head="node:__internal_head__" in node["Resources"],
+                head=HEAD in node["Resources"],
                 resources={name: float(amount) for name, amount in node["Resources"].items() if ":" not in name},
             )
             for node in found

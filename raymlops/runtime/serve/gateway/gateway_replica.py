@@ -9,13 +9,15 @@ from importlib.metadata import version
 from typing import Any
 
 from ray import serve
+from ray.serve.config import ProxyLocation
 from starlette.requests import Request
 from starlette.responses import Response
 
 from raymlops.config.platform import PlatformConfig
+from raymlops.config.section import is_loopback
 from raymlops.control.triggering.model_policies import ModelPolicies
 from raymlops.runtime.cluster.clients import AsyncActorProxy, metadata_stores
-from raymlops.runtime.cluster.names import CONTROLLER, RECONCILER
+from raymlops.runtime.cluster.names import CONTROLLER, HEAD, RECONCILER
 from raymlops.runtime.serve.deployments import deployment_of
 from raymlops.runtime.serve.endpoint_building import host_of_serve, keys_required
 from raymlops.runtime.serve.endpoint_orders import reconciler_timeout_s
@@ -35,8 +37,6 @@ __all__ = ["GatewayReplica", "gateway_application", "start_serving"]
 
 _log = logging.getLogger(__name__)
 close_internal_port()  # when a replica imports its class, before its servers start
-_HEAD = "node:__internal_head__"
-"""The resource that Ray's head node alone has."""
 _GRACE_S = 10.0
 """How long requests under way have to end where the gateway is stopped."""
 
@@ -118,7 +118,7 @@ def _trial_deadlines(config: PlatformConfig) -> Callable[[str], Awaitable[float]
 def gateway_application(config: PlatformConfig) -> serve.Application:
     """Server metadata, health and API description; on the head node, for the gRPC port has one address."""
     deployment = deployment_of(GatewayReplica, config.serving, cpus=0.0)
-    on_head = {**(deployment.ray_actor_options or {}), "resources": {_HEAD: 0.001}}
+    on_head = {**(deployment.ray_actor_options or {}), "resources": {HEAD: 0.0001}}
     return deployment.options(ray_actor_options=on_head).bind(config)
 
 
@@ -128,7 +128,10 @@ def start_serving(config: PlatformConfig) -> None:
     Raises:
         ConfigError: Serve runs already, where strangers may call, and there is no key.
     """
-    serve.start(http_options={"host": config.serving.host, "port": config.serving.port})
+    alone = config.serving.proxies == "head" or is_loopback(config.serving.host)
+    place = ProxyLocation.HeadOnly if alone else ProxyLocation.EveryNode
+    options = {"host": config.serving.host, "port": config.serving.port}
+    serve.start(http_options=options, proxy_location=place)
     require_keys(config, host_of_serve())
     if "gateway" not in serve.status().applications:
         serve.run(gateway_application(config), name="gateway", route_prefix="/")

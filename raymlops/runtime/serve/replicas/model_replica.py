@@ -15,6 +15,7 @@ from raymlops.flavors.protocol import Outputs
 from raymlops.records.plans import ServingPlan, Trial
 from raymlops.runtime.cluster.clients import metadata_stores
 from raymlops.runtime.cluster.memory_limit import limit_growth
+from raymlops.runtime.nodes.model_fetching import model_files
 from raymlops.runtime.serve.deployments import deployment_of
 from raymlops.runtime.serve.endpoint_building import (
     EndpointMaker,
@@ -23,7 +24,6 @@ from raymlops.runtime.serve.endpoint_building import (
 )
 from raymlops.runtime.serve.http_middleware import answer_directly
 from raymlops.runtime.serve.internal_port import close_internal_port
-from raymlops.runtime.serve.model_fetching import model_files
 from raymlops.runtime.serve.replicas.admission import Admission
 from raymlops.runtime.serve.serve_front import Front
 from raymlops.serving.answering.metrics import Family
@@ -143,5 +143,6 @@ def candidate_application(
 ) -> serve.Application:
     """A version on trial, with resources of its own; it has no route and is reached by handle."""
     candidate = config.serving.candidate
-    deployment = deployment_of(CandidateReplica, config.serving, cpus=trial.cpus or candidate.cpus, shape=shape)
+    cpus = trial.cpus or candidate.cpus
+    deployment = deployment_of(CandidateReplica, config.serving, cpus=cpus, shape=shape, called_by_http=False)
     return deployment.bind(config, model, trial.version, trial.memory_bytes or candidate.memory_bytes)

@@ -10,7 +10,7 @@ from raymlops.clock import ManualClock, ReplayClock, SystemClock
 from raymlops.config import ClockConfig, PlatformConfig
 from raymlops.errors import ConfigError
 from raymlops.runtime.actors.upkeep import Upkeep
-from raymlops.runtime.cluster.clocks import ClockMoved, ClockWatch, build_clock
+from raymlops.runtime.cluster.clocks import ClockMoved, ClockWatch, own_clock
 
 START = datetime(2013, 1, 7, tzinfo=UTC)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -21,11 +21,11 @@ def config(home: Path, **clock: object) -> PlatformConfig:
 
 
 def test_a_replay_clock_is_made_by_configuration_alone(tmp_path: Path) -> None:
-    clock = build_clock(config(tmp_path / "home", start=START))
+    clock = own_clock(config(tmp_path / "home", start=START))
     assert isinstance(clock, ReplayClock)
     assert clock.now() == START
     clock.advance_to(START + DAY)
-    again = build_clock(config(tmp_path / "home", start=START))  # a restart goes on where it was
+    again = own_clock(config(tmp_path / "home", start=START))  # a restart goes on where it was
     assert again.now() == START + DAY
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["clock"]
 
@@ -48,13 +48,13 @@ def test_of_many_processes_that_come_first_one_makes_it(tmp_path: Path) -> None:
 
 def test_without_a_start_the_file_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"the replay clock .* does not exist: set clock.start"):
-        build_clock(config(tmp_path))
+        own_clock(config(tmp_path))
     ReplayClock(tmp_path / "clock", START)
-    assert build_clock(config(tmp_path)).now() == START
+    assert own_clock(config(tmp_path)).now() == START
     (tmp_path / "cut").write_bytes(b"")
     with pytest.raises(ConfigError, match="cannot be opened"):
-        build_clock(config(tmp_path, path=tmp_path / "cut"))
-    assert isinstance(build_clock(PlatformConfig(home=tmp_path)), SystemClock)
+        own_clock(config(tmp_path, path=tmp_path / "cut"))
+    assert isinstance(own_clock(PlatformConfig(home=tmp_path)), SystemClock)
 
 
 def test_a_move_is_told_once_per_step() -> None:

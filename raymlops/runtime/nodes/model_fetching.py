@@ -12,6 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ModelLoadFailed
+from raymlops.runtime.cluster.names import HEAD
 from raymlops.runtime.cluster.this_node import this_node
 from raymlops.serving.plans.model_copies import ModelCopies
 
@@ -27,14 +28,15 @@ def model_files(config: PlatformConfig) -> ModelCopies:
 
 
 def fetch_from_nodes(directory: str, names: Sequence[str]) -> Mapping[str, bytes]:
-    """Ask one node after the other for the files of a directory. Blocks.
+    """Ask one node after the other for the files of a directory, the head first. Blocks.
 
     Raises:
         ModelLoadFailed: No other node has them.
     """
     here = this_node()
     task = ray.remote(num_cpus=0, max_retries=0)(_read)
-    for node in [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]:
+    others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
+    for node in [node["NodeID"] for node in sorted(others, key=lambda node: HEAD not in node["Resources"])]:
         where = NodeAffinitySchedulingStrategy(node, soft=False)
         try:
             contents: dict[str, bytes] | None = ray.get(
