@@ -311,7 +311,8 @@ class Desk:
 
     async def _in_time(self, answer: Awaitable[T]) -> T:
         try:
-            return await asyncio.wait_for(answer, self._deadline_s)
+            async with asyncio.timeout(self._deadline_s):
+                return await answer
         except TimeoutError as error:
             raise UnavailableError(f"the platform did not answer within {self._deadline_s:g} s") from error
 

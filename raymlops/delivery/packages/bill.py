@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib.metadata import Distribution, distributions
 from typing import TYPE_CHECKING, Any
 
@@ -59,8 +60,9 @@ def _installed() -> dict[str, Distribution]:
     """Canonical name -> distribution; of two of one name, the one that is imported, which comes first on the path."""
     found: dict[str, Distribution] = {}
     for each in distributions():
-        if each.name:  # what a killed installation has left behind has no name
-            found.setdefault(canonicalize_name(each.name), each)
+        with suppress(FileNotFoundError, KeyError):  # a killed installation leaves a package without metadata
+            if name := each.metadata["Name"]:
+                found.setdefault(canonicalize_name(name), each)
     return dict(sorted(found.items()))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -107,10 +108,10 @@ class Notifier:
                 # an error of ours by its text, any other by its kind alone: it may hold the address
                 what = str(error) if isinstance(error, RaymlopsError) else type(error).__name__
                 _log.warning("webhook %s is held up: %s", endpoint.name, what)
-            try:
-                await asyncio.wait_for(news.wait(), pause.total_seconds())
-            except TimeoutError:
-                continue
+            # not wait_for, which before Python 3.12 loses a cancellation that comes as the time is over
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause.total_seconds()):
+                    await news.wait()
 
     async def _send_due(self, endpoint: Endpoint, session: aiohttp.ClientSession) -> datetime | None:
         """Send what is due, per model in order; returns when the next one is, if any is left."""

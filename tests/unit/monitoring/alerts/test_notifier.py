@@ -341,3 +341,21 @@ async def test_an_endpoint_that_answers_byte_by_byte_is_given_its_deadline_and_n
     assert good.keys == [key]
     problems = {one.endpoint: one.problem for one in outbox.metadata.alerts.list_deliveries()}
     assert problems["hook0"] == "no answer within 1 s"
+
+
+@pytest.mark.parametrize("ticks", range(6))
+@pytest.mark.asyncio
+async def test_it_ends_when_it_is_cancelled_just_as_there_is_news(outbox: Outbox, ticks: int) -> None:
+    receiver = Receiver()
+    async with served(receiver):
+        notifier = outbox.notifier(receiver.url, wall=True, every=timedelta(seconds=60))
+        running = asyncio.create_task(notifier.run())
+        async with asyncio.timeout(10):
+            while not notifier._news["hook0"]._waiters:  # until it rests
+                await asyncio.sleep(0.001)
+        notifier._news["hook0"].set()
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        running.cancel()
+        _, late = await asyncio.wait([running], timeout=5)
+    assert not late

@@ -112,7 +112,8 @@ async def test_a_refused_batch_is_dropped_and_counted_and_the_next_goes_on(
 
 async def test_events_that_have_no_table_do_not_stop_the_others(helpers: Any, sink: Any) -> None:
     log = make_log(sink)
-    log.record(make_event(helpers, "bad")._replace(columns={}))
+    bad = make_event(helpers, "bad")
+    log.record(bad._replace(request=bad.request._replace(columns={})))
     assert await log.flush() == 0
     log.record(make_event(helpers, "good"))
     assert await log.flush() == 0
