@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from raymlops.errors import ConfigError, DataError
 from raymlops.tables.columns import check_unique_columns, origin_of, with_origin
 from raymlops.tables.texts import KEY_RULE, guessed_types, read_texts
 
-__all__ = ["FileSource"]
+__all__ = ["FileSource", "require_closed_quotes"]
 
 _BATCH_ROWS = 1 << 17
 _CSV_BLOCK_BYTES = 8 << 20
@@ -38,6 +40,7 @@ class FileSource:
 
     def __init__(self, path: Path) -> None:
         self._files = _files(path)
+        self._closed: set[Path] = set()
         self.text = self._files[0].suffix == ".csv"
         """Whether values are texts."""
 
@@ -70,6 +73,9 @@ class FileSource:
         for path in self._files:
             first_row = 0
             try:
+                if self.text and path not in self._closed:
+                    require_closed_quotes(path)
+                    self._closed.add(path)
                 for table in _csv_tables(path) if self.text else _parquet_tables(path):
                     yield with_origin(table, path, first_row)
                     first_row += table.num_rows
@@ -162,6 +168,28 @@ def _typed(table: Any, name: str, target: Any, *, key: bool, time_zone: str | No
     rule = f"{KEY_RULE}; or its view must declare it as string" if key else f"must be text of {target}"
     reason = f"{path}: column {name!r} {rule}, got {table[name][row].as_py()!r:.80} in row {first_row + row}"
     raise DataError(reason, path=path, column=name, row=first_row + row)
+
+
+def require_closed_quotes(path: Path, delimiter: str = ",") -> None:
+    """Refuse a CSV file that ends within quotes: Arrow reads the rest of it, all its lines, as one text.
+
+    A quote opens a text where a field begins, and closes it unless it is doubled, as Arrow's reader has it.
+
+    Raises:
+        DataError: A quote is not closed; the message tells its line.
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        quotes = sum(block.count(b'"') for block in iter(lambda: file.read(_BUFFER_BYTES), b""))
+        if quotes % 2 == 0:  # as in every whole file; an open one has it only where a quote stands amid a field, too
+            return
+        begins = re.escape(delimiter.encode()) + rb"\n\r"
+        quoted = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|(?<=[" + begins + rb']))"[^"]*(?:""[^"]*)*("|\Z)')
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            for found in quoted.finditer(content):
+                if not found[1]:
+                    line = 1 + content[: found.start()].count(b"\n")
+                    raise DataError(f"{path}: the quote that opens in line {line} is never closed", path=str(path))
 
 
 def _one_line(error: BaseException) -> str:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
 from raymlops.errors import ConfigError, DataError
+from raymlops.tables.sources import require_closed_quotes
 
 __all__ = ["read_table"]
 
@@ -60,7 +61,9 @@ def _read_csv(path: Path, texts: Collection[str]) -> pa.Table:
         text = head.decode(encoding, "ignore")
     # a block as large as the file: a value that comes late must not contradict a type that was guessed early
     block = min(path.stat().st_size + 1, _MOST_BYTES)
-    parsing = csv.ParseOptions(delimiter=_delimiter(text), newlines_in_values=True)
+    delimiter = _delimiter(text)
+    require_closed_quotes(path, delimiter)
+    parsing = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
 
     def read(texts: Collection[str], only: Sequence[str] = ()) -> pa.Table:
         converting = csv.ConvertOptions(

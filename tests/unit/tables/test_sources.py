@@ -71,3 +71,29 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a\n1\n")
     with pytest.raises(ConfigError, match="must hold files of one kind"):
         FileSource(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b'a,b\n1,"x\n2,y\n', 2),
+        (b'a,b\n1,"x""\n2,y\n', 2),
+        (b'a,b\r\n1,z\r\n2,"\r\n', 3),
+        (b'\xef\xbb\xbf"a\nb\n', 1),
+        (b'a,b\n1,"x"\n2,"y', 3),
+    ],
+)
+def test_a_file_that_ends_within_quotes_is_refused(tmp_path: Path, content: bytes, line: int) -> None:
+    (tmp_path / "rows.csv").write_bytes(content)
+    with pytest.raises(DataError, match=rf"rows\.csv: the quote that opens in line {line} is never closed"):
+        list(FileSource(tmp_path / "rows.csv").tables())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [(b'x"y', 'x"y'), (b' "x', ' "x'), (b'5"', '5"'), (b'"x""y"', 'x"y'), (b'"x\ny"', "x\ny"), (b'""', "")],
+)
+def test_a_quote_amid_a_field_is_a_character_like_others(tmp_path: Path, field: bytes, value: str) -> None:
+    (tmp_path / "rows.csv").write_bytes(b"a,b\n1," + field + b"\n2,z\n")
+    (_, table) = FileSource(tmp_path / "rows.csv").tables()
+    assert table["b"].to_pylist() == [value, "z"]

@@ -33,3 +33,10 @@ def test_rows_of_other_lengths_are_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"is not a readable table: .*Expected 2 columns, got 3") as refused:
         read_table(file)
     assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_ends_within_quotes_is_refused_whatever_parts_its_fields(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text('a;b\n1;"x\n2;y\n')
+    with pytest.raises(DataError, match="the quote that opens in line 2 is never closed"):
+        read_table(path)
