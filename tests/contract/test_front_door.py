@@ -428,7 +428,7 @@ def test_a_haproxy_that_is_stopped_is_replaced(door: Door) -> None:
     stopped = door.note()["newest"]
     os.kill(stopped, signal.SIGSTOP)
     assert door.get()[0] == 200
-    assert door.note()["newest"] != stopped
+    becomes(lambda: door.note()["newest"] != stopped)
 
 
 def test_a_manager_that_knows_no_model_yet_takes_none_away(door: Door) -> None:

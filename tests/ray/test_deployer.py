@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -20,19 +19,19 @@ from raymlops.delivery.environment import Switched, record_deployment
 from raymlops.delivery.lock import installed_lock
 from raymlops.delivery.verify import bundle_digest
 from raymlops.errors import ConflictError, DeploymentError
-from raymlops.features import Definition, FeatureStore
+from raymlops.features import FeatureStore
 from raymlops.metadata import MetadataService
 from raymlops.records.bundles import BundleManifest, ServedBefore
 from raymlops.records.delivering.pushes import BUILD, push_subject
 from raymlops.records.record import sha256_of
 from raymlops.runtime.deploying.deployer import Deployer
-from raymlops.runtime.deploying.grounds import Grounds
 from raymlops.runtime.deploying.rehearsal import Rehearsal
 from raymlops.runtime.jobs.build_jobs import build_and_deploy
 from raymlops.runtime.jobs.delivery_operator import DeliveryOperator
 from raymlops.runtime.serve.endpoint_orders import EndpointOrders
 from raymlops.testing.metadata_examples import EPOCH, example_bundle, example_draft
 from tests.support.delivered_project import commit
+from tests.support.deployed_bundles import nothing_defined
 
 pytestmark = pytest.mark.ray
 
@@ -62,25 +61,12 @@ def _manifest(archive: str, **project: str) -> BundleManifest:
     return draft.model_copy(update={"digest": bundle_digest(draft.archive_sha256, draft.project, draft.lock_sha256)})
 
 
-class _NothingDefined:
-    """Grounds of bundles that define nothing."""
-
-    def __init__(self, store: FeatureStore) -> None:
-        self._store = store
-
-    def store(self, environment: str) -> FeatureStore:
-        return self._store
-
-    def definitions(self, manifest: BundleManifest) -> list[Definition]:
-        return []
-
-
 def test_one_deployment_at_a_time_goes_on_also_where_nothing_is_rehearsed(
     config: PlatformConfig, metadata: MetadataService, clock: ManualClock, tmp_path: Path
 ) -> None:
     one = _manifest("a")
     with closing(FeatureStore(tmp_path / "features", clock=clock)) as store:
-        deployer = Deployer(config, metadata, clock, cast("Grounds", _NothingDefined(store)))
+        deployer = Deployer(config, metadata, clock, nothing_defined(store))
         assert deployer.record(one, "dev", "first").bundle == one.digest
         with (tmp_path / "bundles" / ".dev.lock").open("w") as held:
             fcntl.flock(held, fcntl.LOCK_EX)

@@ -11,8 +11,8 @@ from raymlops.config.platform import PlatformConfig
 from raymlops.errors import ConfigError
 from raymlops.metadata import MetadataService
 from raymlops.records.serving.keys import ApiKey, Grant, Scope, new_key
+from raymlops.runtime.cluster.clocks import own_clock
 from raymlops.runtime.cluster.people import acting_user
-from raymlops.runtime.cluster.platform_clock import build_clock
 from raymlops.runtime.supervision.home_note import noted_cluster, prepare_home, running_config
 
 __all__ = ["create_key", "list_keys", "require_keys", "revoke_key"]
@@ -42,7 +42,7 @@ def create_key(
     """
     with _metadata(config) as metadata:
         expires_at = None if expires_after is None else SystemClock().now() + expires_after
-        key, text = new_key(name, scopes, build_clock(config).now(), grants=grants, expires_at=expires_at)
+        key, text = new_key(name, scopes, own_clock(config).now(), grants=grants, expires_at=expires_at)
         metadata.ledger.append_entry(_subject(key.id), "create_key", reason, _facts(key), key=f"create_key:{key.id}")
         return metadata.keys.put_key(key), text
 
@@ -105,5 +105,5 @@ def _metadata(config: PlatformConfig) -> Iterator[MetadataService]:
     prepare_home(config.home)
     used = config if noted_cluster(config.home) is None else running_config(config.home)
     lock_timeout_s = used.metadata.busy_timeout.total_seconds()
-    with closing(MetadataService(used.metadata_url, clock=build_clock(used), lock_timeout_s=lock_timeout_s)) as opened:
+    with closing(MetadataService(used.metadata_url, clock=own_clock(used), lock_timeout_s=lock_timeout_s)) as opened:
         yield opened

@@ -33,10 +33,11 @@ from raymlops.records.record import sha256_of
 from raymlops.records.runs import RunStatus
 from raymlops.runtime.by_hand import ByHand
 from raymlops.runtime.cluster.people import acting_user, record_once
+from raymlops.runtime.deploying.deployer import Deployer
 from raymlops.runtime.jobs.delivery_operator import DeliveryOperator
 from raymlops.runtime.jobs.operators import ModelOperator, RunOperator
 from raymlops.testing.metadata_examples import EPOCH, example_bundle, example_run
-from tests.support.deployed_bundles import deploy_bundle
+from tests.support.deployed_bundles import deploy_bundle, nothing_defined
 
 CLOCK = ManualClock(EPOCH)
 K = Entity("k", ["k"])
@@ -252,12 +253,16 @@ def test_a_run_that_a_person_starts_is_recorded_first_and_one_of_the_controller_
     assert metadata.ledger.entries("delay")[1].reason == "resumes r"
 
 
-def test_who_deploys_is_recorded(config: PlatformConfig, metadata: MetadataService) -> None:
+def test_who_deploys_is_recorded(
+    config: PlatformConfig, metadata: MetadataService, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lock = sha256_of(installed_lock())
     bundle = example_bundle()
     digest = bundle_digest(bundle.archive_sha256, bundle.project, lock)
     bundle = bundle.model_copy(update={"lock_sha256": lock, "digest": digest})
     operator = DeliveryOperator(config, metadata, CLOCK)
+    deployer = Deployer(config, metadata, CLOCK, nothing_defined(store))
+    monkeypatch.setattr(DeliveryOperator, "_deployer", deployer)
     operator.verify = lambda given: bundle  # type: ignore[method-assign]  # its files are tested elsewhere
     operator.deploy(digest, "dev", reason="a good one")
     begun, entry, ended = metadata.ledger.entries()
