@@ -107,10 +107,11 @@ class ProbeProcess:
             if self._timer is not None:
                 self._timer.cancel()
             if self._worker is None:
-                priority = behind_answers(TRAINING_NICENESS)
-                worker = ray.remote(ProbeWorker).options(num_cpus=0, max_restarts=0, runtime_env=priority)
+                options: dict[str, Any] = {"num_cpus": 0, "max_restarts": 0}
+                options["runtime_env"] = behind_answers(TRAINING_NICENESS)
                 # the recorded events, and the files that tell what was probed, are where the controller is
-                self._worker = worker.options(scheduling_strategy=on_this_node()).remote()
+                options["scheduling_strategy"] = on_this_node()
+                self._worker = ray.remote(ProbeWorker).options(**options).remote()
             self._timer = threading.Timer(_KEPT_S, self._let_go)
             self._timer.daemon = True
             self._timer.start()
