@@ -80,7 +80,6 @@ class DatasetRows:
         context = DataContext.get_current().copy()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
-        context.scheduling_strategy = self._place.strategy
         blocks = list(self._table.blocks)
         with DataContext.current(context):
             places = ray.data.range(len(blocks), override_num_blocks=len(blocks))
@@ -90,6 +89,7 @@ class DatasetRows:
                 batch_format="numpy",
                 fn_kwargs={"blocks": ray.put(blocks), "columns": list(columns)},
                 zero_copy_batch=True,
+                label_selector=self._place.labels,
             )
 
 

@@ -36,6 +36,11 @@ class Place(NamedTuple):
         return "DEFAULT" if self.node is None else NodeAffinitySchedulingStrategy(self.node, soft=False)
 
     @property
+    def labels(self) -> dict[str, str] | None:
+        """As Ray Data takes it: labels that the node must have."""
+        return None if self.node is None else {"ray.io/node-id": self.node}
+
+    @property
     def cpus(self) -> int:
         """Logical CPUs there, one at least."""
         nodes = [node for node in ray.nodes() if node["Alive"] and self.node in (None, node["NodeID"])]
