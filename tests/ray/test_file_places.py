@@ -36,6 +36,8 @@ try:
     assert place_for([shared, str(shared / "not" / "there"), shared.as_uri()]) == ANYWHERE
     assert place_for([shared, own]) == here
     assert (here.cpus, ANYWHERE.cpus) == (1, 3)
+    labelled = ray.remote(num_cpus=0, label_selector=here.labels)(this_node)
+    assert set(ray.get([labelled.remote() for _ in range(4)], timeout=60)) == {here.node}
     with RayTasks(120.0, roots=[own]) as tasks:
         assert {node for _, node in tasks.gather(this_node, [()] * 4)} == {here.node}
 finally:
