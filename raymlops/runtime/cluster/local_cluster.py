@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -143,6 +145,7 @@ def attach(note: ClusterNote, home: Path) -> None:
     os.environ.pop("RAY_SERVE_THROUGHPUT_OPTIMIZED", None)
     # Ray would print warnings of its raylets between the lines of our output, which programs read.
     ray_worker._worker_logs_enabled = False
+    own = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
     except RuntimeError as error:
@@ -153,6 +156,8 @@ def attach(note: ClusterNote, home: Path) -> None:
         raise UnavailableError(f"no Ray cluster answers at {address}: {error}") from error
     except (ConnectionError, ValueError) as error:
         raise UnavailableError(f"no Ray cluster answers at {address}: {error}") from error
+    if callable(own) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, own)  # Ray's core ends the process at once, whatever the program had set
 
 
 def leave() -> None:
