@@ -60,9 +60,9 @@ def _installed() -> dict[str, Distribution]:
     """Canonical name -> distribution; of two of one name, the one that is imported, which comes first on the path."""
     found: dict[str, Distribution] = {}
     for each in distributions():
-        with suppress(FileNotFoundError, KeyError):  # a killed installation leaves a package without metadata
-            if name := each.metadata["Name"]:
-                found.setdefault(canonicalize_name(name), each)
+        with suppress(FileNotFoundError):  # a killed installation leaves a package without metadata
+            if name := each.metadata.json.get("name"):
+                found.setdefault(canonicalize_name(str(name)), each)
     return dict(sorted(found.items()))
 
 
