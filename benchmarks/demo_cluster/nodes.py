@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import ray
 
-from benchmarks.demo_cluster.stores import free_port
 from raymlops.platform import Platform
+from raymlops.replay.settings import free_port
 from raymlops.runtime.supervision.head import auth_environment
 from raymlops.runtime.supervision.home_note import ClusterNote, noted_cluster
 

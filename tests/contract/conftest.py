@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-_PROGRAMS = ("valkey-server", "redis-server")
+from tests.support.servers import REDIS_PROGRAMS, find_postgres, find_redis, running_postgres
+
 _POSTGRES, _REDIS = "raymlops-pg-", "rml-"
 
 
@@ -63,11 +63,7 @@ class RedisServer:
 @pytest.fixture(scope="session")
 def redis_program() -> str:
     pytest.importorskip("redis", reason="needs the redis package: pip install 'raymlops[redis]'")
-    for name in _PROGRAMS:
-        found = shutil.which(name)
-        if found is not None:
-            return found
-    pytest.skip(f"needs one of {', '.join(_PROGRAMS)} on the PATH")
+    return find_redis() or pytest.skip(f"needs one of {', '.join(REDIS_PROGRAMS)} on the PATH")
 
 
 @pytest.fixture
@@ -94,55 +90,18 @@ def _sweep(prefix: str) -> None:
             shutil.rmtree(left, ignore_errors=True)  # a server that was left behind ends without its files
 
 
-def _postgres_binaries() -> Path | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    on_path = shutil.which("initdb")
-    if found:
-        return found[-1].parent
-    return Path(on_path).parent if on_path else None
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """A throw-away cluster that listens on a socket in its own directory; its ``host=`` option."""
-    binaries = _postgres_binaries()
+    binaries = find_postgres()
     if binaries is None:
         pytest.skip("PostgreSQL is not installed")
-    psycopg = pytest.importorskip("psycopg")
-    # PostgreSQL refuses to run as root, and pytest's directories are closed to other users: it gets one of its own,
-    # so that no mode of a directory we did not make has to change.
+    pytest.importorskip("psycopg")
+    # pytest's directories are closed to other users: it gets one of its own, so that no mode of a directory we did not
+    # make has to change
     _sweep(_POSTGRES)
-    home = Path(tempfile.mkdtemp(prefix=f"{_POSTGRES}{os.getpid()}-"))
-    as_user: list[str] = []
-    if os.geteuid() == 0:
-        shutil.chown(home, "postgres", "postgres")
-        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    data, log = str(home / "data"), home / "log"
-    try:
-        initdb = [str(binaries / "initdb"), "--no-sync", "--auth=trust", "--username=raymlops", "-D", data]
-        done = subprocess.run([*as_user, *initdb], cwd=home, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr + done.stdout
-        settings = ["-c", "listen_addresses=", "-c", "fsync=off", "-c", f"unix_socket_directories={home}"]
-        command = [*as_user, str(binaries / "postgres"), "-D", data, *settings]
-        with log.open("wb") as sink, subprocess.Popen(command, cwd=home, stdout=sink, stderr=sink) as server:
-            try:
-                _await(lambda: psycopg.connect(f"host={home} user=raymlops dbname=postgres").close(), server, log)
-                yield str(home)
-            finally:
-                server.send_signal(signal.SIGQUIT)
-                server.wait(60)
-    finally:
-        shutil.rmtree(home)
-
-
-def _await(connect: Callable[[], None], server: subprocess.Popen[bytes], log: Path) -> None:
-    import psycopg
-
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            return connect()
-        except psycopg.OperationalError:
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
+    with (
+        tempfile.TemporaryDirectory(prefix=f"{_POSTGRES}{os.getpid()}-") as home,
+        running_postgres(binaries, Path(home), "listen_addresses=", "fsync=off"),
+    ):
+        yield home

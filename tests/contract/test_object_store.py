@@ -7,8 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -35,6 +33,7 @@ from raymlops.tables.columns import INSTANT, SEQUENCE
 from raymlops.tables.delta import DeltaTables
 from raymlops.tables.files import child, open_files, parse_root, storage_options_for
 from tests.support.each_part import in_process
+from tests.support.servers import running_s3
 
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -49,20 +48,6 @@ OTHER = FeatureView("w", Entity("e", ["k"]), [Field("y", "int64")])
 SERVICE = FeatureService("s", ["v:x", "v:n"])
 DEADLINE_S = 60
 SECRET = "never-to-be-seen"
-# Whoever asks is told one after the other: what S3 guarantees of conditional puts, moto's threads do not.
-SERVER = """
-import logging, threading
-from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
-logging.getLogger("werkzeug").setLevel(logging.ERROR)
-application, lock = DomainDispatcherApplication(create_backend_app), threading.Lock()
-def serial(environ, start_response):
-    with lock:
-        return list(application(environ, start_response))
-server = make_server("127.0.0.1", 0, serial, threaded=True)
-print(server.server_port, flush=True)
-server.serve_forever()
-"""
 PROGRAM = "import runpy, sys; runpy.run_path(sys.argv[1])['append_for'](*sys.argv[2:])"
 
 
@@ -94,25 +79,11 @@ class Place:
 def s3() -> Iterator[str]:
     """Endpoint of an S3 server that is empty but for the bucket ``features``."""
     pytest.importorskip("moto", reason="needs moto's S3 server: pip install 'moto[server]'")
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        subprocess.Popen([sys.executable, "-W", "ignore", "-c", SERVER], stdout=subprocess.PIPE) as server,
-    ):
-        watch = threading.Timer(DEADLINE_S, server.kill)
-        watch.start()
-        try:
-            assert server.stdout is not None
-            endpoint = f"http://127.0.0.1:{int(server.stdout.readline())}"
-            patch.setenv("AWS_ACCESS_KEY_ID", "somebody")
-            patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-            with urllib.request.urlopen(
-                urllib.request.Request(f"{endpoint}/features", method="PUT"), timeout=DEADLINE_S
-            ):
-                watch.cancel()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        with running_s3("features") as endpoint:
             yield endpoint
-        finally:
-            watch.cancel()
-            server.kill()
 
 
 def s3_options(endpoint: str) -> dict[str, str]:

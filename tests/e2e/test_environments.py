@@ -11,20 +11,13 @@ from typing import Any
 import pytest
 
 from tests.support.delivered_project import commit, write_project
-from tests.support.delivery_world import WAIT_S, DeliveryWorld
+from tests.support.delivery_world import REHEARSE, WAIT_S, DeliveryWorld
 from tests.support.training_project import fill
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1500)]
 
-_REHEARSE = {
-    "rehearse": True,
-    "rows_from": "prod",
-    "rate_per_s": 20.0,
-    "p99": "5s",  # what a busy machine keeps, too
-    "load_for": "3s",
-    # the table stands still, so that a champion has seen every row that a candidate is judged on
-    "parameters": {"rule": "absolute"},
-}
+# the table stands still, so that a champion has seen every row that a candidate is judged on
+_REHEARSE = {**REHEARSE, "parameters": {"rule": "absolute"}}
 _DIVERGES = {"search": {"xgboost": {"n_estimators": 50, "learning_rate": 500.0, "max_depth": 6}}}
 _OTHER = {"search": {"xgboost": {"n_estimators": 120, "learning_rate": 0.05, "max_depth": 2}}}
 

@@ -16,7 +16,7 @@ import requests
 import yaml
 from pyarrow import csv, parquet
 
-from tests.support.delivery_world import DeliveryWorld
+from tests.support.delivery_world import REHEARSE, DeliveryWorld
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -27,14 +27,7 @@ _QUICK = {
     # the table stands still, so that a champion has seen every row that a candidate is judged on
     "rule": "absolute",
 }
-_REHEARSE = {
-    "rehearse": True,
-    "rows_from": "prod",
-    "rate_per_s": 10.0,
-    "p99": "5s",  # what a busy machine keeps, too
-    "load_for": "2s",
-    "parameters": _QUICK,
-}
+_REHEARSE = {**REHEARSE, "parameters": _QUICK}
 _ENVIRONMENTS = {
     "dev": _REHEARSE,
     "staging": {**_REHEARSE, "approvals": 1, "after": "dev"},

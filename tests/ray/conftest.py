@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.servers import not_installed
+
 if TYPE_CHECKING:
     from raymlops.platform import Platform
 
@@ -33,6 +35,13 @@ def no_model_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     for model in platform.metadata.plans.served_plans().keys() - before:
         platform.endpoints.undeploy(model, reason="the tests of its module are over")
+
+
+@pytest.fixture(scope="session")
+def shared_servers() -> None:
+    """What nodes that share no disk share: its programs, which Debian's packages and the lock have."""
+    if missing := not_installed():
+        pytest.skip(f"not installed: {', '.join(missing)}")
 
 
 @pytest.fixture(scope="session")

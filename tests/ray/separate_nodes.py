@@ -23,12 +23,13 @@ from pyarrow import parquet
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.demo_cluster.nodes import Node, Nodes, head_address
-from benchmarks.demo_cluster.stores import free_port, started_stores
+from benchmarks.demo_cluster.stores import started_stores
 from raymlops import runtime
 from raymlops.clock import ReplayClock
 from raymlops.config.reading.loader import load_config
 from raymlops.features import Entity, FeatureService, FeatureView, Field
 from raymlops.platform import Platform, connect
+from raymlops.replay.settings import free_port
 
 DEADLINE_S = 180.0
 T = datetime(2024, 3, 1, 12, tzinfo=UTC)

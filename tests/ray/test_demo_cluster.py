@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import uuid
@@ -13,13 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("shared_servers")]
 
 _ROOT = Path(__file__).parents[2]
 _MARKER = "RAYMLOPS_TEST_DEMO_CLUSTER"
 _DEADLINE_S = 3600.0
 """Of both runs, on a machine that others keep busy; an idle one takes some minutes."""
-_NEEDED = ("redis-server", "unshare")
 
 
 def _marked(marker: str) -> list[psutil.Process]:
@@ -34,10 +32,6 @@ def _marked(marker: str) -> list[psutil.Process]:
 
 
 def test_decisions_and_losses_are_those_of_one_node(flights_project: Path, tmp_path: Path) -> None:
-    missing = [name for name in _NEEDED if shutil.which(name) is None]
-    if missing or not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
-        pytest.skip(f"needs PostgreSQL's server, {', '.join(missing) or 'and no more'}")
-    pytest.importorskip("moto", reason="needs moto's S3 server: pip install 'moto[server]'")
     marker = uuid.uuid4().hex
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RAYMLOPS_"))}
     figures = tmp_path / "figures.json"

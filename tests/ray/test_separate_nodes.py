@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("shared_servers")]
 
 _ROOT = Path(__file__).parents[2]
 _DEADLINE_S = 900
@@ -19,10 +18,6 @@ _DEADLINE_S = 900
 
 def test_replicas_on_nodes_without_the_heads_files(tmp_path: Path) -> None:
     """In a process of its own: this one's cluster forbids it a second one."""
-    pytest.importorskip("moto", reason="needs moto's S3 server: pip install 'moto[server]'")
-    missing = [name for name in ("redis-server", "unshare") if shutil.which(name) is None]
-    if missing or not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
-        pytest.skip(f"needs PostgreSQL's server, redis-server and unshare; not there: {missing or 'PostgreSQL'}")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RAYMLOPS_"))}
     log = tmp_path / "log"
     # Ray's unix sockets are below it, and the path of one has at most 107 bytes.

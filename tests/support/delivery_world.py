@@ -14,10 +14,18 @@ import yaml
 
 from tests.support.delivered_project import Commands, commit, push
 
-__all__ = ["WAIT_S", "DeliveryWorld"]
+__all__ = ["REHEARSE", "WAIT_S", "DeliveryWorld"]
 
 WAIT_S = 300.0
 """Deadline of what a platform does by itself."""
+REHEARSE: Mapping[str, Any] = {
+    "rehearse": True,
+    "rows_from": "prod",
+    "rate_per_s": 20.0,
+    "p99": "5s",  # what a busy machine keeps, too
+    "load_for": "3s",
+}
+"""Rules of an environment that tries what it is to serve."""
 
 
 class DeliveryWorld:
