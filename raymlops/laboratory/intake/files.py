@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv as text_csv
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -52,13 +53,10 @@ def read_table(path: Path, *, texts: Collection[str] = ()) -> pa.Table:
 def _read_csv(path: Path, texts: Collection[str]) -> pa.Table:
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
-    encoding = "utf8"
-    try:
-        text = head.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # the head may end amid a character; what breaks before its end is not UTF-8
-        encoding = "utf8" if error.start > len(head) - 4 else "latin1"
-        text = head.decode(encoding, "ignore")
+    try:  # the head may end amid a character
+        encoding, text = "utf8", codecs.getincrementaldecoder("utf-8-sig")().decode(head, final=len(head) < _HEAD_BYTES)
+    except UnicodeDecodeError:
+        encoding, text = "latin1", head.decode("latin1")
     # a block as large as the file: a value that comes late must not contradict a type that was guessed early
     block = min(path.stat().st_size + 1, _MOST_BYTES)
     delimiter = _delimiter(text)

@@ -40,3 +40,11 @@ def test_a_file_that_ends_within_quotes_is_refused_whatever_parts_its_fields(tmp
     path.write_text('a;b\n1;"x\n2;y\n')
     with pytest.raises(DataError, match="the quote that opens in line 2 is never closed"):
         read_table(path)
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("before", range(4))
+def test_a_head_that_ends_amid_a_character_is_utf8_all_the_same(tmp_path: Path, mark: str, before: int) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(f"{mark}größe\n{'x' * before}{'€' * 30_000}\n".encode())
+    assert read_table(path)["größe"].to_pylist() == ["x" * before + "€" * 30_000]
